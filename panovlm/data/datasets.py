@@ -1,0 +1,139 @@
+"""What a stage trains on: panoramas alone, or panoramas with conversations."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from panovlm.data.cache import PatchTokenCache, ViewSource
+from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, collate, pack
+from panovlm.data.records import Record, marked
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.stages import Supervision
+
+
+class Example(TypedDict):
+    """One panorama of a batch: its views or their patch tokens, [V, ...], and what is said."""
+
+    views: Tensor
+    conversations: PackedSequence | None
+
+
+class PanoramaDataset(Dataset[Example]):
+    """Panoramas with their records; every draw depends on (seed, epoch, index) alone.
+
+    Args:
+        records: What to train on; those of one picture are put together.
+        source: Gives the views of a picture, or the patch tokens kept of them.
+        processor: Tokenises conversations.
+        supervision: Which tokens carry the loss; `NONE` leaves conversations out.
+        per_panorama: Conversations drawn for one panorama.
+        roll: Whether to turn panoramas whose records all say their turned responses.
+        seed: Of the draws.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        source: PatchTokenCache | ViewSource,
+        processor: PanoVLMProcessor,
+        supervision: Supervision,
+        per_panorama: int,
+        *,
+        roll: bool,
+        seed: int,
+    ) -> None:
+        groups: dict[Path, list[Record]] = {}
+        for record in records:
+            groups.setdefault(record.image, []).append(record)
+        self.groups = list(groups.items())
+        self.source = source
+        self.tokenizer = ConversationTokenizer(processor, supervision)
+        self.supervision = supervision
+        self.per_panorama = per_panorama
+        self.roll = roll
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the draws of another epoch (the data loader calls it)."""
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> Example:
+        picture, records = self.groups[index]
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        views = self.source.load(picture)
+        num_views = len(views)
+        turns = int(rng.integers(num_views)) if self.roll and self._can_roll(records) else 0
+        views = views.roll(-turns, dims=0)
+        if self.supervision is Supervision.NONE:
+            return {"views": views, "conversations": None}
+        drawn = rng.permutation(len(records))[: self.per_panorama]
+        chosen = [_rolled(records[i], turns, num_views) for i in sorted(drawn)]
+        packed = pack([self.tokenizer(record) for record in chosen])
+        return {"views": views, "conversations": packed}
+
+    def _can_roll(self, records: Sequence[Record]) -> bool:
+        """Without text any turn is right; with text, only if each record knows its responses."""
+        if self.supervision is Supervision.NONE:
+            return True
+        return all(record.rolled_responses is not None for record in records)
+
+
+def _rolled(record: Record, turns: int, num_views: int) -> Record:
+    steps = len(record.rolled_responses) if record.rolled_responses else num_views
+    return record.rolled(turns * steps // num_views)
+
+
+class ConversationTokenizer:
+    """Tokenises conversations with their labels, remembering those that recur.
+
+    Args:
+        processor: Expands `<image>` and applies the chat template.
+        supervision: Which tokens carry the loss.
+    """
+
+    def __init__(self, processor: PanoVLMProcessor, supervision: Supervision) -> None:
+        self.processor = processor
+        self.supervision = supervision
+        self._tokenize = lru_cache(maxsize=200_000)(self._tokenize_turns)
+
+    def __call__(self, record: Record) -> TokenSequence:
+        """Tokenise a record's conversation; the picture itself is not read."""
+        turns = marked(record.messages)
+        return self._tokenize(tuple((turn.role, turn.content) for turn in turns))
+
+    def _tokenize_turns(self, turns: tuple[tuple[str, str], ...]) -> TokenSequence:
+        messages = [{"role": role, "content": content} for role, content in turns]
+        ids, said = self.processor.tokenize(messages)
+        if self.supervision is Supervision.ALL_TEXT:
+            said = [int(token != self.processor.image_token_id) for token in ids]
+        labels = [token if by else IGNORED for token, by in zip(ids, said, strict=True)]
+        return TokenSequence(ids, labels)
+
+
+class PanoramaCollator:
+    """Stacks examples into a batch for either kind of model.
+
+    Args:
+        views_key: Name under which the model takes the views: `pixel_values` or `patch_tokens`.
+        pad_id: Token id to fill short sequences with.
+    """
+
+    def __init__(self, views_key: str, pad_id: int) -> None:
+        self.views_key = views_key
+        self.pad_id = pad_id
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Give the views [N, V, ...] and, with text, what `packing.collate` gives."""
+        batch = {self.views_key: torch.stack([e["views"] for e in examples])}
+        packed = [e["conversations"] for e in examples if e["conversations"] is not None]
+        return batch | (collate(packed, self.pad_id) if packed else {})

@@ -1,0 +1,124 @@
+"""Several conversations about one picture in one sequence, computed exactly as if apart.
+
+Conversations about the same panorama share a long prefix: the image tokens. It is stored once, and
+each conversation continues it as a branch that sees the prefix and itself, at the positions it
+would have alone. Under causal attention this gives every token the very same hidden state.
+
+Shape letters: B sequences of a batch, L tokens of the longest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+IGNORED = -100
+"""Label of a token that is not supervised (the convention of PyTorch's cross entropy)."""
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """One tokenised conversation.
+
+    Attributes:
+        ids: Token ids with all image tokens in place.
+        labels: The same ids where the token is supervised, else `IGNORED`.
+    """
+
+    ids: list[int]
+    labels: list[int]
+
+
+@dataclass(frozen=True)
+class PackedSequence:
+    """Conversations that share a prefix, laid one after the other.
+
+    Attributes:
+        ids: The prefix, then every branch.
+        labels: Supervised ids, in the places of `ids`.
+        positions: Place of each token in its own conversation.
+        branches: 0 for the prefix, b for the tokens of branch b >= 1.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    positions: list[int]
+    branches: list[int]
+
+
+def pack(conversations: Sequence[TokenSequence]) -> PackedSequence:
+    """Lay conversations that begin alike into one sequence.
+
+    The last shared token is repeated at the head of every branch, so that the first token of a
+    branch is predicted from it and not from the end of the branch before.
+    """
+    if len(conversations) == 1:
+        ids, labels = conversations[0].ids, conversations[0].labels
+        return PackedSequence(ids, labels, list(range(len(ids))), [0] * len(ids))
+    start = _shared_length(conversations) - 1
+    first = conversations[0]
+    ids, labels = first.ids[:start], first.labels[:start]
+    positions, branches = list(range(start)), [0] * start
+    for branch, conversation in enumerate(conversations, start=1):
+        length = len(conversation.ids) - start
+        ids = ids + conversation.ids[start:]
+        labels = labels + _branch_labels(conversation, start, is_first=branch == 1)
+        positions += range(start, start + length)
+        branches += [branch] * length
+    return PackedSequence(ids, labels, positions, branches)
+
+
+def _branch_labels(conversation: TokenSequence, start: int, *, is_first: bool) -> list[int]:
+    """Keep the repeated token's label only where its predecessor is the prefix itself."""
+    head = conversation.labels[start] if is_first else IGNORED
+    return [head, *conversation.labels[start + 1 :]]
+
+
+def _shared_length(conversations: Sequence[TokenSequence]) -> int:
+    shortest = min(len(conversation.ids) for conversation in conversations)
+    for place in range(shortest):
+        if len({conversation.ids[place] for conversation in conversations}) > 1:
+            return max(place, 1)
+    return shortest
+
+
+def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tensor]:
+    """Pad packed sequences on the right and build what the language model needs.
+
+    Args:
+        sequences: B packed sequences.
+        pad_id: Token id to fill with.
+
+    Returns:
+        `input_ids`, `labels` and `position_ids`, each [B, L]; `attention_mask`, [B, L] of 0 and 1
+        where no sequence has branches, else [B, 1, L, L] of bool, True where row may see column.
+    """
+    batch = {
+        "input_ids": _pad([s.ids for s in sequences], pad_id),
+        "labels": _pad([s.labels for s in sequences], IGNORED),
+        "position_ids": _pad([s.positions for s in sequences], 0),
+    }
+    branches = _pad([s.branches for s in sequences], -1)
+    is_plain = all(max(s.branches) == 0 for s in sequences)
+    batch["attention_mask"] = (branches == 0).long() if is_plain else branch_mask(branches)
+    return batch
+
+
+def branch_mask(branches: Tensor) -> Tensor:
+    """Let each token see the prefix and its own branch, up to itself.
+
+    Args:
+        branches: [B, L], 0 prefix, b >= 1 branches, -1 padding.
+
+    Returns:
+        [B, 1, L, L] bool. Padding sees padding, so that no row of the softmax is empty.
+    """
+    row, column = branches[:, :, None], branches[:, None, :]
+    is_past = torch.ones(branches.shape[1], branches.shape[1], dtype=torch.bool).tril()
+    return (((column == 0) | (row == column)) & is_past)[:, None]
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])

@@ -1,0 +1,157 @@
+"""Records: one panorama and what is said about it, read from JSON Lines.
+
+    {"image": "pictures/0001.jpg", "messages": [{"role": "user", "content": "<image>\\nWhere ...?"},
+     {"role": "assistant", "content": "left"}], "kind": "direction", "yaw_deg": -92.5,
+     "crosses_seam": false, "rolled_responses": ["left", "back-left", ...]}
+
+`image` is relative to the file; `<image>` marks where the picture goes (before everything else if
+there is no mark). The other fields are optional: `kind` groups scores; `yaw_deg` is the direction
+the answer is about; `rolled_responses[j]` is the right response after the camera has turned right
+by j/n of a full turn, n being their number, which allows training and testing on turned pictures.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from panovlm.model.errors import PanoVLMError
+
+IMAGE_MARK = "<image>"
+MAX_FAULTS_SHOWN = 20
+
+
+class Turn(BaseModel):
+    """One message of a conversation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Record(BaseModel):
+    """One panorama and a conversation about it; `messages` may be empty for stage 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: Path
+    messages: tuple[Turn, ...] = ()
+    kind: str | None = None
+    yaw_deg: Annotated[float, Field(gt=-360, le=360)] | None = None
+    crosses_seam: bool | None = None
+    rolled_responses: tuple[str, ...] | None = None
+
+    @property
+    def response(self) -> str:
+        """What the assistant says last."""
+        return self.messages[-1].content
+
+    @property
+    def prompt(self) -> tuple[Turn, ...]:
+        """The turns before the last response, with the picture's mark in place."""
+        return marked(self.messages[:-1])
+
+    def rolled(self, turns: int) -> "Record":
+        """Give the record as it is after the camera has turned right by so many steps."""
+        if self.rolled_responses is None or turns == 0:
+            return self
+        response = self.rolled_responses[turns % len(self.rolled_responses)]
+        last = self.messages[-1].model_copy(update={"content": response})
+        return self.model_copy(update={"messages": (*self.messages[:-1], last)})
+
+
+def marked(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """Put `<image>` at the front of the first user turn if no turn has it."""
+    if not turns or any(IMAGE_MARK in turn.content for turn in turns):
+        return turns
+    first = next(i for i, turn in enumerate(turns) if turn.role == "user")
+    turn = turns[first]
+    with_mark = turn.model_copy(update={"content": f"{IMAGE_MARK}{turn.content}"})
+    return (*turns[:first], with_mark, *turns[first + 1 :])
+
+
+def read_records(path: Path, *, needs_text: bool) -> list[Record]:
+    """Read and check a file of records.
+
+    Args:
+        path: JSON Lines; pictures are relative to its folder.
+        needs_text: Whether every record must hold something an assistant says.
+
+    Raises:
+        PanoVLMError: Listing every faulty line with its cure; nothing is skipped silently.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PanoVLMError(f"cannot read the records {path}: {error}") from error
+    records: list[Record] = []
+    faults: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            _read_line(line, number, path, needs_text, records, faults)
+    raise_faults(str(path), faults)
+    if not records:
+        raise PanoVLMError(f"{path}: found no records, expected one JSON object a line")
+    return records
+
+
+def raise_faults(source: str, faults: Iterable[str]) -> None:
+    """Raise one error that lists all faults found in `source`, if there are any."""
+    listed = list(faults)
+    if listed:
+        shown = "\n  ".join(listed[:MAX_FAULTS_SHOWN])
+        more = len(listed) - MAX_FAULTS_SHOWN
+        rest = f"\n  ... and {more} more" if more > 0 else ""
+        raise PanoVLMError(f"{source} has {len(listed)} fault(s):\n  {shown}{rest}")
+
+
+def _read_line(
+    line: str,
+    number: int,
+    path: Path,
+    needs_text: bool,  # noqa: FBT001
+    records: list[Record],
+    faults: list[str],
+) -> None:
+    try:
+        data: Any = json.loads(line)
+        record = Record.model_validate(data)
+    except json.JSONDecodeError as error:
+        faults.append(f"line {number}: not JSON ({error.msg}); write one object a line")
+        return
+    except ValidationError as error:
+        faults.extend(f"line {number}: {_explain(fault)}" for fault in error.errors())
+        return
+    fault = _fault_of(record, needs_text=needs_text)
+    if fault:
+        faults.append(f"line {number}: {fault}")
+    records.append(record.model_copy(update={"image": path.parent / record.image}))
+
+
+def _explain(fault: Any) -> str:
+    where = ".".join(map(str, fault["loc"])) or "record"
+    if fault["type"] == "missing":
+        return f"field {where!r} is missing; every record needs it"
+    if fault["type"] == "extra_forbidden":
+        return f"unknown field {where!r}; remove or rename it"
+    return f"field {where!r}: found {fault['input']!r}, expected: {fault['msg']}"
+
+
+def _fault_of(record: Record, *, needs_text: bool) -> str | None:
+    marks = sum(turn.content.count(IMAGE_MARK) for turn in record.messages)
+    if marks > 1:
+        return f"found {marks} {IMAGE_MARK} marks for 1 picture; keep one mark a picture"
+    if not needs_text:
+        return None
+    roles = [turn.role for turn in record.messages]
+    if "user" not in roles:
+        return "found no user turn, expected a question before the response; add one to messages"
+    if roles[-1] != "assistant" or not record.response.strip():
+        return (
+            "found no supervised token: the last turn must be the assistant's and not empty; "
+            "add the response"
+        )
+    return None

@@ -1,0 +1,116 @@
+"""PanoVLMConfig: everything that fixes the architecture and the views it reads."""
+
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .errors import PanoVLMError
+from .views import ViewLayout
+from .vision import token_grid
+
+
+@strict
+class PanoVLMConfig(PreTrainedConfig):
+    """Configuration of a PanoVLM.
+
+    Attributes:
+        vision_config: Any vision encoder `AutoModel` can build.
+        text_config: Any causal language model `AutoModelForCausalLM` can build.
+        image_token_id: Token of the language model that stands where an image token goes.
+        num_views: V, views of the ring.
+        fov_deg: Field of view of each, 0 < fov < 180.
+        view_size: Height and width of each view in pixels.
+        resampler_type: `conv` or `mlp`.
+        resampler_layers: Blocks of the resampler, >= 1.
+        token_rows: h, rows of latent tokens of a view; divides the encoder's rows.
+        token_columns: w, columns of latent tokens of a view; divides the encoder's columns.
+        latent_size: D_latent, width of the resampler.
+        pooling: `concat` keeps all V·T tokens, `mean` averages the views (T tokens), `stitch` drops
+            the columns a view shares with its left neighbour.
+        position_harmonics: Fourier harmonics of yaw and pitch that tell a token where it looks.
+    """
+
+    model_type = "panovlm"
+    sub_configs_defaults = {
+        "vision_config": SubConfigSpec(
+            config_class=AutoConfig,
+            model_type="siglip_vision_model",
+            init_kwargs={"vision_use_head": False},
+        ),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+    }
+    # The modules outside the language model stay whole under FSDP: they run inside
+    # `get_image_features`, before the root's forward would gather them.
+    base_model_fsdp_plan = {
+        "vision_encoder": "free_full_weight",
+        "resampler": "free_full_weight",
+        "projection": "free_full_weight",
+    }
+
+    vision_config: dict[str, Any] | PreTrainedConfig | None = None
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    image_token_id: int = 0
+    num_views: int = 8
+    fov_deg: float = 90.0
+    view_size: int = 224
+    resampler_type: Literal["conv", "mlp"] = "conv"
+    resampler_layers: int = 2
+    token_rows: int = 7
+    token_columns: int = 7
+    latent_size: int = 512
+    pooling: Literal["concat", "mean", "stitch"] = "concat"
+    position_harmonics: int = 8
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Build the sub-configurations; ties follow the language model's own flag."""
+        super().__post_init__(**kwargs)
+        self.tie_word_embeddings = self.text_config.tie_word_embeddings
+
+    @property
+    def layout(self) -> ViewLayout:
+        """The ring of views."""
+        return ViewLayout.ring(self.num_views, self.fov_deg, self.view_size)
+
+    @property
+    def tokens_per_view(self) -> int:
+        """T, latent tokens of one view."""
+        return self.token_rows * self.token_columns
+
+    @property
+    def kept_columns(self) -> int:
+        """Token columns of each view that reach the language model."""
+        if self.pooling != "stitch":
+            return self.token_columns
+        return self.token_columns - self.layout.overlap_columns(self.token_columns)
+
+    @property
+    def image_tokens_per_view(self) -> int:
+        """Image tokens that one view contributes (`mean` has them once for all views)."""
+        return self.token_rows * self.kept_columns
+
+    @property
+    def image_token_groups(self) -> int:
+        """Groups of image tokens in the prompt: V views, or one where views are averaged."""
+        return 1 if self.pooling == "mean" else self.num_views
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Image tokens of one panorama in the language model's sequence."""
+        return self.image_token_groups * self.image_tokens_per_view
+
+    def validate_token_grid(self) -> None:
+        """Check that the resampler's grid divides the encoder's.
+
+        Raises:
+            PanoVLMError: With both grids and the fields to change.
+        """
+        rows, columns = token_grid(self.vision_config, self.view_size)
+        if rows % self.token_rows or columns % self.token_columns:
+            raise PanoVLMError(
+                f"found token_rows x token_columns = {self.token_rows} x {self.token_columns}, "
+                f"expected divisors of the vision encoder's {rows} x {columns} tokens at view_size "
+                f"{self.view_size}; change token_rows, token_columns or view_size"
+            )

@@ -1,0 +1,216 @@
+"""The image processor: panoramas in, `pixel_values` [N, V, 3, S, S] of perspective views out.
+
+It speaks the protocol of transformers' image processors (call, `save_pretrained`,
+`from_pretrained`) and needs no torchvision.
+
+Shapes: N panoramas, V views, S x S pixels per view.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from transformers.image_processing_backends import PilBackend
+from transformers.image_processing_base import BatchFeature
+from transformers.image_utils import ChannelDimension, SizeDict
+from transformers.processing_utils import ImagesKwargs
+from transformers.utils.generic import TensorType
+
+from .cutting import cut_views, required_width
+from .errors import PanoVLMError
+from .panorama import Pixels, as_panorama, is_full_sphere, load_panorama
+from .views import ViewLayout
+
+Picture = Image.Image | NDArray[np.generic] | torch.Tensor | str | Path
+"""One panorama: a Pillow image, an array [H, W, 3], a tensor [3, H, W] or the path of a file."""
+
+
+class PanoVLMImageProcessorKwargs(ImagesKwargs, total=False):
+    """Keywords of `PanoVLMImageProcessor` beyond those of every image processor.
+
+    Attributes:
+        num_views: Views in the ring, V.
+        fov_deg: Field of view of each view in degrees.
+        strict_aspect: Whether a picture that is not 2:1 is refused instead of stretched.
+    """
+
+    num_views: int | None
+    fov_deg: float | int | None
+    strict_aspect: bool | None
+
+
+class PanoVLMImageProcessor(PilBackend):
+    """Cuts panoramas into a ring of views and normalises them for the vision encoder.
+
+    Every class attribute is a default that the constructor and each call can override by keyword.
+
+    Attributes:
+        num_views: Views in the ring, V.
+        fov_deg: Field of view of each view in degrees.
+        size: Pixels of a view; height and width are equal.
+        strict_aspect: Whether a picture that is not 2:1 is refused instead of stretched.
+        do_rescale: Whether pixels 0..255 are multiplied by `rescale_factor`.
+        rescale_factor: Brings pixels to [0, 1].
+        do_normalize: Whether `image_mean` is subtracted and `image_std` divided by.
+        image_mean: Mean of each channel after rescaling.
+        image_std: Standard deviation of each channel after rescaling.
+    """
+
+    valid_kwargs = PanoVLMImageProcessorKwargs
+    model_input_names = ["pixel_values"]  # noqa: RUF012  # transformers' protocol
+
+    num_views = 8
+    fov_deg = 90.0
+    strict_aspect = False
+    size = {"height": 224, "width": 224}  # noqa: RUF012  # transformers' protocol
+    do_rescale = True
+    rescale_factor = 1 / 255
+    do_normalize = True
+    image_mean = (0.5, 0.5, 0.5)
+    image_std = (0.5, 0.5, 0.5)
+
+    @property
+    def layout(self) -> ViewLayout:
+        """The views cut when a call overrides nothing."""
+        return _layout(self.num_views, self.fov_deg, self.size)
+
+    def fetch_images(self, image_url_or_urls: Any) -> Any:
+        """Read the files among pictures, keeping their nesting.
+
+        `ProcessorMixin` calls this before anything else. URLs are not fetched.
+
+        Args:
+            image_url_or_urls: A picture or (nested) list of pictures; the name is transformers'.
+
+        Returns:
+            The same with every path replaced by its panorama, uint8 [H, W, 3], decoded for the
+            processor's own layout.
+
+        Raises:
+            PanoVLMError: If a file is no good panorama.
+        """
+        if isinstance(image_url_or_urls, list | tuple):
+            return [self.fetch_images(item) for item in image_url_or_urls]
+        if isinstance(image_url_or_urls, str | Path):
+            return _read(image_url_or_urls, self.layout, self.strict_aspect)
+        return image_url_or_urls
+
+    def _prepare_image_like_inputs(
+        self,
+        images: Any,
+        *args: Any,
+        expected_ndims: int = 3,
+        **kwargs: Any,
+    ) -> list[Pixels]:
+        """Turn whatever was given into a flat list of panoramas, uint8 [H, W, 3] each."""
+        layout = _layout(kwargs["num_views"], kwargs["fov_deg"], kwargs["size"])
+        strict, channels = kwargs["strict_aspect"], kwargs["input_data_format"]
+        return [_panorama(picture, layout, strict, channels) for picture in _flat(images)]
+
+    def _preprocess(  # type: ignore[override]  # only the keywords used are named
+        self,
+        images: list[Pixels],
+        *,
+        num_views: int,
+        fov_deg: float,
+        size: SizeDict,
+        do_rescale: bool,
+        rescale_factor: float,
+        do_normalize: bool,
+        image_mean: float | tuple[float, ...],
+        image_std: float | tuple[float, ...],
+        return_tensors: str | TensorType | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Cut and normalise panoramas, uint8 [H, W, 3] each, to `pixel_values` [N, V, 3, S, S]."""
+        layout = _layout(num_views, fov_deg, size)
+        scale = np.full(3, rescale_factor if do_rescale else 1.0)
+        offset = np.zeros(3)
+        if do_normalize:  # (pixel * rescale - mean) / std as one multiplication and one addition
+            scale, offset = scale / image_std, offset - np.divide(image_mean, image_std)
+        pixel_values = np.empty(
+            (len(images), layout.num_views, 3, layout.view_size, layout.view_size), np.float32
+        )
+        for values, panorama in zip(pixel_values, images, strict=True):
+            views = cut_views(panorama, layout).transpose(0, 3, 1, 2)
+            np.multiply(views, scale.astype(np.float32)[:, None, None], out=values)
+            values += offset.astype(np.float32)[:, None, None]
+        return BatchFeature(data={"pixel_values": pixel_values}, tensor_type=return_tensors)
+
+
+def _layout(num_views: int, fov_deg: float, size: SizeDict | dict[str, int]) -> ViewLayout:
+    """Build the ring of views that a set of keywords describes."""
+    sides = dict(size)
+    if sides.get("height") is None or sides.get("height") != sides.get("width"):
+        raise PanoVLMError(
+            f"found a view size of {sides}, expected equal height and width; change size"
+        )
+    return ViewLayout.ring(num_views, float(fov_deg), sides["height"])
+
+
+def _flat(images: Any) -> list[Picture]:
+    """Flatten a picture, a batch [N, ...] or a (nested) list of them."""
+    if isinstance(images, list | tuple):
+        return [picture for item in images for picture in _flat(item)]
+    if isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 4:
+        return list(images)
+    return [images]
+
+
+def _panorama(
+    picture: Any, layout: ViewLayout, strict: bool, channels: ChannelDimension | str | None
+) -> Pixels:
+    """Turn one picture of any kind into a panorama, uint8 [H, W, 3]."""
+    if isinstance(picture, str | Path):
+        return _read(picture, layout, strict)
+    if isinstance(picture, torch.Tensor):
+        picture = picture.detach().cpu().numpy()
+    if isinstance(picture, np.ndarray):
+        picture = _channels_last(picture, channels)
+    elif not isinstance(picture, Image.Image):
+        raise TypeError(
+            f"found a picture of type {type(picture).__name__}, expected a Pillow image, an array, "
+            "a tensor or a path"
+        )
+    panorama = as_panorama(picture, strict=strict)
+    _warn_if_stretched(panorama)
+    return panorama
+
+
+def _read(path: str | Path, layout: ViewLayout, strict: bool) -> Pixels:
+    """Read a panorama file at the resolution a layout needs."""
+    if str(path).startswith(("http://", "https://", "data:")):
+        raise PanoVLMError(
+            f"found the URL {str(path)[:60]}, expected the path of a local file; download it first"
+        )
+    panorama = load_panorama(path, required_width(layout), strict=strict)
+    _warn_if_stretched(panorama)
+    return panorama
+
+
+def _channels_last(
+    array: NDArray[np.generic], channels: ChannelDimension | str | None
+) -> NDArray[np.generic]:
+    """Move the channels of an array behind its rows and columns, wherever they are."""
+    if array.ndim != 3:
+        return array
+    if channels is None:
+        first = array.shape[0] in (1, 3, 4) and array.shape[-1] not in (1, 3, 4)
+    else:
+        first = ChannelDimension(channels) == ChannelDimension.FIRST
+    return np.moveaxis(array, 0, -1) if first else array
+
+
+def _warn_if_stretched(panorama: Pixels) -> None:
+    """Say once per place and size that a picture is not a full sphere and is cut all the same."""
+    height, width = panorama.shape[:2]
+    if not is_full_sphere(width, height):
+        warnings.warn(
+            f"found a picture of {width}x{height}, expected width = 2 x height; it is stretched to "
+            "a full sphere (strict_aspect=True refuses it instead)",
+            stacklevel=2,
+        )

@@ -1,0 +1,335 @@
+"""The composite model: vision encoder, resampler, projection, language model.
+
+Shape letters: N panoramas (all of the batch, in reading order), B sequences, L text length,
+V views, S patch tokens, T latent tokens of a view, D_* the width of each part.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, Cache, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, can_return_tuple
+
+from .configuration import PanoVLMConfig
+from .errors import PanoVLMError
+from .projection import Projection
+from .resampler import Resampler
+from .vision import encode_views
+
+ImageOutputs = dict[str, BaseModelOutputWithPooling]
+
+
+@dataclass
+class PanoVLMOutput(ModelOutput):
+    """What the models return.
+
+    Attributes:
+        loss: Mean cross entropy of the supervised tokens, if `labels` were given.
+        logits: [B, kept positions, vocabulary]; with `labels`, [supervised tokens, vocabulary].
+        last_hidden_state: [B, L, D_lm] (base model only).
+        past_key_values: The language model's cache.
+        hidden_states: Of the language model, where asked for.
+        attentions: Of the language model, where asked for.
+        image_hidden_states: Image tokens [N, image tokens, D_lm].
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    image_hidden_states: Tensor | None = None
+
+
+class PanoVLMPreTrainedModel(PreTrainedModel):
+    """What the PanoVLM models have in common for the library's machinery."""
+
+    config: PanoVLMConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _no_split_modules = ["ResamplerLayer", "MlpLayer"]  # noqa: RUF012
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise the one bare parameter; the rest follows the library's rules."""
+        super()._init_weights(module)
+        if isinstance(module, Projection):
+            init.ones_(module.scale)
+
+    def train(self, mode: bool = True) -> "PanoVLMPreTrainedModel":
+        """Switch to training, but leave modules in which nothing is trained in eval mode."""
+        super().train(mode)
+        for module in self.children():
+            if not any(parameter.requires_grad for parameter in module.parameters()):
+                module.eval()
+        return self
+
+
+class PanoVLMModel(PanoVLMPreTrainedModel):
+    """Vision encoder, resampler, projection and language model, without the LM head."""
+
+    _keys_to_ignore_on_load_unexpected = [r"^lm_head", r"^vicreg_projector"]  # noqa: RUF012
+
+    def __init__(self, config: PanoVLMConfig) -> None:
+        super().__init__(config)
+        self.vision_encoder = AutoModel.from_config(config.vision_config)
+        self.resampler = Resampler(config)
+        self.projection = Projection(config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    @can_return_tuple
+    def get_image_features(
+        self,
+        pixel_values: Tensor | None = None,
+        patch_tokens: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
+        """Turn panoramas into image tokens.
+
+        Args:
+            pixel_values: Normalised views [N, V, 3, H, W].
+            patch_tokens: Instead, what the frozen encoder made of them, [N, V, S, D_vision].
+            **kwargs: Of the library's protocol; unused.
+
+        Returns:
+            `pooler_output`: image tokens [N, image tokens, D_lm]; `last_hidden_state`: latent
+            tokens [N, V·T, D_latent].
+        """
+        if patch_tokens is None:
+            num_panoramas = pixel_values.shape[0]
+            views = pixel_values.flatten(0, 1).to(self.vision_encoder.dtype)
+            patch_tokens = encode_views(self.vision_encoder, views).unflatten(0, (num_panoramas, -1))
+        patch_tokens = patch_tokens.to(self.resampler.norm_in.weight.dtype)
+        latents = self.resampler(patch_tokens.flatten(0, 1)).unflatten(0, patch_tokens.shape[:2])
+        return BaseModelOutputWithPooling(
+            last_hidden_state=latents.flatten(1, 2), pooler_output=self.projection(latents)
+        )
+
+    def get_placeholder_mask(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor, image_features: Tensor
+    ) -> Tensor:
+        """Find the places of the image tokens.
+
+        Args:
+            input_ids: [B, L], or None if only embeddings are at hand.
+            inputs_embeds: [B, L, D_lm].
+            image_features: [N, image tokens, D_lm].
+
+        Returns:
+            [B, L, 1] bool.
+
+        Raises:
+            PanoVLMError: If the numbers of placeholders and image tokens differ.
+        """
+        if input_ids is None:
+            token = torch.tensor(self.config.image_token_id, device=inputs_embeds.device)
+            mask = (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
+        else:
+            mask = input_ids == self.config.image_token_id
+        expected, found = image_features.shape[0] * image_features.shape[1], int(mask.sum())
+        if found != expected:
+            raise PanoVLMError(
+                f"found {found} image placeholders in the text, expected {expected} for "
+                f"{image_features.shape[0]} panorama(s); let the processor expand <image>, once "
+                f"for each picture"
+            )
+        return mask[..., None]
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        mm_encoder_outputs: ImageOutputs | None = None,
+        patch_tokens: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> PanoVLMOutput:
+        """Put the image tokens at their placeholders and run the language model.
+
+        Args:
+            input_ids: [B, L]; exactly one of these and `inputs_embeds`.
+            pixel_values: Normalised views [N, V, 3, H, W] of all panoramas, in reading order.
+            attention_mask: [B, L] of 0 and 1, or [B, 1, L, L] bool, True where row sees column.
+            position_ids: [B, L].
+            past_key_values: Cache to continue.
+            inputs_embeds: [B, L, D_lm].
+            mm_encoder_outputs: Under "image", what `get_image_features` returned.
+            patch_tokens: What the frozen encoder made of the panoramas, [N, V, S, D_vision].
+            **kwargs: Passed to the language model untouched.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds")
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        image_features = self._image_features(pixel_values, patch_tokens, mm_encoder_outputs)
+        if image_features is not None:
+            image_features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
+            mask = self.get_placeholder_mask(input_ids, inputs_embeds, image_features)
+            inputs_embeds = inputs_embeds.masked_scatter(mask, image_features)
+        elif self.training:
+            inputs_embeds = inputs_embeds + self._zero_from_trained_modules()
+        outputs = self.language_model(
+            attention_mask=_additive(attention_mask, inputs_embeds.dtype),
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        return PanoVLMOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=image_features,
+        )
+
+    def _image_features(
+        self,
+        pixel_values: Tensor | None,
+        patch_tokens: Tensor | None,
+        mm_encoder_outputs: ImageOutputs | None,
+    ) -> Tensor | None:
+        if mm_encoder_outputs and mm_encoder_outputs.get("image") is not None:
+            ready: Tensor | list[Tensor] = mm_encoder_outputs["image"].pooler_output
+            return torch.stack(list(ready)) if isinstance(ready, list | tuple) else ready
+        if pixel_values is None and patch_tokens is None:
+            return None
+        features: Tensor = self.get_image_features(pixel_values, patch_tokens).pooler_output
+        return features
+
+    def _zero_from_trained_modules(self) -> Tensor:
+        """Let a batch without pictures touch the trained modules, so that no other rank waits."""
+        config, (rows, columns) = self.config, self.resampler.grid_in
+        shape = (1, config.num_views, rows * columns, config.vision_config.hidden_size)
+        blank = torch.zeros(shape, device=self.projection.scale.device)
+        return 0.0 * self.get_image_features(patch_tokens=blank).pooler_output.sum()
+
+
+class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
+    """PanoVLM with its LM head: answers questions about panoramas, and trains to."""
+
+    _tied_weights_keys = {  # noqa: RUF012
+        "lm_head.weight": "model.language_model.embed_tokens.weight"
+    }
+    _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
+    _fsdp_plan = {"lm_head": "keep_full_weight"}  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [r"^vicreg_projector\."]  # noqa: RUF012
+
+    def __init__(self, config: PanoVLMConfig) -> None:
+        super().__init__(config)
+        self.model = PanoVLMModel(config)
+        text = config.text_config
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Give the LM head."""
+        return self.lm_head
+
+    def get_image_features(
+        self,
+        pixel_values: Tensor | None = None,
+        patch_tokens: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
+        """Turn panoramas into image tokens; see `PanoVLMModel.get_image_features`."""
+        return self.model.get_image_features(pixel_values, patch_tokens, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        mm_encoder_outputs: ImageOutputs | None = None,
+        patch_tokens: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> PanoVLMOutput:
+        """Run the model; see `PanoVLMModel.forward` for the shared arguments.
+
+        Args:
+            input_ids: [B, L].
+            pixel_values: [N, V, 3, H, W].
+            attention_mask: [B, L] or [B, 1, L, L].
+            position_ids: [B, L].
+            past_key_values: Cache to continue.
+            inputs_embeds: [B, L, D_lm].
+            mm_encoder_outputs: Image tokens computed before.
+            patch_tokens: [N, V, S, D_vision].
+            labels: [B, L], the token itself where it is supervised, else -100. The LM head runs on
+                the positions that predict a supervised token, and nowhere else.
+            logits_to_keep: Without labels: number of last positions, or the positions, to score.
+            **kwargs: Passed on to the language model.
+        """
+        num_items = kwargs.pop("num_items_in_batch", None)
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            mm_encoder_outputs=mm_encoder_outputs,
+            patch_tokens=patch_tokens,
+            **kwargs,
+        )
+        hidden, loss = outputs.last_hidden_state, None
+        if labels is None:
+            keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            logits = self.lm_head(hidden[:, keep])
+        else:
+            logits, loss = self._supervised_loss(hidden, labels, num_items)
+        return PanoVLMOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+        )
+
+    def _supervised_loss(
+        self, hidden: Tensor, labels: Tensor, num_items: Tensor | int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Score only the positions whose next token is supervised: no [L, vocabulary] tensor."""
+        targets = labels[:, 1:]
+        supervised = targets != -100
+        logits = self.lm_head(hidden[:, :-1][supervised])
+        loss = self.loss_function(
+            logits=logits,
+            labels=None,
+            shift_labels=targets[supervised],
+            vocab_size=self.config.text_config.vocab_size,
+            num_items_in_batch=num_items,
+        )
+        return logits, loss
+
+
+def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Turn a bool [B, 1, L, L] mask into the one every attention implementation adds to scores."""
+    if mask is None or mask.dim() != 4:
+        return mask
+    lowest = torch.finfo(dtype).min
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, lowest)

@@ -1,0 +1,118 @@
+"""PanoVLMProcessor: panoramas and chats in, model inputs out.
+
+One `<image>` in a text becomes, for every view in order, a direction word and the view's image
+tokens ("front:<image><image>...\\n"). The words give the language model handles for directions.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import ProcessorMixin
+from transformers.processing_utils import MultiModalData
+
+from .errors import PanoVLMError
+from .image_processing import PanoVLMImageProcessor
+from .sphere import DIRECTIONS, direction_index
+
+Messages = Sequence[dict[str, Any]]
+
+
+class PanoVLMProcessor(ProcessorMixin):
+    """Couples the image processor with the language model's tokenizer.
+
+    Args:
+        image_processor: Cuts panoramas into views.
+        tokenizer: The language model's, with the image token added.
+        image_tokens_per_view: Image tokens of each view, as in `PanoVLMConfig`.
+        merges_views: Whether the model averages all views into one group of tokens.
+        view_words: Whether a direction word stands before each view's tokens.
+        chat_template: Jinja template of a conversation.
+        image_token: Text of the placeholder.
+    """
+
+    def __init__(
+        self,
+        image_processor: PanoVLMImageProcessor | None = None,
+        tokenizer: Any = None,
+        image_tokens_per_view: int = 49,
+        merges_views: bool = False,  # noqa: FBT001, FBT002
+        view_words: bool = True,  # noqa: FBT001, FBT002
+        chat_template: str | None = None,
+        image_token: str = "<image>",
+        **kwargs: Any,
+    ) -> None:
+        self.image_tokens_per_view = image_tokens_per_view
+        self.merges_views = merges_views
+        self.view_words = view_words
+        self.image_token = image_token
+        self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
+        super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
+
+    def expand_image(self, num_views: int | None = None) -> str:
+        """Give the text that stands for one panorama: image tokens with their direction words."""
+        num_views = self.image_processor.num_views if num_views is None else num_views
+        tokens = self.image_token * self.image_tokens_per_view
+        if self.merges_views:
+            return tokens
+        if not self.view_words:
+            return tokens * num_views
+        return "".join(f"{word}:{tokens}\n" for word in view_words(num_views))
+
+    def tokenize(self, messages: Messages) -> tuple[list[int], list[int]]:
+        """Tokenise a whole conversation without loading its pictures.
+
+        Args:
+            messages: Turns whose content is a string or a list of text and image entries.
+
+        Returns:
+            Token ids as `apply_chat_template` gives them with the pictures, and 1 for each token
+            that the assistant says (its end token included), else 0.
+
+        Raises:
+            PanoVLMError: If the chat template does not mark what the assistant says.
+        """
+        plain = [{**turn, "content": self._as_text(turn["content"])} for turn in messages]
+        if "{% generation %}" not in (self.chat_template or ""):
+            raise PanoVLMError(
+                "found a chat template without {% generation %} around the assistant's words, "
+                "expected one; set model.chat_template in the recipe to a template that has it"
+            )
+        encoded = self.tokenizer.apply_chat_template(
+            plain,
+            chat_template=self.chat_template,
+            tokenize=True,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+        )
+        return list(encoded["input_ids"]), list(encoded["assistant_masks"])
+
+    def _as_text(self, content: str | Sequence[dict[str, Any]]) -> str:
+        if isinstance(content, str):
+            return content.replace(self.image_token, self.expand_image())
+        parts = (self.expand_image() if p["type"] == "image" else p["text"] for p in content)
+        return "".join(parts)
+
+    def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **_: Any) -> str:
+        """Give the expansion of one `<image>` (called by the inherited `__call__`)."""
+        return self.expand_image(len(image_inputs["pixel_values"][image_idx]))
+
+    def _get_num_multimodal_tokens(
+        self, image_sizes: Sequence[Sequence[int]] | None = None, **kwargs: Any
+    ) -> MultiModalData:
+        """Count the image tokens of pictures of any size (asked by vLLM before it runs)."""
+        if image_sizes is None:
+            return MultiModalData()
+        num_views = kwargs.get("num_views", self.image_processor.num_views)
+        tokens = self.image_tokens_per_view * (1 if self.merges_views else num_views)
+        num_pictures = len(image_sizes)
+        return MultiModalData(
+            num_image_tokens=[tokens] * num_pictures, num_image_patches=[1] * num_pictures
+        )
+
+
+def view_words(num_views: int) -> list[str]:
+    """Name the views of a ring: by direction where each has its own word, else by degrees."""
+    yaws_deg = [view * 360 / num_views for view in range(num_views)]
+    if 8 % num_views == 0:
+        return [DIRECTIONS[direction_index(yaw)] for yaw in yaws_deg]
+    return [f"{yaw:.0f} degrees" for yaw in yaws_deg]

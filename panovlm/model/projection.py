@@ -1,0 +1,85 @@
+"""The projection: latent tokens learn where they look and become image tokens of the LM.
+
+Shape letters: N panoramas, V views, T = h·w latent tokens of a view, D_latent, D_lm.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .configuration import PanoVLMConfig
+from .sphere import angles_from_rays
+from .views import ViewLayout
+
+
+@lru_cache(maxsize=8)
+def position_features(layout: ViewLayout, rows: int, columns: int, harmonics: int) -> Tensor:
+    """Give Fourier features of the true yaw and pitch of every token.
+
+    Args:
+        layout: The views.
+        rows: h, token rows of a view.
+        columns: w, token columns of a view.
+        harmonics: K, number of harmonics of each angle.
+
+    Returns:
+        [V, h·w, 4·K] float32: sin and cos of k·yaw and of k·pitch for k = 1 ... K. Turning the
+        panorama by one stride moves them by exactly one view.
+
+    Source:
+        Fourier features: Tancik et al., arXiv:2006.10739; integer harmonics close on the circle.
+    """
+    yaw_rad, pitch_rad = angles_from_rays(layout.rays(rows, columns))
+    angles = np.stack([yaw_rad, pitch_rad], axis=-1)[..., None] * np.arange(1, harmonics + 1)
+    features = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)  # [V, h, w, 2, 2K]
+    return torch.from_numpy(features.reshape(layout.num_views, rows * columns, -1)).float()
+
+
+class Projection(nn.Module):
+    """Maps latent tokens [N, V, T, D_latent] to image tokens [N, image tokens, D_lm].
+
+    In order: add the sphere position, pool the views, project, and bring each token to the length
+    of the language model's own embeddings, so that a frozen LM can read it from the first step.
+    """
+
+    def __init__(self, config: PanoVLMConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, lm_width = config.latent_size, config.text_config.hidden_size
+        self.position = nn.Linear(4 * config.position_harmonics, width, bias=False)
+        self.norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, lm_width)
+        self.project = nn.Linear(lm_width, lm_width)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Project the latent tokens of N panoramas."""
+        pooled = self._pool(latents + self._position(latents))
+        tokens = self.project(nn.functional.gelu(self.widen(self.norm(pooled))))
+        unit = nn.functional.rms_norm(tokens, tokens.shape[-1:])
+        return unit * self.scale.to(unit.dtype)
+
+    def match_scale(self, embedding: Tensor) -> None:
+        """Set the length of image tokens to that of an embedding table [vocabulary, D_lm]."""
+        with torch.no_grad():
+            self.scale.copy_(embedding.float().pow(2).mean().sqrt())
+
+    def _position(self, latents: Tensor) -> Tensor:
+        config = self.config
+        features = position_features(
+            config.layout, config.token_rows, config.token_columns, config.position_harmonics
+        )
+        position: Tensor = self.position(features.to(latents.device, self.position.weight.dtype))
+        return position
+
+    def _pool(self, latents: Tensor) -> Tensor:
+        """Reduce [N, V, T, D] to [N, image tokens, D] as `config.pooling` says."""
+        config = self.config
+        if config.pooling == "mean":
+            return latents.mean(dim=1)
+        grid = latents.unflatten(2, (config.token_rows, config.token_columns))
+        # A view's left columns look where its left neighbour's right columns look.
+        kept = grid[:, :, :, config.token_columns - config.kept_columns :]
+        return kept.flatten(1, 3)

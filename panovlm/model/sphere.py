@@ -1,0 +1,60 @@
+"""The one convention for angles: pixels, yaw and pitch, rays and direction words.
+
+Camera frame: x right, y up, z forward. Yaw 0 is the centre column of the panorama, positive to the
+right, in (-180, 180]; pitch is positive up. Pixel centres lie at half-integers.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+DIRECTIONS = (
+    "front",
+    "front-right",
+    "right",
+    "back-right",
+    "back",
+    "back-left",
+    "left",
+    "front-left",
+)
+"""The eight 45° sectors of yaw, clockwise from the front."""
+
+
+def wrap_deg(yaw_deg: float) -> float:
+    """Give the same yaw in (-180, 180] degrees."""
+    return 180.0 - (180.0 - yaw_deg) % 360.0
+
+
+def direction_index(yaw_deg: float) -> int:
+    """Give the index into `DIRECTIONS` of the 45° sector that holds a yaw."""
+    return int(np.floor(yaw_deg / 45.0 + 0.5)) % 8
+
+
+def rays_from_angles(yaw_rad: Floats, pitch_rad: Floats) -> Floats:
+    """Turn yaw and pitch into unit rays.
+
+    Args:
+        yaw_rad: Any shape [...], radians.
+        pitch_rad: Broadcastable to `yaw_rad`, radians in [-π/2, π/2].
+
+    Returns:
+        Unit vectors [..., 3] as (x right, y up, z forward).
+    """
+    yaw_rad, pitch_rad = np.broadcast_arrays(yaw_rad, pitch_rad)
+    level = np.cos(pitch_rad)
+    return np.stack([np.sin(yaw_rad) * level, np.sin(pitch_rad), np.cos(yaw_rad) * level], axis=-1)
+
+
+def angles_from_rays(rays: Floats) -> tuple[Floats, Floats]:
+    """Turn rays of any length [..., 3] into (yaw, pitch) in radians, each [...]."""
+    x, y, z = np.moveaxis(rays, -1, 0)
+    return np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))
+
+
+def panorama_rays(height: int, width: int) -> Floats:
+    """Give the unit ray of every pixel centre of an equirectangular picture, [height, width, 3]."""
+    yaw_rad = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
+    pitch_rad = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
+    return rays_from_angles(yaw_rad[None, :], pitch_rad[:, None])

@@ -1,0 +1,113 @@
+"""PanoVLMForOverlapPretraining: the model of stage 1, which knows no language.
+
+Shape letters: N panoramas, V views, S patch tokens, T = h·w latent tokens of a view.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+from transformers.modeling_outputs import ModelOutput
+from transformers.utils import can_return_tuple
+
+from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.modeling import PanoVLMPreTrainedModel
+from panovlm.model.resampler import Resampler
+from panovlm.model.vision import encode_views
+from panovlm.overlap.pairs import overlap_pairs
+from panovlm.overlap.vicreg import VICRegProjector, effective_rank, vicreg_loss
+
+
+@dataclass
+class OverlapOutput(ModelOutput):
+    """What stage 1 returns: the loss, and the scalars worth logging.
+
+    Attributes:
+        loss: Weighted sum of the three terms.
+        invariance: Mean squared distance of partners.
+        variance: Hinge of the std below 1, both sides.
+        covariance: Squared off-diagonal covariance, both sides.
+        feature_std: Mean std of the projected dimensions; near 0 means collapse.
+        effective_rank: Of the projected tokens; near 1 means collapse.
+    """
+
+    loss: Tensor | None = None
+    invariance: Tensor | None = None
+    variance: Tensor | None = None
+    covariance: Tensor | None = None
+    feature_std: Tensor | None = None
+    effective_rank: Tensor | None = None
+
+
+class OverlapTrunk(PanoVLMPreTrainedModel):
+    """Vision encoder and resampler, under the same names as in `PanoVLMModel`."""
+
+    def __init__(self, config: PanoVLMConfig) -> None:
+        super().__init__(config)
+        self.vision_encoder = AutoModel.from_config(config.vision_config)
+        self.resampler = Resampler(config)
+        self.post_init()
+
+
+class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
+    """Vision encoder, resampler and VICReg projector, trained on what neighbours share."""
+
+    main_input_name = "pixel_values"
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
+        r"^lm_head",
+        r"^model\.projection\.",
+        r"^model\.language_model\.",
+    ]
+
+    def __init__(self, config: PanoVLMConfig, vicreg_size: int = 512) -> None:
+        super().__init__(config)
+        self.model = OverlapTrunk(config)
+        self.vicreg_projector = VICRegProjector(config.latent_size, vicreg_size)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        patch_tokens: Tensor | None = None,
+        return_loss: bool = True,  # noqa: FBT001, FBT002
+        **kwargs: Any,
+    ) -> OverlapOutput:
+        """Compute VICReg on the overlap of neighbouring views, wrap-around included.
+
+        Args:
+            pixel_values: Normalised views [N, V, 3, H, W].
+            patch_tokens: Instead, the frozen encoder's output [N, V, S, D_vision].
+            return_loss: Of the library's protocol; the loss is always computed.
+            **kwargs: Of the library's protocol; unused.
+        """
+        if patch_tokens is None:
+            views = pixel_values.flatten(0, 1).to(self.model.vision_encoder.dtype)
+            patch_tokens = encode_views(self.model.vision_encoder, views)
+            patch_tokens = patch_tokens.unflatten(0, pixel_values.shape[:2])
+        config = self.config
+        latents = self.model.resampler(
+            patch_tokens.flatten(0, 1).to(self.model.resampler.norm_in.weight.dtype)
+        )
+        grid = latents.reshape(
+            *patch_tokens.shape[:2], config.token_rows, config.token_columns, config.latent_size
+        )
+        shared_columns = config.layout.overlap_columns(config.token_columns)
+        current, following = overlap_pairs(self.vicreg_projector(grid), shared_columns)
+        terms = vicreg_loss(current, following)
+        return OverlapOutput(
+            loss=terms.loss,
+            invariance=terms.invariance.detach(),
+            variance=terms.variance.detach(),
+            covariance=terms.covariance.detach(),
+            **_health(current.detach()),
+        )
+
+
+def _health(tokens: Tensor) -> dict[str, Tensor]:
+    flat = tokens.flatten(0, -2).float()
+    rank = torch.tensor(effective_rank(flat))
+    return {"feature_std": flat.std(dim=0).mean(), "effective_rank": rank}
+

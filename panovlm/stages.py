@@ -1,0 +1,157 @@
+"""The three training stages as one table; nothing else in the package knows a stage by name."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a stage does with a module."""
+
+    TRAINED = "trained"
+    FROZEN = "frozen"
+    ABSENT = "–"
+
+
+class Objective(StrEnum):
+    """What a stage minimises."""
+
+    VICREG_OVERLAP = "VICReg on the overlap of neighbouring views"
+    NEXT_TOKEN = "next-token cross entropy"  # noqa: S105
+
+
+class Supervision(StrEnum):
+    """Which text tokens carry the loss; image positions never do."""
+
+    NONE = "–"
+    ALL_TEXT = "all text"
+    RESPONSES = "responses only"
+
+
+TRAINED, FROZEN, ABSENT = Role.TRAINED, Role.FROZEN, Role.ABSENT
+MODULES = (
+    "vision_encoder",
+    "resampler",
+    "vicreg_projector",
+    "projection",
+    "language_model",
+    "lora",
+)
+"""The columns of the table, by the names the modules have in the code."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table.
+
+    Attributes:
+        name: As in recipes and run folders.
+        objective: What is minimised.
+        supervision: Which text tokens carry the loss.
+        vision_encoder: Role of the vision encoder.
+        resampler: Role of the resampler.
+        vicreg_projector: Role of stage 1's head.
+        projection: Role of the projection, sphere position included.
+        language_model: Role of the language model's own weights.
+        lora: Role of low-rank adapters in the language model.
+        starts_from: The stage whose trained modules this one continues.
+        expected_first: Range of the first loss with pretrained backbones.
+        expected_last: Range of the last loss with pretrained backbones.
+        num_vision_layers: Last layers of the vision encoder that train in spite of its role.
+    """
+
+    name: str
+    objective: Objective
+    supervision: Supervision
+    vision_encoder: Role
+    resampler: Role
+    vicreg_projector: Role
+    projection: Role
+    language_model: Role
+    lora: Role
+    starts_from: str | None
+    expected_first: tuple[float, float]
+    expected_last: tuple[float, float]
+    num_vision_layers: int = 0
+
+    def role(self, module: str) -> Role:
+        """Give the role of one of `MODULES`."""
+        return Role(vars(self)[module])
+
+    @property
+    def trained_modules(self) -> tuple[str, ...]:
+        """Modules whose weights this stage changes as a whole."""
+        return tuple(name for name in MODULES if self.role(name) is TRAINED)
+
+    def with_last_vision_layers(self, count: int) -> "Stage":
+        """Give the variant that also trains the last `count` layers of the vision encoder."""
+        return replace(self, num_vision_layers=count)
+
+    def without_lora(self) -> "Stage":
+        """Give the variant that leaves the language model as it is."""
+        return replace(self, lora=ABSENT)
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="vision",
+            objective=Objective.VICREG_OVERLAP,
+            supervision=Supervision.NONE,
+            vision_encoder=FROZEN,
+            resampler=TRAINED,
+            vicreg_projector=TRAINED,
+            projection=ABSENT,
+            language_model=ABSENT,
+            lora=ABSENT,
+            starts_from=None,
+            expected_first=(50, 100),
+            expected_last=(10, 30),
+        ),
+        Stage(
+            name="resampler",
+            objective=Objective.NEXT_TOKEN,
+            supervision=Supervision.ALL_TEXT,
+            vision_encoder=FROZEN,
+            resampler=TRAINED,
+            vicreg_projector=ABSENT,
+            projection=TRAINED,
+            language_model=FROZEN,
+            lora=ABSENT,
+            starts_from="vision",
+            expected_first=(8, 12),
+            expected_last=(2, 4),
+        ),
+        Stage(
+            name="finetune",
+            objective=Objective.NEXT_TOKEN,
+            supervision=Supervision.RESPONSES,
+            vision_encoder=FROZEN,
+            resampler=TRAINED,
+            vicreg_projector=ABSENT,
+            projection=TRAINED,
+            language_model=FROZEN,
+            lora=TRAINED,
+            starts_from="resampler",
+            expected_first=(2, 4),
+            expected_last=(0.5, 1.5),
+        ),
+    )
+}
+"""The stage table, in the order of training."""
+
+
+def stage_rows() -> tuple[list[str], list[list[str]]]:
+    """Give the header and the rows of the table as text, for any renderer."""
+    header = ["stage", "objective", "supervised", *MODULES, "starts from"]
+    rows = [
+        [
+            stage.name,
+            stage.objective.value,
+            stage.supervision.value,
+            *(stage.role(module).value for module in MODULES),
+            stage.starts_from or "backbones",
+        ]
+        for stage in STAGES.values()
+    ]
+    return header, rows

@@ -1,0 +1,213 @@
+"""From a recipe to models: backbones, configuration, processor, and the hand-over of a stage."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from panovlm.backbones import locate
+from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.errors import PanoVLMError
+from panovlm.model.image_processing import PanoVLMImageProcessor
+from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.stages import Objective, Stage
+from panovlm.training.recipe import ModelSection
+
+logger = logging.getLogger(__name__)
+
+CHATML = Path(__file__).parents[1] / "model" / "chatml.jinja"
+IMAGE_TOKEN = "<image>"  # noqa: S105
+
+
+def build_processor(section: ModelSection) -> PanoVLMProcessor:
+    """Build the processor: the encoder's pixel statistics, the language model's tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(locate(section.language_model))
+    tokenizer.add_special_tokens(
+        {"extra_special_tokens": [IMAGE_TOKEN]}, replace_extra_special_tokens=False
+    )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    config = build_config(section)
+    return PanoVLMProcessor(
+        image_processor=_image_processor(section),
+        tokenizer=tokenizer,
+        image_tokens_per_view=config.image_tokens_per_view,
+        merges_views=config.pooling == "mean",
+        view_words=section.view_words,
+        chat_template=_chat_template(section, tokenizer),
+        image_token=IMAGE_TOKEN,
+    )
+
+
+def build_config(section: ModelSection) -> PanoVLMConfig:
+    """Build the model's configuration from those of its backbones."""
+    views, resampler = section.views, section.resampler
+    return PanoVLMConfig(
+        vision_config=_vision_config(section.vision_encoder),
+        text_config=AutoConfig.from_pretrained(locate(section.language_model)).get_text_config(),
+        num_views=views.num_views,
+        fov_deg=views.fov_deg,
+        view_size=views.view_size,
+        resampler_type=resampler.type,
+        resampler_layers=resampler.num_layers,
+        token_rows=resampler.token_rows,
+        token_columns=resampler.token_columns,
+        latent_size=resampler.latent_size,
+        pooling=section.pooling,
+    )
+
+
+def build_model(section: ModelSection, stage: Stage) -> PreTrainedModel:
+    """Build the model of a stage from pretrained backbones and fresh modules between them."""
+    return BUILDERS[stage.objective](section)
+
+
+def _build_overlap(section: ModelSection) -> PreTrainedModel:
+    model = PanoVLMForOverlapPretraining(build_config(section), section.resampler.vicreg_size)
+    _load_vision_encoder(model.model.vision_encoder, section)
+    return model
+
+
+def _build_generator(section: ModelSection) -> PreTrainedModel:
+    """Build the answering model; its frozen LM keeps every pretrained weight."""
+    config = build_config(section)
+    pretrained = AutoModelForCausalLM.from_pretrained(
+        locate(section.language_model), dtype=torch.float32
+    )
+    processor = build_processor(section)
+    if len(processor.tokenizer) > pretrained.get_input_embeddings().num_embeddings:
+        pretrained.resize_token_embeddings(len(processor.tokenizer))
+        config.text_config.vocab_size = pretrained.config.vocab_size
+    config.image_token_id = processor.image_token_id
+    model = PanoVLMForConditionalGeneration(config)
+    _load_vision_encoder(model.model.vision_encoder, section)
+    model.model.language_model.load_state_dict(pretrained.base_model.state_dict())
+    model.lm_head.load_state_dict(pretrained.get_output_embeddings().state_dict())
+    model.tie_weights()
+    model.model.projection.match_scale(pretrained.get_input_embeddings().weight)
+    model.generation_config = _generation_config(processor)
+    return model
+
+
+BUILDERS = {
+    Objective.VICREG_OVERLAP: _build_overlap,
+    Objective.NEXT_TOKEN: _build_generator,
+}
+
+
+def load_predecessor(model: PreTrainedModel, stage: Stage, predecessor: Stage, folder: Path) -> int:
+    """Continue from the modules that the stage before has trained, key by key.
+
+    Args:
+        model: A freshly built model of `stage`.
+        stage: The stage about to train.
+        predecessor: The stage it starts from.
+        folder: The predecessor's output.
+
+    Returns:
+        The number of tensors handed over.
+
+    Raises:
+        PanoVLMError: If the folder is missing, or a tensor is missing or of another shape.
+    """
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise PanoVLMError(
+            f"stage {stage.name!r} starts from stage {predecessor.name!r}, but {folder} holds no "
+            f"finished output of it; run: panovlm train RECIPE --stage {predecessor.name}"
+        )
+    shared = [m for m in predecessor.trained_modules if stage.role(m) is not stage.role("none")]
+    return _hand_over(model, weights, shared)
+
+
+def _hand_over(model: PreTrainedModel, weights: Path, modules: list[str]) -> int:
+    own = model.state_dict()
+    wanted = [key for key in own if key.split(".")[1] in modules]
+    with safe_open(weights, framework="pt") as stored:
+        found = set(stored.keys())
+        tensors = {key: stored.get_tensor(key) for key in wanted if key in found}
+    _check_handed(own, wanted, tensors, weights)
+    model.load_state_dict(tensors, strict=False)
+    return len(tensors)
+
+
+def _check_handed(
+    own: dict[str, Tensor], wanted: list[str], tensors: dict[str, Tensor], weights: Path
+) -> None:
+    missing = [key for key in wanted if key not in tensors]
+    other = [key for key in tensors if tensors[key].shape != own[key].shape]
+    if missing or other:
+        key = (missing + other)[0]
+        found = tuple(tensors[key].shape) if key in tensors else "nothing"
+        raise PanoVLMError(
+            f"{weights} is of another architecture: for {key} found {found}, expected "
+            f"{tuple(own[key].shape)} ({len(missing) + len(other)} such tensors); train the stage "
+            f"before with the same model section"
+        )
+
+
+def _vision_config(name: str) -> PreTrainedConfig:
+    """Give the vision encoder's part of a configuration, without a pooling head."""
+    config = AutoConfig.from_pretrained(locate(name))
+    vision = config.to_dict().get("vision_config") and config.vision_config
+    config = vision or config
+    if config.model_type in ("siglip_vision_model", "siglip2_vision_model"):
+        config.vision_use_head = False
+    return config
+
+
+def _load_vision_encoder(encoder: PreTrainedModel, section: ModelSection) -> None:
+    pretrained = AutoModel.from_pretrained(
+        locate(section.vision_encoder), config=encoder.config, dtype=torch.float32
+    )
+    encoder.load_state_dict(pretrained.state_dict())
+
+
+def _image_processor(section: ModelSection) -> PanoVLMImageProcessor:
+    stored, _ = PanoVLMImageProcessor.get_image_processor_dict(locate(section.vision_encoder))
+    views = section.views
+    return PanoVLMImageProcessor(
+        num_views=views.num_views,
+        fov_deg=views.fov_deg,
+        size={"height": views.view_size, "width": views.view_size},
+        image_mean=stored["image_mean"],
+        image_std=stored["image_std"],
+    )
+
+
+def _chat_template(section: ModelSection, tokenizer: Any) -> str:
+    """Choose the template: the recipe's, the language model's if it is marked, or ChatML."""
+    if section.chat_template is not None:
+        return section.chat_template.read_text()
+    if "<|im_start|>" in tokenizer.get_vocab():
+        return CHATML.read_text()
+    raise PanoVLMError(
+        f"found no chat template with {{% generation %}} marks for {section.language_model}, and "
+        f"its vocabulary lacks ChatML's <|im_start|>; set model.chat_template to a Jinja file"
+    )
+
+
+def _generation_config(processor: PanoVLMProcessor) -> GenerationConfig:
+    tokenizer = processor.tokenizer
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    return GenerationConfig(
+        max_new_tokens=128,
+        eos_token_id=sorted({tokenizer.eos_token_id, end} - {None}),
+        pad_token_id=tokenizer.pad_token_id,
+        # The placeholder's row of a frozen LM head was never trained: it must not be said.
+        suppress_tokens=[processor.image_token_id],
+    )

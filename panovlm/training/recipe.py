@@ -1,0 +1,207 @@
+"""Recipes: one YAML file says what a run is, read into strict typed models."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from panovlm.model.errors import PanoVLMError
+from panovlm.stages import STAGES
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ViewsSection(Section):
+    """The ring of views cut from every panorama."""
+
+    num_views: Annotated[int, Field(ge=2, le=64)] = 8
+    """Views of the ring."""
+    fov_deg: Annotated[float, Field(gt=0, lt=180)] = 90.0
+    """Field of view of each, in degrees."""
+    view_size: Annotated[int, Field(ge=16, le=2048)] = 224
+    """Height and width of each view in pixels; most encoders read one size only."""
+
+
+class ResamplerSection(Section):
+    """The module between the vision encoder and the projection."""
+
+    type: Literal["conv", "mlp"] = "conv"
+    """`conv` mixes neighbouring tokens, `mlp` treats each alone."""
+    num_layers: Count = 2
+    """Blocks of the resampler."""
+    latent_size: Count = 512
+    """Width of the latent tokens."""
+    token_rows: Count = 7
+    """Rows of latent tokens per view; divides the encoder's rows."""
+    token_columns: Count = 7
+    """Columns of latent tokens per view; divides the encoder's columns."""
+    vicreg_size: Count = 512
+    """Width of stage 1's projector."""
+
+
+class ModelSection(Section):
+    """The backbones and what connects them."""
+
+    vision_encoder: str
+    """A folder, a hub id, or one of the packaged backbones (`panovlm backbones`)."""
+    language_model: str
+    """A folder, a hub id, or one of the packaged backbones (`panovlm backbones`)."""
+    views: ViewsSection = ViewsSection()
+    resampler: ResamplerSection = ResamplerSection()
+    pooling: Literal["concat", "mean", "stitch"] = "concat"
+    """How the tokens of all views become the image tokens of one panorama."""
+    view_words: bool = True
+    """Whether a direction word stands before each view's tokens."""
+    chat_template: Path | None = None
+    """A Jinja template with {% generation %} marks, where the language model has none."""
+
+
+class LoraSection(Section):
+    """Low-rank adapters on the language model's linear layers."""
+
+    rank: Count = 16
+    """Rank of the adapters."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """Scale of the adapters: alpha / rank multiplies their output."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout before the adapters."""
+
+
+class LearningRates(Section):
+    """A learning rate for each module that may train."""
+
+    vision_encoder: Rate = 1e-5
+    """For its last layers, where they train."""
+    resampler: Rate = 1e-3
+    """For the resampler."""
+    vicreg_projector: Rate = 1e-3
+    """For stage 1's head."""
+    projection: Rate = 1e-3
+    """For the projection and the sphere position."""
+    lora: Rate = 2e-4
+    """For the adapters."""
+
+
+class StageSection(Section):
+    """One stage of the run."""
+
+    data: Path
+    """Records (JSONL) to train on."""
+    steps: Count
+    """Optimiser steps."""
+    batch_size: Count = 8
+    """Panoramas in one step of one process."""
+    questions_per_panorama: Count = 8
+    """Conversations about one panorama in one sequence (stages with text)."""
+    learning_rate: LearningRates = LearningRates()
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the steps over which the learning rates rise from 0."""
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """AdamW's, on matrices only."""
+    accumulation: Count = 1
+    """Batches in one optimiser step."""
+    roll: bool = True
+    """Turn each panorama by a random number of strides where its records say the answers."""
+    lora: LoraSection | None = LoraSection()
+    """Adapters of the stage that has them; null trains without."""
+    vision_layers: Annotated[int, Field(ge=0)] = 0
+    """Last layers of the vision encoder to train, in the stage with adapters."""
+    save_steps: Count | None = None
+    """Steps between checkpoints; by default one in the middle and one at the end."""
+
+
+class Recipe(Section):
+    """Everything that fixes a run."""
+
+    output: Path
+    """Folder of the run."""
+    model: ModelSection
+    stages: dict[Literal["vision", "resampler", "finetune"], StageSection]
+    """What each stage does; keys are the stages' names."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of initial weights, data order and rolls."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Arithmetic: `auto` is bf16 where the device is fast at it."""
+    tensorboard: bool = False
+    """Whether to write TensorBoard files beside `log.jsonl` (extra `logs`)."""
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe and apply `key=value` overrides.
+
+    Args:
+        path: YAML file.
+        overrides: As in `stages.vision.steps=10`; values are YAML.
+
+    Raises:
+        PanoVLMError: With every fault of the recipe in one message.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise PanoVLMError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise PanoVLMError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise PanoVLMError(f"{path}: found {type(data).__name__}, expected keys and values")
+    for override in overrides or []:
+        _apply_override(data, override)
+    return parse_recipe(data, str(path))
+
+
+def parse_recipe(data: dict[str, Any], source: str) -> Recipe:
+    """Check plain data as a recipe; `source` names it in errors."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(fault) for fault in error.errors()]
+        raise PanoVLMError(f"{source} has {len(lines)} fault(s):\n  " + "\n  ".join(lines)) from None
+
+
+def recipe_schema() -> str:
+    """Give the JSON schema that lets editors complete and check recipes."""
+    return json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, found, value = override.partition("=")
+    if not found:
+        raise PanoVLMError(f"found -o {override}, expected -o key=value")
+    *parents, last = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise PanoVLMError(f"-o {override}: {parent} holds a value, expected a section")
+    data[last] = yaml.safe_load(value)
+
+
+def _explain(fault: Any) -> str:
+    """Turn one of pydantic's faults into a line with the cure."""
+    where = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_nearest(str(fault['loc'][-1]))}"
+    if fault["type"] == "missing":
+        return f"{where}: missing, expected a value"
+    found = fault["input"]
+    shown = f"found {found!r}" if not isinstance(found, dict) else "found a section"
+    return f"{where}: {shown}, expected: {fault['msg']}"
+
+
+def _nearest(key: str) -> str:
+    known = {name for model in _sections(Section) for name in model.model_fields} | set(STAGES)
+    close = difflib.get_close_matches(key, sorted(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _sections(model: type[Section]) -> list[type[Section]]:
+    return [model, *(sub for child in model.__subclasses__() for sub in _sections(child))]

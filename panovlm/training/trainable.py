@@ -1,0 +1,95 @@
+"""Applies a stage's row to a model: the only place that touches `requires_grad`."""
+
+from dataclasses import dataclass
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import PreTrainedModel
+
+from panovlm.model.errors import PanoVLMError
+from panovlm.stages import MODULES, TRAINED, Role, Stage
+from panovlm.training.recipe import LoraSection
+
+LORA_MARK = "lora_"
+
+
+@dataclass(frozen=True)
+class ModuleReport:
+    """What a stage does with one module.
+
+    Attributes:
+        module: One of `MODULES`.
+        role: What the stage's row says.
+        num_parameters: All parameters of the module.
+        num_trained: Those that train.
+    """
+
+    module: str
+    role: Role
+    num_parameters: int
+    num_trained: int
+
+
+def apply_stage(model: PreTrainedModel, stage: Stage, lora: LoraSection | None) -> PeftModel | None:
+    """Freeze and unfreeze the modules of a model as the stage says, and add adapters.
+
+    Args:
+        model: A model built for the stage.
+        stage: The row.
+        lora: Size of the adapters, where the stage has them.
+
+    Returns:
+        PEFT's wrapper of the language model if there are adapters; the model itself holds the same
+        layers, so the wrapper is only needed to merge them.
+    """
+    adapters = None
+    if stage.lora is TRAINED and lora is not None:
+        adapters = _add_lora(model.model.language_model, lora)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(stage.role(module_of(name)) is TRAINED)
+    for layer in _last_vision_layers(model, stage.num_vision_layers):
+        layer.requires_grad_(True)  # noqa: FBT003
+    return adapters
+
+
+def module_of(parameter_name: str) -> str:
+    """Give the column of the stage table that a parameter belongs to."""
+    if LORA_MARK in parameter_name:
+        return "lora"
+    parts = parameter_name.split(".")
+    if parts[0] == "lm_head":
+        return "language_model"
+    return parts[1] if parts[0] == "model" else parts[0]
+
+
+def report(model: PreTrainedModel, stage: Stage) -> list[ModuleReport]:
+    """Count the parameters of every column of the table."""
+    sizes = {module: [0, 0] for module in MODULES}
+    for name, parameter in model.named_parameters():
+        size = sizes[module_of(name)]
+        size[0] += parameter.numel()
+        size[1] += parameter.numel() if parameter.requires_grad else 0
+    return [ModuleReport(m, stage.role(m), *sizes[m]) for m in MODULES]
+
+
+def _add_lora(language_model: nn.Module, lora: LoraSection) -> PeftModel:
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",  # of the language model alone: it is all PEFT is shown
+    )
+    return get_peft_model(language_model, config)
+
+
+def _last_vision_layers(model: PreTrainedModel, count: int) -> list[nn.Module]:
+    if count == 0:
+        return []
+    stacks = [m for m in model.model.vision_encoder.modules() if isinstance(m, nn.ModuleList)]
+    layers = max(stacks, key=len, default=nn.ModuleList())
+    if count > len(layers):
+        raise PanoVLMError(
+            f"found vision_layers = {count}, expected at most {len(layers)}, the layers of the "
+            f"vision encoder"
+        )
+    return list(layers)[-count:]

@@ -1,0 +1,144 @@
+"""StageTrainer: transformers' Trainer with rates per module, small checkpoints and scalar logs."""
+
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from panovlm.model.errors import PanoVLMError
+from panovlm.training.recipe import LearningRates
+from panovlm.training.trainable import module_of
+
+TRAINED_WEIGHTS = "trained.safetensors"
+SCALARS = ("invariance", "variance", "covariance", "feature_std", "effective_rank")
+"""Fields of a model's output that are logged beside the loss, where it has them."""
+
+
+class StageTrainer(Trainer):
+    """Trains what `apply_stage` left trainable.
+
+    A checkpoint holds the trained weights alone (safetensors) beside the library's own optimizer,
+    scheduler and random state: what is frozen comes from the backbones again.
+
+    Args:
+        learning_rates: One for each column of the stage table.
+        **kwargs: As for `transformers.Trainer`.
+    """
+
+    def __init__(self, *, learning_rates: LearningRates, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.learning_rates = learning_rates
+        self.scalars: dict[str, list[float]] = defaultdict(list)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Group the trained parameters by module and by whether they decay (matrices do)."""
+        groups: dict[tuple[str, bool], list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in (model or self.model).named_parameters():
+            if parameter.requires_grad:
+                groups[module_of(name), parameter.ndim > 1].append(parameter)
+        self.optimizer = torch.optim.AdamW(
+            {
+                "params": parameters,
+                "lr": getattr(self.learning_rates, module),
+                "weight_decay": self.args.weight_decay if decays else 0.0,
+            }
+            for (module, decays), parameters in groups.items()
+        )
+        return self.optimizer
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
+        """Compute the loss and remember the scalars beside it; a loss that is no number stops."""
+        loss, outputs = super().compute_loss(model, inputs, **{**kwargs, "return_outputs": True})
+        if not torch.isfinite(loss):
+            raise PanoVLMError(
+                f"the loss became {loss.item()} at step {self.state.global_step}; lower the "
+                f"learning rates or set precision: fp32, then continue with --resume"
+            )
+        for name in SCALARS:
+            if name in outputs:
+                self.scalars[name].append(float(outputs[name]))
+        return (loss, outputs) if kwargs.get("return_outputs") else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means of the scalars since the last log."""
+        if "loss" in logs:
+            logs |= {name: sum(seen) / len(seen) for name, seen in self.scalars.items()}
+            self.scalars.clear()
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Write the trained weights of a checkpoint."""
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(trained_weights(self.model), folder / TRAINED_WEIGHTS)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        """Read the trained weights of a checkpoint into the model."""
+        own = trained_weights(self.model)
+        stored = load_file(Path(resume_from_checkpoint) / TRAINED_WEIGHTS)
+        shapes = {k: v.shape for k, v in own.items()}, {k: v.shape for k, v in stored.items()}
+        if shapes[0] != shapes[1]:
+            raise PanoVLMError(
+                f"the checkpoint {resume_from_checkpoint} is of another architecture or stage; "
+                f"train without --resume to begin anew"
+            )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(stored[name])
+
+
+def trained_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Give the parameters that train, by name."""
+    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+
+class JsonLog(TrainerCallback):
+    """Appends every log entry as a line of JSON; a resumed run drops what it will write again.
+
+    Args:
+        path: File to write.
+        resumes: Whether the run continues from a checkpoint.
+    """
+
+    def __init__(self, path: Path, *, resumes: bool) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not resumes:
+            path.unlink(missing_ok=True)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Keep the lines up to the step that training continues from."""
+        if self.path.exists():
+            kept = [e for e in read_log(self.path) if e["step"] <= state.global_step]
+            lines = "".join(json.dumps(entry) + "\n" for entry in kept)
+            partial = self.path.with_suffix(".part")
+            partial.write_text(lines)
+            os.replace(partial, self.path)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Append an entry."""
+        if logs and "loss" in logs and state.is_world_process_zero:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read what `JsonLog` wrote."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,173 @@
+"""The views sheet: one picture that shows how a panorama is cut, for eyes to check.
+
+On top the panorama with the outline of every view, below the views with their directions and, in a
+ring, the columns each shares with its neighbours.
+"""
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from panovlm.model.cutting import cut_views
+from panovlm.model.panorama import Pixels
+from panovlm.model.sphere import DIRECTIONS, angles_from_rays, direction_index, wrap_deg
+from panovlm.model.views import View, ViewLayout
+
+Colour = tuple[int, int, int]
+
+_BACKGROUND: Colour = (17, 19, 24)
+_TEXT: Colour = (226, 229, 235)
+_MUTED: Colour = (140, 147, 160)
+_GAP_PX = 16
+_LABEL_PX = 30
+_FONT_PX = 15
+_VIEWS_PER_ROW = 4
+_MIN_TILE_PX, _MAX_TILE_PX = 200, 336
+_SHADE_ALPHA = 30
+_BADGE_PX = 13
+_BORDER_POINTS = 96
+"""Points along each side of a view's outline, enough to look curved."""
+
+
+def draw_views_sheet(panorama: Pixels, layout: ViewLayout) -> Image.Image:
+    """Draw a panorama, the outline of each view on it, and the views themselves.
+
+    Each view has its own colour. In a ring the columns shared with the left and the right neighbour
+    are shaded in that neighbour's colour and bear its number.
+
+    Args:
+        panorama: uint8 RGB [H, W, 3].
+        layout: The views to cut and draw.
+
+    Returns:
+        An RGB picture, four views wide.
+    """
+    sheet = _Sheet.blank(layout)
+    sheet.draw_panorama(panorama)
+    for index, pixels in enumerate(cut_views(panorama, layout)):
+        sheet.draw_view(index, pixels)
+    return sheet.picture
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """The sheet being drawn.
+
+    Attributes:
+        picture: What has been drawn so far.
+        layout: The views.
+        tile: Pixels along a side of a drawn view.
+        strip: Width and height of the drawn panorama.
+    """
+
+    picture: Image.Image
+    layout: ViewLayout
+    tile: int
+    strip: tuple[int, int]
+
+    @classmethod
+    def blank(cls, layout: ViewLayout) -> "_Sheet":
+        """Make an empty sheet with a heading."""
+        tile = min(max(layout.view_size, _MIN_TILE_PX), _MAX_TILE_PX)
+        width = _VIEWS_PER_ROW * tile + (_VIEWS_PER_ROW - 1) * _GAP_PX
+        strip = (width, width // 2)
+        num_rows = -(-layout.num_views // _VIEWS_PER_ROW)
+        height = 2 * _GAP_PX + _LABEL_PX + strip[1] + num_rows * (_GAP_PX + _LABEL_PX + tile)
+        picture = Image.new("RGB", (width + 2 * _GAP_PX, height), _BACKGROUND)
+        heading = ImageDraw.Draw(picture)
+        heading.text((_GAP_PX, _GAP_PX), layout.describe(), _MUTED, _font())
+        return cls(picture, layout, tile, strip)
+
+    def draw_panorama(self, panorama: Pixels) -> None:
+        """Draw the panorama, the outlines of the views on it and their numbers."""
+        strip = Image.fromarray(panorama).resize(self.strip, Image.Resampling.BOX)
+        draw = ImageDraw.Draw(strip)
+        for index, view in enumerate(self.layout.views):
+            for line in _outline(view, self.strip):
+                draw.line(line, self._colour(index), width=3, joint="curve")
+        for index, view in enumerate(self.layout.views):
+            centre = _on_panorama(view.rays(1, 1)[0], self.strip)[0]
+            self._draw_badge(strip, (float(centre[0]), float(centre[1])), index)
+        self.picture.paste(strip, (_GAP_PX, _GAP_PX + _LABEL_PX))
+
+    def draw_view(self, index: int, pixels: Pixels) -> None:
+        """Draw one view with its label, its frame and the columns it shares."""
+        row, column = divmod(index, _VIEWS_PER_ROW)
+        left = _GAP_PX + column * (self.tile + _GAP_PX)
+        top = 2 * _GAP_PX + _LABEL_PX + self.strip[1] + row * (_GAP_PX + _LABEL_PX + self.tile)
+        draw = ImageDraw.Draw(self.picture)
+        swatch = (left, top + 8, left + 11, top + 19)
+        draw.rounded_rectangle(swatch, 3, self._colour(index))
+        draw.text((left + 19, top + 4), _label(index, self.layout.views[index]), _TEXT, _font())
+        view = Image.fromarray(pixels).resize((self.tile, self.tile), Image.Resampling.LANCZOS)
+        self._shade_overlap(view, index)
+        self.picture.paste(view, (left, top + _LABEL_PX))
+        frame = (left, top + _LABEL_PX, left + self.tile - 1, top + _LABEL_PX + self.tile - 1)
+        draw.rectangle(frame, outline=self._colour(index), width=2)
+
+    def _shade_overlap(self, view: Image.Image, index: int) -> None:
+        """Shade the columns shared with each neighbour in its colour and put its number there."""
+        if not self.layout.is_ring:
+            return
+        shared = round(self.tile * self.layout.overlap_ratio)
+        if shared == 0:
+            return
+        draw = ImageDraw.Draw(view)
+        for step, left in ((-1, 0), (1, self.tile - shared)):
+            neighbour = (index + step) % self.layout.num_views
+            colour = self._colour(neighbour)
+            shade = Image.new("RGB", (shared, self.tile), colour)
+            view.paste(shade, (left, 0), Image.new("L", shade.size, _SHADE_ALPHA))
+            inner = shared - 1 if step < 0 else left
+            draw.line((inner, 0, inner, self.tile), colour, width=1)
+            self._draw_badge(view, (self.tile * (step + 1) // 2, self.tile), neighbour)
+
+    def _draw_badge(self, picture: Image.Image, centre: tuple[float, float], index: int) -> None:
+        """Draw a view's number in a disc of its colour, moved inside the picture where needed."""
+        margin = _BADGE_PX + 6
+        x = min(max(centre[0], margin), picture.width - margin)
+        y = min(max(centre[1], margin), picture.height - margin)
+        draw = ImageDraw.Draw(picture)
+        disc = (x - _BADGE_PX, y - _BADGE_PX, x + _BADGE_PX, y + _BADGE_PX)
+        draw.ellipse(disc, _BACKGROUND, self._colour(index), 3)
+        draw.text((x, y), str(index), _TEXT, _font(), anchor="mm")
+
+    def _colour(self, index: int) -> Colour:
+        """Give each view a hue of its own."""
+        red, green, blue = colorsys.hsv_to_rgb(index / self.layout.num_views, 0.62, 0.98)
+        return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _label(index: int, view: View) -> str:
+    """Name a view by number and direction, as in "view 3 · 135° · back-right"."""
+    place = f"view {index} · {wrap_deg(view.yaw_deg):g}°"
+    if view.pitch_deg == 0.0:
+        return f"{place} · {DIRECTIONS[direction_index(view.yaw_deg)]}"
+    return f"{place} · {abs(view.pitch_deg):g}° {'up' if view.pitch_deg > 0 else 'down'}"
+
+
+def _outline(view: View, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
+    """Trace a view's border on the panorama, as lines of points that do not cross the seam."""
+    side = np.linspace(0.0, 1.0, _BORDER_POINTS)
+    low, high = np.zeros_like(side), np.ones_like(side)
+    across = np.concatenate([side, high, side[::-1], low])
+    down = np.concatenate([low, side, high, side[::-1]])
+    points = _on_panorama(view.rays_at(across, down), size)
+    jumps = np.flatnonzero(np.abs(np.diff(points[:, 0])) > size[0] / 2) + 1
+    return [[(float(x), float(y)) for x, y in line] for line in np.split(points, jumps)]
+
+
+def _on_panorama(rays: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Give the places (x, y) of rays [..., 3] on a drawn panorama of a given size, [..., 2]."""
+    yaw_rad, pitch_rad = angles_from_rays(rays)
+    x = (yaw_rad / (2 * np.pi) + 0.5) * size[0]
+    y = (0.5 - pitch_rad / np.pi) * size[1]
+    return np.stack([x, y], axis=-1)
+
+
+def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Give Pillow's own font at the sheet's size."""
+    return ImageFont.load_default(_FONT_PX)

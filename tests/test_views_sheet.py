@@ -1,0 +1,71 @@
+"""The views sheet shows the panorama, every outline and every view in its place."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from panovlm.model.cutting import cut_views
+from panovlm.model.views import View, ViewLayout
+from panovlm.views_sheet import _label, _outline, draw_views_sheet
+
+
+@pytest.fixture
+def grey():
+    return np.full((64, 128, 3), 128, np.uint8)
+
+
+@pytest.mark.parametrize("num_views", [4, 5, 8])
+def test_the_sheet_has_a_row_for_every_four_views(grey, num_views):
+    sheet = draw_views_sheet(grey, ViewLayout.ring(num_views, 100.0, 200))
+    assert sheet.mode == "RGB"
+    one_row = draw_views_sheet(grey, ViewLayout.ring(4, 100.0, 200))
+    rows = -(-num_views // 4)
+    assert sheet.width == one_row.width
+    assert sheet.height == one_row.height + (rows - 1) * (200 + 16 + 30)
+
+
+def test_views_without_overlap_are_drawn_unshaded():
+    panorama = np.random.default_rng(0).integers(0, 256, (256, 512, 3), dtype=np.uint8)
+    layout = ViewLayout.ring(4, 60.0, 200)
+    sheet = np.asarray(draw_views_sheet(panorama, layout))
+    drawn = sheet[-216:-16, 16:216]
+    np.testing.assert_array_equal(drawn[3:-3, 3:-3], cut_views(panorama, layout)[0][3:-3, 3:-3])
+
+
+def test_columns_shared_with_neighbours_are_shaded(grey):
+    sheet = np.asarray(draw_views_sheet(grey, ViewLayout.ring(6, 75.0, 200))).astype(int)
+    middle_row = sheet[-116, 16:216]
+    changed = np.abs(middle_row - 128).max(axis=1) > 5
+    shared = 200 // 5
+    assert changed[:shared].all()
+    assert changed[-shared:].all()
+    assert not changed[shared + 1 : -shared - 1].any()
+
+
+@pytest.mark.parametrize("view", [View(0), View(180), View(-170, 40), View(10, 80), View(0, -90)])
+def test_outlines_never_cross_the_seam_in_one_line(view):
+    lines = _outline(view, (400, 200))
+    for line in lines:
+        assert all(abs(a[0] - b[0]) < 200 for a, b in pairwise(line))
+    points = np.concatenate([np.array(line) for line in lines])
+    assert points.min() >= 0
+    assert (points.max(axis=0) <= (400, 200)).all()
+
+
+def test_an_outline_of_the_front_view_spans_its_field_of_view():
+    (line,) = _outline(View(0), (360, 180))
+    columns, rows = np.array(line).T
+    assert (columns.min(), columns.max()) == pytest.approx((135, 225))
+    assert (rows.min(), rows.max()) == pytest.approx((45, 135), abs=0.01)
+
+
+def test_labels_name_the_direction_or_the_pitch():
+    assert _label(3, View(135)) == "view 3 · 135° · back-right"
+    assert _label(0, View(-180)) == "view 0 · 180° · back"
+    assert _label(1, View(170, -30)) == "view 1 · 170° · 30° down"
+
+
+def test_other_layouts_are_drawn_too(grey):
+    layout = ViewLayout((View(0, 60), View(170, -30, 20), View(0, 90)), 64)
+    assert np.asarray(draw_views_sheet(grey, layout)).std() > 0
