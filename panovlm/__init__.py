@@ -1,0 +1,49 @@
+"""Train, evaluate and serve vision-language models that understand 360° panoramas.
+
+Importing the package makes its models known to the Auto classes of transformers.
+"""
+
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+)
+
+import panovlm.backbones.efficientnet_lite  # noqa: F401  # registers its own Auto classes
+from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.cutting import cut_views
+from panovlm.model.errors import PanoVLMError
+from panovlm.model.image_processing import PanoVLMImageProcessor
+from panovlm.model.modeling import PanoVLMForConditionalGeneration, PanoVLMModel
+from panovlm.model.panorama import load_panorama
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.model.views import ViewLayout
+from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PanoVLMConfig",
+    "PanoVLMError",
+    "PanoVLMForConditionalGeneration",
+    "PanoVLMForOverlapPretraining",
+    "PanoVLMImageProcessor",
+    "PanoVLMModel",
+    "PanoVLMProcessor",
+    "ViewLayout",
+    "cut_views",
+    "load_panorama",
+]
+
+AutoConfig.register(PanoVLMConfig.model_type, PanoVLMConfig, exist_ok=True)
+AutoModel.register(PanoVLMConfig, PanoVLMModel, exist_ok=True)
+AutoModelForImageTextToText.register(PanoVLMConfig, PanoVLMForConditionalGeneration, exist_ok=True)
+# The same class for both backends: the image processor has no need of torchvision.
+AutoImageProcessor.register(
+    PanoVLMConfig,
+    image_processor_classes={"pil": PanoVLMImageProcessor, "torchvision": PanoVLMImageProcessor},
+    exist_ok=True,
+)
+AutoProcessor.register(PanoVLMConfig, PanoVLMProcessor, exist_ok=True)

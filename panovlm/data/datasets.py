@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, collate, pack
-from panovlm.data.records import Record, marked
+from panovlm.data.records import Record, marked, raise_faults
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Supervision
 
@@ -72,7 +72,9 @@ class PanoramaDataset(Dataset[Example]):
         rng = np.random.default_rng((self.seed, self.epoch, index))
         views = self.source.load(picture)
         num_views = len(views)
-        turns = int(rng.integers(num_views)) if self.roll and self._can_roll(records) else 0
+        turns = (
+            int(rng.integers(num_views)) if self.roll and self._can_roll(records, num_views) else 0
+        )
         views = views.roll(-turns, dims=0)
         if self.supervision is Supervision.NONE:
             return {"views": views, "conversations": None}
@@ -81,16 +83,41 @@ class PanoramaDataset(Dataset[Example]):
         packed = pack([self.tokenizer(record) for record in chosen])
         return {"views": views, "conversations": packed}
 
-    def _can_roll(self, records: Sequence[Record]) -> bool:
+    def check_lengths(self, longest: int) -> None:
+        """Check that every conversation fits the language model; image tokens are never cut.
+
+        Args:
+            longest: Tokens the language model reads at most.
+
+        Raises:
+            PanoVLMError: Listing every record that does not fit, by how much, and the knobs.
+        """
+        if self.supervision is Supervision.NONE:
+            return
+        faults = []
+        for picture, records in self.groups:
+            for record in records:
+                excess = len(self.tokenizer(record).ids) - longest
+                if excess > 0:
+                    faults.append(f"{picture}: {excess} tokens too many for {longest}")
+        cure = "shorten the text, or lower token_rows, token_columns or num_views"
+        raise_faults(f"lengths ({cure})", faults)
+
+    def _can_roll(self, records: Sequence[Record], num_views: int) -> bool:
         """Without text any turn is right; with text, only if each record knows its responses."""
         if self.supervision is Supervision.NONE:
             return True
-        return all(record.rolled_responses is not None for record in records)
+        return all(
+            record.rolled_responses is not None and len(record.rolled_responses) % num_views == 0
+            for record in records
+        )
 
 
 def _rolled(record: Record, turns: int, num_views: int) -> Record:
-    steps = len(record.rolled_responses) if record.rolled_responses else num_views
-    return record.rolled(turns * steps // num_views)
+    """Give the record after so many strides to the right, of which V make a full turn."""
+    if record.rolled_responses is None:
+        return record
+    return record.rolled(turns * len(record.rolled_responses) // num_views)
 
 
 class ConversationTokenizer:

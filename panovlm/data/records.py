@@ -42,7 +42,7 @@ class Record(BaseModel):
     kind: str | None = None
     yaw_deg: Annotated[float, Field(gt=-360, le=360)] | None = None
     crosses_seam: bool | None = None
-    rolled_responses: tuple[str, ...] | None = None
+    rolled_responses: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
     @property
     def response(self) -> str:
@@ -84,7 +84,8 @@ def read_records(path: Path, *, needs_text: bool) -> list[Record]:
         PanoVLMError: Listing every faulty line with its cure; nothing is skipped silently.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a JSON text may hold U+2028 and its like as they are.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise PanoVLMError(f"cannot read the records {path}: {error}") from error
     records: list[Record] = []

@@ -101,6 +101,14 @@ class PanoVLMConfig(PreTrainedConfig):
         """Image tokens of one panorama in the language model's sequence."""
         return self.image_token_groups * self.image_tokens_per_view
 
+    def validate_views(self) -> None:
+        """Check that the views make a ring, and that stitched ones share whole columns.
+
+        Raises:
+            PanoVLMError: Of `ViewLayout`, with the fields to change.
+        """
+        _ = self.layout, self.kept_columns
+
     def validate_token_grid(self) -> None:
         """Check that the resampler's grid divides the encoder's.
 

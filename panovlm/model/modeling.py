@@ -111,7 +111,9 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
         if patch_tokens is None:
             num_panoramas = pixel_values.shape[0]
             views = pixel_values.flatten(0, 1).to(self.vision_encoder.dtype)
-            patch_tokens = encode_views(self.vision_encoder, views).unflatten(0, (num_panoramas, -1))
+            patch_tokens = encode_views(self.vision_encoder, views).unflatten(
+                0, (num_panoramas, -1)
+            )
         patch_tokens = patch_tokens.to(self.resampler.norm_in.weight.dtype)
         latents = self.resampler(patch_tokens.flatten(0, 1)).unflatten(0, patch_tokens.shape[:2])
         return BaseModelOutputWithPooling(
@@ -183,10 +185,12 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
             image_features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, image_features)
             inputs_embeds = inputs_embeds.masked_scatter(mask, image_features)
-        elif self.training:
-            inputs_embeds = inputs_embeds + self._zero_from_trained_modules()
+        else:
+            self._check_no_placeholders(input_ids, past_key_values)
+            if self.training:
+                inputs_embeds = inputs_embeds + self._zero_from_trained_modules()
         outputs = self.language_model(
-            attention_mask=_additive(attention_mask, inputs_embeds.dtype),
+            attention_mask=additive_mask(attention_mask, inputs_embeds.dtype),
             position_ids=position_ids,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
@@ -214,12 +218,32 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
         features: Tensor = self.get_image_features(pixel_values, patch_tokens).pooler_output
         return features
 
+    def _check_no_placeholders(self, input_ids: Tensor | None, cache: Cache | None) -> None:
+        """Refuse to answer blindly about a picture that the text has and the call has not.
+
+        Later steps of a generation have no pictures, but may guess ahead with the prompt's tokens.
+        """
+        if input_ids is None or input_ids.shape[1] == 1:
+            return
+        if cache is None or cache.get_seq_length() == 0:
+            found = int((input_ids == self.config.image_token_id).sum())
+            if found:
+                raise PanoVLMError(
+                    f"found {found} image placeholders in the text, but no panorama; give "
+                    f"pixel_values (when generating, or mm_encoder_outputs)"
+                )
+
     def _zero_from_trained_modules(self) -> Tensor:
         """Let a batch without pictures touch the trained modules, so that no other rank waits."""
-        config, (rows, columns) = self.config, self.resampler.grid_in
-        shape = (1, config.num_views, rows * columns, config.vision_config.hidden_size)
-        blank = torch.zeros(shape, device=self.projection.scale.device)
-        return 0.0 * self.get_image_features(patch_tokens=blank).pooler_output.sum()
+        config, device = self.config, self.projection.scale.device
+        if any(parameter.requires_grad for parameter in self.vision_encoder.parameters()):
+            shape = (1, config.num_views, 3, config.view_size, config.view_size)
+            features = self.get_image_features(pixel_values=torch.zeros(shape, device=device))
+        else:
+            num_patches = self.resampler.grid_in[0] * self.resampler.grid_in[1]
+            shape = (1, config.num_views, num_patches, config.vision_config.hidden_size)
+            features = self.get_image_features(patch_tokens=torch.zeros(shape, device=device))
+        return 0.0 * features.pooler_output.sum()
 
 
 class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
@@ -297,7 +321,9 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         )
         hidden, loss = outputs.last_hidden_state, None
         if labels is None:
-            keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            keep = (
+                slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            )
             logits = self.lm_head(hidden[:, keep])
         else:
             logits, loss = self._supervised_loss(hidden, labels, num_items)
@@ -327,9 +353,12 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         return logits, loss
 
 
-def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Turn a bool [B, 1, L, L] mask into the one every attention implementation adds to scores."""
-    if mask is None or mask.dim() != 4:
+def additive_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Turn a bool [B, 1, L, L] mask into the one every attention implementation adds to scores.
+
+    Whatever else the library makes of a mask (it builds its own for a static cache) stays as it is.
+    """
+    if not isinstance(mask, Tensor) or mask.dim() != 4 or mask.dtype != torch.bool:
         return mask
     lowest = torch.finfo(dtype).min
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, lowest)

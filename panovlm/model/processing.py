@@ -4,6 +4,7 @@ One `<image>` in a text becomes, for every view in order, a direction word and t
 tokens ("front:<image><image>...\\n"). The words give the language model handles for directions.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from .image_processing import PanoVLMImageProcessor
 from .sphere import DIRECTIONS, direction_index
 
 Messages = Sequence[dict[str, Any]]
+GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 class PanoVLMProcessor(ProcessorMixin):
@@ -29,6 +31,10 @@ class PanoVLMProcessor(ProcessorMixin):
         chat_template: Jinja template of a conversation.
         image_token: Text of the placeholder.
     """
+
+    # The chat template writes every special token: a start token that the tokenizer adds by itself
+    # would come twice, or only where a picture is loaded.
+    text_kwargs = {"add_special_tokens": False}  # noqa: RUF012  # transformers' protocol
 
     def __init__(
         self,
@@ -58,11 +64,14 @@ class PanoVLMProcessor(ProcessorMixin):
             return tokens * num_views
         return "".join(f"{word}:{tokens}\n" for word in view_words(num_views))
 
-    def tokenize(self, messages: Messages) -> tuple[list[int], list[int]]:
+    def tokenize(
+        self, messages: Messages, *, add_generation_prompt: bool = False
+    ) -> tuple[list[int], list[int]]:
         """Tokenise a whole conversation without loading its pictures.
 
         Args:
             messages: Turns whose content is a string or a list of text and image entries.
+            add_generation_prompt: Whether to end with the assistant's opening words.
 
         Returns:
             Token ids as `apply_chat_template` gives them with the pictures, and 1 for each token
@@ -72,7 +81,7 @@ class PanoVLMProcessor(ProcessorMixin):
             PanoVLMError: If the chat template does not mark what the assistant says.
         """
         plain = [{**turn, "content": self._as_text(turn["content"])} for turn in messages]
-        if "{% generation %}" not in (self.chat_template or ""):
+        if not GENERATION_MARK.search(self.chat_template or ""):
             raise PanoVLMError(
                 "found a chat template without {% generation %} around the assistant's words, "
                 "expected one; set model.chat_template in the recipe to a template that has it"
@@ -83,6 +92,7 @@ class PanoVLMProcessor(ProcessorMixin):
             tokenize=True,
             return_dict=True,
             return_assistant_tokens_mask=True,
+            add_generation_prompt=add_generation_prompt,
         )
         return list(encoded["input_ids"]), list(encoded["assistant_masks"])
 

@@ -25,8 +25,8 @@ def position_features(layout: ViewLayout, rows: int, columns: int, harmonics: in
         harmonics: K, number of harmonics of each angle.
 
     Returns:
-        [V, h·w, 4·K] float32: sin and cos of k·yaw and of k·pitch for k = 1 ... K. Turning the
-        panorama by one stride moves them by exactly one view.
+        [V, h·w, 4·K] float32: sin and cos of k·yaw, then of k·pitch, for k = 1 ... K. Turning by
+        one stride of a ring turns those of each view into those of the next.
 
     Source:
         Fourier features: Tancik et al., arXiv:2006.10739; integer harmonics close on the circle.
@@ -34,7 +34,9 @@ def position_features(layout: ViewLayout, rows: int, columns: int, harmonics: in
     yaw_rad, pitch_rad = angles_from_rays(layout.rays(rows, columns))
     angles = np.stack([yaw_rad, pitch_rad], axis=-1)[..., None] * np.arange(1, harmonics + 1)
     features = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)  # [V, h, w, 2, 2K]
-    return torch.from_numpy(features.reshape(layout.num_views, rows * columns, -1)).float()
+    flat = features.reshape(layout.num_views, rows * columns, -1)
+    with torch.inference_mode(False):  # a kept tensor must serve training after inference
+        return torch.from_numpy(flat).float()
 
 
 class Projection(nn.Module):

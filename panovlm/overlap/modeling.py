@@ -63,6 +63,7 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
 
     def __init__(self, config: PanoVLMConfig, vicreg_size: int = 512) -> None:
         super().__init__(config)
+        self.shared_columns = config.layout.overlap_columns(config.token_columns)
         self.model = OverlapTrunk(config)
         self.vicreg_projector = VICRegProjector(config.latent_size, vicreg_size)
         self.post_init()
@@ -94,8 +95,7 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
         grid = latents.reshape(
             *patch_tokens.shape[:2], config.token_rows, config.token_columns, config.latent_size
         )
-        shared_columns = config.layout.overlap_columns(config.token_columns)
-        current, following = overlap_pairs(self.vicreg_projector(grid), shared_columns)
+        current, following = overlap_pairs(self.vicreg_projector(grid), self.shared_columns)
         terms = vicreg_loss(current, following)
         return OverlapOutput(
             loss=terms.loss,
@@ -110,4 +110,3 @@ def _health(tokens: Tensor) -> dict[str, Tensor]:
     flat = tokens.flatten(0, -2).float()
     rank = torch.tensor(effective_rank(flat))
     return {"feature_std": flat.std(dim=0).mean(), "effective_rank": rank}
-

@@ -70,9 +70,7 @@ def vicreg_loss(
     variance = variance_term(a) + variance_term(b)
     covariance = covariance_term(a) + covariance_term(b)
     loss = (
-        invariance_weight * invariance
-        + variance_weight * variance
-        + covariance_weight * covariance
+        invariance_weight * invariance + variance_weight * variance + covariance_weight * covariance
     )
     return VICRegTerms(invariance, variance, covariance, loss)
 
@@ -114,6 +112,9 @@ def effective_rank(tokens: Tensor) -> float:
         Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
     centred = tokens.float() - tokens.float().mean(dim=0)
-    spectrum = torch.linalg.svdvals(centred)
+    squared = centred.T @ centred  # its eigenvalues are the squared singular values
+    if not torch.isfinite(squared).all():
+        return float("nan")
+    spectrum = torch.linalg.eigvalsh(squared).clamp_min(0).sqrt()
     share = spectrum / spectrum.sum().clamp_min(torch.finfo(torch.float32).tiny)
     return float(torch.special.entr(share).sum().exp())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from panovlm.model.sphere import DIRECTIONS
+from panovlm.model.sphere import DIRECTIONS, wrap_deg
 from panovlm.scenes.world import COLOURS, SHAPES, Scene, Solid
 
 LISTING_REQUEST = "List what is in each direction."
@@ -140,8 +140,9 @@ def _ask_count(scene: Scene, rng: np.random.Generator) -> list[Question]:
         text = _pick(rng, f"How many {noun} are there?", f"How many {noun} do I see?")
         return Question("count", text, lambda s: str(sum(map(counted, s.solids))))
 
-    colour, shape = rng.choice(list(COLOURS)), rng.choice(SHAPES)
     seen = _some(rng, scene, 1)[0]
+    colour = rng.choice(list(COLOURS))
+    shape = rng.choice([shape for shape in SHAPES if shape != seen.shape])
     return [
         ask("objects", lambda _: True),
         ask(f"{seen.shape}s", lambda solid: solid.shape == seen.shape),
@@ -181,10 +182,26 @@ def _ask_opposite(scene: Scene, rng: np.random.Generator) -> list[Question]:
         text = _pick(rng, f"What is opposite the {name}?", f"What is across from the {name}?")
         return Question("opposite", text, lambda s: _opposite(s, name), name)
 
-    facing = [solid for solid in scene.solids if _opposite(scene, solid.name) != NOTHING]
-    alone = [solid for solid in scene.solids if solid not in facing]
+    certain = [solid for solid in scene.solids if _opposite_is_certain(scene, solid)]
+    facing = [solid for solid in certain if _opposite(scene, solid.name) != NOTHING]
+    alone = [solid for solid in certain if solid not in facing]
     drawn = [group[int(rng.integers(len(group)))] for group in (facing, alone) if group]
     return [ask(solid.name) for solid in drawn]
+
+
+def _opposite_is_certain(scene: Scene, solid: Solid) -> bool:
+    """Tell whether the opposite sector holds just what stands within half a sector of opposite.
+
+    Solids may stand off the centre of their sectors to different sides: then the one in the
+    opposite sector may be farther from opposite than one in the sector beside it.
+    """
+    near = [
+        other.name
+        for other in scene.solids
+        if abs(wrap_deg(other.yaw_deg - solid.yaw_deg - 180.0)) < 22.5
+    ]
+    opposite = _opposite(scene, solid.name)
+    return near == ([] if opposite == NOTHING else [opposite])
 
 
 def _opposite(scene: Scene, name: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors import safe_open
 from torch import Tensor
 from transformers import (
@@ -24,8 +25,9 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.stages import Objective, Stage
+from panovlm.stages import ABSENT, Objective, Stage
 from panovlm.training.recipe import ModelSection
+from panovlm.training.trainable import module_of
 
 logger = logging.getLogger(__name__)
 
@@ -54,21 +56,32 @@ def build_processor(section: ModelSection) -> PanoVLMProcessor:
 
 
 def build_config(section: ModelSection) -> PanoVLMConfig:
-    """Build the model's configuration from those of its backbones."""
+    """Build the model's configuration from those of its backbones.
+
+    Raises:
+        PanoVLMError: If the backbones, the views and the resampler do not fit together.
+    """
     views, resampler = section.views, section.resampler
-    return PanoVLMConfig(
-        vision_config=_vision_config(section.vision_encoder),
-        text_config=AutoConfig.from_pretrained(locate(section.language_model)).get_text_config(),
-        num_views=views.num_views,
-        fov_deg=views.fov_deg,
-        view_size=views.view_size,
-        resampler_type=resampler.type,
-        resampler_layers=resampler.num_layers,
-        token_rows=resampler.token_rows,
-        token_columns=resampler.token_columns,
-        latent_size=resampler.latent_size,
-        pooling=section.pooling,
-    )
+    vision = _vision_config(section.vision_encoder)
+    text = AutoConfig.from_pretrained(locate(section.language_model)).get_text_config()
+    for part in (vision, text):
+        part.dtype = torch.float32  # or each part would be built in its checkpoint's own type
+    try:
+        return PanoVLMConfig(
+            vision_config=vision,
+            text_config=text,
+            num_views=views.num_views,
+            fov_deg=views.fov_deg,
+            view_size=views.view_size,
+            resampler_type=resampler.type,
+            resampler_layers=resampler.num_layers,
+            token_rows=resampler.token_rows,
+            token_columns=resampler.token_columns,
+            latent_size=resampler.latent_size,
+            pooling=section.pooling,
+        )
+    except StrictDataclassClassValidationError as error:
+        raise PanoVLMError(str(error.__cause__)) from error
 
 
 def build_model(section: ModelSection, stage: Stage) -> PreTrainedModel:
@@ -130,13 +143,13 @@ def load_predecessor(model: PreTrainedModel, stage: Stage, predecessor: Stage, f
             f"stage {stage.name!r} starts from stage {predecessor.name!r}, but {folder} holds no "
             f"finished output of it; run: panovlm train RECIPE --stage {predecessor.name}"
         )
-    shared = [m for m in predecessor.trained_modules if stage.role(m) is not stage.role("none")]
+    shared = [m for m in predecessor.trained_modules if stage.role(m) is not ABSENT]
     return _hand_over(model, weights, shared)
 
 
 def _hand_over(model: PreTrainedModel, weights: Path, modules: list[str]) -> int:
     own = model.state_dict()
-    wanted = [key for key in own if key.split(".")[1] in modules]
+    wanted = [key for key in own if module_of(key) in modules]
     with safe_open(weights, framework="pt") as stored:
         found = set(stored.keys())
         tensors = {key: stored.get_tensor(key) for key in wanted if key in found}
@@ -190,20 +203,26 @@ def _image_processor(section: ModelSection) -> PanoVLMImageProcessor:
 
 
 def _chat_template(section: ModelSection, tokenizer: Any) -> str:
-    """Choose the template: the recipe's, the language model's if it is marked, or ChatML."""
+    """Choose the template: the recipe's, or ChatML where the language model knows it."""
     if section.chat_template is not None:
-        return section.chat_template.read_text()
+        try:
+            return section.chat_template.read_text(encoding="utf-8")
+        except OSError as error:
+            raise PanoVLMError(
+                f"cannot read the chat template {section.chat_template}: {error.strerror}; "
+                f"correct model.chat_template"
+            ) from error
     if "<|im_start|>" in tokenizer.get_vocab():
         return CHATML.read_text()
     raise PanoVLMError(
-        f"found no chat template with {{% generation %}} marks for {section.language_model}, and "
-        f"its vocabulary lacks ChatML's <|im_start|>; set model.chat_template to a Jinja file"
+        f"found no ChatML token <|im_start|> in the vocabulary of {section.language_model}; set "
+        f"model.chat_template to a Jinja file with {{% generation %}} marks"
     )
 
 
 def _generation_config(processor: PanoVLMProcessor) -> GenerationConfig:
     tokenizer = processor.tokenizer
-    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    end = tokenizer.get_vocab().get("<|im_end|>")
     return GenerationConfig(
         max_new_tokens=128,
         eos_token_id=sorted({tokenizer.eos_token_id, end} - {None}),

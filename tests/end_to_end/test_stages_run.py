@@ -1,0 +1,251 @@
+"""Three tiny stages end to end: hand-over, resume, interruption, and a model that answers."""
+
+import errno
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+
+from panovlm.data.cache import PatchTokenCache
+from panovlm.inference import ask, load_model, model_folder
+from panovlm.model.errors import PanoVLMError
+from panovlm.training import run
+from panovlm.training.recipe import Recipe
+from panovlm.training.trainer import StageTrainer, read_log
+
+ALL = ["vision", "resampler", "finetune"]
+
+
+class Stop(TrainerCallback):
+    """Ends a run after a step, as Ctrl-C would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    original = run._callbacks
+
+    def callbacks(*args: Any, **kwargs: Any) -> list[TrainerCallback]:
+        return [*original(*args, **kwargs), Stop(step)]
+
+    monkeypatch.setattr(run, "_callbacks", callbacks)
+
+
+def weights(recipe: Recipe, stage: str) -> dict[str, torch.Tensor]:
+    return load_file(recipe.output / stage / "model.safetensors")
+
+
+def with_section(recipe: Recipe, stage: str, **changes: Any) -> Recipe:
+    section = recipe.stages[stage].model_copy(update=changes)
+    return recipe.model_copy(update={"stages": recipe.stages | {stage: section}})
+
+
+def test_three_stages_run_and_the_model_answers(recipe: Recipe, scenes_file: Path) -> None:
+    results = run.train(recipe, ALL, resume=False)
+    assert [result.stage for result in results] == ALL
+    assert all(math.isfinite(result.loss_last) for result in results)
+    model, processor = load_model(recipe.output)
+    assert model_folder(recipe.output) == recipe.output / "finetune"
+    answer = ask(model, processor, scenes_file.parent / "0.png", "What is behind me?", 4)
+    assert isinstance(answer, str)
+
+
+def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> None:
+    run.train(recipe, ["vision"], resume=False)
+    frozen = with_section(
+        recipe, "resampler", learning_rate=recipe.stages["resampler"].learning_rate, steps=1
+    )
+    before = weights(recipe, "vision")
+    model = run._prepare(frozen, run.STAGES["resampler"])
+    own = model.state_dict()
+    handed = [name for name in before if ".resampler." in name]
+    assert handed
+    assert all(torch.equal(own[name], before[name]) for name in handed)
+
+
+def test_frozen_encoder_runs_once_for_all_stages(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled: list[int] = []
+    original = PatchTokenCache.fill
+
+    def fill(self: PatchTokenCache, pictures: Any, *args: Any) -> list[str]:
+        filled.append(len(pictures))
+        return original(self, pictures, *args)
+
+    monkeypatch.setattr(PatchTokenCache, "fill", fill)
+    run.train(recipe, ALL, resume=False)
+    assert filled == [3]
+
+
+@pytest.mark.parametrize("stage", ALL)
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    recipe: Recipe, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ALL[: ALL.index(stage)]
+    run.train(recipe, before, resume=False)
+    run.train(recipe, [stage], resume=False)
+    whole, log = weights(recipe, stage), read_log(run._log_file(recipe, stage))
+    with monkeypatch.context() as patch:
+        stop_at(patch, step=3)
+        with pytest.raises(KeyboardInterrupt):
+            run.train(recipe, [stage], resume=False)
+    (recipe.output / stage / "stage.json").unlink()
+    run.train(recipe, [stage], resume=True)
+    resumed = weights(recipe, stage)
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    assert [e["loss"] for e in read_log(run._log_file(recipe, stage))] == [e["loss"] for e in log]
+
+
+def test_interrupted_stage_leaves_the_earlier_result_whole(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.train(recipe, ["vision"], resume=False)
+    before = weights(recipe, "vision")
+    stop_at(monkeypatch, step=2)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(recipe, ["vision"], resume=False)
+    after = weights(recipe, "vision")
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_finished_stage_is_skipped_on_resume_and_redone_with_other_settings(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.train(recipe, ["vision"], resume=False)
+    built: list[str] = []
+    original = run._prepare
+    monkeypatch.setattr(
+        run, "_prepare", lambda *args: (built.append(args[1].name), original(*args))[1]
+    )
+    run.train(recipe, ["vision"], resume=True)
+    assert built == []
+    run.train(with_section(recipe, "vision", steps=7), ["vision"], resume=True)
+    assert built == ["vision"]
+
+
+def test_full_disk_while_saving_leaves_the_earlier_output_whole(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.train(recipe, ["vision"], resume=False)
+    before = weights(recipe, "vision")
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("panovlm.model.processing.PanoVLMProcessor.save_pretrained", full)
+    with pytest.raises(OSError, match="No space"):
+        run.train(recipe, ["vision"], resume=False)
+    after = weights(recipe, "vision")
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_stage_without_its_predecessor_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(PanoVLMError, match=r"starts from stage 'vision'.*--stage vision"):
+        run.train(recipe, ["resampler"], resume=False)
+
+
+def test_stage_missing_from_the_recipe_is_refused(recipe: Recipe) -> None:
+    lacking = recipe.model_copy(update={"stages": {"vision": recipe.stages["vision"]}})
+    with pytest.raises(PanoVLMError, match=r"no section stages\.finetune"):
+        run.train(lacking, ["finetune"], resume=False)
+
+
+def test_checkpoint_of_other_settings_is_refused(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, step=3)
+        with pytest.raises(KeyboardInterrupt):
+            run.train(recipe, ["vision"], resume=False)
+    resampler = recipe.model.resampler.model_copy(update={"latent_size": 20})
+    other = recipe.model_copy(
+        update={"model": recipe.model.model_copy(update={"resampler": resampler})}
+    )
+    with pytest.raises(PanoVLMError, match="started with other settings"):
+        run.train(other, ["vision"], resume=True)
+
+
+def test_unfinished_run_is_not_begun_anew_by_mistake(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, step=3)
+        with pytest.raises(KeyboardInterrupt):
+            run.train(recipe, ["vision"], resume=False)
+    with pytest.raises(PanoVLMError, match="add --resume to continue it"):
+        run.train(recipe, ["vision"], resume=False)
+
+
+def test_faulty_pictures_are_listed_together_before_training(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "square.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    names = ["square.png", "broken.jpg"]
+    data = tmp_path / "faulty.jsonl"
+    data.write_text("".join(json.dumps({"image": name}) + "\n" for name in names))
+    monkeypatch.setattr(StageTrainer, "train", lambda *a, **k: pytest.fail("training began"))
+    with pytest.raises(PanoVLMError, match=r"2 fault\(s\)") as caught:
+        run.train(with_section(recipe, "vision", data=data), ["vision"], resume=False)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_missing_pictures_are_listed_before_training(recipe: Recipe, tmp_path: Path) -> None:
+    data = tmp_path / "missing.jsonl"
+    data.write_text(json.dumps({"image": "nowhere.png"}) + "\n")
+    with pytest.raises(PanoVLMError, match=r"nowhere\.png: no such picture"):
+        run.train(with_section(recipe, "vision", data=data), ["vision"], resume=False)
+
+
+def test_too_long_conversations_are_listed_before_training(
+    recipe: Recipe, tmp_path: Path, scenes_file: Path
+) -> None:
+    run.train(recipe, ["vision"], resume=False)
+    record = json.loads(scenes_file.read_text().splitlines()[0])
+    record["image"] = str(scenes_file.parent / record["image"])
+    record["messages"][1]["content"] = "long " * 400
+    del record["rolled_responses"]
+    data = tmp_path / "long.jsonl"
+    data.write_text(json.dumps(record) + "\n")
+    with pytest.raises(PanoVLMError, match="tokens too many for 1024"):
+        run.train(with_section(recipe, "resampler", data=data), ["resampler"], resume=False)
+
+
+def test_loss_that_is_no_number_stops_with_the_cure(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        PatchTokenCache, "load", lambda self, picture: torch.full((4, 16, 32), math.nan)
+    )
+    with pytest.raises(PanoVLMError, match=r"loss became nan at step 0.*learning rates"):
+        run.train(recipe, ["vision"], resume=False)
+
+
+def test_last_vision_layers_train_from_the_pictures_themselves(recipe: Recipe) -> None:
+    run.train(recipe, ["vision", "resampler"], resume=False)
+    unfrozen = with_section(recipe, "finetune", vision_layers=1)
+    run.train(unfrozen, ["finetune"], resume=False)
+    before, after = weights(recipe, "resampler"), weights(unfrozen, "finetune")
+    layer = "model.vision_encoder.encoder.layers.{}.mlp.fc1.weight"
+    assert torch.equal(before[layer.format(0)], after[layer.format(0)])
+    assert not torch.equal(before[layer.format(1)], after[layer.format(1)])
+
+
+def test_output_opens_through_the_auto_classes(recipe: Recipe) -> None:
+    run.train(recipe, ["vision", "resampler"], resume=False)
+    folder = recipe.output / "resampler"
+    assert AutoProcessor.from_pretrained(folder).image_tokens_per_view == 8
+    assert AutoModelForImageTextToText.from_pretrained(folder).config.num_views == 4

@@ -1,0 +1,236 @@
+"""Claims about the report page: whole, self-contained, escaped, silent on what is not there."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from panovlm.evaluation.report_page import Example, verdict, write_report
+from panovlm.evaluation.stage_section import duration
+from panovlm.model.errors import PanoVLMError
+
+VOID = {"meta", "img", "br"}
+LEAST: dict[str, Any] = {"accuracy": {"overall": 0.5, "by_kind": {"turn": 0.5}, "count": 40}}
+FULL: dict[str, Any] = {
+    "accuracy": {
+        "overall": 0.8125,
+        "by_kind": {"direction": 0.9, "count": 0.7},
+        "seam": 0.76,
+        "not_seam": 0.83,
+        "count": 1600,
+        "count_by_kind": {"direction": 900, "count": 700},
+    },
+    "baselines": {"blind": {"overall": 0.3, "by_kind": {"direction": 0.125, "count": 0.4}}},
+    "rotation_consistency": 0.79,
+    "stages": {
+        "vision": {
+            "loss_first": 61.5,
+            "loss_last": 8.25,
+            "seconds": 300.0,
+            "expected_first": [50, 100],
+            "expected_last": [10, 30],
+        }
+    },
+    "seconds_total": 4000.0,
+    "peak_memory_mb": 2048.0,
+    "versions": {"torch": "2.13.0"},
+    "settings": {"data": "test.jsonl", "cpus": 2},
+}
+LOGS = {
+    "vision": [
+        {"step": 10 * i, "loss": 60.0 - i, "feature_std": 0.9, "effective_rank": 50.0 + i}
+        for i in range(1, 20)
+    ]
+}
+
+
+class Page(HTMLParser):
+    """A page that has been read, with every tag closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.headings: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+        if self.open and self.open[-1] in ("h1", "h2"):
+            self.headings.append(data)
+
+    def count(self, name: str) -> int:
+        return sum(tag == name for tag, _ in self.tags)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "grey.jpg"
+    Image.new("RGB", (64, 32), (90, 90, 90)).save(path)
+    return path
+
+
+@pytest.fixture
+def examples(picture: Path) -> list[Example]:
+    return [
+        Example(picture, "Where is the cube?", "left", "left", "direction", -90.0),
+        Example(picture, "Where is the cone?", "back", "<b>right</b> & so on", "direction", 180.0),
+    ]
+
+
+def page_of(tmp_path: Path, report: dict[str, Any], *rest: Any) -> Page:
+    logs, examples, sheet = rest or ({}, [], None)
+    out = tmp_path / "new" / "report.html"
+    write_report(report, logs, examples, sheet, out)
+    return Page(out.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def full(tmp_path: Path, examples: list[Example]) -> Page:
+    return page_of(tmp_path, FULL, LOGS, examples, Image.new("RGB", (40, 60)))
+
+
+def test_every_tag_is_closed_in_order(full: Page) -> None:
+    assert full.open == []
+    assert full.count("html") == full.count("body") == full.count("h1") == 1
+
+
+def test_sections_come_in_order(full: Page) -> None:
+    assert full.headings == [
+        "PanoVLM report",
+        "Accuracy by kind",
+        "Stage 1, vision: views that share a sight come to agree",
+        "The overlap, drawn",
+        "Answered right",
+        "Answered wrong",
+        "Versions",
+        "Settings",
+        "All numbers",
+    ]
+
+
+def test_the_page_needs_no_other_file(tmp_path: Path, full: Page) -> None:
+    sources = [attrs["src"] or "" for _, attrs in full.tags if "src" in attrs]
+    assert len(sources) == 3
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert not [tag for tag, attrs in full.tags if tag in ("script", "link") or "href" in attrs]
+    html = (tmp_path / "new" / "report.html").read_text()
+    assert not re.search(r"https?://|@import|url\(", html)
+
+
+def test_the_page_has_a_light_and_a_dark_side(tmp_path: Path, full: Page) -> None:
+    html = (tmp_path / "new" / "report.html").read_text()
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_every_class_of_the_page_has_a_style(tmp_path: Path, full: Page) -> None:
+    html = (tmp_path / "new" / "report.html").read_text()
+    styles = set(re.findall(r"\.([a-z]+)", html.split("<style>")[1].split("</style>")[0]))
+    used = {name for _, attrs in full.tags for name in (attrs.get("class") or "").split()}
+    assert used <= styles
+
+
+def test_tiles_show_what_was_measured(full: Page) -> None:
+    for said in (
+        "81.2 %",
+        "30.0 %",
+        "79.0 %",
+        "76.0 %",
+        "elsewhere 83.0 %",
+        "1 h 7 min",
+        "2.0 GiB",
+    ):
+        assert said in full.text, said
+
+
+def test_losses_are_told_beside_their_expected_ranges(full: Page) -> None:
+    assert "Loss at the start 61.5 (within the expected 50–100)" in full.text
+    assert "loss at the end 8.25 (below the expected 10–30)" in full.text
+    assert "trained in 5 min 0 s" in full.text
+
+
+def test_scalars_in_the_log_are_drawn_with_their_last_values(full: Page) -> None:
+    assert "0.9 at last: standard deviation" in full.text
+    assert "69 at last: effective rank" in full.text
+    assert "covariance" not in full.text
+    assert full.count("svg") == 4  # by kind, loss, and the two scalars
+
+
+def test_answers_are_escaped(full: Page) -> None:
+    assert "<b>right</b> & so on" in full.text
+    assert ("b", {}) not in [tag for tag in full.tags if "so on" in tag]
+
+
+def test_all_numbers_stand_under_their_keys(full: Page) -> None:
+    assert "accuracy.by_kind.direction0.9" in full.text.replace("\n", "")
+    assert "stages.vision.expected_first[50, 100]" in full.text.replace("\n", "")
+
+
+def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    page = page_of(tmp_path, LEAST)
+    assert page.headings == ["PanoVLM report", "Accuracy by kind", "All numbers"]
+    assert "None" not in page.text and "blind" not in page.text.lower()
+    assert page.count("dt") == 1
+
+
+def test_values_given_as_none_are_left_out_too(tmp_path: Path) -> None:
+    accuracy = LEAST["accuracy"] | {"seam": None, "not_seam": None}
+    page = page_of(tmp_path, {"accuracy": accuracy, "rotation_consistency": None, "stages": {}})
+    assert "None" not in page.text
+    assert page.count("dt") == 1
+
+
+def test_a_log_without_facts_and_facts_without_a_log_are_both_shown(tmp_path: Path) -> None:
+    facts = {"stages": {"mine": {"loss_last": 2.0}, "empty": {}}}
+    page = page_of(tmp_path, LEAST | facts, {"finetune": [{"step": 1, "loss": 3.0}]}, [], None)
+    assert page.headings[2:4] == ["mine", "Stage 3, finetune: answering questions"]
+    assert "Loss at the end 2." in page.text
+    assert "empty" not in page.headings
+
+
+@pytest.mark.parametrize(
+    ("share", "blind", "expected"),
+    [
+        (0.8, 0.3, "The model answers 80.0 % of 400 questions right, 50.0 points more than"),
+        (0.32, 0.3, "not clearly more than without seeing the picture."),
+        (0.2, 0.3, "not clearly more than without seeing the picture."),
+        (0.8, None, "The model answers 80.0 % of 400 questions right."),
+    ],
+)
+def test_the_verdict_claims_no_more_than_was_measured(
+    share: float, blind: float | None, expected: str
+) -> None:
+    baselines = {"blind": {"overall": blind, "by_kind": {}}} if blind is not None else {}
+    accuracy = {"overall": share, "count": 400, "by_kind": {}}
+    assert expected in verdict({"accuracy": accuracy, "baselines": baselines})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.5, "0.5 s"), (59.7, "1 min 0 s"), (3599.0, "59 min 59 s"), (7199.0, "2 h 0 min")],
+)
+def test_durations_are_said_in_two_units(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PanoVLMError, match="cannot write the page"):
+        write_report(LEAST, {}, [], None, tmp_path / "file" / "report.html")

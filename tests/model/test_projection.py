@@ -1,0 +1,115 @@
+"""The projection: where tokens look, how views are pooled, and the length of image tokens."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, SiglipVisionConfig
+
+from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.projection import Projection, position_features
+from panovlm.model.sphere import angles_from_rays
+from panovlm.model.views import ViewLayout
+
+HARMONICS = 3
+
+
+def projection(pooling="concat", num_views=8, fov_deg=90.0, rows=2, columns=8):
+    torch.manual_seed(0)
+    config = PanoVLMConfig(
+        vision_config=SiglipVisionConfig(image_size=32, patch_size=4, hidden_size=24),
+        text_config=LlamaConfig(hidden_size=32),
+        num_views=num_views,
+        fov_deg=fov_deg,
+        view_size=32,
+        token_rows=rows,
+        token_columns=columns,
+        latent_size=16,
+        pooling=pooling,
+    )
+    return Projection(config)
+
+
+def test_position_features_are_the_harmonics_of_each_tokens_true_angles():
+    layout = ViewLayout.ring(4, 100.0)
+    features = position_features(layout, 3, 5, HARMONICS).reshape(4, 3, 5, 2, 2 * HARMONICS)
+    angles = np.stack(angles_from_rays(layout.rays(3, 5)), axis=-1)
+    for place, harmonic in enumerate((1, 2, 3)):
+        np.testing.assert_allclose(features[..., place], np.sin(harmonic * angles), atol=1e-6)
+        np.testing.assert_allclose(features[..., 3 + place], np.cos(harmonic * angles), atol=1e-6)
+
+
+def test_turning_by_one_stride_turns_position_features_into_the_next_views():
+    layout = ViewLayout.ring(8, 90.0)
+    features = position_features(layout, 3, 5, HARMONICS).reshape(8, 15, 2, 2 * HARMONICS)
+    sines, cosines = features.double().chunk(2, dim=-1)
+    turn = torch.arange(1, HARMONICS + 1) * torch.tensor(np.radians(45.0))
+    yaw_sines = sines[:, :, 0] * turn.cos() + cosines[:, :, 0] * turn.sin()
+    yaw_cosines = cosines[:, :, 0] * turn.cos() - sines[:, :, 0] * turn.sin()
+    # The last view turns into the first: the harmonics close on the circle.
+    torch.testing.assert_close(yaw_sines, sines[:, :, 0].roll(-1, dims=0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(yaw_cosines, cosines[:, :, 0].roll(-1, dims=0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(features[:, :, 1], features[:, :, 1].roll(1, dims=0))
+
+
+def test_two_tokens_that_look_the_same_way_have_the_same_position():
+    # At 8 views of 90° with an odd grid, the centre of view 1 is the right edge of view 0 at 45°;
+    # two rings of the same stride and start share the rays of their common views.
+    narrow = position_features(ViewLayout.ring(4, 90.0), 3, 5, HARMONICS)
+    wide = position_features(ViewLayout.ring(8, 90.0), 3, 5, HARMONICS)
+    torch.testing.assert_close(narrow, wide[::2])
+
+
+def test_position_features_made_while_inferring_serve_training():
+    position_features.cache_clear()
+    module, latents = projection(), torch.randn(1, 8, 16, 16)
+    with torch.inference_mode():
+        module(latents)
+    module(latents).sum().backward()
+    assert module.position.weight.grad is not None
+
+
+def test_equal_latents_of_different_directions_become_different_image_tokens():
+    tokens = projection()(torch.ones(1, 8, 16, 16))[0]
+    distances = torch.cdist(tokens, tokens) + torch.eye(len(tokens))
+    assert distances.min() > 1e-4
+
+
+@pytest.mark.parametrize(("pooling", "tokens"), [("concat", 128), ("mean", 16), ("stitch", 64)])
+def test_pooling_sets_the_number_of_image_tokens(pooling, tokens):
+    module = projection(pooling)
+    assert module(torch.randn(2, 8, 16, 16)).shape == (2, tokens, 32)
+    assert module.config.num_image_tokens == tokens
+
+
+def test_mean_pooling_averages_the_views():
+    latents = torch.randn(2, 8, 16, 16)
+    module = projection("mean")
+    torch.testing.assert_close(module._pool(latents), latents.mean(dim=1))
+
+
+def test_concat_pooling_keeps_views_in_order():
+    latents = torch.randn(2, 8, 16, 16)
+    assert torch.equal(projection("concat")._pool(latents), latents.flatten(1, 2))
+
+
+@pytest.mark.parametrize(("num_views", "fov_deg"), [(8, 90.0), (4, 120.0), (6, 80.0), (8, 75.0)])
+def test_stitching_tells_every_direction_once(num_views, fov_deg):
+    module = projection("stitch", num_views, fov_deg, rows=2)
+    layout = module.config.layout
+    yaws_rad, _ = angles_from_rays(layout.rays(2, 8))
+    latents = torch.from_numpy(yaws_rad).reshape(1, num_views, 16, 1)
+    kept = module._pool(latents).reshape(num_views, 2, module.config.kept_columns)
+    for row in (0, 1):
+        around_deg = np.degrees(kept[:, row].flatten().numpy())
+        steps_deg = (np.diff(around_deg, append=around_deg[0]) + 180.0) % 360.0 - 180.0
+        assert (steps_deg > 0).all()  # always further to the right: nothing is told twice
+        assert steps_deg.sum() == pytest.approx(360.0)  # once around
+        assert steps_deg.max() < 2 * fov_deg / 8  # and nothing is left out
+
+
+def test_image_tokens_have_the_length_of_the_language_models_embeddings():
+    module = projection()
+    embedding = 0.02 * torch.randn(300, 32)
+    module.match_scale(embedding)
+    lengths = module(torch.randn(2, 8, 16, 16)).pow(2).mean(dim=-1).sqrt()
+    torch.testing.assert_close(lengths, embedding.pow(2).mean().sqrt().expand_as(lengths))

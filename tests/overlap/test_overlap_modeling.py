@@ -1,0 +1,99 @@
+"""The model of stage 1: it learns, and its trunk is the answering model's."""
+
+import pytest
+import torch
+
+from panovlm.model.errors import PanoVLMError
+from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.overlap.pairs import overlap_pairs
+from panovlm.overlap.vicreg import vicreg_loss
+from panovlm.stages import STAGES
+from panovlm.training.build import build_config
+from panovlm.training.trainable import apply_stage
+
+
+@pytest.fixture
+def overlap_model(model_of_stage):
+    return model_of_stage("vision")
+
+
+@pytest.fixture
+def patch_tokens():
+    return torch.randn(6, 4, 16, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_loss_is_vicreg_of_the_projected_overlap(overlap_model, patch_tokens):
+    with torch.no_grad():
+        output = overlap_model(patch_tokens=patch_tokens)
+        latents = overlap_model.model.resampler(patch_tokens.flatten(0, 1))
+        grid = overlap_model.vicreg_projector(latents).reshape(6, 4, 2, 4, 24)
+        terms = vicreg_loss(*overlap_pairs(grid, shared_columns=1))
+    assert output.loss == terms.loss
+    assert output.invariance == terms.invariance
+    assert output.variance == terms.variance
+    assert output.covariance == terms.covariance
+    assert 1.0 < output.effective_rank <= 24.0
+    assert output.feature_std > 0
+
+
+def test_pixels_give_what_their_patch_tokens_give(overlap_model):
+    from panovlm.model.vision import encode_views
+
+    views = torch.randn(2, 4, 3, 32, 32)
+    with torch.no_grad():
+        encoded = encode_views(overlap_model.model.vision_encoder, views.flatten(0, 1))
+        from_tokens = overlap_model(patch_tokens=encoded.unflatten(0, (2, 4))).loss
+        torch.testing.assert_close(overlap_model(pixel_values=views).loss, from_tokens)
+
+
+def test_half_precision_patch_tokens_are_welcome(overlap_model, patch_tokens):
+    output = overlap_model(patch_tokens=patch_tokens.half())
+    assert output.loss.dtype == torch.float32
+    assert output.loss.isfinite()
+
+
+def test_training_lowers_the_loss(overlap_model, patch_tokens):
+    apply_stage(overlap_model, STAGES["vision"], None)
+    overlap_model.train()
+    trained = [p for p in overlap_model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=3e-3)
+    losses = []
+    for _ in range(30):
+        loss = overlap_model(patch_tokens=patch_tokens).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert all(torch.tensor(losses).isfinite())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_turning_the_panorama_by_a_stride_changes_nothing(overlap_model, patch_tokens):
+    with torch.no_grad():
+        plain = overlap_model(patch_tokens=patch_tokens)
+        turned = overlap_model(patch_tokens=patch_tokens.roll(1, dims=1))
+    torch.testing.assert_close(turned.loss, plain.loss)
+
+
+def test_the_trunk_has_the_answering_models_keys(overlap_model, generator):
+    def trunk(model):
+        parts = ("model.vision_encoder.", "model.resampler.")
+        return {k: v.shape for k, v in model.state_dict().items() if k.startswith(parts)}
+
+    assert trunk(overlap_model) == trunk(generator)
+    rest = overlap_model.state_dict().keys() - trunk(overlap_model).keys()
+    assert all(key.startswith("vicreg_projector.") for key in rest)
+
+
+def test_views_that_share_no_column_are_refused_before_training(model_section):
+    views = model_section.views.model_copy(update={"fov_deg": 90.0})
+    config = build_config(model_section.model_copy(update={"views": views}))
+    with pytest.raises(PanoVLMError, match="no whole column of 4.*raise num_views"):
+        PanoVLMForOverlapPretraining(config)
+
+
+def test_a_saved_model_comes_back(overlap_model, patch_tokens, tmp_path):
+    overlap_model.save_pretrained(tmp_path)
+    read = PanoVLMForOverlapPretraining.from_pretrained(tmp_path, vicreg_size=24)
+    with torch.no_grad():
+        assert read(patch_tokens=patch_tokens).loss == overlap_model(patch_tokens=patch_tokens).loss

@@ -1,0 +1,183 @@
+"""Recipes: strict reading, helpful faults, overrides and the schema for editors."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from panovlm.model.errors import PanoVLMError
+from panovlm.training.recipe import Recipe, load_recipe, parse_recipe, recipe_schema
+
+ROOT = Path(__file__).parents[2]
+SMALLEST = {
+    "output": "runs/a",
+    "model": {"vision_encoder": "encoder", "language_model": "llm"},
+    "stages": {"vision": {"data": "data.jsonl", "steps": 10}},
+}
+
+
+def changed(path, value):
+    """The smallest recipe with one value changed; `...` removes it."""
+    data = json.loads(json.dumps(SMALLEST))
+    *parents, last = path.split(".")
+    section = data
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    if value is ...:
+        del section[last]
+    else:
+        section[last] = value
+    return data
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(SMALLEST))
+    return file
+
+
+def test_what_a_recipe_leaves_out_has_defaults():
+    recipe = parse_recipe(SMALLEST, "recipe")
+    assert recipe.model.views.num_views == 8
+    assert recipe.model.pooling == "concat"
+    assert recipe.stages["vision"].batch_size == 8
+    assert recipe.stages["vision"].lora.rank == 16
+    assert recipe.precision == "auto"
+
+
+def test_null_switches_adapters_off():
+    assert parse_recipe(changed("stages.vision.lora", None), "r").stages["vision"].lora is None
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("modle", {}, "modle: unknown key; did you mean 'model'?"),
+        ("model.poolling", "mean", "model.poolling: unknown key; did you mean 'pooling'?"),
+        ("stages.vision.stepps", 3, "stages.vision.stepps: unknown key; did you mean 'steps'?"),
+        ("stages.visoin", {}, "stages.visoin: unknown key; did you mean 'vision'?"),
+        ("model.views.xyzzy", 3, "model.views.xyzzy: unknown key"),
+        ("output", ..., "output: missing, expected a value"),
+        ("stages.vision.steps", ..., "stages.vision.steps: missing, expected a value"),
+        ("stages.vision.steps", "many", "stages.vision.steps: found 'many', expected: Input"),
+        ("stages.vision.steps", 0, "stages.vision.steps: found 0, expected: Input should be great"),
+        ("stages.vision.warmup", 1.0, "stages.vision.warmup: found 1.0, expected: Input should be"),
+        ("stages.vision.learning_rate.lora", -1, "learning_rate.lora: found -1, expected: Input"),
+        ("model.views.fov_deg", 180, "model.views.fov_deg: found 180, expected: Input should be"),
+        ("model.pooling", "max", "model.pooling: found 'max', expected: Input should be 'concat'"),
+        ("precision", "fp64", "precision: found 'fp64', expected: Input should be 'auto', 'bf16'"),
+        ("model", 3, "model: found 3, expected: "),
+        ("seed", {}, "seed: found a section, expected: Input should be a valid integer"),
+    ],
+)
+def test_every_fault_says_where_what_was_found_and_the_cure(path, value, message):
+    with pytest.raises(PanoVLMError) as caught:
+        parse_recipe(changed(path, value), "recipe.yaml")
+    assert "recipe.yaml has" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_an_unknown_key_like_no_other_gets_no_suggestion():
+    with pytest.raises(PanoVLMError) as caught:
+        parse_recipe(changed("model.views.xyzzy", 3), "recipe.yaml")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_all_faults_are_told_at_once():
+    data = changed("stages.vision.steps", 0) | {"extra": 1, "seed": -1}
+    with pytest.raises(PanoVLMError) as caught:
+        parse_recipe(data, "recipe.yaml")
+    assert str(caught.value).startswith("recipe.yaml has 3 fault(s):")
+    assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize("name", ["vision", "resampler"])
+def test_the_encoder_trains_in_the_last_stage_alone(name):
+    section = {"data": "a", "steps": 1, "vision_layers": 2}
+    with pytest.raises(PanoVLMError, match=f"found vision_layers = 2 in {name}.*but finetune"):
+        parse_recipe(changed(f"stages.{name}", section), "recipe.yaml")
+    recipe = parse_recipe(changed("stages.finetune", section), "recipe.yaml")
+    assert recipe.stages["finetune"].vision_layers == 2
+
+
+def test_values_do_not_change_after_reading():
+    recipe = parse_recipe(SMALLEST, "recipe.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 3
+
+
+def test_overrides_replace_and_add_values(recipe_file):
+    overrides = [
+        "stages.vision.steps=7",
+        "model.views.num_views=6",
+        "stages.finetune.data=more.jsonl",
+        "stages.finetune.steps=3",
+        "stages.finetune.lora=null",
+        "stages.vision.learning_rate.resampler=1e-4",
+    ]
+    recipe = load_recipe(recipe_file, overrides)
+    assert recipe.stages["vision"].steps == 7
+    assert recipe.model.views.num_views == 6
+    assert recipe.stages["finetune"].data == Path("more.jsonl")
+    assert recipe.stages["finetune"].lora is None
+    assert recipe.stages["vision"].learning_rate.resampler == 1e-4
+    assert load_recipe(recipe_file) == parse_recipe(SMALLEST, "recipe")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.vision.steps", "found -o stages.vision.steps, expected -o key=value"),
+        ("output.folder=3", "-o output.folder=3: output holds a value, expected a section"),
+        ("seed=[1", "-o seed=[1: the value is not YAML"),
+        ("stages.vision.stpes=1", "stages.vision.stpes: unknown key; did you mean 'steps'?"),
+    ],
+)
+def test_faulty_overrides_are_refused(recipe_file, override, message):
+    with pytest.raises(PanoVLMError) as caught:
+        load_recipe(recipe_file, [override])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [", "is not YAML"),
+        (b"- 1\n- 2", "found list, expected keys and values"),
+        (b"", "found NoneType, expected keys and values"),
+        (b"\xff\xfe\xff", "cannot read the recipe"),
+    ],
+)
+def test_files_that_are_no_recipes_are_refused(tmp_path, content, message):
+    file = tmp_path / "recipe.yaml"
+    file.write_bytes(content)
+    with pytest.raises(PanoVLMError) as caught:
+        load_recipe(file)
+    assert message in str(caught.value)
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(PanoVLMError, match=r"cannot read the recipe .*nothing\.yaml"):
+        load_recipe(tmp_path / "nothing.yaml")
+
+
+def test_the_schema_file_is_up_to_date():
+    assert (ROOT / "recipes" / "recipe.schema.json").read_text(encoding="utf-8") == recipe_schema()
+
+
+def test_every_key_of_the_schema_is_explained():
+    schema = json.loads(recipe_schema())
+    for name, section in {"Recipe": schema, **schema["$defs"]}.items():
+        unexplained = [
+            key
+            for key, value in section["properties"].items()
+            if "description" not in value and not str(value.get("$ref", "")).startswith("#/$defs/")
+        ]
+        assert unexplained == [], name
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda f: f.name)
+def test_the_recipes_that_come_along_are_valid(file):
+    assert isinstance(load_recipe(file), Recipe)
