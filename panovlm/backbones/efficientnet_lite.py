@@ -30,7 +30,7 @@ class BlockStage(NamedTuple):
 
 
 @strict
-class EfficientNetLiteConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
+class EfficientNetLiteConfig(PreTrainedConfig):
     """The sizes of EfficientNet-Lite0.
 
     Args:
@@ -131,20 +131,20 @@ class InvertedResidual(nn.Module):
         return projected + features if self.is_residual else projected
 
 
-class EfficientNetLiteModel(PreTrainedModel):  # type: ignore[no-untyped-call]
+class EfficientNetLiteModel(PreTrainedModel):
     """EfficientNet-Lite0 without its classifier, as an encoder of patch tokens."""
 
     config: EfficientNetLiteConfig
     main_input_name = "pixel_values"
-    input_modalities = ("image",)  # type: ignore[assignment]
-    _no_split_modules = ("InvertedResidual",)  # type: ignore[assignment]
+    input_modalities = ("image",)
+    _no_split_modules = ("InvertedResidual",)
 
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)
         self.stem = SameConv2d(3, config.stem_channels, 3, stride=2)
         self.blocks = nn.ModuleList(_blocks(config))
         self.head = SameConv2d(config.stages[-1].out_channels, config.hidden_size, 1)
-        self.post_init()  # type: ignore[no-untyped-call]
+        self.post_init()
 
     def forward(self, pixel_values: Tensor) -> BaseModelOutput:
         """Encode pictures into patch tokens.

@@ -1,0 +1,1 @@
+"""Records, patch-token cache, packing and datasets: what a stage trains on."""

@@ -1,6 +1,6 @@
-"""Records: one panorama and what is said about it, read from JSON Lines.
+r"""Records: one panorama and what is said about it, read from JSON Lines.
 
-    {"image": "pictures/0001.jpg", "messages": [{"role": "user", "content": "<image>\\nWhere ...?"},
+    {"image": "pictures/0001.jpg", "messages": [{"role": "user", "content": "<image>\nWhere ...?"},
      {"role": "assistant", "content": "left"}], "kind": "direction", "yaw_deg": -92.5,
      "crosses_seam": false, "rolled_responses": ["left", "back-left", ...]}
 
@@ -113,7 +113,7 @@ def _read_line(
     line: str,
     number: int,
     path: Path,
-    needs_text: bool,  # noqa: FBT001
+    needs_text: bool,
     records: list[Record],
     faults: list[str],
 ) -> None:

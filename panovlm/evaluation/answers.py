@@ -36,9 +36,7 @@ class Answerer:
         processor: The model's.
     """
 
-    def __init__(
-        self, model: PanoVLMForConditionalGeneration, processor: PanoVLMProcessor
-    ) -> None:
+    def __init__(self, model: PanoVLMForConditionalGeneration, processor: PanoVLMProcessor) -> None:
         self.model = model
         self.processor = processor
 

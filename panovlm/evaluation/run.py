@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-
 from panovlm.data.records import read_records
 from panovlm.evaluation.evaluate import Evaluator, Prediction, accuracy, score
 from panovlm.evaluation.report_page import Example, write_report

@@ -1,0 +1,1 @@
+"""The model and its processors: all that a checkpoint needs to run."""

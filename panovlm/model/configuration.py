@@ -33,7 +33,7 @@ class PanoVLMConfig(PreTrainedConfig):
     """
 
     model_type = "panovlm"
-    sub_configs_defaults = {
+    sub_configs_defaults = {  # noqa: RUF012  # transformers' protocol
         "vision_config": SubConfigSpec(
             config_class=AutoConfig,
             model_type="siglip_vision_model",
@@ -43,14 +43,15 @@ class PanoVLMConfig(PreTrainedConfig):
     }
     # The modules outside the language model stay whole under FSDP: they run inside
     # `get_image_features`, before the root's forward would gather them.
-    base_model_fsdp_plan = {
+    base_model_fsdp_plan = {  # noqa: RUF012  # transformers' protocol
         "vision_encoder": "free_full_weight",
         "resampler": "free_full_weight",
         "projection": "free_full_weight",
     }
 
-    vision_config: dict[str, Any] | PreTrainedConfig | None = None
-    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    # A dictionary or a configuration when given; always a configuration afterwards.
+    vision_config: Any = None
+    text_config: Any = None
     image_token_id: int = 0
     num_views: int = 8
     fov_deg: float = 90.0

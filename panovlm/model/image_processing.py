@@ -111,7 +111,7 @@ class PanoVLMImageProcessor(PilBackend):
         strict, channels = kwargs["strict_aspect"], kwargs["input_data_format"]
         return [_panorama(picture, layout, strict, channels) for picture in _flat(images)]
 
-    def _preprocess(  # type: ignore[override]  # only the keywords used are named
+    def _preprocess(
         self,
         images: list[Pixels],
         *,

@@ -19,7 +19,7 @@ from .configuration import PanoVLMConfig
 from .errors import PanoVLMError
 from .projection import Projection
 from .resampler import Resampler
-from .vision import encode_views
+from .vision import patch_tokens_of
 
 ImageOutputs = dict[str, BaseModelOutputWithPooling]
 
@@ -108,14 +108,9 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
             `pooler_output`: image tokens [N, image tokens, D_lm]; `last_hidden_state`: latent
             tokens [N, V·T, D_latent].
         """
-        if patch_tokens is None:
-            num_panoramas = pixel_values.shape[0]
-            views = pixel_values.flatten(0, 1).to(self.vision_encoder.dtype)
-            patch_tokens = encode_views(self.vision_encoder, views).unflatten(
-                0, (num_panoramas, -1)
-            )
-        patch_tokens = patch_tokens.to(self.resampler.norm_in.weight.dtype)
-        latents = self.resampler(patch_tokens.flatten(0, 1)).unflatten(0, patch_tokens.shape[:2])
+        tokens = patch_tokens_of(self.vision_encoder, pixel_values, patch_tokens)
+        tokens = tokens.to(self.resampler.norm_in.weight.dtype)
+        latents = self.resampler(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
         return BaseModelOutputWithPooling(
             last_hidden_state=latents.flatten(1, 2), pooler_output=self.projection(latents)
         )
@@ -235,14 +230,15 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
 
     def _zero_from_trained_modules(self) -> Tensor:
         """Let a batch without pictures touch the trained modules, so that no other rank waits."""
-        config, device = self.config, self.projection.scale.device
+        config, (rows, columns) = self.config, self.resampler.grid_in
+        device, views = self.projection.scale.device, (1, config.num_views)
         if any(parameter.requires_grad for parameter in self.vision_encoder.parameters()):
-            shape = (1, config.num_views, 3, config.view_size, config.view_size)
-            features = self.get_image_features(pixel_values=torch.zeros(shape, device=device))
+            pixels = torch.zeros(*views, 3, config.view_size, config.view_size, device=device)
+            features = self.get_image_features(pixel_values=pixels)
         else:
-            num_patches = self.resampler.grid_in[0] * self.resampler.grid_in[1]
-            shape = (1, config.num_views, num_patches, config.vision_config.hidden_size)
-            features = self.get_image_features(patch_tokens=torch.zeros(shape, device=device))
+            width = config.vision_config.hidden_size
+            tokens = torch.zeros(*views, rows * columns, width, device=device)
+            features = self.get_image_features(patch_tokens=tokens)
         return 0.0 * features.pooler_output.sum()
 
 

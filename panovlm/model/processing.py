@@ -1,7 +1,7 @@
-"""PanoVLMProcessor: panoramas and chats in, model inputs out.
+r"""PanoVLMProcessor: panoramas and chats in, model inputs out.
 
 One `<image>` in a text becomes, for every view in order, a direction word and the view's image
-tokens ("front:<image><image>...\\n"). The words give the language model handles for directions.
+tokens ("front:<image><image>...\n"). The words give the language model handles for directions.
 """
 
 import re
@@ -41,8 +41,8 @@ class PanoVLMProcessor(ProcessorMixin):
         image_processor: PanoVLMImageProcessor | None = None,
         tokenizer: Any = None,
         image_tokens_per_view: int = 49,
-        merges_views: bool = False,  # noqa: FBT001, FBT002
-        view_words: bool = True,  # noqa: FBT001, FBT002
+        merges_views: bool = False,
+        view_words: bool = True,
         chat_template: str | None = None,
         image_token: str = "<image>",
         **kwargs: Any,

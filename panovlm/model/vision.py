@@ -1,6 +1,6 @@
 """The adapter to any vision encoder: where its patch tokens lie, and how to run it on views.
 
-Shape letters: M = N·V views, S patch tokens of a view, D_vision the encoder's width.
+Shape letters: N panoramas, V views, M = N·V, S patch tokens of a view, D_vision their width.
 """
 
 import torch
@@ -74,6 +74,30 @@ def encode_views(vision_encoder: PreTrainedModel, views: Tensor) -> Tensor:
         return _encode_patches(vision_encoder, views)
     tokens: Tensor = vision_encoder(pixel_values=views).last_hidden_state
     return tokens[:, num_prefix_tokens(vision_encoder.config) :]
+
+
+def patch_tokens_of(
+    vision_encoder: PreTrainedModel, pixel_values: Tensor | None, patch_tokens: Tensor | None
+) -> Tensor:
+    """Give the patch tokens of panoramas: those computed before, or what the encoder makes now.
+
+    Args:
+        vision_encoder: Any encoder of `HAS_CLASS_TOKEN`.
+        pixel_values: Normalised views [N, V, 3, H, W].
+        patch_tokens: Instead, [N, V, S, D_vision].
+
+    Returns:
+        [N, V, S, D_vision].
+
+    Raises:
+        ValueError: If neither is given.
+    """
+    if patch_tokens is not None:
+        return patch_tokens
+    if pixel_values is None:
+        raise ValueError("give pixel_values or patch_tokens")
+    views = pixel_values.flatten(0, 1).to(vision_encoder.dtype)
+    return encode_views(vision_encoder, views).unflatten(0, pixel_values.shape[:2])
 
 
 def _encode_patches(vision_encoder: PreTrainedModel, views: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Stage 1 alone: pairs of overlapping tokens, VICReg and the model around them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModel
 from transformers.modeling_outputs import ModelOutput
 from transformers.utils import can_return_tuple
@@ -15,7 +15,7 @@ from transformers.utils import can_return_tuple
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.modeling import PanoVLMPreTrainedModel
 from panovlm.model.resampler import Resampler
-from panovlm.model.vision import encode_views
+from panovlm.model.vision import patch_tokens_of
 from panovlm.overlap.pairs import overlap_pairs
 from panovlm.overlap.vicreg import VICRegProjector, effective_rank, vicreg_loss
 
@@ -73,7 +73,7 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
         self,
         pixel_values: Tensor | None = None,
         patch_tokens: Tensor | None = None,
-        return_loss: bool = True,  # noqa: FBT001, FBT002
+        return_loss: bool = True,
         **kwargs: Any,
     ) -> OverlapOutput:
         """Compute VICReg on the overlap of neighbouring views, wrap-around included.
@@ -84,16 +84,11 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
             return_loss: Of the library's protocol; the loss is always computed.
             **kwargs: Of the library's protocol; unused.
         """
-        if patch_tokens is None:
-            views = pixel_values.flatten(0, 1).to(self.model.vision_encoder.dtype)
-            patch_tokens = encode_views(self.model.vision_encoder, views)
-            patch_tokens = patch_tokens.unflatten(0, pixel_values.shape[:2])
-        config = self.config
-        latents = self.model.resampler(
-            patch_tokens.flatten(0, 1).to(self.model.resampler.norm_in.weight.dtype)
-        )
+        config, resampler = self.config, self.model.resampler
+        tokens = patch_tokens_of(self.model.vision_encoder, pixel_values, patch_tokens)
+        latents = resampler(tokens.flatten(0, 1).to(resampler.norm_in.weight.dtype))
         grid = latents.reshape(
-            *patch_tokens.shape[:2], config.token_rows, config.token_columns, config.latent_size
+            *tokens.shape[:2], config.token_rows, config.token_columns, config.latent_size
         )
         current, following = overlap_pairs(self.vicreg_projector(grid), self.shared_columns)
         terms = vicreg_loss(current, following)

@@ -1,0 +1,1 @@
+"""Drawn panoramas with exactly known content: the world, its looks, what can be said of it."""

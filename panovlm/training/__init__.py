@@ -1,0 +1,1 @@
+"""Recipes, the stages' models, and the trainer."""

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from panovlm.backbones import locate
+from panovlm.backbones.packaged import locate
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
@@ -32,7 +32,7 @@ from panovlm.training.trainable import module_of
 logger = logging.getLogger(__name__)
 
 CHATML = Path(__file__).parents[1] / "model" / "chatml.jinja"
-IMAGE_TOKEN = "<image>"  # noqa: S105
+IMAGE_TOKEN = "<image>"
 
 
 def build_processor(section: ModelSection) -> PanoVLMProcessor:

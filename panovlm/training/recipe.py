@@ -71,7 +71,7 @@ class LoraSection(Section):
 
     rank: Count = 16
     """Rank of the adapters."""
-    alpha: Annotated[float, Field(gt=0)] = 32.0
+    alpha: Count = 32
     """Scale of the adapters: alpha / rank multiplies their output."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout before the adapters."""

@@ -1,8 +1,8 @@
 """Runs the stages of a recipe, each from the one before, and leaves a folder for each.
 
-    output/vision, output/resampler, output/finetune   finished stages, loadable with from_pretrained
-    output/checkpoints/<stage>/checkpoint-<step>       to resume a stage; removed when it is finished
-    output/logs/<stage>.jsonl                          every log entry
+output/vision, output/resampler, output/finetune   finished stages, loadable with from_pretrained
+output/checkpoints/<stage>/checkpoint-<step>       to resume a stage; removed when it is finished
+output/logs/<stage>.jsonl                          every log entry
 """
 
 import json
@@ -213,9 +213,7 @@ def _view_source(
     bf16: bool,
 ) -> PatchTokenCache | ViewSource:
     """Encode every picture once, unless the encoder itself trains."""
-    pictures = [
-        record.image for record in read_records(section.data, needs_text=False)
-    ]
+    pictures = [record.image for record in read_records(section.data, needs_text=False)]
     if stage.num_vision_layers:
         console.print(f"{stage.name}: the vision encoder trains, so its outputs are not cached")
         return ViewSource(processor.image_processor)
@@ -233,7 +231,9 @@ def _view_source(
 def fill_cache(cache: PatchTokenCache, pictures: list[Path]) -> list[str]:
     """Encode what is missing from a cache under a progress bar; give the faulty pictures."""
     absent = [picture for picture in dict.fromkeys(pictures) if not picture.is_file()]
-    faults = [f"{picture}: no such picture; correct `image` or restore the file" for picture in absent]
+    faults = [
+        f"{picture}: no such picture; correct `image` or restore the file" for picture in absent
+    ]
     if faults:
         return faults
     missing = cache.missing(pictures)

@@ -48,7 +48,7 @@ def apply_stage(model: PreTrainedModel, stage: Stage, lora: LoraSection | None) 
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(stage.role(module_of(name)) is TRAINED)
     for layer in _last_vision_layers(model, stage.num_vision_layers):
-        layer.requires_grad_(True)  # noqa: FBT003
+        layer.requires_grad_(True)
     return adapters
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from panovlm.model.errors import PanoVLMError
@@ -112,7 +111,8 @@ class EpochDraws(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        train_dataloader: DataLoader[Any] | None = None,
+        *,
+        train_dataloader: Any,
         **kwargs: Any,
     ) -> None:
         """Set the epoch before its first batch is drawn."""

@@ -162,7 +162,7 @@ def test_generation_does_not_answer_without_the_picture(generator, inputs):
     """The library drops `patch_tokens` before the prefill: better no answer than a blind one."""
     del inputs["pixel_values"]
     for given in ({}, {"patch_tokens": torch.zeros(1, 4, 16, 32)}):
-        with pytest.raises(PanoVLMError, match="found 32 image placeholders.*but no panorama"):
+        with pytest.raises(PanoVLMError, match=r"found 32 image placeholders.*but no panorama"):
             generator.generate(**inputs, **given, **GREEDY)
 
 

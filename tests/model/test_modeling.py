@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from panovlm.data.packing import TokenSequence, collate, pack
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.modeling import additive_mask
-from panovlm.model.vision import encode_views
+from panovlm.model.vision import patch_tokens_of
 from panovlm.stages import STAGES
 from panovlm.training.trainable import apply_stage
 
@@ -28,11 +28,6 @@ def labels(inputs, processor):
     """The text's tokens are supervised, image tokens and padding are not."""
     ids, seen = inputs["input_ids"], inputs["attention_mask"].bool()
     return ids.masked_fill(~seen | (ids == processor.image_token_id), -100)
-
-
-def patch_tokens_of(model, pixel_values):
-    encoded = encode_views(model.model.vision_encoder, pixel_values.flatten(0, 1))
-    return encoded.unflatten(0, pixel_values.shape[:2])
 
 
 @torch.no_grad()
@@ -80,6 +75,16 @@ def test_placeholders_and_pictures_must_agree(generator, inputs):
         generator(**one_picture)
 
 
+@torch.no_grad()
+def test_a_text_with_placeholders_needs_its_panorama(generator, inputs):
+    with pytest.raises(PanoVLMError, match="found 64 image placeholders in the text, but no pano"):
+        generator(input_ids=inputs["input_ids"])
+    cache = generator(**inputs, use_cache=True).past_key_values
+    guesses = inputs["input_ids"][:, 6:10]  # guessing ahead may repeat the prompt's placeholders
+    assert (guesses == generator.config.image_token_id).any()
+    assert generator(input_ids=guesses, past_key_values=cache).logits.shape == (2, 4, 300)
+
+
 def test_ids_and_embeddings_exclude_each_other(generator):
     with pytest.raises(ValueError, match="exactly one of input_ids and inputs_embeds"):
         generator(input_ids=torch.ones(1, 2, dtype=torch.long), inputs_embeds=torch.ones(1, 2, 32))
@@ -88,7 +93,7 @@ def test_ids_and_embeddings_exclude_each_other(generator):
 @torch.no_grad()
 def test_patch_tokens_stand_for_pixels(generator, inputs):
     ids = {key: inputs[key] for key in ("input_ids", "attention_mask")}
-    patch_tokens = patch_tokens_of(generator, inputs["pixel_values"])
+    patch_tokens = patch_tokens_of(generator.model.vision_encoder, inputs["pixel_values"], None)
     torch.testing.assert_close(
         generator(**ids, patch_tokens=patch_tokens).logits, generator(**inputs).logits
     )
@@ -202,6 +207,11 @@ def test_only_masks_of_bools_are_turned_into_numbers():
     lowest = torch.finfo(torch.bfloat16).min
     expected = torch.tensor([[[[0.0, lowest]]]], dtype=torch.bfloat16)
     assert torch.equal(additive_mask(mask, torch.bfloat16), expected)
+
+
+def test_image_features_need_a_picture(generator):
+    with pytest.raises(ValueError, match="give pixel_values or patch_tokens"):
+        generator.get_image_features()
 
 
 def test_half_precision_models_answer(generator, inputs):

@@ -128,7 +128,7 @@ def test_every_spelling_of_the_generation_mark_counts(fresh_processor, mark):
     template = CHATML.read_text()
     assert template.count("{% generation %}") == 1
     fresh_processor.chat_template = template.replace("{% generation %}", mark)
-    ids, said = fresh_processor.tokenize(CONVERSATION)
+    _, said = fresh_processor.tokenize(CONVERSATION)
     assert 0 < sum(said) < len(said)
 
 
@@ -137,7 +137,7 @@ def test_a_template_without_generation_marks_is_refused(fresh_processor):
     for mark in ("{% generation %}", "{% endgeneration %}"):
         template = template.replace(mark, "")
     fresh_processor.chat_template = template
-    with pytest.raises(PanoVLMError, match="without {% generation %}.*model.chat_template"):
+    with pytest.raises(PanoVLMError, match=r"without {% generation %}.*model\.chat_template"):
         fresh_processor.tokenize(CONVERSATION)
 
 
@@ -155,7 +155,7 @@ def test_another_number_of_views_expands_to_as_many_groups(processor, panorama):
 
 
 def test_marks_and_pictures_must_agree(processor, panorama):
-    with pytest.raises(ValueError, match="(?i)image"):
+    with pytest.raises(ValueError, match=r"(?i)image"):
         processor(images=[panorama], text=["no mark at all"])
 
 

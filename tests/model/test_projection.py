@@ -107,6 +107,12 @@ def test_stitching_tells_every_direction_once(num_views, fov_deg):
         assert steps_deg.max() < 2 * fov_deg / 8  # and nothing is left out
 
 
+def test_stitching_drops_what_the_left_neighbour_has_told():
+    columns = torch.arange(8.0).repeat(2).reshape(1, 1, 16, 1).expand(1, 8, 16, 1)
+    kept = projection("stitch")._pool(columns).reshape(8, 2, 4)
+    assert torch.equal(kept, torch.tensor([4.0, 5.0, 6.0, 7.0]).expand(8, 2, 4))
+
+
 def test_image_tokens_have_the_length_of_the_language_models_embeddings():
     module = projection()
     embedding = 0.02 * torch.randn(300, 32)

@@ -7,7 +7,7 @@ from transformers import AutoModel, BertConfig
 from transformers.models.siglip2.image_processing_pil_siglip2 import convert_image_to_patches
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.vision import encode_views, num_prefix_tokens, token_grid
+from panovlm.model.vision import encode_views, num_prefix_tokens, patch_tokens_of, token_grid
 
 VIT_KINDS = ["siglip", "siglip2", "clip", "dinov2", "dinov2_with_registers"]
 PREFIX = {"clip": 1, "dinov2": 1, "dinov2_with_registers": 5}
@@ -91,11 +91,22 @@ def test_siglip2_reads_the_patches_of_its_own_image_processor(load, views):
     torch.testing.assert_close(encode_views(encoder, views), expected, rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+def test_panoramas_are_encoded_view_by_view(load):
+    encoder, pixels = load("clip"), torch.randn(2, 3, 3, 32, 32)
+    tokens = patch_tokens_of(encoder, pixels, None)
+    assert tokens.shape == (2, 3, 16, 32)
+    torch.testing.assert_close(tokens[1], encode_views(encoder, pixels[1]))
+    assert patch_tokens_of(encoder, None, tokens) is tokens
+
+
 def test_an_unknown_encoder_is_refused():
     with pytest.raises(PanoVLMError, match="found a vision encoder of type 'bert', expected one"):
         token_grid(BertConfig(), 32)
 
 
 def test_another_picture_size_is_refused(load):
-    with pytest.raises(PanoVLMError, match="found view_size 64, expected 32.*set views.view_size"):
+    with pytest.raises(
+        PanoVLMError, match=r"found view_size 64, expected 32.*set views\.view_size"
+    ):
         token_grid(load("siglip").config, 64)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.vision import patch_tokens_of
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.overlap.pairs import overlap_pairs
 from panovlm.overlap.vicreg import vicreg_loss
@@ -37,12 +38,10 @@ def test_the_loss_is_vicreg_of_the_projected_overlap(overlap_model, patch_tokens
 
 
 def test_pixels_give_what_their_patch_tokens_give(overlap_model):
-    from panovlm.model.vision import encode_views
-
     views = torch.randn(2, 4, 3, 32, 32)
     with torch.no_grad():
-        encoded = encode_views(overlap_model.model.vision_encoder, views.flatten(0, 1))
-        from_tokens = overlap_model(patch_tokens=encoded.unflatten(0, (2, 4))).loss
+        encoded = patch_tokens_of(overlap_model.model.vision_encoder, views, None)
+        from_tokens = overlap_model(patch_tokens=encoded).loss
         torch.testing.assert_close(overlap_model(pixel_values=views).loss, from_tokens)
 
 
@@ -88,7 +87,7 @@ def test_the_trunk_has_the_answering_models_keys(overlap_model, generator):
 def test_views_that_share_no_column_are_refused_before_training(model_section):
     views = model_section.views.model_copy(update={"fov_deg": 90.0})
     config = build_config(model_section.model_copy(update={"views": views}))
-    with pytest.raises(PanoVLMError, match="no whole column of 4.*raise num_views"):
+    with pytest.raises(PanoVLMError, match=r"no whole column of 4.*raise num_views"):
         PanoVLMForOverlapPretraining(config)
 
 

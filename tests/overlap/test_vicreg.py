@@ -108,7 +108,7 @@ def test_effective_rank_counts_the_directions_used():
     spread = spread - spread.mean(dim=0)
     assert 7.5 < effective_rank(spread) <= 8.0 + 1e-4
     line = torch.randn(64, 1, generator=generator) * torch.ones(1, 8)
-    assert effective_rank(line) == pytest.approx(1.0, abs=1e-3)
+    assert effective_rank(line) == pytest.approx(1.0, abs=1e-2)
     shifted = spread[:, :3] @ torch.eye(3, 8) + 100.0
     assert effective_rank(shifted) == pytest.approx(3.0, abs=0.1)
 

@@ -1,4 +1,4 @@
-"""From a recipe's model section to models: pretrained weights whole, and the hand-over of stages."""
+"""From a recipe's model section to models: whole pretrained weights, and the hand-over."""
 
 import json
 
@@ -207,7 +207,7 @@ def test_an_output_that_lacks_a_tensor_is_refused(model_of_stage, output):
     stored = load_file(folder / "model.safetensors")
     del stored["model.resampler.merge.weight"]
     save_file(stored, folder / "model.safetensors")
-    with pytest.raises(PanoVLMError, match="for model.resampler.merge.weight found nothing"):
+    with pytest.raises(PanoVLMError, match=r"for model\.resampler\.merge\.weight found nothing"):
         load_predecessor(model_of_stage("resampler"), STAGES["resampler"], STAGES["vision"], folder)
 
 

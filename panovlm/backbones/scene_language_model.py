@@ -8,7 +8,6 @@ answers from words at these places can answer from image tokens that learn to me
 """
 
 import logging
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from panovlm.backbones.folders import build_once
-from panovlm.data.packing import TokenSequence, collate, pack
+from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
 from panovlm.model.modeling import additive_mask
 from panovlm.model.sphere import DIRECTIONS
 from panovlm.progress import progress_bar
@@ -180,8 +179,8 @@ def text_loss(
             attention_mask=additive_mask(batch["attention_mask"], embeds.dtype),
         ).last_hidden_state[:, :-1]
         targets = batch["labels"][:, 1:]
-        logits = model.lm_head(hidden[targets != -100])
-    return torch.nn.functional.cross_entropy(logits.float(), targets[targets != -100])
+        logits = model.lm_head(hidden[targets != IGNORED])
+    return torch.nn.functional.cross_entropy(logits.float(), targets[targets != IGNORED])
 
 
 def sight(scene: Scene, rng: np.random.Generator) -> list[tuple[str, ...]]:
@@ -191,7 +190,7 @@ def sight(scene: Scene, rng: np.random.Generator) -> list[tuple[str, ...]]:
     """
     tokens: list[tuple[str, ...]] = []
     for direction, solid in zip(DIRECTIONS, scene.by_sector(), strict=True):
-        view = [(direction, NOTHING)] * TOKENS_PER_VIEW
+        view: list[tuple[str, ...]] = [(direction, NOTHING)] * TOKENS_PER_VIEW
         if solid is not None:
             length = int(rng.integers(1, TOKENS_PER_VIEW // 2 + 1))
             start = int(rng.integers(TOKENS_PER_VIEW - length + 1))
@@ -205,11 +204,12 @@ def _conversations(
     scene: Scene, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator
 ) -> Iterator[TokenSequence]:
     views = "".join(f"{direction}:{IMAGE * TOKENS_PER_VIEW}\n" for direction in DIRECTIONS)
+    opening = tokenizer.encode(f"{START}user\n{views}")
     asked = [(question.text, question.answer(scene)) for question in ask_all(scene, rng)]
     for text, answer in [(LISTING_REQUEST, listing(scene)), *asked]:
-        prompt = tokenizer.encode(f"{START}user\n{views}{text}{END}\n{START}assistant\n")
+        prompt = opening + tokenizer.encode(f"{text}{END}\n{START}assistant\n")
         response = tokenizer.encode(answer + END)
-        yield TokenSequence(prompt + response, [-100] * len(prompt) + response)
+        yield TokenSequence(prompt + response, [IGNORED] * len(prompt) + response)
 
 
 def _embed(
@@ -220,8 +220,11 @@ def _embed(
 ) -> Tensor:
     """Embed a batch; the words of one image token count as the sum of theirs, at unit scale."""
     table = model.get_input_embeddings()
-    ids = [tokenizer.convert_tokens_to_ids(list(token)) for token in words]
-    sums = torch.stack([table(torch.tensor(i)).sum(0) / math.sqrt(len(i)) for i in ids])
+    width = max(map(len, words))
+    padded = [[*token, *[PAD] * (width - len(token))] for token in words]
+    ids = torch.tensor([tokenizer.convert_tokens_to_ids(token) for token in padded])
+    is_word = (ids != tokenizer.pad_token_id)[..., None]
+    sums = (table(ids) * is_word).sum(1) / is_word.sum(1).sqrt()
     embeds: Tensor = table(input_ids)
     is_image = input_ids == tokenizer.convert_tokens_to_ids(IMAGE)
     return embeds.masked_scatter(is_image[..., None], sums)

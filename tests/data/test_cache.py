@@ -1,0 +1,205 @@
+"""The cache of patch tokens: encoded once, whole or absent, and never mistaken."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModel
+
+from panovlm.data.cache import PatchTokenCache, ViewSource, encoder_digest
+from panovlm.model.image_processing import PanoVLMImageProcessor
+from panovlm.model.vision import encode_views
+
+SIZE = {"height": 32, "width": 32}
+
+
+@pytest.fixture
+def encoder(encoder_folder):
+    return AutoModel.from_pretrained(encoder_folder("siglip")).eval()
+
+
+@pytest.fixture
+def image_processor():
+    return PanoVLMImageProcessor(num_views=4, fov_deg=120.0, size=SIZE)
+
+
+@pytest.fixture
+def cache(encoder, image_processor, tmp_path):
+    return PatchTokenCache(tmp_path / "cache", encoder, image_processor, use_bf16=False)
+
+
+@pytest.fixture
+def pictures(panorama, tmp_path):
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, file in enumerate(files):
+        panorama.rotate(90 * number, expand=False).save(file)
+    return files
+
+
+@pytest.fixture
+def encoded(encoder):
+    """How many views the encoder has been given, one entry for each time it ran."""
+    seen = []
+    encoder.register_forward_hook(
+        lambda module, args, kwargs, output: seen.append(len(kwargs["pixel_values"])),
+        with_kwargs=True,
+    )
+    return seen
+
+
+def fill(cache, pictures, batch_size=2):
+    done = []
+    faults = cache.fill(cache.missing(pictures), batch_size, done.append)
+    return faults, done
+
+
+def test_the_cache_gives_what_the_encoder_gives(cache, encoder, image_processor, pictures):
+    assert fill(cache, pictures) == ([], [2, 1])
+    for picture in pictures:
+        views = ViewSource(image_processor).load(picture)
+        with torch.no_grad():
+            expected = encode_views(encoder, views)
+        found = cache.load(picture)
+        assert found.shape == (4, 16, 32)
+        torch.testing.assert_close(found, expected.half(), rtol=0, atol=2e-3)
+
+
+def test_the_encoder_runs_once(cache, pictures, encoded):
+    fill(cache, pictures)
+    assert encoded == [8, 4]
+    assert cache.missing(pictures) == []
+    fill(cache, pictures)
+    for picture in pictures:
+        cache.load(picture)
+    assert encoded == [8, 4]
+
+
+def test_one_content_under_two_names_is_encoded_once(cache, pictures, encoded, tmp_path):
+    twin = tmp_path / "twin.png"
+    twin.write_bytes(pictures[0].read_bytes())
+    assert len(cache.missing([pictures[0], twin, pictures[0]])) == 1
+    fill(cache, [pictures[0], twin])
+    assert torch.equal(cache.load(twin), cache.load(pictures[0]))
+    assert encoded == [4]
+
+
+def test_a_changed_picture_is_encoded_again(cache, pictures, panorama):
+    fill(cache, pictures)
+    panorama.rotate(45).save(pictures[0])
+    os.utime(pictures[0], ns=(1, 1))
+    assert cache.missing(pictures) == [pictures[0]]
+
+
+def test_turning_the_picture_by_a_stride_rolls_its_patch_tokens(cache, panorama, tmp_path):
+    pixels = np.asarray(panorama)
+    files = [tmp_path / "plain.png", tmp_path / "turned.png"]
+    Image.fromarray(pixels).save(files[0])
+    Image.fromarray(np.roll(pixels, -32, axis=1)).save(files[1])  # a quarter turn to the right
+    fill(cache, files)
+    plain, turned = map(cache.load, files)
+    torch.testing.assert_close(turned, plain.roll(-1, dims=0), rtol=0, atol=2e-3)
+    assert not torch.allclose(turned, plain, atol=0.1)
+
+
+def test_the_digest_changes_with_all_that_changes_patch_tokens(encoder, image_processor):
+    def digest(processor=image_processor, use_bf16=False):
+        return encoder_digest(encoder, processor, use_bf16=use_bf16)
+
+    def processor(**changes):
+        same = {"num_views": 4, "fov_deg": 120.0, "size": SIZE}
+        return PanoVLMImageProcessor(**same | changes)
+
+    plain = digest()
+    assert digest(processor()) == plain
+    digests = {
+        plain,
+        digest(processor(num_views=6)),
+        digest(processor(fov_deg=119.0)),
+        digest(processor(size={"height": 40, "width": 40})),
+        digest(processor(image_mean=[0.1, 0.2, 0.3])),
+        digest(processor(image_std=[0.1, 0.2, 0.3])),
+        digest(use_bf16=True),
+    }
+    with torch.no_grad():
+        next(encoder.parameters()).view(-1)[0] += 1e-3
+    assert len(digests | {digest()}) == 8
+
+
+def test_the_digest_reads_weights_of_every_shape_and_type(image_processor, encoder):
+    encoder.register_buffer("count", torch.tensor(3))
+    encoder.register_buffer("halves", torch.ones(3, dtype=torch.bfloat16))
+    before = encoder_digest(encoder, image_processor, use_bf16=False)
+    encoder.count += 1
+    assert encoder_digest(encoder, image_processor, use_bf16=False) != before
+
+
+def test_caches_of_other_views_live_apart(cache, encoder, pictures, tmp_path):
+    fill(cache, pictures)
+    wider = PanoVLMImageProcessor(num_views=4, fov_deg=140.0, size=SIZE)
+    other = PatchTokenCache(tmp_path / "cache", encoder, wider, use_bf16=False)
+    assert other.missing(pictures) == pictures
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError("disk full")])
+def test_an_interrupted_write_leaves_nothing(cache, pictures, monkeypatch, interruption):
+    def save_half(file, tokens):
+        file.write(b"\x93NUMPY half")
+        raise interruption
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", save_half)
+        with pytest.raises(
+            type(interruption) if isinstance(interruption, OSError) else interruption
+        ):
+            fill(cache, pictures)
+    assert list(cache.folder.iterdir()) == []
+    assert cache.missing(pictures) == pictures
+    assert fill(cache, pictures)[0] == []
+
+
+def test_a_file_comes_to_its_place_in_one_step(cache, pictures, monkeypatch):
+    def fail(source, target):
+        assert not target.exists()
+        raise OSError("killed before the last step")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(OSError, match="killed before"):
+            fill(cache, pictures)
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_faulty_pictures_are_listed_and_the_others_encoded(cache, pictures, tmp_path):
+    broken, tiny = tmp_path / "broken.jpg", tmp_path / "text.png"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    tiny.write_text("hello")
+    faults, done = fill(cache, [broken, *pictures, tiny])
+    assert sorted(name for name in ("broken.jpg", "text.png") if name in " ".join(faults)) == [
+        "broken.jpg",
+        "text.png",
+    ]
+    assert len(faults) == 2
+    assert sum(done) == 5
+    assert cache.missing([broken, *pictures, tiny]) == [broken, tiny]
+
+
+def test_a_batch_of_faulty_pictures_runs_no_encoder(cache, encoded, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no picture")
+    assert len(fill(cache, [broken])[0]) == 1
+    assert encoded == []
+
+
+def test_nothing_to_fill_is_no_fault(cache):
+    assert fill(cache, []) == ([], [])
+
+
+def test_bf16_caches_are_close(encoder, image_processor, cache, pictures, tmp_path):
+    half = PatchTokenCache(tmp_path / "cache", encoder, image_processor, use_bf16=True)
+    fill(cache, pictures)
+    fill(half, pictures)
+    exact, rounded = cache.load(pictures[0]).float(), half.load(pictures[0]).float()
+    assert (exact - rounded).norm() < 0.05 * exact.norm()
+    assert half.load(pictures[0]).dtype == torch.float16

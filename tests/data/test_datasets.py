@@ -1,0 +1,179 @@
+"""Datasets: reproducible draws, turned panoramas with turned responses, and labels."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from panovlm.data.cache import ViewSource
+from panovlm.data.datasets import ConversationTokenizer, PanoramaCollator, PanoramaDataset
+from panovlm.data.packing import IGNORED
+from panovlm.data.records import Record, read_records
+from panovlm.model.errors import PanoVLMError
+from panovlm.stages import Supervision
+
+NUM_VIEWS = 4
+
+
+class NumberedViews(ViewSource):
+    """Views that say their own number, instead of pictures."""
+
+    key = "patch_tokens"
+
+    def load(self, picture: Path) -> torch.Tensor:
+        return torch.arange(NUM_VIEWS).float().reshape(NUM_VIEWS, 1, 1)
+
+
+@pytest.fixture
+def dataset(processor):
+    def build(records, supervision=Supervision.RESPONSES, per_panorama=2, roll=True, seed=0):
+        source = NumberedViews(processor.image_processor)
+        return PanoramaDataset(
+            records, source, processor, supervision, per_panorama, roll=roll, seed=seed
+        )
+
+    return build
+
+
+def record(question, responses=None, image="a.png"):
+    turned = None if responses is None else tuple(responses)
+    messages = [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": "none" if turned is None else turned[0]},
+    ]
+    return Record.model_validate({"image": image, "messages": messages, "rolled_responses": turned})
+
+
+def said(example, processor):
+    """What is supervised of an example, turn by turn."""
+    packed = example["conversations"]
+    ids = [label for label in packed.labels if label != IGNORED]
+    return processor.tokenizer.decode(ids).split("<|im_end|>")[:-1]
+
+
+@pytest.fixture
+def scene_records(scenes_file):
+    return read_records(scenes_file, needs_text=True)
+
+
+def test_records_of_one_picture_make_one_example(dataset, scene_records):
+    examples = dataset(scene_records)
+    assert len(examples) == 3
+    assert len(scene_records) == 12
+
+
+def test_draws_depend_on_seed_epoch_and_index_alone(dataset, scene_records):
+    def drawn(seed, epoch, index):
+        examples = dataset(scene_records, seed=seed)
+        examples.set_epoch(epoch)
+        example = examples[index]
+        return example["views"].flatten().tolist(), example["conversations"].ids
+
+    assert drawn(3, 1, 2) == drawn(3, 1, 2)
+    for other in (lambda i: (i, 0, 0), lambda i: (0, i, 0), lambda i: (0, 0, i % 3)):
+        assert len({str(drawn(*other(i))) for i in range(8)}) > 1
+
+
+def test_an_examples_draw_does_not_depend_on_those_before(dataset, scene_records):
+    in_order = [dataset(scene_records)[i]["conversations"].ids for i in range(3)]
+    backwards = dataset(scene_records)
+    assert [backwards[i]["conversations"].ids for i in (2, 1, 0)] == in_order[::-1]
+
+
+def test_views_and_responses_turn_together(dataset, processor):
+    """After j strides to the right, view i is the old view i + j and the j-th response is right."""
+    examples = dataset([record("Where?", ["zero", "one", "two", "three"])])
+    turns = Counter()
+    for epoch in range(40):
+        examples.set_epoch(epoch)
+        example = examples[0]
+        first, *rest = example["views"].flatten().int().tolist()
+        assert rest == [(first + i) % NUM_VIEWS for i in (1, 2, 3)]
+        assert said(example, processor) == [["zero", "one", "two", "three"][first]]
+        turns[first] += 1
+    assert set(turns) == {0, 1, 2, 3}
+
+
+def test_responses_may_be_finer_than_the_views(dataset, processor):
+    examples = dataset([record("Where?", [str(step) for step in range(8)])])
+    for epoch in range(20):
+        examples.set_epoch(epoch)
+        example = examples[0]
+        assert said(example, processor) == [str(2 * int(example["views"].flatten()[0]))]
+
+
+@pytest.mark.parametrize("responses", [None, ["a", "b", "c", "d", "e", "f"], ["a", "b"]])
+def test_panoramas_whose_turned_responses_are_not_known_stay(dataset, processor, responses):
+    """Six responses to four views say nothing of a quarter turn."""
+    records = [record("Where?", responses), record("What?", ["0", "1", "2", "3"])]
+    examples = dataset(records)
+    for epoch in range(20):
+        examples.set_epoch(epoch)
+        example = examples[0]
+        assert example["views"].flatten().tolist() == [0, 1, 2, 3]
+        assert sorted(said(example, processor)) == sorted(r.response for r in records)
+
+
+def test_turning_can_be_switched_off(dataset):
+    examples = dataset([record("Where?", ["0", "1", "2", "3"])], roll=False)
+    for epoch in range(10):
+        examples.set_epoch(epoch)
+        assert examples[0]["views"].flatten().tolist() == [0, 1, 2, 3]
+
+
+def test_without_text_every_panorama_turns(dataset):
+    examples = dataset([Record(image=Path("a.png"))], Supervision.NONE)
+    starts = set()
+    for epoch in range(20):
+        examples.set_epoch(epoch)
+        assert examples[0]["conversations"] is None
+        starts.add(int(examples[0]["views"].flatten()[0]))
+    assert starts == {0, 1, 2, 3}
+
+
+def test_so_many_conversations_are_drawn_for_a_panorama(dataset, processor):
+    records = [record(f"Question {number}?") for number in range(5)]
+    assert len(said(dataset(records, per_panorama=3)[0], processor)) == 3
+    assert len(said(dataset(records, per_panorama=9)[0], processor)) == 5
+
+
+def test_responses_alone_carry_the_loss_of_finetuning(processor):
+    tokens = ConversationTokenizer(processor, Supervision.RESPONSES)(record("Where?", ["left"]))
+    supervised = [label for label in tokens.labels if label != IGNORED]
+    assert processor.tokenizer.decode(supervised) == "left<|im_end|>"
+
+
+def test_all_text_but_no_image_token_carries_the_loss_of_alignment(processor):
+    tokens = ConversationTokenizer(processor, Supervision.ALL_TEXT)(record("Where?", ["left"]))
+    for token, label in zip(tokens.ids, tokens.labels, strict=True):
+        assert label == (IGNORED if token == processor.image_token_id else token)
+    assert tokens.ids.count(processor.image_token_id) == 32
+
+
+def test_conversations_that_do_not_fit_are_listed(dataset, scene_records):
+    examples = dataset(scene_records)
+    examples.check_lengths(1024)
+    with pytest.raises(
+        PanoVLMError, match="lower token_rows, token_columns or num_views"
+    ) as caught:
+        examples.check_lengths(20)
+    assert "12 fault(s)" in str(caught.value)
+    assert str(caught.value).count("tokens too many for 20") == 12
+
+
+def test_a_batch_holds_what_the_models_take(dataset, scene_records, processor, generator):
+    examples = dataset(scene_records)
+    batch = PanoramaCollator("patch_tokens", pad_id=0)([examples[i] for i in range(3)])
+    assert batch["patch_tokens"].shape == (3, NUM_VIEWS, 1, 1)
+    length = batch["input_ids"].shape[1]
+    assert batch["attention_mask"].shape == (3, 1, length, length)
+    del batch["patch_tokens"]
+    patch_tokens = torch.randn(3, NUM_VIEWS, 16, 32)
+    assert generator(**batch, patch_tokens=patch_tokens).loss.isfinite()
+
+
+def test_a_batch_without_text_is_views_alone(dataset):
+    examples = dataset([Record(image=Path("a.png"))], Supervision.NONE)
+    batch = PanoramaCollator("pixel_values", pad_id=0)([examples[0]] * 2)
+    assert {key: value.shape for key, value in batch.items()} == {"pixel_values": (2, 4, 1, 1)}

@@ -1,0 +1,167 @@
+"""Records: what is read, what is refused and with which words."""
+
+import json
+
+import pytest
+
+from panovlm.data.records import MAX_FAULTS_SHOWN, Record, Turn, marked, read_records
+from panovlm.model.errors import PanoVLMError
+
+USER = {"role": "user", "content": "Where is it?"}
+ASSISTANT = {"role": "assistant", "content": "left"}
+WHOLE = {"image": "pictures/a.jpg", "messages": [USER, ASSISTANT]}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_lines(*lines):
+        file = tmp_path / "records.jsonl"
+        texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+        file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        return file
+
+    return write_lines
+
+
+def test_pictures_are_relative_to_the_file(write, tmp_path):
+    (record,) = read_records(write(WHOLE), needs_text=True)
+    assert record.image == tmp_path / "pictures/a.jpg"
+    absolute = read_records(write({**WHOLE, "image": "/data/a.jpg"}), needs_text=True)[0]
+    assert str(absolute.image) == "/data/a.jpg"
+
+
+def test_every_field_is_read(write):
+    extra = {"kind": "what", "yaw_deg": -92.5, "crosses_seam": False, "rolled_responses": ["a"]}
+    (record,) = read_records(write(WHOLE | extra), needs_text=True)
+    assert record.response == "left"
+    assert (record.kind, record.yaw_deg, record.crosses_seam) == ("what", -92.5, False)
+    assert record.rolled_responses == ("a",)
+
+
+def test_empty_lines_are_skipped_and_counted(write):
+    file = write("", WHOLE, "  ", "{")
+    with pytest.raises(PanoVLMError, match="line 4: not JSON"):
+        read_records(file, needs_text=True)
+
+
+def test_a_line_ends_at_a_newline_and_nowhere_else(write):
+    """JSON texts may hold Unicode's line separators as they are."""
+    odd = {**USER, "content": "one\u2028two\u0085three\x0cfour"}
+    line = json.dumps({**WHOLE, "messages": [odd, ASSISTANT]}, ensure_ascii=False)
+    (record,) = read_records(write(line), needs_text=True)
+    assert record.messages[0].content == odd["content"]
+
+
+def test_windows_line_ends_are_read(tmp_path):
+    file = tmp_path / "records.jsonl"
+    file.write_bytes(b"\r\n".join([json.dumps(WHOLE).encode()] * 2))
+    assert len(read_records(file, needs_text=True)) == 2
+
+
+def test_pictures_alone_are_enough_without_text(write):
+    assert read_records(write({"image": "a.jpg"}), needs_text=False)[0].messages == ()
+
+
+TEXT_FAULTS = [
+    ("{", "line 1: not JSON (Expecting property name", "write one object a line"),
+    ("[1]", "line 1: field 'record': found [1]", "valid dictionary"),
+    ({"messages": [USER, ASSISTANT]}, "line 1: field 'image' is missing", "every record needs it"),
+    ({**WHOLE, "imgae": "b"}, "line 1: unknown field 'imgae'", "remove or rename it"),
+    ({**WHOLE, "image": 3}, "line 1: field 'image': found 3", "expected: "),
+    ({**WHOLE, "yaw_deg": 400}, "line 1: field 'yaw_deg': found 400", "less than or equal to 360"),
+    ({**WHOLE, "rolled_responses": []}, "line 1: field 'rolled_responses': found []", "at least 1"),
+    (
+        {**WHOLE, "messages": [{"role": "human", "content": "x"}]},
+        "line 1: field 'messages.0.role': found 'human'",
+        "'system', 'user' or 'assistant'",
+    ),
+    (
+        {**WHOLE, "messages": [{"role": "user"}]},
+        "line 1: field 'messages.0.content' is missing",
+        "",
+    ),
+    (
+        {**WHOLE, "messages": [{**USER, "content": "<image> and <image>"}, ASSISTANT]},
+        "line 1: found 2 <image> marks for 1 picture",
+        "keep one mark a picture",
+    ),
+    ({**WHOLE, "messages": [ASSISTANT]}, "line 1: found no user turn", "add one to messages"),
+    ({"image": "a.jpg"}, "line 1: found no user turn", "add one to messages"),
+    ({**WHOLE, "messages": [USER]}, "line 1: found no supervised token", "add the response"),
+    (
+        {**WHOLE, "messages": [USER, {**ASSISTANT, "content": " "}]},
+        "line 1: found no supervised token",
+        "not empty",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "found", "cure"), TEXT_FAULTS)
+def test_every_fault_says_its_line_what_was_found_and_the_cure(write, line, found, cure):
+    file = write(line)
+    with pytest.raises(PanoVLMError) as caught:
+        read_records(file, needs_text=True)
+    message = str(caught.value)
+    assert message.startswith(f"{file} has 1 fault(s):")
+    assert found in message
+    assert cure in message
+
+
+def test_all_faults_are_told_at_once(write):
+    with pytest.raises(PanoVLMError) as caught:
+        read_records(write("{", WHOLE, {"image": 3, "x": 1}), needs_text=True)
+    message = str(caught.value)
+    assert "has 3 fault(s)" in message
+    for fault in ("line 1: not JSON", "line 3: field 'image'", "line 3: unknown field 'x'"):
+        assert fault in message
+
+
+def test_a_flood_of_faults_is_cut(write):
+    with pytest.raises(PanoVLMError) as caught:
+        read_records(write(*["{"] * (MAX_FAULTS_SHOWN + 5)), needs_text=True)
+    assert str(caught.value).count("not JSON") == MAX_FAULTS_SHOWN
+    assert str(caught.value).endswith("... and 5 more")
+
+
+def test_a_file_must_be_there_and_hold_records(write, tmp_path):
+    with pytest.raises(PanoVLMError, match=r"cannot read the records .*missing\.jsonl"):
+        read_records(tmp_path / "missing.jsonl", needs_text=True)
+    with pytest.raises(PanoVLMError, match="found no records, expected one JSON object a line"):
+        read_records(write(""), needs_text=True)
+    binary = tmp_path / "binary.jsonl"
+    binary.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(PanoVLMError, match="cannot read the records"):
+        read_records(binary, needs_text=True)
+
+
+def test_turning_takes_the_turned_response_of_the_last_turn():
+    record = Record.model_validate(
+        {**WHOLE, "messages": [USER, ASSISTANT] * 2, "rolled_responses": ["left", "front", "right"]}
+    )
+    assert record.rolled(1).response == "front"
+    assert record.rolled(4).response == "front"
+    assert record.rolled(1).messages[:-1] == record.messages[:-1]
+    assert record.rolled(0) is record
+
+
+def test_records_that_do_not_know_stay_as_they_are():
+    record = Record.model_validate(WHOLE)
+    assert record.rolled(3) is record
+
+
+def test_the_mark_goes_to_the_front_of_the_first_user_turn():
+    system = Turn(role="system", content="s")
+    turns = (system, Turn(**USER), Turn(**ASSISTANT), Turn(**USER))
+    texts = [turn.content for turn in marked(turns)]
+    assert texts == ["s", "<image>Where is it?", "left", "Where is it?"]
+    assert marked(()) == ()
+
+
+def test_a_mark_that_is_there_stays():
+    turns = (Turn(role="user", content="Look: <image>"), Turn(**ASSISTANT))
+    assert marked(turns) is turns
+
+
+def test_the_prompt_is_all_but_the_response():
+    prompt = Record.model_validate(WHOLE).prompt
+    assert [(turn.role, turn.content) for turn in prompt] == [("user", "<image>Where is it?")]

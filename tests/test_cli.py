@@ -1,0 +1,168 @@
+"""The command line: each command does its work; each mistake gives one message and exit code 2."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from panovlm import cli
+from panovlm.training.recipe import ModelSection
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs the command line in this process; gives exit code, output and errors."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["panovlm", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, model_section: ModelSection, scenes_file: Path) -> Path:
+    """A recipe of one step a stage."""
+    stage = {"data": str(scenes_file), "steps": 1, "batch_size": 2}
+    recipe = {
+        "output": str(tmp_path / "run"),
+        "model": model_section.model_dump(mode="json"),
+        "stages": {name: stage for name in ("vision", "resampler", "finetune")},
+        "precision": "fp32",
+    }
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("panovlm.progress.console.width", 200, raising=False)
+
+
+def test_stages_shows_a_row_for_each_stage(run_cli: Cli) -> None:
+    code, out, _ = run_cli("stages")
+    assert code == 0
+    assert all(name in out for name in ("vision", "resampler", "finetune"))
+
+
+def test_views_writes_a_sheet(run_cli: Cli, tmp_path: Path, scenes_file: Path) -> None:
+    sheet = tmp_path / "views.png"
+    code, out, _ = run_cli("views", scenes_file.parent / "0.png", "--out", sheet, "--view-size", 32)
+    assert code == 0
+    assert "8 views" in out
+    with Image.open(sheet) as picture:
+        assert picture.width > 4 * 32
+
+
+def test_train_evaluate_and_ask_work_from_the_shell(
+    run_cli: Cli, tmp_path: Path, recipe_file: Path, scenes_file: Path
+) -> None:
+    code, out, _ = run_cli("train", recipe_file, "-o", "stages.vision.steps=2")
+    assert code == 0
+    assert out.count("loss") >= 3
+    report_file = tmp_path / "report.json"
+    code, out, _ = run_cli(
+        "evaluate", tmp_path / "run", "--data", scenes_file, "--out", report_file, "--turned", 2
+    )
+    assert code == 0
+    report = json.loads(report_file.read_text())
+    assert report["accuracy"]["count"] == len(scenes_file.read_text().splitlines())
+    assert 0 <= report["baselines"]["blind"]["overall"] <= 1
+    assert 0 <= report["rotation_consistency"] <= 1
+    for name in ("vision", "resampler", "finetune"):
+        assert report["stages"][name].keys() >= {"loss_first", "loss_last", "seconds"}
+    assert report.keys() >= {"seconds_total", "peak_memory_mb", "versions"}
+    assert report_file.with_suffix(".html").read_text().startswith("<!")
+    code, out, _ = run_cli("ask", tmp_path / "run", scenes_file.parent / "0.png", "What is near?")
+    assert code == 0
+
+
+def test_resume_continues_to_the_end(run_cli: Cli, recipe_file: Path) -> None:
+    assert run_cli("train", recipe_file, "--stage", "vision")[0] == 0
+    code, out, _ = run_cli("train", recipe_file, "--resume")
+    assert code == 0
+    assert "finished before, skipped" in out
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.vision.step=3", "did you mean 'steps'?"),
+        ("stages.vision.steps=many", "found 'many', expected"),
+        ("stages.vision.steps=0", "found 0, expected"),
+        ("model.views.fov_deg=200", "found 200, expected"),
+        ("seed", "expected -o key=value"),
+    ],
+)
+def test_mistakes_in_a_recipe_exit_with_2(
+    run_cli: Cli, recipe_file: Path, override: str, message: str
+) -> None:
+    code, _, err = run_cli("train", recipe_file, "-o", override)
+    assert code == 2
+    assert message in err
+
+
+def test_unknown_stage_exits_with_2(run_cli: Cli, recipe_file: Path) -> None:
+    code, _, err = run_cli("train", recipe_file, "--stage", "alignment")
+    assert code == 2
+    assert "found --stage alignment, expected all, vision" in err
+
+
+def test_missing_recipe_exits_with_2(run_cli: Cli, tmp_path: Path) -> None:
+    code, _, err = run_cli("train", tmp_path / "none.yaml")
+    assert code == 2
+    assert "cannot read the recipe" in err
+
+
+def test_folder_without_a_model_exits_with_2(
+    run_cli: Cli, tmp_path: Path, scenes_file: Path
+) -> None:
+    code, _, err = run_cli("ask", tmp_path, scenes_file.parent / "0.png", "What?")
+    assert code == 2
+    assert "found no answering model" in err
+
+
+def test_missing_panorama_exits_with_2(run_cli: Cli, tmp_path: Path) -> None:
+    code, _, err = run_cli("views", tmp_path / "none.jpg")
+    assert code == 2
+    assert "none.jpg" in err
+
+
+def test_unknown_backbone_exits_with_2(run_cli: Cli) -> None:
+    code, _, err = run_cli("backbones", "gpt")
+    assert code == 2
+    assert "efficientnet-lite0" in err
+
+
+def test_failing_disk_exits_with_2(
+    run_cli: Cli, tmp_path: Path, scenes_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    code, _, err = run_cli("views", scenes_file.parent / "0.png", "--out", tmp_path / "v.png")
+    assert code == 2
+    assert "No space left on device" in err
+
+
+def test_ctrl_c_says_how_to_continue(
+    run_cli: Cli, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("panovlm.training.trainer.StageTrainer.train", interrupted)
+    code, _, err = run_cli("train", recipe_file)
+    assert code == 130
+    assert "--resume" in err

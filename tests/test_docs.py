@@ -1,0 +1,77 @@
+"""Every command of the README and the docs runs as written, on tiny data in their places."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from panovlm import cli
+from panovlm.training.recipe import ModelSection
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALLER = {"--count": "2", "--test-count": "1", "--turned": "2", "--limit": "3"}
+
+
+def commands() -> list[str]:
+    """Lines of code that call panovlm, without their comments."""
+    lines = [line for page in PAGES for line in page.read_text().splitlines()]
+    found = [re.match(r"(?: {4}|\$ )?(panovlm .*)", line) for line in lines]
+    return list(dict.fromkeys(m[1].split("#")[0].strip() for m in found if m))
+
+
+def smaller(words: list[str]) -> list[str]:
+    """The same command on less data."""
+    for option, value in SMALLER.items():
+        if option in words:
+            words[words.index(option) + 1] = value
+    return words
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path,
+    model_section: ModelSection,
+    scenes_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A folder with everything the pages name: recipes, pictures, records."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        "panovlm.backbones.packaged.PACKAGED", {n: lambda: tmp_path for n in ("smollm2-135m-instruct",)}
+    )
+    shutil.copy(scenes_file.parent / "0.png", tmp_path / "panorama.jpg")
+    stage = {"data": str(scenes_file), "steps": 1, "batch_size": 2}
+    for recipe in (ROOT / "recipes").glob("*.yaml"):
+        tiny: dict[str, Any] = {
+            "output": yaml.safe_load(recipe.read_text())["output"],
+            "model": model_section.model_dump(mode="json"),
+            "stages": {name: stage for name in ("vision", "resampler", "finetune")},
+        }
+        (tmp_path / "recipes").mkdir(exist_ok=True)
+        (tmp_path / "recipes" / recipe.name).write_text(yaml.safe_dump(tiny))
+    return tmp_path
+
+
+def test_every_command_of_the_pages_runs(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run: Callable[[], None] = cli.main
+    assert len(commands()) >= 6
+    for command in commands():
+        monkeypatch.setattr("sys.argv", smaller(shlex.split(command)))
+        with pytest.raises(SystemExit) as ended:
+            run()
+        assert not ended.value.code, f"{command}: {capsys.readouterr().err}"
+
+
+def test_pages_link_to_files_that_are_there() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
