@@ -43,9 +43,8 @@ def place(
     """A folder with everything the pages name: recipes, pictures, records."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(
-        "panovlm.backbones.packaged.PACKAGED", {n: lambda: tmp_path for n in ("smollm2-135m-instruct",)}
-    )
+    brought = {"smollm2-135m-instruct": lambda: tmp_path}
+    monkeypatch.setattr("panovlm.backbones.packaged.PACKAGED", brought)
     shutil.copy(scenes_file.parent / "0.png", tmp_path / "panorama.jpg")
     stage = {"data": str(scenes_file), "steps": 1, "batch_size": 2}
     for recipe in (ROOT / "recipes").glob("*.yaml"):

@@ -9,6 +9,7 @@ answers from words at these places can answer from image tokens that learn to me
 
 import logging
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +21,34 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from panovlm.backbones.folders import build_once
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
 from panovlm.model.modeling import additive_mask
-from panovlm.model.sphere import DIRECTIONS
+from panovlm.model.sphere import DIRECTIONS, Floats, angles_from_rays, direction_index
+from panovlm.model.views import ViewLayout
 from panovlm.progress import progress_bar
 from panovlm.scenes.language import LISTING_REQUEST, NOTHING, PLACES, ask_all, listing
-from panovlm.scenes.world import COLOURS, DISTANCES_M, SHAPES, Scene, draw_scene
+from panovlm.scenes.world import (
+    CAMERA_HEIGHT_M,
+    COLOURS,
+    DISTANCES_M,
+    SHAPES,
+    Scene,
+    Solid,
+    draw_scene,
+)
 
 logger = logging.getLogger(__name__)
 
 PAD, IMAGE, START, END = "<|pad|>", "<image>", "<|im_start|>", "<|im_end|>"
-TOKENS_PER_VIEW = 9
+TOKEN_ROWS = 3
+TOKENS_PER_VIEW = TOKEN_ROWS**2
+RAYS_PER_TOKEN = 5
+FILLING = 0.5
+"""What a token must hold of a solid to stand for it, next to the token that holds most of it."""
+HARD_KINDS = ("count", "turn", "opposite")
+MOST_NOISE = 0.7
+"""Largest noise on what image tokens stand for, beside a signal of 1."""
 SETTINGS = {
     "hidden_size": 128,
-    "num_layers": 5,
+    "num_layers": 4,
     "num_heads": 4,
     "steps": 1800,
     "scenes_per_step": 4,
@@ -170,9 +187,10 @@ def text_loss(
     scenes = [draw_scene(rng) for _ in range(int(SETTINGS["scenes_per_step"]))]
     sequences = [pack(list(_conversations(scene, tokenizer, rng))) for scene in scenes]
     batch = collate(sequences, tokenizer.pad_token_id)
-    words = [words for scene in scenes for words in sight(scene, rng)]
+    words = [words for scene in scenes for words in sight(scene)]
+    noise = MOST_NOISE * torch.from_numpy(rng.random(len(scenes), dtype=np.float32))
     with torch.autocast("cpu", torch.bfloat16):
-        embeds = _embed(model, tokenizer, batch["input_ids"], words)
+        embeds = _embed(model, tokenizer, batch["input_ids"], words, noise)
         hidden = model.model(
             inputs_embeds=embeds,
             position_ids=batch["position_ids"],
@@ -183,21 +201,45 @@ def text_loss(
     return torch.nn.functional.cross_entropy(logits.float(), targets[targets != IGNORED])
 
 
-def sight(scene: Scene, rng: np.random.Generator) -> list[tuple[str, ...]]:
+def sight(scene: Scene) -> list[tuple[str, ...]]:
     """Give the words that each image token of a scene would stand for, view after view.
 
-    A solid fills a random stretch of its view's tokens, as it would in a picture.
+    A token stands for a solid that is there as much as, or half as much as, in any other token,
+    else for nothing in the direction it looks.
     """
+    yaw_deg, pitch_deg = _rays_of_tokens()  # [tokens, rays]
+    filled = np.stack([_covers(solid, yaw_deg, pitch_deg) for solid in scene.solids])
+    filled /= filled.max(axis=1, keepdims=True)
+    fullest, share = filled.argmax(axis=0), filled.max(axis=0)
     tokens: list[tuple[str, ...]] = []
-    for direction, solid in zip(DIRECTIONS, scene.by_sector(), strict=True):
-        view: list[tuple[str, ...]] = [(direction, NOTHING)] * TOKENS_PER_VIEW
-        if solid is not None:
-            length = int(rng.integers(1, TOKENS_PER_VIEW // 2 + 1))
-            start = int(rng.integers(TOKENS_PER_VIEW - length + 1))
-            words = (direction, solid.colour, solid.shape, str(solid.distance_m))
-            view[start : start + length] = [words] * length
-        tokens += view
+    for yaws, place, filling in zip(yaw_deg, fullest, share, strict=True):
+        if filling < FILLING:
+            tokens.append((DIRECTIONS[direction_index(yaws[len(yaws) // 2])], NOTHING))
+        else:
+            solid = scene.solids[place]
+            direction = DIRECTIONS[solid.sector]
+            tokens.append((direction, solid.colour, solid.shape, str(solid.distance_m)))
     return tokens
+
+
+@cache
+def _rays_of_tokens() -> tuple[Floats, Floats]:
+    """Give yaw and pitch in degrees of a grid of rays through each image token, [tokens, rays]."""
+    side = RAYS_PER_TOKEN
+    rays = ViewLayout.ring(num_views=8).rays(TOKEN_ROWS * side, TOKEN_ROWS * side)
+    grouped = rays.reshape(8, TOKEN_ROWS, side, TOKEN_ROWS, side, 3).swapaxes(2, 3)
+    yaw_rad, pitch_rad = angles_from_rays(grouped.reshape(8 * TOKENS_PER_VIEW, side * side, 3))
+    return np.degrees(yaw_rad), np.degrees(pitch_rad)
+
+
+def _covers(solid: Solid, yaw_deg: Floats, pitch_deg: Floats) -> Floats:
+    """Give the share of each token's rays that meet the box around a solid, [tokens]."""
+    base, top = (
+        np.degrees(np.arctan2(height - CAMERA_HEIGHT_M, solid.distance_m))
+        for height in (0.0, solid.size_m)
+    )
+    aside = np.abs((yaw_deg - solid.yaw_deg + 180) % 360 - 180) < solid.half_width_deg
+    return (aside & (base < pitch_deg) & (pitch_deg < top)).mean(axis=1)
 
 
 def _conversations(
@@ -205,7 +247,9 @@ def _conversations(
 ) -> Iterator[TokenSequence]:
     views = "".join(f"{direction}:{IMAGE * TOKENS_PER_VIEW}\n" for direction in DIRECTIONS)
     opening = tokenizer.encode(f"{START}user\n{views}")
-    asked = [(question.text, question.answer(scene)) for question in ask_all(scene, rng)]
+    # The kinds that take several steps of thought are asked twice as often.
+    questions = ask_all(scene, rng) + [q for q in ask_all(scene, rng) if q.kind in HARD_KINDS]
+    asked = [(question.text, question.answer(scene)) for question in questions]
     for text, answer in [(LISTING_REQUEST, listing(scene)), *asked]:
         prompt = opening + tokenizer.encode(f"{text}{END}\n{START}assistant\n")
         response = tokenizer.encode(answer + END)
@@ -217,14 +261,23 @@ def _embed(
     tokenizer: PreTrainedTokenizerFast,
     input_ids: Tensor,
     words: list[tuple[str, ...]],
+    noise: Tensor,
 ) -> Tensor:
-    """Embed a batch; the words of one image token count as the sum of theirs, at unit scale."""
+    """Embed a batch; an image token is the sum of its words, noisy, at the length of one word.
+
+    The noise [B] differs from scene to scene: a model that has weighed unsure tokens answers in
+    proportion to what they hold, which gives the projection a slope to learn on.
+    """
     table = model.get_input_embeddings()
     width = max(map(len, words))
     padded = [[*token, *[PAD] * (width - len(token))] for token in words]
     ids = torch.tensor([tokenizer.convert_tokens_to_ids(token) for token in padded])
+    used = table(ids)
     is_word = (ids != tokenizer.pad_token_id)[..., None]
-    sums = (table(ids) * is_word).sum(1) / is_word.sum(1).sqrt()
+    length = used[:, 0].detach().pow(2).mean().sqrt()
+    sums = torch.nn.functional.rms_norm((used * is_word).sum(1), used.shape[-1:])
+    level = noise.repeat_interleave(len(words) // len(noise))[:, None]
+    noisy = torch.nn.functional.rms_norm(sums + level * torch.randn_like(sums), sums.shape[-1:])
     embeds: Tensor = table(input_ids)
     is_image = input_ids == tokenizer.convert_tokens_to_ids(IMAGE)
-    return embeds.masked_scatter(is_image[..., None], sums)
+    return embeds.masked_scatter(is_image[..., None], (noisy * length).to(embeds.dtype))

@@ -27,6 +27,7 @@ class PanoVLMConfig(PreTrainedConfig):
         token_rows: h, rows of latent tokens of a view; divides the encoder's rows.
         token_columns: w, columns of latent tokens of a view; divides the encoder's columns.
         latent_size: D_latent, width of the resampler.
+        vicreg_size: D_vicreg, width of stage 1's projector, which answering models do not have.
         pooling: `concat` keeps all V·T tokens, `mean` averages the views (T tokens), `stitch` drops
             the columns a view shares with its left neighbour.
         position_harmonics: Fourier harmonics of yaw and pitch that tell a token where it looks.
@@ -61,6 +62,7 @@ class PanoVLMConfig(PreTrainedConfig):
     token_rows: int = 7
     token_columns: int = 7
     latent_size: int = 512
+    vicreg_size: int = 512
     pooling: Literal["concat", "mean", "stitch"] = "concat"
     position_harmonics: int = 8
     tie_word_embeddings: bool = False

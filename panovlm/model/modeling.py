@@ -63,9 +63,16 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialise the one bare parameter; the rest follows the library's rules."""
+        """Keep the size of signals through the modules between the backbones.
+
+        They are narrow: the library's fixed deviation of 0.02 is made for wide language models, and
+        would start the sphere position at a hundredth of what it is added to.
+        """
         super()._init_weights(module)
-        if isinstance(module, Projection):
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            init.normal_(module.weight, std=fan_in**-0.5)
+        elif isinstance(module, Projection):
             init.ones_(module.scale)
 
     def train(self, mode: bool = True) -> "PanoVLMPreTrainedModel":

@@ -54,7 +54,7 @@ class Projection(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.widen = nn.Linear(width, lm_width)
         self.project = nn.Linear(lm_width, lm_width)
-        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, latents: Tensor) -> Tensor:
         """Project the latent tokens of N panoramas."""
@@ -63,10 +63,9 @@ class Projection(nn.Module):
         unit = nn.functional.rms_norm(tokens, tokens.shape[-1:])
         return unit * self.scale.to(unit.dtype)
 
-    def match_scale(self, embedding: Tensor) -> None:
-        """Set the length of image tokens to that of an embedding table [vocabulary, D_lm]."""
-        with torch.no_grad():
-            self.scale.copy_(embedding.float().pow(2).mean().sqrt())
+    def match_scale(self, embeddings: Tensor) -> None:
+        """Give image tokens the root mean square of word embeddings [words, D_lm], for good."""
+        self.scale.copy_(embeddings.detach().float().pow(2).mean().sqrt())
 
     def _position(self, latents: Tensor) -> Tensor:
         config = self.config

@@ -61,11 +61,11 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
         r"^model\.language_model\.",
     ]
 
-    def __init__(self, config: PanoVLMConfig, vicreg_size: int = 512) -> None:
+    def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__(config)
         self.shared_columns = config.layout.overlap_columns(config.token_columns)
         self.model = OverlapTrunk(config)
-        self.vicreg_projector = VICRegProjector(config.latent_size, vicreg_size)
+        self.vicreg_projector = VICRegProjector(config.latent_size, config.vicreg_size)
         self.post_init()
 
     @can_return_tuple

@@ -24,6 +24,7 @@ from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.model.sphere import DIRECTIONS
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.stages import ABSENT, Objective, Stage
 from panovlm.training.recipe import ModelSection
@@ -78,6 +79,7 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
             token_rows=resampler.token_rows,
             token_columns=resampler.token_columns,
             latent_size=resampler.latent_size,
+            vicreg_size=resampler.vicreg_size,
             pooling=section.pooling,
         )
     except StrictDataclassClassValidationError as error:
@@ -90,7 +92,7 @@ def build_model(section: ModelSection, stage: Stage) -> PreTrainedModel:
 
 
 def _build_overlap(section: ModelSection) -> PreTrainedModel:
-    model = PanoVLMForOverlapPretraining(build_config(section), section.resampler.vicreg_size)
+    model = PanoVLMForOverlapPretraining(build_config(section))
     _load_vision_encoder(model.model.vision_encoder, section)
     return model
 
@@ -111,7 +113,9 @@ def _build_generator(section: ModelSection) -> PreTrainedModel:
     model.model.language_model.load_state_dict(pretrained.base_model.state_dict())
     model.lm_head.load_state_dict(pretrained.get_output_embeddings().state_dict())
     model.tie_weights()
-    model.model.projection.match_scale(pretrained.get_input_embeddings().weight)
+    # Words in use, not the whole table: tokens that a small LM never met are much longer.
+    words = processor.tokenizer(" ".join(DIRECTIONS), add_special_tokens=False)["input_ids"]
+    model.model.projection.match_scale(pretrained.get_input_embeddings().weight[words])
     model.generation_config = _generation_config(processor)
     return model
 

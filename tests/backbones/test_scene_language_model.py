@@ -1,0 +1,96 @@
+"""The small LM of the scenes' language: its words, its prompts, and that it learns."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+from panovlm.backbones import scene_language_model as slm
+from panovlm.model.image_processing import PanoVLMImageProcessor
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.model.sphere import DIRECTIONS
+from panovlm.scenes.language import LISTING_REQUEST, NOTHING, listing
+from panovlm.scenes.world import COLOURS, DISTANCES_M, SHAPES, draw_scene
+from panovlm.training.build import CHATML
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return slm.scene_tokenizer()
+
+
+@pytest.fixture
+def model(tokenizer):
+    torch.manual_seed(0)
+    return LlamaForCausalLM(slm._config(tokenizer))
+
+
+def test_every_word_a_token_stands_for_is_one_token(tokenizer):
+    words = {*DIRECTIONS, *COLOURS, *SHAPES, *map(str, DISTANCES_M), NOTHING}
+    assert words <= set(tokenizer.get_vocab())
+
+
+def test_any_text_survives_the_tokenizer(tokenizer):
+    text = "Where is the café? → 42°\n"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_prompts_are_those_of_the_processor(tokenizer):
+    processor = PanoVLMProcessor(
+        image_processor=PanoVLMImageProcessor(num_views=8),
+        tokenizer=tokenizer,
+        image_tokens_per_view=slm.TOKENS_PER_VIEW,
+        chat_template=CHATML.read_text(),
+    )
+    scene = draw_scene(np.random.default_rng(0))
+    first = next(iter(slm._conversations(scene, tokenizer, np.random.default_rng(0))))
+    messages = [
+        {"role": "user", "content": f"<image>{LISTING_REQUEST}"},
+        {"role": "assistant", "content": listing(scene)},
+    ]
+    ids, said = processor.tokenize(messages)
+    assert first.ids == ids[: len(first.ids)]
+    assert [label != -100 for label in first.labels] == [bool(s) for s in said[: len(first.ids)]]
+
+
+def test_tokens_of_a_view_name_its_direction_and_its_solid():
+    scene = draw_scene(np.random.default_rng(1))
+    tokens = slm.sight(scene, np.random.default_rng(0))
+    assert len(tokens) == 8 * slm.TOKENS_PER_VIEW
+    for sector, solid in enumerate(scene.by_sector()):
+        view = tokens[sector * slm.TOKENS_PER_VIEW : (sector + 1) * slm.TOKENS_PER_VIEW]
+        assert {words[0] for words in view} == {DIRECTIONS[sector]}
+        seen = {words[1:] for words in view} - {(NOTHING,)}
+        told = {(solid.colour, solid.shape, str(solid.distance_m))} if solid else set()
+        assert seen == told
+
+
+def test_words_of_a_token_count_at_unit_scale(model, tokenizer):
+    image = tokenizer.convert_tokens_to_ids(slm.IMAGE)
+    ids = torch.tensor([[image, image]])
+    embeds = slm._embed(model, tokenizer, ids, [("back", "red", "cone", "3"), ("left", NOTHING)])
+    table = model.get_input_embeddings()
+    words = torch.tensor(tokenizer.convert_tokens_to_ids(["back", "red", "cone", "3"]))
+    torch.testing.assert_close(embeds[0, 0], table(words).sum(0) / 2)
+
+
+def test_loss_falls_in_a_few_steps(model, tokenizer, monkeypatch):
+    monkeypatch.setitem(slm.SETTINGS, "scenes_per_step", 2)
+    first = slm.text_loss(model, tokenizer, np.random.default_rng(0)).item()
+    assert slm.train(model, tokenizer, steps=20) < 0.6 * first
+
+
+def test_it_is_trained_once_and_opens_from_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
+    for key, value in {"steps": 1, "scenes_per_step": 1, "hidden_size": 16, "num_heads": 2}.items():
+        monkeypatch.setitem(slm.SETTINGS, key, value)
+    folder = slm.scene_lm()
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert slm.scene_lm() == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    assert AutoModelForCausalLM.from_pretrained(folder).config.hidden_size == 16
+    assert "red" in AutoTokenizer.from_pretrained(folder).get_vocab()
