@@ -130,12 +130,15 @@ def evaluate(
     turned: Annotated[
         int, typer.Option(min=0, help="Records asked again under every turn of the picture.")
     ] = 400,
+    since: Annotated[
+        float | None, typer.Option(help="Unix time when the whole job began, for its total.")
+    ] = None,
 ) -> None:
     """Score a MODEL on records, beside the blind baseline."""
     from panovlm.evaluation.run import evaluate as run
 
     _hide_loading_bars()
-    report = run(model, data, out, limit=limit, num_turned=turned)
+    report = run(model, data, out, limit=limit, num_turned=turned, since=since)
     scores = report["accuracy"]
     typer.echo(f"overall {scores['overall']:.1%} of {scores['count']} questions")
     for kind, share in scores["by_kind"].items():

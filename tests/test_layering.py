@@ -15,8 +15,17 @@ MAY_IMPORT = {
     "scenes": {"model"},
     "data": {"model", "stages"},
     "backbones": {"model", "data", "scenes", "progress"},
-    "training": {"model", "overlap", "data", "backbones", "stages", "progress", "training"},
+    "training": {
+        "model",
+        "overlap",
+        "data",
+        "backbones",
+        "stages",
+        "progress",
+        "training",
+    },
     "evaluation": {
+        "measure",
         "model",
         "data",
         "backbones",

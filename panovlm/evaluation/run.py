@@ -3,8 +3,6 @@
 import json
 import os
 import platform
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,6 +13,7 @@ from panovlm.data.records import read_records
 from panovlm.evaluation.evaluate import Evaluator, Prediction, accuracy, score
 from panovlm.evaluation.report_page import Example, write_report
 from panovlm.inference import load_model, model_folder
+from panovlm.measure import peak_memory_mb
 from panovlm.model.panorama import load_panorama
 from panovlm.stages import STAGES
 from panovlm.training.run import STAGE_FACTS, load_result
@@ -25,7 +24,13 @@ PACKAGES = ("panovlm", "torch", "transformers", "peft", "accelerate", "numpy", "
 
 
 def evaluate(
-    path: Path, data: Path, out: Path, *, limit: int | None, num_turned: int
+    path: Path,
+    data: Path,
+    out: Path,
+    *,
+    limit: int | None,
+    num_turned: int,
+    since: float | None,
 ) -> dict[str, Any]:
     """Score a model and write its report.
 
@@ -35,6 +40,7 @@ def evaluate(
         out: JSON file; the page is written beside it with the ending `.html`.
         limit: Only the first so many records.
         num_turned: Records asked again under every turn; 0 leaves rotation consistency out.
+        since: Unix time at which the whole job began, if this is the end of one.
 
     Returns:
         The report.
@@ -53,8 +59,10 @@ def evaluate(
     report |= _stage_facts(path)
     seconds = time.perf_counter() - started
     report["seconds_evaluation"] = seconds
-    report["seconds_total"] = seconds + sum(s["seconds"] for s in report["stages"].values())
-    report["peak_memory_mb"] = peak_memory_mb()
+    stages = report["stages"].values()
+    in_stages = seconds + sum(stage["seconds"] for stage in stages)
+    report["seconds_total"] = time.time() - since if since else in_stages
+    report["peak_memory_mb"] = max(peak_memory_mb(), *(s["peak_memory_mb"] for s in stages), 0)
     report["versions"] = {name: version(name) for name in PACKAGES} | {
         "python": platform.python_version()
     }
@@ -69,12 +77,6 @@ def evaluate(
     sheet = draw_views_sheet(load_panorama(records[0].image), model.config.layout)
     write_report(report, _logs(path), _examples(seen), sheet, out.with_suffix(".html"))
     return report
-
-
-def peak_memory_mb() -> float:
-    """Give the largest memory this process has held, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def _stage_facts(path: Path) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class Projection(nn.Module):
     of the language model's own embeddings, so that a frozen LM can read it from the first step.
     """
 
+    scale: Tensor
+
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__()
         self.config = config

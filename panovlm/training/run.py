@@ -24,6 +24,7 @@ from panovlm.backbones.folders import cache_folder
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.records import raise_faults, read_records
+from panovlm.measure import peak_memory_mb
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.progress import console, progress_bar, show_table
@@ -50,12 +51,14 @@ class StageResult:
         loss_first: The first logged loss.
         loss_last: Mean of the losses logged in the last tenth of the steps.
         seconds: Wall time of the stage, encoding included.
+        peak_memory_mb: The most memory the process held by its end, in MiB.
     """
 
     stage: str
     loss_first: float
     loss_last: float
     seconds: float
+    peak_memory_mb: float
 
 
 def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResult]:
@@ -280,7 +283,8 @@ def _log_file(recipe: Recipe, name: str) -> Path:
 
 def _result(name: str, log: list[dict[str, Any]], seconds: float) -> StageResult:
     last_steps = [entry["loss"] for entry in log if entry["step"] > 0.9 * log[-1]["step"]]
-    return StageResult(name, log[0]["loss"], sum(last_steps) / len(last_steps), seconds)
+    loss_last = sum(last_steps) / len(last_steps)
+    return StageResult(name, log[0]["loss"], loss_last, seconds, peak_memory_mb())
 
 
 def _resolved(recipe: Recipe, section: StageSection) -> dict[str, Any]:

@@ -4,27 +4,20 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     CLIPConfig,
     CLIPModel,
-    PreTrainedTokenizerFast,
     SiglipConfig,
     SiglipModel,
 )
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.model.sphere import DIRECTIONS
 from panovlm.stages import STAGES
 from panovlm.training.build import (
-    CHATML,
-    build_config,
     build_model,
-    build_processor,
-    load_predecessor,
 )
-from panovlm.training.trainable import module_of
 
 TOWER = {
     "hidden_size": 32,
@@ -144,128 +137,9 @@ def test_the_vision_half_of_an_image_text_model_is_taken(model_section, kind, tm
     assert not any("head" in key for key in own)
 
 
-def test_image_tokens_start_at_the_length_of_embeddings(generator):
-    embeddings = generator.get_input_embeddings().weight
-    expected = embeddings.pow(2).mean().sqrt()
-    torch.testing.assert_close(generator.model.projection.scale.detach(), expected.detach())
+def test_image_tokens_have_the_length_of_the_words_beside_them(generator, processor):
+    words = processor.tokenizer(" ".join(DIRECTIONS), add_special_tokens=False)["input_ids"]
+    expected = generator.get_input_embeddings().weight[words].pow(2).mean().sqrt().detach()
+    torch.testing.assert_close(generator.model.projection.scale, expected)
     tokens = generator.get_image_features(torch.randn(1, 4, 3, 32, 32)).pooler_output
     torch.testing.assert_close(tokens.pow(2).mean().sqrt(), expected)
-
-
-def test_pixels_are_normalised_as_the_encoder_was_trained(processor, model_section):
-    image_processor = processor.image_processor
-    assert tuple(image_processor.image_mean) == (0.5, 0.4, 0.3)
-    assert tuple(image_processor.image_std) == (0.2, 0.3, 0.4)
-    assert image_processor.layout == build_config(model_section).layout
-
-
-def test_the_resampler_of_the_vision_stage_arrives_whole(model_of_stage, output):
-    before, after = model_of_stage("vision"), model_of_stage("resampler")
-    untouched = {k: v.clone() for k, v in after.state_dict().items()}
-    folder = output(before)
-    count = load_predecessor(after, STAGES["resampler"], STAGES["vision"], folder)
-    stored = load_file(folder / "model.safetensors")
-    arrived = {key for key in stored if module_of(key) == "resampler"}
-    assert count == len(arrived) == len(list(before.model.resampler.state_dict()))
-    for key, value in after.state_dict().items():
-        assert torch.equal(value, stored[key] if key in arrived else untouched[key]), key
-
-
-def test_resampler_and_projection_of_the_second_stage_arrive_whole(model_of_stage, output):
-    before, after = model_of_stage("resampler"), model_of_stage("finetune")
-    untouched = {k: v.clone() for k, v in after.state_dict().items()}
-    folder = output(before)
-    count = load_predecessor(after, STAGES["finetune"], STAGES["resampler"], folder)
-    stored = load_file(folder / "model.safetensors")
-    arrived = {key for key in stored if module_of(key) in ("resampler", "projection")}
-    assert count == len(arrived)
-    assert "model.projection.scale" in arrived
-    for key, value in after.state_dict().items():
-        assert torch.equal(value, stored[key] if key in arrived else untouched[key]), key
-
-
-def test_a_stage_without_its_predecessors_output_says_which_to_run(model_of_stage, tmp_path):
-    message = "'resampler' starts from stage 'vision'.*no finished output.*--stage vision"
-    with pytest.raises(PanoVLMError, match=message):
-        load_predecessor(
-            model_of_stage("resampler"), STAGES["resampler"], STAGES["vision"], tmp_path / "vision"
-        )
-
-
-def test_the_output_of_another_architecture_is_refused(model_section, model_of_stage, output):
-    folder = output(model_of_stage("vision"))
-    for changes, found in (({"latent_size": 8}, r"\(16"), ({"num_layers": 2}, "nothing")):
-        other = build_model(with_resampler(model_section, **changes), STAGES["resampler"])
-        before = {key: value.clone() for key, value in other.state_dict().items()}
-        with pytest.raises(PanoVLMError, match=f"another architecture: for .* found {found}"):
-            load_predecessor(other, STAGES["resampler"], STAGES["vision"], folder)
-        assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
-
-
-def test_an_output_that_lacks_a_tensor_is_refused(model_of_stage, output):
-    folder = output(model_of_stage("vision"))
-    stored = load_file(folder / "model.safetensors")
-    del stored["model.resampler.merge.weight"]
-    save_file(stored, folder / "model.safetensors")
-    with pytest.raises(PanoVLMError, match=r"for model\.resampler\.merge\.weight found nothing"):
-        load_predecessor(model_of_stage("resampler"), STAGES["resampler"], STAGES["vision"], folder)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"token_rows": 3}, "expected divisors of the vision encoder's 4 x 4 tokens"),
-        ({"token_columns": 8}, "change token_rows, token_columns or view_size"),
-    ],
-)
-def test_a_resampler_that_does_not_fit_is_the_users_fault(model_section, changes, message):
-    with pytest.raises(PanoVLMError, match=message):
-        build_config(with_resampler(model_section, **changes))
-
-
-def test_chatml_is_the_chat_template_where_the_language_model_knows_it(processor):
-    assert processor.chat_template == CHATML.read_text()
-
-
-def test_the_recipes_chat_template_comes_first(model_section, tmp_path):
-    file = tmp_path / "chat.jinja"
-    file.write_text("{{ messages[0]['content'] }}")
-    section = with_changes(model_section, chat_template=file)
-    assert build_processor(section).chat_template == file.read_text()
-
-
-def test_a_missing_chat_template_is_named(model_section, tmp_path):
-    section = with_changes(model_section, chat_template=tmp_path / "nothing.jinja")
-    with pytest.raises(PanoVLMError, match=r"cannot read the chat template .*nothing\.jinja"):
-        build_processor(section)
-
-
-def without_chatml(folder, target):
-    """The language model in a folder, with a tokenizer that has never heard of ChatML."""
-    AutoModelForCausalLM.from_pretrained(folder).save_pretrained(target)
-    written = json.loads((folder / "tokenizer.json").read_text())
-    text = json.dumps(written).replace("<|im_", "<|chat_")
-    (target / "tokenizer.json").write_text(text)
-    PreTrainedTokenizerFast(
-        tokenizer_file=str(target / "tokenizer.json"), eos_token="<|endoftext|>", unk_token="?"
-    ).save_pretrained(target)
-    return target
-
-
-def test_a_language_model_without_chatml_needs_a_template(
-    model_section, language_model_folder, tmp_path
-):
-    folder = without_chatml(language_model_folder(), tmp_path)
-    section = with_changes(model_section, language_model=str(folder))
-    with pytest.raises(PanoVLMError, match=r"no ChatML token.*set model\.chat_template"):
-        build_processor(section)
-
-
-def test_a_language_model_without_chatml_ends_at_its_own_token(
-    model_section, language_model_folder, tmp_path
-):
-    folder = without_chatml(language_model_folder(), tmp_path)
-    section = with_changes(model_section, language_model=str(folder), chat_template=CHATML)
-    generation_config = build_model(section, STAGES["finetune"]).generation_config
-    assert generation_config.eos_token_id == [0]
-    assert generation_config.pad_token_id == 0

@@ -1,0 +1,105 @@
+"""Scores say what they claim, and batched answers equal answers given alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from panovlm.data.records import Record, Turn, read_records
+from panovlm.evaluation.answers import Answerer, Prompt
+from panovlm.evaluation.evaluate import Evaluator, Prediction, accuracy, normalised, score
+from panovlm.model.errors import PanoVLMError
+
+
+def record(answer: str = "left", **fields) -> Record:
+    turns = (Turn(role="user", content="Where?"), Turn(role="assistant", content=answer))
+    return Record(image=Path("p.png"), messages=turns, **fields)
+
+
+def test_exact_match_ignores_case_outer_space_and_a_final_stop() -> None:
+    assert normalised(" Front-Left. ") == "front-left"
+    assert Prediction(record("left"), "Left.").is_right
+    assert not Prediction(record("left"), "front-left").is_right
+    assert not Prediction(record("left"), "").is_right
+
+
+def test_turned_picture_expects_its_turned_response() -> None:
+    turned = record(rolled_responses=("left", "back-left", "back", "back-right"))
+    assert Prediction(turned, "back-left", turns=1).is_right
+    assert not Prediction(turned, "left", turns=1).is_right
+    assert Prediction(turned, "left", turns=4).is_right
+
+
+def test_scores_are_means_with_counts_by_kind_and_stratum() -> None:
+    predictions = [
+        Prediction(record(kind="direction", yaw_deg=179.0, crosses_seam=True), "left"),
+        Prediction(record(kind="direction", yaw_deg=10.0, crosses_seam=False), "right"),
+        Prediction(record(kind="direction", yaw_deg=20.0, crosses_seam=False), "left"),
+        Prediction(record("3", kind="count"), "3"),
+    ]
+    scores = score(predictions)
+    assert scores["overall"] == 0.75
+    assert scores["by_kind"] == {"count": 1.0, "direction": pytest.approx(2 / 3)}
+    assert scores["count_by_kind"] == {"count": 1, "direction": 3}
+    assert (scores["seam"], scores["not_seam"]) == (1.0, 0.5)
+    assert (scores["count_seam"], scores["count_not_seam"]) == (1, 2)
+
+
+def test_no_stratum_is_reported_where_nothing_crosses_the_seam() -> None:
+    assert "seam" not in score([Prediction(record(yaw_deg=3.0, crosses_seam=False), "left")])
+    assert accuracy([Prediction(record(), "left")]) == 1.0
+
+
+def prompts(generator, num: int) -> list[Prompt]:
+    config = generator.config
+    shape = (config.num_views, 16, config.vision_config.hidden_size)
+    texts = ["Where?", "What is to my left, behind the table?", "How many?", "Is it?", "Or?"]
+    views = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    return [
+        Prompt(views[i % 2], (Turn(role="user", content=f"<image>{texts[i]}"),)) for i in range(num)
+    ]
+
+
+def test_batched_answers_equal_answers_given_alone(generator, processor) -> None:
+    answerer = Answerer(generator, processor)
+    asked = prompts(generator, 5)
+    together = answerer(asked, lambda _: None)
+    alone = [answerer([prompt], lambda _: None)[0] for prompt in asked]
+    assert together == alone
+    assert len(set(together)) > 1
+
+
+@pytest.fixture
+def evaluator(generator, processor, scenes_file, tmp_path, monkeypatch) -> Evaluator:
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
+    return Evaluator(generator, processor, read_records(scenes_file, needs_text=True))
+
+
+def test_blind_answers_do_not_depend_on_the_picture(evaluator: Evaluator) -> None:
+    blind = evaluator.predict_blind("blind")
+    said: dict[str, set[str]] = {}
+    for prediction in blind:
+        said.setdefault(prediction.record.messages[0].content, set()).add(prediction.answer)
+    assert all(len(answers) == 1 for answers in said.values())
+
+
+def test_turned_questions_meet_turned_views(evaluator: Evaluator, monkeypatch) -> None:
+    seen: list[torch.Tensor] = []
+    original = evaluator.answerer.__class__.__call__
+
+    def spy(self, asked, progress):
+        seen.extend(prompt.views for prompt in asked)
+        return original(self, asked, progress)
+
+    monkeypatch.setattr(evaluator.answerer.__class__, "__call__", spy)
+    predictions = evaluator.predict_turned("turned", 1)
+    picture = evaluator.cache.load(predictions[0].record.image)
+    assert [p.turns for p in predictions] == [2, 4, 6]  # three turns of four views, in eighths
+    for turns, views in enumerate(seen, start=1):
+        assert torch.equal(views, picture.roll(-turns, dims=0))
+
+
+def test_missing_pictures_are_listed(generator, processor, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
+    with pytest.raises(PanoVLMError, match=r"p\.png: no such picture"):
+        Evaluator(generator, processor, [record()])
