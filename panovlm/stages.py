@@ -23,7 +23,7 @@ class Supervision(StrEnum):
     """Which text tokens carry the loss; image positions never do."""
 
     NONE = "–"
-    ALL_TEXT = "all text"
+    ALL_TEXT = "all text after the picture"
     RESPONSES = "responses only"
 
 

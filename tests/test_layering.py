@@ -16,13 +16,13 @@ MAY_IMPORT = {
     "data": {"model", "stages"},
     "backbones": {"model", "data", "scenes", "progress"},
     "training": {
+        "measure",
         "model",
         "overlap",
         "data",
         "backbones",
         "stages",
         "progress",
-        "training",
     },
     "evaluation": {
         "measure",

@@ -43,14 +43,13 @@ TOKENS_PER_VIEW = TOKEN_ROWS**2
 RAYS_PER_TOKEN = 5
 FILLING = 0.5
 """What a token must hold of a solid to stand for it, next to the token that holds most of it."""
-HARD_KINDS = ("count", "turn", "opposite")
-MOST_NOISE = 0.7
+MOST_NOISE = 0.3
 """Largest noise on what image tokens stand for, beside a signal of 1."""
 SETTINGS = {
     "hidden_size": 128,
     "num_layers": 4,
     "num_heads": 4,
-    "steps": 1800,
+    "steps": 3000,
     "scenes_per_step": 4,
     "learning_rate": 2e-3,
     "seed": 0,
@@ -247,13 +246,15 @@ def _conversations(
 ) -> Iterator[TokenSequence]:
     views = "".join(f"{direction}:{IMAGE * TOKENS_PER_VIEW}\n" for direction in DIRECTIONS)
     opening = tokenizer.encode(f"{START}user\n{views}")
-    # The kinds that take several steps of thought are asked twice as often.
-    questions = ask_all(scene, rng) + [q for q in ask_all(scene, rng) if q.kind in HARD_KINDS]
-    asked = [(question.text, question.answer(scene)) for question in questions]
-    for text, answer in [(LISTING_REQUEST, listing(scene)), *asked]:
-        prompt = opening + tokenizer.encode(f"{text}{END}\n{START}assistant\n")
-        response = tokenizer.encode(answer + END)
-        yield TokenSequence(prompt + response, [IGNORED] * len(prompt) + response)
+    unseen = [IGNORED] * len(opening)
+    request = tokenizer.encode(f"{LISTING_REQUEST}{END}\n{START}assistant\n{listing(scene)}{END}")
+    # All text of the listing, for the stage that supervises all text; else the responses.
+    yield TokenSequence(opening + request, [*unseen[1:], opening[-1], *request])
+    for question in ask_all(scene, rng):
+        prompt = tokenizer.encode(f"{question.text}{END}\n{START}assistant\n")
+        response = tokenizer.encode(question.answer(scene) + END)
+        labels = [*unseen, *[IGNORED] * len(prompt), *response]
+        yield TokenSequence(opening + prompt + response, labels)
 
 
 def _embed(

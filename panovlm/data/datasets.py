@@ -142,9 +142,19 @@ class ConversationTokenizer:
         messages = [{"role": role, "content": content} for role, content in turns]
         ids, said = self.processor.tokenize(messages)
         if self.supervision is Supervision.ALL_TEXT:
-            said = [int(token != self.processor.image_token_id) for token in ids]
+            said = self._follows_picture(ids)
         labels = [token if by else IGNORED for token, by in zip(ids, said, strict=True)]
         return TokenSequence(ids, labels)
+
+    def _follows_picture(self, ids: list[int]) -> list[int]:
+        """Mark all text after the image tokens; what stands before them cannot depend on them.
+
+        That leaves out the direction words between views: an LM that cannot foresee them would
+        bend the image tokens until they foretell the next word instead of showing the picture.
+        """
+        image = self.processor.image_token_id
+        last = max((place for place, token in enumerate(ids) if token == image), default=-1)
+        return [int(place > last) for place in range(len(ids))]
 
 
 class PanoramaCollator:

@@ -39,7 +39,7 @@ from panovlm.training.trainer import JsonLog, StageTrainer, read_log
 logger = logging.getLogger(__name__)
 
 STAGE_FACTS = "stage.json"
-ENCODING_BATCH = 4
+ENCODING_BATCH = 2
 
 
 @dataclass(frozen=True)

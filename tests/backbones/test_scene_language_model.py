@@ -52,28 +52,41 @@ def test_prompts_are_those_of_the_processor(tokenizer):
     ]
     ids, said = processor.tokenize(messages)
     assert first.ids == ids[: len(first.ids)]
-    assert [label != -100 for label in first.labels] == [bool(s) for s in said[: len(first.ids)]]
+    last = max(i for i, token in enumerate(ids) if token == processor.image_token_id)
+    assert [label != -100 for label in first.labels] == [i > last for i in range(len(first.ids))]
+    second = list(slm._conversations(scene, tokenizer, np.random.default_rng(0)))[1]
+    question = tokenizer.decode(second.ids).split("\n")[9].removesuffix("<|im_end|>")
+    answer = tokenizer.decode([label for label in second.labels if label != -100])
+    messages = [
+        {"role": "user", "content": f"<image>{question}"},
+        {"role": "assistant", "content": answer.removesuffix("<|im_end|>")},
+    ]
+    ids, said = processor.tokenize(messages)
+    assert second.ids == ids[: len(second.ids)]
+    assert [label != -100 for label in second.labels] == [bool(s) for s in said[: len(second.ids)]]
 
 
-def test_tokens_of_a_view_name_its_direction_and_its_solid():
+def test_tokens_of_a_view_name_where_they_look_and_the_solid_there():
     scene = draw_scene(np.random.default_rng(1))
-    tokens = slm.sight(scene, np.random.default_rng(0))
+    tokens = slm.sight(scene)
     assert len(tokens) == 8 * slm.TOKENS_PER_VIEW
     for sector, solid in enumerate(scene.by_sector()):
-        view = tokens[sector * slm.TOKENS_PER_VIEW : (sector + 1) * slm.TOKENS_PER_VIEW]
-        assert {words[0] for words in view} == {DIRECTIONS[sector]}
-        seen = {words[1:] for words in view} - {(NOTHING,)}
+        here = {words[1:] for words in tokens if words[0] == DIRECTIONS[sector]} - {(NOTHING,)}
         told = {(solid.colour, solid.shape, str(solid.distance_m))} if solid else set()
-        assert seen == told
+        assert here == told
 
 
-def test_words_of_a_token_count_at_unit_scale(model, tokenizer):
+def test_words_of_a_token_count_together_at_the_length_of_one(model, tokenizer):
     image = tokenizer.convert_tokens_to_ids(slm.IMAGE)
     ids = torch.tensor([[image, image]])
-    embeds = slm._embed(model, tokenizer, ids, [("back", "red", "cone", "3"), ("left", NOTHING)])
+    tokens = [("back", "red", "cone", "3"), ("left", NOTHING)]
+    embeds = slm._embed(model, tokenizer, ids, tokens, torch.zeros(1))
     table = model.get_input_embeddings()
-    words = torch.tensor(tokenizer.convert_tokens_to_ids(["back", "red", "cone", "3"]))
-    torch.testing.assert_close(embeds[0, 0], table(words).sum(0) / 2)
+    words = torch.tensor(tokenizer.convert_tokens_to_ids(list(tokens[0])))
+    angle = torch.nn.functional.cosine_similarity(embeds[0, 0], table(words).sum(0), dim=0)
+    torch.testing.assert_close(angle, torch.ones(()))
+    firsts = table(torch.tensor(tokenizer.convert_tokens_to_ids(["back", "left"])))
+    torch.testing.assert_close(embeds[0].pow(2).mean().sqrt(), firsts.pow(2).mean().sqrt())
 
 
 def test_loss_falls_in_a_few_steps(model, tokenizer, monkeypatch):

@@ -144,11 +144,14 @@ def test_responses_alone_carry_the_loss_of_finetuning(processor):
     assert processor.tokenizer.decode(supervised) == "left<|im_end|>"
 
 
-def test_all_text_but_no_image_token_carries_the_loss_of_alignment(processor):
+def test_all_text_after_the_picture_carries_the_loss_of_alignment(processor):
     tokens = ConversationTokenizer(processor, Supervision.ALL_TEXT)(record("Where?", ["left"]))
-    for token, label in zip(tokens.ids, tokens.labels, strict=True):
-        assert label == (IGNORED if token == processor.image_token_id else token)
     assert tokens.ids.count(processor.image_token_id) == 32
+    last = max(i for i, token in enumerate(tokens.ids) if token == processor.image_token_id)
+    assert tokens.labels[: last + 1] == [IGNORED] * (last + 1)
+    assert tokens.labels[last + 1 :] == tokens.ids[last + 1 :]
+    text = processor.tokenizer.decode(tokens.labels[last + 1 :])
+    assert text == "\nWhere?<|im_end|>\n<|im_start|>assistant\nleft<|im_end|>\n"
 
 
 def test_conversations_that_do_not_fit_are_listed(dataset, scene_records):
