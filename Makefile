@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SCENES := data/scenes
-# Real panoramas used as backgrounds of half of the demo's scenes, where the folder is there.
-BACKGROUNDS ?= $(wildcard ../shared/panoramas)
+# Folder of real panoramas for the backgrounds of half of the demo's scenes: make demo BACKGROUNDS=DIR
+BACKGROUNDS ?=
 
 .PHONY: demo test lint clean
 
@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	date +%s > $(VENV)/.demo-started
 	$(BIN)/panovlm backbones efficientnet-lite0 scene-lm
 	$(BIN)/panovlm scenes --out $(SCENES) --count 1500 --seed 1 $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
-	$(BIN)/panovlm train recipes/demo.yaml
+	$(BIN)/panovlm train recipes/demo.yaml --resume
 	$(BIN)/panovlm evaluate runs/demo --data $(SCENES)/test.jsonl --out runs/demo/report.json --since $$(cat $(VENV)/.demo-started)
 
 lint: $(VENV)/.installed

@@ -44,7 +44,10 @@ def views(
 
     layout = ViewLayout.ring(num_views, fov_deg, view_size)
     sheet = draw_views_sheet(load_panorama(panorama, required_width(layout)), layout)
-    sheet.save(out)
+    try:
+        sheet.save(out)
+    except ValueError as fault:
+        raise PanoVLMError(f"cannot write {out}: {fault}; end the name in .png or .jpg") from fault
     typer.echo(f"{layout.describe()} written to {out}")
 
 

@@ -63,6 +63,8 @@ def ask(
         PanoVLMError: If the file is no good panorama.
     """
     check_panorama(panorama)
+    if processor.image_token in question:
+        raise PanoVLMError(f"found {processor.image_token} in the question; leave it out")
     content = [{"type": "image", "path": str(panorama)}, {"type": "text", "text": question}]
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": content}],

@@ -1,4 +1,4 @@
-"""The three training stages as one table; nothing else in the package knows a stage by name."""
+"""The three training stages as one table; nothing else in the package branches on a name."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum

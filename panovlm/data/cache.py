@@ -26,6 +26,11 @@ Progress = Callable[[int], None]
 Decoded = tuple[Path, Tensor | PanoVLMError]
 
 
+FORMAT = 1
+"""Raise it whenever views are cut or tokens are kept in another way."""
+PIXEL_SETTINGS = ("size", "image_", "do_", "rescale_factor")
+
+
 class ViewSource:
     """Gives the normalised views of a picture, for stages whose encoder trains.
 
@@ -138,8 +143,10 @@ def encoder_digest(
 ) -> str:
     """Give a name that changes whenever the patch tokens of a picture would."""
     digest = hashlib.sha256()
-    pixels = {k: image_processor.to_dict()[k] for k in ("size", "image_mean", "image_std")}
-    facts = [encoder.config.model_type, str(image_processor.layout), pixels, use_bf16]
+    settings = image_processor.to_dict()
+    pixels = {key: value for key, value in settings.items() if key.startswith(PIXEL_SETTINGS)}
+    layout = str(image_processor.layout)
+    facts = [FORMAT, encoder.config.model_type, layout, pixels, use_bf16]
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())

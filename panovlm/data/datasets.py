@@ -16,6 +16,9 @@ from panovlm.data.records import Record, marked, raise_faults
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Supervision
 
+MARKUP_BYTES = 64
+"""More than any chat template writes around a turn."""
+
 
 class Example(TypedDict):
     """One panorama of a batch: its views or their patch tokens, [V, ...], and what is said."""
@@ -97,6 +100,8 @@ class PanoramaDataset(Dataset[Example]):
         faults = []
         for picture, records in self.groups:
             for record in records:
+                if self.tokenizer.surely_fits(record, longest):
+                    continue
                 excess = len(self.tokenizer(record).ids) - longest
                 if excess > 0:
                     faults.append(f"{picture}: {excess} tokens too many for {longest}")
@@ -107,10 +112,7 @@ class PanoramaDataset(Dataset[Example]):
         """Without text any turn is right; with text, only if each record knows its responses."""
         if self.supervision is Supervision.NONE:
             return True
-        return all(
-            record.rolled_responses is not None and len(record.rolled_responses) % num_views == 0
-            for record in records
-        )
+        return all(record.knows_turns(num_views) for record in records)
 
 
 def _rolled(record: Record, turns: int, num_views: int) -> Record:
@@ -131,12 +133,20 @@ class ConversationTokenizer:
     def __init__(self, processor: PanoVLMProcessor, supervision: Supervision) -> None:
         self.processor = processor
         self.supervision = supervision
-        self._tokenize = lru_cache(maxsize=200_000)(self._tokenize_turns)
+        self._tokenize = lru_cache(maxsize=20_000)(self._tokenize_turns)
 
     def __call__(self, record: Record) -> TokenSequence:
         """Tokenise a record's conversation; the picture itself is not read."""
         turns = marked(record.messages)
         return self._tokenize(tuple((turn.role, turn.content) for turn in turns))
+
+    def surely_fits(self, record: Record, longest: int) -> bool:
+        """Say without tokenising that a conversation fits: no text has more tokens than bytes."""
+        words = sum(len(turn.content.encode()) + MARKUP_BYTES for turn in record.messages)
+        expansion = self.processor.expand_image()
+        image_tokens = expansion.count(self.processor.image_token)
+        around = len(expansion) - image_tokens * len(self.processor.image_token)
+        return words + image_tokens + around <= longest
 
     def _tokenize_turns(self, turns: tuple[tuple[str, str], ...]) -> TokenSequence:
         messages = [{"role": role, "content": content} for role, content in turns]

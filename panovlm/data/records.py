@@ -54,6 +54,10 @@ class Record(BaseModel):
         """The turns before the last response, with the picture's mark in place."""
         return marked(self.messages[:-1])
 
+    def knows_turns(self, num_views: int) -> bool:
+        """Say whether a right response is known for every turn by whole strides of a ring."""
+        return self.rolled_responses is not None and len(self.rolled_responses) % num_views == 0
+
     def rolled(self, turns: int) -> "Record":
         """Give the record as it is after the camera has turned right by so many steps."""
         if self.rolled_responses is None or turns == 0:
@@ -145,6 +149,12 @@ def _fault_of(record: Record, *, needs_text: bool) -> str | None:
     marks = sum(turn.content.count(IMAGE_MARK) for turn in record.messages)
     if marks > 1:
         return f"found {marks} {IMAGE_MARK} marks for 1 picture; keep one mark a picture"
+    turned = record.rolled_responses
+    if turned and record.messages and (turned[0] != record.response or "" in turned):
+        return (
+            f"found rolled_responses {turned!r}, expected the response itself, "
+            f"{record.response!r}, first and no empty text; correct them or leave them out"
+        )
     if not needs_text:
         return None
     roles = [turn.role for turn in record.messages]

@@ -19,7 +19,6 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.model.vision import encode_views
 from panovlm.progress import progress_bar
-from panovlm.training.precision import uses_bf16
 from panovlm.training.run import fill_cache
 
 
@@ -60,6 +59,7 @@ class Evaluator:
         model: In eval mode.
         processor: The model's.
         records: Questions with their right answers.
+        use_bf16: Whether the views are encoded in bf16, as they were in training.
 
     Raises:
         PanoVLMError: Listing every picture that cannot be read.
@@ -70,15 +70,16 @@ class Evaluator:
         model: PanoVLMForConditionalGeneration,
         processor: PanoVLMProcessor,
         records: Sequence[Record],
+        *,
+        use_bf16: bool,
     ) -> None:
         self.records = list(records)
         self.answerer = Answerer(model, processor)
-        bf16 = uses_bf16("auto")
         self.cache = PatchTokenCache(
             cache_folder() / "patch-tokens",
             model.model.vision_encoder,
             processor.image_processor,
-            use_bf16=bf16,
+            use_bf16=use_bf16,
         )
         pictures = [record.image for record in self.records]
         raise_faults("pictures", fill_cache(self.cache, pictures))
@@ -104,9 +105,9 @@ class Evaluator:
             num_records: Records to ask about, spread evenly over those that know their turned
                 answers.
         """
-        known = [record for record in self.records if record.rolled_responses is not None]
-        chosen = known[:: max(len(known) // num_records, 1)][:num_records]
         num_views = self.answerer.model.config.num_views
+        known = [record for record in self.records if record.knows_turns(num_views)]
+        chosen = known[:: max(len(known) // num_records, 1)][:num_records]
         predictions: list[Prediction] = []
         for turns in range(1, num_views):
 

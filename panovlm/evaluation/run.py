@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +17,13 @@ from panovlm.inference import load_model, model_folder
 from panovlm.measure import peak_memory_mb
 from panovlm.model.panorama import load_panorama
 from panovlm.stages import STAGES
+from panovlm.training.precision import uses_bf16
 from panovlm.training.run import STAGE_FACTS, load_result
 from panovlm.training.trainer import read_log
 from panovlm.views_sheet import draw_views_sheet
 
+EXAMPLES = 8
+"""Right answers shown, and as many wrong ones."""
 PACKAGES = ("panovlm", "torch", "transformers", "peft", "accelerate", "numpy", "pillow")
 
 
@@ -48,7 +52,7 @@ def evaluate(
     started = time.perf_counter()
     model, processor = load_model(path)
     records = read_records(data, needs_text=True)[:limit]
-    evaluator = Evaluator(model, processor, records)
+    evaluator = Evaluator(model, processor, records, use_bf16=_used_bf16(path))
     seen = evaluator.predict("questions")
     blind = evaluator.predict_blind("questions, blind")
     turned = evaluator.predict_turned("questions, turned", num_turned) if num_turned else []
@@ -79,6 +83,12 @@ def evaluate(
     return report
 
 
+def _used_bf16(path: Path) -> bool:
+    """Say whether the model was trained on views encoded in bf16; fp32 where nothing tells."""
+    facts = model_folder(path) / STAGE_FACTS
+    return facts.is_file() and uses_bf16(json.loads(facts.read_text())["precision"])
+
+
 def _stage_facts(path: Path) -> dict[str, Any]:
     """Collect what the stages of a run reported; a lone model folder has none."""
     stages = {}
@@ -97,17 +107,18 @@ def _logs(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _examples(predictions: Sequence[Prediction]) -> list[Example]:
-    """Choose right and wrong answers about as many pictures and kinds as there are."""
+    """Choose right and wrong answers, each about another picture, the kinds in equal shares."""
+    share = -(-EXAMPLES // len({p.record.kind for p in predictions}))
     chosen: list[Prediction] = []
-    for is_right, most in ((True, 8), (False, 8)):
+    for is_right in (True, False):
         pictures: set[Path] = set()
-        kinds: dict[str | None, int] = {}
+        kinds: Counter[str | None] = Counter()
         for p in predictions:
-            fresh = p.record.image not in pictures and kinds.get(p.record.kind, 0) == 0
-            if p.is_right == is_right and fresh and len(pictures) < most:
+            fresh = p.record.image not in pictures and kinds[p.record.kind] < share
+            if p.is_right == is_right and fresh and len(pictures) < EXAMPLES:
                 chosen.append(p)
                 pictures.add(p.record.image)
-                kinds[p.record.kind] = 1
+                kinds[p.record.kind] += 1
     return [
         Example(
             picture=p.record.image,

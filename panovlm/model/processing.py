@@ -58,10 +58,11 @@ class PanoVLMProcessor(ProcessorMixin):
         """Give the text that stands for one panorama: image tokens with their direction words."""
         num_views = self.image_processor.num_views if num_views is None else num_views
         tokens = self.image_token * self.image_tokens_per_view
+        # Every form ends in a line break, so that no question stands right behind an image token.
         if self.merges_views:
-            return tokens
+            return f"{tokens}\n"
         if not self.view_words:
-            return tokens * num_views
+            return f"{tokens * num_views}\n"
         return "".join(f"{word}:{tokens}\n" for word in view_words(num_views))
 
     def tokenize(

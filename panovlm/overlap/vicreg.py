@@ -66,9 +66,10 @@ def vicreg_loss(
     a, b = current.flatten(0, -2).float(), following.flatten(0, -2).float()
     if len(a) < 2:
         raise ValueError(f"found {len(a)} pair of tokens, expected at least 2 for a variance")
-    invariance = nn.functional.mse_loss(a, b)
-    variance = variance_term(a) + variance_term(b)
-    covariance = covariance_term(a) + covariance_term(b)
+    with torch.autocast(a.device.type, enabled=False):  # differences of sums need float32
+        invariance = nn.functional.mse_loss(a, b)
+        variance = variance_term(a) + variance_term(b)
+        covariance = covariance_term(a) + covariance_term(b)
     loss = (
         invariance_weight * invariance + variance_weight * variance + covariance_weight * covariance
     )
@@ -112,9 +113,10 @@ def effective_rank(tokens: Tensor) -> float:
         Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
     centred = tokens.float() - tokens.float().mean(dim=0)
-    squared = centred.T @ centred  # its eigenvalues are the squared singular values
-    if not torch.isfinite(squared).all():
-        return float("nan")
-    spectrum = torch.linalg.eigvalsh(squared).clamp_min(0).sqrt()
+    with torch.autocast(tokens.device.type, enabled=False):
+        squared = centred.T @ centred  # its eigenvalues are the squared singular values
+        if not torch.isfinite(squared).all():
+            return float("nan")
+        spectrum = torch.linalg.eigvalsh(squared).clamp_min(0).sqrt()
     share = spectrum / spectrum.sum().clamp_min(torch.finfo(torch.float32).tiny)
     return float(torch.special.entr(share).sum().exp())

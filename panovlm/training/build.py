@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from panovlm.backbones.packaged import locate
+from panovlm.backbones.packaged import PACKAGED, locate
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
@@ -38,13 +38,13 @@ IMAGE_TOKEN = "<image>"
 
 def build_processor(section: ModelSection) -> PanoVLMProcessor:
     """Build the processor: the encoder's pixel statistics, the language model's tokenizer."""
+    config = build_config(section)
     tokenizer = AutoTokenizer.from_pretrained(locate(section.language_model))
     tokenizer.add_special_tokens(
         {"extra_special_tokens": [IMAGE_TOKEN]}, replace_extra_special_tokens=False
     )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    config = build_config(section)
     return PanoVLMProcessor(
         image_processor=_image_processor(section),
         tokenizer=tokenizer,
@@ -64,7 +64,7 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
     """
     views, resampler = section.views, section.resampler
     vision = _vision_config(section.vision_encoder)
-    text = AutoConfig.from_pretrained(locate(section.language_model)).get_text_config()
+    text = _open_config("language_model", section.language_model).get_text_config()
     for part in (vision, text):
         part.dtype = torch.float32  # or each part would be built in its checkpoint's own type
     try:
@@ -116,7 +116,7 @@ def _build_generator(section: ModelSection) -> PreTrainedModel:
     # Words in use, not the whole table: tokens that a small LM never met are much longer.
     words = processor.tokenizer(" ".join(DIRECTIONS), add_special_tokens=False)["input_ids"]
     model.model.projection.match_scale(pretrained.get_input_embeddings().weight[words])
-    model.generation_config = _generation_config(processor)
+    model.generation_config = _generation_config(processor, pretrained.generation_config)
     return model
 
 
@@ -179,12 +179,24 @@ def _check_handed(
 
 def _vision_config(name: str) -> PreTrainedConfig:
     """Give the vision encoder's part of a configuration, without a pooling head."""
-    config = AutoConfig.from_pretrained(locate(name))
+    config = _open_config("vision_encoder", name)
     vision = config.to_dict().get("vision_config") and config.vision_config
     config = vision or config
     if config.model_type in ("siglip_vision_model", "siglip2_vision_model"):
         config.vision_use_head = False
     return config
+
+
+def _open_config(key: str, name: str) -> PreTrainedConfig:
+    """Read a backbone's configuration: the first thing that fails where the name is wrong."""
+    try:
+        return AutoConfig.from_pretrained(locate(name))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PanoVLMError(
+            f"cannot open model.{key} = {name!r}: {reason}; give a folder, a hub id that this "
+            f"machine can reach, or one of: {', '.join(PACKAGED)}"
+        ) from error
 
 
 def _load_vision_encoder(encoder: PreTrainedModel, section: ModelSection) -> None:
@@ -224,12 +236,16 @@ def _chat_template(section: ModelSection, tokenizer: Any) -> str:
     )
 
 
-def _generation_config(processor: PanoVLMProcessor) -> GenerationConfig:
+def _generation_config(
+    processor: PanoVLMProcessor, pretrained: GenerationConfig
+) -> GenerationConfig:
     tokenizer = processor.tokenizer
-    end = tokenizer.get_vocab().get("<|im_end|>")
+    ends = {tokenizer.eos_token_id, tokenizer.get_vocab().get("<|im_end|>")}
+    known = pretrained.eos_token_id
+    ends |= set(known) if isinstance(known, list) else {known}
     return GenerationConfig(
         max_new_tokens=128,
-        eos_token_id=sorted({tokenizer.eos_token_id, end} - {None}),
+        eos_token_id=sorted(ends - {None}),
         pad_token_id=tokenizer.pad_token_id,
         # The placeholder's row of a frozen LM head was never trained: it must not be said.
         suppress_tokens=[processor.image_token_id],

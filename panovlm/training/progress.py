@@ -19,6 +19,13 @@ class TrainingBar(TrainerCallback):
         self.name = name
         self.stack = ExitStack()
 
+    def __enter__(self) -> "TrainingBar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the bar, also when training was cut short."""
+        self.stack.close()
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -46,9 +53,3 @@ class TrainingBar(TrainerCallback):
         """Show the latest loss beside the bar."""
         if logs and "loss" in logs and state.is_world_process_zero:
             self.advance(0, f"loss {logs['loss']:.3f}")
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Close the bar."""
-        self.stack.close()

@@ -3,7 +3,7 @@
 import difflib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -149,6 +149,17 @@ class Recipe(Section):
                 )
         return stages
 
+    def section(self, name: str) -> StageSection:
+        """Give the section of a stage.
+
+        Raises:
+            PanoVLMError: If the recipe has none.
+        """
+        for key, section in self.stages.items():
+            if key == name:
+                return section
+        raise PanoVLMError(f"the recipe has no section stages.{name}; add one to train that stage")
+
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe and apply `key=value` overrides.
@@ -209,7 +220,7 @@ def _explain(fault: Any) -> str:
     place = [str(part) for part in fault["loc"]]
     if place[-1] == "[key]" or fault["type"] == "extra_forbidden":
         keys = [part for part in place if part != "[key]"]
-        return f"{'.'.join(keys)}: unknown key{_nearest(keys[-1])}"
+        return f"{'.'.join(keys)}: unknown key{_nearest(keys)}"
     where = ".".join(place)
     if fault["type"] == "value_error":
         return f"{where}: {fault['ctx']['error']}"
@@ -220,11 +231,23 @@ def _explain(fault: Any) -> str:
     return f"{where}: {shown}, expected: {fault['msg']}"
 
 
-def _nearest(key: str) -> str:
-    known = {name for model in _sections(Section) for name in model.model_fields} | set(STAGES)
-    close = difflib.get_close_matches(key, sorted(known), n=1)
+def _nearest(path: list[str]) -> str:
+    close = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _sections(model: type[Section]) -> list[type[Section]]:
-    return [model, *(sub for child in model.__subclasses__() for sub in _sections(child))]
+def _known_keys(path: list[str]) -> list[str]:
+    """Give the keys that may stand in the section at a path."""
+    kind: Any = Recipe
+    for key in path:
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        else:
+            kind = kind.model_fields[key].annotation
+            if get_origin(kind) is not dict:  # an optional section
+                kind = next((part for part in get_args(kind) if _is_section(part)), kind)
+    return list(STAGES) if get_origin(kind) is dict else list(kind.model_fields)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)

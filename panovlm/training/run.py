@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 
-from panovlm.backbones.folders import cache_folder
+from panovlm.backbones.folders import cache_folder, sha256
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.records import raise_faults, read_records
 from panovlm.measure import peak_memory_mb
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.panorama import check_panorama
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.progress import console, progress_bar, show_table
 from panovlm.stages import STAGES, Stage, Supervision
@@ -39,7 +40,7 @@ from panovlm.training.trainer import JsonLog, StageTrainer, read_log
 logger = logging.getLogger(__name__)
 
 STAGE_FACTS = "stage.json"
-ENCODING_BATCH = 2
+ENCODING_BATCH, GPU_ENCODING_BATCH = 2, 16
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,44 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
         PanoVLMError: For every fault a user can cure; outputs of earlier stages stay whole.
     """
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
-    return [train_stage(recipe, name, resume=resume) for name in STAGES if name in stages]
+    chosen = [name for name in STAGES if name in stages]
+    check_data(recipe, chosen)
+    return [train_stage(recipe, name, resume=resume) for name in chosen]
+
+
+def check_data(recipe: Recipe, names: list[str]) -> None:
+    """Check the records and pictures of all stages before the first one starts.
+
+    Raises:
+        PanoVLMError: Listing every fault of every file.
+    """
+    faults: list[str] = []
+    pictures: dict[Path, None] = {}
+    for name in names:
+        needs_text = STAGES[name].supervision is not Supervision.NONE
+        try:
+            records = read_records(recipe.section(name).data, needs_text=needs_text)
+            pictures |= dict.fromkeys(record.image for record in records)
+        except PanoVLMError as fault:
+            faults.append(str(fault))
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        faults += [fault for fault in pool.map(_picture_fault, pictures) if fault]
+    raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
+
+
+def _picture_fault(picture: Path) -> str | None:
+    try:
+        check_panorama(picture)
+    except PanoVLMError as fault:
+        return str(fault)
+    return None
 
 
 def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
     """Train one stage and write its output folder in one step."""
-    if name not in recipe.stages:
-        raise PanoVLMError(f"the recipe has no section stages.{name}; add one to train that stage")
-    section, output = recipe.stages[name], recipe.output / name
+    section, output = recipe.section(name), recipe.output / name
     stage = derive(STAGES[name], section)
-    facts = _resolved(recipe, section)
+    facts = _resolved(recipe, section, stage)
     if resume and (finished := _finished(output, facts)):
         console.print(f"{name}: finished before, skipped")
         return finished
@@ -93,8 +122,11 @@ def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
     adapters = apply_stage(model, stage, section.lora)
     _show(model, stage)
     processor = build_processor(recipe.model)
-    trainer = _trainer(recipe, section, stage, model, processor, resume=resume)
-    trainer.train(resume_from_checkpoint=last)
+    bar = TrainingBar(name)
+    callbacks = _callbacks(recipe, stage, bar, resume=resume)
+    trainer = _trainer(recipe, section, stage, model, processor, callbacks)
+    with bar:
+        trainer.train(resume_from_checkpoint=last)
     if adapters is not None:
         adapters.merge_and_unload()
     log = read_log(_log_file(recipe, name))
@@ -120,12 +152,21 @@ def _checkpoints(recipe: Recipe, name: str) -> Path:
     return recipe.output / "checkpoints" / name
 
 
+def _last_whole_checkpoint(folder: Path) -> str | None:
+    """Give the newest checkpoint whose last file is there: a kill may have cut one short."""
+    steps = {
+        int(path.parent.name.split("-")[-1]): path.parent
+        for path in folder.glob("checkpoint-*/trainer_state.json")
+    }
+    return str(steps[max(steps)]) if steps else None
+
+
 def _checkpoint_to_resume(
     recipe: Recipe, name: str, facts: dict[str, Any], *, resume: bool
 ) -> str | None:
     """Find the checkpoint to continue; never mix an unfinished run with another."""
     folder = _checkpoints(recipe, name)
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    last = _last_whole_checkpoint(folder)
     if last and not resume:
         raise PanoVLMError(
             f"found an unfinished run of stage {name!r} in {folder}; add --resume to continue it, "
@@ -146,14 +187,29 @@ def _prepare(recipe: Recipe, stage: Stage) -> PreTrainedModel:
     model = build_model(recipe.model, stage)
     if stage.starts_from is not None:
         folder = recipe.output / stage.starts_from
+        _check_same_eyes(recipe, folder)
         count = load_predecessor(model, stage, STAGES[stage.starts_from], folder)
         console.print(f"{stage.name}: {count} tensors handed over from {folder}")
     return model
 
 
+def _check_same_eyes(recipe: Recipe, folder: Path) -> None:
+    """Check that the stage before read the same views with the same encoder."""
+    if not (folder / STAGE_FACTS).is_file():
+        return  # `load_predecessor` says that it is missing
+    before = json.loads((folder / STAGE_FACTS).read_text())["model"]
+    now = recipe.model.model_dump(mode="json")
+    for key in ("vision_encoder", "views", "resampler"):
+        if before[key] != now[key]:
+            raise PanoVLMError(
+                f"{folder} was trained with model.{key} = {before[key]}, this recipe has "
+                f"{now[key]}; train that stage again, or go back to its settings"
+            )
+
+
 def _show(model: PreTrainedModel, stage: Stage) -> None:
     rows = [
-        [entry.module, entry.role.value, f"{entry.num_parameters:,}", f"{entry.num_trained:,}"]
+        [entry.module, entry.role_text, f"{entry.num_parameters:,}", f"{entry.num_trained:,}"]
         for entry in report(model, stage)
     ]
     header = ["module", "role", "parameters", "trained"]
@@ -166,8 +222,7 @@ def _trainer(
     stage: Stage,
     model: PreTrainedModel,
     processor: PanoVLMProcessor,
-    *,
-    resume: bool,
+    callbacks: list[TrainerCallback],
 ) -> StageTrainer:
     bf16 = uses_bf16(recipe.precision)
     source = _view_source(model, processor, section, stage, bf16=bf16)
@@ -187,17 +242,19 @@ def _trainer(
         train_dataset=dataset,
         data_collator=PanoramaCollator(source.key, processor.tokenizer.pad_token_id),
         learning_rates=section.learning_rate,
-        callbacks=_callbacks(recipe, stage, resume=resume),
+        callbacks=callbacks,
     )
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer
 
 
-def _callbacks(recipe: Recipe, stage: Stage, *, resume: bool) -> list[TrainerCallback]:
+def _callbacks(
+    recipe: Recipe, stage: Stage, bar: TrainingBar, *, resume: bool
+) -> list[TrainerCallback]:
     callbacks = [
         JsonLog(_log_file(recipe, stage.name), resumes=resume),
-        TrainingBar(stage.name),
+        bar,
     ]
     if recipe.tensorboard:
         from torch.utils.tensorboard import SummaryWriter  # of the extra `logs`
@@ -220,9 +277,10 @@ def _view_source(
     if stage.num_vision_layers:
         console.print(f"{stage.name}: the vision encoder trains, so its outputs are not cached")
         return ViewSource(processor.image_processor)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cache = PatchTokenCache(
         cache_folder() / "patch-tokens",
-        model.model.vision_encoder,
+        model.model.vision_encoder.to(device),
         processor.image_processor,
         use_bf16=bf16,
     )
@@ -243,7 +301,8 @@ def fill_cache(cache: PatchTokenCache, pictures: list[Path]) -> list[str]:
     if not missing:
         return []
     with progress_bar("vision encoder: reading panoramas once", len(missing)) as advance:
-        return cache.fill(missing, ENCODING_BATCH, advance)
+        is_fast = cache.encoder.device.type != "cpu"
+        return cache.fill(missing, GPU_ENCODING_BATCH if is_fast else ENCODING_BATCH, advance)
 
 
 def _longest(model: PreTrainedModel) -> int:
@@ -287,9 +346,12 @@ def _result(name: str, log: list[dict[str, Any]], seconds: float) -> StageResult
     return StageResult(name, log[0]["loss"], loss_last, seconds, peak_memory_mb())
 
 
-def _resolved(recipe: Recipe, section: StageSection) -> dict[str, Any]:
-    """Give what fixes a stage's outcome, as plain data."""
+def _resolved(recipe: Recipe, section: StageSection, stage: Stage) -> dict[str, Any]:
+    """Give what fixes a stage's outcome, as plain data: settings, records and the stage before."""
+    before = recipe.output / (stage.starts_from or "") / STAGE_FACTS
     return {
+        "records": sha256(section.data),
+        "starts_from": sha256(before) if stage.starts_from and before.is_file() else None,
         "model": recipe.model.model_dump(mode="json"),
         "section": section.model_dump(mode="json"),
         "seed": recipe.seed,

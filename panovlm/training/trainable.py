@@ -29,6 +29,12 @@ class ModuleReport:
     num_parameters: int
     num_trained: int
 
+    @property
+    def role_text(self) -> str:
+        """The role, and whether a frozen module trains in part."""
+        in_part = self.role is Role.FROZEN and self.num_trained > 0
+        return "frozen, last layers trained" if in_part else self.role.value
+
 
 def apply_stage(model: PreTrainedModel, stage: Stage, lora: LoraSection | None) -> PeftModel | None:
     """Freeze and unfreeze the modules of a model as the stage says, and add adapters.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -56,14 +57,14 @@ class StageTrainer(Trainer):
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
         """Compute the loss and remember the scalars beside it; a loss that is no number stops."""
         loss, outputs = super().compute_loss(model, inputs, **{**kwargs, "return_outputs": True})
-        if not torch.isfinite(loss):
+        if not torch.isfinite(loss).all():
             raise PanoVLMError(
-                f"the loss became {loss.item()} at step {self.state.global_step}; lower the "
+                f"the loss became {loss.mean().item()} at step {self.state.global_step}; lower the "
                 f"learning rates or set precision: fp32, then continue with --resume"
             )
         for name in SCALARS:
             if name in outputs:
-                self.scalars[name].append(float(outputs[name]))
+                self.scalars[name].append(float(outputs[name].mean()))
         return (loss, outputs) if kwargs.get("return_outputs") else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -72,6 +73,16 @@ class StageTrainer(Trainer):
             logs |= {name: sum(seen) / len(seen) for name, seen in self.scalars.items()}
             self.scalars.clear()
         super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save a checkpoint; where the disk fails, say so and that earlier ones are whole."""
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, SafetensorError, RuntimeError) as fault:
+            raise PanoVLMError(
+                f"cannot write a checkpoint to {self.args.output_dir}: {fault}; make room there, "
+                f"then continue with --resume: earlier checkpoints are whole"
+            ) from fault
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None

@@ -31,11 +31,12 @@ def test_pictures_are_relative_to_the_file(write, tmp_path):
 
 
 def test_every_field_is_read(write):
-    extra = {"kind": "what", "yaw_deg": -92.5, "crosses_seam": False, "rolled_responses": ["a"]}
+    extra = {"kind": "what", "yaw_deg": -92.5, "crosses_seam": False}
+    extra["rolled_responses"] = ["left", "back-left"]
     (record,) = read_records(write(WHOLE | extra), needs_text=True)
     assert record.response == "left"
     assert (record.kind, record.yaw_deg, record.crosses_seam) == ("what", -92.5, False)
-    assert record.rolled_responses == ("a",)
+    assert record.rolled_responses == ("left", "back-left")
 
 
 def test_empty_lines_are_skipped_and_counted(write):

@@ -72,7 +72,9 @@ def test_batched_answers_equal_answers_given_alone(generator, processor) -> None
 @pytest.fixture
 def evaluator(generator, processor, scenes_file, tmp_path, monkeypatch) -> Evaluator:
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
-    return Evaluator(generator, processor, read_records(scenes_file, needs_text=True))
+    return Evaluator(
+        generator, processor, read_records(scenes_file, needs_text=True), use_bf16=False
+    )
 
 
 def test_blind_answers_do_not_depend_on_the_picture(evaluator: Evaluator) -> None:
@@ -102,4 +104,4 @@ def test_turned_questions_meet_turned_views(evaluator: Evaluator, monkeypatch) -
 def test_missing_pictures_are_listed(generator, processor, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
     with pytest.raises(PanoVLMError, match=r"p\.png: no such picture"):
-        Evaluator(generator, processor, [record()])
+        Evaluator(generator, processor, [record()], use_bf16=False)

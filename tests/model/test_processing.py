@@ -46,12 +46,12 @@ def test_an_image_becomes_direction_words_and_tokens(processor):
 
 def test_direction_words_can_be_left_out(fresh_processor):
     fresh_processor.view_words = False
-    assert fresh_processor.expand_image() == "<image>" * PER_VIEW * 4
+    assert fresh_processor.expand_image() == "<image>" * PER_VIEW * 4 + "\n"
 
 
 def test_averaged_views_have_one_group_of_tokens(fresh_processor):
     fresh_processor.merges_views = True
-    assert fresh_processor.expand_image() == "<image>" * PER_VIEW
+    assert fresh_processor.expand_image() == "<image>" * PER_VIEW + "\n"
 
 
 @pytest.mark.parametrize("pooling", ["concat", "mean", "stitch"])
