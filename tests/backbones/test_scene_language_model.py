@@ -62,7 +62,7 @@ def test_prompts_are_those_of_the_processor(tokenizer):
     last = max(i for i, token in enumerate(ids) if token == processor.image_token_id)
     assert [label != -100 for label in first.labels] == [i > last for i in range(len(first.ids))]
     second = list(slm._conversations(scene, tokenizer, np.random.default_rng(0)))[1]
-    question = tokenizer.decode(second.ids).split("\n")[9].removesuffix("<|im_end|>")
+    question = tokenizer.decode(second.ids).split("\n")[9].strip().removesuffix("<|im_end|>")
     answer = tokenizer.decode([label for label in second.labels if label != -100])
     messages = [
         {"role": "user", "content": f"<image>{question}"},
