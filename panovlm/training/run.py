@@ -23,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from panovlm.backbones.folders import cache_folder, sha256
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
-from panovlm.data.records import raise_faults, read_records
+from panovlm.data.records import Record, raise_faults, read_records
 from panovlm.measure import peak_memory_mb
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import check_panorama
@@ -225,9 +225,10 @@ def _trainer(
     callbacks: list[TrainerCallback],
 ) -> StageTrainer:
     bf16 = uses_bf16(recipe.precision)
-    source = _view_source(model, processor, section, stage, bf16=bf16)
+    records = read_records(section.data, needs_text=stage.supervision is not Supervision.NONE)
+    source = _view_source(model, processor, records, stage, bf16=bf16)
     dataset = PanoramaDataset(
-        read_records(section.data, needs_text=stage.supervision is not Supervision.NONE),
+        records,
         source,
         processor,
         stage.supervision,
@@ -267,13 +268,12 @@ def _callbacks(
 def _view_source(
     model: PreTrainedModel,
     processor: PanoVLMProcessor,
-    section: StageSection,
+    records: list[Record],
     stage: Stage,
     *,
     bf16: bool,
 ) -> PatchTokenCache | ViewSource:
     """Encode every picture once, unless the encoder itself trains."""
-    pictures = [record.image for record in read_records(section.data, needs_text=False)]
     if stage.num_vision_layers:
         console.print(f"{stage.name}: the vision encoder trains, so its outputs are not cached")
         return ViewSource(processor.image_processor)
@@ -284,8 +284,8 @@ def _view_source(
         processor.image_processor,
         use_bf16=bf16,
     )
-    faults = fill_cache(cache, pictures)
-    raise_faults(f"pictures of {section.data}", faults)
+    faults = fill_cache(cache, [record.image for record in records])
+    raise_faults(f"pictures of stage {stage.name}", faults)
     return cache
 
 
