@@ -87,7 +87,7 @@ class PatchTokenCache:
     def fill(self, pictures: Sequence[Path], batch_size: int, progress: Progress) -> list[str]:
         """Encode pictures and keep their patch tokens.
 
-        Pictures are decoded ahead in a thread while the encoder works.
+        On an accelerator, pictures are decoded ahead in a thread while the encoder works.
 
         Args:
             pictures: As `missing` gave them.
@@ -119,6 +119,9 @@ class PatchTokenCache:
             except PanoVLMError as fault:
                 return picture, fault
 
+        if self.encoder.device.type == "cpu":  # it takes all cores; a thread beside it costs more
+            yield from ([decode(picture) for picture in batch] for batch in batches)
+            return
         with ThreadPoolExecutor(max_workers=1) as pool:
             ahead: list[Future[Decoded]] = []
             for following in [*batches, []]:

@@ -174,18 +174,23 @@ def _ask_turn(scene: Scene, rng: np.random.Generator) -> list[Question]:
 
 def _next(scene: Scene, name: str, step: int) -> str:
     place = scene.solids.index(_find(scene, name))
-    return scene.solids[(place + step) % len(scene.solids)].name
+    return _line(scene, scene.solids[(place + step) % len(scene.solids)].sector)
+
+
+def _line(scene: Scene, sector: int) -> str:
+    """Say where one looks and what stands there, as the listing does but for the distance."""
+    return f"{DIRECTIONS[sector]}: {_name(scene.by_sector()[sector])}"
 
 
 def _ask_opposite(scene: Scene, rng: np.random.Generator) -> list[Question]:
     def ask(name: str) -> Question:
         text = _pick(rng, f"What is opposite the {name}?", f"What is across from the {name}?")
-        return Question("opposite", text, lambda s: _opposite(s, name), name)
+        return Question("opposite", text, lambda s: _line(s, _facing(s, name)), name)
 
     certain = [solid for solid in scene.solids if _opposite_is_certain(scene, solid)]
-    facing = [solid for solid in certain if _opposite(scene, solid.name) != NOTHING]
-    alone = [solid for solid in certain if solid not in facing]
-    drawn = [group[int(rng.integers(len(group)))] for group in (facing, alone) if group]
+    across = [solid for solid in certain if scene.by_sector()[_facing(scene, solid.name)]]
+    alone = [solid for solid in certain if solid not in across]
+    drawn = [group[int(rng.integers(len(group)))] for group in (across, alone) if group]
     return [ask(solid.name) for solid in drawn]
 
 
@@ -200,12 +205,13 @@ def _opposite_is_certain(scene: Scene, solid: Solid) -> bool:
         for other in scene.solids
         if abs(wrap_deg(other.yaw_deg - solid.yaw_deg - 180.0)) < 22.5
     ]
-    opposite = _opposite(scene, solid.name)
-    return near == ([] if opposite == NOTHING else [opposite])
+    opposite = scene.by_sector()[_facing(scene, solid.name)]
+    return near == ([opposite.name] if opposite else [])
 
 
-def _opposite(scene: Scene, name: str) -> str:
-    return _name(scene.by_sector()[(_find(scene, name).sector + 4) % 8])
+def _facing(scene: Scene, name: str) -> int:
+    """Give the sector opposite a solid."""
+    return (_find(scene, name).sector + 4) % 8
 
 
 def _ask_nearest(scene: Scene, rng: np.random.Generator) -> list[Question]:

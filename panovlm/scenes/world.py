@@ -4,6 +4,7 @@ A scene is pure data. It can be drawn at random, turned about the camera, writte
 (`render.py`) and asked about (`language.py`); every answer is a function of the scene.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -120,14 +121,20 @@ class Scene:
         return cls(tuple(Solid(**solid) for solid in data["solids"]), data["look_seed"])
 
 
-def draw_scene(rng: np.random.Generator) -> Scene:
-    """Draw a scene of two to six solids at random, every one of them in full view."""
+def draw_scene(rng: np.random.Generator, colours: Sequence[str] = tuple(COLOURS)) -> Scene:
+    """Draw a scene of two to six solids at random, every one of them in full view.
+
+    Args:
+        rng: Where the draws come from.
+        colours: Keys of `COLOURS` to choose from; with two or more, there are names enough.
+    """
     while True:
         num_solids = int(rng.integers(2, 7))
         sectors = np.sort(rng.choice(8, num_solids, replace=False))
-        names = rng.choice(len(SHAPES) * len(COLOURS), num_solids, replace=False)
+        names = rng.choice(len(SHAPES) * len(colours), num_solids, replace=False)
         solids = tuple(
-            _draw_solid(rng, int(s), int(n)) for s, n in zip(sectors, names, strict=True)
+            _draw_solid(rng, int(s), SHAPES[n % len(SHAPES)], colours[n // len(SHAPES)])
+            for s, n in zip(sectors, names, strict=True)
         )
         if not _any_overlap(solids):
             return Scene(solids, look_seed=int(rng.integers(2**31)))
@@ -141,10 +148,10 @@ def _any_overlap(solids: tuple[Solid, ...]) -> bool:
     )
 
 
-def _draw_solid(rng: np.random.Generator, sector: int, name: int) -> Solid:
+def _draw_solid(rng: np.random.Generator, sector: int, shape: str, colour: str) -> Solid:
     return Solid(
-        shape=SHAPES[name % len(SHAPES)],
-        colour=tuple(COLOURS)[name // len(SHAPES)],
+        shape=shape,
+        colour=colour,
         yaw_deg=wrap_deg(sector * 45 + rng.uniform(-MAX_OFFSET_DEG, MAX_OFFSET_DEG)),
         distance_m=int(rng.choice(DISTANCES_M)),
         size_m=float(rng.uniform(1.1, 1.5)),

@@ -40,7 +40,7 @@ from panovlm.training.trainer import JsonLog, StageTrainer, read_log
 logger = logging.getLogger(__name__)
 
 STAGE_FACTS = "stage.json"
-ENCODING_BATCH, GPU_ENCODING_BATCH = 2, 16
+ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,19 @@ def model(tokenizer):
 
 def test_every_word_a_token_stands_for_is_one_token(tokenizer):
     words = {*DIRECTIONS, *COLOURS, *SHAPES, *map(str, DISTANCES_M), NOTHING}
-    assert words <= set(tokenizer.get_vocab())
+    assert all(len(tokenizer.encode(word)) == 1 for word in words)
 
 
-def test_any_text_survives_the_tokenizer(tokenizer):
+def test_a_word_is_the_same_token_at_the_head_of_a_line_and_inside_one(tokenizer):
+    ids = tokenizer.encode("red\nWhere is the red cone?\nred cone")
+    red, cone = tokenizer.encode("red")[0], tokenizer.encode("cone")[0]
+    assert ids.count(red) == 3
+    assert ids.count(cone) == 2
+
+
+def test_any_text_survives_the_tokenizer_but_for_spaces(tokenizer):
     text = "Where is the café? → 42°\n"
-    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.decode(tokenizer.encode(text)).replace(" ", "") == text.replace(" ", "")
 
 
 def test_prompts_are_those_of_the_processor(tokenizer):
@@ -55,7 +62,7 @@ def test_prompts_are_those_of_the_processor(tokenizer):
     last = max(i for i, token in enumerate(ids) if token == processor.image_token_id)
     assert [label != -100 for label in first.labels] == [i > last for i in range(len(first.ids))]
     second = list(slm._conversations(scene, tokenizer, np.random.default_rng(0)))[1]
-    question = tokenizer.decode(second.ids).split("\n")[9].removesuffix("<|im_end|>")
+    question = tokenizer.decode(second.ids).split("\n")[9].strip().removesuffix("<|im_end|>")
     answer = tokenizer.decode([label for label in second.labels if label != -100])
     messages = [
         {"role": "user", "content": f"<image>{question}"},
@@ -82,16 +89,16 @@ def test_words_of_a_token_count_together_at_the_length_of_one(model, tokenizer):
     tokens = [("back", "red", "cone", "3"), ("left", NOTHING)]
     embeds = slm._embed(model, tokenizer, ids, tokens, torch.zeros(1))
     table = model.get_input_embeddings()
-    words = torch.tensor(tokenizer.convert_tokens_to_ids(list(tokens[0])))
+    words = torch.tensor([tokenizer.encode(word)[0] for word in tokens[0]])
     angle = torch.nn.functional.cosine_similarity(embeds[0, 0], table(words).sum(0), dim=0)
     torch.testing.assert_close(angle, torch.ones(()))
-    firsts = table(torch.tensor(tokenizer.convert_tokens_to_ids(["back", "left"])))
+    firsts = table(torch.tensor([tokenizer.encode(word)[0] for word in ("back", "left")]))
     torch.testing.assert_close(embeds[0].pow(2).mean().sqrt(), firsts.pow(2).mean().sqrt())
 
 
 def test_loss_falls_in_a_few_steps(model, tokenizer, monkeypatch):
     monkeypatch.setitem(slm.SETTINGS, "scenes_per_step", 2)
-    first = slm.text_loss(model, tokenizer, np.random.default_rng(0)).item()
+    first = slm.text_loss(model, tokenizer, np.random.default_rng(0), with_listing=True).item()
     assert slm.train(model, tokenizer, steps=20) < 0.6 * first
 
 
@@ -106,4 +113,4 @@ def test_it_is_trained_once_and_opens_from_its_folder(
     assert slm.scene_lm() == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
     assert AutoModelForCausalLM.from_pretrained(folder).config.hidden_size == 16
-    assert "red" in AutoTokenizer.from_pretrained(folder).get_vocab()
+    assert len(AutoTokenizer.from_pretrained(folder).encode("red")) == 1

@@ -68,19 +68,23 @@ def name_near(told: list[Told], bearing_deg: float) -> str:
     return names[0] if names else NOTHING
 
 
-def name_next(told: list[Told], name: str, side: str) -> str:
+def word_for(bearing_deg: float) -> str:
+    return min(WORDS, key=lambda w: -math.cos(math.radians(bearing_deg - 45 * WORDS.index(w))))
+
+
+def line_next(told: list[Told], name: str, side: str) -> str:
     [start] = [solid.bearing_deg for solid in told if solid.name == name]
     sign = 1 if side == "right" else -1
     others = [solid for solid in told if solid.name != name]
-    return min(others, key=lambda solid: sign * (solid.bearing_deg - start) % 360).name
+    found = min(others, key=lambda solid: sign * (solid.bearing_deg - start) % 360)
+    return f"{word_for(found.bearing_deg)}: {found.name}"
 
 
 def work_out(text: str, told: list[Told]) -> str:
     """Answer a question by reading it."""
     by_name = {solid.name: solid for solid in told}
     if match := re.fullmatch(r"(?:Where|In which direction) is the (.+)\?", text):
-        bearing_deg = by_name[match[1]].bearing_deg
-        return min(WORDS, key=lambda w: -math.cos(math.radians(bearing_deg - 45 * WORDS.index(w))))
+        return word_for(by_name[match[1]].bearing_deg)
     if match := re.fullmatch(r"What (?:is|do I see) (in front of me|behind me|to my .+)\?", text):
         return name_near(told, 45 * WORDS.index(PLACES[match[1]]))
     if match := re.fullmatch(r"W(?:hat|hich) colour (?:is|does) the (\w+)(?: have)?\?", text):
@@ -91,11 +95,12 @@ def work_out(text: str, told: list[Told]) -> str:
     if match := re.fullmatch(r"How many (.+) (?:are there|do I see)\?", text):
         return str(sum(is_counted(solid, match[1]) for solid in told))
     if match := re.fullmatch(r"I look at the (.+) and turn (\w+)\. What do I see next\?", text):
-        return name_next(told, match[1], match[2])
+        return line_next(told, match[1], match[2])
     if match := re.fullmatch(r"What comes next to the (left|right) of the (.+)\?", text):
-        return name_next(told, match[2], match[1])
+        return line_next(told, match[2], match[1])
     if match := re.fullmatch(r"What is (?:opposite|across from) the (.+)\?", text):
-        return name_near(told, by_name[match[1]].bearing_deg + 180)
+        opposite_deg = by_name[match[1]].bearing_deg + 180
+        return f"{word_for(opposite_deg)}: {name_near(told, opposite_deg)}"
     assert text in ("Which object is nearest?", "What is the nearest object?")
     least = min(solid.distance_m for solid in told)
     [nearest] = [solid.name for solid in told if solid.distance_m == least]
@@ -144,7 +149,7 @@ def test_every_kind_is_asked(asked: list[Asked]) -> None:
 
 def test_some_answers_are_nothing_no_or_zero_and_some_are_not(asked: list[Asked]) -> None:
     answers = {(q.kind, q.answer(scene)) for scene, questions in asked for q in questions}
-    assert {("what", NOTHING), ("opposite", NOTHING)} < answers
+    assert {("what", NOTHING), ("opposite", f"front: {NOTHING}")} < answers
     assert {("existence", "no"), ("existence", "yes"), ("count", "0"), ("count", "2")} < answers
     assert len({answer for kind, answer in answers if kind == "opposite"}) > 5
 
@@ -178,7 +183,7 @@ def test_turning_changes_answers_about_directions_only(asked: list[Asked]) -> No
         for question in questions
         if question.answer(scene.turned_right(45)) != question.answer(scene)
     }
-    assert changed == {"direction", "what"}
+    assert changed == {"direction", "what", "turn", "opposite"}
 
 
 def scene_of(*solids: Solid) -> Scene:
