@@ -174,18 +174,22 @@ def _ask_turn(scene: Scene, rng: np.random.Generator) -> list[Question]:
 
 def _next(scene: Scene, name: str, step: int) -> str:
     place = scene.solids.index(_find(scene, name))
-    return _line(scene, scene.solids[(place + step) % len(scene.solids)].sector)
+    return _turned_to(scene, name, scene.solids[(place + step) % len(scene.solids)].sector)
 
 
-def _line(scene: Scene, sector: int) -> str:
-    """Say where one looks and what stands there, as the listing does but for the distance."""
-    return f"{DIRECTIONS[sector]}: {_name(scene.by_sector()[sector])}"
+def _turned_to(scene: Scene, name: str, sector: int) -> str:
+    """Say where a solid is, where one looks then and what stands there, "left to back: red cone".
+
+    Said one after the other, each is one look away; all at once, they are hard to learn.
+    """
+    start, end = DIRECTIONS[_find(scene, name).sector], DIRECTIONS[sector]
+    return f"{start} to {end}: {_name(scene.by_sector()[sector])}"
 
 
 def _ask_opposite(scene: Scene, rng: np.random.Generator) -> list[Question]:
     def ask(name: str) -> Question:
         text = _pick(rng, f"What is opposite the {name}?", f"What is across from the {name}?")
-        return Question("opposite", text, lambda s: _line(s, _facing(s, name)), name)
+        return Question("opposite", text, lambda s: _turned_to(s, name, _facing(s, name)), name)
 
     certain = [solid for solid in scene.solids if _opposite_is_certain(scene, solid)]
     across = [solid for solid in certain if scene.by_sector()[_facing(scene, solid.name)]]

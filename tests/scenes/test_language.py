@@ -77,7 +77,7 @@ def line_next(told: list[Told], name: str, side: str) -> str:
     sign = 1 if side == "right" else -1
     others = [solid for solid in told if solid.name != name]
     found = min(others, key=lambda solid: sign * (solid.bearing_deg - start) % 360)
-    return f"{word_for(found.bearing_deg)}: {found.name}"
+    return f"{word_for(start)} to {word_for(found.bearing_deg)}: {found.name}"
 
 
 def work_out(text: str, told: list[Told]) -> str:
@@ -99,8 +99,9 @@ def work_out(text: str, told: list[Told]) -> str:
     if match := re.fullmatch(r"What comes next to the (left|right) of the (.+)\?", text):
         return line_next(told, match[2], match[1])
     if match := re.fullmatch(r"What is (?:opposite|across from) the (.+)\?", text):
-        opposite_deg = by_name[match[1]].bearing_deg + 180
-        return f"{word_for(opposite_deg)}: {name_near(told, opposite_deg)}"
+        start_deg = by_name[match[1]].bearing_deg
+        end_deg = start_deg + 180
+        return f"{word_for(start_deg)} to {word_for(end_deg)}: {name_near(told, end_deg)}"
     assert text in ("Which object is nearest?", "What is the nearest object?")
     least = min(solid.distance_m for solid in told)
     [nearest] = [solid.name for solid in told if solid.distance_m == least]
@@ -149,7 +150,7 @@ def test_every_kind_is_asked(asked: list[Asked]) -> None:
 
 def test_some_answers_are_nothing_no_or_zero_and_some_are_not(asked: list[Asked]) -> None:
     answers = {(q.kind, q.answer(scene)) for scene, questions in asked for q in questions}
-    assert {("what", NOTHING), ("opposite", f"front: {NOTHING}")} < answers
+    assert {("what", NOTHING), ("opposite", f"back to front: {NOTHING}")} < answers
     assert {("existence", "no"), ("existence", "yes"), ("count", "0"), ("count", "2")} < answers
     assert len({answer for kind, answer in answers if kind == "opposite"}) > 5
 
