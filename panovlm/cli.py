@@ -35,20 +35,36 @@ def views(
     num_views: Annotated[int, typer.Option(help="Views of the ring.")] = 8,
     fov_deg: Annotated[float, typer.Option(help="Field of view of each, in degrees.")] = 90.0,
     view_size: Annotated[int, typer.Option(help="Pixels along a side of a view.")] = 224,
+    pitch_deg: Annotated[
+        list[float] | None, typer.Option(help="Pitch of a row of views; repeat for several rows.")
+    ] = None,
+    cubemap: Annotated[
+        bool, typer.Option("--cubemap", help="Six faces instead of a ring.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print and draw how far apart paired tokens look.")
+    ] = False,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens along a side, for --explain.")] = 16,
 ) -> None:
     """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
     from panovlm.model.cutting import required_width
     from panovlm.model.panorama import load_panorama
     from panovlm.model.views import ViewLayout
+    from panovlm.views_explained import explain_overlap
     from panovlm.views_sheet import draw_views_sheet
 
-    layout = ViewLayout.ring(num_views, fov_deg, view_size)
-    sheet = draw_views_sheet(load_panorama(panorama, required_width(layout)), layout)
+    ring = ViewLayout.ring(num_views, fov_deg, view_size, pitch_deg or (0.0,))
+    layout = ViewLayout.cubemap(view_size) if cubemap else ring
+    pixels = load_panorama(panorama, required_width(layout))
+    sheet = draw_views_sheet(pixels, layout, tokens if explain else None)
     try:
         sheet.save(out)
     except ValueError as fault:
         raise PanoVLMError(f"cannot write {out}: {fault}; end the name in .png or .jpg") from fault
-    typer.echo(f"{layout.describe()} written to {out}")
+    if explain:
+        explain_overlap(layout, tokens)
+    seen = f"{layout.coverage():.0%} of the sphere"
+    typer.echo(f"{layout.describe()}, {seen}, written to {out}")
 
 
 @app.command()

@@ -32,7 +32,9 @@ _BORDER_POINTS = 96
 """Points along each side of a view's outline, enough to look curved."""
 
 
-def draw_views_sheet(panorama: Pixels, layout: ViewLayout) -> Image.Image:
+def draw_views_sheet(
+    panorama: Pixels, layout: ViewLayout, tokens: int | None = None
+) -> Image.Image:
     """Draw a panorama, the outline of each view on it, and the views themselves.
 
     Each view has its own colour. In a ring the columns shared with the left and the right neighbour
@@ -41,6 +43,9 @@ def draw_views_sheet(panorama: Pixels, layout: ViewLayout) -> Image.Image:
     Args:
         panorama: uint8 RGB [H, W, 3].
         layout: The views to cut and draw.
+        tokens: Tokens along a side of each view. Where given, each view of a ring shows where the
+            tokens of its left neighbour truly look (dots), and from there a line to the token that
+            the pairing by columns takes for it.
 
     Returns:
         An RGB picture, four views wide.
@@ -48,7 +53,7 @@ def draw_views_sheet(panorama: Pixels, layout: ViewLayout) -> Image.Image:
     sheet = _Sheet.blank(layout)
     sheet.draw_panorama(panorama)
     for index, pixels in enumerate(cut_views(panorama, layout)):
-        sheet.draw_view(index, pixels)
+        sheet.draw_view(index, pixels, tokens)
     return sheet.picture
 
 
@@ -93,8 +98,8 @@ class _Sheet:
             self._draw_badge(strip, (float(centre[0]), float(centre[1])), index)
         self.picture.paste(strip, (_GAP_PX, _GAP_PX + _LABEL_PX))
 
-    def draw_view(self, index: int, pixels: Pixels) -> None:
-        """Draw one view with its label, its frame and the columns it shares."""
+    def draw_view(self, index: int, pixels: Pixels, tokens: int | None) -> None:
+        """Draw one view with its label, its frame, the columns it shares and its partners."""
         row, column = divmod(index, _VIEWS_PER_ROW)
         left = _GAP_PX + column * (self.tile + _GAP_PX)
         top = 2 * _GAP_PX + _LABEL_PX + self.strip[1] + row * (_GAP_PX + _LABEL_PX + self.tile)
@@ -104,6 +109,8 @@ class _Sheet:
         draw.text((left + 19, top + 4), _label(index, self.layout.views[index]), _TEXT, _font())
         view = Image.fromarray(pixels).resize((self.tile, self.tile), Image.Resampling.LANCZOS)
         self._shade_overlap(view, index)
+        if tokens and self.layout.is_ring:
+            self._draw_partners(view, index, tokens)
         self.picture.paste(view, (left, top + _LABEL_PX))
         frame = (left, top + _LABEL_PX, left + self.tile - 1, top + _LABEL_PX + self.tile - 1)
         draw.rectangle(frame, outline=self._colour(index), width=2)
@@ -124,6 +131,19 @@ class _Sheet:
             inner = shared - 1 if step < 0 else left
             draw.line((inner, 0, inner, self.tile), colour, width=1)
             self._draw_badge(view, (self.tile * (step + 1) // 2, self.tile), neighbour)
+
+    def _draw_partners(self, view: Image.Image, index: int, tokens: int) -> None:
+        """Mark where the left neighbour's tokens look, and what columns pair with them."""
+        before = (index - 1) % self.layout.num_views
+        shared = self.layout.overlap_columns(tokens)
+        rays = self.layout.views[before].rays(tokens, tokens)[:, tokens - shared :]
+        across, down = (place * self.tile for place in self.layout.views[index].places_of(rays))
+        centres = (np.arange(tokens) + 0.5) * self.tile / tokens
+        draw, colour = ImageDraw.Draw(view), self._colour(before)
+        for row, column in np.ndindex(tokens, shared):
+            x, y = float(across[row, column]), float(down[row, column])
+            draw.line((x, y, float(centres[column]), float(centres[row])), colour, width=1)
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), colour)
 
     def _draw_badge(self, picture: Image.Image, centre: tuple[float, float], index: int) -> None:
         """Draw a view's number in a disc of its colour, moved inside the picture where needed."""

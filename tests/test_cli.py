@@ -64,6 +64,33 @@ def test_views_writes_a_sheet(run_cli: Cli, tmp_path: Path, scenes_file: Path) -
         assert picture.width > 4 * 32
 
 
+def test_views_explains_both_pairings(run_cli: Cli, tmp_path: Path, scenes_file: Path) -> None:
+    picture, plain, sheet = scenes_file.parent / "0.png", tmp_path / "a.png", tmp_path / "b.png"
+    assert run_cli("views", picture, "--out", plain, "--view-size", 32)[0] == 0
+    code, out, _ = run_cli("views", picture, "--out", sheet, "--view-size", 32, "--explain")
+    assert code == 0
+    columns, rays = (
+        next(li for li in out.splitlines() if name in li) for name in ("columns", "rays")
+    )
+    assert "8" in columns
+    assert "6.65°" in columns
+    assert "8.83°" in columns
+    assert float(rays.split("°")[0].split()[-1]) < 0.5
+    assert plain.read_bytes() != sheet.read_bytes()
+
+
+def test_views_of_a_cube_see_the_whole_sphere(
+    run_cli: Cli, tmp_path: Path, scenes_file: Path
+) -> None:
+    picture, sheet = scenes_file.parent / "0.png", tmp_path / "cube.png"
+    code, out, _ = run_cli(
+        "views", picture, "--out", sheet, "--view-size", 32, "--cubemap", "--explain"
+    )
+    assert code == 0
+    assert "100% of the sphere" in out
+    assert "columns" not in out
+
+
 def test_train_evaluate_and_ask_work_from_the_shell(
     run_cli: Cli, tmp_path: Path, recipe_file: Path, scenes_file: Path
 ) -> None:

@@ -26,6 +26,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from panovlm.backbones.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
 from panovlm.backbones.folders import Facts, build_once, sha256
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.processing import CHATML
 
 logger = logging.getLogger(__name__)
 
@@ -88,18 +89,6 @@ EFFICIENTNET_PREPROCESSING: dict[str, Any] = {
     "resample": 3,
     "size": dict.fromkeys(("height", "width"), EfficientNetLiteConfig.image_size),
 }
-
-CHAT_TEMPLATE = r"""
-{%- for message in messages -%}
-    {{- '<|im_start|>' + message['role'] + '\n' -}}
-    {%- if message['role'] == 'assistant' -%}
-        {%- generation -%}{{- message['content'] + '<|im_end|>' -}}{%- endgeneration -%}
-    {%- else -%}{{- message['content'] + '<|im_end|>' -}}
-    {%- endif -%}{{- '\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}
-""".strip()
-"""SmolLM2's ChatML without its default system prompt; the assistant's span holds its end token."""
 
 
 def efficientnet_lite0() -> Path:
@@ -216,7 +205,7 @@ def _convert_smollm2(weights: Path, folder: Path) -> None:
     digits = pre_tokenizers.Digits(individual_digits=True)
     words = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = CHATML.read_text()
     tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.save_pretrained(folder)
 

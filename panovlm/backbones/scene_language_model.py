@@ -21,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from panovlm.backbones.folders import build_once
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
 from panovlm.model.modeling import additive_mask
+from panovlm.model.processing import IMAGE_TOKEN
 from panovlm.model.sphere import DIRECTIONS, Floats, angles_from_rays, direction_index
 from panovlm.model.views import ViewLayout
 from panovlm.progress import progress_bar
@@ -37,7 +38,7 @@ from panovlm.scenes.world import (
 
 logger = logging.getLogger(__name__)
 
-PAD, IMAGE, START, END = "<|pad|>", "<image>", "<|im_start|>", "<|im_end|>"
+PAD, IMAGE, START, END = "<|pad|>", IMAGE_TOKEN, "<|im_start|>", "<|im_end|>"
 TOKEN_ROWS = 3
 TOKENS_PER_VIEW = TOKEN_ROWS**2
 RAYS_PER_TOKEN = 5
@@ -47,10 +48,10 @@ MOST_NOISE = 1.5
 """Largest noise on what image tokens stand for, beside a signal of 1; its median is a quarter."""
 FEW_COLOURS = 3
 """Colours of every other scene: many of its solids differ in their shape alone."""
-ASKED_TWICE = ("count", "turn")
+ASKED_TWICE = ("colour", "existence", "count")
 """Kinds of questions that take longest to learn."""
 SETTINGS = {
-    "version": 5,  # of everything below that no other setting shows
+    "version": 6,  # of everything below that no other setting shows
     "hidden_size": 128,
     "num_layers": 4,
     "num_heads": 4,
@@ -183,7 +184,7 @@ def _optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
 
 
 def _schedule(done: float) -> float:
-    """Rise over the first 3 %, stay as long as new ways to look are found, fall over the last 20 %."""
+    """Rise over the first 3 %, stay while new ways to look are found, fall over the last 20 %."""
     return min(done / 0.03 + 1e-3, 1.0, (1 - done) / 0.2)
 
 

@@ -6,6 +6,7 @@ tokens ("front:<image><image>...\n"). The words give the language model handles 
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import ProcessorMixin
@@ -15,6 +16,10 @@ from .errors import PanoVLMError
 from .image_processing import PanoVLMImageProcessor
 from .sphere import DIRECTIONS, direction_index
 
+CHATML = Path(__file__).with_name("chatml.jinja")
+"""The chat template of language models that know ChatML, with the assistant's spans marked."""
+IMAGE_TOKEN = "<image>"
+"""Text of the placeholder for one image token, and for a whole panorama in a chat."""
 Messages = Sequence[dict[str, Any]]
 GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
@@ -44,7 +49,7 @@ class PanoVLMProcessor(ProcessorMixin):
         merges_views: bool = False,
         view_words: bool = True,
         chat_template: str | None = None,
-        image_token: str = "<image>",
+        image_token: str = IMAGE_TOKEN,
         **kwargs: Any,
     ) -> None:
         self.image_tokens_per_view = image_tokens_per_view

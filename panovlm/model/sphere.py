@@ -53,6 +53,22 @@ def angles_from_rays(rays: Floats) -> tuple[Floats, Floats]:
     return np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))
 
 
+def angles_between(rays: Floats, others: Floats) -> Floats:
+    """Give the great-circle distance of rays of any length, in radians, in [0, π].
+
+    Args:
+        rays: Vectors [..., 3].
+        others: Vectors broadcastable to them.
+
+    Source:
+        The arc tangent of cross and dot product keeps its precision at small and at large angles,
+        unlike the arc cosine: Vincenty's formula for the sphere.
+    """
+    across = np.linalg.norm(np.cross(rays, others), axis=-1)
+    distance: Floats = np.arctan2(across, np.sum(rays * others, axis=-1))
+    return distance
+
+
 def panorama_rays(height: int, width: int) -> Floats:
     """Give the unit ray of every pixel centre of an equirectangular picture, [height, width, 3]."""
     yaw_rad = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi

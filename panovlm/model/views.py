@@ -6,12 +6,14 @@ panorama's frame (`sphere.py`); nothing else in the package works out where a vi
 Shapes: V views, h x w grid of pixels or tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import PanoVLMError
-from .sphere import Floats, wrap_deg
+from .sphere import Floats, panorama_rays, wrap_deg
 
 _ANGLE_TOLERANCE_DEG = 1e-6
 _PROBES_PER_SIDE = 33
@@ -75,6 +77,25 @@ class View:
         points = self._plane_points(across, down)
         rays: Floats = points / np.linalg.norm(points, axis=-1, keepdims=True)
         return rays
+
+    def places_of(self, rays: Floats) -> tuple[Floats, Floats]:
+        """Give where rays meet the image plane, the inverse of `rays_at`.
+
+        Args:
+            rays: Vectors of any length [..., 3] in the panorama's frame.
+
+        Returns:
+            (across, down), each [...], from 0 to 1 inside the view; NaN for rays that point away
+            from the plane.
+        """
+        right, up, forward = np.moveaxis(rays @ self._axes(), -1, 0)
+        reach = np.where(forward > 0, forward, np.nan) * self._half_side
+        return (right / reach + 1) / 2, (1 - up / reach) / 2
+
+    def sees(self, rays: Floats) -> NDArray[np.bool_]:
+        """Whether rays [..., 3] fall inside the view, border included, [...]."""
+        across, down = self.places_of(rays)
+        return (across >= 0) & (across <= 1) & (down >= 0) & (down <= 1)
 
     def finest_step_rad(self, view_size: int) -> float:
         """Give the smallest angle on the (yaw, pitch) chart that one pixel of the view steps over.
@@ -157,16 +178,24 @@ class ViewLayout:
             )
 
     @classmethod
-    def ring(cls, num_views: int = 8, fov_deg: float = 90.0, view_size: int = 224) -> "ViewLayout":
-        """Give level views all around by increasing yaw, view 0 to the front.
+    def ring(
+        cls,
+        num_views: int = 8,
+        fov_deg: float = 90.0,
+        view_size: int = 224,
+        pitches_deg: Sequence[float] = (0.0,),
+    ) -> "ViewLayout":
+        """Give views all around by increasing yaw, view 0 to the front, one row for each pitch.
 
-        The right columns of view v look at the left columns of view v+1, and the last view's right
-        neighbour is view 0.
+        In a level row the right columns of view v look at the left columns of view v+1, and the
+        last view's right neighbour is view 0.
 
         Args:
-            num_views: V, 2 or more.
+            num_views: Views in a row, 2 or more.
             fov_deg: Field of view of each, in (0, 180) degrees.
             view_size: Pixels along a side of each view.
+            pitches_deg: Where the rows look, positive up, each in [-90, 90] degrees; a second row
+                adds a ceiling or the ground.
 
         Raises:
             PanoVLMError: If a value is out of its range.
@@ -176,7 +205,21 @@ class ViewLayout:
                 f"found a ring of {num_views} views, expected 2 or more; change num_views"
             )
         yaws_deg = [wrap_deg(index * 360.0 / num_views) for index in range(num_views)]
-        return cls(tuple(View(yaw_deg, fov_deg=fov_deg) for yaw_deg in yaws_deg), view_size)
+        looks = [(yaw_deg, pitch_deg) for pitch_deg in pitches_deg for yaw_deg in yaws_deg]
+        return cls(tuple(View(yaw, pitch, fov_deg=fov_deg) for yaw, pitch in looks), view_size)
+
+    @classmethod
+    def cubemap(cls, view_size: int = 224) -> "ViewLayout":
+        """Give the six faces of a cube, which see every direction once.
+
+        In order: front, right, back, left, up, down; the last two have the front at their bottom
+        and at their top, as one sees them bending the head.
+
+        Args:
+            view_size: Pixels along a side of each face.
+        """
+        around = [View(yaw_deg) for yaw_deg in (0.0, 90.0, 180.0, -90.0)]
+        return cls((*around, View(0.0, 90.0), View(0.0, -90.0)), view_size)
 
     @property
     def num_views(self) -> int:
@@ -244,6 +287,17 @@ class ViewLayout:
     def rays(self, height: int, width: int) -> Floats:
         """Give the unit rays of every view's grid of cell centres, [V, height, width, 3]."""
         return np.stack([view.rays(height, width) for view in self.views])
+
+    def coverage(self, rows: int = 360) -> float:
+        """Give the share of the sphere that at least one view sees.
+
+        Args:
+            rows: Rows of the grid of directions it is counted on; each counts by its solid angle.
+        """
+        rays = panorama_rays(rows, 2 * rows)
+        seen = np.any([view.sees(rays) for view in self.views], axis=0)
+        solid_angle = np.hypot(rays[:, :1, 0], rays[:, :1, 2])  # cos of the row's pitch
+        return float((seen * solid_angle).mean() / solid_angle.mean())
 
     def describe(self) -> str:
         """Give the layout in one line of text."""

@@ -23,7 +23,7 @@ from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
-from panovlm.model.processing import PanoVLMProcessor
+from panovlm.model.processing import CHATML, IMAGE_TOKEN, PanoVLMProcessor
 from panovlm.model.sphere import DIRECTIONS
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.stages import ABSENT, Objective, Stage
@@ -31,9 +31,6 @@ from panovlm.training.recipe import ModelSection
 from panovlm.training.trainable import module_of
 
 logger = logging.getLogger(__name__)
-
-CHATML = Path(__file__).parents[1] / "model" / "chatml.jinja"
-IMAGE_TOKEN = "<image>"
 
 
 def build_processor(section: ModelSection) -> PanoVLMProcessor:

@@ -9,11 +9,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from panovlm.backbones import scene_language_model as slm
 from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.processing import PanoVLMProcessor
+from panovlm.model.processing import CHATML, PanoVLMProcessor
 from panovlm.model.sphere import DIRECTIONS
 from panovlm.scenes.language import LISTING_REQUEST, NOTHING, listing
 from panovlm.scenes.world import COLOURS, DISTANCES_M, SHAPES, draw_scene
-from panovlm.training.build import CHATML
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.processing import PanoVLMProcessor, view_words
-from panovlm.training.build import CHATML, build_config, build_processor
+from panovlm.model.processing import CHATML, PanoVLMProcessor, view_words
+from panovlm.training.build import build_config, build_processor
 
 PER_VIEW = 8
 CONVERSATION = [

@@ -154,3 +154,42 @@ def test_the_finest_step_is_the_smallest_one_seen_between_neighbouring_rays(view
         turn = np.angle(np.exp(1j * (yaw - yaw_rad)))
         steps.append(np.hypot(turn, pitch - pitch_rad).min() / fine)
     assert view.finest_step_rad(size) == pytest.approx(min(steps), rel=0.03)
+
+
+@pytest.mark.parametrize("view", [View(0), View(-130, 35, 50, 70), View(180, -90, 5, 120)])
+def test_places_are_where_rays_came_from(view):
+    across, down = np.random.default_rng(0).random((2, 50))
+    found = view.places_of(3.0 * view.rays_at(across, down))
+    np.testing.assert_allclose(found, (across, down), atol=1e-12)
+
+
+def test_what_lies_behind_has_no_place_and_is_not_seen():
+    view = View(20, 10)
+    behind = -view.rays(3, 3)
+    assert np.isnan(view.places_of(behind)).all()
+    assert not view.sees(behind).any()
+    assert view.sees(view.rays(3, 3)).all()
+
+
+def test_the_faces_of_a_cube_see_each_direction_once():
+    rays = np.random.default_rng(0).normal(size=(2000, 3))
+    seen = sum(view.sees(rays).astype(int) for view in ViewLayout.cubemap().views)
+    assert (seen == 1).all()
+
+
+def test_coverage_is_the_share_of_the_sphere():
+    assert ViewLayout.cubemap().coverage() == 1.0
+    # A face of a cube is a sixth; a view of angle a: asin(sin²(a/2)) / π of the sphere.
+    assert ViewLayout((View(33),), 8).coverage() == pytest.approx(1 / 6, abs=1e-3)
+    narrow = ViewLayout((View(0, 40, 10, 50),), 8).coverage()
+    assert narrow == pytest.approx(np.arcsin(np.sin(np.radians(25)) ** 2) / np.pi, abs=1e-3)
+    assert ViewLayout.ring(4).coverage() == pytest.approx(4 / 6, abs=1e-3)
+
+
+def test_a_ring_of_several_rows_has_one_for_each_pitch():
+    layout = ViewLayout.ring(4, 90.0, 32, pitches_deg=(0.0, 60.0))
+    assert layout.views[:4] == ViewLayout.ring(4, 90.0, 32).views
+    assert [view.pitch_deg for view in layout.views[4:]] == [60.0] * 4
+    assert layout.yaws_deg[4:] == layout.yaws_deg[:4]
+    assert not layout.is_ring
+    assert layout.coverage() > ViewLayout.ring(4).coverage() + 0.1

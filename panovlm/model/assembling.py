@@ -1,0 +1,69 @@
+"""Back from views to the panorama: the inverse of `cutting`, for pictures and for heat maps.
+
+Shapes: V views, S x S pixels each, C channels, H x W panorama.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import PanoVLMError
+from .sphere import panorama_rays
+from .views import View, ViewLayout
+
+_LEAST_WEIGHT = 1e-3
+"""Of a view's very border, which shows where no other view does."""
+
+
+def assemble_panorama(
+    views: NDArray[np.generic], layout: ViewLayout, height: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Draw views back onto the whole sphere, blended where they overlap.
+
+    A view counts most at its middle and least at its border, so that no edge shows.
+
+    Args:
+        views: Numbers of any kind, [V, S, S, C], C at most 4; each a picture or a map of values
+            that looks where the layout's view does. S need not be the layout's.
+        layout: Where they look.
+        height: Rows of the panorama, H; it has 2·H columns.
+
+    Returns:
+        The panorama, float32 [H, 2·H, C], 0 where no view looks, and where any does, bool
+        [H, 2·H].
+
+    Raises:
+        PanoVLMError: If the array does not hold square pictures, one for each view.
+    """
+    if views.ndim != 4 or len(views) != layout.num_views or views.shape[1] != views.shape[2]:
+        raise PanoVLMError(
+            f"found views of shape {views.shape}, expected [{layout.num_views}, S, S, C], one "
+            "square picture for each view of the layout"
+        )
+    total = np.zeros((height, 2 * height, views.shape[-1]), np.float32)
+    weights = np.zeros((height, 2 * height, 1), np.float32)
+    for view, pixels in zip(layout.views, views, strict=True):
+        values, weight = _spread(view, pixels.astype(np.float32), height)
+        total += weight * values
+        weights += weight
+    total /= np.maximum(weights, np.float32(_LEAST_WEIGHT))
+    return total, weights[..., 0] > 0
+
+
+def _spread(
+    view: View, pixels: NDArray[np.float32], height: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Sample one view at every pixel of the panorama; the weight is 0 where it does not look."""
+    across, down = view.places_of(panorama_rays(height, 2 * height))
+    columns, rows = (np.nan_to_num(p, nan=-1.0) * len(pixels) - 0.5 for p in (across, down))
+    values = cv2.remap(
+        pixels,
+        columns.astype(np.float32),
+        rows.astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    inside = np.minimum.reduce([across, 1 - across, down, 1 - down])
+    weight = np.where(inside >= 0, np.maximum(inside, _LEAST_WEIGHT), 0.0)  # NaN is not inside
+    spread = values.reshape(*weight.shape, -1).astype(np.float32, copy=False)
+    return spread, weight[..., None].astype(np.float32)
