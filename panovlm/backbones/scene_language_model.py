@@ -288,7 +288,7 @@ def _embed(
     table = model.get_input_embeddings()
     width = max(map(len, words))
     padded = [[*token, *[PAD] * (width - len(token))] for token in words]
-    known = {word: tokenizer.encode(word)[0] for token in set(map(tuple, padded)) for word in token}
+    known = {word: tokenizer.encode(word)[0] for word in {w for token in padded for w in token}}
     ids = torch.tensor([[known[word] for word in token] for token in padded])
     used = table(ids)
     is_word = (ids != tokenizer.pad_token_id)[..., None]

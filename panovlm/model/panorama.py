@@ -82,6 +82,15 @@ def check_panorama(path: str | Path) -> None:
     load_panorama(path, min_width=1)
 
 
+def panorama_fault(path: str | Path) -> str | None:
+    """Say what keeps a file from being a panorama; None if nothing does."""
+    try:
+        check_panorama(path)
+    except PanoVLMError as fault:
+        return str(fault)
+    return None
+
+
 def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = False) -> Pixels:
     """Turn a picture object into the array the views are cut from.
 

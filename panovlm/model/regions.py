@@ -4,7 +4,6 @@ A bounding field of view is what a camera that looks at a thing just holds. Its 
 circles, so it has no seam, no poles and no stretched rows, and its overlap with another is exact.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,7 +122,7 @@ def _clip(corners: Floats, normal: Floats) -> Floats:
     return np.array(kept).reshape(-1, 3)
 
 
-def _area(corners: Sequence[Floats] | Floats) -> float:
+def _area(corners: Floats) -> float:
     """Give the area of a convex spherical polygon in steradians; under three corners have none.
 
     Source:
@@ -132,7 +131,7 @@ def _area(corners: Sequence[Floats] | Floats) -> float:
     """
     if len(corners) < 3:
         return 0.0
-    first, second, third = corners[0], np.asarray(corners[1:-1]), np.asarray(corners[2:])
+    first, second, third = corners[0], corners[1:-1], corners[2:]
     volume = np.abs(np.cross(second, third) @ first)
     spread = 1 + second @ first + third @ first + (second * third).sum(axis=1)
     return float(np.sum(2 * np.arctan2(volume, spread)))

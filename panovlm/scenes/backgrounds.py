@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import check_panorama
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 TEST_STRIDE = 5
@@ -39,7 +38,7 @@ class Backgrounds:
         """Leave out what cannot be read, with a warning each.
 
         Args:
-            faults: What `fault_of` says of each of `paths`.
+            faults: What `panorama_fault` says of each of `paths`.
 
         Raises:
             PanoVLMError: If a split has no panorama left.
@@ -76,12 +75,3 @@ def find_backgrounds(folder: Path) -> Backgrounds:
         digest.update(f"{path.relative_to(folder).as_posix()}\n{path.stat().st_size}\n".encode())
     train = tuple(path for i, path in enumerate(found) if i % TEST_STRIDE)
     return Backgrounds(train, tuple(found[::TEST_STRIDE]), digest.hexdigest()[:24])
-
-
-def fault_of(path: Path) -> str | None:
-    """Say what keeps a file from being a panorama; None if nothing does."""
-    try:
-        check_panorama(path)
-    except PanoVLMError as fault:
-        return str(fault)
-    return None

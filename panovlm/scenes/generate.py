@@ -26,8 +26,8 @@ import numpy as np
 from PIL import Image
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import load_panorama
-from panovlm.scenes.backgrounds import Backgrounds, fault_of, find_backgrounds
+from panovlm.model.panorama import load_panorama, panorama_fault
+from panovlm.scenes.backgrounds import Backgrounds, find_backgrounds
 from panovlm.scenes.language import LISTING_REQUEST, Question, ask_all, listing
 from panovlm.scenes.render import Picture, render
 from panovlm.scenes.world import Scene, draw_scene
@@ -120,7 +120,7 @@ def write_scenes(
         if _holds(out, settings):
             return False
         with _whole_folder(out) as folder, _mapping(workers) as apply:
-            readable = found.without_faulty(apply(fault_of, found.paths))
+            readable = found.without_faulty(apply(panorama_fault, found.paths))
             chunks = _chunks(folder, settings, readable)
             _write_all(folder, settings, apply(_draw_chunk, chunks), progress)
     except OSError as error:

@@ -26,7 +26,7 @@ from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.records import Record, raise_faults, read_records
 from panovlm.measure import peak_memory_mb
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import check_panorama
+from panovlm.model.panorama import panorama_fault
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.progress import console, progress_bar, show_table
 from panovlm.stages import STAGES, Stage, Supervision
@@ -95,16 +95,8 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         except PanoVLMError as fault:
             faults.append(str(fault))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        faults += [fault for fault in pool.map(_picture_fault, pictures) if fault]
+        faults += [fault for fault in pool.map(panorama_fault, pictures) if fault]
     raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
-
-
-def _picture_fault(picture: Path) -> str | None:
-    try:
-        check_panorama(picture)
-    except PanoVLMError as fault:
-        return str(fault)
-    return None
 
 
 def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
