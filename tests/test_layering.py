@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "overlap": {"model"},
     "scenes": {"model"},
     "data": {"model", "stages"},
-    "backbones": {"model", "data", "scenes", "progress"},
+    "backbones": {"model", "data", "scenes", "precision", "progress"},
     "training": {
         "measure",
         "model",
@@ -22,6 +22,7 @@ MAY_IMPORT = {
         "data",
         "backbones",
         "stages",
+        "precision",
         "progress",
     },
     "evaluation": {
@@ -31,6 +32,7 @@ MAY_IMPORT = {
         "backbones",
         "training",
         "stages",
+        "precision",
         "progress",
         "inference",
         "views_sheet",

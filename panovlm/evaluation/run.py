@@ -16,8 +16,8 @@ from panovlm.evaluation.report_page import Example, write_report
 from panovlm.inference import load_model, model_folder
 from panovlm.measure import peak_memory_mb
 from panovlm.model.panorama import load_panorama
+from panovlm.precision import uses_bf16
 from panovlm.stages import STAGES
-from panovlm.training.precision import uses_bf16
 from panovlm.training.run import STAGE_FACTS, load_result
 from panovlm.training.trainer import read_log
 from panovlm.views_sheet import draw_views_sheet

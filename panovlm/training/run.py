@@ -28,10 +28,10 @@ from panovlm.measure import peak_memory_mb
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import panorama_fault
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.precision import uses_bf16
 from panovlm.progress import console, progress_bar, show_table
 from panovlm.stages import STAGES, Stage, Supervision
 from panovlm.training.build import build_model, build_processor, load_predecessor
-from panovlm.training.precision import uses_bf16
 from panovlm.training.progress import TrainingBar
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.trainable import apply_stage, report
