@@ -48,8 +48,8 @@ def views(
 ) -> None:
     """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
     from panovlm.model.cutting import required_width
+    from panovlm.model.layouts import ViewLayout
     from panovlm.model.panorama import load_panorama
-    from panovlm.model.views import ViewLayout
     from panovlm.views_explained import explain_overlap
     from panovlm.views_sheet import draw_views_sheet
 

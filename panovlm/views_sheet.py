@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from panovlm.model.cutting import cut_views
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import Pixels
 from panovlm.model.sphere import DIRECTIONS, angles_from_rays, direction_index, wrap_deg
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 
 Colour = tuple[int, int, int]
 

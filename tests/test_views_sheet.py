@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from panovlm.model.cutting import cut_views
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.layouts import ViewLayout
+from panovlm.model.views import View
 from panovlm.views_sheet import _label, _outline, draw_views_sheet
 
 

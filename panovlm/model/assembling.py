@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PanoVLMError
+from .layouts import ViewLayout
 from .sphere import panorama_rays
-from .views import View, ViewLayout
+from .views import View
 
 _LEAST_WEIGHT = 1e-3
 """Of a view's very border, which shows where no other view does."""

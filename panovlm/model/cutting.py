@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PanoVLMError
+from .layouts import ViewLayout
 from .panorama import Pixels
 from .sphere import angles_from_rays, wrap_deg
-from .views import View, ViewLayout
+from .views import View
 
 _SAMPLES = 2
 """Samples per pixel along each axis."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.sphere import Floats, angles_between
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 
 Places = NDArray[np.int64]
 

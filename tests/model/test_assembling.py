@@ -6,8 +6,9 @@ import pytest
 from panovlm.model.assembling import assemble_panorama
 from panovlm.model.cutting import cut_views
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 
 
 def smooth(rays):

@@ -5,8 +5,9 @@ import pytest
 
 from panovlm.model.cutting import cut_views, required_width
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 
 RING = ViewLayout.ring(8, 90.0, 64)
 SEAM_AND_POLES = ViewLayout(

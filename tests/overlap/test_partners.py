@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.sphere import angles_between
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 from panovlm.overlap.partners import column_pairs, ray_pairs
 
 RING = ViewLayout.ring(8, 90.0)
