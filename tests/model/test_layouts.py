@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.layouts import ViewLayout
 from panovlm.model.sphere import angles_from_rays
-from panovlm.model.views import View
+from panovlm.model.views import GlobalView, View
+
+RING = "ring of 8 views of 224 px, 90° wide, 45° apart, neighbours share 50%"
 
 
 def test_ring_yaws_increase_from_the_front_and_wrap():
@@ -71,6 +75,12 @@ def test_stride_and_overlap_belong_to_even_rings_only(views):
         (lambda: ViewLayout((), 8), "without views"),
         (lambda: ViewLayout((View(0),), 0), "view size of 0 px.*view_size"),
         (lambda: ViewLayout.ring(1), "ring of 1 views, expected 2 or more.*num_views"),
+        (lambda: ViewLayout.free([]), "without views"),
+        (lambda: ViewLayout.free([(0, 0, 0)]), "view 0: found 3 numbers, expected 4.*looks_deg"),
+        (
+            lambda: ViewLayout.free([(0, 0, 0, 90), (0, 0, 0, 180)]),
+            "view 1: found a field of view of 180°.*fov_deg",
+        ),
     ],
 )
 def test_impossible_values_are_refused_with_the_knob(build, message):
@@ -83,10 +93,49 @@ def test_layouts_are_equal_and_hashed_by_value():
     assert ViewLayout.ring(8) != ViewLayout.ring(8, 91.0)
 
 
-def test_describe_tells_rings_from_other_layouts():
-    expected = "ring of 8 views of 224 px, 90° wide, 45° apart, neighbours share 50%"
-    assert ViewLayout.ring().describe() == expected
-    assert ViewLayout((View(0, 60),), 32).describe() == "1 views of 32 px at (yaw, pitch) (0°, 60°)"
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        (ViewLayout.ring(), RING),
+        (ViewLayout.ring().with_global(), f"{RING}, and a global view of 224 px around 0°"),
+        (
+            ViewLayout.ring(4, 80, 32, (0, -45)),
+            "8 views of 32 px in rows of 4 at pitch 0° and -45°, 80° wide, 90° apart",
+        ),
+        (
+            ViewLayout.ring(4, 80, 32, (30,)),
+            "4 views of 32 px in rows of 4 at pitch 30°, 80° wide, 90° apart",
+        ),
+        (ViewLayout.cubemap(64), "cube map of 6 views of 64 px"),
+        (
+            ViewLayout.cubemap(64).with_global(),
+            "cube map of 6 views of 64 px, and a global view of 64 px around 0°",
+        ),
+        (ViewLayout.equirectangular(96), "global view of 96 px around 0°"),
+        (
+            ViewLayout((GlobalView(0), GlobalView(180)), 96),
+            "global view of 96 px around 0° and 180°",
+        ),
+        (
+            ViewLayout.free([(0, 60, 5, 90), (-30.5, 0, 0, 40)], 32),
+            "2 views of 32 px at (yaw, pitch, roll, width) (0°, 60°, 5°, 90°), "
+            "(-30.5°, 0°, 0°, 40°)",
+        ),
+        (
+            ViewLayout.ring(4, 80, 32, (0, 0)),
+            "8 views of 32 px at (yaw, pitch, roll, width) "
+            + ", ".join(f"({yaw}°, 0°, 0°, 80°)" for yaw in (0, 90, 180, -90) * 2),
+        ),
+    ],
+)
+def test_each_layout_is_told_in_a_line(layout, expected):
+    assert layout.describe() == expected
+
+
+def test_a_long_list_of_views_is_told_in_part():
+    told = ViewLayout.free([(7 * step, 0, 0, 50) for step in range(20)]).describe()
+    assert told.count("50°)") == 8
+    assert told.endswith(" and 12 more")
 
 
 def test_the_faces_of_a_cube_see_each_direction_once():
@@ -111,3 +160,50 @@ def test_a_ring_of_several_rows_has_one_for_each_pitch():
     assert layout.yaws_deg[4:] == layout.yaws_deg[:4]
     assert not layout.is_ring
     assert layout.coverage() > ViewLayout.ring(4).coverage() + 0.1
+
+
+def test_free_views_look_where_they_are_told():
+    layout = ViewLayout.free([(10, -20, 30, 40), (0, 0, 0, 90)], 48)
+    assert layout == ViewLayout((View(10, -20, 30, 40), View(0)), 48)
+
+
+def test_a_global_view_comes_after_the_others():
+    layout = ViewLayout.ring(4, 90.0, 32).with_global()
+    assert layout.views == (*ViewLayout.ring(4, 90.0, 32).views, GlobalView())
+    assert layout.rays(3, 5).shape == (5, 3, 5, 3)
+    assert layout.perspective == ViewLayout.ring(4, 90.0, 32)
+    assert ViewLayout.equirectangular().perspective is None
+
+
+@pytest.mark.parametrize("layout", [ViewLayout.ring().with_global(), ViewLayout.equirectangular()])
+def test_a_layout_with_a_global_view_is_no_ring(layout):
+    assert not layout.is_ring
+    with pytest.raises(PanoVLMError, match=r"no even ring.*global view.*and no others"):
+        layout.overlap_columns(16)
+
+
+def test_a_global_view_adds_nothing_to_the_coverage_of_others():
+    ring = ViewLayout.ring(4)
+    assert ring.with_global().coverage() == ring.coverage()
+    assert ViewLayout.equirectangular().coverage() == 1.0
+
+
+@pytest.mark.parametrize("rows", [90, 91, 360])  # 90 puts rays on the edges of the cube
+def test_a_cube_leaves_no_gap_between_its_faces(rows):
+    assert ViewLayout.cubemap().coverage(rows) == 1.0
+
+
+def angles(low, high):
+    """Angles in degrees; training turns subnormal numbers off for the whole process."""
+    return st.floats(low, high, allow_subnormal=False)
+
+
+LOOKS = st.tuples(angles(-360, 360), angles(-90, 90), angles(-180, 180), angles(1, 179))
+
+
+@settings(max_examples=30)
+@given(st.lists(LOOKS, min_size=1, max_size=4))
+def test_coverage_is_a_share_and_grows_with_every_view(looks):
+    shares = [ViewLayout.free(looks[:count]).coverage(40) for count in range(1, len(looks) + 1)]
+    assert 0 <= shares[0] <= shares[-1] <= 1
+    assert shares == sorted(shares)

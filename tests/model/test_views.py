@@ -2,10 +2,23 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import angles_from_rays, rays_from_angles
-from panovlm.model.views import View
+from panovlm.model.sphere import angles_between, angles_from_rays, panorama_rays, rays_from_angles
+from panovlm.model.views import GlobalView, View
+
+
+def floats(low, high):
+    """Numbers to try; training turns subnormal ones off for the whole process."""
+    return st.floats(low, high, allow_subnormal=False)
+
+
+YAWS, PITCHES = floats(-720, 720), floats(-90, 90)
+VIEWS = st.builds(View, YAWS, PITCHES, floats(-720, 720), floats(1, 175))
+GLOBAL_VIEWS = st.builds(GlobalView, YAWS)
+PLACES = floats(0, 1)
 
 
 def degrees_of(rays):
@@ -64,6 +77,10 @@ def test_a_quarter_roll_turns_the_picture():
         (lambda: View(0, fov_deg=180.0), "found a field of view of 180°.*fov_deg"),
         (lambda: View(0, fov_deg=float("nan")), "found a field of view of nan°.*fov_deg"),
         (lambda: View(0, 91.0), "found a pitch of 91°.*pitch_deg"),
+        (lambda: View(0, float("nan")), "found a pitch of nan°.*pitch_deg"),
+        (lambda: View(float("nan")), "found a yaw of nan°, expected a finite number.*yaw_deg"),
+        (lambda: View(0, roll_deg=float("inf")), "found a roll of inf°.*roll_deg"),
+        (lambda: GlobalView(float("inf")), "found a yaw of inf°, expected a finite.*yaw_deg"),
     ],
 )
 def test_impossible_values_are_refused_with_the_knob(build, message):
@@ -99,3 +116,77 @@ def test_what_lies_behind_has_no_place_and_is_not_seen():
     assert np.isnan(view.places_of(behind)).all()
     assert not view.sees(behind).any()
     assert view.sees(view.rays(3, 3)).all()
+
+
+def turn_about(axis, angle_deg):
+    """Rodrigues' rotation by the right-hand rule, written apart from the package."""
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    angle = np.radians(angle_deg)
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+@given(VIEWS, PLACES, PLACES)
+def test_a_view_is_rolled_then_pitched_then_turned(view, across, down):
+    half = np.tan(np.radians(view.fov_deg / 2))
+    straight = np.array([(2 * across - 1) * half, (1 - 2 * down) * half, 1.0])
+    # Yaw turns front to right, pitch front to up, roll right to down.
+    roll = turn_about((0, 0, 1), -view.roll_deg)
+    pitch = turn_about((1, 0, 0), -view.pitch_deg)
+    yaw = turn_about((0, 1, 0), view.yaw_deg)
+    expected = yaw @ pitch @ roll @ straight / np.linalg.norm(straight)
+    found = view.rays_at(np.array(across), np.array(down))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@given(VIEWS, PLACES, PLACES, floats(0.01, 100))
+def test_every_place_of_a_view_is_found_again(view, across, down, length):
+    found = view.places_of(length * view.rays_at(np.array(across), np.array(down)))
+    np.testing.assert_allclose(found, (across, down), atol=1e-7)
+
+
+@given(GLOBAL_VIEWS, PLACES, floats(0.001, 0.999), floats(0.01, 100))
+def test_every_place_of_a_global_view_is_found_again(view, across, down, length):
+    found = view.places_of(length * view.rays_at(np.array(across), np.array(down)))
+    assert 0 <= found[0] < 1
+    np.testing.assert_allclose(found[1], down, atol=1e-9)
+    apart = (found[0] - across + 0.5) % 1 - 0.5  # the left and the right border are one
+    assert abs(apart) < 1e-9
+
+
+@given(st.one_of(VIEWS, GLOBAL_VIEWS), floats(-180, 180), PITCHES)
+def test_every_ray_that_a_view_sees_is_found_again(view, yaw_deg, pitch_deg):
+    ray = rays_from_angles(np.radians(yaw_deg), np.radians(pitch_deg))
+    if view.sees(ray):
+        back = view.rays_at(*view.places_of(ray))
+        assert angles_between(back, ray) < 1e-7
+
+
+def test_a_global_view_sees_every_direction():
+    rays = np.random.default_rng(0).normal(size=(4, 50, 3))
+    assert GlobalView(33).sees(rays).shape == (4, 50)
+    assert GlobalView(33).sees(rays).all()
+
+
+def test_a_global_view_is_the_panorama_turned_by_whole_columns():
+    panorama = panorama_rays(6, 8)
+    np.testing.assert_allclose(GlobalView().rays(6, 8), panorama, atol=1e-12)
+    np.testing.assert_allclose(GlobalView(90).rays(6, 8), np.roll(panorama, -2, axis=1), atol=1e-12)
+
+
+def test_the_middle_of_a_global_view_looks_at_its_yaw():
+    np.testing.assert_allclose(GlobalView(50).rays(1, 1)[0, 0], View(50).rays(1, 1)[0, 0])
+
+
+def test_the_finest_step_of_a_global_view_is_a_row():
+    yaw_rad, pitch_rad = angles_from_rays(GlobalView().rays(50, 50))
+    row, column = -np.diff(pitch_rad, axis=0).mean(), np.diff(yaw_rad, axis=1).mean()
+    assert GlobalView().finest_step_rad(50) == pytest.approx(row)
+    assert column == pytest.approx(2 * row)
+
+
+def test_a_ray_on_the_border_of_two_faces_is_seen_by_both():
+    for yaw_deg in range(-180, 180, 90):
+        ray = rays_from_angles(np.radians(yaw_deg + 45.0), np.radians(np.linspace(-30, 30, 7)))
+        assert View(yaw_deg).sees(ray).all()
+        assert View(yaw_deg + 90).sees(ray).all()
