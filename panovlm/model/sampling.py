@@ -78,6 +78,7 @@ class SampleMap:
     """Where one view reads a panorama of a given size, before its shift by whole columns.
 
     Attributes:
+        key: What it is the map of: the view turned back by whole columns, S, H and W.
         top: First row read; -1 is the row beyond the upper pole.
         bottom: Row after the last one read.
         left: First column read; columns wrap around.
@@ -87,6 +88,7 @@ class SampleMap:
         polar: Which samples lie between the outermost row and a pole, flat, [M].
     """
 
+    key: tuple[AnyView, int, int, int]
     top: int
     bottom: int
     left: int
@@ -176,11 +178,12 @@ def sample_map(view: AnyView, view_size: int, height: int, width: int) -> tuple[
     shift = whole_columns(view, width)
     unshifted = replace(view, yaw_deg=_left_over(view, width) * 360.0 / width)
     key = (unshifted, view_size, height, width)
-    return _MAPS.get(key, lambda: _made_map(*key)), shift
+    return _MAPS.get(key, lambda: _made_map(key)), shift
 
 
-def _made_map(view: AnyView, view_size: int, height: int, width: int) -> SampleMap:
+def _made_map(key: tuple[AnyView, int, int, int]) -> SampleMap:
     """Work out where a view's samples lie in a panorama of a given size."""
+    view, view_size, height, width = key
     yaw_rad, pitch_rad = angles_from_rays(view.rays(SAMPLES * view_size, SAMPLES * view_size))
     columns = (yaw_rad / (2 * np.pi) + 0.5) * width - 0.5
     rows = (0.5 - pitch_rad / np.pi) * height - 0.5
@@ -192,7 +195,7 @@ def _made_map(view: AnyView, view_size: int, height: int, width: int) -> SampleM
     row_before = coarse[..., 1].astype(np.int64) + top
     polar = np.flatnonzero((row_before < 0) | (row_before >= height - 1))
     return SampleMap(
-        top, bottom, left, right, coarse.astype(np.int16), fine.astype(np.uint16), polar
+        key, top, bottom, left, right, coarse.astype(np.int16), fine.astype(np.uint16), polar
     )
 
 

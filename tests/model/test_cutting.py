@@ -147,14 +147,14 @@ def test_other_arrays_are_refused(panorama):
 
 def test_each_view_is_cut_from_the_panorama_reduced_to_its_own_need():
     wide, zoom = View(0, fov_deg=120), View(40, fov_deg=10)
-    panorama = noise(2048, 4096)
+    panorama = noise(1024, 2048)
     together = cut_views(panorama, ViewLayout((wide, zoom), 64))
     for view, pixels in zip((wide, zoom), together, strict=True):
         np.testing.assert_array_equal(pixels, cut_views(panorama, ViewLayout((view,), 64))[0])
 
 
 def test_a_wide_view_beside_a_zoom_does_not_alias():
-    checkers = np.indices((2048, 4096)).sum(axis=0) % 2 * 255
+    checkers = np.indices((1024, 2048)).sum(axis=0) % 2 * 255
     panorama = np.repeat(checkers[..., None], 3, axis=2).astype(np.uint8)
     wide, _ = cut_views(panorama, ViewLayout((View(0, fov_deg=120), View(0, fov_deg=10)), 64))
     assert np.abs(wide.astype(int) - 128).max() <= 2
@@ -197,12 +197,11 @@ def test_a_global_view_is_turned_exactly_by_whole_columns(shape, size):
 
 def test_a_global_view_shows_what_lies_in_its_directions():
     layout = ViewLayout.ring(4, 90, 64).with_global()
-    views = cut_views(smooth_panorama(1024, 2048), layout)
+    panorama = smooth_panorama(512, 1024)
+    views = cut_views(panorama, layout)
     # An area's average is not its middle's colour: a column is 5.6° wide.
     assert np.abs(views[4] - colours(layout.views[4].rays(64, 64))).max() < 3
-    np.testing.assert_array_equal(
-        views[:4], cut_views(smooth_panorama(1024, 2048), ViewLayout.ring(4, 90, 64))
-    )
+    np.testing.assert_array_equal(views[:4], cut_views(panorama, ViewLayout.ring(4, 90, 64)))
 
 
 def test_a_global_view_needs_two_columns_a_pixel():
@@ -240,7 +239,7 @@ def test_beside_the_panorama_only_the_views_one_reduction_and_the_samples_of_a_v
 CAP = ViewLayout.free([(0, 0, 0, 90), (180, -60, 20, 70), (30, 90, 0, 80)], 48).with_global()
 
 
-@pytest.mark.parametrize("width", [300, 1024, 3001])
+@pytest.mark.parametrize("width", [300, 1024, 1501])
 def test_a_mask_is_true_where_the_views_see_only_what_is_there(width):
     """Only directions within 70° of (20° right, 10° up) are there."""
     middle = np.array([0.3368, 0.1736, 0.9254])
