@@ -111,23 +111,30 @@ class _Sheet:
         draw.rounded_rectangle(swatch, 3, self._colour(index))
         draw.text((left + 19, top + 4), _label(index, self.layout.views[index]), _TEXT, _font())
         view = Image.fromarray(pixels).resize((self.tile, self.tile), Image.Resampling.LANCZOS)
-        self._shade_overlap(view, index)
-        if tokens and self.layout.is_ring:
-            self._draw_partners(view, index, tokens)
+        ring = self._ring()
+        if ring and index < ring.num_views:
+            self._shade_overlap(view, ring, index)
+            if tokens:
+                self._draw_partners(view, ring, index, tokens)
         self.picture.paste(view, (left, top + _LABEL_PX))
         frame = (left, top + _LABEL_PX, left + self.tile - 1, top + _LABEL_PX + self.tile - 1)
         draw.rectangle(frame, outline=self._colour(index), width=2)
 
-    def _shade_overlap(self, view: Image.Image, index: int) -> None:
+    def _ring(self) -> ViewLayout | None:
+        """Give the ring that the first views form, None if they form none."""
+        ring = self.layout.perspective
+        if ring and ring.is_ring and self.layout.views[: ring.num_views] == ring.views:
+            return ring
+        return None
+
+    def _shade_overlap(self, view: Image.Image, ring: ViewLayout, index: int) -> None:
         """Shade the columns shared with each neighbour in its colour and put its number there."""
-        if not self.layout.is_ring:
-            return
-        shared = round(self.tile * self.layout.overlap_ratio)
+        shared = round(self.tile * ring.overlap_ratio)
         if shared == 0:
             return
         draw = ImageDraw.Draw(view)
         for step, left in ((-1, 0), (1, self.tile - shared)):
-            neighbour = (index + step) % self.layout.num_views
+            neighbour = (index + step) % ring.num_views
             colour = self._colour(neighbour)
             shade = Image.new("RGB", (shared, self.tile), colour)
             view.paste(shade, (left, 0), Image.new("L", shade.size, _SHADE_ALPHA))
@@ -135,12 +142,12 @@ class _Sheet:
             draw.line((inner, 0, inner, self.tile), colour, width=1)
             self._draw_badge(view, (self.tile * (step + 1) // 2, self.tile), neighbour)
 
-    def _draw_partners(self, view: Image.Image, index: int, tokens: int) -> None:
+    def _draw_partners(self, view: Image.Image, ring: ViewLayout, index: int, tokens: int) -> None:
         """Mark where the left neighbour's tokens look, and what columns pair with them."""
-        before = (index - 1) % self.layout.num_views
-        shared = self.layout.overlap_columns(tokens)
-        rays = self.layout.views[before].rays(tokens, tokens)[:, tokens - shared :]
-        across, down = (place * self.tile for place in self.layout.views[index].places_of(rays))
+        before = (index - 1) % ring.num_views
+        shared = ring.overlap_columns(tokens)
+        rays = ring.views[before].rays(tokens, tokens)[:, tokens - shared :]
+        across, down = (place * self.tile for place in ring.views[index].places_of(rays))
         centres = (np.arange(tokens) + 0.5) * self.tile / tokens
         draw, colour = ImageDraw.Draw(view), self._colour(before)
         for row, column in np.ndindex(tokens, shared):

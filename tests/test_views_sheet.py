@@ -91,3 +91,16 @@ def test_a_global_view_is_drawn_as_a_tile_of_its_own():
     sheet = np.asarray(draw_views_sheet(panorama, layout))
     tile = sheet[-216:-16, -216:-16]
     np.testing.assert_array_equal(tile[3:-3, 3:-3], cut_views(panorama, layout)[3][3:-3, 3:-3])
+
+
+def test_a_ring_shows_what_it_shares_beside_a_global_view_too(grey):
+    ring = ViewLayout.ring(4, 120.0, 200)
+    alone = np.asarray(draw_views_sheet(grey, ring))
+    beside = np.asarray(draw_views_sheet(grey, ring.with_global()))
+    top = alone.shape[0] - 216 + 3
+    tiles = slice(top, top + 194), slice(19, 19 + 194)
+    # The colours differ with the number of views, the shaded columns do not.
+    shaded = [(sheet[tiles] != 128).any(axis=-1) for sheet in (alone, beside)]
+    np.testing.assert_array_equal(*shaded)
+    assert shaded[0].any()
+    assert (beside[-213:-19, 19:213] == 128).all()

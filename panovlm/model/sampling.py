@@ -66,6 +66,8 @@ class MapCache(Generic[Map]):
                 self._maps.move_to_end(key)
                 return self._maps[key]
         made = make()
+        if made.nbytes > self._max_bytes:
+            return made
         with self._lock:
             self._maps[key] = made
             while self.held_bytes > self._max_bytes:

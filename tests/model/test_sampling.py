@@ -30,8 +30,10 @@ def test_the_cache_gives_what_it_holds_and_drops_the_longest_unused():
 
 def test_a_map_larger_than_the_cache_is_given_and_not_kept():
     cache = MapCache(100)
-    assert cache.get("a", made(101)).nbytes == 101
-    assert cache.held_bytes == 0
+    small = cache.get("small", made(60))
+    assert cache.get("large", made(101)).nbytes == 101
+    assert cache.held_bytes == 60
+    assert cache.get("small", made(60)) is small
 
 
 def test_the_cache_of_sample_maps_holds_its_bound(monkeypatch):
