@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from panovlm.model.cutting import cut_views
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import Pixels
 from panovlm.model.sphere import DIRECTIONS, angles_from_rays, direction_index, wrap_deg
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import AnyView
 
 Colour = tuple[int, int, int]
 
@@ -95,7 +96,9 @@ class _Sheet:
                 draw.line(line, self._colour(index), width=3, joint="curve")
         for index, view in enumerate(self.layout.views):
             centre = _on_panorama(view.rays(1, 1)[0], self.strip)[0]
-            self._draw_badge(strip, (float(centre[0]), float(centre[1])), index)
+            # A global view's middle belongs to the views that look there; its corner is free.
+            x, y = (0.0, 0.0) if view.is_global else (float(centre[0]), float(centre[1]))
+            self._draw_badge(strip, (x, y), index)
         self.picture.paste(strip, (_GAP_PX, _GAP_PX + _LABEL_PX))
 
     def draw_view(self, index: int, pixels: Pixels, tokens: int | None) -> None:
@@ -108,23 +111,30 @@ class _Sheet:
         draw.rounded_rectangle(swatch, 3, self._colour(index))
         draw.text((left + 19, top + 4), _label(index, self.layout.views[index]), _TEXT, _font())
         view = Image.fromarray(pixels).resize((self.tile, self.tile), Image.Resampling.LANCZOS)
-        self._shade_overlap(view, index)
-        if tokens and self.layout.is_ring:
-            self._draw_partners(view, index, tokens)
+        ring = self._ring()
+        if ring and index < ring.num_views:
+            self._shade_overlap(view, ring, index)
+            if tokens:
+                self._draw_partners(view, ring, index, tokens)
         self.picture.paste(view, (left, top + _LABEL_PX))
         frame = (left, top + _LABEL_PX, left + self.tile - 1, top + _LABEL_PX + self.tile - 1)
         draw.rectangle(frame, outline=self._colour(index), width=2)
 
-    def _shade_overlap(self, view: Image.Image, index: int) -> None:
+    def _ring(self) -> ViewLayout | None:
+        """Give the ring that the first views form, None if they form none."""
+        ring = self.layout.perspective
+        if ring and ring.is_ring and self.layout.views[: ring.num_views] == ring.views:
+            return ring
+        return None
+
+    def _shade_overlap(self, view: Image.Image, ring: ViewLayout, index: int) -> None:
         """Shade the columns shared with each neighbour in its colour and put its number there."""
-        if not self.layout.is_ring:
-            return
-        shared = round(self.tile * self.layout.overlap_ratio)
+        shared = round(self.tile * ring.overlap_ratio)
         if shared == 0:
             return
         draw = ImageDraw.Draw(view)
         for step, left in ((-1, 0), (1, self.tile - shared)):
-            neighbour = (index + step) % self.layout.num_views
+            neighbour = (index + step) % ring.num_views
             colour = self._colour(neighbour)
             shade = Image.new("RGB", (shared, self.tile), colour)
             view.paste(shade, (left, 0), Image.new("L", shade.size, _SHADE_ALPHA))
@@ -132,12 +142,12 @@ class _Sheet:
             draw.line((inner, 0, inner, self.tile), colour, width=1)
             self._draw_badge(view, (self.tile * (step + 1) // 2, self.tile), neighbour)
 
-    def _draw_partners(self, view: Image.Image, index: int, tokens: int) -> None:
+    def _draw_partners(self, view: Image.Image, ring: ViewLayout, index: int, tokens: int) -> None:
         """Mark where the left neighbour's tokens look, and what columns pair with them."""
-        before = (index - 1) % self.layout.num_views
-        shared = self.layout.overlap_columns(tokens)
-        rays = self.layout.views[before].rays(tokens, tokens)[:, tokens - shared :]
-        across, down = (place * self.tile for place in self.layout.views[index].places_of(rays))
+        before = (index - 1) % ring.num_views
+        shared = ring.overlap_columns(tokens)
+        rays = ring.views[before].rays(tokens, tokens)[:, tokens - shared :]
+        across, down = (place * self.tile for place in ring.views[index].places_of(rays))
         centres = (np.arange(tokens) + 0.5) * self.tile / tokens
         draw, colour = ImageDraw.Draw(view), self._colour(before)
         for row, column in np.ndindex(tokens, shared):
@@ -161,15 +171,17 @@ class _Sheet:
         return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _label(index: int, view: View) -> str:
+def _label(index: int, view: AnyView) -> str:
     """Name a view by number and direction, as in "view 3 · 135° · back-right"."""
     place = f"view {index} · {wrap_deg(view.yaw_deg):g}°"
+    if view.is_global:
+        return f"{place} · global"
     if view.pitch_deg == 0.0:
         return f"{place} · {DIRECTIONS[direction_index(view.yaw_deg)]}"
     return f"{place} · {abs(view.pitch_deg):g}° {'up' if view.pitch_deg > 0 else 'down'}"
 
 
-def _outline(view: View, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
+def _outline(view: AnyView, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
     """Trace a view's border on the panorama, as lines of points that do not cross the seam."""
     side = np.linspace(0.0, 1.0, _BORDER_POINTS)
     low, high = np.zeros_like(side), np.ones_like(side)

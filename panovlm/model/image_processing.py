@@ -22,8 +22,8 @@ from transformers.utils.generic import TensorType
 
 from .cutting import cut_views, required_width
 from .errors import PanoVLMError
+from .layouts import ViewLayout
 from .panorama import Pixels, as_panorama, is_full_sphere, load_panorama
-from .views import ViewLayout
 
 Picture = Image.Image | NDArray[np.generic] | torch.Tensor | str | Path
 """One panorama: a Pillow image, an array [H, W, 3], a tensor [3, H, W] or the path of a file."""
