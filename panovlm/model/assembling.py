@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PanoVLMError
+from .layouts import ViewLayout
 from .sphere import panorama_rays
-from .views import View, ViewLayout
+from .views import AnyView
 
 _LEAST_WEIGHT = 1e-3
-"""Of a view's very border, which shows where no other view does."""
+"""Of a view's very border and of a global view, which show where no other view does."""
 
 
 def assemble_panorama(
@@ -20,7 +21,8 @@ def assemble_panorama(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Draw views back onto the whole sphere, blended where they overlap.
 
-    A view counts most at its middle and least at its border, so that no edge shows.
+    A view counts most at its middle and least at its border, so that no edge shows. A global view,
+    which is never sharp, counts as little as a border: it shows where no other view does.
 
     Args:
         views: Numbers of any kind, [V, S, S, C], C at most 4; each a picture or a map of values
@@ -51,7 +53,7 @@ def assemble_panorama(
 
 
 def _spread(
-    view: View, pixels: NDArray[np.float32], height: int
+    view: AnyView, pixels: NDArray[np.float32], height: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Sample one view at every pixel of the panorama; the weight is 0 where it does not look."""
     across, down = view.places_of(panorama_rays(height, 2 * height))
@@ -59,11 +61,13 @@ def _spread(
     values = cv2.remap(
         pixels,
         columns.astype(np.float32),
-        rows.astype(np.float32),
+        rows.clip(0, len(pixels) - 1).astype(np.float32),
         cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
+        borderMode=cv2.BORDER_WRAP if view.is_global else cv2.BORDER_REPLICATE,
     )
     inside = np.minimum.reduce([across, 1 - across, down, 1 - down])
+    if view.is_global:
+        inside = np.zeros_like(inside)
     weight = np.where(inside >= 0, np.maximum(inside, _LEAST_WEIGHT), 0.0)  # NaN is not inside
     spread = values.reshape(*weight.shape, -1).astype(np.float32, copy=False)
     return spread, weight[..., None].astype(np.float32)

@@ -22,9 +22,9 @@ from transformers.utils.generic import TensorType
 
 from .cutting import cut_views, required_width
 from .errors import PanoVLMError
+from .layouts import ViewLayout
 from .panorama import Pixels, as_panorama, load_panorama
 from .recognising import is_full_sphere
-from .views import ViewLayout
 
 Picture = Image.Image | NDArray[np.generic] | torch.Tensor | str | Path
 """One panorama: a Pillow image, an array [H, W, 3], a tensor [3, H, W] or the path of a file."""

@@ -11,7 +11,7 @@ from PIL import Image
 from panovlm.model.cutting import cut_views
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.views import ViewLayout
+from panovlm.model.layouts import ViewLayout
 
 
 @pytest.fixture
