@@ -18,7 +18,7 @@ from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.layouts import ViewLayout
 from panovlm.model.modeling import PanoVLMForConditionalGeneration, PanoVLMModel
-from panovlm.model.panorama import load_panorama, read_panorama
+from panovlm.model.panorama import load_panorama
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
 
@@ -35,7 +35,6 @@ __all__ = [
     "ViewLayout",
     "cut_views",
     "load_panorama",
-    "read_panorama",
 ]
 
 AutoConfig.register(PanoVLMConfig.model_type, PanoVLMConfig, exist_ok=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .decoding import Pixels
 from .errors import PanoVLMError
-from .sphere import Floats, rays_from_angles
+from .sphere import Floats
 from .views import View
 
 FACES = (View(0.0), View(90.0), View(180.0), View(-90.0), View(0.0, 90.0), View(0.0, -90.0))
@@ -123,20 +123,22 @@ def sphere_from_cubemap(faces: Pixels, height: int | None = None) -> Pixels:
     for top in range(0, height, rows):
         band = panorama[top : top + rows]
         pitch_rad = (0.5 - (np.arange(top, top + len(band)) + 0.5) / height) * np.pi
-        face, across, down = _places(rays_from_angles(yaw_rad[None], pitch_rad[:, None]))
+        level, rise = np.cos(pitch_rad)[:, None], np.sin(pitch_rad)[:, None]
+        face, across, down = _places(np.sin(yaw_rad) * level, rise, np.cos(yaw_rad) * level)
         band[:] = _sampled(sheet, face, across * side + 0.5, down * side + 0.5)
     return panorama
 
 
-def _places(rays: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """Give the face each ray [..., 3] meets and where, from 0 to 1 across and down."""
-    x, y, z = np.moveaxis(rays, -1, 0)
-    face = np.argmax(np.stack([z, x, -z, -x, y, -y]), axis=0)
-    across, down = np.empty(face.shape), np.empty(face.shape)
-    for index, view in enumerate(FACES):
-        met = face == index
-        across[met], down[met] = view.places_of(rays[met])
-    return face, across, down
+def _places(x: Floats, y: Floats, z: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """Give the face that rays of components [...] meet and where, from 0 to 1 across and down."""
+    beside = np.abs(x) > np.abs(z)
+    over = np.abs(y) > np.maximum(np.abs(x), np.abs(z))
+    face = np.where(beside, np.where(x > 0, 1, 3), np.where(z > 0, 0, 2))
+    face = np.where(over, np.where(y > 0, 4, 5), face)
+    right = np.where(over, x, np.where(beside, -np.sign(x) * z, np.sign(z) * x))
+    up = np.where(over, -np.sign(y) * z, y)
+    forward = np.maximum.reduce(np.broadcast_arrays(np.abs(x), np.abs(y), np.abs(z)))
+    return face, (right / forward + 1) / 2, (1 - up / forward) / 2
 
 
 def _continued(faces: Pixels) -> Pixels:
@@ -149,7 +151,7 @@ def _continued(faces: Pixels) -> Pixels:
     down = np.stack([before, behind, along, along])
     continued = np.pad(faces, ((0, 0), (1, 1), (1, 1), (0, 0)))
     for framed, view in zip(continued, FACES, strict=True):
-        face, *places = _places(view.rays_at(across, down))
+        face, *places = _places(*np.moveaxis(view.rays_at(across, down), -1, 0))
         columns, rows = (np.clip(place * side - 0.5, 0, side - 1) for place in places)
         top, bottom, left, right = _sampled(sheet, face, columns, rows)
         framed[:, 0], framed[:, -1], framed[0], framed[-1] = left, right, top, bottom

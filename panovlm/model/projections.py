@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decoding import Pixels
-from .sphere import Floats, angles_from_rays, rays_from_angles
+from .sphere import Floats
 
 MAX_DRAWN_WIDTH = 8192
 """Columns of the widest sphere that is drawn: a small file cannot ask for much memory."""
@@ -161,10 +161,24 @@ def draw_sphere(
 
 
 def _seen_angles(yaw_rad: Floats, pitch_rad: Floats, axes: Floats | None) -> tuple[Floats, Floats]:
-    """Turn directions of the level sphere into the camera's yaw and pitch."""
+    """Turn directions of the level sphere into the camera's yaw and pitch.
+
+    The rays are `rays_from_angles(yaw_rad, pitch_rad) @ axes`; here each of their components is a
+    sum of two outer products, which is many times faster.
+
+    Args:
+        yaw_rad: Of the columns, [1, W].
+        pitch_rad: Of the rows, [h, 1].
+        axes: The camera's axes [3, 3] as its columns; None is a level camera.
+    """
     if axes is None:
         return yaw_rad, pitch_rad
-    return angles_from_rays(rays_from_angles(yaw_rad, pitch_rad) @ axes)
+    level, rise = np.cos(pitch_rad), np.sin(pitch_rad)
+    right, up, forward = (
+        level * (np.sin(yaw_rad) * axis[0] + np.cos(yaw_rad) * axis[2]) + rise * axis[1]
+        for axis in axes.T
+    )
+    return np.arctan2(right, forward), np.arctan2(up, np.sqrt(right**2 + forward**2))
 
 
 def _drawn_band(
