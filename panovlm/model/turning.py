@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import PanoVLMError
 from .panorama import Pixels
-from .sphere import Floats
+from .sphere import Floats, wrap_deg
 from .views import View
 
 MAX_WIDTH = 32766
@@ -80,6 +80,8 @@ def turn_view(view: View, by: View) -> View:
         view: What is to be seen of the turned panorama.
         by: The camera's turn; its field of view is not used.
     """
+    if by.pitch_deg == by.roll_deg == 0.0:  # exactly, so that level views stay level
+        return replace(view, yaw_deg=wrap_deg(view.yaw_deg + by.yaw_deg))
     right, up, forward = (by.axes() @ view.axes()).T
     pitch_rad = np.arcsin(np.clip(forward[1], -1.0, 1.0))
     if abs(forward[1]) < 1.0 - 1e-12:

@@ -170,5 +170,5 @@ def test_odd_and_excessive_widths_are_refused(width):
 
 
 def test_a_pitch_beyond_the_zenith_is_refused():
-    with pytest.raises(PanoVLMError, match="found a pitch of 91°.*change pitch_deg"):
+    with pytest.raises(PanoVLMError, match=r"found a pitch of 91°.*change pitch_deg"):
         turn_panorama(noise(8, 16), pitch_deg=91.0)
