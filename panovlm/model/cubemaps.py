@@ -19,11 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .decoding import Pixels
 from .errors import PanoVLMError
 from .sphere import Floats, rays_from_angles
 from .views import View
-
-Pixels = NDArray[np.uint8]
 
 FACES = (View(0.0), View(90.0), View(180.0), View(-90.0), View(0.0, 90.0), View(0.0, -90.0))
 """Where the faces look, in their order."""
@@ -35,7 +34,7 @@ _BLANK_SPREAD = 8.0
 """Standard deviation up to which a cell is blank; JPEG leaves traces of its neighbours."""
 _ORDERED_CELLS = {(6, 1), (1, 6)}
 _GRID_CELLS = {(3, 2), (2, 3)}
-_BAND_PIXELS = 1 << 20
+_BAND_PIXELS = 1 << 18
 """Pixels of the sphere drawn at once: bounds the memory for rays."""
 
 

@@ -22,7 +22,8 @@ from transformers.utils.generic import TensorType
 
 from .cutting import cut_views, required_width
 from .errors import PanoVLMError
-from .panorama import Pixels, as_panorama, is_full_sphere, load_panorama
+from .panorama import Pixels, as_panorama, load_panorama
+from .recognising import is_full_sphere
 from .views import ViewLayout
 
 Picture = Image.Image | NDArray[np.generic] | torch.Tensor | str | Path

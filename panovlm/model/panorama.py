@@ -1,76 +1,107 @@
-"""Reading panoramas: from a picture file or object to an upright uint8 RGB array [H, W, 3].
+"""Reading panoramas as cameras write them, in one form: the full sphere, and what of it is known.
 
-Only Pillow decodes, only four formats are opened, and the number of pixels is checked before any of
-them is decoded. Every fault of a file becomes a `PanoVLMError` of one line.
+A level picture of the full sphere stays as it was decoded; everything else is drawn onto one.
 """
 
-import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from .cubemaps import sphere_from_cubemap, split_cubemap
+from .decoding import Pixels as Pixels
+from .decoding import check_pixels, decoded, from_array, opened, upright_size, xmp_of
 from .errors import PanoVLMError
-
-Pixels = NDArray[np.uint8]
-
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
-"""The picture formats that are opened; fewer decoders, fewer holes."""
-MAX_PIXELS = 150_000_000
-"""The largest picture decoded: a panorama of 16384 x 8192 passes, a decompression bomb does not."""
-ASPECT_TOLERANCE = 0.02
-"""How far width / height may be from 2."""
-
-_ORIENTATION = 0x0112
-_QUARTER_TURNS = (5, 6, 7, 8)
-"""EXIF orientations that swap width and height."""
-_DECODER_FAULTS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    EOFError,
-    struct.error,
-)
-"""What Pillow's decoders raise on broken files."""
+from .projections import MAX_DRAWN_WIDTH, Projection, draw_sphere, fits
+from .recognising import Cube, ProjectionName, Reading, by_shape, by_xmp, declared, not_a_sphere
 
 
-def load_panorama(path: str | Path, min_width: int | None = None, *, strict: bool = True) -> Pixels:
-    """Read a panorama from a picture file.
+@dataclass(frozen=True)
+class Panorama:
+    """The full sphere, and where a picture of a part of it shows something.
+
+    Attributes:
+        pixels: uint8 RGB [H, W, 3], W = 2·H, black where nothing is known. A picture read with
+            `strict=False` that is not 2:1 stays as it is and counts as stretched.
+        mask: Whether a pixel is known, bool [H, W]; None for all of them.
+    """
+
+    pixels: Pixels
+    mask: NDArray[np.bool_] | None = None
+
+
+def read_panorama(
+    path: str | Path,
+    min_width: int | None = None,
+    *,
+    strict: bool = True,
+    projection: ProjectionName | None = None,
+    hfov_deg: float | None = None,
+) -> Panorama:
+    """Read a panorama of any kind from a picture file.
+
+    A level picture of the full sphere is given as decoded. The following are drawn onto the sphere,
+    at most 8192 columns wide:
+
+    - a part of the sphere, or a cylinder, by the file's Photo Sphere XMP or by the keywords;
+    - a picture whose XMP says that the camera was tilted: its horizon is levelled;
+    - a cube map of 6:1, 1:6 or, as a cross with blank corners, 4:3 (`cubemaps.py` has the order of
+      the faces); 3:2 and 2:3 only with `projection="cubemap"`.
+
+    Yaw 0 is the direction at the centre column of the full sphere; the compass heading changes
+    nothing. XMP that is faulty, or contradicts the picture, is ignored with a warning where the
+    picture is 2:1 or `strict` is off, and refused otherwise.
 
     A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 that keeps `min_width` columns:
     the decoder then skips most of the work. `cutting.required_width` gives the right number.
 
     Args:
-        path: A JPEG, PNG, WebP or TIFF file.
+        path: A JPEG, PNG, WebP, TIFF or AVIF file.
+        min_width: Columns of the full sphere that are enough; None keeps the file's resolution.
+        strict: Whether a picture is refused that is not 2:1 and not known to be anything else.
+        projection: What the file is, whatever it says itself: the whole sphere, or with `hfov_deg`
+            a part of it whose middle is yaw 0 on the horizon.
+        hfov_deg: Angle between the left and the right edge, in (0, 360]; a cylinder needs it.
+
+    Returns:
+        The panorama, upright by its EXIF orientation. Alpha is laid over black and 16 bits are
+        scaled to 8.
+
+    Raises:
+        PanoVLMError: If the file is missing, is no picture, is damaged, too large, not 2:1, or not
+            what was declared.
+    """
+    name = str(path)
+    with opened(path, name) as image:
+        check_pixels(image, name)
+        size = upright_size(image, name)
+        if projection is None:
+            reading = by_xmp(xmp_of(image), size, name, strict=strict)
+        else:
+            reading = Reading(declared(projection, hfov_deg, size, name))
+        pixels = decoded(image, name, _columns_needed(reading.projection, size, min_width))
+    return _on_sphere(pixels, reading, name, min_width, strict=strict)
+
+
+def load_panorama(path: str | Path, min_width: int | None = None, *, strict: bool = True) -> Pixels:
+    """Read the pixels of a panorama: those of `read_panorama`, which has the details.
+
+    Args:
+        path: A JPEG, PNG, WebP, TIFF or AVIF file.
         min_width: Columns that are enough for the caller; None decodes at full size.
         strict: Whether a picture that is not 2:1 is refused.
 
     Returns:
-        uint8 RGB [H, W, 3], turned upright by its EXIF orientation. Alpha is laid over black and
-        16 bits are scaled to 8.
+        uint8 RGB [H, W, 3], the full sphere, black where a partial panorama shows nothing.
 
     Raises:
         PanoVLMError: If the file is missing, is no picture, is damaged, too large or not 2:1.
     """
-    name = str(path)
-    with _opened(path, name) as image:
-        _check_pixels(image, name)
-        with _decoding(name):
-            orientation = image.getexif().get(_ORIENTATION, 1)
-        swapped = orientation in _QUARTER_TURNS
-        if strict:
-            _check_aspect(*(image.size[::-1] if swapped else image.size), name)
-        if min_width is not None:
-            # `draft` takes the smallest scale that keeps both sides; 1 leaves the other side free.
-            image.draft(image.mode, (1, min_width) if swapped else (min_width, 1))
-        return _decoded(image, name)
+    return read_panorama(path, min_width, strict=strict).pixels
 
 
 def check_panorama(path: str | Path) -> None:
@@ -94,154 +125,79 @@ def panorama_fault(path: str | Path) -> str | None:
 def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = False) -> Pixels:
     """Turn a picture object into the array the views are cut from.
 
+    Only its pixels count: an object may have been cropped or turned since its metadata was written.
+
     Args:
         picture: A Pillow image of any mode but "F", or an array [H, W] or [H, W, C], C in 1 to 4
             (grey, grey + alpha, RGB, RGBA), of uint8, uint16, bool or float in [0, 1].
-        strict: Whether a picture that is not 2:1 is refused.
+        strict: Whether a picture that is neither 2:1 nor a cube map is refused.
 
     Returns:
         uint8 RGB [H, W, 3], turned upright by its EXIF orientation. Alpha is laid over black and
-        16 bits are scaled to 8.
+        16 bits are scaled to 8. A cube map is drawn as a sphere.
 
     Raises:
         PanoVLMError: If the picture is of another kind, damaged, too large or (strict) not 2:1.
     """
     name = "the picture given"
     if isinstance(picture, np.ndarray):
-        pixels = _from_array(picture, name)
+        pixels = from_array(picture, name)
     else:
-        _check_pixels(picture, name)
-        pixels = _decoded(picture, name)
-    if strict:
-        _check_aspect(pixels.shape[1], pixels.shape[0], name)
-    return pixels
+        check_pixels(picture, name)
+        pixels = decoded(picture, name)
+    reading = by_shape((pixels.shape[1], pixels.shape[0]), name, strict=strict)
+    return _on_sphere(pixels, reading, name, None, strict=strict).pixels
 
 
-def is_full_sphere(width: int, height: int) -> bool:
-    """Whether a picture of this size is 2:1 within the tolerance."""
-    return abs(width - 2 * height) <= ASPECT_TOLERANCE * height
+def _columns_needed(
+    projection: Projection | Cube | None, size: tuple[int, int], min_width: int | None
+) -> int | None:
+    """Give the columns of the picture itself that `min_width` columns of the sphere need."""
+    if min_width is None:
+        return None
+    if projection is None:
+        return min_width
+    if not isinstance(projection, Cube):
+        least = 8 / min(projection.width, projection.height)  # keeps a narrow picture whole
+        wanted = min_width if projection.is_full_sphere else max(min_width, least)
+        return max(1, math.ceil(wanted * projection.width))
+    across, side = projection.cells[0], size[0] // projection.cells[0]
+    # A scale that does not divide the faces would move their borders.
+    wanted = max(1, math.ceil(min_width / 4))
+    scale = max(s for s in (1, 2, 4, 8) if s == 1 or (side % s == 0 and side // s >= wanted))
+    return side // scale * across
 
 
-def _opened(path: str | Path, name: str) -> Image.Image:
-    """Open a picture file and read its header only."""
-    if Path(path).is_dir():
-        raise PanoVLMError(f"{name}: found a directory, expected a picture file; name a file in it")
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels on, where ours is a limit, not a warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(path, formats=FORMATS)
-    except FileNotFoundError as error:
+def _on_sphere(
+    pixels: Pixels, reading: Reading, name: str, min_width: int | None, *, strict: bool
+) -> Panorama:
+    """Bring a decoded picture to the one internal form."""
+    projection = reading.projection
+    if isinstance(projection, Cube):
+        faces = split_cubemap(pixels, grids=projection.is_declared)
+        if faces is not None:
+            return Panorama(_from_cube(faces, min_width))
+        if strict:
+            raise not_a_sphere((pixels.shape[1], pixels.shape[0]), name)
+        return Panorama(pixels)
+    if projection is None or (projection.is_full_sphere and reading.axes is None):
+        return Panorama(pixels)
+    if not fits(pixels, projection):
         raise PanoVLMError(
-            f"{name}: found no such file, expected a panorama picture; check the path"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise PanoVLMError(
-            f"{name}: found too large a picture, expected at most {MAX_PIXELS / 1e6:g} megapixels; "
-            "scale it down"
-        ) from error
-    except UnidentifiedImageError as error:
-        raise PanoVLMError(
-            f"{name}: found no readable picture, expected a whole {', '.join(FORMATS[:-1])} or "
-            f"{FORMATS[-1]} file; convert, re-copy or remove it"
-        ) from error
-    except PermissionError as error:
-        raise PanoVLMError(
-            f"{name}: found a file that may not be read, expected a panorama picture; change its "
-            "permissions"
-        ) from error
-    except _DECODER_FAULTS as error:
-        raise _damaged(name) from error
-
-
-def _decoded(image: Image.Image, name: str) -> Pixels:
-    """Decode an opened picture, turn it upright and convert it to RGB."""
-    with _decoding(name):
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-    return _to_rgb(upright, name)
-
-
-@contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into one clear line."""
-    try:
-        yield
-    except _DECODER_FAULTS as error:
-        raise _damaged(name) from error
-
-
-def _damaged(name: str) -> PanoVLMError:
-    """Word a decoder's fault; Pillow's own text may hold addresses and tells the user nothing."""
-    return PanoVLMError(
-        f"{name}: found a truncated or damaged file, expected a whole picture; re-copy or remove it"
-    )
-
-
-def _to_rgb(image: Image.Image, name: str) -> Pixels:
-    """Convert a decoded picture of any mode to uint8 RGB [H, W, 3]."""
-    if image.mode == "F":
-        raise PanoVLMError(
-            f"{name}: found floating-point pixels, expected 8 or 16 bits per channel; tone-map the "
-            "picture first"
+            f"{name}: found {pixels.shape[1]}x{pixels.shape[0]}, too tall a picture for its angle, "
+            "expected a panorama; correct hfov_deg or its Photo Sphere XMP"
         )
-    if image.mode.startswith("I"):  # I;16 and its kin, and I where the file held 16 bits
-        grey = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return _from_array(grey.astype(np.uint16), name)
-    if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
+    return Panorama(*draw_sphere(pixels, projection, reading.axes, min_width))
 
 
-def _from_array(array: NDArray[np.generic], name: str) -> Pixels:
-    """Convert an array [H, W] or [H, W, C] to uint8 RGB [H, W, 3]."""
-    pixels = _to_uint8(array, name)
-    channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
-    if pixels.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or pixels.size == 0:
-        raise PanoVLMError(
-            f"{name}: found an array of shape {array.shape}, expected [H, W] or [H, W, C] with C "
-            "in 1 to 4; put the channels last"
-        )
-    if channels == 3:
-        return np.ascontiguousarray(pixels)
-    if channels == 1:
-        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
-    return _to_rgb(Image.fromarray(pixels), name)
-
-
-def _to_uint8(array: NDArray[np.generic], name: str) -> Pixels:
-    """Scale the values of an array to 0..255."""
-    if array.dtype == np.uint8:
-        return array.astype(np.uint8, copy=False)
-    if array.dtype == np.uint16:
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if np.issubdtype(array.dtype, np.floating):
-        values = array.astype(np.float64)
-        if bool(np.all((values >= 0.0) & (values <= 1.0))):  # false for NaN too
-            return np.rint(values * 255).astype(np.uint8)
-    raise PanoVLMError(
-        f"{name}: found an array of {array.dtype} out of range, expected uint8, uint16, bool or "
-        "float in [0, 1]; convert it first"
-    )
-
-
-def _check_pixels(image: Image.Image, name: str) -> None:
-    """Refuse a picture that would take too much memory, before it is decoded."""
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise PanoVLMError(
-            f"{name}: found {width}x{height}, too large a picture, expected at most "
-            f"{MAX_PIXELS / 1e6:g} megapixels; scale it down"
-        )
-
-
-def _check_aspect(width: int, height: int, name: str) -> None:
-    """Refuse a picture that does not show the full sphere."""
-    if not is_full_sphere(width, height):
-        raise PanoVLMError(
-            f"{name}: found {width}x{height}, expected width = 2 x height; crop or pad the picture "
-            "to a full sphere"
-        )
+def _from_cube(faces: Pixels, min_width: int | None) -> Pixels:
+    """Draw a cube map, reduced first where it has far more pixels than are wanted."""
+    side = faces.shape[1]
+    wanted = side if min_width is None or side < min_width // 2 else math.ceil(min_width / 4)
+    wanted = min(wanted, MAX_DRAWN_WIDTH // 4)
+    if wanted < side:
+        resized = [
+            cv2.resize(face, (wanted, wanted), interpolation=cv2.INTER_AREA) for face in faces
+        ]
+        faces = np.stack(resized).astype(np.uint8, copy=False)
+    return sphere_from_cubemap(faces)
