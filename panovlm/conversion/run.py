@@ -23,6 +23,9 @@ from panovlm.model.panorama import Pixels, load_panorama
 from panovlm.model.turning import turn_panorama, turn_view
 from panovlm.progress import progress_bar
 
+_JOBS_PER_PROCESS = 8
+"""Inputs worth a process of their own: its start takes seconds."""
+
 Map = Callable[[Callable[[Job], str | None], Iterable[Job]], Iterator[str | None]]
 
 
@@ -60,27 +63,28 @@ def convert(
         out: A picture to write, for one input that becomes one picture, by its ending; otherwise a
             folder, which repeats the tree of the folder given.
         settings: What to make.
-        workers: Number of processes, at least 1; None takes one for each processor.
+        workers: Number of processes, at least 1; None takes one for each processor, fewer where
+            starting them would take longer than the work.
         overwrite: Whether to write over what is at `out`. Inputs are never written over.
 
     Raises:
         PanoVLMError: If there is no input, `out` holds something else, or a process died.
         OSError: If the disk fails.
     """
+    if workers is not None and workers < 1:
+        raise PanoVLMError(f"found {workers} workers, expected 1 or more; raise workers")
     sources = find_sources(given, out)
     if _is_one_picture(sources, out, settings):
-        job = _only_job(sources[0][0], out, settings, overwrite=overwrite)
-        jobs, faults, since_ns = [job], [], None
-    else:
-        _check_folder(given, out)
-        jobs, faults = plan_jobs(sources, out, settings)
-        since_ns = claim_folder(out, settings, overwrite=overwrite)
-    folders = settings.makes_folders
-    to_do = [
-        job for job in jobs if since_ns is None or not job.is_done(since_ns, makes_folder=folders)
-    ]
-    found = _convert_all(to_do, settings, workers or os.cpu_count() or 1)
-    return Conversion(len(to_do) - len(found), len(jobs) - len(to_do), (*faults, *found))
+        only = _only_job(sources[0][0], out, settings, overwrite=overwrite)
+        faults = _convert_all([only], settings, workers)
+        return Conversion(1 - len(faults), 0, tuple(faults))
+    _check_folder(given, out)
+    jobs, without = plan_jobs(sources, out, settings)
+    since_ns, folders = claim_folder(out, settings, overwrite=overwrite), settings.makes_folders
+    to_do = [job for job in jobs if not job.is_done(since_ns, makes_folder=folders)]
+    faults = _convert_all(to_do, settings, workers)
+    present = len(jobs) - len(to_do)
+    return Conversion(len(to_do) - len(faults), present, (*without, *faults))
 
 
 def _is_one_picture(
@@ -116,8 +120,10 @@ def _check_folder(given: Path, out: Path) -> None:
         )
 
 
-def _convert_all(jobs: list[Job], settings: ConversionSettings, workers: int) -> list[str]:
+def _convert_all(jobs: list[Job], settings: ConversionSettings, workers: int | None) -> list[str]:
     """Convert all inputs, and give why some could not be."""
+    if workers is None:
+        workers = min(os.cpu_count() or 1, -(-len(jobs) // _JOBS_PER_PROCESS))
     faults = []
     convert_one = partial(_attempt, settings=settings)
     try:
@@ -185,7 +191,8 @@ def _convert_one(job: Job, settings: ConversionSettings) -> None:
         files = [name + settings.ending for name in names]
         write_views(views, settings.layout, files, job.target, settings.quality)
     else:
-        write_picture(join_cubemap(views, settings.arrangement), job.target, settings.quality)
+        joined = join_cubemap(views, "dice" if settings.arrangement == "dice" else "strip")
+        write_picture(joined, job.target, settings.quality)
 
 
 def _cut(source: Path, settings: ConversionSettings) -> Pixels:

@@ -25,7 +25,7 @@ MAX_ASSEMBLED_WIDTH = 8192
 class _ViewEntry(BaseModel):
     """One picture of the folder and where it looks."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     file: Annotated[str, Field(pattern=r"^[^/\\]+$")]
     yaw_deg: float
@@ -37,7 +37,7 @@ class _ViewEntry(BaseModel):
 class _ViewsFile(BaseModel):
     """What `views.json` holds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal[1] = 1
     view_size: int

@@ -126,8 +126,10 @@ def _sampled(closed: Pixels, axes: Floats, shape: tuple[int, int]) -> Pixels:
         down = (top + (np.arange(_SAMPLES * len(rows)) + 0.5) / _SAMPLES) / height
         places = _places(axes, down, _SAMPLES * width, closed.shape)
         # The samples are as many columns twice over; a map's shape is free.
-        maps = (each.reshape(-1, width) for each in places)
-        samples = cv2.remap(closed, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        columns, place_rows = (each.reshape(-1, width) for each in places)
+        samples = cv2.remap(
+            closed, columns, place_rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+        )
         samples = samples.reshape(len(down), _SAMPLES * width, 3)
         cv2.resize(samples, (width, len(rows)), dst=rows, interpolation=cv2.INTER_AREA)
     return turned
