@@ -84,7 +84,7 @@ class ConversionSettings:
     def to_json(self) -> dict[str, Any]:
         """Give all settings as JSON holds them."""
         return asdict(self) | {
-            "format": self.ending,
+            "format": self.ending.removeprefix("."),
             "pitches_deg": list(self.pitches_deg),
             "turn_deg": list(self.turn_deg),
         }
