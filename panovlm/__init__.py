@@ -16,10 +16,10 @@ from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.cutting import cut_views
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.modeling import PanoVLMForConditionalGeneration, PanoVLMModel
-from panovlm.model.panorama import load_panorama
+from panovlm.model.panorama import load_panorama, read_panorama
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.model.views import ViewLayout
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
 
 __version__ = "0.1.0"
@@ -35,6 +35,7 @@ __all__ = [
     "ViewLayout",
     "cut_views",
     "load_panorama",
+    "read_panorama",
 ]
 
 AutoConfig.register(PanoVLMConfig.model_type, PanoVLMConfig, exist_ok=True)

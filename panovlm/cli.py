@@ -41,20 +41,34 @@ def views(
     cubemap: Annotated[
         bool, typer.Option("--cubemap", help="Six faces instead of a ring.")
     ] = False,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(help="yaw,pitch,roll,fov of a view instead of a ring; repeat for several."),
+    ] = None,
+    with_global: Annotated[
+        bool, typer.Option("--global", help="Add the whole panorama as one more view.")
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print and draw how far apart paired tokens look.")
     ] = False,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens along a side, for --explain.")] = 16,
 ) -> None:
     """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
+    from panovlm.layout_choice import choose_layout
     from panovlm.model.cutting import required_width
     from panovlm.model.panorama import load_panorama
-    from panovlm.model.views import ViewLayout
     from panovlm.views_explained import explain_overlap
     from panovlm.views_sheet import draw_views_sheet
 
-    ring = ViewLayout.ring(num_views, fov_deg, view_size, pitch_deg or (0.0,))
-    layout = ViewLayout.cubemap(view_size) if cubemap else ring
+    layout = choose_layout(
+        view_size,
+        num_views=num_views,
+        fov_deg=fov_deg,
+        pitches_deg=pitch_deg or (),
+        looks=view or (),
+        cubemap=cubemap,
+        with_global=with_global,
+    )
     pixels = load_panorama(panorama, required_width(layout))
     sheet = draw_views_sheet(pixels, layout, tokens if explain else None)
     try:
@@ -63,7 +77,8 @@ def views(
         raise PanoVLMError(f"cannot write {out}: {fault}; end the name in .png or .jpg") from fault
     if explain:
         explain_overlap(layout, tokens)
-    seen = f"{layout.coverage():.0%} of the sphere"
+    by = " by its perspective views" if with_global else ""
+    seen = f"{layout.coverage():.0%} of the sphere{by}"
     typer.echo(f"{layout.describe()}, {seen}, written to {out}")
 
 

@@ -1,6 +1,6 @@
 """Says in figures how well the tokens of neighbouring views are paired."""
 
-from panovlm.model.views import ViewLayout
+from panovlm.model.layouts import ViewLayout
 from panovlm.overlap.partners import TokenPairs, column_pairs, ray_pairs
 from panovlm.progress import show_table
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from panovlm.model.cutting import cut_views
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import Pixels
 from panovlm.model.sphere import DIRECTIONS, angles_from_rays, direction_index, wrap_deg
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import AnyView
 
 Colour = tuple[int, int, int]
 
@@ -95,7 +96,9 @@ class _Sheet:
                 draw.line(line, self._colour(index), width=3, joint="curve")
         for index, view in enumerate(self.layout.views):
             centre = _on_panorama(view.rays(1, 1)[0], self.strip)[0]
-            self._draw_badge(strip, (float(centre[0]), float(centre[1])), index)
+            # A global view's middle belongs to the views that look there; its corner is free.
+            x, y = (0.0, 0.0) if view.is_global else (float(centre[0]), float(centre[1]))
+            self._draw_badge(strip, (x, y), index)
         self.picture.paste(strip, (_GAP_PX, _GAP_PX + _LABEL_PX))
 
     def draw_view(self, index: int, pixels: Pixels, tokens: int | None) -> None:
@@ -161,15 +164,17 @@ class _Sheet:
         return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _label(index: int, view: View) -> str:
+def _label(index: int, view: AnyView) -> str:
     """Name a view by number and direction, as in "view 3 · 135° · back-right"."""
     place = f"view {index} · {wrap_deg(view.yaw_deg):g}°"
+    if view.is_global:
+        return f"{place} · global"
     if view.pitch_deg == 0.0:
         return f"{place} · {DIRECTIONS[direction_index(view.yaw_deg)]}"
     return f"{place} · {abs(view.pitch_deg):g}° {'up' if view.pitch_deg > 0 else 'down'}"
 
 
-def _outline(view: View, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
+def _outline(view: AnyView, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
     """Trace a view's border on the panorama, as lines of points that do not cross the seam."""
     side = np.linspace(0.0, 1.0, _BORDER_POINTS)
     low, high = np.zeros_like(side), np.ones_like(side)

@@ -159,6 +159,37 @@ def test_stopping_convert_says_how_to_go_on(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["conversion.json"]
 
 
+def test_views_of_a_free_list_and_a_global_view_are_drawn(
+    run_cli: Cli, tmp_path: Path, scenes_file: Path
+) -> None:
+    picture, sheet = scenes_file.parent / "0.png", tmp_path / "free.png"
+    looks = ("--view", "-30,10,0,60", "--view", "180,-40,5,90", "--global")
+    code, out, _ = run_cli("views", picture, "--out", sheet, "--view-size", 32, *looks)
+    assert code == 0
+    assert "2 views of 32 px at (yaw, pitch, roll, width) (-30°, 10°, 0°, 60°)" in out
+    assert "and a global view of 32 px" in out
+    assert "of the sphere by its perspective views" in out
+    assert sheet.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--view", "1,2,3"), "found --view 1,2,3, expected four numbers in degrees"),
+        (("--view", "a,0,0,90"), "found --view a,0,0,90, expected four numbers"),
+        (("--view", "0,0,0,90", "--view", "0,99,0,90"), "view 1: found a pitch of 99°"),
+        (("--view", "0,0,0,90", "--cubemap"), "found --cubemap and --view together"),
+        (("--cubemap", "--pitch-deg", "30"), "found --cubemap and --pitch-deg together"),
+    ],
+)
+def test_views_that_cannot_be_exit_with_2(
+    run_cli: Cli, scenes_file: Path, options: tuple[str, ...], message: str
+) -> None:
+    code, _, err = run_cli("views", scenes_file.parent / "0.png", *options)
+    assert code == 2
+    assert message in err
+
+
 def test_train_evaluate_and_ask_work_from_the_shell(
     run_cli: Cli, tmp_path: Path, recipe_file: Path, scenes_file: Path
 ) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from panovlm.model.cutting import cut_views
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.layouts import ViewLayout
+from panovlm.model.views import GlobalView, View
 from panovlm.views_sheet import _label, _outline, draw_views_sheet
 
 
@@ -43,7 +44,10 @@ def test_columns_shared_with_neighbours_are_shaded(grey):
     assert not changed[shared + 1 : -shared - 1].any()
 
 
-@pytest.mark.parametrize("view", [View(0), View(180), View(-170, 40), View(10, 80), View(0, -90)])
+@pytest.mark.parametrize(
+    "view",
+    [View(0), View(180), View(-170, 40), View(10, 80), View(0, -90), GlobalView(), GlobalView(70)],
+)
 def test_outlines_never_cross_the_seam_in_one_line(view):
     lines = _outline(view, (400, 200))
     for line in lines:
@@ -64,8 +68,26 @@ def test_labels_name_the_direction_or_the_pitch():
     assert _label(3, View(135)) == "view 3 · 135° · back-right"
     assert _label(0, View(-180)) == "view 0 · 180° · back"
     assert _label(1, View(170, -30)) == "view 1 · 170° · 30° down"
+    assert _label(8, GlobalView()) == "view 8 · 0° · global"
 
 
 def test_other_layouts_are_drawn_too(grey):
     layout = ViewLayout((View(0, 60), View(170, -30, 20), View(0, 90)), 64)
     assert np.asarray(draw_views_sheet(grey, layout)).std() > 0
+
+
+def test_the_outline_of_a_global_view_frames_the_panorama():
+    lines = _outline(GlobalView(), (360, 180))
+    columns, rows = np.concatenate([np.array(line) for line in lines]).T
+    on_frame = (
+        np.isclose(columns, 0) | np.isclose(columns, 360) | np.isclose(rows, 0) | (rows > 179.9)
+    )
+    assert on_frame.all()
+
+
+def test_a_global_view_is_drawn_as_a_tile_of_its_own():
+    layout = ViewLayout.ring(3, 60.0, 200).with_global()
+    panorama = np.random.default_rng(0).integers(0, 256, (256, 512, 3), dtype=np.uint8)
+    sheet = np.asarray(draw_views_sheet(panorama, layout))
+    tile = sheet[-216:-16, -216:-16]
+    np.testing.assert_array_equal(tile[3:-3, 3:-3], cut_views(panorama, layout)[3][3:-3, 3:-3])

@@ -20,10 +20,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from panovlm.backbones.folders import build_once
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.modeling import additive_mask
 from panovlm.model.processing import IMAGE_TOKEN
 from panovlm.model.sphere import DIRECTIONS, Floats, angles_from_rays, direction_index
-from panovlm.model.views import ViewLayout
 from panovlm.progress import progress_bar
 from panovlm.scenes.language import LISTING_REQUEST, NOTHING, PLACES, ask_all, listing
 from panovlm.scenes.world import (

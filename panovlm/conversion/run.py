@@ -21,6 +21,7 @@ from panovlm.model.cutting import cut_views, required_width
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import Pixels, load_panorama
 from panovlm.model.turning import turn_panorama, turn_view
+from panovlm.model.views import View
 from panovlm.progress import progress_bar
 
 _JOBS_PER_PROCESS = 8
@@ -198,7 +199,8 @@ def _convert_one(job: Job, settings: ConversionSettings) -> None:
 def _cut(source: Path, settings: ConversionSettings) -> Pixels:
     """Cut the turned views from the panorama as it is: it is sampled once, not twice."""
     layout = settings.layout
-    turned = replace(layout, views=tuple(turn_view(view, settings.camera) for view in layout.views))
+    views = (view for view in layout.views if isinstance(view, View))  # none of them is global
+    turned = replace(layout, views=tuple(turn_view(view, settings.camera) for view in views))
     return cut_views(_sphere(source, required_width(turned)), turned)
 
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from panovlm.conversion.pictures import write_picture, write_whole
 from panovlm.model.assembling import assemble_panorama
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import Pixels, load_panorama
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 
 VIEWS_FILE = "views.json"
 FACE_NAMES = ("front", "right", "back", "left", "up", "down")

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PanoVLMError
+from .layouts import ViewLayout
 from .sphere import Floats, panorama_rays
-from .views import View, ViewLayout
+from .views import AnyView
 
 _LEAST_WEIGHT = 1e-3
-"""Of a view's very border, which shows where no other view does."""
+"""Of a view's very border and of a global view, which show where no other view does."""
 _BAND_PIXELS = 2**19
 """Pixels of the panorama drawn at once: bounds the memory for rays."""
 
@@ -22,7 +23,8 @@ def assemble_panorama(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Draw views back onto the whole sphere, blended where they overlap.
 
-    A view counts most at its middle and least at its border, so that no edge shows.
+    A view counts most at its middle and least at its border, so that no edge shows. A global view,
+    which is never sharp, counts as little as a border: it shows where no other view does.
 
     Args:
         views: Numbers of any kind, [V, S, S, C], C at most 4; each a picture or a map of values
@@ -57,13 +59,15 @@ def assemble_panorama(
 def _add_view(
     total: NDArray[np.float32],
     weights: NDArray[np.float32],
-    view: View,
+    view: AnyView,
     pixels: NDArray[np.generic],
     rays: Floats,
 ) -> None:
     """Add what one view shows along rays [h, w, 3], and its weight: 0 where it does not look."""
     across, down = view.places_of(rays)
     inside = np.minimum.reduce([across, 1 - across, down, 1 - down])
+    if view.is_global:
+        inside = np.zeros_like(inside)
     weight = np.where(inside >= 0, np.maximum(inside, _LEAST_WEIGHT), 0.0)  # NaN is not inside
     if not weight.any():
         return
@@ -71,9 +75,9 @@ def _add_view(
     values = cv2.remap(
         pixels.astype(np.float32),
         columns.astype(np.float32),
-        rows.astype(np.float32),
+        rows.clip(0, len(pixels) - 1).astype(np.float32),
         cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
+        borderMode=cv2.BORDER_WRAP if view.is_global else cv2.BORDER_REPLICATE,
     )
     shares = weight[..., None].astype(np.float32)
     total += shares * values.reshape(total.shape)

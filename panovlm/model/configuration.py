@@ -7,7 +7,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .errors import PanoVLMError
-from .views import ViewLayout
+from .layouts import ViewLayout
 from .vision import token_grid
 
 

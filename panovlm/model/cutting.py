@@ -1,41 +1,47 @@
-"""Cutting perspective views from a panorama: exact at pixel centres, smooth, without a seam.
+"""Cutting views from a panorama: exact at pixel centres, smooth, without a seam.
 
-The panorama is first reduced to the resolution the views can show, then each view takes 2x2 samples
-per pixel through a cached fixed-point map. Level views of a ring share one map: a yaw is a shift of
-columns.
+For each perspective view the panorama is first reduced to the resolution the view can show, then
+the view takes 2x2 samples per pixel through a cached fixed-point map (`sampling.py`). A global view
+is an average of areas. Beside the panorama and the views, one reduced panorama is held at a time.
 
-Shapes: V views, S x S pixels each, H x W panorama.
+Shapes: V views, S x S pixels each, H x W panorama, h x w reduced panorama.
 """
 
 import math
-from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PanoVLMError
+from .layouts import ViewLayout
 from .panorama import Pixels
-from .sphere import angles_from_rays, wrap_deg
-from .views import View, ViewLayout
+from .sampling import (
+    SAMPLES,
+    STEPS,
+    Reduction,
+    SampleMap,
+    needed_width,
+    reductions,
+    sample_map,
+    whole_columns,
+)
+from .views import AnyView
 
-_SAMPLES = 2
-"""Samples per pixel along each axis."""
+Mask = NDArray[np.bool_]
 
 
-@lru_cache(maxsize=64)
 def required_width(layout: ViewLayout) -> int:
     """Give the columns a panorama needs to carry all the detail the views can show.
 
-    For level views of 90° it is 8.24 times the view size, set by their corners. More columns do not
-    make the views sharper; `load_panorama(path, required_width(layout))` skips decoding them.
+    For level views of 90° it is 8.24 times the view size, set by their corners; for a global view
+    alone it is twice the view size. More columns do not make the views sharper;
+    `load_panorama(path, required_width(layout))` skips decoding them.
 
     Args:
         layout: The views.
     """
-    finest_rad = min(view.finest_step_rad(layout.view_size) for view in layout.views)
-    return math.ceil(2 * math.pi / finest_rad)
+    return max(needed_width(view, layout.view_size) for view in layout.views)
 
 
 def cut_views(panorama: Pixels, layout: ViewLayout) -> Pixels:
@@ -59,142 +65,147 @@ def cut_views(panorama: Pixels, layout: ViewLayout) -> Pixels:
             f"found a panorama of shape {panorama.shape} and type {panorama.dtype}, expected uint8 "
             "[H, W, 3]; pass it through as_panorama"
         )
-    panorama = _reduced(panorama, layout)
-    height, width = panorama.shape[:2]
-    shifts = [_whole_columns(view, width) for view in layout.views]
-    windows = [
-        _window(_unshifted(view, shift, width), layout.view_size, height, width)
-        for view, shift in zip(layout.views, shifts, strict=True)
-    ]
-    surroundings = _Surroundings.of(panorama, shifts, windows)
     views = np.empty((layout.num_views, layout.view_size, layout.view_size, 3), np.uint8)
-    for view, shift, window in zip(views, shifts, windows, strict=True):
-        samples = cv2.remap(
-            surroundings.piece(window, shift),
-            window.coarse_map,
-            window.fine_map,
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        cv2.resize(samples, view.shape[:2], dst=view, interpolation=cv2.INTER_AREA)
+    for reduction in reductions(layout, *panorama.shape[:2]):
+        _cut_alike(panorama, layout, reduction, views)
+    for view, pixels in zip(layout.views, views, strict=True):
+        if view.is_global:
+            _squeeze(panorama, view, pixels)
     return views
 
 
-@dataclass(frozen=True)
-class _Window:
-    """Where one view reads the panorama, before its shift by whole columns.
+def cut_mask(mask: Mask, layout: ViewLayout) -> Mask:
+    """Give which pixels of the views see only pixels that are there, in a partial panorama.
 
-    Attributes:
-        top: First row read; -1 is the row beyond the upper pole.
-        bottom: Row after the last one read.
-        left: First column read; columns wrap around.
-        right: Column after the last one read.
-        coarse_map: Whole-pixel part of the samples' places in the window, int16 [2S, 2S, 2].
-        fine_map: Fractional part in OpenCV's interpolation table, uint16 [2S, 2S].
+    A pixel of a view is seen where `cut_views` mixes it from pixels that are there and from no
+    others; those of weight 0 beside a sample count too.
+
+    Args:
+        mask: bool [H, W], the full sphere: True where the panorama has pixels.
+        layout: The views.
+
+    Returns:
+        bool [V, S, S] in the order of `layout.views`.
+
+    Raises:
+        PanoVLMError: If the mask is not a bool array [H, W].
     """
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-    coarse_map: NDArray[np.int16]
-    fine_map: NDArray[np.uint16]
-
-
-@lru_cache(maxsize=32)
-def _window(view: View, view_size: int, height: int, width: int) -> _Window:
-    """Work out where a view's samples lie in a panorama of a given size."""
-    yaw_rad, pitch_rad = angles_from_rays(view.rays(_SAMPLES * view_size, _SAMPLES * view_size))
-    columns = (yaw_rad / (2 * np.pi) + 0.5) * width - 0.5
-    rows = (0.5 - pitch_rad / np.pi) * height - 0.5
-    left, top = math.floor(columns.min()), math.floor(rows.min())
-    right, bottom = math.floor(columns.max()) + 2, math.floor(rows.max()) + 2
-    coarse_map, fine_map = cv2.convertMaps(
-        (columns - left).astype(np.float32), (rows - top).astype(np.float32), cv2.CV_16SC2
-    )
-    return _Window(
-        top, bottom, left, right, coarse_map.astype(np.int16), fine_map.astype(np.uint16)
-    )
+    if mask.ndim != 2 or mask.size == 0 or mask.dtype != np.bool_:
+        raise PanoVLMError(
+            f"found a mask of shape {mask.shape} and type {mask.dtype}, expected bool [H, W]; "
+            "compare it with a number first"
+        )
+    size = layout.view_size
+    seen = np.empty((layout.num_views, size, size), np.bool_)
+    for reduction in reductions(layout, *mask.shape):
+        whole = _all_around(_all_of_area(mask, reduction.height, reduction.width))
+        for place in reduction.views:
+            view = layout.views[place]
+            where, shift = sample_map(view, size, reduction.height, reduction.width)
+            columns, rows = np.moveaxis(where.coarse.astype(np.int64), -1, 0)
+            samples = whole[rows + where.top + 1, (columns + where.left + shift) % reduction.width]
+            seen[place] = samples.reshape(size, SAMPLES, size, SAMPLES).all(axis=(1, 3))
+    for view, pixels in zip(layout.views, seen, strict=True):
+        if view.is_global:
+            rows_whole = _all_of_area(mask, size, mask.shape[1])
+            turned = np.roll(rows_whole, -whole_columns(view, mask.shape[1]), axis=1)
+            pixels[:] = _all_of_area(turned, size, size)
+    return seen
 
 
-@dataclass(frozen=True)
-class _Surroundings:
-    """The part of a panorama that the views read, continued around the seam and over the poles.
+def _cut_alike(panorama: Pixels, layout: ViewLayout, reduction: Reduction, views: Pixels) -> None:
+    """Fill in the views [V, S, S, 3] that are cut from the same reduced panorama."""
+    reduced = _averaged(panorama, reduction.height, reduction.width)
+    size = layout.view_size
+    for place in reduction.views:
+        where, shift = sample_map(layout.views[place], size, reduction.height, reduction.width)
+        samples = _sampled(reduced, where, shift)
+        cv2.resize(samples, (size, size), dst=views[place], interpolation=cv2.INTER_AREA)
 
-    Attributes:
-        pixels: uint8 [rows, columns, 3].
-        top: Panorama row of the first row.
-        left: Panorama column of the first column.
+
+def _averaged(picture: Pixels, height: int, width: int) -> Pixels:
+    """Reduce a picture to a size by averaging areas; the same size is the same picture."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    averaged = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return averaged.astype(np.uint8, copy=False)
+
+
+def _sampled(reduced: Pixels, where: SampleMap, shift: int) -> Pixels:
+    """Sample a panorama [h, w, 3] at a view's places shifted by whole columns, [2S, 2S, 3]."""
+    height, width = reduced.shape[:2]
+    left = (where.left + shift) % width
+    right = left + where.right - where.left
+    if where.top >= 0 and where.bottom <= height and right <= width:
+        source, coarse = reduced[where.top : where.bottom, left:right], where.coarse
+    else:  # moving the map, not the picture, spares a copy of what may be a large part of it
+        source, coarse = reduced, _around(where, left, width)
+    samples = cv2.remap(
+        source, coarse, where.fine, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+    ).astype(np.uint8, copy=False)
+    if where.polar.size:
+        samples.reshape(-1, 3)[where.polar] = _over_the_poles(reduced, where, shift)
+    return samples
+
+
+def _around(where: SampleMap, left: int, width: int) -> NDArray[np.int16]:
+    """Move a coarse map to where it begins in a whole panorama, its columns wrapped around."""
+    # A place is moved as one int32, its column in the lower half: several times faster than apart.
+    places = where.coarse.view(np.int32) + np.int32((where.top << 16) + left)
+    places -= np.int32(width) * ((places & 0xFFFF) >= width)
+    return places.view(np.int16)
+
+
+def _over_the_poles(reduced: Pixels, where: SampleMap, shift: int) -> Pixels:
+    """Sample where a row and itself, continued over a pole, lie around the place, [M, 3]."""
+    height, width = reduced.shape[:2]
+    column, row = where.coarse.reshape(-1, 2)[where.polar].astype(np.int64).T
+    column, row = column + where.left + shift, row + where.top
+    below, beside = np.divmod(where.fine.ravel()[where.polar].astype(np.int64), STEPS)
+    total = np.zeros((where.polar.size, 3), np.int64)
+    for rows, row_share in ((row, STEPS - below), (row + 1, below)):
+        beyond = (rows < 0) | (rows >= height)
+        half_turn = np.where(beyond, width // 2, 0)  # beyond a pole lies the row's other side
+        for columns, share in ((column, STEPS - beside), (column + 1, beside)):
+            pixels = reduced[np.clip(rows, 0, height - 1), (columns - half_turn) % width]
+            total += (row_share * share)[:, None] * pixels
+    return ((total + STEPS**2 // 2) // STEPS**2).astype(np.uint8)
+
+
+def _squeeze(panorama: Pixels, view: AnyView, pixels: Pixels) -> None:
+    """Fill in a global view [S, S, 3]: each pixel is the average of its area of the panorama.
+
+    It is turned by the whole columns nearest to its yaw, in bands of rows, since turning copies.
     """
-
-    pixels: Pixels
-    top: int
-    left: int
-
-    @classmethod
-    def of(cls, panorama: Pixels, shifts: list[int], windows: list[_Window]) -> "_Surroundings":
-        """Copy what the windows, shifted by whole columns, read of a panorama."""
-        height, width = panorama.shape[:2]
-        top = min(window.top for window in windows)
-        bottom = max(window.bottom for window in windows)
-        left = min(shift + window.left for shift, window in zip(shifts, windows, strict=True))
-        right = max(shift + window.right for shift, window in zip(shifts, windows, strict=True))
-        top_inside = max(top, 0)
-        rows = panorama[top_inside : min(bottom, height)]
-        if top < 0 or bottom > height:
-            above, below = (
-                panorama[: top_inside - top],
-                panorama[min(2 * height - bottom, height) :],
-            )
-            half_turn = width // 2  # the row beyond a pole is the same row on the other side
-            rows = np.concatenate(
-                [np.roll(above, half_turn, axis=1), rows, np.roll(below, half_turn, axis=1)]
-            )
-        before, after = max(-left, 0), max(right - width, 0)
-        pixels = cv2.copyMakeBorder(rows, 0, 0, before, after, cv2.BORDER_WRAP)
-        return cls(pixels.astype(np.uint8, copy=False), top, -before)
-
-    def piece(self, window: _Window, shift: int) -> Pixels:
-        """Give the pixels under one window shifted by whole columns."""
-        top, left = window.top - self.top, window.left + shift - self.left
-        height, width = window.bottom - window.top, window.right - window.left
-        return self.pixels[top : top + height, left : left + width]
-
-
-def _whole_columns(view: View, width: int) -> int:
-    """Give the whole number of panorama columns nearest to a view's yaw."""
-    return round(wrap_deg(view.yaw_deg) * width / 360.0)
-
-
-def _unshifted(view: View, shift: int, width: int) -> View:
-    """Turn a view back by whole columns; views that then coincide share one map."""
-    left_over = round(wrap_deg(view.yaw_deg) * width / 360.0 - shift, 6)
-    return replace(view, yaw_deg=left_over * 360.0 / width)
-
-
-def _reduced(panorama: Pixels, layout: ViewLayout) -> Pixels:
-    """Average a panorama down to the views' resolution, so that they do not alias."""
     height, width = panorama.shape[:2]
-    factor = _reduction(layout, height, width)
-    if factor == 1:
-        return panorama
-    size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    return cv2.resize(panorama, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    size = len(pixels)
+    shift = whole_columns(view, width)
+    num_bands = math.gcd(height, size)
+    bands = zip(np.split(panorama, num_bands), np.split(pixels, num_bands), strict=True)
+    for band, squeezed in bands:
+        turned = np.roll(band, -shift, axis=1) if shift else band
+        if height < size:  # OpenCV averages along one axis only if it adds nothing along the other
+            turned = _averaged(turned, len(band), size)
+        cv2.resize(turned, squeezed.shape[1::-1], dst=squeezed, interpolation=cv2.INTER_AREA)
 
 
-def _reduction(layout: ViewLayout, height: int, width: int) -> int:
-    """Give the whole factor to reduce a panorama by, keeping the views' required width.
+def _all_of_area(mask: Mask, height: int, width: int) -> Mask:
+    """Reduce a mask to a size: True where all pixels are that a pixel's area touches."""
+    for axis, size in enumerate((height, width)):
+        edges = np.arange(size + 1) * mask.shape[axis]
+        first, last = edges[:-1] // size, -(-edges[1:] // size) - 1
+        mask = np.logical_and.reduceat(mask, first, axis=axis) & mask.take(last, axis=axis)
+    return mask
 
-    A factor that divides the picture and the views' shifts keeps those shifts whole; it is taken
-    unless it falls short of the largest factor by more than half.
+
+def _all_around(mask: Mask) -> Mask:
+    """Say for each place between four pixels whether all are there, [h + 1, w], around the sphere.
+
+    Row r lies between the rows r - 1 and r; the first and the last one lie on the poles.
     """
-    largest = max(width // required_width(layout), 1)
-    shifts = [_whole_columns(view, width) for view in layout.views]
-    whole = [
-        shift
-        for view, shift in zip(layout.views, shifts, strict=True)
-        if _unshifted(view, shift, width).yaw_deg == 0.0
-    ]
-    common = math.gcd(height, width, *whole)
-    exact = max(factor for factor in range(1, largest + 1) if common % factor == 0)
-    return exact if 2 * exact >= largest else largest
+    half_turn = mask.shape[1] // 2
+    above, below = (np.roll(row, half_turn, axis=1) for row in (mask[:1], mask[-1:]))
+    rows = np.concatenate([above, mask, below])
+    pairs = rows[:-1] & rows[1:]
+    around: Mask = pairs & np.roll(pairs, -1, axis=1)
+    return around

@@ -133,8 +133,9 @@ def decoded(image: Image.Image, name: str, min_width: int | None = None) -> Pixe
             turned = upright_size(image, name) != image.size
             image.draft(image.mode, (1, min_width) if turned else (min_width, 1))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-    return _to_rgb(upright, name)
+        if image.getexif().get(_ORIENTATION, 1) != 1:  # turning copies even what is upright
+            image = ImageOps.exif_transpose(image)
+    return _to_rgb(image, name)
 
 
 @contextmanager
@@ -166,7 +167,7 @@ def _to_rgb(image: Image.Image, name: str) -> Pixels:
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def from_array(array: NDArray[np.generic], name: str) -> Pixels:

@@ -1,5 +1,7 @@
 """The image processor: panoramas in, `pixel_values` [N, V, 3, S, S] of perspective views out.
 
+Of a partial panorama the views are black where it shows nothing; `return_mask=True` says where.
+
 It speaks the protocol of transformers' image processors (call, `save_pretrained`,
 `from_pretrained`) and needs no torchvision.
 
@@ -20,14 +22,17 @@ from transformers.image_utils import ChannelDimension, SizeDict
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils.generic import TensorType
 
-from .cutting import cut_views, required_width
+from .cutting import cut_mask, cut_views, required_width
 from .errors import PanoVLMError
-from .panorama import Pixels, as_panorama, load_panorama
+from .layouts import ViewLayout
+from .panorama import Panorama, Pixels, as_panorama, read_panorama
 from .recognising import is_full_sphere
-from .views import ViewLayout
 
 Picture = Image.Image | NDArray[np.generic] | torch.Tensor | str | Path
-"""One panorama: a Pillow image, an array [H, W, 3], a tensor [3, H, W] or the path of a file."""
+"""One panorama: a Pillow image, an array [H, W, 3], a tensor [3, H, W] or the path of a file.
+
+The fourth channel of a uint8 array says what of a partial panorama is known: what is opaque.
+"""
 
 
 class PanoVLMImageProcessorKwargs(ImagesKwargs, total=False):
@@ -37,11 +42,13 @@ class PanoVLMImageProcessorKwargs(ImagesKwargs, total=False):
         num_views: Views in the ring, V.
         fov_deg: Field of view of each view in degrees.
         strict_aspect: Whether a picture that is not 2:1 is refused instead of stretched.
+        return_mask: Whether `view_mask` is given, bool [N, V, S, S]: where the panorama is known.
     """
 
     num_views: int | None
     fov_deg: float | int | None
     strict_aspect: bool | None
+    return_mask: bool | None
 
 
 class PanoVLMImageProcessor(PilBackend):
@@ -54,6 +61,7 @@ class PanoVLMImageProcessor(PilBackend):
         fov_deg: Field of view of each view in degrees.
         size: Pixels of a view; height and width are equal.
         strict_aspect: Whether a picture that is not 2:1 is refused instead of stretched.
+        return_mask: Whether `view_mask` is given, bool [N, V, S, S]: where the panorama is known.
         do_rescale: Whether pixels 0..255 are multiplied by `rescale_factor`.
         rescale_factor: Brings pixels to [0, 1].
         do_normalize: Whether `image_mean` is subtracted and `image_std` divided by.
@@ -67,6 +75,7 @@ class PanoVLMImageProcessor(PilBackend):
     num_views = 8
     fov_deg = 90.0
     strict_aspect = False
+    return_mask = False
     size = {"height": 224, "width": 224}  # noqa: RUF012  # transformers' protocol
     do_rescale = True
     rescale_factor = 1 / 255
@@ -88,8 +97,8 @@ class PanoVLMImageProcessor(PilBackend):
             image_url_or_urls: A picture or (nested) list of pictures; the name is transformers'.
 
         Returns:
-            The same with every path replaced by its panorama, uint8 [H, W, 3], decoded for the
-            processor's own layout.
+            The same with every path replaced by its panorama, decoded for the processor's own
+            layout: uint8 [H, W, 3], or [H, W, 4] for a partial one, opaque where it is known.
 
         Raises:
             PanoVLMError: If a file is no good panorama.
@@ -97,7 +106,7 @@ class PanoVLMImageProcessor(PilBackend):
         if isinstance(image_url_or_urls, list | tuple):
             return [self.fetch_images(item) for item in image_url_or_urls]
         if isinstance(image_url_or_urls, str | Path):
-            return _read(image_url_or_urls, self.layout, self.strict_aspect)
+            return _as_array(_read(image_url_or_urls, self.layout, self.strict_aspect))
         return image_url_or_urls
 
     def _prepare_image_like_inputs(
@@ -106,15 +115,15 @@ class PanoVLMImageProcessor(PilBackend):
         *args: Any,
         expected_ndims: int = 3,
         **kwargs: Any,
-    ) -> list[Pixels]:
-        """Turn whatever was given into a flat list of panoramas, uint8 [H, W, 3] each."""
+    ) -> list[Panorama]:
+        """Turn whatever was given into a flat list of panoramas."""
         layout = _layout(kwargs["num_views"], kwargs["fov_deg"], kwargs["size"])
         strict, channels = kwargs["strict_aspect"], kwargs["input_data_format"]
         return [_panorama(picture, layout, strict, channels) for picture in _flat(images)]
 
     def _preprocess(
         self,
-        images: list[Pixels],
+        images: list[Panorama],
         *,
         num_views: int,
         fov_deg: float,
@@ -124,10 +133,11 @@ class PanoVLMImageProcessor(PilBackend):
         do_normalize: bool,
         image_mean: float | tuple[float, ...],
         image_std: float | tuple[float, ...],
+        return_mask: bool = False,
         return_tensors: str | TensorType | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Cut and normalise panoramas, uint8 [H, W, 3] each, to `pixel_values` [N, V, 3, S, S]."""
+        """Cut and normalise panoramas to `pixel_values` [N, V, 3, S, S]."""
         layout = _layout(num_views, fov_deg, size)
         scale = np.full(3, rescale_factor if do_rescale else 1.0)
         offset = np.zeros(3)
@@ -137,10 +147,13 @@ class PanoVLMImageProcessor(PilBackend):
             (len(images), layout.num_views, 3, layout.view_size, layout.view_size), np.float32
         )
         for values, panorama in zip(pixel_values, images, strict=True):
-            views = cut_views(panorama, layout).transpose(0, 3, 1, 2)
+            views = cut_views(panorama.pixels, layout).transpose(0, 3, 1, 2)
             np.multiply(views, scale.astype(np.float32)[:, None, None], out=values)
             values += offset.astype(np.float32)[:, None, None]
-        return BatchFeature(data={"pixel_values": pixel_values}, tensor_type=return_tensors)
+        data: dict[str, NDArray[Any]] = {"pixel_values": pixel_values}
+        if return_mask:
+            data["view_mask"] = _view_masks(images, layout)
+        return BatchFeature(data=data, tensor_type=return_tensors)
 
 
 def _layout(num_views: int, fov_deg: float, size: SizeDict | dict[str, int]) -> ViewLayout:
@@ -151,6 +164,16 @@ def _layout(num_views: int, fov_deg: float, size: SizeDict | dict[str, int]) -> 
             f"found a view size of {sides}, expected equal height and width; change size"
         )
     return ViewLayout.ring(num_views, float(fov_deg), sides["height"])
+
+
+def _view_masks(panoramas: list[Panorama], layout: ViewLayout) -> NDArray[np.bool_]:
+    """Cut where panoramas are known as their views are cut, [N, V, S, S]."""
+    size = layout.view_size
+    masks = np.ones((len(panoramas), layout.num_views, size, size), np.bool_)
+    for view_masks, panorama in zip(masks, panoramas, strict=True):
+        if panorama.mask is not None:
+            view_masks[:] = cut_mask(panorama.mask, layout)
+    return masks
 
 
 def _flat(images: Any) -> list[Picture]:
@@ -164,8 +187,8 @@ def _flat(images: Any) -> list[Picture]:
 
 def _panorama(
     picture: Any, layout: ViewLayout, strict: bool, channels: ChannelDimension | str | None
-) -> Pixels:
-    """Turn one picture of any kind into a panorama, uint8 [H, W, 3]."""
+) -> Panorama:
+    """Turn one picture of any kind into a panorama."""
     if isinstance(picture, str | Path):
         return _read(picture, layout, strict)
     if isinstance(picture, torch.Tensor):
@@ -177,19 +200,36 @@ def _panorama(
             f"found a picture of type {type(picture).__name__}, expected a Pillow image, an array, "
             "a tensor or a path"
         )
-    panorama = as_panorama(picture, strict=strict)
-    _warn_if_stretched(panorama)
-    return panorama
+    pixels = as_panorama(picture, strict=strict)
+    _warn_if_stretched(pixels)
+    return Panorama(pixels, _opaque(picture, pixels))
 
 
-def _read(path: str | Path, layout: ViewLayout, strict: bool) -> Pixels:
+def _opaque(picture: Image.Image | NDArray[np.generic], pixels: Pixels) -> NDArray[np.bool_] | None:
+    """Give where a picture [H, W, 4] is opaque; None if everywhere, or if it is no such array."""
+    if not isinstance(picture, np.ndarray) or picture.shape != (*pixels.shape[:2], 4):
+        return None
+    if picture.dtype != np.uint8:  # in 16 bits it is laid over black alone
+        return None
+    opaque: NDArray[np.bool_] = picture[..., 3] == 255
+    return None if opaque.all() else opaque
+
+
+def _as_array(panorama: Panorama) -> Pixels:
+    """Give a panorama as transformers carries pictures, what is not known as transparent pixels."""
+    if panorama.mask is None:
+        return panorama.pixels
+    return np.dstack([panorama.pixels, panorama.mask.astype(np.uint8) * np.uint8(255)])
+
+
+def _read(path: str | Path, layout: ViewLayout, strict: bool) -> Panorama:
     """Read a panorama file at the resolution a layout needs."""
     if str(path).startswith(("http://", "https://", "data:")):
         raise PanoVLMError(
             f"found the URL {str(path)[:60]}, expected the path of a local file; download it first"
         )
-    panorama = load_panorama(path, required_width(layout), strict=strict)
-    _warn_if_stretched(panorama)
+    panorama = read_panorama(path, required_width(layout), strict=strict)
+    _warn_if_stretched(panorama.pixels)
     return panorama
 
 
@@ -206,9 +246,9 @@ def _channels_last(
     return np.moveaxis(array, 0, -1) if first else array
 
 
-def _warn_if_stretched(panorama: Pixels) -> None:
+def _warn_if_stretched(pixels: Pixels) -> None:
     """Say once per place and size that a picture is not a full sphere and is cut all the same."""
-    height, width = panorama.shape[:2]
+    height, width = pixels.shape[:2]
     if not is_full_sphere(width, height):
         warnings.warn(
             f"found a picture of {width}x{height}, expected width = 2 x height; it is stretched to "

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .configuration import PanoVLMConfig
+from .layouts import ViewLayout
 from .sphere import angles_from_rays
-from .views import ViewLayout
 
 
 @lru_cache(maxsize=8)

@@ -1,21 +1,23 @@
-"""Views and view layouts: which way each perspective picture of a panorama looks.
+"""Views: which way each square picture made from a panorama looks.
 
-A `View` is one square pinhole picture, a `ViewLayout` the set of them. Both give rays in the
-panorama's frame (`sphere.py`); nothing else in the package works out where a view looks.
+A `View` is a pinhole picture, a `GlobalView` the whole sphere; `layouts.py` has the sets of them.
+Both give rays in the panorama's frame (`sphere.py`); nothing else works out where a view looks.
 
-Shapes: V views, h x w grid of pixels or tokens.
+Shapes: h x w grid of pixels or tokens.
 """
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PanoVLMError
-from .sphere import Floats, panorama_rays, wrap_deg
+from .sphere import Floats, angles_from_rays, rays_from_angles
 
-_ANGLE_TOLERANCE_DEG = 1e-6
+_BORDER_TOLERANCE = 1e-12
+"""Of a view's side: a ray on the border of two views must not slip between them by rounding."""
 _PROBES_PER_SIDE = 33
 """Points along a view's side at which its sharpness is probed; the corners are among them."""
 
@@ -29,14 +31,18 @@ class View:
         pitch_deg: Where it looks, positive up, in [-90, 90].
         roll_deg: Turn about its own line of sight; positive lowers the camera's right side.
         fov_deg: Angle between its left and right edge at mid height, in (0, 180).
+        is_global: False: it has four borders and sees what lies between them.
     """
 
     yaw_deg: float
     pitch_deg: float = 0.0
     roll_deg: float = 0.0
     fov_deg: float = 90.0
+    is_global: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        _require_finite("yaw", self.yaw_deg)
+        _require_finite("roll", self.roll_deg)
         if not 0.0 < self.fov_deg < 180.0:
             raise PanoVLMError(
                 f"found a field of view of {self.fov_deg:g}°, expected more than 0° and less than "
@@ -60,9 +66,8 @@ class View:
         Returns:
             Unit vectors [h, w, 3] in the panorama's frame.
         """
-        across = (np.arange(width) + 0.5) / width
-        down = (np.arange(height) + 0.5) / height
-        return self.rays_at(across[None, :], down[:, None])
+        across, down = _cell_centres(height, width)
+        return self.rays_at(across, down)
 
     def rays_at(self, across: Floats, down: Floats) -> Floats:
         """Give the unit rays of points on the image plane.
@@ -94,8 +99,9 @@ class View:
 
     def sees(self, rays: Floats) -> NDArray[np.bool_]:
         """Whether rays [..., 3] fall inside the view, border included, [...]."""
+        low, high = -_BORDER_TOLERANCE, 1 + _BORDER_TOLERANCE
         across, down = self.places_of(rays)
-        return (across >= 0) & (across <= 1) & (down >= 0) & (down <= 1)
+        return (across >= low) & (across <= high) & (down >= low) & (down <= high)
 
     def finest_step_rad(self, view_size: int) -> float:
         """Give the smallest angle on the (yaw, pitch) chart that one pixel of the view steps over.
@@ -156,174 +162,100 @@ class View:
 
 
 @dataclass(frozen=True)
-class ViewLayout:
-    """The views cut from every panorama, in the order of the V axis.
+class GlobalView:
+    """The whole equirectangular panorama squeezed into one square picture.
 
-    Layouts are compared and hashed by value, so that maps can be cached per layout.
+    It shows everything at once and nothing sharply: a column spans twice the angle of a row. Its
+    left and right border are one and the same meridian, behind it.
 
     Attributes:
-        views: The V views.
-        view_size: Pixels along a side of each view.
+        yaw_deg: What lies in its middle column, positive to the right.
+        pitch_deg: 0, the pitch of its middle row.
+        roll_deg: 0.
+        fov_deg: 360, the angle between its left and right border at mid height.
+        is_global: True: it sees every direction and wraps around from its right to its left border.
     """
 
-    views: tuple[View, ...]
-    view_size: int
+    yaw_deg: float = 0.0
+    pitch_deg: ClassVar[float] = 0.0
+    roll_deg: ClassVar[float] = 0.0
+    fov_deg: ClassVar[float] = 360.0
+    is_global: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not self.views:
-            raise PanoVLMError("found a view layout without views, expected one or more; add views")
-        if self.view_size < 1:
-            raise PanoVLMError(
-                f"found a view size of {self.view_size} px, expected 1 or more; change view_size"
-            )
-
-    @classmethod
-    def ring(
-        cls,
-        num_views: int = 8,
-        fov_deg: float = 90.0,
-        view_size: int = 224,
-        pitches_deg: Sequence[float] = (0.0,),
-    ) -> "ViewLayout":
-        """Give views all around by increasing yaw, view 0 to the front, one row for each pitch.
-
-        In a level row the right columns of view v look at the left columns of view v+1, and the
-        last view's right neighbour is view 0.
-
-        Args:
-            num_views: Views in a row, 2 or more.
-            fov_deg: Field of view of each, in (0, 180) degrees.
-            view_size: Pixels along a side of each view.
-            pitches_deg: Where the rows look, positive up, each in [-90, 90] degrees; a second row
-                adds a ceiling or the ground.
-
-        Raises:
-            PanoVLMError: If a value is out of its range.
-        """
-        if num_views < 2:
-            raise PanoVLMError(
-                f"found a ring of {num_views} views, expected 2 or more; change num_views"
-            )
-        yaws_deg = [wrap_deg(index * 360.0 / num_views) for index in range(num_views)]
-        looks = [(yaw_deg, pitch_deg) for pitch_deg in pitches_deg for yaw_deg in yaws_deg]
-        return cls(tuple(View(yaw, pitch, fov_deg=fov_deg) for yaw, pitch in looks), view_size)
-
-    @classmethod
-    def cubemap(cls, view_size: int = 224) -> "ViewLayout":
-        """Give the six faces of a cube, which see every direction once.
-
-        In order: front, right, back, left, up, down; the last two have the front at their bottom
-        and at their top, as one sees them bending the head.
-
-        Args:
-            view_size: Pixels along a side of each face.
-        """
-        around = [View(yaw_deg) for yaw_deg in (0.0, 90.0, 180.0, -90.0)]
-        return cls((*around, View(0.0, 90.0), View(0.0, -90.0)), view_size)
-
-    @property
-    def num_views(self) -> int:
-        """How many views, V."""
-        return len(self.views)
-
-    @property
-    def yaws_deg(self) -> tuple[float, ...]:
-        """Where the views look, V yaws in degrees."""
-        return tuple(view.yaw_deg for view in self.views)
-
-    @property
-    def is_ring(self) -> bool:
-        """Whether the views are level, alike, evenly spaced and ordered by yaw all around."""
-        first, stride_deg = self.views[0], 360.0 / self.num_views
-        level = first.pitch_deg == first.roll_deg == 0.0
-        expected = (
-            View(first.yaw_deg + i * stride_deg, fov_deg=first.fov_deg)
-            for i in range(self.num_views)
-        )
-        return self.num_views > 1 and level and all(map(_look_alike, self.views, expected))
-
-    @property
-    def stride_deg(self) -> float:
-        """Yaw from one view of a ring to the next, 360°/V.
-
-        Raises:
-            PanoVLMError: If the views are no even ring.
-        """
-        self._require_ring()
-        return 360.0 / self.num_views
-
-    @property
-    def overlap_ratio(self) -> float:
-        """Share of a view's angle its right neighbour sees too, (fov - stride)/fov, at least 0.
-
-        Raises:
-            PanoVLMError: If the views are no even ring.
-        """
-        fov_deg = self.views[0].fov_deg
-        return max(0.0, (fov_deg - self.stride_deg) / fov_deg)
-
-    def overlap_columns(self, columns: int) -> int:
-        """Give how many of a view's columns belong to the overlap with one neighbour.
-
-        Args:
-            columns: Columns of the token or pixel grid, w.
-
-        Returns:
-            k = int(w * overlap_ratio).
-
-        Raises:
-            PanoVLMError: If no whole column is left, or the views are no even ring.
-        """
-        # The sliver keeps 15 * (1/3) from becoming 4 through rounding.
-        overlap = int(columns * self.overlap_ratio + 1e-9)
-        if overlap < 1:
-            raise PanoVLMError(
-                f"found an overlap of {self.overlap_ratio:.3g} of a view, which is no whole column "
-                f"of {columns}, expected 1 or more; raise num_views ({self.num_views}) or fov_deg "
-                f"({self.views[0].fov_deg:g})"
-            )
-        return overlap
+        _require_finite("yaw", self.yaw_deg)
 
     def rays(self, height: int, width: int) -> Floats:
-        """Give the unit rays of every view's grid of cell centres, [V, height, width, 3]."""
-        return np.stack([view.rays(height, width) for view in self.views])
-
-    def coverage(self, rows: int = 360) -> float:
-        """Give the share of the sphere that at least one view sees.
+        """Give the unit rays of a grid of cell centres, equally spaced in yaw and pitch.
 
         Args:
-            rows: Rows of the grid of directions it is counted on; each counts by its solid angle.
+            height: Rows of the grid, h.
+            width: Columns of the grid, w.
+
+        Returns:
+            Unit vectors [h, w, 3] in the panorama's frame.
         """
-        rays = panorama_rays(rows, 2 * rows)
-        seen = np.any([view.sees(rays) for view in self.views], axis=0)
-        solid_angle = np.hypot(rays[:, :1, 0], rays[:, :1, 2])  # cos of the row's pitch
-        return float((seen * solid_angle).mean() / solid_angle.mean())
+        across, down = _cell_centres(height, width)
+        return self.rays_at(across, down)
 
-    def describe(self) -> str:
-        """Give the layout in one line of text."""
-        if self.is_ring:
-            return (
-                f"ring of {self.num_views} views of {self.view_size} px, "
-                f"{self.views[0].fov_deg:g}° wide, {self.stride_deg:g}° apart, "
-                f"neighbours share {self.overlap_ratio:.0%}"
-            )
-        places = ", ".join(f"({view.yaw_deg:g}°, {view.pitch_deg:g}°)" for view in self.views)
-        return f"{self.num_views} views of {self.view_size} px at (yaw, pitch) {places}"
+    def rays_at(self, across: Floats, down: Floats) -> Floats:
+        """Give the unit rays of points on the picture.
 
-    def _require_ring(self) -> None:
-        if not self.is_ring:
-            raise PanoVLMError(
-                f"found a view layout that is no even ring ({self.describe()}), expected level "
-                "views equally spaced all around; use ViewLayout.ring where neighbours must overlap"
-            )
+        Args:
+            across: Position from the left border (0) to the right border (1), any shape [...]; the
+                picture repeats beyond them.
+            down: Position from the upper pole (0) to the lower pole (1), broadcastable to `across`.
+
+        Returns:
+            Unit vectors [..., 3] in the panorama's frame.
+        """
+        yaw_rad = np.radians(self.yaw_deg) + (across - 0.5) * 2 * np.pi
+        return rays_from_angles(yaw_rad, (0.5 - down) * np.pi)
+
+    def places_of(self, rays: Floats) -> tuple[Floats, Floats]:
+        """Give where rays meet the picture, the inverse of `rays_at`.
+
+        Args:
+            rays: Vectors of any length [..., 3] in the panorama's frame.
+
+        Returns:
+            (across, down), each [...]: across in [0, 1), down in [0, 1].
+        """
+        yaw_rad, pitch_rad = angles_from_rays(rays)
+        turned = (yaw_rad - np.radians(self.yaw_deg)) / (2 * np.pi) + 0.5
+        across = turned - np.floor(turned)
+        # A sliver left of the border rounds up to 1, which is the left border.
+        return np.where(across < 1.0, across, 0.0), 0.5 - pitch_rad / np.pi
+
+    def sees(self, rays: Floats) -> NDArray[np.bool_]:
+        """Whether rays [..., 3] fall inside the view: always, [...]."""
+        return np.ones(rays.shape[:-1], np.bool_)
+
+    def finest_step_rad(self, view_size: int) -> float:
+        """Give the smallest angle on the (yaw, pitch) chart that one pixel of the view steps over.
+
+        Args:
+            view_size: Pixels along a side of the view.
+
+        Returns:
+            Radians per pixel: that of a row, half that of a column.
+        """
+        return np.pi / view_size
 
 
-def _look_alike(view: View, other: View) -> bool:
-    """Whether two views look the same way through the same angle."""
-    angles = (
-        wrap_deg(view.yaw_deg - other.yaw_deg),
-        view.pitch_deg - other.pitch_deg,
-        view.roll_deg - other.roll_deg,
-        view.fov_deg - other.fov_deg,
-    )
-    return all(abs(angle) < _ANGLE_TOLERANCE_DEG for angle in angles)
+AnyView = View | GlobalView
+"""What a layout is made of."""
+
+
+def _cell_centres(height: int, width: int) -> tuple[Floats, Floats]:
+    """Give (across, down) of the centres of a grid of cells, [1, width] and [height, 1]."""
+    across = (np.arange(width) + 0.5) / width
+    down = (np.arange(height) + 0.5) / height
+    return across[None, :], down[:, None]
+
+
+def _require_finite(name: str, angle_deg: float) -> None:
+    if not math.isfinite(angle_deg):
+        raise PanoVLMError(
+            f"found a {name} of {angle_deg:g}°, expected a finite number; change {name}_deg"
+        )

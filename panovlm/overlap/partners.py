@@ -9,12 +9,14 @@ Shape letters: V views, h x w token grid, M pairs of tokens, K tokens that a par
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations, permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.sphere import Floats, angles_between
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import AnyView
 
 Places = NDArray[np.int64]
 
@@ -74,19 +76,18 @@ def column_pairs(layout: ViewLayout, rows: int, columns: int) -> TokenPairs:
 def ray_pairs(layout: ViewLayout, rows: int, columns: int) -> TokenPairs:
     """Pair each token with what the other view's tokens show at exactly its ray.
 
-    Neighbours in a ring are paired, in other layouts all views that overlap. A ray that meets the
-    other view between its outermost token centres and its border has no four tokens around it: the
-    nearest ones stand in, and the weight says for how much.
+    Neighbours in a ring are paired, in other layouts all views that overlap; each view is paired
+    with a global view both ways. A ray that meets the other view between its outermost token
+    centres and its border has no four tokens around it: the nearest ones stand in, and the weight
+    says for how much. The side borders of a global view are none: it goes on around.
 
     Args:
         layout: The views.
         rows: h, token rows of a view.
         columns: w, token columns of a view.
     """
-    ring = layout.is_ring
-    neighbours = _ring_neighbours if ring else _all_couples
     found = []
-    for view, following in neighbours(layout.num_views):
+    for view, following in _couples(layout):
         rays = layout.views[view].rays(rows, columns).reshape(-1, 3)
         tokens = np.flatnonzero(layout.views[following].sees(rays))
         met = _meet(rays[tokens], layout.views[following], rows, columns)
@@ -96,13 +97,13 @@ def ray_pairs(layout: ViewLayout, rows: int, columns: int) -> TokenPairs:
 
 
 def _meet(
-    rays: Floats, view: View, rows: int, columns: int
+    rays: Floats, view: AnyView, rows: int, columns: int
 ) -> tuple[Places, Floats, Floats, Floats]:
     """Give (partners, shares, weights, angles_deg) of rays that a view sees."""
     across, down = view.places_of(rays)
-    left, right_share, column_weight = _between(across, columns)
-    top, low_share, row_weight = _between(down, rows)
-    beside, below = np.minimum(left + 1, columns - 1), np.minimum(top + 1, rows - 1)
+    along = _around if view.is_global else _between
+    left, beside, right_share, column_weight = along(across, columns)
+    top, below, low_share, row_weight = _between(down, rows)
     corners = [(top, left), (top, beside), (below, left), (below, beside)]
     partners = np.stack([row * columns + column for row, column in corners], axis=-1)
     level, upright = (1 - right_share, right_share), (1 - low_share, low_share)
@@ -111,12 +112,32 @@ def _meet(
     return partners, shares, column_weight * row_weight, np.degrees(angles_between(rays, shown))
 
 
-def _between(position: Floats, cells: int) -> tuple[Places, Floats, Floats]:
-    """Give the cell before each position in [0, 1], the share of the next one, and the weight."""
+def _between(position: Floats, cells: int) -> tuple[Places, Places, Floats, Floats]:
+    """Give the cells before and after each position in [0, 1], the share of the latter, weights."""
     place = position * cells - 0.5  # in cells, from the first centre
     inside = np.clip(place, 0, cells - 1)
     before = np.floor(inside).astype(np.int64)
-    return before, inside - before, 1 - np.abs(place - inside)
+    after = np.minimum(before + 1, cells - 1)
+    return before, after, inside - before, 1 - np.abs(place - inside)
+
+
+def _around(position: Floats, cells: int) -> tuple[Places, Places, Floats, Floats]:
+    """Do the same where the last cell lies before the first one."""
+    place = position * cells - 0.5
+    before = np.floor(place).astype(np.int64)
+    return before % cells, (before + 1) % cells, place - before, np.ones_like(place)
+
+
+def _couples(layout: ViewLayout) -> Iterator[tuple[int, int]]:
+    """Give the pairs of views to look for partners in."""
+    views, perspective = layout.views, layout.perspective
+    if perspective:
+        places = [place for place, view in enumerate(views) if not view.is_global]
+        couples = _ring_neighbours if perspective.is_ring else _all_couples
+        yield from ((places[a], places[b]) for a, b in couples(len(places)))
+    for a, b in permutations(range(len(views)), 2):
+        if views[a].is_global or views[b].is_global:
+            yield a, b
 
 
 def _ring_neighbours(num_views: int) -> Iterator[tuple[int, int]]:
@@ -124,7 +145,7 @@ def _ring_neighbours(num_views: int) -> Iterator[tuple[int, int]]:
 
 
 def _all_couples(num_views: int) -> Iterator[tuple[int, int]]:
-    return ((a, b) for a in range(num_views) for b in range(a + 1, num_views))
+    return combinations(range(num_views), 2)
 
 
 def _joined(parts: Sequence[TokenPairs]) -> TokenPairs:

@@ -38,7 +38,7 @@ class Backgrounds:
         """Leave out what cannot be read, with a warning each.
 
         Args:
-            faults: What `panorama_fault` says of each of `paths`.
+            faults: What is wrong with each of `paths`; None if nothing is.
 
         Raises:
             PanoVLMError: If a split has no panorama left.

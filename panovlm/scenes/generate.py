@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import load_panorama, panorama_fault
+from panovlm.model.panorama import load_panorama, read_panorama
 from panovlm.scenes.backgrounds import Backgrounds, find_backgrounds
 from panovlm.scenes.language import LISTING_REQUEST, Question, ask_all, listing
 from panovlm.scenes.render import Picture, render
@@ -120,7 +120,7 @@ def write_scenes(
         if _holds(out, settings):
             return False
         with _whole_folder(out) as folder, _mapping(workers) as apply:
-            readable = found.without_faulty(apply(panorama_fault, found.paths))
+            readable = found.without_faulty(apply(_background_fault, found.paths))
             chunks = _chunks(folder, settings, readable)
             _write_all(folder, settings, apply(_draw_chunk, chunks), progress)
     except OSError as error:
@@ -254,6 +254,17 @@ def _draw(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | 
         return scene, questions, None
     path = chunk.backgrounds[int(rng.integers(len(chunk.backgrounds)))]
     return scene, questions, _read_background(path, chunk.height)
+
+
+def _background_fault(path: Path) -> str | None:
+    """Say what keeps a file from standing behind solids; None if nothing does."""
+    try:
+        background = read_panorama(path, min_width=1)
+    except PanoVLMError as fault:
+        return str(fault)
+    if background.mask is not None:
+        return f"{path}: found a part of the sphere, expected all of it; use another panorama"
+    return None
 
 
 def _read_background(path: Path, height: int) -> Picture:

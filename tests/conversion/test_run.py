@@ -14,9 +14,10 @@ from panovlm.conversion.run import Conversion, convert
 from panovlm.conversion.settings import ConversionSettings
 from panovlm.model.cubemaps import split_cubemap
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import Pixels, load_panorama
 from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 
 Colours = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 TURN = (100.0, 25.0, -40.0)

@@ -12,9 +12,10 @@ from PIL import Image
 from panovlm.conversion.views_folder import VIEWS_FILE, assemble_folder, write_views
 from panovlm.model.cutting import cut_views
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import Pixels
 from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 
 Colours = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 LAYOUT = ViewLayout((View(170, 20, 30, 100), View(-90, -60), View(20, 0, 0, 80)), 96)

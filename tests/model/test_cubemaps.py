@@ -5,8 +5,8 @@ import pytest
 
 from panovlm.model.cubemaps import FACES, join_cubemap, sphere_from_cubemap, split_cubemap
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import ViewLayout
 
 
 def colours(rays):

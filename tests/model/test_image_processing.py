@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_panorama import AREA, PART, SPHERE, save_with_xmp
+from xmp_packets import packet
 
-from panovlm.model.cutting import cut_views
+from panovlm.model.cutting import cut_mask, cut_views
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.views import ViewLayout
+from panovlm.model.layouts import ViewLayout
 
 
 @pytest.fixture
@@ -133,3 +135,33 @@ def test_fetching_reads_paths_and_keeps_the_nesting(panorama, processor, tmp_pat
     fetched = processor.fetch_images([[str(tmp_path / "panorama.png")], [image]])
     np.testing.assert_array_equal(fetched[0][0], panorama)
     assert fetched[1][0] is image
+
+
+def partial_panorama():
+    """The pixels that a file of `PART` is read as, and where they are known."""
+    known = np.zeros(SPHERE.shape[:2], bool)
+    known[16:56, 24:84] = True
+    return np.where(known[..., None], SPHERE, 0).astype(np.uint8), known
+
+
+def test_of_a_partial_panorama_the_mask_says_what_is_known(processor, tmp_path):
+    path = save_with_xmp(tmp_path / "part.png", PART, packet(AREA))
+    pixels, known = partial_panorama()
+    transparent = np.dstack([pixels, known.astype(np.uint8) * 255])
+    found = processor([path, transparent, pixels], return_mask=True)
+    expected = cut_mask(known, processor.layout)
+    assert 0.05 < expected.mean() < 0.95
+    assert found["view_mask"].dtype == bool
+    np.testing.assert_array_equal(found["view_mask"], [expected, expected, expected | True])
+    for pixel_values in found["pixel_values"]:
+        np.testing.assert_array_equal(pixel_values, processor(pixels)["pixel_values"][0])
+    assert "view_mask" not in processor(path)
+
+
+def test_fetching_a_partial_panorama_keeps_what_is_known(processor, tmp_path):
+    path = save_with_xmp(tmp_path / "part.png", PART, packet(AREA))
+    [fetched] = processor.fetch_images([path])
+    assert fetched.shape == (64, 128, 4)
+    again, at_once = (processor(each, return_mask=True) for each in (fetched, path))
+    for key in ("pixel_values", "view_mask"):
+        np.testing.assert_array_equal(again[key], at_once[key])

@@ -6,9 +6,9 @@ import torch
 from transformers import LlamaConfig, SiglipVisionConfig
 
 from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.projection import Projection, position_features
 from panovlm.model.sphere import angles_from_rays
-from panovlm.model.views import ViewLayout
 
 HARMONICS = 3
 

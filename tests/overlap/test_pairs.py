@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from panovlm.model.views import ViewLayout
+from panovlm.model.layouts import ViewLayout
 from panovlm.overlap.pairs import overlap_pairs
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import angles_between
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.layouts import ViewLayout
+from panovlm.model.sphere import angles_between, angles_from_rays, rays_from_angles
+from panovlm.model.views import GlobalView, View
 from panovlm.overlap.partners import column_pairs, ray_pairs
 
 RING = ViewLayout.ring(8, 90.0)
@@ -79,3 +80,62 @@ def test_views_that_do_not_overlap_have_no_pairs():
 def test_columns_need_a_ring():
     with pytest.raises(PanoVLMError, match="even ring"):
         column_pairs(ViewLayout.cubemap(), 4, 4)
+
+
+def test_columns_of_a_ring_do_not_pair_with_a_global_view():
+    with pytest.raises(PanoVLMError, match=r"even ring.*global view"):
+        column_pairs(RING.with_global(), 4, 4)
+
+
+def test_a_global_view_is_paired_with_every_other_both_ways():
+    pairs = ray_pairs(RING.with_global(), 6, 6)
+    found = [tuple(couple) for couple in np.unique(pairs.views, axis=0).tolist()]
+    ring = [(view, (view + 1) % 8) for view in range(8)]
+    both = [(view, 8) for view in range(8)] + [(8, view) for view in range(8)]
+    assert found == sorted(ring + both)
+    alone = (pairs.views < 8).all(axis=1)
+    np.testing.assert_array_equal(pairs.angles_deg[alone], ray_pairs(RING, 6, 6).angles_deg)
+
+
+def test_rays_that_meet_a_global_view_are_mixed_exactly_all_around():
+    layout = RING.with_global()
+    pairs = ray_pairs(layout, 8, 8)
+    met = pairs.views[:, 1] == 8
+    assert met.sum() == 8 * 64  # it sees every token of every view
+    # Yaw and pitch of the four tokens, unwrapped around the first one's, mix to the ray's own.
+    yaw, pitch = np.degrees(angles_from_rays(GlobalView().rays(8, 8))).reshape(2, -1)
+    own = pairs.partners[met]
+    turn = (yaw[own] - yaw[own[:, :1]] + 180) % 360 - 180
+    assert np.abs(turn).max() == pytest.approx(45)  # next to each other, across the seam too
+    mixed_yaw = yaw[own[:, 0]] + (turn * pairs.shares[met]).sum(axis=1)
+    mixed_pitch = (pitch[own] * pairs.shares[met]).sum(axis=1)
+    mixed = rays_from_angles(np.radians(mixed_yaw), np.radians(mixed_pitch))
+    rays = layout.rays(8, 8).reshape(9, -1, 3)[pairs.views[met, 0], pairs.tokens[met]]
+    np.testing.assert_allclose(angles_between(mixed, rays), 0, atol=1e-9)
+    np.testing.assert_allclose(pairs.weights[met], 1)
+
+
+def test_a_ray_at_the_seam_of_a_global_view_mixes_its_first_and_last_column():
+    pairs = ray_pairs(ViewLayout((View(180, fov_deg=20), GlobalView()), 32), 1, 4)
+    met = pairs.views[:, 1] == 1
+    assert set(pairs.partners[met].ravel()) == {0, 3}
+    np.testing.assert_allclose(pairs.shares[met].sum(axis=1), 1)
+
+
+def test_only_towards_the_poles_a_global_view_has_a_border():
+    pairs = ray_pairs(ViewLayout((View(0, 90), GlobalView(20)), 32), 8, 8)
+    met = pairs.views[:, 1] == 1
+    beyond = pairs.weights[met] < 1 - 1e-9
+    _, pitch_rad = angles_from_rays(View(0, 90).rays(8, 8).reshape(-1, 3)[pairs.tokens[met]])
+    np.testing.assert_array_equal(beyond, np.degrees(pitch_rad) > 90 - 180 / 16)
+
+
+def test_tokens_of_a_global_view_meet_the_views_that_see_them():
+    layout = ViewLayout((GlobalView(), View(30, 10, 5, 70)), 32)
+    pairs = ray_pairs(layout, 16, 16)
+    out = pairs.views[:, 0] == 0
+    seen = layout.views[1].sees(layout.views[0].rays(16, 16)).ravel()
+    assert pairs.tokens[out].tolist() == np.flatnonzero(seen).tolist()
+    inside = out & (pairs.weights > 1 - 1e-9)
+    assert inside.any()
+    assert pairs.angles_deg[inside].max() < 1e-5

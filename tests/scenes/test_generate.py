@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from panovlm.data.records import Record, read_records
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.gpano import NAMESPACE
 from panovlm.model.sphere import DIRECTIONS
 from panovlm.scenes.backgrounds import find_backgrounds
 from panovlm.scenes.generate import write_scenes
@@ -204,6 +206,20 @@ def test_an_unreadable_background_is_left_out_with_a_warning(
     write(tmp_path / "data", backgrounds=backgrounds)
     [warning] = caplog.messages
     assert "2.png" in warning
+
+
+def test_a_part_of_the_sphere_is_no_background(
+    backgrounds: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sizes = {"FullPanoWidthPixels": 128, "FullPanoHeightPixels": 64}
+    sizes |= {"CroppedAreaImageWidthPixels": 64, "CroppedAreaImageHeightPixels": 32}
+    area = sizes | {"CroppedAreaLeftPixels": 0, "CroppedAreaTopPixels": 8}
+    properties = "".join(f' p:{key}="{value}"' for key, value in area.items())
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", f'<x xmlns:p="{NAMESPACE}"{properties}/>')
+    Image.new("RGB", (64, 32)).save(backgrounds / "0" / "1.png", pnginfo=text)
+    write(tmp_path / "data", backgrounds=backgrounds)
+    assert "1.png: found a part of the sphere, expected all of it" in caplog.messages[0]
 
 
 def test_a_folder_with_too_few_backgrounds_is_refused(tmp_path: Path) -> None:
