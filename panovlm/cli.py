@@ -83,6 +83,64 @@ def views(
 
 
 @app.command()
+def convert(
+    given: Annotated[Path, typer.Argument(metavar="IN")],
+    out: Path,
+    to: Annotated[str, typer.Option(help="equirectangular, cubemap or views.")],
+    width: Annotated[
+        int | None, typer.Option(help="Columns of a panorama; as the input has if left out.")
+    ] = None,
+    face_size: Annotated[int, typer.Option(help="Pixels along a side of a face.")] = 1024,
+    arrangement: Annotated[
+        str, typer.Option(help="Of faces: strip (6 x 1), dice (a cross, 4 x 3) or six files.")
+    ] = "strip",
+    num_views: Annotated[int, typer.Option(help="Views of the ring.")] = 8,
+    fov_deg: Annotated[float, typer.Option(help="Field of view of each, in degrees.")] = 90.0,
+    view_size: Annotated[int, typer.Option(help="Pixels along a side of a view.")] = 512,
+    pitch_deg: Annotated[
+        list[float] | None, typer.Option(help="Pitch of a row of views; repeat for several rows.")
+    ] = None,
+    turn: Annotated[
+        str, typer.Option(metavar="YAW,PITCH,ROLL", help="Turn the camera first, in degrees.")
+    ] = "0,0,0",
+    format: Annotated[
+        str | None, typer.Option(help="jpg, png or webp; jpg if left out and OUT is a folder.")
+    ] = None,
+    quality: Annotated[int, typer.Option(help="Of jpg and webp, 1 to 100.")] = 95,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Convert all anew.")] = False,
+) -> None:
+    """Convert IN, a picture or a folder of them, to panoramas, cube maps or views in OUT."""
+    from panovlm.conversion.run import convert as run
+    from panovlm.conversion.settings import ConversionSettings, parse_turn
+
+    settings = ConversionSettings(
+        to=to,
+        width=width,
+        face_size=face_size,
+        arrangement=arrangement,
+        num_views=num_views,
+        fov_deg=fov_deg,
+        view_size=view_size,
+        pitches_deg=tuple(pitch_deg or (0.0,)),
+        turn_deg=parse_turn(turn),
+        format=format,
+        quality=quality,
+    )
+    try:
+        done = run(given, out, settings, workers=workers, overwrite=overwrite)
+    except KeyboardInterrupt:
+        typer.echo("panovlm: stopped; run the same command again to go on", err=True)
+        raise typer.Exit(130) from None
+    present = f", {done.num_present} were there already" if done.num_present else ""
+    typer.echo(f"{done.num_written} written to {out}{present}")
+    if done.faults:
+        lines = "\n".join(f"  {fault}" for fault in done.faults)
+        typer.echo(f"panovlm: {len(done.faults)} could not be converted:\n{lines}", err=True)
+        raise typer.Exit(2)
+
+
+@app.command()
 def scenes(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     count: Annotated[int, typer.Option(min=1, help="Panoramas to train on.")] = 2000,

@@ -91,6 +91,74 @@ def test_views_of_a_cube_see_the_whole_sphere(
     assert "columns" not in out
 
 
+def test_convert_writes_one_picture(run_cli: Cli, tmp_path: Path, scenes_file: Path) -> None:
+    panorama, out = scenes_file.parent / "0.png", tmp_path / "turned.jpg"
+    words = ("--to", "equirectangular", "--turn", "90,10,0", "--width", 32)
+    code, printed, _ = run_cli("convert", panorama, out, *words)
+    assert code == 0
+    assert f"1 written to {out}" in printed
+    with Image.open(out) as picture:
+        assert picture.size == (32, 16)
+    code, _, err = run_cli("convert", panorama, out, *words)
+    assert code == 2
+    assert "--overwrite" in err
+    assert run_cli("convert", panorama, out, *words, "--overwrite")[0] == 0
+
+
+def test_convert_tells_what_was_there_and_what_failed(
+    run_cli: Cli, tmp_path: Path, scenes_file: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    with Image.open(scenes_file.parent / "0.png") as picture:
+        picture.save(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "bad.jpg").write_text("no picture")
+    words = ("--to", "cubemap", "--face-size", 16, "--workers", 1)
+    code, out, err = run_cli("convert", tmp_path / "in", tmp_path / "out", *words)
+    assert code == 2
+    assert "1 written" in out
+    assert "1 could not be converted" in err
+    assert "bad.jpg: found no readable picture" in err
+    _, out, _ = run_cli("convert", tmp_path / "in", tmp_path / "out", *words)
+    assert "0 written" in out
+    assert "1 were there already" in out
+
+
+def test_convert_takes_every_option(run_cli: Cli, tmp_path: Path, scenes_file: Path) -> None:
+    views = "--to views --num-views 3 --fov-deg 80 --view-size 8 --pitch-deg 10 --pitch-deg -10"
+    rest = "--arrangement dice --format webp --quality 50"
+    panorama, out = scenes_file.parent / "0.png", tmp_path / "views"
+    assert run_cli("convert", panorama, out, *views.split(), *rest.split())[0] == 0
+    assert json.loads((out / "conversion.json").read_text()) == {
+        "to": "views",
+        "width": None,
+        "face_size": 1024,
+        "arrangement": "dice",
+        "num_views": 3,
+        "fov_deg": 80.0,
+        "view_size": 8,
+        "pitches_deg": [10.0, -10.0],
+        "turn_deg": [0.0, 0.0, 0.0],
+        "format": "webp",
+        "quality": 50,
+    }
+    assert len(list((out / "0").glob("view_*.webp"))) == 6
+
+
+def test_stopping_convert_says_how_to_go_on(
+    run_cli: Cli, tmp_path: Path, scenes_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", interrupted)
+    code, _, err = run_cli(
+        "convert", scenes_file.parent / "0.png", tmp_path / "out", "--to", "cubemap"
+    )
+    assert code == 130
+    assert "run the same command again to go on" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["conversion.json"]
+
+
 def test_views_of_a_free_list_and_a_global_view_are_drawn(
     run_cli: Cli, tmp_path: Path, scenes_file: Path
 ) -> None:

@@ -15,7 +15,15 @@ from panovlm.training.recipe import ModelSection
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SMALLER = {"--count": "2", "--test-count": "1", "--turned": "2", "--limit": "3"}
+SMALLER = {
+    "--count": "2",
+    "--test-count": "1",
+    "--turned": "2",
+    "--limit": "3",
+    "--width": "64",
+    "--face-size": "16",
+    "--workers": "1",
+}
 
 
 def commands() -> list[str]:
@@ -46,6 +54,8 @@ def place(
     brought = {"smollm2-135m-instruct": lambda: tmp_path}
     monkeypatch.setattr("panovlm.backbones.packaged.PACKAGED", brought)
     shutil.copy(scenes_file.parent / "0.png", tmp_path / "panorama.jpg")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(tmp_path / "panorama.jpg", tmp_path / "photos")
     stage = {"data": str(scenes_file), "steps": 1, "batch_size": 2}
     for recipe in (ROOT / "recipes").glob("*.yaml"):
         tiny: dict[str, Any] = {

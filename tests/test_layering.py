@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "model": set(),
     "overlap": {"model"},
     "scenes": {"model"},
+    "conversion": {"model", "progress"},
     "data": {"model", "stages"},
     "backbones": {"model", "data", "scenes", "precision", "progress"},
     "training": {

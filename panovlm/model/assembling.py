@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from .errors import PanoVLMError
 from .layouts import ViewLayout
-from .sphere import panorama_rays
+from .sphere import Floats, panorama_rays
 from .views import AnyView
 
 _LEAST_WEIGHT = 1e-3
 """Of a view's very border and of a global view, which show where no other view does."""
+_BAND_PIXELS = 2**19
+"""Pixels of the panorama drawn at once: bounds the memory for rays."""
 
 
 def assemble_panorama(
@@ -44,30 +46,39 @@ def assemble_panorama(
         )
     total = np.zeros((height, 2 * height, views.shape[-1]), np.float32)
     weights = np.zeros((height, 2 * height, 1), np.float32)
-    for view, pixels in zip(layout.views, views, strict=True):
-        values, weight = _spread(view, pixels.astype(np.float32), height)
-        total += weight * values
-        weights += weight
+    band = max(1, _BAND_PIXELS // (2 * height))
+    for top in range(0, height, band):
+        rows = slice(top, min(top + band, height))
+        rays = panorama_rays(height, 2 * height, rows)
+        for view, pixels in zip(layout.views, views, strict=True):
+            _add_view(total[rows], weights[rows], view, pixels, rays)
     total /= np.maximum(weights, np.float32(_LEAST_WEIGHT))
     return total, weights[..., 0] > 0
 
 
-def _spread(
-    view: AnyView, pixels: NDArray[np.float32], height: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Sample one view at every pixel of the panorama; the weight is 0 where it does not look."""
-    across, down = view.places_of(panorama_rays(height, 2 * height))
+def _add_view(
+    total: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    view: AnyView,
+    pixels: NDArray[np.generic],
+    rays: Floats,
+) -> None:
+    """Add what one view shows along rays [h, w, 3], and its weight: 0 where it does not look."""
+    across, down = view.places_of(rays)
+    inside = np.minimum.reduce([across, 1 - across, down, 1 - down])
+    if view.is_global:
+        inside = np.zeros_like(inside)
+    weight = np.where(inside >= 0, np.maximum(inside, _LEAST_WEIGHT), 0.0)  # NaN is not inside
+    if not weight.any():
+        return
     columns, rows = (np.nan_to_num(p, nan=-1.0) * len(pixels) - 0.5 for p in (across, down))
     values = cv2.remap(
-        pixels,
+        pixels.astype(np.float32),
         columns.astype(np.float32),
         rows.clip(0, len(pixels) - 1).astype(np.float32),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_WRAP if view.is_global else cv2.BORDER_REPLICATE,
     )
-    inside = np.minimum.reduce([across, 1 - across, down, 1 - down])
-    if view.is_global:
-        inside = np.zeros_like(inside)
-    weight = np.where(inside >= 0, np.maximum(inside, _LEAST_WEIGHT), 0.0)  # NaN is not inside
-    spread = values.reshape(*weight.shape, -1).astype(np.float32, copy=False)
-    return spread, weight[..., None].astype(np.float32)
+    shares = weight[..., None].astype(np.float32)
+    total += shares * values.reshape(total.shape)
+    weights += shares

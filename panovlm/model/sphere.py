@@ -69,8 +69,17 @@ def angles_between(rays: Floats, others: Floats) -> Floats:
     return distance
 
 
-def panorama_rays(height: int, width: int) -> Floats:
-    """Give the unit ray of every pixel centre of an equirectangular picture, [height, width, 3]."""
+def panorama_rays(height: int, width: int, rows: slice = slice(None)) -> Floats:
+    """Give the unit ray of every pixel centre of an equirectangular picture.
+
+    Args:
+        height: Rows of the picture.
+        width: Columns of the picture.
+        rows: Which of the rows to give.
+
+    Returns:
+        Unit vectors [rows given, width, 3].
+    """
     yaw_rad = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
-    pitch_rad = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
+    pitch_rad = (0.5 - (np.arange(height)[rows] + 0.5) / height) * np.pi
     return rays_from_angles(yaw_rad[None, :], pitch_rad[:, None])

@@ -93,7 +93,7 @@ class View:
             (across, down), each [...], from 0 to 1 inside the view; NaN for rays that point away
             from the plane.
         """
-        right, up, forward = np.moveaxis(rays @ self._axes(), -1, 0)
+        right, up, forward = np.moveaxis(rays @ self.axes(), -1, 0)
         reach = np.where(forward > 0, forward, np.nan) * self._half_side
         return (right / reach + 1) / 2, (1 - up / reach) / 2
 
@@ -122,7 +122,7 @@ class View:
         away_from_pole = level_squared > 1e-9  # yaw has no derivative at a pole
         x, y, z, level_squared = (part[away_from_pole] for part in (x, y, z, level_squared))
         pixel = 2 * self._half_side / view_size
-        steps = self._axes()[:, :2].T * pixel  # one pixel to the right, one pixel up
+        steps = self.axes()[:, :2].T * pixel  # one pixel to the right, one pixel up
         yaw_steps = [(z * dx - x * dz) / level_squared for dx, _, dz in steps]
         pitch_steps = [
             (dy * level_squared - y * (x * dx + z * dz))
@@ -142,11 +142,11 @@ class View:
         right, up = np.broadcast_arrays(2 * across - 1, 1 - 2 * down)
         forward = np.ones(right.shape)
         local = np.stack([right * self._half_side, up * self._half_side, forward], axis=-1)
-        points: Floats = local @ self._axes().T
+        points: Floats = local @ self.axes().T
         return points
 
-    def _axes(self) -> Floats:
-        """Give the view's right, up and forward axes as the columns of a rotation, [3, 3]."""
+    def axes(self) -> Floats:
+        """Give the right, up and forward axes as the columns of a rotation, [3, 3]."""
         yaw, pitch, roll = np.radians([self.yaw_deg, self.pitch_deg, self.roll_deg])
         rolled = np.array(
             [[np.cos(roll), np.sin(roll), 0], [-np.sin(roll), np.cos(roll), 0], [0, 0, 1]]

@@ -1,0 +1,1 @@
+"""Converting pictures of the sphere: panoramas, cube maps and views, one file or whole folders."""
