@@ -3,16 +3,25 @@
 Shapes: V views, S x S pixels each, C channels, H x W panorama.
 """
 
-import cv2
+import math
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from .boxes import ViewBox, view_box_to_panorama_box
 from .errors import PanoVLMError
-from .sphere import panorama_rays
+from .places import panorama_to_rays
+from .sphere import Floats
 from .views import View, ViewLayout
 
 _LEAST_WEIGHT = 1e-3
 """Of a view's very border, which shows where no other view does."""
+_BORDER_TOLERANCE = 1e-12
+"""Of a view's side: what lies on the border of two views must not slip between them by rounding."""
+_BAND_PIXELS = 2**18
+"""Pixels of the panorama worked on at a time, so that memory is that of the result."""
+_SLIVER_PX = 1e-6
 
 
 def assemble_panorama(
@@ -20,50 +29,78 @@ def assemble_panorama(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Draw views back onto the whole sphere, blended where they overlap.
 
-    A view counts most at its middle and least at its border, so that no edge shows.
+    A view counts most at its middle and least at its border, so that no edge shows. Between pixel
+    centres it is interpolated bilinearly.
 
     Args:
-        views: Numbers of any kind, [V, S, S, C], C at most 4; each a picture or a map of values
-            that looks where the layout's view does. S need not be the layout's.
+        views: Numbers of any kind, [V, S, S, C]; each a picture or a map of values that looks where
+            the layout's view does. S need not be the layout's.
         layout: Where they look.
-        height: Rows of the panorama, H; it has 2·H columns.
+        height: Rows of the panorama, H, 1 or more; it has 2·H columns.
 
     Returns:
         The panorama, float32 [H, 2·H, C], 0 where no view looks, and where any does, bool
         [H, 2·H].
 
     Raises:
-        PanoVLMError: If the array does not hold square pictures, one for each view.
+        PanoVLMError: If the array does not hold square pictures, one for each view, or there are no
+            rows.
     """
     if views.ndim != 4 or len(views) != layout.num_views or views.shape[1] != views.shape[2]:
         raise PanoVLMError(
             f"found views of shape {views.shape}, expected [{layout.num_views}, S, S, C], one "
             "square picture for each view of the layout"
         )
+    if height < 1:
+        raise PanoVLMError(f"found a panorama of {height} rows, expected 1 or more; change height")
     total = np.zeros((height, 2 * height, views.shape[-1]), np.float32)
-    weights = np.zeros((height, 2 * height, 1), np.float32)
+    weights = np.zeros((height, 2 * height), np.float32)
     for view, pixels in zip(layout.views, views, strict=True):
-        values, weight = _spread(view, pixels.astype(np.float32), height)
-        total += weight * values
-        weights += weight
-    total /= np.maximum(weights, np.float32(_LEAST_WEIGHT))
-    return total, weights[..., 0] > 0
+        for rows, columns in _bands(view, height):
+            rays = panorama_to_rays(columns[None] + 0.5, rows[:, None] + 0.5, height, 2 * height)
+            across, down = view.places_of(rays)
+            weight = _weight(across, down)
+            seen = np.nonzero(weight)
+            values = _interpolated(pixels.astype(np.float32), across[seen], down[seen])
+            band = rows[seen[0]], columns[seen[1]]
+            weights[band] += weight[seen]
+            total[band] += weight[seen][:, None] * values
+    total /= np.maximum(weights, np.float32(_LEAST_WEIGHT))[..., None]
+    return total, weights > 0
 
 
-def _spread(
-    view: View, pixels: NDArray[np.float32], height: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Sample one view at every pixel of the panorama; the weight is 0 where it does not look."""
-    across, down = view.places_of(panorama_rays(height, 2 * height))
-    columns, rows = (np.nan_to_num(p, nan=-1.0) * len(pixels) - 0.5 for p in (across, down))
-    values = cv2.remap(
-        pixels,
-        columns.astype(np.float32),
-        rows.astype(np.float32),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+def _bands(view: View, height: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Give the rows and columns of the panorama that a view may see, a few rows at a time."""
+    box = view_box_to_panorama_box(ViewBox(0, 0, 1, 1), view, 1, height, 2 * height)
+    left, top = math.floor(box.left - _SLIVER_PX), math.floor(box.top - _SLIVER_PX)
+    right = math.ceil(box.left + box.width + _SLIVER_PX)
+    bottom = min(math.ceil(box.top + box.height + _SLIVER_PX), height)
+    columns = np.arange(left, min(right, left + 2 * height)) % (2 * height)
+    step = max(_BAND_PIXELS // len(columns), 1)
+    for start in range(max(top, 0), bottom, step):
+        yield np.arange(start, min(start + step, bottom)), columns
+
+
+def _weight(across: Floats, down: Floats) -> NDArray[np.float32]:
+    """Give how much a view counts at its places [...]: 0 where it does not look."""
     inside = np.minimum.reduce([across, 1 - across, down, 1 - down])
-    weight = np.where(inside >= 0, np.maximum(inside, _LEAST_WEIGHT), 0.0)  # NaN is not inside
-    spread = values.reshape(*weight.shape, -1).astype(np.float32, copy=False)
-    return spread, weight[..., None].astype(np.float32)
+    seen = inside >= -_BORDER_TOLERANCE  # false for NaN
+    weight = np.where(seen, np.maximum(inside, _LEAST_WEIGHT), 0.0)
+    return weight.astype(np.float32)
+
+
+def _interpolated(pixels: NDArray[np.float32], across: Floats, down: Floats) -> NDArray[np.float32]:
+    """Give the values between the pixel centres of a picture [S, S, C] at places [M], [M, C].
+
+    Beyond the outer centres they stay those of the border.
+    """
+    last = len(pixels) - 1
+    x, y = (np.clip(p * len(pixels) - 0.5, 0, last) for p in (across, down))
+    left, upper = (np.minimum(p.astype(np.intp), max(last - 1, 0)) for p in (x, y))
+    right, lower = (np.minimum(p + 1, last) for p in (left, upper))
+    rightwards, downwards = (
+        (p - whole).astype(np.float32)[..., None] for p, whole in ((x, left), (y, upper))
+    )
+    above = pixels[upper, left] * (1 - rightwards) + pixels[upper, right] * rightwards
+    below = pixels[lower, left] * (1 - rightwards) + pixels[lower, right] * rightwards
+    return np.asarray(above * (1 - downwards) + below * downwards)

@@ -31,8 +31,8 @@ def panorama_to_angles(
         (yaw, pitch) in degrees, in (-180, 180] and [-90, 90].
     """
     x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
-    turns = x % width / width  # 0 at the left edge, which is 180° as much as -180°
-    return np.where(turns == 0, 180.0, (turns - 0.5) * 360.0), (0.5 - y / height) * 180.0
+    yaw_deg = (x % width / width - 0.5) * 360.0
+    return np.where(yaw_deg == -180.0, 180.0, yaw_deg), (0.5 - y / height) * 180.0
 
 
 def angles_to_panorama(
@@ -141,7 +141,8 @@ def nearest_view(
     rays = _rays(yaw_deg, pitch_deg)
     seen = np.stack([view.sees(rays) for view in views])
     distances = np.stack([angles_between(rays, view.rays(1, 1)[0, 0]) for view in views])
-    nearest = np.argmin(np.where(seen, distances, np.inf), axis=0)
+    rounded = np.round(distances, 9)  # equals differ by rounding, and the first of them is meant
+    nearest = np.argmin(np.where(seen, rounded, np.inf), axis=0)
     return np.where(seen.any(axis=0), nearest, -1)
 
 
