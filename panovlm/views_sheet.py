@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from panovlm.model.cutting import cut_views
 from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import Pixels
+from panovlm.model.places import border_places
 from panovlm.model.sphere import DIRECTIONS, angles_from_rays, direction_index, wrap_deg
 from panovlm.model.views import AnyView
 
@@ -183,11 +184,8 @@ def _label(index: int, view: AnyView) -> str:
 
 def _outline(view: AnyView, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
     """Trace a view's border on the panorama, as lines of points that do not cross the seam."""
-    side = np.linspace(0.0, 1.0, _BORDER_POINTS)
-    low, high = np.zeros_like(side), np.ones_like(side)
-    across = np.concatenate([side, high, side[::-1], low])
-    down = np.concatenate([low, side, high, side[::-1]])
-    points = _on_panorama(view.rays_at(across, down), size)
+    border = view.rays_at(*border_places(_BORDER_POINTS))
+    points = _on_panorama(np.concatenate([border, border[:1]]), size)
     jumps = np.flatnonzero(np.abs(np.diff(points[:, 0])) > size[0] / 2) + 1
     return [[(float(x), float(y)) for x, y in line] for line in np.split(points, jumps)]
 

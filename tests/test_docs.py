@@ -1,5 +1,6 @@
 """Every command of the README and the docs runs as written, on tiny data in their places."""
 
+import doctest
 import re
 import shlex
 import shutil
@@ -78,6 +79,15 @@ def test_every_command_of_the_pages_runs(
         with pytest.raises(SystemExit) as ended:
             run()
         assert not ended.value.code, f"{command}: {capsys.readouterr().err}"
+
+
+def test_snippets_of_the_geometry_page_give_what_they_say(place: Path) -> None:
+    page = ROOT / "docs" / "geometry.md"
+    snippets = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    session = doctest.DocTestParser().get_doctest(snippets, {}, page.name, str(page), 0)
+    said: list[str] = []
+    assert doctest.DocTestRunner().run(session, out=said.append).attempted > 20
+    assert not said, "".join(said)
 
 
 def test_pages_link_to_files_that_are_there() -> None:

@@ -14,7 +14,9 @@ from .views import AnyView
 
 _LEAST_WEIGHT = 1e-3
 """Of a view's very border and of a global view, which show where no other view does."""
-_BAND_PIXELS = 2**19
+_BORDER_TOLERANCE = 1e-12
+"""Of a view's side: what lies on the border of two views must not slip between them by rounding."""
+_BAND_PIXELS = 2**18
 """Pixels of the panorama drawn at once: bounds the memory for rays."""
 
 
@@ -30,20 +32,23 @@ def assemble_panorama(
         views: Numbers of any kind, [V, S, S, C], C at most 4; each a picture or a map of values
             that looks where the layout's view does. S need not be the layout's.
         layout: Where they look.
-        height: Rows of the panorama, H; it has 2·H columns.
+        height: Rows of the panorama, H, 1 or more; it has 2·H columns.
 
     Returns:
         The panorama, float32 [H, 2·H, C], 0 where no view looks, and where any does, bool
         [H, 2·H].
 
     Raises:
-        PanoVLMError: If the array does not hold square pictures, one for each view.
+        PanoVLMError: If the array does not hold square pictures, one for each view, or there are no
+            rows.
     """
     if views.ndim != 4 or len(views) != layout.num_views or views.shape[1] != views.shape[2]:
         raise PanoVLMError(
             f"found views of shape {views.shape}, expected [{layout.num_views}, S, S, C], one "
             "square picture for each view of the layout"
         )
+    if height < 1:
+        raise PanoVLMError(f"found a panorama of {height} rows, expected 1 or more; change height")
     total = np.zeros((height, 2 * height, views.shape[-1]), np.float32)
     weights = np.zeros((height, 2 * height, 1), np.float32)
     band = max(1, _BAND_PIXELS // (2 * height))
@@ -68,7 +73,8 @@ def _add_view(
     inside = np.minimum.reduce([across, 1 - across, down, 1 - down])
     if view.is_global:
         inside = np.zeros_like(inside)
-    weight = np.where(inside >= 0, np.maximum(inside, _LEAST_WEIGHT), 0.0)  # NaN is not inside
+    seen = inside >= -_BORDER_TOLERANCE  # false for NaN
+    weight = np.where(seen, np.maximum(inside, _LEAST_WEIGHT), 0.0)
     if not weight.any():
         return
     columns, rows = (np.nan_to_num(p, nan=-1.0) * len(pixels) - 0.5 for p in (across, down))

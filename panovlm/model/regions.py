@@ -10,8 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PanoVLMError
-from .sphere import Floats, angles_from_rays
+from .places import border_places
+from .polygons import clip_polygon, polygon_area_sr, side_normals
+from .sphere import Floats, angles_from_rays, wrap_deg
 from .views import View
+
+Bounds = tuple[float, float, float, float]
+"""(yaw, pitch, width, height) in degrees."""
+
+_STEPS = 1000
+"""Tries to find a half of the sphere that holds all points."""
+_RECENTRINGS = 64
+_CENTRED_RAD = 1e-12
 
 
 @dataclass(frozen=True)
@@ -44,34 +54,41 @@ class Region:
 
     @classmethod
     def around(cls, rays: Floats) -> "Region":
-        """Give the field of view that looks at the mean of rays [M, 3] and just holds them all.
+        """Give the field of view that just holds rays [M, 3] and has one on each of its sides.
 
         Raises:
-            PanoVLMError: If a ray lies 90° or more from their mean.
+            PanoVLMError: If no half of the sphere holds all rays.
         """
-        yaw_rad, pitch_rad = angles_from_rays(rays.mean(axis=0))
-        yaw_deg, pitch_deg = float(np.degrees(yaw_rad)), float(np.degrees(pitch_rad))
-        places = np.stack(View(yaw_deg, pitch_deg).places_of(rays))  # 90° wide: tangents of 45°
-        if np.isnan(places).any():
-            raise PanoVLMError(
-                "found points more than 90° from their middle, expected points on one side of the "
-                "sphere; split them"
-            )
-        half_width, half_height = np.abs(2 * places - 1).max(axis=1)
-        width_deg, height_deg = (
-            2 * float(np.degrees(np.arctan(half))) for half in (half_width, half_height)
-        )
+        view = _looking_at(_facing_all(rays))
+        for _ in range(_RECENTRINGS):
+            low, high = _reach(view, rays)
+            across, down = (1 + np.tan((low + high) / 2)) / 2
+            centred = _looking_at(view.rays_at(across, down))
+            if np.abs(low + high).max() < _CENTRED_RAD or np.isnan(_reach(centred, rays)).any():
+                break
+            view = centred
+        return cls.holding(rays, view.yaw_deg, view.pitch_deg)
+
+    @classmethod
+    def holding(cls, rays: Floats, yaw_deg: float, pitch_deg: float) -> "Region":
+        """Give the field of view with a given middle that just holds rays [M, 3].
+
+        Raises:
+            PanoVLMError: If a ray lies 90° or more from the middle.
+        """
+        low, high = _reach(View(yaw_deg, pitch_deg), rays)
+        if np.isnan(low).any():
+            raise _too_far_apart()
+        width_deg, height_deg = (2 * float(a) for a in np.degrees(np.maximum(-low, high)))
         return cls(yaw_deg, pitch_deg, width_deg, height_deg)
 
     def outline(self, points_per_side: int = 1) -> Floats:
         """Give unit rays along the border, clockwise from the upper left, [4·points, 3]."""
-        side = np.arange(points_per_side) / points_per_side
-        low, high = np.zeros(points_per_side), np.ones(points_per_side)
-        across = np.concatenate([side, high, 1 - side, low])
-        down = np.concatenate([low, side, high, 1 - side])
         right, lower = (
             (1 + (2 * place - 1) * np.tan(np.radians(angle_deg) / 2)) / 2
-            for place, angle_deg in ((across, self.width_deg), (down, self.height_deg))
+            for place, angle_deg in zip(
+                border_places(points_per_side), (self.width_deg, self.height_deg), strict=True
+            )
         )
         return View(self.yaw_deg, self.pitch_deg).rays_at(right, lower)
 
@@ -87,7 +104,7 @@ class Region:
 
     def contains(self, rays: Floats) -> NDArray[np.bool_]:
         """Whether rays [..., 3] lie inside or on the border, [...]."""
-        return np.asarray(np.all(rays @ self._sides().T >= 0, axis=-1))
+        return np.asarray(np.all(rays @ side_normals(self.outline()).T >= 0, axis=-1))
 
     def iou(self, other: "Region") -> float:
         """Give the area two regions share over the area they cover, in [0, 1].
@@ -97,41 +114,83 @@ class Region:
             area is that of one outline clipped by the other's four great circles.
         """
         shared = self.outline()
-        for side in other._sides():
-            shared = _clip(shared, side)
-        area = _area(shared)
+        for side in side_normals(other.outline()):
+            shared = clip_polygon(shared, side)
+        area = polygon_area_sr(shared)
         return area / (self.solid_angle_sr + other.solid_angle_sr - area)
 
-    def _sides(self) -> Floats:
-        """Give the normals of the planes of the four sides, pointing inwards, [4, 3]."""
-        corners = self.outline()
-        return np.cross(np.roll(corners, -1, axis=0), corners)
 
+def interval_iou(first: Bounds, second: Bounds, *, by_solid_angle: bool = False) -> float:
+    """Give the overlap of two boxes on the (yaw, pitch) chart, as benchmarks report it.
 
-def _clip(corners: Floats, normal: Floats) -> Floats:
-    """Cut a convex spherical polygon [M, 3] to the half of the sphere that a normal points to."""
-    kept: list[Floats] = []
-    above = corners @ normal
-    for place, corner in enumerate(corners):
-        if above[place] >= 0:
-            kept.append(corner)
-        following = (place + 1) % len(corners)
-        if above[place] * above[following] < 0:
-            met = corner * abs(above[following]) + corners[following] * abs(above[place])
-            kept.append(met / np.linalg.norm(met))
-    return np.array(kept).reshape(-1, 3)
+    It takes (yaw, pitch, width, height) for an interval of yaw times an interval of pitch, which a
+    field of view is only near the horizon: for the true overlap see `Region.iou`.
 
+    Args:
+        first: (yaw, pitch, width, height) in degrees, as `dataclasses.astuple` gives of a region;
+            sizes at least 0. What lies beyond a pole or a full turn is cut off.
+        second: The other.
+        by_solid_angle: Whether the chart's rows count as the area they have on the sphere.
 
-def _area(corners: Floats) -> float:
-    """Give the area of a convex spherical polygon in steradians; under three corners have none.
+    Returns:
+        Intersection over union in [0, 1], 0 where both are empty.
 
     Source:
-        Van Oosterom and Strackee, "The Solid Angle of a Plane Triangle", 1983, for each triangle of
-        a fan; exact for the smallest areas too.
+        PanoSpace-Bench ("PanoWorld", arXiv 2605.13169): degrees of yaw times degrees of pitch in
+        its training code, times the difference of the sines of pitch in its scorer.
     """
-    if len(corners) < 3:
-        return 0.0
-    first, second, third = corners[0], corners[1:-1], corners[2:]
-    volume = np.abs(np.cross(second, third) @ first)
-    spread = 1 + second @ first + third @ first + (second * third).sum(axis=1)
-    return float(np.sum(2 * np.arctan2(volume, spread)))
+    yaws = _shared_turn_deg(first, second)
+    lows, highs = np.array([_pitches_deg(box) for box in (first, second)]).T
+    if by_solid_angle:
+        lows, highs = (np.sin(np.radians(pitches)) for pitches in (lows, highs))
+    shared = yaws * max(0.0, highs.min() - lows.max())
+    sizes = [min(box[2], 360.0) for box in (first, second)] * (highs - lows)
+    union = float(sizes.sum() - shared)
+    return float(shared / union) if union > 0 else 0.0
+
+
+def _shared_turn_deg(first: Bounds, second: Bounds) -> float:
+    """Give the yaw that two boxes share, which may be in two pieces."""
+    widths = [min(box[2], 360.0) for box in (first, second)]
+    apart = abs(wrap_deg(first[0] - second[0]))
+    pieces = (sum(widths) / 2 - distance for distance in (apart, 360.0 - apart))
+    return sum(min(max(piece, 0.0), *widths) for piece in pieces)
+
+
+def _pitches_deg(box: Bounds) -> tuple[float, float]:
+    """Give the lowest and the highest pitch of a box, within the poles."""
+    return max(box[1] - box[3] / 2, -90.0), min(box[1] + box[3] / 2, 90.0)
+
+
+def _facing_all(rays: Floats) -> Floats:
+    """Give a ray less than 90° from all rays [M, 3], their mean if it is one.
+
+    Source:
+        Rosenblatt's perceptron: adding what is on the wrong side ends in finding such a ray.
+    """
+    centre: Floats = rays.mean(axis=0)
+    for _ in range(_STEPS):
+        facing = rays @ centre
+        if facing.min() > 0:
+            return centre
+        centre = centre + rays[facing.argmin()]
+    raise _too_far_apart()
+
+
+def _looking_at(ray: Floats) -> View:
+    """Give the upright view whose centre is a ray; its places 0 and 1 are tangents of 45°."""
+    yaw_deg, pitch_deg = (float(angle) for angle in np.degrees(angles_from_rays(ray)))
+    return View(yaw_deg, pitch_deg)
+
+
+def _reach(view: View, rays: Floats) -> tuple[Floats, Floats]:
+    """Give the least and the largest angles in radians right of and below a view's centre."""
+    angles = np.arctan(2 * np.stack(view.places_of(rays)) - 1)
+    return angles.min(axis=1), angles.max(axis=1)
+
+
+def _too_far_apart() -> PanoVLMError:
+    return PanoVLMError(
+        "found points more than 90° from their middle, expected points on one side of the sphere; "
+        "split them"
+    )

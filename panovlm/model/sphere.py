@@ -24,7 +24,8 @@ DIRECTIONS = (
 
 def wrap_deg(yaw_deg: float) -> float:
     """Give the same yaw in (-180, 180] degrees."""
-    return 180.0 - (180.0 - yaw_deg) % 360.0
+    wrapped = 180.0 - (180.0 - yaw_deg) % 360.0
+    return 180.0 if wrapped == -180.0 else wrapped  # a sliver over 180 leaves a remainder of 360
 
 
 def direction_index(yaw_deg: float) -> int:

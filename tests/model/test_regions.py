@@ -1,11 +1,13 @@
 """Regions of the sphere and their exact overlap."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.regions import Region
-from panovlm.model.sphere import angles_from_rays
+from panovlm.model.regions import Region, interval_iou
+from panovlm.model.sphere import angles_from_rays, rays_from_angles
 from panovlm.model.views import View
 
 PAIRS = [
@@ -70,12 +72,73 @@ def test_sides_are_as_far_apart_as_said():
     assert np.degrees(angles_from_rays(lower)[1]) == pytest.approx(-15)
 
 
-def test_the_region_around_an_outline_is_the_region():
-    region = Region(-178, 20, 30, 50)
-    found = Region.around(region.outline(16))
-    wider = Region(found.yaw_deg, found.pitch_deg, found.width_deg + 1e-6, found.height_deg + 1e-6)
-    assert wider.contains(region.outline(16)).all()
-    assert found.iou(region) > 0.9
+@pytest.mark.parametrize("points_per_side", [1, 16])
+@pytest.mark.parametrize(
+    "region", [Region(-178, 20, 30, 50), Region(0, -80, 60, 90), Region(90, 0, 170, 1)]
+)
+def test_the_region_around_an_outline_is_the_region(region, points_per_side):
+    found = Region.around(region.outline(points_per_side))
+    assert astuple(found) == pytest.approx(astuple(region))
+
+
+def test_the_region_around_points_has_one_on_each_of_its_sides():
+    rays = rays_from_angles(np.radians([170, -175, 178, 160]), np.radians([40, 10, -20, 5]))
+    region = Region.around(rays)
+    places = np.stack(View(region.yaw_deg, region.pitch_deg).places_of(rays))
+    reach_deg = np.degrees(np.arctan(2 * places - 1))
+    half = np.array([region.width_deg, region.height_deg]) / 2
+    np.testing.assert_allclose(reach_deg.max(axis=1), half)
+    np.testing.assert_allclose(reach_deg.min(axis=1), -half)
+
+
+def test_points_crowded_at_one_end_still_have_a_region():
+    yaws_deg, pitches_deg = [-70.0] * 50 + [70.0, 0.0, 0.0], [0.0] * 51 + [9.0, -9.0]
+    crowd = rays_from_angles(np.radians(yaws_deg), np.radians(pitches_deg))
+    assert Region.around(crowd).width_deg == pytest.approx(140)
+
+
+def test_a_region_with_a_given_middle_reaches_the_farthest_point_on_either_side():
+    rays = rays_from_angles(np.radians([-10.0, 30.0]), np.radians([5.0, 0.0]))
+    region = Region.holding(rays, 0.0, 0.0)
+    assert region.width_deg == pytest.approx(60)
+
+
+def test_points_behind_a_given_middle_are_refused():
+    with pytest.raises(PanoVLMError, match="split them"):
+        Region.holding(rays_from_angles(np.radians([95.0]), np.zeros(1)), 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overlap"),
+    [
+        ((0, 0, 40, 20), (20, 0, 40, 20), 1 / 3),
+        ((0, 0, 40, 20), (0, 10, 40, 20), 1 / 3),
+        ((175, 0, 40, 20), (-165, 0, 40, 20), 1 / 3),  # across the seam
+        ((0, 0, 40, 20), (90, 0, 40, 20), 0),
+        ((0, 80, 40, 40), (0, 75, 40, 30), 1),  # both end at the pole
+        ((0, 0, 300, 10), (180, 0, 300, 10), 240 / 360),  # shared on both sides
+        ((0, 0, 500, 10), (77, 0, 360, 10), 1),
+        ((0, 0, 0, 0), (0, 0, 0, 0), 0),
+    ],
+)
+def test_overlap_of_intervals_is_that_of_rectangles_on_the_chart(first, second, overlap):
+    assert interval_iou(first, second) == pytest.approx(overlap)
+    assert interval_iou(second, first) == pytest.approx(overlap)
+
+
+def test_overlap_of_intervals_by_solid_angle_counts_rows_by_their_area():
+    low, high = (0, 10, 30, 20), (0, 30, 30, 20)  # 0° to 20°, 20° to 40°
+    whole = (0, 20, 30, 40)
+    sines = np.sin(np.radians([20, 40]))
+    assert interval_iou(low, whole, by_solid_angle=True) == pytest.approx(sines[0] / sines[1])
+    assert interval_iou(high, whole, by_solid_angle=True) < interval_iou(high, whole)
+
+
+def test_overlap_of_intervals_is_near_the_true_one_for_small_regions_at_the_horizon_only():
+    level = Region(0, 0, 10, 10), Region(4, 2, 10, 10)
+    raised = Region(0, 60, 10, 10), Region(4, 62, 10, 10)
+    assert interval_iou(*map(astuple, level)) == pytest.approx(level[0].iou(level[1]), abs=0.01)
+    assert raised[0].iou(raised[1]) > interval_iou(*map(astuple, raised)) + 0.1
 
 
 @pytest.mark.parametrize("size", [(0, 10), (10, 180), (-5, 10)])
