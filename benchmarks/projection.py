@@ -57,7 +57,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     from quality import RAYS
     from reporting import criteria, environment
 
-    layout = ViewLayout.ring(8, 90.0, 224)
+    layout = ViewLayout.ring(8, 90.0, options.view_size)
     compared, missing = methods(layout)
     report: dict[str, Any] = {
         "environment": environment(options.threads),
@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--files", type=int, default=3, help="files for each width")
     add("--repeats", type=int, default=15, help="timed rounds on each file")
     add("--widths", type=int, nargs="+", default=[4096, 8192], help="columns of the panoramas")
+    add("--view-size", type=int, default=224, help="pixels along a side of each of the 8 views")
     add("--threads", type=int, default=1, help="threads of every library")
     add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a machine at other work")
     add("--mosaic", action="store_true", help="lay pictures together where none is wide enough")
