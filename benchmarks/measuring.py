@@ -1,5 +1,6 @@
 """Timing and judging every method on the same files, in one run."""
 
+import random
 import time
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -65,7 +66,9 @@ def measure(
 
 
 def timed(calls: Calls, repeats: int, clock: str = "wall") -> dict[str, list[float]]:
-    """Time calls in turn, round after round, so that a busy moment meets all of them alike.
+    """Time calls in rounds, so that a busy moment meets all of them alike.
+
+    Each round has its own order: what runs after a call that filled the caches is slower.
 
     Args:
         calls: What to time; each runs once untimed first, which fills caches.
@@ -77,12 +80,12 @@ def timed(calls: Calls, repeats: int, clock: str = "wall") -> dict[str, list[flo
     """
     for call in calls.values():
         call()
-    now = CLOCKS[clock]
+    now, order = CLOCKS[clock], random.Random(0)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
-        for name, call in calls.items():
+        for name in order.sample(list(calls), len(calls)):
             started = now()
-            call()
+            calls[name]()
             samples[name].append(1e3 * (now() - started))
     return samples
 
