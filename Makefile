@@ -6,7 +6,11 @@ SCENES := data/scenes
 # Folder of real panoramas for the backgrounds of half of the demo's scenes: make demo BACKGROUNDS=DIR
 BACKGROUNDS ?=
 
-.PHONY: demo test lint clean
+# Folder of panoramas for the benchmark: make benchmark PANORAMAS=DIR
+PANORAMAS ?=
+MEASURED := runs/benchmarks
+
+.PHONY: demo test lint benchmark clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +32,12 @@ lint: $(VENV)/.installed
 
 test: lint
 	$(BIN)/pytest -n 2
+
+benchmark: $(VENV)/.installed
+	@test -n "$(PANORAMAS)" || { echo "name a folder of panoramas: make benchmark PANORAMAS=DIR"; exit 2; }
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/projection.py --panoramas $(PANORAMAS) --mosaic --json $(MEASURED)/projection.json --docs docs/projection.md
+	$(BIN)/python benchmarks/projection_cost.py --panoramas $(PANORAMAS) --json $(MEASURED)/projection_cost.json --docs docs/projection.md --plot docs/images/projection_cost.svg
 
 clean:
 	rm -rf $(VENV) data runs
