@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from panovlm.model.cutting import cut_views
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.places import panorama_to_rays, rays_to_panorama
 from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 
 SIZE, HEIGHT, WIDTH = 96, 512, 1024
 SEAM_AND_POLE = [View(0), View(30, 20), View(-170, -40, fov_deg=70), View(100, 85)]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.places import (
     angles_to_panorama,
     border_places,
@@ -14,7 +15,7 @@ from panovlm.model.places import (
     views_that_see,
 )
 from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from panovlm.model.boxes import (
 )
 from panovlm.model.cutting import cut_views, required_width
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.places import (
     angles_to_panorama,
     nearest_view,
@@ -39,7 +40,7 @@ from panovlm.model.sphere import (
     rays_from_angles,
     wrap_deg,
 )
-from panovlm.model.views import View, ViewLayout
+from panovlm.model.views import View
 
 always = settings(derandomize=True, deadline=None, max_examples=60)
 rarely = settings(always, max_examples=15)
