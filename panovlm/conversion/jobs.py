@@ -13,7 +13,7 @@ from panovlm.model.errors import PanoVLMError
 
 SETTINGS_FILE = "conversion.json"
 """In the folder written: the settings of all that is in it; what is older does not count."""
-ENDINGS = {*PILLOW_FORMATS, ".tif", ".tiff"}
+ENDINGS = {*PILLOW_FORMATS, ".tif", ".tiff", ".avif"}
 """How the names of pictures end."""
 
 
