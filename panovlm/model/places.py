@@ -50,9 +50,7 @@ def angles_to_panorama(
         (x, y) in pixels from the upper left edge, in [0, W) and [0, H].
     """
     yaw_deg, pitch_deg = np.broadcast_arrays(np.asarray(yaw_deg, float), pitch_deg)
-    x = (yaw_deg / 360.0 + 0.5) * width % width
-    y = (0.5 - pitch_deg / 180.0) * height
-    return np.where(x == width, 0.0, x), y  # a sliver left of 0 is rounded to W
+    return (yaw_deg / 360.0 + 0.5) * width % width, (0.5 - pitch_deg / 180.0) * height
 
 
 def panorama_to_rays(x: ArrayLike, y: ArrayLike, height: int, width: int) -> Floats:

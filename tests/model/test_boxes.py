@@ -123,6 +123,16 @@ def test_a_region_partly_seen_is_cut_off_at_the_view():
     assert box.left == pytest.approx(32 + 32 * np.tan(np.radians(35)))
 
 
+@pytest.mark.parametrize("roll_deg", [0, 90, 180, -90])
+def test_a_region_cut_off_by_any_side_is_as_tight_as_what_is_left(roll_deg):
+    region, view = Region(60, 20, 80, 30), View(0, roll_deg=roll_deg)
+    box = region_to_view_box(region, view, 64)
+    rays = View(0).rays(800, 800).reshape(-1, 3)
+    places = np.stack(view.places_of(rays[region.contains(rays)])) * 64
+    assert (box.left, box.top) == pytest.approx(places.min(axis=1), abs=0.2)
+    assert (box.width, box.height) == pytest.approx(np.ptp(places, axis=1), abs=0.4)
+
+
 def test_a_view_inside_a_region_is_filled_by_it():
     assert sides(region_to_view_box(Region(0, 0, 150, 150), View(0, 5), 64)) == (0, 0, 64, 64)
 

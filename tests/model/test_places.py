@@ -42,7 +42,7 @@ def test_angles_lie_at_their_place_of_the_panorama(angles_deg, place):
 
 
 def test_a_sliver_left_of_the_seam_is_still_inside_the_panorama():
-    x, _ = angles_to_panorama(-180 - 1e-14, 0, 100, 200)
+    x, _ = angles_to_panorama(np.nextafter(-180, -181), 0, 100, 200)
     assert 0 <= x < 200
 
 
