@@ -24,9 +24,9 @@ from torch.nn.functional import grid_sample
 
 from panovlm.model.cutting import cut_views, required_width
 from panovlm.model.image_processing import PanoVLMImageProcessor
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import load_panorama
 from panovlm.model.sphere import angles_from_rays
-from panovlm.model.views import ViewLayout
 from quality import HALF_INTEGER, Grid, end_point_grid
 
 Pixels = NDArray[np.uint8]

@@ -68,7 +68,7 @@ def _measured_row(
 ) -> dict[str, Any]:
     """Time our steps on the pictures of one width for one layout."""
     from measuring import summarised, timed
-    from panovlm.model.views import ViewLayout
+    from panovlm.model.layouts import ViewLayout
     from pictures import prepare
 
     layout = ViewLayout.ring(num_views, 90.0, view_size)

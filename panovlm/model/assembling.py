@@ -3,21 +3,26 @@
 Shapes: V views, S x S pixels each, C channels, H x W panorama.
 """
 
-import cv2
+import math
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from .boxes import PanoramaBox, ViewBox, view_box_to_panorama_box
 from .errors import PanoVLMError
 from .layouts import ViewLayout
-from .sphere import Floats, panorama_rays
-from .views import AnyView
+from .places import panorama_to_rays
+from .sphere import Floats
+from .views import AnyView, GlobalView
 
 _LEAST_WEIGHT = 1e-3
 """Of a view's very border and of a global view, which show where no other view does."""
 _BORDER_TOLERANCE = 1e-12
 """Of a view's side: what lies on the border of two views must not slip between them by rounding."""
 _BAND_PIXELS = 2**18
-"""Pixels of the panorama drawn at once: bounds the memory for rays."""
+"""Pixels of the panorama worked on at a time, so that memory is that of the result."""
+_SLIVER_PX = 1e-6
 
 
 def assemble_panorama(
@@ -26,11 +31,12 @@ def assemble_panorama(
     """Draw views back onto the whole sphere, blended where they overlap.
 
     A view counts most at its middle and least at its border, so that no edge shows. A global view,
-    which is never sharp, counts as little as a border: it shows where no other view does.
+    which is never sharp, counts as little as a border: it shows where no other view does. Between
+    pixel centres views are interpolated bilinearly.
 
     Args:
-        views: Numbers of any kind, [V, S, S, C], C at most 4; each a picture or a map of values
-            that looks where the layout's view does. S need not be the layout's.
+        views: Numbers of any kind, [V, S, S, C]; each a picture or a map of values that looks where
+            the layout's view does. S need not be the layout's.
         layout: Where they look.
         height: Rows of the panorama, H, 1 or more; it has 2·H columns.
 
@@ -50,41 +56,65 @@ def assemble_panorama(
     if height < 1:
         raise PanoVLMError(f"found a panorama of {height} rows, expected 1 or more; change height")
     total = np.zeros((height, 2 * height, views.shape[-1]), np.float32)
-    weights = np.zeros((height, 2 * height, 1), np.float32)
-    band = max(1, _BAND_PIXELS // (2 * height))
-    for top in range(0, height, band):
-        rows = slice(top, min(top + band, height))
-        rays = panorama_rays(height, 2 * height, rows)
-        for view, pixels in zip(layout.views, views, strict=True):
-            _add_view(total[rows], weights[rows], view, pixels, rays)
-    total /= np.maximum(weights, np.float32(_LEAST_WEIGHT))
-    return total, weights[..., 0] > 0
+    weights = np.zeros((height, 2 * height), np.float32)
+    for view, pixels in zip(layout.views, views, strict=True):
+        for rows, columns in _bands(view, height):
+            rays = panorama_to_rays(columns[None] + 0.5, rows[:, None] + 0.5, height, 2 * height)
+            across, down = view.places_of(rays)
+            weight = _weight(view, across, down)
+            seen = np.nonzero(weight)
+            shown = pixels.astype(np.float32)
+            values = _interpolated(shown, across[seen], down[seen], closes=view.is_global)
+            band = rows[seen[0]], columns[seen[1]]
+            weights[band] += weight[seen]
+            total[band] += weight[seen][:, None] * values
+    total /= np.maximum(weights, np.float32(_LEAST_WEIGHT))[..., None]
+    return total, weights > 0
 
 
-def _add_view(
-    total: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    view: AnyView,
-    pixels: NDArray[np.generic],
-    rays: Floats,
-) -> None:
-    """Add what one view shows along rays [h, w, 3], and its weight: 0 where it does not look."""
-    across, down = view.places_of(rays)
-    inside = np.minimum.reduce([across, 1 - across, down, 1 - down])
+def _bands(view: AnyView, height: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Give the rows and columns of the panorama that a view may see, a few rows at a time."""
+    box = (
+        PanoramaBox(0, 0, 2 * height, height)
+        if isinstance(view, GlobalView)
+        else view_box_to_panorama_box(ViewBox(0, 0, 1, 1), view, 1, height, 2 * height)
+    )
+    left, top = math.floor(box.left - _SLIVER_PX), math.floor(box.top - _SLIVER_PX)
+    right = math.ceil(box.left + box.width + _SLIVER_PX)
+    bottom = min(math.ceil(box.top + box.height + _SLIVER_PX), height)
+    columns = np.arange(left, min(right, left + 2 * height)) % (2 * height)
+    step = max(_BAND_PIXELS // len(columns), 1)
+    for start in range(max(top, 0), bottom, step):
+        yield np.arange(start, min(start + step, bottom)), columns
+
+
+def _weight(view: AnyView, across: Floats, down: Floats) -> NDArray[np.float32]:
+    """Give how much a view counts at its places [...]: 0 where it does not look."""
     if view.is_global:
-        inside = np.zeros_like(inside)
+        return np.full(across.shape, _LEAST_WEIGHT, np.float32)
+    inside = np.minimum.reduce([across, 1 - across, down, 1 - down])
     seen = inside >= -_BORDER_TOLERANCE  # false for NaN
     weight = np.where(seen, np.maximum(inside, _LEAST_WEIGHT), 0.0)
-    if not weight.any():
-        return
-    columns, rows = (np.nan_to_num(p, nan=-1.0) * len(pixels) - 0.5 for p in (across, down))
-    values = cv2.remap(
-        pixels.astype(np.float32),
-        columns.astype(np.float32),
-        rows.clip(0, len(pixels) - 1).astype(np.float32),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_WRAP if view.is_global else cv2.BORDER_REPLICATE,
+    return weight.astype(np.float32)
+
+
+def _interpolated(
+    pixels: NDArray[np.float32], across: Floats, down: Floats, *, closes: bool
+) -> NDArray[np.float32]:
+    """Give the values between the pixel centres of a picture [S, S, C] at places [M], [M, C].
+
+    Beyond the outer centres they stay those of the border, or where a picture `closes` on itself
+    its left and right border meet.
+    """
+    last = len(pixels) - 1
+    x, y = (p * len(pixels) - 0.5 for p in (across, down))
+    x, y = x if closes else np.clip(x, 0, last), np.clip(y, 0, last)
+    left, upper = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
+    right = (left + 1) % len(pixels) if closes else np.minimum(left + 1, last)
+    lower = np.minimum(upper + 1, last)
+    rightwards, downwards = (
+        (p - whole).astype(np.float32)[..., None] for p, whole in ((x, left), (y, upper))
     )
-    shares = weight[..., None].astype(np.float32)
-    total += shares * values.reshape(total.shape)
-    weights += shares
+    above = pixels[upper, left] * (1 - rightwards) + pixels[upper, right] * rightwards
+    below = pixels[lower, left] * (1 - rightwards) + pixels[lower, right] * rightwards
+    return np.asarray(above * (1 - downwards) + below * downwards)
