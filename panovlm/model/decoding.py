@@ -1,7 +1,8 @@
 """Decoding: from a picture file or object to an upright uint8 RGB array [H, W, 3].
 
-Only Pillow decodes, only five formats are opened, and the number of pixels is checked before any of
-them is decoded. Every fault of a file becomes a `PanoVLMError` of one line.
+Only five formats are opened, and the number of pixels is checked before any of them is decoded.
+Pillow decodes, or, for the same pixels sooner, libjpeg-turbo's own interface where simplejpeg is
+installed (the extra `fast`). Every fault of a file becomes a `PanoVLMError` of one line.
 """
 
 import stat
@@ -14,8 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from .errors import PanoVLMError
+
+try:
+    from simplejpeg import decode_jpeg
+except ImportError:
+    decode_jpeg = None
 
 Pixels = NDArray[np.uint8]
 
@@ -132,10 +139,31 @@ def decoded(image: Image.Image, name: str, min_width: int | None = None) -> Pixe
             # `draft` takes the smallest scale that keeps both sides; 1 leaves the other side free.
             turned = upright_size(image, name) != image.size
             image.draft(image.mode, (1, min_width) if turned else (min_width, 1))
+        if (pixels := _turbo_decoded(image)) is not None:
+            return pixels
         image.load()
         if image.getexif().get(_ORIENTATION, 1) != 1:  # turning copies even what is upright
             image = ImageOps.exif_transpose(image)
     return _to_rgb(image, name)
+
+
+def _turbo_decoded(image: Image.Image) -> Pixels | None:
+    """Decode a plain upright JPEG at the size that `draft` chose; None leaves it to Pillow.
+
+    What libjpeg-turbo finds fault with is left to Pillow too, whose word counts.
+    """
+    if decode_jpeg is None or not isinstance(image, JpegImageFile) or not image.tile:
+        return None
+    if image.mode != "RGB" or image.getexif().get(_ORIENTATION, 1) != 1 or image.fp is None:
+        return None
+    image.fp.seek(0)
+    try:
+        pixels: Pixels = decode_jpeg(
+            image.fp.read(), "RGB", min_width=image.width, min_height=image.height
+        )
+    except ValueError:
+        return None
+    return pixels if pixels.shape[1::-1] == image.size else None
 
 
 @contextmanager

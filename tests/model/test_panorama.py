@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from xmp_packets import packet
 
+from panovlm.model import decoding
 from panovlm.model.cubemaps import FACES, join_cubemap
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import (
@@ -501,3 +502,23 @@ def test_a_picture_too_tall_for_its_angle_is_refused(tmp_path):
     Image.new("1", (10, 40_000)).save(tmp_path / "tower.png")
     with pytest.raises(PanoVLMError, match=r"found 10x40000, too tall a picture.*hfov_deg"):
         read_panorama(tmp_path / "tower.png", projection="cylindrical", hfov_deg=360.0)
+
+
+@pytest.mark.parametrize("min_width", [None, 512, 300, 200, 1])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+def test_both_jpeg_decoders_give_the_same_pixels(tmp_path, monkeypatch, min_width, subsampling):
+    pytest.importorskip("simplejpeg")
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(photo(250, 500)).save(path, quality=90, subsampling=subsampling)
+    turbo = decoding.decoded(Image.open(path), "photo", min_width)
+    monkeypatch.setattr(decoding, "decode_jpeg", None)
+    np.testing.assert_array_equal(decoding.decoded(Image.open(path), "photo", min_width), turbo)
+
+
+def test_what_the_faster_decoder_cannot_read_is_left_to_pillow(jpeg, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError
+
+    expected = load_panorama(jpeg)
+    monkeypatch.setattr(decoding, "decode_jpeg", fail)
+    np.testing.assert_array_equal(load_panorama(jpeg), expected)
