@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from panovlm.geometry.places import border_places
 from panovlm.model.cutting import cut_views
 from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import Pixels
-from panovlm.model.places import border_places
 from panovlm.model.sphere import DIRECTIONS, angles_from_rays, direction_index, wrap_deg
 from panovlm.model.views import AnyView
 

@@ -16,11 +16,11 @@ from panovlm.conversion.jobs import Job, claim_folder, find_sources, is_picture_
 from panovlm.conversion.pictures import PILLOW_FORMATS, write_picture
 from panovlm.conversion.settings import ConversionSettings
 from panovlm.conversion.views_folder import FACE_NAMES, assemble_folder, write_views
+from panovlm.geometry.turning import turn_panorama, turn_view
 from panovlm.model.cubemaps import join_cubemap
 from panovlm.model.cutting import cut_views, required_width
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import Pixels, load_panorama
-from panovlm.model.turning import turn_panorama, turn_view
 from panovlm.model.views import View
 from panovlm.progress import progress_bar
 

@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from panovlm.geometry.turning import MAX_WIDTH
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.layouts import ViewLayout
-from panovlm.model.turning import MAX_WIDTH
 from panovlm.model.views import View
 
 TARGETS = ("equirectangular", "cubemap", "views")

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from panovlm.conversion.pictures import write_picture, write_whole
-from panovlm.model.assembling import assemble_panorama
+from panovlm.geometry.assembling import assemble_panorama
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import Pixels, load_panorama

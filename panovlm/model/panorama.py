@@ -16,8 +16,8 @@ from .cubemaps import sphere_from_cubemap, split_cubemap
 from .decoding import Pixels as Pixels
 from .decoding import check_pixels, decoded, from_array, opened, upright_size, xmp_of
 from .errors import PanoVLMError
-from .projections import MAX_DRAWN_WIDTH, Projection, draw_sphere, fits
 from .recognising import Cube, ProjectionName, Reading, by_shape, by_xmp, declared, not_a_sphere
+from .surfaces import MAX_DRAWN_WIDTH, Projection, draw_sphere, fits
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Literal
 from .cubemaps import cubemap_cells
 from .errors import PanoVLMError
 from .gpano import CroppedArea, PanoFacts, read_facts
-from .projections import Cylinder, Patch, Projection, camera_axes
 from .sphere import Floats
+from .surfaces import Cylinder, Patch, Projection, camera_axes
 
 ProjectionName = Literal["equirectangular", "cylindrical", "cubemap"]
 

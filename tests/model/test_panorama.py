@@ -21,8 +21,8 @@ from panovlm.model.panorama import (
     panorama_fault,
     read_panorama,
 )
-from panovlm.model.projections import camera_axes
 from panovlm.model.sphere import panorama_rays, rays_from_angles
+from panovlm.model.surfaces import camera_axes
 
 WIDTH, HEIGHT = 64, 32
 GREY = np.tile(np.arange(WIDTH, dtype=np.uint8) * 4, (HEIGHT, 1))

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from panovlm.model.assembling import assemble_panorama
+from panovlm.geometry.assembling import assemble_panorama
 from panovlm.model.cutting import cut_views
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.layouts import ViewLayout
@@ -94,7 +94,7 @@ def test_bands_of_rows_make_no_difference(monkeypatch):
     layout = ViewLayout((View(170, 20, 30, 60), View(-100, -70), View(0, 60)), 16)
     views = np.random.default_rng(0).random((3, 16, 16, 2))
     whole, seen = assemble_panorama(views, layout, 64)
-    monkeypatch.setattr("panovlm.model.assembling._BAND_PIXELS", 1)
+    monkeypatch.setattr("panovlm.geometry.assembling._BAND_PIXELS", 1)
     by_rows, seen_by_rows = assemble_panorama(views, layout, 64)
     np.testing.assert_array_equal(by_rows, whole)
     np.testing.assert_array_equal(seen_by_rows, seen)
@@ -103,7 +103,7 @@ def test_bands_of_rows_make_no_difference(monkeypatch):
 def test_memory_is_little_more_than_that_of_the_panorama(monkeypatch):
     views = np.ones((6, 32, 32, 1), np.float32)
     result = 300 * 600 * (4 + 4 + 1)  # values, weights, seen
-    monkeypatch.setattr("panovlm.model.assembling._BAND_PIXELS", 2**12)
+    monkeypatch.setattr("panovlm.geometry.assembling._BAND_PIXELS", 2**12)
     tracemalloc.start()
     assemble_panorama(views, ViewLayout.cubemap(32), 300)
     _, small = tracemalloc.get_traced_memory()

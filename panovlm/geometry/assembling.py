@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from .boxes import PanoramaBox, ViewBox, view_box_to_panorama_box
-from .errors import PanoVLMError
-from .layouts import ViewLayout
-from .places import panorama_to_rays
-from .sphere import Floats
-from .views import AnyView, GlobalView
+from panovlm.geometry.boxes import PanoramaBox, ViewBox, view_box_to_panorama_box
+from panovlm.geometry.places import panorama_to_rays
+from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
+from panovlm.model.sphere import Floats
+from panovlm.model.views import AnyView, GlobalView
 
 _LEAST_WEIGHT = 1e-3
 """Of a view's very border and of a global view, which show where no other view does."""

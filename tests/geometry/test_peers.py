@@ -8,9 +8,9 @@ the panorama one column and one row further on.
 import numpy as np
 import pytest
 
+from panovlm.geometry.places import panorama_to_rays, rays_to_panorama
 from panovlm.model.cutting import cut_views
 from panovlm.model.layouts import ViewLayout
-from panovlm.model.places import panorama_to_rays, rays_to_panorama
 from panovlm.model.sphere import panorama_rays
 from panovlm.model.views import View
 

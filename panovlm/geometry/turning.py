@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PanoVLMError
-from .panorama import Pixels
-from .sphere import Floats, wrap_deg
-from .views import View
+from panovlm.model.errors import PanoVLMError
+from panovlm.model.panorama import Pixels
+from panovlm.model.sphere import Floats, wrap_deg
+from panovlm.model.views import View
 
 MAX_WIDTH = 32766
 """The widest panorama made: OpenCV maps to no more columns."""

@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from panovlm.model.projections import (
+from panovlm.model.sphere import panorama_rays, rays_from_angles
+from panovlm.model.surfaces import (
     MAX_DRAWN_WIDTH,
     Cylinder,
     Patch,
     camera_axes,
     draw_sphere,
 )
-from panovlm.model.sphere import panorama_rays, rays_from_angles
 from panovlm.model.views import View
 
 TILTS = [(0.0, 20.0), (15.0, 0.0), (-35.0, 60.0), (90.0, 0.0), (5.0, -179.0)]

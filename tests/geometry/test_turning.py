@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from panovlm.geometry.turning import turn_panorama, turn_view
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.sphere import panorama_rays
-from panovlm.model.turning import turn_panorama, turn_view
 from panovlm.model.views import View
 
 TURNS = [

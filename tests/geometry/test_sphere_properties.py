@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from panovlm.model.assembling import assemble_panorama
-from panovlm.model.boxes import (
+from panovlm.geometry.assembling import assemble_panorama
+from panovlm.geometry.boxes import (
     PanoramaBox,
     ViewBox,
     panorama_box_to_region,
@@ -17,10 +17,7 @@ from panovlm.model.boxes import (
     view_box_to_panorama_box,
     view_box_to_region,
 )
-from panovlm.model.cutting import cut_views, required_width
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.places import (
+from panovlm.geometry.places import (
     angles_to_panorama,
     nearest_view,
     panorama_to_angles,
@@ -30,8 +27,11 @@ from panovlm.model.places import (
     view_to_panorama,
     views_that_see,
 )
-from panovlm.model.polygons import clip_polygon, polygon_area_sr, side_normals
-from panovlm.model.regions import Region, interval_iou
+from panovlm.geometry.polygons import clip_polygon, polygon_area_sr, side_normals
+from panovlm.geometry.regions import Region, interval_iou
+from panovlm.model.cutting import cut_views, required_width
+from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.sphere import (
     angles_between,
     angles_from_rays,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from panovlm.model.boxes import (
+from panovlm.geometry.boxes import (
     PanoramaBox,
     ViewBox,
     panorama_box_to_region,
@@ -14,9 +14,9 @@ from panovlm.model.boxes import (
     view_box_to_panorama_box,
     view_box_to_region,
 )
+from panovlm.geometry.places import panorama_to_rays
+from panovlm.geometry.regions import Region
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.places import panorama_to_rays
-from panovlm.model.regions import Region
 from panovlm.model.views import View
 
 SIZE = (180, 360)  # a pixel is a degree

@@ -5,8 +5,8 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
+from panovlm.geometry.regions import Region, interval_iou
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.regions import Region, interval_iou
 from panovlm.model.sphere import angles_from_rays, rays_from_angles
 from panovlm.model.views import View
 

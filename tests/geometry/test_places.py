@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.places import (
+from panovlm.geometry.places import (
     angles_to_panorama,
     border_places,
     nearest_view,
@@ -14,6 +13,7 @@ from panovlm.model.places import (
     view_to_panorama,
     views_that_see,
 )
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.sphere import panorama_rays
 from panovlm.model.views import View
 
