@@ -68,7 +68,7 @@ def place(
     return tmp_path
 
 
-def test_every_command_of_the_pages_runs(
+def test_every_command_and_every_snippet_of_the_readme_runs(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run: Callable[[], None] = cli.main
@@ -78,6 +78,11 @@ def test_every_command_of_the_pages_runs(
         with pytest.raises(SystemExit) as ended:
             run()
         assert not ended.value.code, f"{command}: {capsys.readouterr().err}"
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    for snippet in snippets:
+        exec(snippet, names)
+    assert names["views"].shape == (8, 224, 224, 3)
 
 
 def test_snippets_of_the_geometry_page_give_what_they_say(place: Path) -> None:
