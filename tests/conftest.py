@@ -66,6 +66,12 @@ def encoder_config(kind: str) -> PreTrainedConfig:
     return configs[kind]()
 
 
+@pytest.fixture(autouse=True)
+def _whole_floats() -> None:
+    """Undo for the next test what training sets for its process: tiny numbers flushed to 0."""
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> EncoderFolder:
     """Gives the folder of a tiny encoder of any kind, with its pixel statistics."""
