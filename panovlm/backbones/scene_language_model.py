@@ -50,7 +50,7 @@ MOST_NOISE = 1.5
 """Largest noise on what image tokens stand for, beside a signal of 1; its median is a quarter."""
 FEW_COLOURS = 3
 """Colours of every other scene: many of its solids differ in their shape alone."""
-ASKED_TWICE = ("existence", "count")
+ASKED_TWICE = ("colour", "existence", "count")
 """Kinds of questions that take longest to learn."""
 SETTINGS = {
     "version": 7,  # of everything below that no other setting shows

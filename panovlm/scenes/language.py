@@ -104,20 +104,11 @@ def _ask_what(scene: Scene, rng: np.random.Generator) -> list[Question]:
 def _ask_colour(scene: Scene, rng: np.random.Generator) -> list[Question]:
     def ask(shape: str, name: str) -> Question:
         text = _pick(rng, f"What colour is the {shape}?", f"Which colour does the {shape} have?")
-        return Question("colour", text, lambda s: _colour_seen(_find(s, name)), name)
+        return Question("colour", text, lambda s: _find(s, name).colour, name)
 
     shapes = [solid.shape for solid in scene.solids]
     alone = [solid for solid in _some(rng, scene, 6) if shapes.count(solid.shape) == 1]
     return [ask(solid.shape, solid.name) for solid in alone[:2]]
-
-
-def _colour_seen(solid: Solid) -> str:
-    """Say where a solid is, then its colour, "back: red".
-
-    A model that knows where to look finds the colour there; asked for the colour alone, it must
-    learn to look by shape for this one kind of question.
-    """
-    return f"{DIRECTIONS[solid.sector]}: {solid.colour}"
 
 
 def _ask_existence(scene: Scene, rng: np.random.Generator) -> list[Question]:

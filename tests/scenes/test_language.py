@@ -88,8 +88,8 @@ def work_out(text: str, told: list[Told]) -> str:
     if match := re.fullmatch(r"What (?:is|do I see) (in front of me|behind me|to my .+)\?", text):
         return name_near(told, 45 * WORDS.index(PLACES[match[1]]))
     if match := re.fullmatch(r"W(?:hat|hich) colour (?:is|does) the (\w+)(?: have)?\?", text):
-        [seen] = [solid for solid in told if solid.shape == match[1]]
-        return f"{word_for(seen.bearing_deg)}: {seen.colour}"
+        [colour] = [solid.colour for solid in told if solid.shape == match[1]]
+        return colour
     if match := re.fullmatch(r"(?:Is there|Do I see) an? (.+)\?", text):
         return "yes" if match[1] in by_name else "no"
     if match := re.fullmatch(r"How many (.+) (?:are there|do I see)\?", text):
@@ -184,7 +184,7 @@ def test_turning_changes_answers_that_name_a_direction_only(asked: list[Asked]) 
         for question in questions
         if question.answer(scene.turned_right(45)) != question.answer(scene)
     }
-    assert changed == {"direction", "what", "colour", "turn", "opposite"}
+    assert changed == {"direction", "what", "turn", "opposite"}
 
 
 def scene_of(*solids: Solid) -> Scene:
