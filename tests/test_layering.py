@@ -13,11 +13,12 @@ MAY_IMPORT = {
     "model": set(),
     "geometry": {"model"},
     "overlap": {"model"},
-    "scenes": {"model"},
-    "conversion": {"model", "geometry", "progress"},
+    "scenes": {"model", "processes"},
+    "conversion": {"model", "geometry", "files", "processes", "progress"},
     "data": {"model", "stages"},
     "backbones": {"model", "data", "scenes", "precision", "progress"},
     "training": {
+        "files",
         "measure",
         "model",
         "overlap",
@@ -28,6 +29,7 @@ MAY_IMPORT = {
         "progress",
     },
     "evaluation": {
+        "files",
         "measure",
         "model",
         "data",

@@ -54,7 +54,9 @@ class Muon(torch.optim.Optimizer):
         for matrix in matrices:
             assert matrix.grad is not None
             state = self.state[matrix]
-            mean = state.setdefault("mean", torch.zeros_like(matrix))
+            if not state:
+                state["mean"] = torch.zeros_like(matrix)
+            mean = state["mean"]
             mean.lerp_(matrix.grad, 1 - momentum)
             updates.append(matrix.grad.lerp(mean, momentum))
         step = lr * AS_ADAMW * math.sqrt(max(matrices[0].shape))

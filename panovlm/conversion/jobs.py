@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from panovlm.conversion.pictures import PILLOW_FORMATS, write_whole
+from panovlm.conversion.pictures import PILLOW_FORMATS
 from panovlm.conversion.settings import ConversionSettings
 from panovlm.conversion.views_folder import VIEWS_FILE
+from panovlm.files import write_whole
 from panovlm.model.errors import PanoVLMError
 
 SETTINGS_FILE = "conversion.json"

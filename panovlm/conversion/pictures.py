@@ -1,13 +1,12 @@
 """Writing pictures: whole or not at all, and known to viewers as the full sphere."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from panovlm.files import write_whole
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import Pixels
 
@@ -46,22 +45,6 @@ def write_picture(pixels: Pixels, path: Path, quality: int, *, is_sphere: bool =
         options |= _metadata(name, _gpano(width, height))
     picture = Image.fromarray(pixels)
     write_whole(path, lambda partial: picture.save(partial, format=name, **options))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path` that takes its place once it is whole, or goes away.
-
-    Args:
-        path: Where the file shall stand.
-        write: Writes it to the path it is given.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _metadata(name: str, packet: str) -> dict[str, Any]:

@@ -2,12 +2,9 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -22,12 +19,11 @@ from panovlm.model.cutting import cut_views, required_width
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import Pixels, load_panorama
 from panovlm.model.views import View
+from panovlm.processes import mapping
 from panovlm.progress import progress_bar
 
 _JOBS_PER_PROCESS = 8
 """Inputs worth a process of their own: its start takes seconds."""
-
-Map = Callable[[Callable[[Job], str | None], Iterable[Job]], Iterator[str | None]]
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ def _convert_all(jobs: list[Job], settings: ConversionSettings, workers: int | N
     try:
         with (
             progress_bar("converting", len(jobs)) as advance,
-            _mapping(min(workers, len(jobs))) as apply,
+            mapping(min(workers, len(jobs)), _begin_worker) as apply,
         ):
             for fault in apply(convert_one, jobs):
                 faults += [fault] if fault else []
@@ -141,20 +137,6 @@ def _convert_all(jobs: list[Job], settings: ConversionSettings, workers: int | N
             f"below {workers} as --workers: what is written stays"
         ) from error
     return faults
-
-
-@contextmanager
-def _mapping(workers: int) -> Iterator[Map]:
-    """Give a `map` that works in so many processes; what is not begun is dropped on a fault."""
-    if workers <= 1:
-        yield map
-        return
-    # Forking a process that runs threads, as torch and OpenCV do, can hang; spawning cannot.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin_worker)
-    try:
-        yield pool.map
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _begin_worker() -> None:

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from panovlm.conversion.pictures import write_picture, write_whole
+from panovlm.conversion.pictures import write_picture
+from panovlm.files import write_whole
 from panovlm.geometry.assembling import assemble_panorama
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.layouts import ViewLayout

@@ -13,6 +13,7 @@ from typing import Any
 from panovlm.data.records import read_records
 from panovlm.evaluation.evaluate import Evaluator, Prediction, accuracy, score
 from panovlm.evaluation.report_page import Example, write_report
+from panovlm.files import write_whole
 from panovlm.inference import load_model, model_folder
 from panovlm.measure import peak_memory_mb
 from panovlm.model.panorama import load_panorama
@@ -146,6 +147,5 @@ def _as_json(prediction: Prediction) -> dict[str, Any]:
 
 def _write_json(out: Path, report: dict[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.part")
-    partial.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    os.replace(partial, out)
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    write_whole(out, lambda partial: partial.write_text(text))

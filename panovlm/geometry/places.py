@@ -136,8 +136,7 @@ def nearest_view(
     Returns:
         The view's index for each direction, the first of equals, -1 where no view sees it, [...].
     """
-    rays = _rays(yaw_deg, pitch_deg)
-    seen = np.stack([view.sees(rays) for view in views])
+    rays, seen = _rays(yaw_deg, pitch_deg), views_that_see(views, yaw_deg, pitch_deg)
     distances = np.stack([angles_between(rays, view.rays(1, 1)[0, 0]) for view in views])
     rounded = np.round(distances, 9)  # equals differ by rounding, and the first of them is meant
     nearest = np.argmin(np.where(seen, rounded, np.inf), axis=0)

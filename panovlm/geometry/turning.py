@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from panovlm.model.cutting import averaged, require_panorama
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import Pixels
 from panovlm.model.sphere import Floats, wrap_deg
@@ -52,11 +53,7 @@ def turn_panorama(
         PanoVLMError: If the panorama is no uint8 array [H, W, 3], or an angle or the width is out
             of its range.
     """
-    if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
-        raise PanoVLMError(
-            f"found a panorama of shape {pixels.shape} and type {pixels.dtype}, expected uint8 "
-            "[H, W, 3]; pass it through as_panorama"
-        )
+    require_panorama(pixels)
     if width is not None and (not 2 <= width <= MAX_WIDTH or width % 2):
         raise PanoVLMError(
             f"found a width of {width} px, expected an even number from 2 to {MAX_WIDTH}; change "
@@ -67,7 +64,7 @@ def turn_panorama(
     shift = yaw_deg * pixels.shape[1] / 360.0
     is_shift = pitch_deg == roll_deg == 0.0 and abs(shift - round(shift)) < 1e-6
     if is_shift and shape[0] <= pixels.shape[0] and shape[1] <= pixels.shape[1]:
-        return _averaged(np.roll(pixels, -round(shift), axis=1), shape)
+        return averaged(np.roll(pixels, -round(shift), axis=1), *shape)
     return _sampled(_closed(pixels, shape), camera.axes(), shape)
 
 
@@ -93,15 +90,6 @@ def turn_view(view: View, by: View) -> View:
     return replace(view, yaw_deg=yaw_deg, pitch_deg=pitch_deg, roll_deg=roll_deg)
 
 
-def _averaged(pixels: Pixels, shape: tuple[int, int]) -> Pixels:
-    """Average a picture down to [h, w]; no box of pixels reaches over the seam or a pole."""
-    if pixels.shape[:2] == shape:
-        return pixels
-    return cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA).astype(
-        np.uint8, copy=False
-    )
-
-
 def _closed(pixels: Pixels, shape: tuple[int, int]) -> Pixels:
     """Average a panorama down to less than twice [h, w] and add the rows beyond both poles."""
     height, width = (
@@ -109,7 +97,7 @@ def _closed(pixels: Pixels, shape: tuple[int, int]) -> Pixels:
         for given, wanted in zip(pixels.shape[:2], shape, strict=True)
     )
     closed = np.empty((height + 2, width, 3), np.uint8)
-    closed[1:-1] = _averaged(pixels, (height, width))
+    closed[1:-1] = averaged(pixels, height, width)
     half_turn = width // 2  # the row beyond a pole is the same row on the other side
     closed[0] = np.roll(closed[1], half_turn, axis=0)
     closed[-1] = np.roll(closed[-2], half_turn, axis=0)

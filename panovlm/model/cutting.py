@@ -60,11 +60,7 @@ def cut_views(panorama: Pixels, layout: ViewLayout) -> Pixels:
     Raises:
         PanoVLMError: If the panorama is not a uint8 array [H, W, 3].
     """
-    if panorama.ndim != 3 or panorama.shape[-1] != 3 or panorama.dtype != np.uint8:
-        raise PanoVLMError(
-            f"found a panorama of shape {panorama.shape} and type {panorama.dtype}, expected uint8 "
-            "[H, W, 3]; pass it through as_panorama"
-        )
+    require_panorama(panorama)
     views = np.empty((layout.num_views, layout.view_size, layout.view_size, 3), np.uint8)
     for reduction in reductions(layout, *panorama.shape[:2]):
         _cut_alike(panorama, layout, reduction, views)
@@ -72,6 +68,19 @@ def cut_views(panorama: Pixels, layout: ViewLayout) -> Pixels:
         if view.is_global:
             _squeeze(panorama, view, pixels)
     return views
+
+
+def require_panorama(pixels: Pixels) -> None:
+    """Refuse what is no uint8 array [H, W, 3].
+
+    Raises:
+        PanoVLMError: If it is none.
+    """
+    if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
+        raise PanoVLMError(
+            f"found a panorama of shape {pixels.shape} and type {pixels.dtype}, expected uint8 "
+            "[H, W, 3]; pass it through as_panorama"
+        )
 
 
 def cut_mask(mask: Mask, layout: ViewLayout) -> Mask:
@@ -115,7 +124,7 @@ def cut_mask(mask: Mask, layout: ViewLayout) -> Mask:
 
 def _cut_alike(panorama: Pixels, layout: ViewLayout, reduction: Reduction, views: Pixels) -> None:
     """Fill in the views [V, S, S, 3] that are cut from the same reduced panorama."""
-    reduced = _averaged(panorama, reduction.height, reduction.width)
+    reduced = averaged(panorama, reduction.height, reduction.width)
     size = layout.view_size
     for place in reduction.views:
         where, shift = sample_map(layout.views[place], size, reduction.height, reduction.width)
@@ -123,12 +132,12 @@ def _cut_alike(panorama: Pixels, layout: ViewLayout, reduction: Reduction, views
         cv2.resize(samples, (size, size), dst=views[place], interpolation=cv2.INTER_AREA)
 
 
-def _averaged(picture: Pixels, height: int, width: int) -> Pixels:
+def averaged(picture: Pixels, height: int, width: int) -> Pixels:
     """Reduce a picture to a size by averaging areas; the same size is the same picture."""
     if picture.shape[:2] == (height, width):
         return picture
-    averaged = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return averaged.astype(np.uint8, copy=False)
+    resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return resized.astype(np.uint8, copy=False)
 
 
 def _sampled(reduced: Pixels, where: SampleMap, shift: int) -> Pixels:
@@ -185,7 +194,7 @@ def _squeeze(panorama: Pixels, view: AnyView, pixels: Pixels) -> None:
     for band, squeezed in bands:
         turned = np.roll(band, -shift, axis=1) if shift else band
         if height < size:  # OpenCV averages along one axis only if it adds nothing along the other
-            turned = _averaged(turned, len(band), size)
+            turned = averaged(turned, len(band), size)
         cv2.resize(turned, squeezed.shape[1::-1], dst=squeezed, interpolation=cv2.INTER_AREA)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .decoding import Pixels
 from .sphere import Floats
+from .views import View
 
 MAX_DRAWN_WIDTH = 8192
 """Columns of the widest sphere that is drawn: a small file cannot ask for much memory."""
@@ -106,15 +107,7 @@ def camera_axes(pitch_deg: float, roll_deg: float) -> Floats:
         The Euler angles of https://developers.google.com/streetview/spherical-metadata, without the
         heading: yaw 0 stays the direction the camera faced.
     """
-    pitch, roll = math.radians(pitch_deg), math.radians(roll_deg)
-    rolled = np.array(
-        [[math.cos(roll), math.sin(roll), 0], [-math.sin(roll), math.cos(roll), 0], [0, 0, 1]]
-    )
-    pitched = np.array(
-        [[1, 0, 0], [0, math.cos(pitch), math.sin(pitch)], [0, -math.sin(pitch), math.cos(pitch)]]
-    )
-    axes: Floats = pitched @ rolled
-    return axes
+    return View(0.0, pitch_deg, roll_deg).axes()
 
 
 def fits(picture: Pixels, projection: Projection) -> bool:

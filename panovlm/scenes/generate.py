@@ -14,12 +14,11 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,6 +26,7 @@ from PIL import Image
 
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import load_panorama, read_panorama
+from panovlm.processes import mapping
 from panovlm.scenes.backgrounds import Backgrounds, find_backgrounds
 from panovlm.scenes.language import LISTING_REQUEST, Question, ask_all, listing
 from panovlm.scenes.render import Picture, render
@@ -43,18 +43,7 @@ SETTINGS_FILE = "scenes.json"
 _CHUNK = 8
 """Scenes a process draws at a time, about a second's work."""
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Settings = dict[str, Any]
-
-
-class Map(Protocol):
-    """Whatever applies a function to items in order, as the built-in `map` does."""
-
-    def __call__(
-        self, function: Callable[[Item], Result], items: Iterable[Item], /
-    ) -> Iterator[Result]:
-        """Give the function's result for each item."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +108,7 @@ def write_scenes(
     try:
         if _holds(out, settings):
             return False
-        with _whole_folder(out) as folder, _mapping(workers) as apply:
+        with _whole_folder(out) as folder, mapping(workers, _begin_worker) as apply:
             readable = found.without_faulty(apply(_background_fault, found.paths))
             chunks = _chunks(folder, settings, readable)
             _write_all(folder, settings, apply(_draw_chunk, chunks), progress)
@@ -177,19 +166,9 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         raise
 
 
-@contextmanager
-def _mapping(workers: int) -> Iterator[Map]:
-    """Give a `map` that works in so many processes; what is not begun is dropped on a fault."""
-    if workers == 1:
-        yield map
-        return
-    # Forking a process that runs threads, as torch and OpenCV do, can hang; spawning cannot.
-    context = get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,))
-    try:
-        yield pool.map
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _begin_worker() -> None:
+    """Keep to one processor."""
+    cv2.setNumThreads(1)
 
 
 def _chunks(folder: Path, settings: Settings, backgrounds: Backgrounds) -> list[_Chunk]:

@@ -1,7 +1,6 @@
 """StageTrainer: transformers' Trainer with rates per module, small checkpoints and scalar logs."""
 
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from panovlm.files import write_whole
 from panovlm.model.errors import PanoVLMError
 from panovlm.training.recipe import LearningRates
 from panovlm.training.trainable import module_of
@@ -151,9 +151,7 @@ class JsonLog(TrainerCallback):
         if self.path.exists():
             kept = [e for e in read_log(self.path) if e["step"] <= state.global_step]
             lines = "".join(json.dumps(entry) + "\n" for entry in kept)
-            partial = self.path.with_suffix(".part")
-            partial.write_text(lines)
-            os.replace(partial, self.path)
+            write_whole(self.path, lambda partial: partial.write_text(lines))
 
     def on_log(
         self,

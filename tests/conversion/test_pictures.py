@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panovlm.conversion.pictures import write_picture, write_whole
+from panovlm.conversion.pictures import write_picture
+from panovlm.files import write_whole
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.gpano import CroppedArea, PanoFacts, read_facts
 from panovlm.model.panorama import Pixels, load_panorama
