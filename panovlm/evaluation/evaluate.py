@@ -19,7 +19,7 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.model.vision import encode_views
 from panovlm.progress import progress_bar
-from panovlm.training.run import fill_cache
+from panovlm.training.sources import fill_cache
 
 
 @dataclass(frozen=True)
