@@ -1,5 +1,6 @@
 """Where a stage's views come from: the frozen encoder's outputs, encoded once, or pixels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from panovlm.data.records import Record, raise_faults
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.progress import console, progress_bar
 from panovlm.stages import Stage
+from panovlm.training import ranks
 
 ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
 
@@ -34,12 +36,16 @@ def view_source(
         processor.image_processor,
         use_bf16=bf16,
     )
-    faults = fill_cache(cache, [record.image for record in records])
-    raise_faults(f"pictures of stage {stage.name}", faults)
+    pictures = list(dict.fromkeys(record.image for record in records))
+    with ranks.together():
+        own = fill_cache(cache, ranks.share(pictures))
+    with ranks.together():
+        faults = [fault for faults in ranks.gathered(own) for fault in faults]
+        raise_faults(f"pictures of stage {stage.name}", faults)
     return cache
 
 
-def fill_cache(cache: PatchTokenCache, pictures: list[Path]) -> list[str]:
+def fill_cache(cache: PatchTokenCache, pictures: Sequence[Path]) -> list[str]:
     """Encode what is missing from a cache under a progress bar; give the faulty pictures."""
     absent = [picture for picture in dict.fromkeys(pictures) if not picture.is_file()]
     faults = [
