@@ -43,6 +43,7 @@ MAY_IMPORT = {
         "views_sheet",
         "scenes",
         "metrics",
+        "geometry",
     },
 }
 

@@ -218,7 +218,7 @@ def _nearest_length(candidate: Words, known: Sequence[Words]) -> int:
 
 
 def _rouge_l_of(candidate: Words, known: Sequence[Words]) -> float:
-    shared = [_longest_common(candidate, words) for words in known]
+    shared = [longest_common(candidate, words) for words in known]
     precision = max(shared) / len(candidate)
     recall = max(length / len(words) for length, words in zip(shared, known, strict=True))
     if not precision or not recall:
@@ -227,8 +227,8 @@ def _rouge_l_of(candidate: Words, known: Sequence[Words]) -> float:
     return (1 + squared) * precision * recall / (recall + squared * precision)
 
 
-def _longest_common(first: Words, second: Words) -> int:
-    """Give the length of the longest common subsequence."""
+def longest_common(first: Words, second: Words) -> int:
+    """Give the length of the longest common subsequence of words, or of a text's letters."""
     row = [0] * (len(second) + 1)
     for word in first:
         diagonal = 0
