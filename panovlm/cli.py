@@ -247,6 +247,8 @@ def evaluate(
     if benchmark:
         _evaluate_benchmark(model, data, out, benchmark, images, limit, judge, judge_model)
         return
+    if images or judge:
+        raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
     report = run(model, data, out, limit=limit, num_turned=turned, since=since)
     scores = report["accuracy"]
     typer.echo(f"overall {scores['overall']:.1%} of {scores['count']} questions")

@@ -65,10 +65,12 @@ def evaluate_benchmark(
         not asked.
 
     Raises:
-        PanoVLMError: If the benchmark is unknown, or no item has a picture.
+        PanoVLMError: If the benchmark is unknown or takes no judge, or no item has a picture.
     """
     started = time.perf_counter()
     benchmark = _benchmark(name)
+    if judge and benchmark.rubric is None:
+        raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
     folder = images or (data if data.is_dir() else data.parent)
     listed = benchmark.read(data, folder)
     items = [item for item in listed if item.image.is_file()]

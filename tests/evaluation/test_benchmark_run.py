@@ -80,5 +80,8 @@ def test_strata_hold_the_items_whose_place_is_known() -> None:
 def test_mistakes_are_named(model: Path, table: Path, tmp_path: Path) -> None:
     with pytest.raises(PanoVLMError, match="found --benchmark vqa, expected one of quic-360"):
         evaluate_benchmark(model, table, tmp_path / "r.json", "vqa")
+    judge = Judge("http://localhost:1", "m")
+    with pytest.raises(PanoVLMError, match="quic-360 is scored by rule"):
+        evaluate_benchmark(model, table, tmp_path / "r.json", "quic-360", judge=judge)
     with pytest.raises(PanoVLMError, match="found none of the 3 pictures"):
         evaluate_benchmark(model, table, tmp_path / "r.json", "quic-360", images=tmp_path / "no")
