@@ -23,8 +23,6 @@ from panovlm.metrics.fields_of_view import (
 from panovlm.metrics.scores import UNREADABLE
 from panovlm.metrics.strata import pole_stratum, seam_distance_deg, seam_stratum
 
-REAL = Path("/work/shared/panoramas/text/hotspot_directions.jsonl")
-
 
 def test_errors_go_the_short_way_around() -> None:
     assert yaw_error_deg(179.0, -179.0) == pytest.approx(2.0)
@@ -103,10 +101,8 @@ def test_directions_are_scored_across_the_seam() -> None:
     assert direction_in_sector("behind me", -150.0).value == 0.0
 
 
-def test_real_directions_are_read_as_their_yaw() -> None:
-    if not REAL.is_file():
-        pytest.skip("no real directions here")
-    for row in map(json.loads, REAL.read_text().splitlines()):
+def test_real_directions_are_read_as_their_yaw(real_texts: Path) -> None:
+    for row in map(json.loads, (real_texts / "hotspot_directions.jsonl").read_text().splitlines()):
         assert direction_error_deg(row["answer"], row["yaw_deg"]).value <= 0.51, row["answer"]
         assert direction_error_deg(row["direction"], row["yaw_deg"]).value <= 22.6, row["direction"]
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.benchmarks.files import picture_at, read_table
+from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.geometry.places import panorama_to_angles
 from panovlm.metrics.choices import every_order_right, parse_choice
@@ -38,7 +38,7 @@ def read(path: Path, images: Path) -> list[Item]:
     Raises:
         PanoVLMError: If a column is missing, or options or answer are no such thing.
     """
-    return [_item(row, images) for row in read_table(path, COLUMNS)]
+    return items_of(path, read_table(path, COLUMNS), lambda row, _: _item(row, images))
 
 
 def _item(row: Mapping[str, str], images: Path) -> Item:

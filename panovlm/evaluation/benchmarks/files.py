@@ -1,12 +1,14 @@
 """Reading the files that benchmarks come in; what is wrong with them is said line by line."""
 
 import csv
+import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from panovlm.evaluation.benchmarks.items import Item
 from panovlm.model.errors import PanoVLMError
 
 
@@ -59,7 +61,8 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """
     csv.field_size_limit(sys.maxsize)
     delimiter = "," if path.suffix == ".csv" else "\t"
-    rows = list(csv.DictReader(read_text(path).splitlines(keepends=True), delimiter=delimiter))
+    # Not splitlines: a text may hold U+2028 and its like as they are.
+    rows = list(csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter))
     if not rows:
         raise PanoVLMError(f"{path}: found no rows, expected a header and rows below it")
     check_keys(rows[0], columns, f"{path}, header")
@@ -80,6 +83,28 @@ def check_keys(row: Any, keys: Sequence[str], where: str) -> None:
     missing = [key for key in keys if key not in row]
     if missing:
         raise PanoVLMError(f"{where}: found {sorted(row, key=str)}, expected {missing} too")
+
+
+def items_of(
+    path: Path, rows: Iterable[Mapping[str, Any]], item: Callable[[Mapping[str, Any], int], Item]
+) -> list[Item]:
+    """Make an item of each row, which is told its number from 1 on.
+
+    Raises:
+        PanoVLMError: Naming the first row that is not as published.
+    """
+    made = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            made.append(item(row, number))
+        except PanoVLMError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise PanoVLMError(
+                f"{path}, entry {number}: found another form than the published one ({error!r}); "
+                "correct the entry, or name the benchmark it is from"
+            ) from error
+    return made
 
 
 def picture_at(images: Path, address: str) -> Path:

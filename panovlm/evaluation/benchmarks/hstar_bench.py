@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.benchmarks.files import read_objects
+from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.scores import Score, score_read, summarise
@@ -49,10 +49,8 @@ def _read_one(file: Path) -> list[Item]:
     pictures = sorted(found for pattern in PICTURES for found in file.parent.glob(pattern))
     if not pictures:
         raise PanoVLMError(f"{file.parent}: found no picture, expected one of {PICTURES}")
-    return [
-        _item(row, f"{file.parent.name}/{number}", pictures[0])
-        for number, row in enumerate(read_objects(file, ("task", "yaw")))
-    ]
+    scene, rows = file.parent.name, read_objects(file, ("task", "yaw"))
+    return items_of(file, rows, lambda row, n: _item(row, f"{scene}/{n}", pictures[0]))
 
 
 def _item(row: Mapping[str, Any], name: str, picture: Path) -> Item:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.benchmarks.files import picture_at, read_objects
+from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.scores import UNREADABLE, Score, score_read, summarise, summarise_by
 
@@ -34,7 +34,8 @@ def read(path: Path, images: Path) -> list[Item]:
         path: JSON or JSON Lines.
         images: Folder below which the pictures lie.
     """
-    return [_item(row, number, images) for number, row in enumerate(read_objects(path, KEYS), 1)]
+    rows = read_objects(path, KEYS)
+    return items_of(path, rows, lambda row, number: _item(row, number, images))
 
 
 def _item(row: Mapping[str, Any], number: int, images: Path) -> Item:

@@ -12,7 +12,7 @@ from panovlm.evaluation.benchmarks.cognitive_maps import (
     parse_map,
     score_map,
 )
-from panovlm.evaluation.benchmarks.files import check_keys, read_json
+from panovlm.evaluation.benchmarks.files import check_keys, items_of, read_json
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, score_read, summarise
 from panovlm.model.errors import PanoVLMError
@@ -58,7 +58,7 @@ def _read_scene(file: Path, images: Path) -> list[Item]:
     check_keys(scene, ("image_id", "conversation"), str(file))
     beside = file.parent / "rgb.png"
     picture = beside if beside.is_file() else images / scene["image_id"]
-    return [_item(turn, f"{file.stem}", picture) for turn in scene["conversation"]]
+    return items_of(file, scene["conversation"], lambda turn, _: _item(turn, file.stem, picture))
 
 
 def _item(turn: Mapping[str, Any], scene: str, picture: Path) -> Item:
@@ -67,6 +67,8 @@ def _item(turn: Mapping[str, Any], scene: str, picture: Path) -> Item:
     if kind not in FORMS:
         raise PanoVLMError(f"{scene}: found a question of kind {kind!r}, expected {[*FORMS]}")
     is_map = kind == MAP
+    if kind == "object_counting":
+        int(turn["answer"])  # a fault of the file shows here, not when answers are scored
     return Item(
         name=f"{scene}/{turn['turn_id']}",
         image=picture,

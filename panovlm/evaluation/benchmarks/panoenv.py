@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.benchmarks.files import read_objects
+from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.captions import longest_common
 from panovlm.metrics.counts import NUMBER_WORDS
@@ -63,7 +63,8 @@ def read(path: Path, images: Path) -> list[Item]:
     Raises:
         PanoVLMError: If a key is missing or the method of a question is unknown.
     """
-    return [_item(row, number, images) for number, row in enumerate(read_objects(path, KEYS), 1)]
+    rows = read_objects(path, KEYS)
+    return items_of(path, rows, lambda row, number: _item(row, number, images))
 
 
 def _item(row: Mapping[str, Any], number: int, images: Path) -> Item:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.benchmarks.files import read_objects
+from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, Rubric, each
 from panovlm.metrics.scores import NOT_JUDGED, Score, summarise, summarise_by
 
@@ -20,7 +20,7 @@ def read(path: Path, images: Path) -> list[Item]:
         images: The folder below which the pictures lie: strips of 9600 x 600 pixels, all around
             but not up and down, which have to be made full panoramas first.
     """
-    return [_item(row, images) for row in read_objects(path, KEYS)]
+    return items_of(path, read_objects(path, KEYS), lambda row, _: _item(row, images))
 
 
 def _item(row: Mapping[str, Any], images: Path) -> Item:

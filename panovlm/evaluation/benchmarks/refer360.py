@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.benchmarks.files import read_objects
+from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.angles import great_circle_error_deg
@@ -25,7 +25,7 @@ def read(path: Path, images: Path) -> list[Item]:
         path: The split.
         images: The folder that holds `refer360images`.
     """
-    return [_item(row, images) for row in read_objects(path, KEYS)]
+    return items_of(path, read_objects(path, KEYS), lambda row, _: _item(row, images))
 
 
 def _item(row: Mapping[str, Any], images: Path) -> Item:

@@ -12,8 +12,6 @@ from panovlm.evaluation.benchmarks.quic360 import QUIC_360
 from panovlm.metrics.scores import Missing, summarise
 from panovlm.model.errors import PanoVLMError
 
-REAL = Path("/work/shared/panoramas/text/quic360_human_captions.jsonl")
-
 
 def write_table(path: Path, rows: list[dict[str, str]], delimiter: str = "\t") -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -68,15 +66,18 @@ def test_captions_are_scored_by_cider_and_an_empty_one_is_no_zero(captions: Path
     assert extras["not_computed"] == ["METEOR", "SPICE"]
 
 
-def test_people_score_well_above_captions_of_other_pictures(tmp_path: Path) -> None:
-    if not REAL.is_file():
-        pytest.skip("no captions by people here")
-    listed = [json.loads(line) for line in REAL.read_text().splitlines()]
+def test_people_score_well_above_captions_of_other_pictures(
+    tmp_path: Path, real_texts: Path
+) -> None:
+    listed = [
+        json.loads(line)
+        for line in (real_texts / "quic360_human_captions.jsonl").read_text().splitlines()
+    ]
     rows = [
         {"url": row["image"], "query": row["instruction"], "annotation": row["answer"]}
         for row in listed
     ]
-    items = quic360.read(write_table(tmp_path / "real.tsv", rows), REAL.parents[1])
+    items = quic360.read(write_table(tmp_path / "real.tsv", rows), real_texts.parent)
     assert all(item.image.is_file() for item in items)
     answers = [item.references[0] for item in items]
     own = summarise(QUIC_360.score(items, answers)).mean

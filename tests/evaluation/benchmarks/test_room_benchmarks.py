@@ -15,7 +15,6 @@ from panovlm.evaluation.benchmarks.panovqa import PANOVQA
 from panovlm.metrics.scores import Missing, Score
 from panovlm.model.errors import PanoVLMError
 
-REAL = Path("/work/shared/panoramas/text/osr_bench_qa.jsonl")
 GRID = [[[] for _ in range(10)] for _ in range(10)]
 GRID[2] = [["sofa"], [], [], ["tv", "chair"], [], [], [], [], [], ["chair"]]
 
@@ -98,10 +97,10 @@ def test_unknown_questions_are_refused(scene: Path) -> None:
         osr_bench.read(scene, Path("x"))
 
 
-def test_right_answers_of_real_rooms_are_right(tmp_path: Path) -> None:
-    if not REAL.is_file():
-        pytest.skip("no real questions here")
-    rows = [json.loads(line) for line in REAL.read_text().splitlines()]
+def test_right_answers_of_real_rooms_are_right(tmp_path: Path, real_texts: Path) -> None:
+    rows = [
+        json.loads(line) for line in (real_texts / "osr_bench_qa.jsonl").read_text().splitlines()
+    ]
     turns = [
         {
             "turn_id": row["turn"],
@@ -113,7 +112,7 @@ def test_right_answers_of_real_rooms_are_right(tmp_path: Path) -> None:
     ]
     file = tmp_path / "real_qa.json"
     file.write_text(json.dumps({"image_id": rows[0]["image"], "conversation": turns}))
-    items = osr_bench.read(file, REAL.parents[1])
+    items = osr_bench.read(file, real_texts.parent)
     assert items[0].image.is_file()
     answers = [
         item.references[0] if item.references else json.dumps(item.facts.get("map", ""))
