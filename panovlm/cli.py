@@ -195,6 +195,7 @@ def train(
     from panovlm.stages import STAGES
     from panovlm.training.recipe import load_recipe
     from panovlm.training.run import train as run
+    from panovlm.training.saving import Stopped
 
     _hide_loading_bars()
     if stage != "all" and stage not in STAGES:
@@ -203,6 +204,9 @@ def train(
     chosen: list[str] = [*loaded.stages] if stage == "all" else [stage]
     try:
         results = run(loaded, chosen, resume=resume)
+    except Stopped as stop:
+        typer.echo(f"panovlm: {stop}", err=True)
+        raise typer.Exit(stop.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("panovlm: stopped; earlier stages are whole, continue with --resume", err=True)
         raise typer.Exit(130) from None

@@ -3,11 +3,12 @@
 output/vision, output/resampler, output/finetune   finished stages, loadable with from_pretrained
 output/checkpoints/<stage>/checkpoint-<step>       to resume a stage; removed when it is finished
 output/logs/<stage>.jsonl                          every log entry
+
+A run may be killed at any moment and goes on with `resume`: docs/resuming.md lists the moments.
 """
 
 import json
 import os
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,17 +24,25 @@ from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage, Supervision
 from panovlm.training.assembly import build_trainer
 from panovlm.training.build import build_model, build_processor, load_predecessor
-from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume
+from panovlm.training.checkpoints import (
+    checkpoint_folder,
+    checkpoint_of,
+    checkpoint_to_resume,
+)
+from panovlm.training.disk import alone_in
 from panovlm.training.outputs import (
     STAGE_FACTS,
     StageResult,
+    finish,
     finished_result,
     result_of,
+    settle,
     stage_facts,
     write_output,
 )
 from panovlm.training.progress import TrainingBar
 from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.saving import SavePoints, StopSignals
 from panovlm.training.trainable import apply_stage, report
 from panovlm.training.trainer import JsonLog, read_log
 
@@ -48,11 +57,15 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
 
     Raises:
         PanoVLMError: For every fault a user can cure; outputs of earlier stages stay whole.
+        Stopped: If a signal ended it; training is saved up to then.
     """
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     chosen = [name for name in STAGES if name in stages]
-    check_data(recipe, chosen)
-    return [train_stage(recipe, name, resume=resume) for name in chosen]
+    with StopSignals() as signals, alone_in(recipe.output):
+        for name in STAGES:
+            settle(recipe.output / name, checkpoint_folder(recipe, name))
+        check_data(recipe, chosen)
+        return [train_stage(recipe, name, signals, resume=resume) for name in chosen]
 
 
 def check_data(recipe: Recipe, names: list[str]) -> None:
@@ -75,15 +88,17 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
     raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
 
-def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
+def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:
     """Train one stage and write its output folder in one step."""
     section, output = recipe.section(name), recipe.output / name
+    checkpoints = checkpoint_folder(recipe, name)
     stage = derive(STAGES[name], section)
     facts = stage_facts(recipe, section, stage)
-    if resume and (finished := finished_result(output, facts)):
+    finished = finished_result(output, facts) if resume else None
+    if finished and not checkpoint_of(checkpoints, facts):  # else it was begun anew since
         console.print(f"{name}: finished before, skipped")
         return finished
-    last = checkpoint_to_resume(recipe, name, facts, resume=resume)
+    last = checkpoint_to_resume(checkpoints, facts, resume=resume)
     started = time.perf_counter()
     set_seed(recipe.seed)
     model = _prepare(recipe, stage)
@@ -91,16 +106,17 @@ def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
     _show(model, stage)
     processor = build_processor(recipe.model)
     bar = TrainingBar(name)
-    callbacks = _callbacks(recipe, stage, bar, resume=resume)
+    saves = SavePoints(signals, recipe.save_minutes, section.save_steps)
+    callbacks = [*_callbacks(recipe, stage, bar), saves]
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
     with bar:
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     if adapters is not None:
         adapters.merge_and_unload()
     log = read_log(log_file(recipe, name))
     result = result_of(name, log, time.perf_counter() - started)
     write_output(output, model, processor, facts | {"result": vars(result)})
-    shutil.rmtree(checkpoint_folder(recipe, name))
+    finish(output, checkpoints)
     return result
 
 
@@ -144,13 +160,8 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
     show_table(f"stage {stage.name}: {stage.objective.value}", header, rows)
 
 
-def _callbacks(
-    recipe: Recipe, stage: Stage, bar: TrainingBar, *, resume: bool
-) -> list[TrainerCallback]:
-    callbacks = [
-        JsonLog(log_file(recipe, stage.name), resumes=resume),
-        bar,
-    ]
+def _callbacks(recipe: Recipe, stage: Stage, bar: TrainingBar) -> list[TrainerCallback]:
+    callbacks: list[TrainerCallback] = [JsonLog(log_file(recipe, stage.name)), bar]
     if recipe.tensorboard:
         from torch.utils.tensorboard import SummaryWriter  # of the extra `logs`
 

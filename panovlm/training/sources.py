@@ -11,6 +11,7 @@ from panovlm.data.records import Record, raise_faults
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.progress import console, progress_bar
 from panovlm.stages import Stage
+from panovlm.training.disk import disk_faults
 
 ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
 
@@ -50,6 +51,7 @@ def fill_cache(cache: PatchTokenCache, pictures: list[Path]) -> list[str]:
     missing = cache.missing(pictures)
     if not missing:
         return []
-    with progress_bar("vision encoder: reading panoramas once", len(missing)) as advance:
+    label = "vision encoder: reading panoramas once"
+    with disk_faults(f"fill {cache.folder}"), progress_bar(label, len(missing)) as advance:
         is_fast = cache.encoder.device.type != "cpu"
         return cache.fill(missing, GPU_ENCODING_BATCH if is_fast else ENCODING_BATCH, advance)
