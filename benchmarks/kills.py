@@ -2,10 +2,10 @@
 
     python benchmarks/kills.py --kills 50 --json OUT
 
-Each kill is SIGKILL to a process of its own, forked once everything is imported: after a time drawn
-uniformly over the run's wall time (`--every-write` instead: before each file operation of a stage in
-turn). Then the run is resumed until it ends. Weights of all stages and every line of the logs must
-be those of the run that nothing interrupted; before and after, the last whole checkpoint is noted.
+Each kill is SIGKILL to a process of its own, forked once everything is imported, after a time drawn
+uniformly over the run's wall time; with `--every-write vision`, before each file operation of that
+stage in turn. Then the run is resumed until it ends. Weights of all stages and every line of the
+logs must be those of the run that nothing interrupted.
 """
 
 import argparse
@@ -134,8 +134,8 @@ def fork(
     code = CRASH
     try:
         said = os.open(recipe.output.parent / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(said, 1)
         os.dup2(said, 2)
+        sys.stdout = sys.stderr = os.fdopen(said, "w")
         before()
         train(recipe, [*stages], resume=resume)
         code = 0
@@ -148,6 +148,7 @@ def fork(
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:
+        sys.stdout.flush()
         os._exit(code)
 
 
@@ -196,7 +197,7 @@ def _changes(event: str, arguments: tuple[Any, ...], root: Path) -> bool:
 
 
 def reset(recipe: Recipe, keep: Sequence[str] = ()) -> None:
-    """Begin a run again, with or without its first stages; the cache is filled anew half the time."""
+    """Begin a run again, with or without its first stages, the cache empty."""
     for path in (*recipe.output.glob("*"), *recipe.output.glob(".*")):
         if path.is_dir() and path.name not in keep:
             shutil.rmtree(path)
@@ -267,7 +268,8 @@ def tiny_recipe(folder: Path) -> Recipe:
         "resampler": {"num_layers": 1, "latent_size": 16, "token_rows": 2, "token_columns": 4},
     }
     stages = {
-        "vision": stage | {"steps": 102},  # every second step is logged, some saved ones are not
+        "vision": stage
+        | {"steps": 102, "save_steps": 11},  # every second step is logged, some saved ones are not
         "resampler": stage | {"accumulation": 2},
         "finetune": stage | {"lora": {"rank": 2, "dropout": 0.1}},
     }

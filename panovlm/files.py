@@ -21,6 +21,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def sweep_parts(path: Path) -> None:
+    """Remove what killed processes left of `write_whole`; none that lives may be writing there."""
+    for partial in path.parent.glob(f".{path.name}.*.part"):
+        partial.unlink(missing_ok=True)
+
+
 def sync_tree(folder: Path) -> None:
     """Wait until a folder and all in it are on the disk, so that a power cut finds them whole."""
     for path in (*folder.rglob("*"), folder):

@@ -41,6 +41,7 @@ def publish(written: Path, folder: Path) -> None:
     sync_tree(written)
     os.replace(written, folder / written.name)
     sync(folder)
+    written.parent.rmdir()
     for checkpoint in whole_checkpoints(folder)[:-NUM_KEPT]:
         shutil.rmtree(checkpoint)
 
@@ -64,11 +65,10 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(checkpoint)
 
 
-def checkpoint_of(folder: Path, facts: dict[str, Any]) -> Path | None:
-    """Give the newest whole checkpoint of a run with these facts, if there is one."""
-    whole, settings = whole_checkpoints(folder), folder / STAGE_FACTS
-    is_same = settings.is_file() and json.loads(settings.read_text()) == facts
-    return whole[-1] if whole and is_same else None
+def is_begun(folder: Path, facts: dict[str, Any]) -> bool:
+    """Say whether an unfinished run with these facts stands there, saved or not yet."""
+    settings = folder / STAGE_FACTS
+    return settings.is_file() and json.loads(settings.read_text()) == facts
 
 
 def checkpoint_to_resume(folder: Path, facts: dict[str, Any], *, resume: bool) -> Path | None:
@@ -82,8 +82,8 @@ def checkpoint_to_resume(folder: Path, facts: dict[str, Any], *, resume: bool) -
     Raises:
         PanoVLMError: If there is an unfinished run, but not to be continued or of other facts.
     """
-    last = checkpoint_of(folder, facts)
-    if not last and whole_checkpoints(folder):
+    last = next(reversed(whole_checkpoints(folder)), None)
+    if last and not is_begun(folder, facts):
         raise PanoVLMError(
             f"the unfinished run in {folder} was started with other settings; continue with the "
             f"same recipe, or remove that folder to begin anew"

@@ -129,7 +129,8 @@ def settle(output: Path, checkpoints: Path) -> None:
         sync(output.parent)
     if replaced.exists() and not output.exists():  # someone removed what stood between
         os.replace(replaced, output)
-    for left in (partial, replaced, done):
+    is_empty = not any(checkpoints.glob("*"))  # not even the facts: it had just been made
+    for left in (partial, replaced, done, *([checkpoints] if is_empty else [])):
         if left.exists():
             shutil.rmtree(left)
 

@@ -26,8 +26,8 @@ from panovlm.training.assembly import build_trainer
 from panovlm.training.build import build_model, build_processor, load_predecessor
 from panovlm.training.checkpoints import (
     checkpoint_folder,
-    checkpoint_of,
     checkpoint_to_resume,
+    is_begun,
 )
 from panovlm.training.disk import alone_in
 from panovlm.training.outputs import (
@@ -95,7 +95,7 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
     stage = derive(STAGES[name], section)
     facts = stage_facts(recipe, section, stage)
     finished = finished_result(output, facts) if resume else None
-    if finished and not checkpoint_of(checkpoints, facts):  # else it was begun anew since
+    if finished and not is_begun(checkpoints, facts):  # else it was begun anew since
         console.print(f"{name}: finished before, skipped")
         return finished
     last = checkpoint_to_resume(checkpoints, facts, resume=resume)

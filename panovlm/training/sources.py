@@ -1,5 +1,6 @@
 """Where a stage's views come from: the frozen encoder's outputs, encoded once, or pixels."""
 
+import time
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from panovlm.stages import Stage
 from panovlm.training.disk import disk_faults
 
 ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
+ABANDONED_SECONDS = 24 * 3600
 
 
 def view_source(
@@ -35,9 +37,17 @@ def view_source(
         processor.image_processor,
         use_bf16=bf16,
     )
+    sweep_cache(cache.folder)
     faults = fill_cache(cache, [record.image for record in records])
     raise_faults(f"pictures of stage {stage.name}", faults)
     return cache
+
+
+def sweep_cache(folder: Path) -> None:
+    """Remove what killed processes left half-written, long enough ago that none is at it."""
+    for partial in folder.glob("*.part"):
+        if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS:
+            partial.unlink(missing_ok=True)
 
 
 def fill_cache(cache: PatchTokenCache, pictures: list[Path]) -> list[str]:

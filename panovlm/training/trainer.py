@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from panovlm.files import write_whole
+from panovlm.files import sweep_parts, write_whole
 from panovlm.model.errors import PanoVLMError
 from panovlm.training.checkpoints import PARTIAL, publish, step_of
 from panovlm.training.disk import disk_faults
@@ -193,6 +193,7 @@ class JsonLog(TrainerCallback):
             lines = "".join(json.dumps(entry) + "\n" for entry in kept)
             with disk_faults(f"write {self.path}"):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+                sweep_parts(self.path)
                 write_whole(self.path, lambda partial: partial.write_text(lines))
 
     def on_log(
