@@ -265,7 +265,13 @@ def tiny_recipe(folder: Path) -> Recipe:
         "vision_encoder": str(encoder),
         "language_model": str(language_model),
         "views": {"num_views": 4, "fov_deg": 120.0, "view_size": 32},
-        "resampler": {"num_layers": 1, "latent_size": 16, "token_rows": 2, "token_columns": 4, "vicreg_size": 24},
+        "resampler": {
+            "num_layers": 1,
+            "latent_size": 16,
+            "token_rows": 2,
+            "token_columns": 4,
+            "vicreg_size": 24,
+        },
     }
     stages = {
         "vision": stage | {"steps": 20},

@@ -8,9 +8,8 @@ A run may be killed at any moment and goes on with `resume`: docs/resuming.md li
 """
 
 import json
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -19,9 +18,9 @@ from transformers.integrations import TensorBoardCallback
 
 from panovlm.data.records import raise_faults, read_records
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import panorama_fault
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage, Supervision
+from panovlm.training import ranks
 from panovlm.training.assembly import build_trainer
 from panovlm.training.build import build_model, build_processor, load_predecessor
 from panovlm.training.checkpoints import (
@@ -43,6 +42,7 @@ from panovlm.training.outputs import (
 from panovlm.training.progress import TrainingBar
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.saving import SavePoints, StopSignals
+from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.trainable import apply_stage, report
 from panovlm.training.trainer import JsonLog, read_log
 
@@ -61,31 +61,50 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
     """
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     chosen = [name for name in STAGES if name in stages]
-    with StopSignals() as signals, alone_in(recipe.output):
-        for name in STAGES:
-            settle(recipe.output / name, checkpoint_folder(recipe, name))
+    ranks.join()
+    with StopSignals() as signals, ExitStack() as held:
         check_data(recipe, chosen)
+        ranks.from_first(lambda: _take_over(recipe, held))
         return [train_stage(recipe, name, signals, resume=resume) for name in chosen]
+
+
+def _take_over(recipe: Recipe, held: ExitStack) -> None:
+    """Keep other runs out of the output and complete what a killed one left there."""
+    held.enter_context(alone_in(recipe.output))
+    for name in STAGES:
+        settle(recipe.output / name, checkpoint_folder(recipe, name))
 
 
 def check_data(recipe: Recipe, names: list[str]) -> None:
     """Check the records and pictures of all stages before the first one starts.
 
+    Good pictures are encoded on the way, so that each is decoded once. Where a record is faulty,
+    pictures are only decoded, as cheaply as possible: the list of faults shall come soon.
+
     Raises:
         PanoVLMError: Listing every fault of every file.
     """
+    with ranks.together():
+        sections = {name: recipe.section(name) for name in names}
+        for section in sections.values():
+            ranks.part_of_batch(section.batch_size)
     faults: list[str] = []
-    pictures: dict[Path, None] = {}
+    pictures: dict[int, dict[Path, None]] = {}
     for name in names:
         needs_text = STAGES[name].supervision is not Supervision.NONE
+        section = sections[name]
         try:
-            records = read_records(recipe.section(name).data, needs_text=needs_text)
-            pictures |= dict.fromkeys(record.image for record in records)
+            records = read_records(section.data, needs_text=needs_text)
+            of_stage = pictures.setdefault(section.vision_layers, {})
+            of_stage |= dict.fromkeys(record.image for record in records)
         except PanoVLMError as fault:
             faults.append(str(fault))
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        faults += [fault for fault in pool.map(panorama_fault, pictures) if fault]
-    raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
+    if faults:
+        faults += check_pictures([*dict.fromkeys(p for each in pictures.values() for p in each)])
+    else:
+        faults += prepare_pictures(recipe, pictures)
+    with ranks.together():
+        raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
 
 def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:
@@ -94,14 +113,21 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
     checkpoints = checkpoint_folder(recipe, name)
     stage = derive(STAGES[name], section)
     facts = stage_facts(recipe, section, stage)
-    finished = finished_result(output, facts) if resume else None
-    if finished and not is_begun(checkpoints, facts):  # else it was begun anew since
+    finished = ranks.from_first(
+        lambda: (
+            finished_result(output, facts)
+            if resume and not is_begun(checkpoints, facts)  # else it was begun anew since
+            else None
+        )
+    )
+    if finished is not None:
         console.print(f"{name}: finished before, skipped")
         return finished
-    last = checkpoint_to_resume(checkpoints, facts, resume=resume)
+    last = ranks.from_first(lambda: checkpoint_to_resume(checkpoints, facts, resume=resume))
     started = time.perf_counter()
     set_seed(recipe.seed)
-    model = _prepare(recipe, stage)
+    with ranks.together():
+        model = _prepare(recipe, stage)
     adapters = apply_stage(model, stage, section.lora)
     _show(model, stage)
     processor = build_processor(recipe.model)
@@ -109,15 +135,19 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
     saves = SavePoints(signals, recipe.save_minutes, section.save_steps)
     callbacks = [*_callbacks(recipe, stage, bar), saves]
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
-    with bar:
+    with bar, ranks.ends_with_the_others():
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     if adapters is not None:
         adapters.merge_and_unload()
-    log = read_log(log_file(recipe, name))
-    result = result_of(name, log, time.perf_counter() - started)
-    write_output(output, model, processor, facts | {"result": vars(result)})
-    finish(output, checkpoints)
-    return result
+
+    def hand_over() -> StageResult:
+        log = read_log(log_file(recipe, name))
+        result = result_of(name, log, time.perf_counter() - started)
+        write_output(output, model, processor, facts | {"result": vars(result)})
+        finish(output, checkpoints)
+        return result
+
+    return ranks.from_first(hand_over)
 
 
 def derive(stage: Stage, section: StageSection) -> Stage:
@@ -161,6 +191,8 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
 
 
 def _callbacks(recipe: Recipe, stage: Stage, bar: TrainingBar) -> list[TrainerCallback]:
+    if not ranks.is_first():
+        return []
     callbacks: list[TrainerCallback] = [JsonLog(log_file(recipe, stage.name)), bar]
     if recipe.tensorboard:
         from torch.utils.tensorboard import SummaryWriter  # of the extra `logs`

@@ -13,6 +13,8 @@ import torch
 from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from panovlm.training import ranks
+
 SIGNALS = {
     signal.SIGINT: "Ctrl-C",
     signal.SIGTERM: "SIGTERM",
@@ -68,8 +70,9 @@ class StopSignals:
         self.__exit__()
         if not self.is_patient:
             raise Stopped(received)
-        name = SIGNALS[signal.Signals(received)]
-        os.write(2, f"\npanovlm: {name}: saving at the end of this step\n".encode())
+        if ranks.is_first():
+            name = SIGNALS[signal.Signals(received)]
+            os.write(2, f"\npanovlm: {name}: saving at the end of this step\n".encode())
 
 
 class SavePoints(TrainerCallback):
@@ -130,7 +133,7 @@ class SavePoints(TrainerCallback):
 
 def _agreed(is_time: bool, received: int, device: torch.device) -> tuple[bool, int]:
     """Let all processes of a run save, and stop, after the same step."""
-    if distributed.is_initialized():
+    if ranks.number() > 1:
         wishes = torch.tensor([int(is_time), received], device=device)
         distributed.all_reduce(wishes, distributed.ReduceOp.MAX)
         is_time, received = bool(wishes[0]), int(wishes[1])

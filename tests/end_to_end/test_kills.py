@@ -20,10 +20,11 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import TrainingArguments
 
 from kills import USER_FAULT, Outcome, done, fork, hooked, leftovers, outcome, same
 from panovlm.model.errors import PanoVLMError
-from panovlm.training import run
+from panovlm.training import assembly, run
 from panovlm.training.checkpoints import whole_checkpoints
 from panovlm.training.disk import alone_in
 from panovlm.training.recipe import ModelSection, Recipe, StageSection
@@ -194,6 +195,20 @@ def test_a_damaged_checkpoint_is_passed_over(again: Recipe, finished: Finished) 
     file.write_bytes(file.read_bytes()[:-1])
     assert_goes_on(again, finished)
     assert "is not whole, removed" in said(again).replace("\n", "")
+
+
+def test_a_checkpoint_between_two_log_entries_keeps_what_the_next_one_averages(
+    again: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seldom = {"logging_steps": 3, "logging_first_step": False}
+    monkeypatch.setattr(assembly, "TrainingArguments", lambda **k: TrainingArguments(**k | seldom))
+    assert done(fork(again, STAGES, resume=False)) == 0, said(again)
+    uninterrupted = outcome(again, STAGES)
+    strike = hooked(again.output.parent, 1, r"open .*\.part/checkpoint-4/files\.json", kill)
+    done(fork(again, STAGES, resume=False, before=strike))
+    assert done(fork(again, STAGES, resume=True)) == 0, said(again)
+    assert len(uninterrupted["vision"][1].splitlines()) == 2  # of steps 3 and 6
+    assert same(outcome(again, STAGES), uninterrupted)
 
 
 def test_how_often_a_run_is_saved_may_change_between_its_parts(
