@@ -99,6 +99,7 @@ def checkpoint_to_resume(folder: Path, facts: dict[str, Any], *, resume: bool) -
         with disk_faults(f"write to {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / STAGE_FACTS, lambda partial: partial.write_text(text))
+            sync_tree(folder)
     return last
 
 

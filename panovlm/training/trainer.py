@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from panovlm.files import sweep_parts, write_whole
+from panovlm.files import sweep_parts, sync, write_whole
 from panovlm.model.errors import PanoVLMError
 from panovlm.training import ranks
 from panovlm.training.checkpoints import PARTIAL, publish, step_of
@@ -204,6 +204,7 @@ class JsonLog(TrainerCallback):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 sweep_parts(self.path)
                 write_whole(self.path, lambda partial: partial.write_text(lines))
+                sync(self.path.parent)
 
     def on_log(
         self,
