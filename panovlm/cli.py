@@ -197,6 +197,7 @@ def train(
     from panovlm.training import ranks
     from panovlm.training.recipe import load_recipe
     from panovlm.training.run import train as run
+    from panovlm.training.saving import Stopped
 
     _hide_loading_bars()
     if stage != "all" and stage not in STAGES:
@@ -207,6 +208,10 @@ def train(
         results = run(loaded, chosen, resume=resume)
     except ranks.ToldElsewhereError:
         raise typer.Exit(2) from None
+    except Stopped as stop:
+        if ranks.is_first():
+            typer.echo(f"panovlm: {stop}", err=True)
+        raise typer.Exit(stop.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("panovlm: stopped; earlier stages are whole, continue with --resume", err=True)
         raise typer.Exit(130) from None

@@ -3,11 +3,13 @@
 output/vision, output/resampler, output/finetune   finished stages, loadable with from_pretrained
 output/checkpoints/<stage>/checkpoint-<step>       to resume a stage; removed when it is finished
 output/logs/<stage>.jsonl                          every log entry
+
+A run may be killed at any moment and goes on with `resume`: docs/resuming.md lists the moments.
 """
 
 import json
-import shutil
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -21,17 +23,25 @@ from panovlm.stages import STAGES, Stage, Supervision
 from panovlm.training import ranks
 from panovlm.training.assembly import build_trainer
 from panovlm.training.build import build_model, build_processor, load_predecessor
-from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume
+from panovlm.training.checkpoints import (
+    checkpoint_folder,
+    checkpoint_to_resume,
+    is_begun,
+)
+from panovlm.training.disk import alone_in
 from panovlm.training.outputs import (
     STAGE_FACTS,
     StageResult,
+    finish,
     finished_result,
     result_of,
+    settle,
     stage_facts,
     write_output,
 )
 from panovlm.training.progress import TrainingBar
 from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.saving import SavePoints, StopSignals
 from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.trainable import apply_stage, report
 from panovlm.training.trainer import JsonLog, read_log
@@ -47,12 +57,22 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
 
     Raises:
         PanoVLMError: For every fault a user can cure; outputs of earlier stages stay whole.
+        Stopped: If a signal ended it; training is saved up to then.
     """
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     chosen = [name for name in STAGES if name in stages]
     ranks.join()
-    check_data(recipe, chosen)
-    return [train_stage(recipe, name, resume=resume) for name in chosen]
+    with StopSignals() as signals, ExitStack() as held:
+        check_data(recipe, chosen)
+        ranks.from_first(lambda: _take_over(recipe, held))
+        return [train_stage(recipe, name, signals, resume=resume) for name in chosen]
+
+
+def _take_over(recipe: Recipe, held: ExitStack) -> None:
+    """Keep other runs out of the output and complete what a killed one left there."""
+    held.enter_context(alone_in(recipe.output))
+    for name in STAGES:
+        settle(recipe.output / name, checkpoint_folder(recipe, name))
 
 
 def check_data(recipe: Recipe, names: list[str]) -> None:
@@ -87,16 +107,23 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
 
-def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
+def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:
     """Train one stage and write its output folder in one step."""
     section, output = recipe.section(name), recipe.output / name
+    checkpoints = checkpoint_folder(recipe, name)
     stage = derive(STAGES[name], section)
     facts = stage_facts(recipe, section, stage)
-    finished = ranks.from_first(lambda: finished_result(output, facts) if resume else None)
+    finished = ranks.from_first(
+        lambda: (
+            finished_result(output, facts)
+            if resume and not is_begun(checkpoints, facts)  # else it was begun anew since
+            else None
+        )
+    )
     if finished is not None:
         console.print(f"{name}: finished before, skipped")
         return finished
-    last = ranks.from_first(lambda: checkpoint_to_resume(recipe, name, facts, resume=resume))
+    last = ranks.from_first(lambda: checkpoint_to_resume(checkpoints, facts, resume=resume))
     started = time.perf_counter()
     set_seed(recipe.seed)
     with ranks.together():
@@ -105,21 +132,22 @@ def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
     _show(model, stage)
     processor = build_processor(recipe.model)
     bar = TrainingBar(name)
-    callbacks = _callbacks(recipe, stage, bar, resume=resume)
+    saves = SavePoints(signals, recipe.save_minutes, section.save_steps)
+    callbacks = [*_callbacks(recipe, stage, bar), saves]
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
     with bar, ranks.ends_with_the_others():
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     if adapters is not None:
         adapters.merge_and_unload()
 
-    def finish() -> StageResult:
+    def hand_over() -> StageResult:
         log = read_log(log_file(recipe, name))
         result = result_of(name, log, time.perf_counter() - started)
         write_output(output, model, processor, facts | {"result": vars(result)})
-        shutil.rmtree(checkpoint_folder(recipe, name))
+        finish(output, checkpoints)
         return result
 
-    return ranks.from_first(finish)
+    return ranks.from_first(hand_over)
 
 
 def derive(stage: Stage, section: StageSection) -> Stage:
@@ -162,15 +190,10 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
     show_table(f"stage {stage.name}: {stage.objective.value}", header, rows)
 
 
-def _callbacks(
-    recipe: Recipe, stage: Stage, bar: TrainingBar, *, resume: bool
-) -> list[TrainerCallback]:
+def _callbacks(recipe: Recipe, stage: Stage, bar: TrainingBar) -> list[TrainerCallback]:
     if not ranks.is_first():
         return []
-    callbacks = [
-        JsonLog(log_file(recipe, stage.name), resumes=resume),
-        bar,
-    ]
+    callbacks: list[TrainerCallback] = [JsonLog(log_file(recipe, stage.name)), bar]
     if recipe.tensorboard:
         from torch.utils.tensorboard import SummaryWriter  # of the extra `logs`
 
