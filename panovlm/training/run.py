@@ -16,7 +16,8 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
-from panovlm.data.records import raise_faults, read_records
+from panovlm.data.checking import check_pictures, check_records
+from panovlm.data.records import raise_faults
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import panorama_fault
 from panovlm.progress import console, show_table
@@ -61,17 +62,14 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
     Raises:
         PanoVLMError: Listing every fault of every file.
     """
-    faults: list[str] = []
-    pictures: dict[Path, None] = {}
+    files: dict[Path, bool] = {}
     for name in names:
-        needs_text = STAGES[name].supervision is not Supervision.NONE
-        try:
-            records = read_records(recipe.section(name).data, needs_text=needs_text)
-            pictures |= dict.fromkeys(record.image for record in records)
-        except PanoVLMError as fault:
-            faults.append(str(fault))
+        path = recipe.section(name).data
+        files[path] = files.get(path, False) or STAGES[name].supervision is not Supervision.NONE
+    checked = check_records(files)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        faults += [fault for fault in pool.map(panorama_fault, pictures) if fault]
+        seen = check_pictures(checked.pictures, panorama_fault, pool.map)
+    faults = [*map(str, checked.findings), *(fault for fault in seen.values() if fault)]
     raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
 
