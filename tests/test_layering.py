@@ -28,6 +28,8 @@ MAY_IMPORT = {
         "precision",
         "progress",
     },
+    "formats": {"files", "model", "data"},
+    "doctor": {"files", "processes", "progress", "model", "data", "formats", "stages", "training"},
     "evaluation": {
         "files",
         "measure",

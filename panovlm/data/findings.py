@@ -23,6 +23,7 @@ class Kind(StrEnum):
     PICTURE = "picture"
     LENGTH = "length"
     LEAK = "leak"
+    FORMAT = "other format"
     XMP = "XMP ignored"
     MISPLACED = "misplaced mark"
     COPY = "copied picture"
@@ -30,7 +31,7 @@ class Kind(StrEnum):
     CONFLICT = "several answers"
 
 
-WARNINGS = frozenset({Kind.XMP, Kind.MISPLACED, Kind.COPY, Kind.REPEAT, Kind.CONFLICT})
+WARNINGS = frozenset({Kind.FORMAT, Kind.XMP, Kind.MISPLACED, Kind.COPY, Kind.REPEAT, Kind.CONFLICT})
 """Kinds that training accepts; all others are faults."""
 
 

@@ -7,8 +7,8 @@ r"""Records: one panorama and what is said about it, read from JSON Lines.
 `image` is relative to the file; `<image>` marks where the picture goes (before everything else if
 there is no mark). The other fields are optional: `kind` groups scores; `yaw_deg` is the direction
 the answer is about; `rolled_responses[j]` is the right response after the camera has turned right
-by j/n of a full turn, n being their number, which allows training and testing on turned pictures; `licence` and
-`source` say under which terms and from where the picture came.
+by j/n of a full turn, n being their number, which allows training and testing on turned pictures;
+`licence` and `source` say under which terms and from where the picture came.
 """
 
 import difflib

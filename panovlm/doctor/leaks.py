@@ -84,5 +84,3 @@ def _with_spectra(pictures: Sequence[Picture]) -> tuple[list[Path], Spectrum]:
     if not able:
         return [], np.zeros((0, ROWS, FREQUENCIES), dtype=np.complex64)
     return [path for path, _ in able], np.stack([spectrum for _, spectrum in able])
-
-

@@ -11,7 +11,7 @@ import cv2
 from panovlm.data.findings import Finding, Kind
 from panovlm.doctor.copies import COLUMNS, Spectrum, spectrum_of
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import load_panorama
+from panovlm.model.panorama import read_panorama
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def look_at(path: Path) -> Picture:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            pixels = load_panorama(path, min_width=2 * COLUMNS)
+            panorama = read_panorama(path, min_width=2 * COLUMNS)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (PanoVLMError, OSError) as fault:
@@ -55,7 +55,7 @@ def look_at(path: Path) -> Picture:
     except MemoryError:
         return Picture(path, f"{path}: found too little memory to decode it; use fewer --workers")
     said = tuple(dict.fromkeys(str(warning.message) for warning in caught))
-    return Picture(path, None, said, digest, spectrum_of(pixels))
+    return Picture(path, None, said, digest, spectrum_of(panorama))
 
 
 def begin_worker() -> None:

@@ -28,9 +28,7 @@ class Room:
     longest: int
 
 
-def asked_twice(
-    records: Sequence[Located], pictures: Mapping[Path, Picture]
-) -> Iterator[Finding]:
+def asked_twice(records: Sequence[Located], pictures: Mapping[Path, Picture]) -> Iterator[Finding]:
     """Find questions asked more than once about one picture, by its content, and their answers."""
     groups: dict[tuple[str, str], list[Located]] = defaultdict(list)
     for each in records:
