@@ -49,9 +49,9 @@ def _copy(first: Path, second: Path, how: str) -> Finding:
 
 
 def _same_file(first: Sequence[Picture], second: Sequence[Picture]) -> Iterator[Pair]:
-    places = {picture.path.resolve(): picture.path for picture in first}
+    places = {p.path.resolve(): p.path for p in first if p.digest is not None}
     for picture in second:
-        if picture.path.resolve() in places:
+        if picture.digest is not None and picture.path.resolve() in places:
             yield places[picture.path.resolve()], picture.path, "as the same file,"
 
 

@@ -21,6 +21,7 @@ class Picture:
     Attributes:
         path: The file.
         fault: Why it is no panorama.
+        is_missing: Whether that is because there is no such file.
         warnings: What was ignored in it.
         digest: SHA-256 of its bytes; None if it is no panorama.
         spectrum: What tells it from others; None if it is no panorama, or shows nearly nothing.
@@ -28,6 +29,7 @@ class Picture:
 
     path: Path
     fault: str | None = None
+    is_missing: bool = False
     warnings: tuple[str, ...] = ()
     digest: str | None = None
     spectrum: Spectrum | None = None
@@ -37,7 +39,7 @@ class Picture:
         """What is wrong with it."""
         said = [Finding(Kind.XMP, text, field="image") for text in self.warnings]
         if self.fault is not None:
-            kind = Kind.PICTURE if self.path.exists() else Kind.MISSING
+            kind = Kind.MISSING if self.is_missing else Kind.PICTURE
             said.append(Finding(kind, self.fault, field="image"))
         return said
 
@@ -51,11 +53,11 @@ def look_at(path: Path) -> Picture:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (PanoVLMError, OSError) as fault:
-        return Picture(path, str(fault))
+        return Picture(path, str(fault), isinstance(fault.__cause__, FileNotFoundError))
     except MemoryError:
         return Picture(path, f"{path}: found too little memory to decode it; use fewer --workers")
     said = tuple(dict.fromkeys(str(warning.message) for warning in caught))
-    return Picture(path, None, said, digest, spectrum_of(panorama))
+    return Picture(path, warnings=said, digest=digest, spectrum=spectrum_of(panorama))
 
 
 def begin_worker() -> None:

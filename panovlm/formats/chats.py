@@ -3,6 +3,7 @@
     llava      {"id": "0", "image": "a.jpg", "conversations": [{"from": "human", "value": "..."}]}
     sharegpt   {"images": ["a.jpg"], "conversations": [{"from": "human", "value": "..."}]}
     messages   {"images": ["a.jpg"], "messages": [{"role": "user", "content": "..."}]}
+    rows       {"image": "a.jpg", "question": "...", "answer": "..."}, as the rows of tables
 
 One reader takes all of them, also with `system` beside the turns and contents in parts. The
 optional fields of records stand beside the others, where other programs skip them.
@@ -16,6 +17,7 @@ from panovlm.data.findings import Finding, Kind
 from panovlm.data.lines import NotJsonError, json_lines, parse_json, read_text
 from panovlm.data.records import IMAGE_MARK, Turn, marked
 from panovlm.formats.content import CARRIED, Content, Entry, Item
+from panovlm.formats.tables import from_row, is_row
 
 ROLES = {"human": "user", "gpt": "assistant"}
 NAMES = {role: name for name, role in ROLES.items()} | {"system": "system"}
@@ -58,8 +60,12 @@ def _add(content: Content, item: Any, path: Path, place: str, number: int) -> No
     rest = dict(item)
     if rest.get("id") in (number, str(number)):
         del rest["id"]  # says nothing that the place does not
-    data = record_of(rest, content)
-    images = data.pop("images")
+    if is_row(rest):
+        data = from_row(rest, content, path, place)
+        images = _listed(data.pop("image"))
+    else:
+        data = record_of(rest, content)
+        images = data.pop("images")
     if len(images) > 1:
         found = f"found {len(images)} pictures, expected one a record"
         finding = Finding(Kind.FIELD, found, "split or remove it", path, place, "images")

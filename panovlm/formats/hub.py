@@ -10,7 +10,7 @@ from typing import Any
 from panovlm.data.findings import Finding, Kind
 from panovlm.formats.chats import record_of
 from panovlm.formats.content import CARRIED, Content, Entry, Item
-from panovlm.formats.tables import COLUMNS, from_row
+from panovlm.formats.tables import from_row, is_row
 from panovlm.model.errors import PanoVLMError
 
 IMAGE_COLUMNS = ("image", "images")
@@ -98,7 +98,7 @@ def _add(content: Content, row: dict[str, Any], path: Path, place: str) -> None:
     (picture,) = pictures
     kept = picture.get("bytes") if isinstance(picture, dict) else None
     name = picture.get("path") if isinstance(picture, dict) else picture
-    if set(row) & {name for names in COLUMNS.values() for name in names}:
+    if is_row(row):
         data = from_row(row, content, path, place)
     else:
         data = record_of(row, content)

@@ -6,14 +6,13 @@ from typing import Any
 
 from panovlm.data.findings import Finding, Kind
 from panovlm.data.lines import first_of_list, json_lines, read_text
-from panovlm.data.records import Located, Record, located, no_records, scan_records
+from panovlm.data.records import Located, located, no_records, scan_records
 from panovlm.formats.chats import read_lines, read_list
 from panovlm.formats.content import Content
 from panovlm.formats.hub import read_folder
-from panovlm.formats.tables import read_csv, read_tsv
+from panovlm.formats.tables import is_row, read_csv, read_tsv
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".parquet": "datasets"}
-CHATS = ("llava", "sharegpt", "messages")
 
 
 def _read_chats(path: Path) -> Content:
@@ -26,6 +25,7 @@ READERS: dict[str, Callable[[Path], Content]] = {
     "llava": _read_chats,
     "sharegpt": _read_chats,
     "messages": _read_chats,
+    "rows": _read_chats,
     "csv": read_csv,
     "tsv": read_tsv,
     "datasets": read_folder,
@@ -43,9 +43,10 @@ def recognise(path: Path) -> str:
         return "llava" if _is_list(path) else "records"
     if "conversations" in first:
         return "llava" if "image" in first else "sharegpt"
-    return (
-        "records" if set(first) <= set(Record.model_fields) and not _is_list(path) else "messages"
-    )
+    if is_row(first):
+        return "rows"
+    is_lines = not _is_list(path) and "images" not in first
+    return "records" if is_lines and ("image" in first or "messages" not in first) else "messages"
 
 
 def _is_list(path: Path) -> bool:

@@ -107,9 +107,9 @@ def _formats(given: Path, out: Path, kind: str | None, made: str | None) -> tupl
     if not given.exists():
         raise PanoVLMError(f"{given}: found no such file or folder; check the path")
     kind = kind or recognise(given)
-    for option, name in (("--from", kind), ("--to", made)):
-        if name not in WRITERS:
-            raise PanoVLMError(f"found {option} {name}, expected one of {', '.join(WRITERS)}")
+    for option, name, known in (("--from", kind, [*READERS]), ("--to", made, [*WRITERS])):
+        if name not in known:
+            raise PanoVLMError(f"found {option} {name}, expected one of {', '.join(known)}")
     return kind, made
 
 

@@ -96,6 +96,12 @@ def _kinds(names: list[str]) -> set[str]:
     return {kind for kind, known in COLUMNS.items() if any(name in names for name in known)}
 
 
+def is_row(data: dict[str, Any]) -> bool:
+    """Say whether an object holds a question or an answer of its own, and no conversation."""
+    texts = {*COLUMNS["question"], *COLUMNS["answer"]}
+    return bool(texts & set(data)) and not {"messages", "conversations"} & set(data)
+
+
 def from_row(row: dict[str, Any], content: Content, path: Path, place: str) -> dict[str, Any]:
     """Turn a row into the shape of a record.
 
