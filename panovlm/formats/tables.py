@@ -154,7 +154,7 @@ def write_table(path: Path, items: list[Item], delimiter: str) -> None:
     """
     extras = [name for name in CARRIED if any(name in dict(item.extras()) for item in items)]
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer = csv.writer(file, delimiter=delimiter)  # ends lines by \r\n, so quotes a lone \r
         writer.writerow([*WRITTEN, *extras])
         for number, item in enumerate(items, start=1):
             held = dict(item.extras())
