@@ -1,15 +1,12 @@
-"""The checks that training makes before it starts, and `panovlm data check` beside others."""
+"""The check of records that training makes before it starts, and `panovlm data check` too."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from panovlm.data.findings import Finding
 from panovlm.data.records import Located, scan_records
-from panovlm.processes import Map
 
-Seen = TypeVar("Seen")
 Scan = Callable[[Path, bool], Iterable[Located | Finding]]
 
 
@@ -29,6 +26,11 @@ class Checked:
     def pictures(self) -> list[Path]:
         """Every picture once, in the records' order."""
         return list(dict.fromkeys(each.record.image for each in self.records))
+
+    def pictures_of(self, file: Path) -> list[Path]:
+        """Every picture of one file once, in its records' order."""
+        own = (each.record.image for each in self.records if each.file == file)
+        return list(dict.fromkeys(own))
 
 
 def _scan(path: Path, needs_text: bool) -> Iterable[Located | Finding]:
@@ -50,25 +52,3 @@ def check_records(files: Mapping[Path, bool], scan: Scan = _scan) -> Checked:
             else:
                 checked.records.append(each)
     return checked
-
-
-def check_pictures(
-    pictures: Iterable[Path],
-    look: Callable[[Path], Seen],
-    apply: Map,
-    advance: Callable[[int], None] = lambda steps: None,
-) -> dict[Path, Seen]:
-    """Look at every picture.
-
-    Args:
-        pictures: Their paths, each once.
-        look: Says what is found in one, as `panorama_fault` does.
-        apply: The `map` of threads or processes.
-        advance: Told of each picture done.
-    """
-    listed = list(pictures)
-    seen: dict[Path, Seen] = {}
-    for path, found in zip(listed, apply(look, listed), strict=True):
-        seen[path] = found
-        advance(1)
-    return seen

@@ -6,7 +6,7 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from panovlm.data.checking import Checked, check_pictures, check_records
+from panovlm.data.checking import Checked, check_records
 from panovlm.data.datasets import ConversationTokenizer
 from panovlm.data.findings import Finding
 from panovlm.data.records import Located
@@ -118,7 +118,11 @@ def look_at_all(paths: Sequence[Path], workers: int | None = None) -> dict[Path,
             progress_bar("reading pictures", len(paths)) as advance,
             mapping(min(workers, len(paths)), begin_worker) as apply,
         ):
-            return check_pictures(paths, look_at, apply, advance)
+            seen: dict[Path, Picture] = {}
+            for picture in apply(look_at, paths):
+                seen[picture.path] = picture
+                advance(1)
+            return seen
     except BrokenExecutor as error:
         raise PanoVLMError(
             f"found a process that ended early, perhaps for want of memory: {error}; pass a number "

@@ -6,22 +6,20 @@ output/logs/<stage>.jsonl                          every log entry
 """
 
 import json
-import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
-from panovlm.data.checking import check_pictures, check_records
+from panovlm.data.checking import check_records
 from panovlm.data.records import raise_faults
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import panorama_fault
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage, Supervision
+from panovlm.training import ranks
 from panovlm.training.assembly import build_trainer
 from panovlm.training.build import build_model, build_processor, load_predecessor
 from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume
@@ -35,6 +33,7 @@ from panovlm.training.outputs import (
 )
 from panovlm.training.progress import TrainingBar
 from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.trainable import apply_stage, report
 from panovlm.training.trainer import JsonLog, read_log
 
@@ -52,6 +51,7 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
     """
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     chosen = [name for name in STAGES if name in stages]
+    ranks.join()
     check_data(recipe, chosen)
     return [train_stage(recipe, name, resume=resume) for name in chosen]
 
@@ -59,18 +59,32 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
 def check_data(recipe: Recipe, names: list[str]) -> None:
     """Check the records and pictures of all stages before the first one starts.
 
+    Good pictures are encoded on the way, so that each is decoded once. Where a record is faulty,
+    pictures are only decoded, as cheaply as possible: the list of faults shall come soon.
+
     Raises:
         PanoVLMError: Listing every fault of every file.
     """
+    with ranks.together():
+        sections = {name: recipe.section(name) for name in names}
+        for section in sections.values():
+            ranks.part_of_batch(section.batch_size)
     files: dict[Path, bool] = {}
-    for name in names:
-        path = recipe.section(name).data
-        files[path] = files.get(path, False) or STAGES[name].supervision is not Supervision.NONE
+    for name, section in sections.items():
+        needs_text = STAGES[name].supervision is not Supervision.NONE
+        files[section.data] = files.get(section.data, False) or needs_text
     checked = check_records(files)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        seen = check_pictures(checked.pictures, panorama_fault, pool.map)
-    faults = [*map(str, checked.findings), *(fault for fault in seen.values() if fault)]
-    raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
+    pictures: dict[int, dict[Path, None]] = {}
+    for section in sections.values():
+        of_stage = pictures.setdefault(section.vision_layers, {})
+        of_stage |= dict.fromkeys(checked.pictures_of(section.data))
+    faults = [str(finding) for finding in checked.findings]
+    if faults:
+        faults += check_pictures(checked.pictures)
+    else:
+        faults += prepare_pictures(recipe, pictures)
+    with ranks.together():
+        raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
 
 def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
@@ -78,28 +92,34 @@ def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
     section, output = recipe.section(name), recipe.output / name
     stage = derive(STAGES[name], section)
     facts = stage_facts(recipe, section, stage)
-    if resume and (finished := finished_result(output, facts)):
+    finished = ranks.from_first(lambda: finished_result(output, facts) if resume else None)
+    if finished is not None:
         console.print(f"{name}: finished before, skipped")
         return finished
-    last = checkpoint_to_resume(recipe, name, facts, resume=resume)
+    last = ranks.from_first(lambda: checkpoint_to_resume(recipe, name, facts, resume=resume))
     started = time.perf_counter()
     set_seed(recipe.seed)
-    model = _prepare(recipe, stage)
+    with ranks.together():
+        model = _prepare(recipe, stage)
     adapters = apply_stage(model, stage, section.lora)
     _show(model, stage)
     processor = build_processor(recipe.model)
     bar = TrainingBar(name)
     callbacks = _callbacks(recipe, stage, bar, resume=resume)
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
-    with bar:
+    with bar, ranks.ends_with_the_others():
         trainer.train(resume_from_checkpoint=last)
     if adapters is not None:
         adapters.merge_and_unload()
-    log = read_log(log_file(recipe, name))
-    result = result_of(name, log, time.perf_counter() - started)
-    write_output(output, model, processor, facts | {"result": vars(result)})
-    shutil.rmtree(checkpoint_folder(recipe, name))
-    return result
+
+    def finish() -> StageResult:
+        log = read_log(log_file(recipe, name))
+        result = result_of(name, log, time.perf_counter() - started)
+        write_output(output, model, processor, facts | {"result": vars(result)})
+        shutil.rmtree(checkpoint_folder(recipe, name))
+        return result
+
+    return ranks.from_first(finish)
 
 
 def derive(stage: Stage, section: StageSection) -> Stage:
@@ -145,6 +165,8 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
 def _callbacks(
     recipe: Recipe, stage: Stage, bar: TrainingBar, *, resume: bool
 ) -> list[TrainerCallback]:
+    if not ranks.is_first():
+        return []
     callbacks = [
         JsonLog(log_file(recipe, stage.name), resumes=resume),
         bar,
