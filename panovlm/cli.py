@@ -230,13 +230,21 @@ def convert_records(
     made_format: Annotated[
         str | None, typer.Option("--to", help="Format of OUT; by its ending if left out.")
     ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder that paths in IN start from; IN's if left out.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over OUT.")] = False,
 ) -> None:
     """Convert IN to OUT: records, llava, sharegpt, messages, csv, tsv or datasets."""
     from panovlm.formats.run import convert_data
 
     done = convert_data(
-        given, out, given_format=given_format, made_format=made_format, overwrite=overwrite
+        given,
+        out,
+        given_format=given_format,
+        made_format=made_format,
+        pictures=pictures,
+        overwrite=overwrite,
     )
     typer.echo(f"{done.num_records} records, {done.given} → {done.made}, written to {out}")
     for field, count in done.lost.items():

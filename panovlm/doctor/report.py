@@ -1,18 +1,17 @@
 """What an examination says: one page on the terminal, everything in JSON."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding
+from panovlm.data.findings import Finding, Kind
 from panovlm.doctor.run import Examination
 from panovlm.files import write_whole
 from panovlm.progress import show_table
 
-MAX_LINES = 20
-"""Findings told in full on the terminal."""
+MAX_LINES = 8
+"""Findings of one kind told in full on the terminal."""
 MAX_TERMS = 8
 """Licences told on the terminal."""
 
@@ -29,17 +28,20 @@ def show(examination: Examination, *, say: Any = print) -> None:
     if not findings:
         say("nothing is wrong")
         return
-    kinds = Counter(finding.kind for finding in findings)
-    severity = {finding.kind: finding.is_fault for finding in findings}
-    rows = [
-        [f"{count:,}", kind.value, "fault" if severity[kind] else "warning"]
-        for kind, count in kinds.items()
-    ]
+    by_kind: dict[Kind, list[Finding]] = {}
+    for finding in findings:
+        by_kind.setdefault(finding.kind, []).append(finding)
+    rows = [[f"{len(found):,}", kind.value, _severity(found[0])] for kind, found in by_kind.items()]
     show_table("found", ["count", "kind", "is a"], rows)
-    for finding in findings[:MAX_LINES]:
-        say(f"{'fault' if finding.is_fault else 'warning'}: {finding}")
-    if len(findings) > MAX_LINES:
-        say(f"and {len(findings) - MAX_LINES} more, see --json")
+    for kind, found in by_kind.items():
+        for finding in found[:MAX_LINES]:
+            say(f"{_severity(finding)}: {finding}")
+        if len(found) > MAX_LINES:
+            say(f"and {len(found) - MAX_LINES} more ({kind.value}), see --json")
+
+
+def _severity(finding: Finding) -> str:
+    return "fault" if finding.is_fault else "warning"
 
 
 def _counts(examination: Examination) -> list[list[str]]:
@@ -85,7 +87,7 @@ def write_json(examination: Examination, path: Path) -> None:
 
 def _facts(finding: Finding) -> dict[str, str | None]:
     return {
-        "severity": "fault" if finding.is_fault else "warning",
+        "severity": _severity(finding),
         "kind": finding.kind.value,
         "file": str(finding.file) if finding.file else None,
         "place": finding.place or None,

@@ -65,6 +65,7 @@ def convert_data(
     *,
     given_format: str | None = None,
     made_format: str | None = None,
+    pictures: Path | None = None,
     overwrite: bool = False,
 ) -> Converted:
     """Convert a data file to another format; pictures stay where they are and are not read.
@@ -77,6 +78,7 @@ def convert_data(
         out: The file or folder to write.
         given_format: A key of `READERS`; None recognises it.
         made_format: A key of `WRITERS`; None goes by the ending of `out`.
+        pictures: The folder that the paths in `given` start from; None for its own folder.
         overwrite: Whether `out` may exist.
 
     Raises:
@@ -87,7 +89,7 @@ def convert_data(
     _check_target(given, out, overwrite=overwrite)
     content = READERS[kind](given)
     records = _checked(content, given)
-    items = _items(records, given, out, embed=made != "datasets")
+    items = _items(records, pictures or given.parent, out, embed=made != "datasets")
     inside = {item.image: item.picture for item in items if item.picture is not None}
     if inside and made != "datasets":
         folder = _pictures_folder(out)
@@ -152,7 +154,7 @@ def _without_url(data: Any) -> Any:
 
 
 def _items(
-    records: list[tuple[Entry, Record]], given: Path, out: Path, *, embed: bool
+    records: list[tuple[Entry, Record]], base: Path, out: Path, *, embed: bool
 ) -> list[Item]:
     """Say where each picture is, seen from the file to be written."""
     items = []
@@ -167,16 +169,15 @@ def _items(
         elif is_address(image):
             items.append(Item(record, image, None))
         else:
-            path = given.parent / image
-            items.append(Item(record, _seen_from(out, given, image), path))
+            items.append(Item(record, _seen_from(out, base, image), base / image))
     return items
 
 
-def _seen_from(out: Path, given: Path, image: str) -> str:
+def _seen_from(out: Path, base: Path, image: str) -> str:
     """Give a picture's path relative to the folder of `out`; a full path stays."""
-    if Path(image).is_absolute() or given.parent.resolve() == out.parent.resolve():
+    if Path(image).is_absolute() or base.resolve() == out.parent.resolve():
         return image
-    return Path(os.path.relpath(given.parent / image, out.parent)).as_posix()
+    return Path(os.path.relpath(base / image, out.parent)).as_posix()
 
 
 def _pictures_folder(out: Path) -> Path:

@@ -182,7 +182,7 @@ def test_the_page_is_capped_and_the_json_whole(
     show(examination)
     page = capsys.readouterr().out
     assert page.count("fault: ") == MAX_LINES
-    assert "and 5 more, see --json" in page
+    assert "and 5 more (missing picture), see --json" in page
     write_json(examination, tmp_path / "out.json")
     facts = json.loads((tmp_path / "out.json").read_text())
     assert facts["num_faults"] == len(facts["findings"]) == MAX_LINES + 5

@@ -173,6 +173,13 @@ def test_paths_follow_the_file_to_another_folder(write: Write, tmp_path: Path) -
     assert images == ["../../pictures/a.jpg", "/data/b.jpg"]
 
 
+def test_paths_may_start_from_a_folder_of_pictures(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    out = tmp_path / "out.jsonl"
+    convert_data(write(PLAIN), out, pictures=tmp_path / "images")
+    assert read_records(out, needs_text=True)[0].image == tmp_path / "images" / "b.jpg"
+
+
 def test_nothing_is_written_over_unasked(write: Write, tmp_path: Path) -> None:
     given, out = write(PLAIN), tmp_path / "out.json"
     out.write_text("mine")
