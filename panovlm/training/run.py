@@ -16,7 +16,8 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
-from panovlm.data.records import raise_faults, read_records
+from panovlm.data.checking import check_records
+from panovlm.data.records import raise_faults
 from panovlm.model.errors import PanoVLMError
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage, Supervision
@@ -88,19 +89,18 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         sections = {name: recipe.section(name) for name in names}
         for section in sections.values():
             ranks.part_of_batch(section.batch_size)
-    faults: list[str] = []
-    pictures: dict[int, dict[Path, None]] = {}
-    for name in names:
+    files: dict[Path, bool] = {}
+    for name, section in sections.items():
         needs_text = STAGES[name].supervision is not Supervision.NONE
-        section = sections[name]
-        try:
-            records = read_records(section.data, needs_text=needs_text)
-            of_stage = pictures.setdefault(section.vision_layers, {})
-            of_stage |= dict.fromkeys(record.image for record in records)
-        except PanoVLMError as fault:
-            faults.append(str(fault))
+        files[section.data] = files.get(section.data, False) or needs_text
+    checked = check_records(files)
+    pictures: dict[int, dict[Path, None]] = {}
+    for section in sections.values():
+        of_stage = pictures.setdefault(section.vision_layers, {})
+        of_stage |= dict.fromkeys(checked.pictures_of(section.data))
+    faults = [str(finding) for finding in checked.findings]
     if faults:
-        faults += check_pictures([*dict.fromkeys(p for each in pictures.values() for p in each)])
+        faults += check_pictures(checked.pictures)
     else:
         faults += prepare_pictures(recipe, pictures)
     with ranks.together():
