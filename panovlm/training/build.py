@@ -112,9 +112,26 @@ def _build_generator(section: ModelSection) -> PreTrainedModel:
     model.tie_weights()
     # Words in use, not the whole table: tokens that a small LM never met are much longer.
     words = processor.tokenizer(" ".join(DIRECTIONS), add_special_tokens=False)["input_ids"]
-    model.model.projection.match_scale(pretrained.get_input_embeddings().weight[words])
+    # As the model reads them: some models (Gemma) scale their embeddings on the way out.
+    model.model.projection.match_scale(pretrained.get_input_embeddings()(torch.tensor(words)))
+    _check_same_answers(model, pretrained, words)
     model.generation_config = _generation_config(processor, pretrained.generation_config)
     return model
+
+
+@torch.no_grad()
+def _check_same_answers(
+    model: PanoVLMForConditionalGeneration, pretrained: PreTrainedModel, words: list[int]
+) -> None:
+    """Check that text is read as the pretrained model reads it: nothing comes after our LM head."""
+    ids = torch.tensor([words])
+    found, expected = (part.eval()(input_ids=ids).logits for part in (model, pretrained))
+    if not torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
+        raise PanoVLMError(
+            f"found a language model of type {pretrained.config.model_type!r} that changes its "
+            f"scores after the LM head, expected one whose scores are the head's; choose another "
+            f"model.language_model"
+        )
 
 
 BUILDERS = {
@@ -201,18 +218,34 @@ def _load_vision_encoder(encoder: PreTrainedModel, section: ModelSection) -> Non
         locate(section.vision_encoder), config=encoder.config, dtype=torch.float32
     )
     encoder.load_state_dict(pretrained.state_dict())
+    own_size, view_size = getattr(encoder.config, "image_size", None), section.views.view_size
+    if own_size not in (None, view_size):
+        logger.info(
+            "the vision encoder was trained on pictures of %s pixels and reads views of %s",
+            own_size,
+            view_size,
+        )
 
 
 def _image_processor(section: ModelSection) -> PanoVLMImageProcessor:
-    stored, _ = PanoVLMImageProcessor.get_image_processor_dict(locate(section.vision_encoder))
+    mean, std = _pixel_statistics(section)
     views = section.views
     return PanoVLMImageProcessor(
         num_views=views.num_views,
         fov_deg=views.fov_deg,
         size={"height": views.view_size, "width": views.view_size},
-        image_mean=stored["image_mean"],
-        image_std=stored["image_std"],
+        image_mean=mean,
+        image_std=std,
     )
+
+
+def _pixel_statistics(section: ModelSection) -> tuple[Any, Any]:
+    """Give mean and standard deviation of the pixels; timm's models have them in their config."""
+    of_timm = getattr(_open_config("vision_encoder", section.vision_encoder), "pretrained_cfg", {})
+    if "mean" in of_timm:
+        return of_timm["mean"], of_timm["std"]
+    stored, _ = PanoVLMImageProcessor.get_image_processor_dict(locate(section.vision_encoder))
+    return stored["image_mean"], stored["image_std"]
 
 
 def _chat_template(section: ModelSection, tokenizer: Any) -> str:
