@@ -28,6 +28,7 @@ MAY_IMPORT = {
         "precision",
         "progress",
     },
+    "exporting": {"model", "stages", "backbones", "training", "inference"},
     "evaluation": {
         "files",
         "measure",

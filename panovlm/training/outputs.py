@@ -13,6 +13,7 @@ from panovlm.backbones.folders import sha256
 from panovlm.measure import peak_memory_mb
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Stage
+from panovlm.training.adapters import ADAPTER
 from panovlm.training.recipe import Recipe, StageSection
 
 STAGE_FACTS = "stage.json"
@@ -73,13 +74,19 @@ def finished_result(output: Path, facts: dict[str, Any]) -> StageResult | None:
 
 
 def write_output(
-    output: Path, model: PreTrainedModel, processor: PanoVLMProcessor, facts: dict[str, Any]
+    output: Path,
+    model: PreTrainedModel,
+    processor: PanoVLMProcessor,
+    facts: dict[str, Any],
+    adapters: Path | None = None,
 ) -> None:
-    """Write a stage's folder beside its place, then move it there."""
+    """Write a stage's folder, with a copy of its `adapters`, beside its place; then move it."""
     partial = output.with_name(f".{output.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial, max_shard_size="100GB")
     processor.save_pretrained(partial)
+    if adapters is not None:
+        shutil.copytree(adapters, partial / ADAPTER)
     (partial / STAGE_FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     if output.exists():
         replaced = output.with_name(f".{output.name}.replaced")

@@ -75,6 +75,10 @@ class LoraSection(Section):
     """Scale of the adapters: alpha / rank multiplies their output."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout before the adapters."""
+    variant: Literal["lora", "dora", "rslora"] = "lora"
+    """`dora` trains the lengths of the weights apart, `rslora` scales by alpha / sqrt(rank)."""
+    quantization: Literal["4bit"] | None = None
+    """Hold the frozen language model in 4 bits while adapters train (extra `quantized`)."""
 
 
 class LearningRates(Section):

@@ -1,6 +1,7 @@
 """Runs the stages of a recipe, each from the one before, and leaves a folder for each.
 
 output/vision, output/resampler, output/finetune   finished stages, loadable with from_pretrained
+output/finetune/adapter                            what the stage with adapters trained, alone
 output/checkpoints/<stage>/checkpoint-<step>       to resume a stage; removed when it is finished
 output/logs/<stage>.jsonl                          every log entry
 """
@@ -21,6 +22,7 @@ from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import panorama_fault
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage, Supervision
+from panovlm.training.adapters import ADAPTER, read_adapters, write_adapters
 from panovlm.training.assembly import build_trainer
 from panovlm.training.build import build_model, build_processor, load_predecessor
 from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume
@@ -95,11 +97,18 @@ def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
     with bar:
         trainer.train(resume_from_checkpoint=last)
-    if adapters is not None:
+    kept = None
+    if adapters is not None and section.lora is not None:
+        kept = checkpoint_folder(recipe, name) / ADAPTER
+        origin = {"language_model": recipe.model.language_model, "base": facts["starts_from"]}
+        write_adapters(adapters, model, kept, origin)
+        if section.lora.quantization is not None:  # merge into the weights as they were
+            model = _prepare(recipe, stage)
+            adapters = read_adapters(model, kept)
         adapters.merge_and_unload()
     log = read_log(log_file(recipe, name))
     result = result_of(name, log, time.perf_counter() - started)
-    write_output(output, model, processor, facts | {"result": vars(result)})
+    write_output(output, model, processor, facts | {"result": vars(result)}, kept)
     shutil.rmtree(checkpoint_folder(recipe, name))
     return result
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
+from panovlm.exporting.merging import merge
 from panovlm.inference import ask, load_model
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.stages import STAGES
 from panovlm.training import run
 from panovlm.training.build import BUILDERS, Objective
-from panovlm.training.recipe import ModelSection, Recipe, StageSection, ViewsSection
+from panovlm.training.recipe import LoraSection, ModelSection, Recipe, StageSection, ViewsSection
 
 LANGUAGE_MODELS = [
     "llama",
@@ -127,3 +129,24 @@ def test_packed_conversations_cost_what_they_cost_apart(
     losses = [loss_of(model, [pack([sequence])]) for sequence in sequences]
     apart = sum(n * loss for n, loss in zip(counts, losses, strict=True)) / sum(counts)
     torch.testing.assert_close(packed, apart, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "lora", [{"variant": "dora"}, {"variant": "rslora"}, {"quantization": "4bit"}], ids=str
+)
+def test_the_stage_before_and_the_adapters_make_the_finetuned_model(
+    recipe: Recipe, tmp_path: Path, lora: dict[str, Any]
+) -> None:
+    if "quantization" in lora and not importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is not installed")
+    changed = {"lora": LoraSection(rank=4, alpha=8, **lora), "steps": 2}
+    section = recipe.stages["finetune"].model_copy(update=changed)
+    recipe = recipe.model_copy(update={"stages": recipe.stages | {"finetune": section}})
+    run.train(recipe, list(STAGES), resume=False)
+    before, finetuned = recipe.output / "resampler", recipe.output / "finetune"
+    merge(before, finetuned / "adapter", tmp_path / "merged")
+    found = load_file(tmp_path / "merged" / "model.safetensors")
+    expected = load_file(finetuned / "model.safetensors")
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-6, msg=name)
