@@ -55,10 +55,10 @@ def timm_facts(vision_config: PreTrainedConfig, view_size: int) -> TimmFacts:
     return _facts(vision_config.architecture, arguments, view_size)
 
 
-def timm_width(vision_config: PreTrainedConfig) -> int:
-    """Give D_vision of a timm model."""
+def timm_model(vision_config: PreTrainedConfig) -> Any:
+    """Give timm's model without weights, on the `meta` device, to be asked about itself."""
     arguments = json.dumps(vision_config.model_args or {}, sort_keys=True)
-    return int(_empty_model(vision_config.architecture, arguments).num_features)
+    return _empty_model(vision_config.architecture, arguments)
 
 
 @lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from .efficientnet_lite import EfficientNetLiteConfig
 from .errors import PanoVLMError
-from .timm_encoders import timm_facts, timm_width
+from .timm_encoders import timm_facts, timm_model
 
 # Encoders by `model_type`: whether a class token stands before the patch tokens.
 HAS_CLASS_TOKEN = {
@@ -62,7 +62,7 @@ def token_grid(vision_config: PreTrainedConfig, view_size: int) -> tuple[int, in
 def patch_token_width(vision_config: PreTrainedConfig) -> int:
     """Give D_vision, the width of an encoder's patch tokens."""
     if vision_config.model_type == TIMM:
-        return timm_width(vision_config)
+        return int(timm_model(vision_config).num_features)
     if vision_config.model_type == "dinov3_convnext":
         return int(vision_config.hidden_sizes[-1])
     return int(vision_config.hidden_size)
@@ -71,6 +71,8 @@ def patch_token_width(vision_config: PreTrainedConfig) -> int:
 def num_prefix_tokens(vision_config: PreTrainedConfig) -> int:
     """Give the number of class and register tokens, which look at no place on the sphere."""
     kind = vision_config.model_type
+    if kind == TIMM:
+        return int(getattr(timm_model(vision_config), "num_prefix_tokens", 0))
     registers = vision_config.num_register_tokens if kind in HAS_REGISTERS else 0
     return int(HAS_CLASS_TOKEN[kind]) + registers
 

@@ -6,6 +6,7 @@ adapter_model.safetensors, adapter_config.json   PEFT's own format, for the lang
 modules.safetensors                              the modules trained as a whole, as in the model
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,19 @@ ADAPTER = "adapter"
 ADAPTER_CONFIG, MODULES_FILE = "adapter_config.json", "modules.safetensors"
 
 
+def check_installed(lora: LoraSection | None) -> None:
+    """Check that what the adapters need is there, before hours of earlier stages.
+
+    Raises:
+        PanoVLMError: If bitsandbytes is missing and asked for.
+    """
+    if lora is not None and lora.quantization is not None and find_spec("bitsandbytes") is None:
+        raise PanoVLMError(
+            "found lora.quantization: 4bit, but bitsandbytes is not installed; run: "
+            "pip install 'panovlm[quantized]', or leave lora.quantization out"
+        )
+
+
 def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftModel:
     """Put fresh adapters beside every linear layer of a language model, in place.
 
@@ -33,6 +47,7 @@ def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftMode
         Kalajdzievski, arXiv:2312.03732; on a base held in 4 bits: Dettmers et al.,
         arXiv:2305.14314.
     """
+    check_installed(lora)
     if lora.quantization is not None:
         _hold_in_4_bits(language_model)
     config = LoraConfig(
@@ -112,13 +127,8 @@ def read_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
 
 def _hold_in_4_bits(language_model: PreTrainedModel) -> None:
     """Replace every linear layer by one that holds its weights in 4 bits (NF4)."""
-    try:
-        import bitsandbytes
-    except ImportError as error:
-        raise PanoVLMError(
-            "found lora.quantization: 4bit, but bitsandbytes is not installed; run: "
-            "pip install 'panovlm[quantized]', or leave lora.quantization out"
-        ) from error
+    import bitsandbytes
+
     linears = [n for n, m in language_model.named_modules() if type(m) is nn.Linear]
     for name in linears:
         quantized = _quantize(bitsandbytes, language_model.get_submodule(name))

@@ -7,22 +7,26 @@ output/logs/<stage>.jsonl                          every log entry
 """
 
 import json
-import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
 from panovlm.data.records import raise_faults, read_records
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import panorama_fault
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage, Supervision
-from panovlm.training.adapters import ADAPTER, read_adapters, write_adapters
+from panovlm.training import ranks
+from panovlm.training.adapters import (
+    ADAPTER,
+    check_installed,
+    read_adapters,
+    write_adapters,
+)
 from panovlm.training.assembly import build_trainer
 from panovlm.training.build import build_model, build_processor, load_predecessor
 from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume
@@ -36,6 +40,7 @@ from panovlm.training.outputs import (
 )
 from panovlm.training.progress import TrainingBar
 from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.trainable import apply_stage, report
 from panovlm.training.trainer import JsonLog, read_log
 
@@ -53,6 +58,7 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
     """
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     chosen = [name for name in STAGES if name in stages]
+    ranks.join()
     check_data(recipe, chosen)
     return [train_stage(recipe, name, resume=resume) for name in chosen]
 
@@ -60,21 +66,34 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
 def check_data(recipe: Recipe, names: list[str]) -> None:
     """Check the records and pictures of all stages before the first one starts.
 
+    Good pictures are encoded on the way, so that each is decoded once. Where a record is faulty,
+    pictures are only decoded, as cheaply as possible: the list of faults shall come soon.
+
     Raises:
         PanoVLMError: Listing every fault of every file.
     """
+    with ranks.together():
+        sections = {name: recipe.section(name) for name in names}
+        for section in sections.values():
+            ranks.part_of_batch(section.batch_size)
+            check_installed(section.lora)
     faults: list[str] = []
-    pictures: dict[Path, None] = {}
+    pictures: dict[int, dict[Path, None]] = {}
     for name in names:
         needs_text = STAGES[name].supervision is not Supervision.NONE
+        section = sections[name]
         try:
-            records = read_records(recipe.section(name).data, needs_text=needs_text)
-            pictures |= dict.fromkeys(record.image for record in records)
+            records = read_records(section.data, needs_text=needs_text)
+            of_stage = pictures.setdefault(section.vision_layers, {})
+            of_stage |= dict.fromkeys(record.image for record in records)
         except PanoVLMError as fault:
             faults.append(str(fault))
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        faults += [fault for fault in pool.map(panorama_fault, pictures) if fault]
-    raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
+    if faults:
+        faults += check_pictures([*dict.fromkeys(p for each in pictures.values() for p in each)])
+    else:
+        faults += prepare_pictures(recipe, pictures)
+    with ranks.together():
+        raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
 
 def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
@@ -82,35 +101,54 @@ def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
     section, output = recipe.section(name), recipe.output / name
     stage = derive(STAGES[name], section)
     facts = stage_facts(recipe, section, stage)
-    if resume and (finished := finished_result(output, facts)):
+    finished = ranks.from_first(lambda: finished_result(output, facts) if resume else None)
+    if finished is not None:
         console.print(f"{name}: finished before, skipped")
         return finished
-    last = checkpoint_to_resume(recipe, name, facts, resume=resume)
+    last = ranks.from_first(lambda: checkpoint_to_resume(recipe, name, facts, resume=resume))
     started = time.perf_counter()
     set_seed(recipe.seed)
-    model = _prepare(recipe, stage)
+    with ranks.together():
+        model = _prepare(recipe, stage)
     adapters = apply_stage(model, stage, section.lora)
     _show(model, stage)
     processor = build_processor(recipe.model)
     bar = TrainingBar(name)
     callbacks = _callbacks(recipe, stage, bar, resume=resume)
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
-    with bar:
+    with bar, ranks.ends_with_the_others():
         trainer.train(resume_from_checkpoint=last)
-    kept = None
-    if adapters is not None and section.lora is not None:
-        kept = checkpoint_folder(recipe, name) / ADAPTER
-        origin = {"language_model": recipe.model.language_model, "base": facts["starts_from"]}
-        write_adapters(adapters, model, kept, origin)
-        if section.lora.quantization is not None:  # merge into the weights as they were
-            model = _prepare(recipe, stage)
-            adapters = read_adapters(model, kept)
-        adapters.merge_and_unload()
-    log = read_log(log_file(recipe, name))
-    result = result_of(name, log, time.perf_counter() - started)
-    write_output(output, model, processor, facts | {"result": vars(result)}, kept)
-    shutil.rmtree(checkpoint_folder(recipe, name))
-    return result
+
+    def finish() -> StageResult:
+        log = read_log(log_file(recipe, name))
+        result = result_of(name, log, time.perf_counter() - started)
+        kept = checkpoint_folder(recipe, name) / ADAPTER if adapters is not None else None
+        whole = model
+        if adapters is not None and kept is not None:
+            origin = {"language_model": recipe.model.language_model, "base": facts["starts_from"]}
+            write_adapters(adapters, model, kept, origin)
+            whole = _merged(recipe, stage, section, model, adapters, kept)
+        write_output(output, whole, processor, facts | {"result": vars(result)}, kept)
+        shutil.rmtree(checkpoint_folder(recipe, name))
+        return result
+
+    return ranks.from_first(finish)
+
+
+def _merged(
+    recipe: Recipe,
+    stage: Stage,
+    section: StageSection,
+    model: PreTrainedModel,
+    adapters: PeftModel,
+    kept: Path,
+) -> PreTrainedModel:
+    """Merge adapters into the language model's weights as they were, whatever held them since."""
+    if section.lora is not None and section.lora.quantization is not None:
+        model = _prepare(recipe, stage)
+        adapters = read_adapters(model, kept)
+    adapters.merge_and_unload()
+    return model
 
 
 def derive(stage: Stage, section: StageSection) -> Stage:
@@ -156,6 +194,8 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
 def _callbacks(
     recipe: Recipe, stage: Stage, bar: TrainingBar, *, resume: bool
 ) -> list[TrainerCallback]:
+    if not ranks.is_first():
+        return []
     callbacks = [
         JsonLog(log_file(recipe, stage.name), resumes=resume),
         bar,

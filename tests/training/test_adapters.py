@@ -1,7 +1,6 @@
 """Adapters of every variant train beside a language model that never changes."""
 
 import importlib.util
-import sys
 
 import pytest
 import torch
@@ -90,7 +89,7 @@ def test_adapters_of_another_architecture_are_refused(generator, model_of_stage,
 
 
 def test_four_bits_without_bitsandbytes_say_what_to_install(generator, monkeypatch):
-    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setattr("panovlm.training.adapters.find_spec", lambda name: None)
     with pytest.raises(PanoVLMError, match=r"pip install 'panovlm\[quantized\]'"):
         apply_stage(generator, FINETUNE, LoraSection(quantization="4bit"))
 
