@@ -20,6 +20,7 @@ from transformers import (
     Dinov2WithRegistersConfig,
     DINOv3ConvNextConfig,
     DINOv3ViTConfig,
+    Gemma2Config,
     Gemma3TextConfig,
     LlamaConfig,
     MistralConfig,
@@ -69,6 +70,10 @@ LANGUAGE_MODELS: dict[str, tuple[Callable[..., PreTrainedConfig], dict[str, Any]
     "gemma3_text": (
         Gemma3TextConfig,
         {**GROUPED, "head_dim": 16, "sliding_window": WINDOW, "sliding_window_pattern": 2},
+    ),
+    "gemma2": (
+        Gemma2Config,
+        {**GROUPED, "attn_logit_softcapping": None, "final_logit_softcapping": 1.0},
     ),
     "phi3": (Phi3Config, {**GROUPED, "sliding_window": WINDOW}),
     "mistral": (MistralConfig, {**GROUPED, "sliding_window": WINDOW}),

@@ -25,6 +25,8 @@ HAS_CLASS_TOKEN = {
 HAS_REGISTERS = ("dinov2_with_registers", "dinov3_vit")
 ASKED_TO_INTERPOLATE = ("clip_vision_model", "siglip_vision_model")
 """Encoders that stretch their position embeddings to another picture size only if told to."""
+INTERPOLATING = (*ASKED_TO_INTERPOLATE, "dinov2", "dinov2_with_registers")
+"""Encoders with position embeddings of one picture size, stretched to others."""
 CONVOLUTION_STRIDES = {"dinov3_convnext": 32, EfficientNetLiteConfig.model_type: 32}
 TIMM = "timm_wrapper"
 

@@ -25,6 +25,7 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import CHATML, IMAGE_TOKEN, PanoVLMProcessor
 from panovlm.model.sphere import DIRECTIONS
+from panovlm.model.vision import INTERPOLATING
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.stages import ABSENT, Objective, Stage
 from panovlm.training.recipe import ModelSection
@@ -225,13 +226,10 @@ def _load_vision_encoder(encoder: PreTrainedModel, section: ModelSection) -> Non
         locate(section.vision_encoder), config=encoder.config, dtype=torch.float32
     )
     encoder.load_state_dict(pretrained.state_dict())
-    own_size, view_size = getattr(encoder.config, "image_size", None), section.views.view_size
-    if own_size not in (None, view_size):
-        logger.info(
-            "the vision encoder was trained on pictures of %s pixels and reads views of %s",
-            own_size,
-            view_size,
-        )
+    kind, view_size = encoder.config.model_type, section.views.view_size
+    if kind in INTERPOLATING and encoder.config.image_size != view_size:
+        own_size = encoder.config.image_size
+        logger.info("%s knows positions of %s pixels: stretched to %s", kind, own_size, view_size)
 
 
 def build_image_processor(section: ModelSection) -> PanoVLMImageProcessor:
