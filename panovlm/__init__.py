@@ -11,7 +11,6 @@ from transformers import (
     AutoProcessor,
 )
 
-import panovlm.backbones.efficientnet_lite  # noqa: F401  # registers its own Auto classes
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.cutting import cut_views
 from panovlm.model.errors import PanoVLMError

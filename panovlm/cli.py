@@ -371,6 +371,29 @@ def ask(model: Path, panorama: Path, question: str) -> None:
     typer.echo(answer(*load_model(model), panorama, question))
 
 
+@app.command()
+def merge(base: Path, adapter: Path, out: Path) -> None:
+    """Merge the ADAPTER folder of a stage into its BASE, the stage before, and write OUT."""
+    from panovlm.exporting.merging import merge as run
+    from panovlm.progress import show_table
+
+    _hide_loading_bars()
+    report = run(base, adapter, out)
+    show_table("merged", ["module", "weights", "changed"], report.rows)
+    typer.echo(f"adapters and merged weights score alike within {report.difference:.0e}")
+    typer.echo(f"written to {out}")
+
+
+@app.command()
+def export(model: Path, out: Path) -> None:
+    """Write a MODEL (a folder or a run) to OUT with the code that loads it anywhere."""
+    from panovlm.exporting.export import export as run
+
+    _hide_loading_bars()
+    run(model, out)
+    typer.echo(f"written to {out}; load it with trust_remote_code=True where panovlm is missing")
+
+
 def _hide_loading_bars() -> None:
     """Leave the terminal to our own bars."""
     from transformers.utils.logging import disable_progress_bar

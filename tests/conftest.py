@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,20 +15,30 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModel,
+    AutoModelForCausalLM,
     CLIPVisionConfig,
     Dinov2Config,
     Dinov2WithRegistersConfig,
+    DINOv3ConvNextConfig,
+    DINOv3ViTConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
     LlamaConfig,
-    LlamaForCausalLM,
+    MistralConfig,
+    Phi3Config,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
     Siglip2VisionConfig,
     SiglipVisionConfig,
+    SmolLM3Config,
+    TimmWrapperConfig,
 )
 
 import panovlm  # noqa: F401  # registers the Auto classes
-from panovlm.backbones.efficientnet_lite import EfficientNetLiteConfig
+from panovlm.model.efficientnet_lite import EfficientNetLiteConfig
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.scenes.language import ask_all
@@ -45,6 +56,31 @@ TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 TINY_VISION = {**TINY, "intermediate_size": 64, "image_size": VIEW_SIZE, "patch_size": 8}
 NUM_SCENES = 3
 
+WINDOW = 24
+"""Tokens that sliding layers see: less than a conversation with its picture."""
+GROUPED = {"num_key_value_heads": 1}
+LANGUAGE_MODELS: dict[str, tuple[Callable[..., PreTrainedConfig], dict[str, Any]]] = {
+    "llama": (LlamaConfig, {}),
+    "qwen2": (Qwen2Config, GROUPED),
+    "qwen3": (Qwen3Config, {**GROUPED, "head_dim": 16}),
+    "qwen3_sliding": (
+        Qwen3Config,
+        {**GROUPED, "use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1},
+    ),
+    "smollm3": (SmolLM3Config, {**GROUPED, "no_rope_layer_interval": 2}),
+    "gemma3_text": (
+        Gemma3TextConfig,
+        {**GROUPED, "head_dim": 16, "sliding_window": WINDOW, "sliding_window_pattern": 2},
+    ),
+    "gemma2": (
+        Gemma2Config,
+        {**GROUPED, "attn_logit_softcapping": None, "final_logit_softcapping": 1.0},
+    ),
+    "phi3": (Phi3Config, {**GROUPED, "sliding_window": WINDOW}),
+    "mistral": (MistralConfig, {**GROUPED, "sliding_window": WINDOW}),
+}
+"""What builds each type of language model, and what is its own."""
+
 EncoderFolder = Callable[[str], Path]
 LanguageModelFolder = Callable[..., Path]
 
@@ -61,6 +97,13 @@ def encoder_config(kind: str) -> PreTrainedConfig:
         "dinov2": lambda: Dinov2Config(**TINY, image_size=VIEW_SIZE, patch_size=8),
         "dinov2_with_registers": lambda: Dinov2WithRegistersConfig(
             **TINY, image_size=VIEW_SIZE, patch_size=8, num_register_tokens=4
+        ),
+        "dinov3_vit": lambda: DINOv3ViTConfig(**TINY_VISION, num_register_tokens=4),
+        "dinov3_convnext": lambda: DINOv3ConvNextConfig(
+            hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], image_size=VIEW_SIZE
+        ),
+        "timm_wrapper": lambda: TimmWrapperConfig(
+            architecture="vit_tiny_patch16_224", model_args={"img_size": 64, "depth": 1}
         ),
         "efficientnet_lite": lambda: EfficientNetLiteConfig(image_size=VIEW_SIZE, hidden_size=32),
     }
@@ -106,16 +149,21 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def language_model_folder(tmp_path_factory: pytest.TempPathFactory) -> LanguageModelFolder:
-    """Gives the folder of a tiny Llama with a byte-level tokenizer."""
+    """Gives the folder of a tiny language model, Llama or another, with a byte-level tokenizer."""
 
     @cache
     def save(
-        *, tied: bool = True, vocab_size: int = 300, dtype: torch.dtype = torch.float32
+        *,
+        kind: str = "llama",
+        tied: bool = True,
+        vocab_size: int = 300,
+        dtype: torch.dtype = torch.float32,
     ) -> Path:
-        folder = tmp_path_factory.mktemp("llama")
+        folder = tmp_path_factory.mktemp(kind)
         torch.manual_seed(1)
-        config = LlamaConfig(
-            **TINY,
+        build, own = LANGUAGE_MODELS[kind]
+        config = build(
+            **TINY | own,
             intermediate_size=64,
             vocab_size=vocab_size,
             max_position_embeddings=1024,
@@ -125,7 +173,7 @@ def language_model_folder(tmp_path_factory: pytest.TempPathFactory) -> LanguageM
             bos_token_id=None,
             pad_token_id=0,
         )
-        LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
+        AutoModelForCausalLM.from_config(config).to(dtype).save_pretrained(folder)
         byte_tokenizer().save_pretrained(folder)
         return folder
 

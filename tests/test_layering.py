@@ -31,6 +31,7 @@ MAY_IMPORT = {
     },
     "formats": {"files", "model", "data"},
     "doctor": {"files", "processes", "progress", "model", "data", "formats", "stages", "training"},
+    "exporting": {"model", "stages", "backbones", "training", "inference"},
     "evaluation": {
         "files",
         "measure",

@@ -23,8 +23,8 @@ from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from panovlm.backbones.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
 from panovlm.backbones.folders import Facts, build_once, sha256
+from panovlm.model.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.processing import CHATML
 

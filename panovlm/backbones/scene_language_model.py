@@ -22,7 +22,7 @@ from panovlm.backbones.folders import build_once
 from panovlm.backbones.muon import Muon
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
 from panovlm.model.layouts import ViewLayout
-from panovlm.model.modeling import additive_mask
+from panovlm.model.masks import attention_masks
 from panovlm.model.processing import IMAGE_TOKEN
 from panovlm.model.sphere import DIRECTIONS, Floats, angles_from_rays, direction_index
 from panovlm.precision import uses_bf16
@@ -200,7 +200,9 @@ def text_loss(
         hidden = model.model(
             inputs_embeds=embeds,
             position_ids=batch["position_ids"],
-            attention_mask=additive_mask(batch["attention_mask"], embeds.dtype),
+            attention_mask=attention_masks(
+                batch["attention_mask"], batch["position_ids"], model.config, embeds.dtype
+            ),
         ).last_hidden_state[:, :-1]
         targets = batch["labels"][:, 1:]
         logits = model.lm_head(hidden[targets != IGNORED])

@@ -24,7 +24,12 @@ from panovlm.data.cache_room import FACTS, PART
 from panovlm.files import write_whole
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.vision import encode_views, num_prefix_tokens, token_grid
+from panovlm.model.vision import (
+    encode_views,
+    num_prefix_tokens,
+    patch_token_width,
+    token_grid,
+)
 from panovlm.model.vision_layers import can_be_cut, lower_states
 
 Progress = Callable[[int], None]
@@ -106,7 +111,7 @@ class PatchTokenCache:
         rows, columns = token_grid(self.encoder.config, self.image_processor.size["height"])
         prefix = num_prefix_tokens(self.encoder.config) if self.num_trained_layers else 0
         tokens = len(self.image_processor.layout.views) * (prefix + rows * columns)
-        return 2 * tokens * int(self.encoder.config.hidden_size) + NPY_HEADER_BYTES
+        return 2 * tokens * patch_token_width(self.encoder.config) + NPY_HEADER_BYTES
 
     def load(self, picture: Path) -> Tensor:
         """Give what is kept of a picture that `fill` has seen, [V, S, D_vision] float16.

@@ -22,11 +22,12 @@ class PanoVLMConfig(PreTrainedConfig):
         num_views: V, views of the ring.
         fov_deg: Field of view of each, 0 < fov < 180.
         view_size: Height and width of each view in pixels.
-        resampler_type: `conv` or `mlp`.
+        resampler_type: `conv`, `mlp` or `perceiver`.
         resampler_layers: Blocks of the resampler, >= 1.
-        token_rows: h, rows of latent tokens of a view; divides the encoder's rows.
-        token_columns: w, columns of latent tokens of a view; divides the encoder's columns.
-        latent_size: D_latent, width of the resampler.
+        token_rows: h, rows of latent tokens of a view; divides the encoder's rows, unless the
+            resampler is `perceiver`.
+        token_columns: w, columns of latent tokens of a view, likewise.
+        latent_size: D_latent, width of the resampler; a multiple of 8 for `perceiver`.
         vicreg_size: D_vicreg, width of stage 1's projector, which answering models do not have.
         pooling: `concat` keeps all V·T tokens, `mean` averages the views (T tokens), `stitch` drops
             the columns a view shares with its left neighbour.
@@ -57,7 +58,7 @@ class PanoVLMConfig(PreTrainedConfig):
     num_views: int = 8
     fov_deg: float = 90.0
     view_size: int = 224
-    resampler_type: Literal["conv", "mlp"] = "conv"
+    resampler_type: Literal["conv", "mlp", "perceiver"] = "conv"
     resampler_layers: int = 2
     token_rows: int = 7
     token_columns: int = 7
@@ -113,15 +114,29 @@ class PanoVLMConfig(PreTrainedConfig):
         _ = self.layout, self.kept_columns
 
     def validate_token_grid(self) -> None:
-        """Check that the resampler's grid divides the encoder's.
+        """Check that the resampler's grid divides the encoder's, where blocks are merged.
 
         Raises:
             PanoVLMError: With both grids and the fields to change.
         """
         rows, columns = token_grid(self.vision_config, self.view_size)
+        if self.resampler_type == "perceiver":
+            return
         if rows % self.token_rows or columns % self.token_columns:
             raise PanoVLMError(
                 f"found token_rows x token_columns = {self.token_rows} x {self.token_columns}, "
                 f"expected divisors of the vision encoder's {rows} x {columns} tokens at view_size "
                 f"{self.view_size}; change token_rows, token_columns or view_size"
+            )
+
+    def validate_latent_size(self) -> None:
+        """Check that the latent tokens divide into attention heads, where there are any.
+
+        Raises:
+            PanoVLMError: With the width found.
+        """
+        if self.resampler_type == "perceiver" and self.latent_size % 8:
+            raise PanoVLMError(
+                f"found latent_size = {self.latent_size}, expected a multiple of 8 for the "
+                f"resampler 'perceiver', whose heads are 8 to 64 wide; change latent_size"
             )

@@ -17,9 +17,10 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .configuration import PanoVLMConfig
 from .errors import PanoVLMError
+from .masks import attention_masks
 from .projection import Projection
-from .resampler import Resampler
-from .vision import patch_tokens_of
+from .resampler import PerceiverLayer, Resampler
+from .vision import patch_token_width, patch_tokens_of
 from .vision_layers import tokens_of_states
 
 ImageOutputs = dict[str, BaseModelOutputWithPooling]
@@ -60,7 +61,7 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
-    _no_split_modules = ["ResamplerLayer", "MlpLayer"]  # noqa: RUF012
+    _no_split_modules = ["ResamplerLayer", "MlpLayer", "PerceiverLayer"]  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -75,6 +76,10 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, std=fan_in**-0.5)
         elif isinstance(module, Projection):
             init.ones_(module.scale)
+        elif isinstance(module, PerceiverLayer):
+            init.zeros_(module.log_slope)
+        elif isinstance(module, Resampler) and module.asks:
+            init.normal_(module.queries, std=1.0)
 
     def train(self, mode: bool = True) -> "PanoVLMPreTrainedModel":
         """Switch to training, but leave modules in which nothing is trained in eval mode."""
@@ -203,7 +208,9 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
             if self.training:
                 inputs_embeds = inputs_embeds + self._zero_from_trained_modules()
         outputs = self.language_model(
-            attention_mask=additive_mask(attention_mask, inputs_embeds.dtype),
+            attention_mask=attention_masks(
+                attention_mask, position_ids, self.config.text_config, inputs_embeds.dtype
+            ),
             position_ids=position_ids,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
@@ -256,7 +263,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
             pixels = torch.zeros(*views, 3, config.view_size, config.view_size, device=device)
             features = self.get_image_features(pixel_values=pixels)
         else:
-            width = config.vision_config.hidden_size
+            width = patch_token_width(config.vision_config)
             tokens = torch.zeros(*views, rows * columns, width, device=device)
             features = self.get_image_features(patch_tokens=tokens)
         return 0.0 * features.pooler_output.sum()
@@ -370,14 +377,3 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             num_items_in_batch=num_items,
         )
         return logits, loss
-
-
-def additive_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Turn a bool [B, 1, L, L] mask into the one every attention implementation adds to scores.
-
-    Whatever else the library makes of a mask (it builds its own for a static cache) stays as it is.
-    """
-    if not isinstance(mask, Tensor) or mask.dim() != 4 or mask.dtype != torch.bool:
-        return mask
-    lowest = torch.finfo(dtype).min
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, lowest)

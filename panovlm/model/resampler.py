@@ -3,14 +3,17 @@
 Shape letters: M = N·V views, S = rows_in·columns_in patch tokens, T = h·w latent tokens.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration import PanoVLMConfig
-from .vision import token_grid
+from .vision import patch_token_width, token_grid
 
 
-class ResamplerLayer(nn.Module):
+class ResamplerLayer(GradientCheckpointingLayer):
     """A depthwise-separable convolution block on the token grid, with a residual.
 
     Source:
@@ -31,7 +34,7 @@ class ResamplerLayer(nn.Module):
         return grid + self.narrow(nn.functional.gelu(self.widen(self.norm(mixed))))
 
 
-class MlpLayer(nn.Module):
+class MlpLayer(GradientCheckpointingLayer):
     """A residual two-layer perceptron on each token."""
 
     def __init__(self, width: int) -> None:
@@ -41,37 +44,122 @@ class MlpLayer(nn.Module):
         self.narrow = nn.Linear(2 * width, width)
 
     def forward(self, grid: Tensor) -> Tensor:
-        """Transform each token of a grid [M, h, w, D]."""
+        """Transform each token [..., D]."""
         return grid + self.narrow(nn.functional.gelu(self.widen(self.norm(grid))))
 
 
-LAYERS = {"conv": ResamplerLayer, "mlp": MlpLayer}
+class PerceiverLayer(GradientCheckpointingLayer):
+    """Latent tokens ask the patch tokens of their view, most of all those near their own place.
+
+    Each head's scores fall by slope·d², d the distance in cells of the latent grid; the slopes
+    start at 1 and train. So a latent token starts as a soft window around its cell, and columns of
+    latent tokens tell of columns of the view.
+
+    Source:
+        Cross-attention of few queries: Jaegle et al., arXiv:2103.03206; layers of it between an
+        encoder and a language model: Alayrac et al., arXiv:2204.14198, section 3.1. Scores that
+        fall with distance: Press et al., arXiv:2108.12409, there linear and in one dimension.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.head_width = next(size for size in HEAD_WIDTHS if width % size == 0)
+        self.norm_latents = nn.LayerNorm(width)
+        self.norm_tokens = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.log_slope = nn.Parameter(torch.zeros(width // self.head_width))
+        self.mlp = MlpLayer(width)
+
+    def forward(self, latents: Tensor, tokens: Tensor, distances: Tensor) -> Tensor:
+        """Update latent tokens [M, T, D] from patch tokens [M, S, D], d² between them [T, S]."""
+        normed = self.norm_tokens(tokens)
+        attended = nn.functional.scaled_dot_product_attention(
+            self._heads(self.query(self.norm_latents(latents))),
+            self._heads(self.key(normed)),
+            self._heads(self.value(normed)),
+            attn_mask=-self.log_slope.exp()[:, None, None] * distances,
+        )
+        asked: Tensor = self.mlp(latents + self.out(attended.transpose(1, 2).flatten(2)))
+        return asked
+
+    def _heads(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(2, (-1, self.head_width)).transpose(1, 2)
+
+
+LAYERS: dict[str, type[nn.Module]] = {
+    "conv": ResamplerLayer,
+    "mlp": MlpLayer,
+    "perceiver": PerceiverLayer,
+}
+HEAD_WIDTHS = (64, 32, 16, 8)
+"""Widths of a head, from the one tried first; the narrowest divides every `latent_size`."""
+
+
+@lru_cache(maxsize=8)
+def squared_distances(grid_in: tuple[int, int], grid_out: tuple[int, int]) -> Tensor:
+    """Give d² between the tokens of two grids on one view, in cells of the second.
+
+    Args:
+        grid_in: Rows and columns of patch tokens.
+        grid_out: h, w of latent tokens.
+
+    Returns:
+        [T, S] float32.
+    """
+    apart = []
+    for num_in, num_out in zip(grid_in, grid_out, strict=True):
+        centres_in = (torch.arange(num_in) + 0.5) * (num_out / num_in)
+        apart.append((torch.arange(num_out)[:, None] + 0.5 - centres_in).square())  # [out, in]
+    rows, columns = apart
+    squared = rows[:, None, :, None] + columns[None, :, None, :]  # [h, w, rows_in, columns_in]
+    with torch.inference_mode(False):  # a kept tensor must serve training after inference
+        return squared.flatten(2).flatten(0, 1).float().clone()
 
 
 class Resampler(nn.Module):
     """Maps patch tokens [M, S, D_vision] to latent tokens [M, T, D_latent] on an h x w grid.
 
     The grid is kept all the way, so that the columns of a view stay columns and the overlap of
-    neighbouring views stays meaningful. The last step merges each block of neighbouring tokens.
+    neighbouring views stays meaningful. `conv` and `mlp` end by merging each block of neighbouring
+    tokens; `perceiver` asks with a learned query for each place of the latent grid.
     """
 
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__()
         self.grid_in = token_grid(config.vision_config, config.view_size)
-        block = (self.grid_in[0] // config.token_rows, self.grid_in[1] // config.token_columns)
-        width = config.latent_size
-        self.norm_in = nn.LayerNorm(config.vision_config.hidden_size)
-        self.narrow_in = nn.Linear(config.vision_config.hidden_size, width)
+        self.grid_out = (config.token_rows, config.token_columns)
+        width, width_in = config.latent_size, patch_token_width(config.vision_config)
+        self.norm_in = nn.LayerNorm(width_in)
+        self.narrow_in = nn.Linear(width_in, width)
         layer = LAYERS[config.resampler_type]
         self.layers = nn.ModuleList(layer(width) for _ in range(config.resampler_layers))
-        self.merge = nn.Conv2d(width, width, kernel_size=block, stride=block)
+        self.asks = layer is PerceiverLayer
+        if self.asks:
+            self.queries = nn.Parameter(torch.zeros(config.tokens_per_view, width))
+        else:
+            block = (self.grid_in[0] // config.token_rows, self.grid_in[1] // config.token_columns)
+            self.merge = nn.Conv2d(width, width, kernel_size=block, stride=block)
         self.norm_out = nn.LayerNorm(width)
 
     def forward(self, patch_tokens: Tensor) -> Tensor:
         """Resample the patch tokens of M views."""
-        grid = self.narrow_in(self.norm_in(patch_tokens)).unflatten(1, self.grid_in)
+        tokens = self.narrow_in(self.norm_in(patch_tokens))
+        latents: Tensor = self.norm_out(self._ask(tokens) if self.asks else self._merge(tokens))
+        return latents
+
+    def _ask(self, tokens: Tensor) -> Tensor:
+        distances = squared_distances(self.grid_in, self.grid_out).to(tokens.device, tokens.dtype)
+        latents = self.queries.expand(len(tokens), -1, -1)
+        for layer in self.layers:
+            latents = layer(latents, tokens, distances)
+        return latents
+
+    def _merge(self, tokens: Tensor) -> Tensor:
+        grid = tokens.unflatten(1, self.grid_in)
         for layer in self.layers:
             grid = layer(grid)
-        merged = self.merge(grid.permute(0, 3, 1, 2))
-        latents: torch.Tensor = self.norm_out(merged.flatten(2).transpose(1, 2))
-        return latents
+        merged: Tensor = self.merge(grid.permute(0, 3, 1, 2))
+        return merged.flatten(2).transpose(1, 2)

@@ -7,18 +7,28 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from .efficientnet_lite import EfficientNetLiteConfig
 from .errors import PanoVLMError
+from .timm_encoders import timm_facts, timm_model
 
 # Encoders by `model_type`: whether a class token stands before the patch tokens.
 HAS_CLASS_TOKEN = {
     "clip_vision_model": True,
     "dinov2": True,
     "dinov2_with_registers": True,
-    "efficientnet_lite": False,
+    "dinov3_convnext": True,  # the mean of its tokens
+    "dinov3_vit": True,
+    EfficientNetLiteConfig.model_type: False,
     "siglip_vision_model": False,
     "siglip2_vision_model": False,
 }
-CONVOLUTION_STRIDES = {"efficientnet_lite": 32}
+HAS_REGISTERS = ("dinov2_with_registers", "dinov3_vit")
+ASKED_TO_INTERPOLATE = ("clip_vision_model", "siglip_vision_model")
+"""Encoders that stretch their position embeddings to another picture size only if told to."""
+INTERPOLATING = (*ASKED_TO_INTERPOLATE, "dinov2", "dinov2_with_registers")
+"""Encoders with position embeddings of one picture size, stretched to others."""
+CONVOLUTION_STRIDES = {"dinov3_convnext": 32, EfficientNetLiteConfig.model_type: 32}
+TIMM = "timm_wrapper"
 
 
 def token_grid(vision_config: PreTrainedConfig, view_size: int) -> tuple[int, int]:
@@ -29,51 +39,67 @@ def token_grid(vision_config: PreTrainedConfig, view_size: int) -> tuple[int, in
         view_size: Height and width of a view in pixels.
 
     Raises:
-        PanoVLMError: If the encoder is unknown, or reads another picture size.
+        PanoVLMError: If the encoder is unknown, or cannot read such views.
     """
     kind = vision_config.model_type
+    if kind == TIMM:
+        return timm_facts(vision_config, view_size).grid
     if kind not in HAS_CLASS_TOKEN:
         raise PanoVLMError(
             f"found a vision encoder of type {kind!r}, expected one of "
-            f"{', '.join(sorted(HAS_CLASS_TOKEN))}"
+            f"{', '.join(sorted([*HAS_CLASS_TOKEN, TIMM]))}"
         )
-    if kind in CONVOLUTION_STRIDES:
+    if kind == EfficientNetLiteConfig.model_type:  # pads at the border, so every pixel counts
         side = -(-view_size // CONVOLUTION_STRIDES[kind])
         return side, side
-    if kind == "siglip2_vision_model":
-        return view_size // vision_config.patch_size, view_size // vision_config.patch_size
-    if vision_config.image_size != view_size:
+    stride = CONVOLUTION_STRIDES.get(kind) or vision_config.patch_size
+    if view_size % stride and view_size != getattr(vision_config, "image_size", None):
         raise PanoVLMError(
-            f"found view_size {view_size}, expected {vision_config.image_size}, the picture size "
-            f"the vision encoder reads; set views.view_size"
+            f"found view_size {view_size}, expected a multiple of {stride}, the pixels along a "
+            f"token of {kind}, or the encoder's own picture size; set views.view_size"
         )
-    side = view_size // vision_config.patch_size
-    return side, side
+    return view_size // stride, view_size // stride
+
+
+def patch_token_width(vision_config: PreTrainedConfig) -> int:
+    """Give D_vision, the width of an encoder's patch tokens."""
+    if vision_config.model_type == TIMM:
+        return int(timm_model(vision_config).num_features)
+    if vision_config.model_type == "dinov3_convnext":
+        return int(vision_config.hidden_sizes[-1])
+    return int(vision_config.hidden_size)
 
 
 def num_prefix_tokens(vision_config: PreTrainedConfig) -> int:
     """Give the number of class and register tokens, which look at no place on the sphere."""
-    registers = 0
-    if vision_config.model_type == "dinov2_with_registers":
-        registers = vision_config.num_register_tokens
-    return int(HAS_CLASS_TOKEN[vision_config.model_type]) + registers
+    kind = vision_config.model_type
+    if kind == TIMM:
+        return int(getattr(timm_model(vision_config), "num_prefix_tokens", 0))
+    registers = vision_config.num_register_tokens if kind in HAS_REGISTERS else 0
+    return int(HAS_CLASS_TOKEN[kind]) + registers
 
 
 def encode_views(vision_encoder: PreTrainedModel, views: Tensor) -> Tensor:
     """Run the vision encoder and keep the patch tokens.
 
     Args:
-        vision_encoder: Any encoder of `HAS_CLASS_TOKEN`.
+        vision_encoder: Any encoder that `token_grid` knows.
         views: Normalised pixels [M, 3, H, W].
 
     Returns:
         Patch tokens in row-major order of the token grid, [M, S, D_vision].
     """
-    kind = vision_encoder.config.model_type
-    if kind == "siglip2_vision_model":
+    config = vision_encoder.config
+    if config.model_type == "siglip2_vision_model":
         return _encode_patches(vision_encoder, views)
-    tokens: Tensor = vision_encoder(pixel_values=views).last_hidden_state
-    return tokens[:, num_prefix_tokens(vision_encoder.config) :]
+    if config.model_type == TIMM:
+        features = vision_encoder(pixel_values=views, do_pooling=False).last_hidden_state
+        return timm_facts(config, views.shape[-1]).patch_tokens(features)
+    stretch = {}
+    if config.model_type in ASKED_TO_INTERPOLATE and views.shape[-1] != config.image_size:
+        stretch = {"interpolate_pos_encoding": True}
+    tokens: Tensor = vision_encoder(pixel_values=views, **stretch).last_hidden_state
+    return tokens[:, num_prefix_tokens(config) :]
 
 
 def patch_tokens_of(
@@ -82,7 +108,7 @@ def patch_tokens_of(
     """Give the patch tokens of panoramas: those computed before, or what the encoder makes now.
 
     Args:
-        vision_encoder: Any encoder of `HAS_CLASS_TOKEN`.
+        vision_encoder: Any encoder that `token_grid` knows.
         pixel_values: Normalised views [N, V, 3, H, W].
         patch_tokens: Instead, [N, V, S, D_vision].
 

@@ -25,6 +25,7 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import CHATML, IMAGE_TOKEN, PanoVLMProcessor
 from panovlm.model.sphere import DIRECTIONS
+from panovlm.model.vision import INTERPOLATING
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.stages import ABSENT, Objective, Stage
 from panovlm.training.recipe import ModelSection
@@ -119,9 +120,26 @@ def _build_generator(section: ModelSection) -> PreTrainedModel:
     model.tie_weights()
     # Words in use, not the whole table: tokens that a small LM never met are much longer.
     words = processor.tokenizer(" ".join(DIRECTIONS), add_special_tokens=False)["input_ids"]
-    model.model.projection.match_scale(pretrained.get_input_embeddings().weight[words])
+    # As the model reads them: some models (Gemma) scale their embeddings on the way out.
+    model.model.projection.match_scale(pretrained.get_input_embeddings()(torch.tensor(words)))
+    _check_same_answers(model, pretrained, words)
     model.generation_config = _generation_config(processor, pretrained.generation_config)
     return model
+
+
+@torch.no_grad()
+def _check_same_answers(
+    model: PanoVLMForConditionalGeneration, pretrained: PreTrainedModel, words: list[int]
+) -> None:
+    """Check that text is read as the pretrained model reads it: nothing comes after our LM head."""
+    ids = torch.tensor([words])
+    found, expected = (part.eval()(input_ids=ids).logits for part in (model, pretrained))
+    if not torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
+        raise PanoVLMError(
+            f"found a language model of type {pretrained.config.model_type!r} that changes its "
+            f"scores after the LM head, expected one whose scores are the head's; choose another "
+            f"model.language_model"
+        )
 
 
 BUILDERS = {
@@ -208,19 +226,32 @@ def _load_vision_encoder(encoder: PreTrainedModel, section: ModelSection) -> Non
         locate(section.vision_encoder), config=encoder.config, dtype=torch.float32
     )
     encoder.load_state_dict(pretrained.state_dict())
+    kind, view_size = encoder.config.model_type, section.views.view_size
+    if kind in INTERPOLATING and encoder.config.image_size != view_size:
+        own_size = encoder.config.image_size
+        logger.info("%s knows positions of %s pixels: stretched to %s", kind, own_size, view_size)
 
 
 def build_image_processor(section: ModelSection) -> PanoVLMImageProcessor:
     """Build what cuts the views, with the encoder's pixel statistics."""
-    stored, _ = PanoVLMImageProcessor.get_image_processor_dict(locate(section.vision_encoder))
+    mean, std = _pixel_statistics(section)
     views = section.views
     return PanoVLMImageProcessor(
         num_views=views.num_views,
         fov_deg=views.fov_deg,
         size={"height": views.view_size, "width": views.view_size},
-        image_mean=stored["image_mean"],
-        image_std=stored["image_std"],
+        image_mean=mean,
+        image_std=std,
     )
+
+
+def _pixel_statistics(section: ModelSection) -> tuple[Any, Any]:
+    """Give mean and standard deviation of the pixels; timm's models have them in their config."""
+    of_timm = getattr(_open_config("vision_encoder", section.vision_encoder), "pretrained_cfg", {})
+    if "mean" in of_timm:
+        return of_timm["mean"], of_timm["std"]
+    stored, _ = PanoVLMImageProcessor.get_image_processor_dict(locate(section.vision_encoder))
+    return stored["image_mean"], stored["image_std"]
 
 
 def _chat_template(section: ModelSection, tokenizer: Any) -> str:

@@ -19,6 +19,7 @@ from panovlm.files import sync, sync_tree
 from panovlm.measure import peak_memory_mb
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Stage
+from panovlm.training.adapters import ADAPTER
 from panovlm.training.disk import disk_faults
 from panovlm.training.recipe import Recipe, StageSection
 
@@ -80,9 +81,13 @@ def finished_result(output: Path, facts: dict[str, Any]) -> StageResult | None:
 
 
 def write_output(
-    output: Path, model: PreTrainedModel, processor: PanoVLMProcessor, facts: dict[str, Any]
+    output: Path,
+    model: PreTrainedModel,
+    processor: PanoVLMProcessor,
+    facts: dict[str, Any],
+    adapters: Path | None = None,
 ) -> None:
-    """Write a stage's folder whole beside its place, for `finish` to move it there.
+    """Write a stage's folder whole, a copy of its `adapters` in it, for `finish` to move it.
 
     Raises:
         PanoVLMError: If the disk fails.
@@ -93,6 +98,8 @@ def write_output(
         with disk_faults(f"write the finished stage to {partial}"):
             model.save_pretrained(partial, max_shard_size="100GB")
             processor.save_pretrained(partial)
+            if adapters is not None:
+                shutil.copytree(adapters, partial / ADAPTER)
             (partial / STAGE_FACTS).write_text(json.dumps(facts, indent=2) + "\n")
             sync_tree(partial)
     except BaseException:

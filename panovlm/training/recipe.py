@@ -35,16 +35,16 @@ class ViewsSection(Section):
 class ResamplerSection(Section):
     """The module between the vision encoder and the projection."""
 
-    type: Literal["conv", "mlp"] = "conv"
-    """`conv` mixes neighbouring tokens, `mlp` treats each alone."""
+    type: Literal["conv", "mlp", "perceiver"] = "conv"
+    """`conv` mixes neighbouring tokens, `mlp` treats each alone, `perceiver` asks by attention."""
     num_layers: Count = 2
     """Blocks of the resampler."""
     latent_size: Count = 512
-    """Width of the latent tokens."""
+    """Width of the latent tokens; a multiple of 8 for `perceiver`."""
     token_rows: Count = 7
-    """Rows of latent tokens per view; divides the encoder's rows."""
+    """Rows of latent tokens per view; divides the encoder's rows unless it is `perceiver`."""
     token_columns: Count = 7
-    """Columns of latent tokens per view; divides the encoder's columns."""
+    """Columns of latent tokens per view; divides the encoder's unless it is `perceiver`."""
     vicreg_size: Count = 512
     """Width of stage 1's projector."""
 
@@ -75,6 +75,10 @@ class LoraSection(Section):
     """Scale of the adapters: alpha / rank multiplies their output."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout before the adapters."""
+    variant: Literal["lora", "dora", "rslora"] = "lora"
+    """`dora` trains the lengths of the weights apart, `rslora` scales by alpha / sqrt(rank)."""
+    quantization: Literal["4bit"] | None = None
+    """Hold the frozen language model in 4 bits while adapters train (extra `quantized`)."""
 
 
 class LearningRates(Section):

@@ -1,6 +1,7 @@
 """Runs the stages of a recipe, each from the one before, and leaves a folder for each.
 
 output/vision, output/resampler, output/finetune   finished stages, loadable with from_pretrained
+output/finetune/adapter                            what the stage with adapters trained, alone
 output/checkpoints/<stage>/checkpoint-<step>       to resume a stage; removed when it is finished
 output/logs/<stage>.jsonl                          every log entry
 
@@ -13,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
@@ -22,6 +24,12 @@ from panovlm.model.errors import PanoVLMError
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage, Supervision
 from panovlm.training import ranks
+from panovlm.training.adapters import (
+    ADAPTER,
+    check_installed,
+    read_adapters,
+    write_adapters,
+)
 from panovlm.training.assembly import build_trainer
 from panovlm.training.build import build_model, build_processor, load_predecessor
 from panovlm.training.checkpoints import (
@@ -89,6 +97,7 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         sections = {name: recipe.section(name) for name in names}
         for section in sections.values():
             ranks.part_of_batch(section.batch_size)
+            check_installed(section.lora)
     files: dict[Path, bool] = {}
     for name, section in sections.items():
         needs_text = STAGES[name].supervision is not Supervision.NONE
@@ -137,17 +146,37 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
     with bar, ranks.ends_with_the_others():
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-    if adapters is not None:
-        adapters.merge_and_unload()
 
     def hand_over() -> StageResult:
         log = read_log(log_file(recipe, name))
         result = result_of(name, log, time.perf_counter() - started)
-        write_output(output, model, processor, facts | {"result": vars(result)})
+        kept = checkpoints / ADAPTER if adapters is not None else None
+        whole = model
+        if adapters is not None and kept is not None:
+            origin = {"language_model": recipe.model.language_model, "base": facts["starts_from"]}
+            write_adapters(adapters, model, kept, origin)
+            whole = _merged(recipe, stage, section, model, adapters, kept)
+        write_output(output, whole, processor, facts | {"result": vars(result)}, kept)
         finish(output, checkpoints)
         return result
 
     return ranks.from_first(hand_over)
+
+
+def _merged(
+    recipe: Recipe,
+    stage: Stage,
+    section: StageSection,
+    model: PreTrainedModel,
+    adapters: PeftModel,
+    kept: Path,
+) -> PreTrainedModel:
+    """Merge adapters into the language model's weights as they were, whatever held them since."""
+    if section.lora is not None and section.lora.quantization is not None:
+        model = _prepare(recipe, stage)
+        adapters = read_adapters(model, kept)
+    adapters.merge_and_unload()
+    return model
 
 
 def derive(stage: Stage, section: StageSection) -> Stage:

@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.vision_layers import layer_stack
 from panovlm.stages import MODULES, TRAINED, Role, Stage
+from panovlm.training.adapters import LORA_MARK, add_adapters
 from panovlm.training.recipe import LoraSection
-
-LORA_MARK = "lora_"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def apply_stage(model: PreTrainedModel, stage: Stage, lora: LoraSection | None) 
     """
     adapters = None
     if stage.lora is TRAINED and lora is not None:
-        adapters = _add_lora(model.model.language_model, lora)
+        adapters = add_adapters(model.model.language_model, lora)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(stage.role(module_of(name)) is TRAINED)
     for layer in _last_vision_layers(model, stage.num_vision_layers):
@@ -77,16 +76,6 @@ def report(model: PreTrainedModel, stage: Stage) -> list[ModuleReport]:
         size[0] += parameter.numel()
         size[1] += parameter.numel() if parameter.requires_grad else 0
     return [ModuleReport(m, stage.role(m), *sizes[m]) for m in MODULES]
-
-
-def _add_lora(language_model: nn.Module, lora: LoraSection) -> PeftModel:
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="all-linear",  # of the language model alone: it is all PEFT is shown
-    )
-    return get_peft_model(language_model, config)
 
 
 def _last_vision_layers(model: PreTrainedModel, count: int) -> list[nn.Module]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoModel
 
 from panovlm.backbones import download, folders
-from panovlm.backbones.efficientnet_lite import (
+from panovlm.model.efficientnet_lite import (
     EfficientNetLiteConfig,
     EfficientNetLiteModel,
     SameConv2d,

@@ -58,7 +58,8 @@ def test_a_saved_configuration_comes_back_whole(tmp_path):
     [
         ({"token_columns": 3}, "4 x 3, expected divisors of the vision encoder's 8 x 8"),
         ({"token_rows": 5}, "change token_rows, token_columns or view_size"),
-        ({"view_size": 64}, "found view_size 64, expected 32"),
+        ({"view_size": 70}, "found view_size 70, expected a multiple of 4"),
+        ({"resampler_type": "perceiver", "latent_size": 20}, "expected a multiple of 8"),
         ({"vision_config": LlamaConfig().to_dict()}, "found a vision encoder of type 'llama'"),
         ({"num_views": 1}, "found a ring of 1 views"),
         ({"num_views": 4, "pooling": "stitch"}, "no whole column of 8"),

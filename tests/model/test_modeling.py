@@ -8,7 +8,6 @@ from torch.nn.functional import cross_entropy
 
 from panovlm.data.packing import TokenSequence, collate, pack
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.modeling import additive_mask
 from panovlm.model.vision import patch_tokens_of
 from panovlm.stages import STAGES
 from panovlm.training.trainable import apply_stage
@@ -196,17 +195,6 @@ def test_a_branch_mask_is_the_same_for_eager_and_sdpa(generator):
         assert generator.model.language_model.config._attn_implementation == attention
         logits[attention] = generator(**batch).logits
     torch.testing.assert_close(logits["eager"], logits["sdpa"])
-
-
-def test_only_masks_of_bools_are_turned_into_numbers():
-    flat, ready = torch.ones(1, 3), torch.zeros(1, 1, 3, 3)
-    assert additive_mask(None, torch.float32) is None
-    assert additive_mask(flat, torch.float32) is flat
-    assert additive_mask(ready, torch.float32) is ready  # a static cache's
-    mask = torch.tensor([[[[True, False]]]])
-    lowest = torch.finfo(torch.bfloat16).min
-    expected = torch.tensor([[[[0.0, lowest]]]], dtype=torch.bfloat16)
-    assert torch.equal(additive_mask(mask, torch.bfloat16), expected)
 
 
 def test_image_features_need_a_picture(generator):

@@ -5,15 +5,18 @@ import torch
 from transformers import LlamaConfig, SiglipVisionConfig
 
 from panovlm.model.configuration import PanoVLMConfig
-from panovlm.model.resampler import Resampler
+from panovlm.model.resampler import LAYERS, Resampler, squared_distances
+from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
 
 SIDE = 8
+KINDS = list(LAYERS)
 
 
-def resampler(kind="conv", rows=4, columns=8, layers=1):
-    torch.manual_seed(0)
-    config = PanoVLMConfig(
-        vision_config=SiglipVisionConfig(image_size=32, patch_size=4, hidden_size=24),
+def config_of(kind="conv", rows=4, columns=8, layers=1):
+    return PanoVLMConfig(
+        vision_config=SiglipVisionConfig(
+            image_size=32, patch_size=4, hidden_size=24, num_attention_heads=2, num_hidden_layers=1
+        ),
         text_config=LlamaConfig(hidden_size=32),
         view_size=32,
         resampler_type=kind,
@@ -22,7 +25,14 @@ def resampler(kind="conv", rows=4, columns=8, layers=1):
         token_columns=columns,
         latent_size=16,
     )
-    return Resampler(config)
+
+
+def resampler(kind="conv", rows=4, columns=8, layers=1):
+    torch.manual_seed(0)
+    module = Resampler(config_of(kind, rows, columns, layers))
+    if module.asks:
+        torch.nn.init.normal_(module.queries)
+    return module
 
 
 def changed_tokens(module, row, column):
@@ -35,7 +45,7 @@ def changed_tokens(module, row, column):
     return (change > 1e-6).nonzero().flatten().tolist()
 
 
-@pytest.mark.parametrize("kind", ["conv", "mlp"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("rows", "columns"), [(8, 8), (4, 8), (2, 4), (1, 1)])
 def test_latent_tokens_fill_the_asked_grid(kind, rows, columns):
     latents = resampler(kind, rows, columns)(torch.randn(3, SIDE * SIDE, 24))
@@ -60,3 +70,45 @@ def test_views_are_resampled_apart():
     with torch.no_grad():
         together, alone = module(tokens), module(tokens[1:2])
     torch.testing.assert_close(together[1:2], alone)
+
+
+@torch.no_grad()
+def test_a_perceiver_latent_looks_most_at_its_own_place():
+    module = resampler("perceiver", rows=4, columns=8)
+    tokens = torch.randn(1, SIDE * SIDE, 24, generator=torch.Generator().manual_seed(1))
+    latents = module(tokens)
+    for row, column in [(0, 0), (3, 5), (7, 7)]:
+        nudged = tokens.clone()
+        nudged[0, SIDE * row + column] += torch.linspace(-1.0, 1.0, 24)
+        change = (module(nudged) - latents).norm(dim=-1)[0]
+        assert change.argmax() == 8 * (row // 2) + column
+
+
+def test_a_perceiver_takes_grids_that_do_not_divide_the_encoders():
+    assert resampler("perceiver", 3, 5)(torch.randn(2, SIDE * SIDE, 24)).shape == (2, 15, 16)
+
+
+def test_distances_are_counted_in_cells_of_the_latent_grid():
+    squared = squared_distances((2, 4), (1, 2)).unflatten(1, (2, 4))
+    columns = torch.tensor([0.25, -0.25, -0.75, -1.25]).square()  # of the first latent token
+    expected = torch.tensor([0.25, -0.25]).square()[:, None] + columns
+    torch.testing.assert_close(squared[0], expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_checkpointed_activations_give_the_same_gradients(kind):
+    torch.manual_seed(0)
+    model = PanoVLMForOverlapPretraining(config_of(kind)).train()
+    tokens, runs, gradients = torch.randn(2, 8, SIDE * SIDE, 24), [], []
+    model.model.resampler.layers[0].register_forward_hook(lambda *_: runs.append(0))
+    widen = next(m for n, m in model.model.resampler.named_modules() if n.endswith("widen"))
+    widen.register_forward_hook(lambda *_: runs.append(1))
+    for _ in range(2):
+        runs.clear()
+        model.zero_grad()
+        model(patch_tokens=tokens).loss.backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        model.activation_checkpointing_enable()
+    assert runs.count(1) == 2 * runs.count(0) == 2  # the inside of the layer ran once more
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, plain)

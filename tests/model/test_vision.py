@@ -7,10 +7,16 @@ from transformers import AutoModel, BertConfig
 from transformers.models.siglip2.image_processing_pil_siglip2 import convert_image_to_patches
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.vision import encode_views, num_prefix_tokens, patch_tokens_of, token_grid
+from panovlm.model.vision import (
+    encode_views,
+    num_prefix_tokens,
+    patch_token_width,
+    patch_tokens_of,
+    token_grid,
+)
 
-VIT_KINDS = ["siglip", "siglip2", "clip", "dinov2", "dinov2_with_registers"]
-PREFIX = {"clip": 1, "dinov2": 1, "dinov2_with_registers": 5}
+VIT_KINDS = ["siglip", "siglip2", "clip", "dinov2", "dinov2_with_registers", "dinov3_vit"]
+PREFIX = {"clip": 1, "dinov2": 1, "dinov2_with_registers": 5, "dinov3_vit": 5}
 
 
 @pytest.fixture
@@ -105,8 +111,36 @@ def test_an_unknown_encoder_is_refused():
         token_grid(BertConfig(), 32)
 
 
-def test_another_picture_size_is_refused(load):
-    with pytest.raises(
-        PanoVLMError, match=r"found view_size 64, expected 32.*set views\.view_size"
-    ):
-        token_grid(load("siglip").config, 64)
+@pytest.mark.parametrize("kind", VIT_KINDS)
+@torch.no_grad()
+def test_views_of_another_size_have_their_own_grid(load, kind):
+    encoder = load(kind)
+    views = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    assert token_grid(encoder.config, 48) == (6, 6)
+    tokens = encode_views(encoder, views)
+    assert tokens.shape == (2, 36, 32)
+    assert tokens.isfinite().all()
+
+
+@torch.no_grad()
+def test_stretched_positions_keep_a_flat_picture_symmetric(load):
+    """Interpolated positions stay positions: without layers, tokens differ by place alone."""
+    encoder = without_layers(load("clip"))
+    tokens = encode_views(encoder, torch.zeros(1, 3, 64, 64))[0].unflatten(0, (8, 8))
+    own = encode_views(encoder, torch.zeros(1, 3, 32, 32))[0].unflatten(0, (4, 4))
+    near = (tokens[2, 2] - own[1, 1]).norm() < (tokens[2, 2] - own[3, 3]).norm()
+    assert near
+
+
+@torch.no_grad()
+def test_dinov3_convnext_drops_the_mean_token(load):
+    encoder, views = load("dinov3_convnext"), torch.randn(2, 3, 64, 64)
+    assert token_grid(encoder.config, 64) == (2, 2)
+    assert patch_token_width(encoder.config) == 32
+    every_token = encoder(pixel_values=views).last_hidden_state
+    assert torch.equal(encode_views(encoder, views), every_token[:, 1:])
+
+
+def test_views_that_cut_a_token_short_are_refused(load):
+    with pytest.raises(PanoVLMError, match=r"found view_size 60, expected a multiple of 8.*size"):
+        token_grid(load("siglip").config, 60)

@@ -13,6 +13,7 @@ from transformers import (
     SiglipModel,
 )
 
+from panovlm.model.errors import PanoVLMError
 from panovlm.model.sphere import DIRECTIONS
 from panovlm.stages import STAGES
 from panovlm.training.build import (
@@ -143,3 +144,33 @@ def test_image_tokens_have_the_length_of_the_words_beside_them(generator, proces
     torch.testing.assert_close(generator.model.projection.scale, expected)
     tokens = generator.get_image_features(torch.randn(1, 4, 3, 32, 32)).pooler_output
     torch.testing.assert_close(tokens.pow(2).mean().sqrt(), expected)
+
+
+def test_scores_changed_after_the_head_are_refused(language_model_folder, model_section):
+    folder = str(language_model_folder(kind="gemma2"))
+    section = with_changes(model_section, language_model=folder)
+    with pytest.raises(PanoVLMError, match=r"'gemma2' that changes its scores after the LM head"):
+        build_model(section, STAGES["resampler"])
+
+
+@torch.no_grad()
+def test_image_tokens_are_as_long_as_the_words_that_gemma_reads(
+    language_model_folder, model_section, processor
+):
+    """Gemma scales its embeddings on the way out of the table."""
+    folder = str(language_model_folder(kind="gemma3_text"))
+    model = build_model(with_changes(model_section, language_model=folder), STAGES["resampler"])
+    ids = processor.tokenizer(" ".join(DIRECTIONS), return_tensors="pt")["input_ids"]
+    words = model.get_input_embeddings()(ids)
+    image = model.get_image_features(patch_tokens=torch.randn(1, 4, 16, 32)).pooler_output
+    rms = [tokens.square().mean().sqrt() for tokens in (words, image)]
+    torch.testing.assert_close(rms[0], rms[1], rtol=1e-3, atol=0)
+
+
+def test_stretched_positions_are_told(encoder_folder, model_section, caplog):
+    views = model_section.views.model_copy(update={"view_size": 64})
+    section = with_changes(model_section, views=views)
+    with caplog.at_level("INFO", logger="panovlm"):
+        model = build_model(section, STAGES["vision"])
+    assert "siglip_vision_model knows positions of 32 pixels: stretched to 64" in caplog.text
+    assert model.model.resampler.grid_in == (8, 8)

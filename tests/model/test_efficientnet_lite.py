@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
 from panovlm.backbones.download import PUBLISHED_LAYERS, folded_weights
-from panovlm.backbones.efficientnet_lite import (
+from panovlm.model.efficientnet_lite import (
     EfficientNetLiteConfig,
     EfficientNetLiteModel,
     SameConv2d,

@@ -1,0 +1,1 @@
+"""Models as they leave: adapters merged into their base, folders that load anywhere."""

@@ -1,0 +1,115 @@
+"""`panovlm export`: a folder that loads wherever transformers is, with its own source code.
+
+The library could copy the code itself (`register_for_auto_class`), but marks the classes for the
+whole process and leaves out the entry that servers ask for; so it is done here, in plain sight.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+import panovlm.model
+from panovlm.exporting.new_folder import new_folder
+from panovlm.inference import load_model, model_folder
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.training.outputs import STAGE_FACTS
+
+SOURCES = Path(panovlm.model.__file__).parent
+MODEL_CLASSES = {
+    "AutoConfig": "configuration.PanoVLMConfig",
+    "AutoModel": "modeling.PanoVLMModel",
+    "AutoModelForImageTextToText": "modeling.PanoVLMForConditionalGeneration",
+}
+PROCESSOR_CLASSES = {
+    "AutoImageProcessor": "image_processing.PanoVLMImageProcessor",
+    "AutoProcessor": "processing.PanoVLMProcessor",
+}
+CARD = """\
+---
+library_name: transformers
+pipeline_tag: image-text-to-text
+---
+
+# A PanoVLM
+
+Answers questions about 360° panoramas (equirectangular pictures, twice as wide as high).
+
+- Vision encoder: {vision_encoder}
+- Language model: {language_model}
+- Views: {num_views} of {view_size} pixels in a ring, {fov_deg:g}° each; {num_image_tokens} image
+  tokens for a panorama
+
+```python
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+model = AutoModelForImageTextToText.from_pretrained("PATH", trust_remote_code=True)
+processor = AutoProcessor.from_pretrained("PATH", trust_remote_code=True)
+question = [{{"type": "image", "path": "panorama.jpg"}}, {{"type": "text", "text": "{question}"}}]
+inputs = processor.apply_chat_template(
+    [{{"role": "user", "content": question}}],
+    tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True,
+)
+answer = model.generate(**inputs)[0, inputs["input_ids"].shape[1]:]
+print(processor.decode(answer, skip_special_tokens=True))
+```
+
+`trust_remote_code=True` runs the Python files of this folder; read them first. It needs numpy,
+opencv-python-headless and Pillow beside transformers{extra}. Where panovlm is installed, leave
+it out. The weights stand under the licences of the two models above.
+"""
+
+
+def export(model: Path, out: Path) -> None:
+    """Write a model with its processor, the code of both, and a card.
+
+    Args:
+        model: Folder of an answering model, or a run.
+        out: Folder to write.
+
+    Raises:
+        PanoVLMError: If there is no such model, or something in the way.
+    """
+    loaded, processor = load_model(model)
+    with new_folder(out) as partial:
+        loaded.save_pretrained(partial)
+        processor.save_pretrained(partial)
+        for source in sorted(SOURCES.glob("*.py")):
+            if source.name != "__init__.py":
+                shutil.copy(source, partial)
+        _add_to_json(partial / "config.json", {"auto_map": MODEL_CLASSES})
+        _name_processors(partial, processor)
+        card = _card(loaded.config, model_folder(model))
+        (partial / "README.md").write_text(card, encoding="utf-8")
+
+
+def _name_processors(folder: Path, processor: PanoVLMProcessor) -> None:
+    """Say where the processors' code is, in the file that holds both."""
+    file = folder / "processor_config.json"
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    pictures = stored["image_processor"] | {"auto_map": PROCESSOR_CLASSES}
+    _add_to_json(file, {"auto_map": PROCESSOR_CLASSES, "image_processor": pictures})
+
+
+def _add_to_json(file: Path, entries: dict[str, Any]) -> None:
+    stored = json.loads(file.read_text(encoding="utf-8")) | entries
+    file.write_text(json.dumps(stored, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _card(config: PreTrainedConfig, folder: Path) -> str:
+    """Fill in the card: the backbones as the recipe named them, or else their types."""
+    facts = folder / STAGE_FACTS
+    named = json.loads(facts.read_text())["model"] if facts.is_file() else {}
+    vision, text = config.vision_config.model_type, config.text_config.model_type
+    return CARD.format(
+        vision_encoder=f"{Path(named['vision_encoder']).name} ({vision})" if named else vision,
+        language_model=f"{Path(named['language_model']).name} ({text})" if named else text,
+        num_views=config.num_views,
+        view_size=config.view_size,
+        fov_deg=config.fov_deg,
+        num_image_tokens=config.num_image_tokens,
+        question="What is behind me?",
+        extra=", and timm" if vision == "timm_wrapper" else "",
+    )

@@ -1,0 +1,145 @@
+"""Low-rank adapters of the language model: added, kept on disk, read again.
+
+A folder of adapters holds what the stage with adapters trained and nothing else:
+
+adapter_model.safetensors, adapter_config.json   PEFT's own format, for the language model alone
+modules.safetensors                              the modules trained as a whole, as in the model
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedModel
+
+from panovlm.model.errors import PanoVLMError
+from panovlm.training.recipe import LoraSection
+
+LORA_MARK = "lora_"
+ADAPTER = "adapter"
+"""Folder of the adapters inside the folder of their stage."""
+ADAPTER_CONFIG, MODULES_FILE = "adapter_config.json", "modules.safetensors"
+
+
+def check_installed(lora: LoraSection | None) -> None:
+    """Check that what the adapters need is there, before hours of earlier stages.
+
+    Raises:
+        PanoVLMError: If bitsandbytes is missing and asked for.
+    """
+    if lora is not None and lora.quantization is not None and find_spec("bitsandbytes") is None:
+        raise PanoVLMError(
+            "found lora.quantization: 4bit, but bitsandbytes is not installed; run: "
+            "pip install 'panovlm[quantized]', or leave lora.quantization out"
+        )
+
+
+def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftModel:
+    """Put fresh adapters beside every linear layer of a language model, in place.
+
+    Source:
+        LoRA: Hu et al., arXiv:2106.09685; DoRA: Liu et al., arXiv:2402.09353; rsLoRA:
+        Kalajdzievski, arXiv:2312.03732; on a base held in 4 bits: Dettmers et al.,
+        arXiv:2305.14314.
+    """
+    check_installed(lora)
+    if lora.quantization is not None:
+        _hold_in_4_bits(language_model)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        use_dora=lora.variant == "dora",
+        use_rslora=lora.variant == "rslora",
+        target_modules="all-linear",  # of the language model alone: it is all PEFT is shown
+    )
+    return get_peft_model(language_model, config)
+
+
+def write_adapters(
+    adapters: PeftModel, model: PreTrainedModel, folder: Path, origin: dict[str, str]
+) -> None:
+    """Write the adapters and the modules trained beside them.
+
+    Args:
+        adapters: As `add_adapters` gave it.
+        model: The whole model.
+        folder: To write.
+        origin: `language_model`, the name in the recipe, and `base`, a digest of the stage before.
+    """
+    for config in adapters.peft_config.values():
+        config.base_model_name_or_path = origin["language_model"]
+    adapters.save_pretrained(str(folder), save_embedding_layers=False)  # they are frozen
+    (folder / "README.md").unlink()  # PEFT's form for others to fill in
+    modules = {
+        name: parameter.detach().contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and LORA_MARK not in name
+    }
+    save_file(modules, folder / MODULES_FILE, metadata=origin)
+
+
+def read_origin(folder: Path) -> dict[str, str]:
+    """Give what `write_adapters` was told of the adapters' origin.
+
+    Raises:
+        PanoVLMError: If the folder holds no adapters.
+    """
+    for name in (ADAPTER_CONFIG, MODULES_FILE):
+        if not (folder / name).is_file():
+            raise PanoVLMError(
+                f"found no {name} in {folder}, expected adapters as panovlm train leaves them; "
+                f"give the folder {ADAPTER}/ inside a stage with adapters"
+            )
+    with safe_open(folder / MODULES_FILE, framework="pt") as stored:
+        return dict(stored.metadata())
+
+
+def read_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """Put a folder's modules and adapters into the model of the stage before, in place.
+
+    Raises:
+        PanoVLMError: If they belong to another architecture.
+    """
+    read_origin(folder)
+    modules = load_file(folder / MODULES_FILE)
+    own = model.state_dict()
+    strange = [k for k in modules if k not in own or own[k].shape != modules[k].shape]
+    if strange:
+        raise PanoVLMError(
+            f"{folder} belongs to a model of another architecture: {strange[0]} does not fit "
+            f"({len(strange)} such tensors); give the stage that the adapters were trained from"
+        )
+    model.load_state_dict(modules, strict=False)
+    try:
+        return PeftModel.from_pretrained(model.model.language_model, str(folder))
+    except (RuntimeError, ValueError) as error:
+        raise PanoVLMError(
+            f"the adapters in {folder} do not fit this language model: {error}; give the stage "
+            f"that they were trained from"
+        ) from error
+
+
+def _hold_in_4_bits(language_model: PreTrainedModel) -> None:
+    """Replace every linear layer by one that holds its weights in 4 bits (NF4)."""
+    import bitsandbytes
+
+    linears = [n for n, m in language_model.named_modules() if type(m) is nn.Linear]
+    for name in linears:
+        quantized = _quantize(bitsandbytes, language_model.get_submodule(name))
+        language_model.set_submodule(name, quantized)
+    language_model.is_loaded_in_4bit = True  # where PEFT looks
+
+
+def _quantize(bitsandbytes: Any, linear: nn.Linear) -> nn.Module:
+    quantized: nn.Module = bitsandbytes.nn.Linear4bit(
+        linear.in_features, linear.out_features, bias=linear.bias is not None, quant_type="nf4"
+    )
+    quantized.load_state_dict(linear.state_dict())
+    quantized.requires_grad_(False)
+    return quantized.to("cuda" if torch.cuda.is_available() else "cpu")  # quantises on arrival
