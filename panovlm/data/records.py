@@ -1,11 +1,12 @@
-r"""Records: one panorama and what is said about it, read from JSON Lines.
+r"""Records: a panorama and what is said about it, read from JSON Lines.
 
     {"image": "pictures/0001.jpg", "messages": [{"role": "user", "content": "<image>\nWhere ...?"},
      {"role": "assistant", "content": "left"}], "kind": "direction", "yaw_deg": -92.5,
      "crosses_seam": false, "rolled_responses": ["left", "back-left", ...]}
 
 `image` is relative to the file; `<image>` marks where the picture goes (before everything else if
-there is no mark). The other fields are optional: `kind` groups scores; `yaw_deg` is the direction
+there is no mark). A conversation may do without a picture, where a stage trains on text; batches
+mix both. The other fields are optional: `kind` groups scores; `yaw_deg` is the direction
 the answer is about; `rolled_responses[j]` is the right response after the camera has turned right
 by j/n of a full turn, n being their number, which allows training and testing on turned pictures.
 """
@@ -33,16 +34,32 @@ class Turn(BaseModel):
 
 
 class Record(BaseModel):
-    """One panorama and a conversation about it; `messages` may be empty for stage 1."""
+    """A panorama and a conversation about it, or one of the two alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    image: Path
+    image: Path | None = None
     messages: tuple[Turn, ...] = ()
     kind: str | None = None
     yaw_deg: Annotated[float, Field(gt=-360, le=360)] | None = None
     crosses_seam: bool | None = None
     rolled_responses: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @property
+    def picture(self) -> Path:
+        """The picture's file.
+
+        Raises:
+            ValueError: If the record is text alone.
+        """
+        if self.image is None:
+            raise ValueError("found a record without a picture where each was checked to have one")
+        return self.image
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """All turns, with the picture's mark in place where there is a picture."""
+        return marked(self.messages) if self.image else self.messages
 
     @property
     def response(self) -> str:
@@ -52,11 +69,15 @@ class Record(BaseModel):
     @property
     def prompt(self) -> tuple[Turn, ...]:
         """The turns before the last response, with the picture's mark in place."""
-        return marked(self.messages[:-1])
+        return self.turns[:-1]
 
     def knows_turns(self, num_views: int) -> bool:
         """Say whether a right response is known for every turn by whole strides of a ring."""
         return self.rolled_responses is not None and len(self.rolled_responses) % num_views == 0
+
+    def beside(self, folder: Path) -> "Record":
+        """Give the record with its picture's path taken from a folder."""
+        return self.model_copy(update={"image": folder / self.image}) if self.image else self
 
     def rolled(self, turns: int) -> "Record":
         """Give the record as it is after the camera has turned right by so many steps."""
@@ -77,12 +98,13 @@ def marked(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     return (*turns[:first], with_mark, *turns[first + 1 :])
 
 
-def read_records(path: Path, *, needs_text: bool) -> list[Record]:
+def read_records(path: Path, *, needs_text: bool, needs_image: bool = True) -> list[Record]:
     """Read and check a file of records.
 
     Args:
         path: JSON Lines; pictures are relative to its folder.
         needs_text: Whether every record must hold something an assistant says.
+        needs_image: Whether every record must have a picture.
 
     Raises:
         PanoVLMError: Listing every faulty line with its cure; nothing is skipped silently.
@@ -96,7 +118,10 @@ def read_records(path: Path, *, needs_text: bool) -> list[Record]:
     faults: list[str] = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            _read_line(line, number, path, needs_text, records, faults)
+            record, found = _read_line(line, needs_text=needs_text, needs_image=needs_image)
+            faults += [f"line {number}: {fault}" for fault in found]
+            if record is not None:
+                records.append(record.beside(path.parent))
     raise_faults(str(path), faults)
     if not records:
         raise PanoVLMError(f"{path}: found no records, expected one JSON object a line")
@@ -114,26 +139,25 @@ def raise_faults(source: str, faults: Iterable[str]) -> None:
 
 
 def _read_line(
-    line: str,
-    number: int,
-    path: Path,
-    needs_text: bool,
-    records: list[Record],
-    faults: list[str],
-) -> None:
+    line: str, *, needs_text: bool, needs_image: bool
+) -> tuple[Record | None, list[str]]:
     try:
         data: Any = json.loads(line)
-        record = Record.model_validate(data)
     except json.JSONDecodeError as error:
-        faults.append(f"line {number}: not JSON ({error.msg}); write one object a line")
-        return
+        return None, [f"not JSON ({error.msg}); write one object a line"]
+    return parse_record(data, needs_text=needs_text, needs_image=needs_image)
+
+
+def parse_record(
+    data: Any, *, needs_text: bool, needs_image: bool
+) -> tuple[Record | None, list[str]]:
+    """Check plain data as a record; give it, if it is one, and what is wrong with it."""
+    try:
+        record = Record.model_validate(data)
     except ValidationError as error:
-        faults.extend(f"line {number}: {_explain(fault)}" for fault in error.errors())
-        return
-    fault = _fault_of(record, needs_text=needs_text)
-    if fault:
-        faults.append(f"line {number}: {fault}")
-    records.append(record.model_copy(update={"image": path.parent / record.image}))
+        return None, [_explain(fault) for fault in error.errors()]
+    fault = _fault_of(record, needs_text=needs_text, needs_image=needs_image)
+    return record, [fault] if fault else []
 
 
 def _explain(fault: Any) -> str:
@@ -145,8 +169,12 @@ def _explain(fault: Any) -> str:
     return f"field {where!r}: found {fault['input']!r}, expected: {fault['msg']}"
 
 
-def _fault_of(record: Record, *, needs_text: bool) -> str | None:
+def _fault_of(record: Record, *, needs_text: bool, needs_image: bool) -> str | None:
     marks = sum(turn.content.count(IMAGE_MARK) for turn in record.messages)
+    if record.image is None and needs_image:
+        return "field 'image' is missing; every record needs it here"
+    if record.image is None and marks:
+        return f"found {marks} {IMAGE_MARK} mark(s) but no picture; add `image` or leave them out"
     if marks > 1:
         return f"found {marks} {IMAGE_MARK} marks for 1 picture; keep one mark a picture"
     turned = record.rolled_responses

@@ -79,7 +79,7 @@ def evaluate(
         "decoding": "greedy, exact match up to case and a final stop",
     }
     _write_json(out, report | {"predictions": [_as_json(p) for p in seen]})
-    sheet = draw_views_sheet(load_panorama(records[0].image), model.config.layout)
+    sheet = draw_views_sheet(load_panorama(records[0].picture), model.config.layout)
     write_report(report, _logs(path), _examples(seen), sheet, out.with_suffix(".html"))
     return report
 
@@ -115,14 +115,14 @@ def _examples(predictions: Sequence[Prediction]) -> list[Example]:
         pictures: set[Path] = set()
         kinds: Counter[str | None] = Counter()
         for p in predictions:
-            fresh = p.record.image not in pictures and kinds[p.record.kind] < share
+            fresh = p.record.picture not in pictures and kinds[p.record.kind] < share
             if p.is_right == is_right and fresh and len(pictures) < EXAMPLES:
                 chosen.append(p)
-                pictures.add(p.record.image)
+                pictures.add(p.record.picture)
                 kinds[p.record.kind] += 1
     return [
         Example(
-            picture=p.record.image,
+            picture=p.record.picture,
             question=p.record.messages[-2].content,
             expected=p.expected,
             answer=p.answer,

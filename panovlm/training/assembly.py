@@ -26,7 +26,8 @@ def build_trainer(
 ) -> StageTrainer:
     """Put a stage's data, arguments and callbacks together."""
     bf16 = uses_bf16(recipe.precision)
-    records = read_records(section.data, needs_text=stage.supervision is not Supervision.NONE)
+    has_text = stage.supervision is not Supervision.NONE
+    records = read_records(section.data, needs_text=has_text, needs_image=not has_text)
     source = view_source(model, processor, records, stage, bf16=bf16)
     dataset = PanoramaDataset(
         records,

@@ -70,10 +70,12 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
     faults: list[str] = []
     pictures: dict[Path, None] = {}
     for name in names:
-        needs_text = STAGES[name].supervision is not Supervision.NONE
+        has_text = STAGES[name].supervision is not Supervision.NONE
         try:
-            records = read_records(sections[name].data, needs_text=needs_text)
-            pictures |= dict.fromkeys(record.image for record in records)
+            records = read_records(
+                sections[name].data, needs_text=has_text, needs_image=not has_text
+            )
+            pictures |= dict.fromkeys(record.image for record in records if record.image)
         except PanoVLMError as fault:
             faults.append(str(fault))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

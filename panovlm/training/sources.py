@@ -36,7 +36,7 @@ def view_source(
         processor.image_processor,
         use_bf16=bf16,
     )
-    pictures = list(dict.fromkeys(record.image for record in records))
+    pictures = list(dict.fromkeys(record.image for record in records if record.image))
     with ranks.together():
         own = fill_cache(cache, ranks.share(pictures))
     with ranks.together():

@@ -66,7 +66,11 @@ def test_pictures_alone_are_enough_without_text(write):
 TEXT_FAULTS = [
     ("{", "line 1: not JSON (Expecting property name", "write one object a line"),
     ("[1]", "line 1: field 'record': found [1]", "valid dictionary"),
-    ({"messages": [USER, ASSISTANT]}, "line 1: field 'image' is missing", "every record needs it"),
+    (
+        {"messages": [USER, ASSISTANT]},
+        "line 1: field 'image' is missing",
+        "needs it here",
+    ),
     ({**WHOLE, "imgae": "b"}, "line 1: unknown field 'imgae'", "remove or rename it"),
     ({**WHOLE, "image": 3}, "line 1: field 'image': found 3", "expected: "),
     ({**WHOLE, "yaw_deg": 400}, "line 1: field 'yaw_deg': found 400", "less than or equal to 360"),
@@ -166,3 +170,13 @@ def test_a_mark_that_is_there_stays():
 def test_the_prompt_is_all_but_the_response():
     prompt = Record.model_validate(WHOLE).prompt
     assert [(turn.role, turn.content) for turn in prompt] == [("user", "<image>Where is it?")]
+
+
+def test_a_text_may_stand_without_a_picture_where_pictures_are_not_needed(write):
+    text = {"messages": [USER, ASSISTANT]}
+    (record,) = read_records(write(text), needs_text=True, needs_image=False)
+    assert record.image is None
+    assert [turn.content for turn in record.turns] == [USER["content"], ASSISTANT["content"]]
+    pointing = {"messages": [{"role": "user", "content": "<image> Where?"}, ASSISTANT]}
+    with pytest.raises(PanoVLMError, match=r"found 1 <image> mark.*but no picture"):
+        read_records(write(pointing), needs_text=True, needs_image=False)
