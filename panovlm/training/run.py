@@ -6,10 +6,8 @@ output/logs/<stage>.jsonl                          every log entry
 """
 
 import json
-import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -18,7 +16,6 @@ from transformers.integrations import TensorBoardCallback
 
 from panovlm.data.records import raise_faults, read_records
 from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import panorama_fault
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage, Supervision
 from panovlm.training import ranks
@@ -35,6 +32,7 @@ from panovlm.training.outputs import (
 )
 from panovlm.training.progress import TrainingBar
 from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.trainable import apply_stage, report
 from panovlm.training.trainer import JsonLog, read_log
 
@@ -60,6 +58,9 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
 def check_data(recipe: Recipe, names: list[str]) -> None:
     """Check the records and pictures of all stages before the first one starts.
 
+    Good pictures are encoded on the way, so that each is decoded once. Where a record is faulty,
+    pictures are only decoded, as cheaply as possible: the list of faults shall come soon.
+
     Raises:
         PanoVLMError: Listing every fault of every file.
     """
@@ -68,19 +69,20 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         for section in sections.values():
             ranks.part_of_batch(section.batch_size)
     faults: list[str] = []
-    pictures: dict[Path, None] = {}
+    pictures: dict[int, dict[Path, None]] = {}
     for name in names:
         has_text = STAGES[name].supervision is not Supervision.NONE
+        section = sections[name]
         try:
-            records = read_records(
-                sections[name].data, needs_text=has_text, needs_image=not has_text
-            )
-            pictures |= dict.fromkeys(record.image for record in records if record.image)
+            records = read_records(section.data, needs_text=has_text, needs_image=not has_text)
+            of_stage = pictures.setdefault(section.vision_layers, {})
+            of_stage |= dict.fromkeys(record.image for record in records if record.image)
         except PanoVLMError as fault:
             faults.append(str(fault))
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        own = [*pool.map(panorama_fault, ranks.share(list(pictures)))]
-    faults += [fault for faults in ranks.gathered(own) for fault in faults if fault]
+    if faults:
+        faults += check_pictures([*dict.fromkeys(p for each in pictures.values() for p in each)])
+    else:
+        faults += prepare_pictures(recipe, pictures)
     with ranks.together():
         raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
