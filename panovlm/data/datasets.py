@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, collate, pack
 from panovlm.data.records import Record, raise_faults
 from panovlm.model.processing import PanoVLMProcessor
@@ -18,6 +17,13 @@ from panovlm.stages import Supervision
 
 MARKUP_BYTES = 64
 """More than any chat template writes around a turn."""
+
+
+class Source(Protocol):
+    """Gives what the model sees of a picture."""
+
+    def load(self, picture: Path) -> Tensor:
+        """Give the views of a picture, or what the frozen encoder made of them, [V, ...]."""
 
 
 class Example(TypedDict):
@@ -43,7 +49,7 @@ class PanoramaDataset(Dataset[Example]):
     def __init__(
         self,
         records: Sequence[Record],
-        source: PatchTokenCache | ViewSource,
+        source: Source,
         processor: PanoVLMProcessor,
         supervision: Supervision,
         per_panorama: int,
