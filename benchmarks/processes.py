@@ -1,4 +1,6 @@
-"""Trains a recipe in one process and in several, and compares the losses of every step.
+"""Trains each stage of a recipe in one process and in several, and compares every step's loss.
+
+Both ways start a stage from what one process made of the one before: each is judged alone.
 
 python benchmarks/processes.py --recipe recipes/demo.yaml --json runs/benchmarks/processes.json
 """
@@ -15,13 +17,11 @@ from panovlm.stages import STAGES
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
-def train(recipe: Path, output: Path, steps: int, processes: int, stages: list[str]) -> None:
-    """Train the stages of a recipe anew in so many processes."""
+def train(recipe: Path, output: Path, steps: int, processes: int, stage: str) -> None:
+    """Train a stage of a recipe anew in so many processes."""
     launcher = [*LAUNCHER, str(processes)] if processes > 1 else [sys.executable]
-    command = [*launcher, "-m", "panovlm", "train", str(recipe), "--resume"]
-    overrides = [f"output={output}", "precision=fp32"]
-    overrides += [f"stages.{name}.steps={steps}" for name in stages]
-    for override in overrides:
+    command = [*launcher, "-m", "panovlm", "train", str(recipe), "--stage", stage]
+    for override in (f"output={output}", "precision=fp32", f"stages.{stage}.steps={steps}"):
         command += ["-o", override]
     subprocess.run(command, check=True)
 
@@ -56,8 +56,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     args = parser.parse_args()
     shutil.rmtree(args.output, ignore_errors=True)
-    for number in (1, args.processes):
-        train(args.recipe, args.output / str(number), args.steps, number, args.stages)
+    for stage in args.stages:
+        train(args.recipe, args.output / "1", args.steps, 1, stage)
+        train(args.recipe, args.output / str(args.processes), args.steps, args.processes, stage)
+        finished = args.output / str(args.processes) / stage
+        shutil.rmtree(finished)
+        shutil.copytree(args.output / "1" / stage, finished)
     report = compare(args.output, args.processes, args.stages)
     for stage, row in report.items():
         print(f"{stage}: {row['largest_difference']:.2e} over {row['logged_steps']} steps")
