@@ -105,7 +105,7 @@ HEADER = [
     "cache",
 ]
 """Of `StagePlan.row`; memory and disk in MiB."""
-LIBRARIES_MB = 700
+LIBRARIES_MB = 450
 """What Python, PyTorch and transformers hold in a process that has loaded no model, about."""
 
 
