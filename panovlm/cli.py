@@ -294,6 +294,36 @@ def train(
 
 
 @app.command()
+def plan(
+    recipe: Path,
+    override: Annotated[
+        list[str] | None, typer.Option("-o", help="key=value, as in stages.vision.steps=10.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time steps here, with fresh weights.")
+    ] = False,
+) -> None:
+    """Say what the stages of a RECIPE will take, and refuse what cannot fit, before they run."""
+    from panovlm.progress import show_table
+    from panovlm.training import plan as planning
+    from panovlm.training.recipe import load_recipe
+
+    loaded = load_recipe(recipe, override)
+    plans = planning.plan(loaded)
+    columns = zip(planning.HEADER, *(p.row() for p in plans), strict=True)
+    rows = [list(cells) for cells in columns]
+    show_table("memory and cache in MiB, of one process", rows[0], rows[1:])
+    faults = planning.refusals(loaded, plans)
+    if faults:
+        raise PanoVLMError("this cannot run here:\n  " + "\n  ".join(faults))
+    for each in (planning.measure(loaded, p) for p in plans if measure):
+        typer.echo(
+            f"{each.name}: {each.seconds_per_step:.2f} s a step, {each.seconds_per_epoch:.0f} s an "
+            f"epoch, {each.peak_memory_mb:,.0f} MiB held at most"
+        )
+
+
+@app.command()
 def evaluate(
     model: Path,
     data: Annotated[Path, typer.Option(help="Records with right answers.")],

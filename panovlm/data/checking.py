@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from panovlm.data.findings import Finding
-from panovlm.data.records import Located, scan_records
+from panovlm.data.records import Located, Needs, scan_records
 
-Scan = Callable[[Path, bool], Iterable[Located | Finding]]
+Scan = Callable[[Path, Needs], Iterable[Located | Finding]]
 
 
 @dataclass(frozen=True)
@@ -25,28 +25,24 @@ class Checked:
     @property
     def pictures(self) -> list[Path]:
         """Every picture once, in the records' order."""
-        return list(dict.fromkeys(each.record.image for each in self.records))
+        return list(dict.fromkeys(e.record.image for e in self.records if e.record.image))
 
     def pictures_of(self, file: Path) -> list[Path]:
         """Every picture of one file once, in its records' order."""
         own = (each.record.image for each in self.records if each.file == file)
-        return list(dict.fromkeys(own))
+        return list(dict.fromkeys(picture for picture in own if picture))
 
 
-def _scan(path: Path, needs_text: bool) -> Iterable[Located | Finding]:
-    return scan_records(path, needs_text=needs_text)
-
-
-def check_records(files: Mapping[Path, bool], scan: Scan = _scan) -> Checked:
+def check_records(files: Mapping[Path, Needs], scan: Scan = scan_records) -> Checked:
     """Read every record of all files.
 
     Args:
-        files: The files, and whether their records must hold something an assistant says.
+        files: The files, and what their records must hold.
         scan: Reads one file.
     """
     checked = Checked()
-    for path, needs_text in files.items():
-        for each in scan(path, needs_text):
+    for path, needs in files.items():
+        for each in scan(path, needs):
             if isinstance(each, Finding):
                 checked.findings.append(each)
             else:

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, collate, pack
-from panovlm.data.records import Record, marked, raise_faults
+from panovlm.data.records import Record, raise_faults
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Supervision
 
@@ -20,18 +19,25 @@ MARKUP_BYTES = 64
 """More than any chat template writes around a turn."""
 
 
-class Example(TypedDict):
-    """One panorama of a batch: its views or their patch tokens, [V, ...], and what is said."""
+class Source(Protocol):
+    """Gives what the model sees of a picture."""
 
-    views: Tensor
+    def load(self, picture: Path) -> Tensor:
+        """Give the views of a picture, or what the frozen encoder made of them, [V, ...]."""
+
+
+class Example(TypedDict):
+    """One sequence of a batch: views or their patch tokens, [V, ...], and what is said, if any."""
+
+    views: Tensor | None
     conversations: PackedSequence | None
 
 
 class PanoramaDataset(Dataset[Example]):
-    """Panoramas with their records; every draw depends on (seed, epoch, index) alone.
+    """Panoramas with their records, and texts; every draw depends on (seed, epoch, index) alone.
 
     Args:
-        records: What to train on; those of one picture are put together.
+        records: What to train on; those of one picture are put together, texts stand alone.
         source: Gives the views of a picture, or the patch tokens kept of them.
         processor: Tokenises conversations.
         supervision: Which tokens carry the loss; `NONE` leaves conversations out.
@@ -43,7 +49,7 @@ class PanoramaDataset(Dataset[Example]):
     def __init__(
         self,
         records: Sequence[Record],
-        source: PatchTokenCache | ViewSource,
+        source: Source,
         processor: PanoVLMProcessor,
         supervision: Supervision,
         per_panorama: int,
@@ -51,10 +57,10 @@ class PanoramaDataset(Dataset[Example]):
         roll: bool,
         seed: int,
     ) -> None:
-        groups: dict[Path, list[Record]] = {}
-        for record in records:
-            groups.setdefault(record.image, []).append(record)
-        self.groups = list(groups.items())
+        groups: dict[Path | int, list[Record]] = {}
+        for number, record in enumerate(records):
+            groups.setdefault(record.image or number, []).append(record)
+        self.groups = list(groups.values())
         self.source = source
         self.tokenizer = ConversationTokenizer(processor, supervision)
         self.supervision = supervision
@@ -71,9 +77,11 @@ class PanoramaDataset(Dataset[Example]):
         self.epoch = epoch
 
     def __getitem__(self, index: int) -> Example:
-        picture, records = self.groups[index]
+        records = self.groups[index]
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        views = self.source.load(picture)
+        if records[0].image is None:
+            return {"views": None, "conversations": pack([self.tokenizer(records[0])])}
+        views = self.source.load(records[0].image)
         num_views = len(views)
         turns = (
             int(rng.integers(num_views)) if self.roll and self._can_roll(records, num_views) else 0
@@ -98,13 +106,13 @@ class PanoramaDataset(Dataset[Example]):
         if self.supervision is Supervision.NONE:
             return
         faults = []
-        for picture, records in self.groups:
-            for record in records:
-                if self.tokenizer.surely_fits(record, longest):
-                    continue
-                excess = len(self.tokenizer(record).ids) - longest
-                if excess > 0:
-                    faults.append(f"{picture}: {excess} tokens too many for {longest}")
+        for record in (record for records in self.groups for record in records):
+            if self.tokenizer.surely_fits(record, longest):
+                continue
+            excess = len(self.tokenizer(record).ids) - longest
+            if excess > 0:
+                name = record.image or f"text {record.messages[0].content[:40]!r}"
+                faults.append(f"{name}: {excess} tokens too many for {longest}")
         cure = "shorten the text, or lower token_rows, token_columns or num_views"
         raise_faults(f"lengths ({cure})", faults)
 
@@ -137,8 +145,7 @@ class ConversationTokenizer:
 
     def __call__(self, record: Record) -> TokenSequence:
         """Tokenise a record's conversation; the picture itself is not read."""
-        turns = marked(record.messages)
-        return self._tokenize(tuple((turn.role, turn.content) for turn in turns))
+        return self._tokenize(tuple((turn.role, turn.content) for turn in record.turns))
 
     def surely_fits(self, record: Record, longest: int) -> bool:
         """Say without tokenising that a conversation fits: no text has more tokens than bytes."""
@@ -180,7 +187,8 @@ class PanoramaCollator:
         self.pad_id = pad_id
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Give the views [N, V, ...] and, with text, what `packing.collate` gives."""
-        batch = {self.views_key: torch.stack([e["views"] for e in examples])}
+        """Give the views [N, V, ...], if any, and, with text, what `packing.collate` gives."""
+        views = [e["views"] for e in examples if e["views"] is not None]
+        batch = {self.views_key: torch.stack(views)} if views else {}
         packed = [e["conversations"] for e in examples if e["conversations"] is not None]
         return batch | (collate(packed, self.pad_id) if packed else {})

@@ -1,11 +1,12 @@
-r"""Records: one panorama and what is said about it, read from JSON Lines.
+r"""Records: a panorama and what is said about it, read from JSON Lines.
 
     {"image": "pictures/0001.jpg", "messages": [{"role": "user", "content": "<image>\nWhere ...?"},
      {"role": "assistant", "content": "left"}], "kind": "direction", "yaw_deg": -92.5,
      "crosses_seam": false, "rolled_responses": ["left", "back-left", ...]}
 
 `image` is relative to the file; `<image>` marks where the picture goes (before everything else if
-there is no mark). The other fields are optional: `kind` groups scores; `yaw_deg` is the direction
+there is no mark). A conversation may do without a picture, where a stage trains on text; batches
+mix both. The other fields are optional: `kind` groups scores; `yaw_deg` is the direction
 the answer is about; `rolled_responses[j]` is the right response after the camera has turned right
 by j/n of a full turn, n being their number, which allows training and testing on turned pictures;
 `licence` and `source` say under which terms and from where the picture came.
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from panovlm.data.findings import Finding, Kind, shown
 from panovlm.data.lines import json_lines
 from panovlm.model.errors import PanoVLMError
+from panovlm.stages import Supervision
 
 IMAGE_MARK = "<image>"
 MAX_FAULTS_SHOWN = 20
@@ -37,11 +39,11 @@ class Turn(BaseModel):
 
 
 class Record(BaseModel):
-    """One panorama and a conversation about it; `messages` may be empty for stage 1."""
+    """A panorama and a conversation about it, or one of the two alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    image: Path
+    image: Path | None = None
     messages: tuple[Turn, ...] = ()
     kind: str | None = None
     yaw_deg: Annotated[float, Field(gt=-360, le=360)] | None = None
@@ -51,6 +53,22 @@ class Record(BaseModel):
     source: str | None = None
 
     @property
+    def picture(self) -> Path:
+        """The picture's file.
+
+        Raises:
+            ValueError: If the record is text alone.
+        """
+        if self.image is None:
+            raise ValueError("found a record without a picture where each was checked to have one")
+        return self.image
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """All turns, with the picture's mark in place where there is a picture."""
+        return marked(self.messages) if self.image else self.messages
+
+    @property
     def response(self) -> str:
         """What the assistant says last."""
         return self.messages[-1].content
@@ -58,11 +76,15 @@ class Record(BaseModel):
     @property
     def prompt(self) -> tuple[Turn, ...]:
         """The turns before the last response, with the picture's mark in place."""
-        return marked(self.messages[:-1])
+        return self.turns[:-1]
 
     def knows_turns(self, num_views: int) -> bool:
         """Say whether a right response is known for every turn by whole strides of a ring."""
         return self.rolled_responses is not None and len(self.rolled_responses) % num_views == 0
+
+    def beside(self, folder: Path) -> "Record":
+        """Give the record with its picture's path taken from a folder."""
+        return self.model_copy(update={"image": folder / self.image}) if self.image else self
 
     def rolled(self, turns: int) -> "Record":
         """Give the record as it is after the camera has turned right by so many steps."""
@@ -84,6 +106,28 @@ def marked(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What every record of a file must hold.
+
+    Attributes:
+        text: Something an assistant says.
+        image: A picture.
+    """
+
+    text: bool
+    image: bool
+
+    @classmethod
+    def of(cls, supervision: Supervision) -> "Needs":
+        """Give what a stage needs: text where text carries the loss, else pictures."""
+        has_text = supervision is not Supervision.NONE
+        return cls(text=has_text, image=not has_text)
+
+    def __or__(self, other: "Needs") -> "Needs":
+        return Needs(self.text or other.text, self.image or other.image)
+
+
+@dataclass(frozen=True)
 class Located:
     """A record and where it stands.
 
@@ -98,19 +142,19 @@ class Located:
     place: str
 
 
-def read_records(path: Path, *, needs_text: bool) -> list[Record]:
+def read_records(path: Path, needs: Needs) -> list[Record]:
     """Read and check a file of records.
 
     Args:
         path: JSON Lines; pictures are relative to its folder.
-        needs_text: Whether every record must hold something an assistant says.
+        needs: What every record must hold.
 
     Raises:
         PanoVLMError: Listing every faulty line with its cure; nothing is skipped silently.
     """
     records: list[Record] = []
     faults: list[Finding] = []
-    for each in scan_records(path, needs_text=needs_text):
+    for each in scan_records(path, needs):
         if isinstance(each, Finding):
             faults.append(each)
         else:
@@ -131,12 +175,12 @@ def raise_faults(source: str, faults: Iterable[str]) -> None:
         raise PanoVLMError(f"{source} has {len(listed)} fault(s):\n  {lines}{rest}")
 
 
-def scan_records(path: Path, *, needs_text: bool) -> Iterator[Located | Finding]:
+def scan_records(path: Path, needs: Needs) -> Iterator[Located | Finding]:
     """Read a file of records; give each good one, and everything that is wrong with the others.
 
     Args:
         path: JSON Lines; pictures are relative to its folder.
-        needs_text: Whether every record must hold something an assistant says.
+        needs: What every record must hold.
     """
     is_empty = True
     for each in json_lines(path):
@@ -144,7 +188,7 @@ def scan_records(path: Path, *, needs_text: bool) -> Iterator[Located | Finding]
         if isinstance(each, Finding):
             yield each
         else:
-            yield from located(each[1], path, f"line {each[0]}", needs_text=needs_text)
+            yield from located(each[1], path, f"line {each[0]}", needs)
     if is_empty:
         yield no_records(path, "one JSON object a line")
 
@@ -154,14 +198,14 @@ def no_records(path: Path, expected: str) -> Finding:
     return Finding(Kind.FILE, f"{path}: found no records, expected {expected}")
 
 
-def located(data: Any, file: Path, place: str, *, needs_text: bool) -> Iterable[Located | Finding]:
+def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located | Finding]:
     """Check the content of one record.
 
     Args:
         data: What the file holds, in the shape of a record.
         file: The file; pictures are relative to its folder.
         place: Where in the file, as in "line 3".
-        needs_text: Whether the record must hold something an assistant says.
+        needs: What the record must hold.
 
     Returns:
         The record alone, or its faults.
@@ -170,11 +214,11 @@ def located(data: Any, file: Path, place: str, *, needs_text: bool) -> Iterable[
         record = Record.model_validate(data)
     except ValidationError as error:
         return [_finding(fault, file, place) for fault in error.errors(include_url=False)]
-    fault = _address_fault(data["image"]) or _fault_of(record, needs_text=needs_text)
+    fault = _address_fault(data.get("image")) or _fault_of(record, needs)
     if fault:
         kind, found, cure = fault
         return [Finding(kind, found, cure, file, place)]
-    return [Located(record.model_copy(update={"image": file.parent / record.image}), file, place)]
+    return [Located(record.beside(file.parent), file, place)]
 
 
 def is_address(image: object) -> bool:
@@ -205,9 +249,13 @@ def _address_fault(image: object) -> tuple[Kind, str, str] | None:
     return Kind.URL, found, "download the picture and name its file"
 
 
-def _fault_of(record: Record, *, needs_text: bool) -> tuple[Kind, str, str] | None:
+def _fault_of(record: Record, needs: Needs) -> tuple[Kind, str, str] | None:
     """Give what keeps a well-formed record from being trained on: its kind, and found and cure."""
     marks = sum(turn.content.count(IMAGE_MARK) for turn in record.messages)
+    if record.image is None and needs.image:
+        return Kind.FIELD, "field 'image' is missing", "every record needs it here"
+    if record.image is None and marks:
+        return Kind.MARK, f"found {marks} {IMAGE_MARK} mark(s) but no picture", "add `image`"
     if marks > 1:
         found = f"found {marks} {IMAGE_MARK} marks for 1 picture"
         return Kind.MARK, found, "keep one mark a picture"
@@ -218,7 +266,7 @@ def _fault_of(record: Record, *, needs_text: bool) -> tuple[Kind, str, str] | No
             f"{shown(record.response)}, first and no empty text"
         )
         return Kind.TEXT, found, "correct them or leave them out"
-    return _fault_of_text(record) if needs_text else None
+    return _fault_of_text(record) if needs.text else None
 
 
 def _fault_of_text(record: Record) -> tuple[Kind, str, str] | None:

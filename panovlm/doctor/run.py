@@ -9,7 +9,7 @@ from pathlib import Path
 from panovlm.data.checking import Checked, check_records
 from panovlm.data.datasets import ConversationTokenizer
 from panovlm.data.findings import Finding
-from panovlm.data.records import Located
+from panovlm.data.records import Located, Needs
 from panovlm.doctor.leaks import copied, leaked
 from panovlm.doctor.pictures import Picture, begin_worker, look_at
 from panovlm.doctor.texts import Room, asked_twice, misplaced_marks, terms, unfit
@@ -77,8 +77,10 @@ def examine(
         PanoVLMError: If the recipe's model cannot be opened, or a process died.
     """
     room = None if recipe is None else room_of(recipe)
-    checked = check_records(dict.fromkeys(files, needs_text), scan)
-    others = check_records(dict.fromkeys(against, False), scan)
+    checked = check_records(
+        dict.fromkeys(files, Needs(text=needs_text, image=not needs_text)), scan
+    )
+    others = check_records(dict.fromkeys(against, Needs(text=False, image=False)), scan)
     names = [*dict.fromkeys([*checked.pictures, *others.pictures])]
     pictures = look_at_all(names, workers)
     findings = [*_found(checked, others, pictures), *_found_in_texts(checked.records, pictures)]
@@ -152,7 +154,8 @@ def _users(records: Iterable[Located]) -> dict[Path, Located]:
     """Give the first record that names each picture."""
     users: dict[Path, Located] = {}
     for each in records:
-        users.setdefault(each.record.image, each)
+        if each.record.image:
+            users.setdefault(each.record.image, each)
     return users
 
 

@@ -32,9 +32,10 @@ def asked_twice(records: Sequence[Located], pictures: Mapping[Path, Picture]) ->
     """Find questions asked more than once about one picture, by its content, and their answers."""
     groups: dict[tuple[str, str], list[Located]] = defaultdict(list)
     for each in records:
-        if each.record.messages:
-            seen = pictures.get(each.record.image)
-            content = (seen and seen.digest) or str(each.record.image)
+        image = each.record.image
+        if each.record.messages and image:
+            seen = pictures.get(image)
+            content = (seen and seen.digest) or str(image)
             groups[content, _question(each)].append(each)
     for group in groups.values():
         if len(group) > 1:
@@ -100,5 +101,6 @@ def terms(records: Sequence[Located], field: str) -> dict[str, int]:
     values: dict[Path, str] = {}
     for each in records:
         value: str | None = getattr(each.record, field)
-        values[each.record.image] = (value or "").strip() or values.get(each.record.image, "")
+        if image := each.record.image:
+            values[image] = (value or "").strip() or values.get(image, "")
     return dict(Counter(values.values()).most_common())

@@ -84,7 +84,7 @@ class Evaluator:
             processor.image_processor,
             use_bf16=use_bf16,
         )
-        pictures = [record.image for record in self.records]
+        pictures = [record.picture for record in self.records]
         raise_faults("pictures", fill_caches({self.cache: pictures}, "vision encoder"))
 
     def predict(self, label: str) -> list[Prediction]:
@@ -131,8 +131,8 @@ class Evaluator:
         with progress_bar(label, len(records)) as advance:
             for start in range(0, len(records), 512):
                 group = records[start : start + 512]
-                views = {picture: load(picture) for picture in {r.image for r in group}}
-                prompts = [Prompt(views[record.image], record.prompt) for record in group]
+                views = {picture: load(picture) for picture in {r.picture for r in group}}
+                prompts = [Prompt(views[record.picture], record.prompt) for record in group]
                 answers += self.answerer(prompts, advance)
         return answers
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.records import read_records
+from panovlm.data.records import Needs, read_records
 from panovlm.evaluation.evaluate import Evaluator, Prediction, accuracy, score
 from panovlm.evaluation.report_page import Example, write_report
 from panovlm.files import write_whole
@@ -52,7 +52,7 @@ def evaluate(
     """
     started = time.perf_counter()
     model, processor = load_model(path)
-    records = read_records(data, needs_text=True)[:limit]
+    records = read_records(data, Needs(text=True, image=True))[:limit]
     evaluator = Evaluator(model, processor, records, use_bf16=used_bf16(path))
     seen = evaluator.predict("questions")
     blind = evaluator.predict_blind("questions, blind")
@@ -77,7 +77,7 @@ def evaluate(
         "decoding": "greedy, exact match up to case and a final stop",
     }
     write_json(out, report | {"predictions": [_as_json(p) for p in seen]})
-    sheet = draw_views_sheet(load_panorama(records[0].image), model.config.layout)
+    sheet = draw_views_sheet(load_panorama(records[0].picture), model.config.layout)
     write_report(report, _logs(path), _examples(seen), sheet, out.with_suffix(".html"))
     return report
 
@@ -119,14 +119,14 @@ def _examples(predictions: Sequence[Prediction]) -> list[Example]:
         pictures: set[Path] = set()
         kinds: Counter[str | None] = Counter()
         for p in predictions:
-            fresh = p.record.image not in pictures and kinds[p.record.kind] < share
+            fresh = p.record.picture not in pictures and kinds[p.record.kind] < share
             if p.is_right == is_right and fresh and len(pictures) < EXAMPLES:
                 chosen.append(p)
-                pictures.add(p.record.image)
+                pictures.add(p.record.picture)
                 kinds[p.record.kind] += 1
     return [
         Example(
-            picture=p.record.image,
+            picture=p.record.picture,
             question=p.record.messages[-2].content,
             expected=p.expected,
             answer=p.answer,

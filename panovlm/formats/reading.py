@@ -6,7 +6,7 @@ from typing import Any
 
 from panovlm.data.findings import Finding, Kind
 from panovlm.data.lines import first_of_list, json_lines, read_text
-from panovlm.data.records import Located, located, no_records, scan_records
+from panovlm.data.records import Located, Needs, located, no_records, scan_records
 from panovlm.formats.chats import read_lines, read_list
 from panovlm.formats.content import Content
 from panovlm.formats.hub import read_folder
@@ -70,25 +70,25 @@ def _first(path: Path) -> Any:
     return None
 
 
-def scan(path: Path, needs_text: bool) -> Iterator[Located | Finding]:
+def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
     """Read a file of any format as `scan_records` reads records.
 
     Args:
         path: The file or folder; pictures are relative to its folder.
-        needs_text: Whether every record must hold something an assistant says.
+        needs: What every record must hold.
     """
     kind = recognise(path)
     if kind == "records":
-        yield from scan_records(path, needs_text=needs_text)
+        yield from scan_records(path, needs)
         return
     found, cure = f"found the format {kind}, expected records to train on", "panovlm data convert"
     yield Finding(Kind.FORMAT, found, f"{cure} makes them", path)
     content = READERS[kind](path)
     yield from content.findings
-    yield from check_entries(content, path, needs_text=needs_text)
+    yield from check_entries(content, path, needs)
 
 
-def check_entries(content: Content, path: Path, *, needs_text: bool) -> Iterable[Located | Finding]:
+def check_entries(content: Content, path: Path, needs: Needs) -> Iterable[Located | Finding]:
     """Check what a reader gave."""
     inside = sum(entry.picture is not None for entry in content.entries)
     if inside:
@@ -96,6 +96,6 @@ def check_entries(content: Content, path: Path, *, needs_text: bool) -> Iterable
         yield Finding(Kind.PICTURE, found, "convert it to records first", path, field="image")
     for entry in content.entries:
         if entry.picture is None:
-            yield from located(entry.data, path, entry.place, needs_text=needs_text)
+            yield from located(entry.data, path, entry.place, needs)
     if not content.entries and not content.findings:
         yield no_records(path, "at least one")

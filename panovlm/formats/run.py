@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.data.findings import Kind
-from panovlm.data.records import Located, Record, is_address, located, no_records, raise_faults
+from panovlm.data.records import (
+    Located,
+    Needs,
+    Record,
+    is_address,
+    located,
+    no_records,
+    raise_faults,
+)
 from panovlm.files import write_whole
 from panovlm.formats.chats import write_llava, write_messages, write_records, write_sharegpt
 from panovlm.formats.content import Content, Entry, Item
@@ -133,7 +141,9 @@ def _checked(content: Content, given: Path) -> list[tuple[Entry, Record]]:
     findings = list(content.findings)
     good: list[tuple[Entry, Record]] = []
     for entry in content.entries:
-        for each in located(_without_url(entry.data), given, entry.place, needs_text=False):
+        for each in located(
+            _without_url(entry.data), given, entry.place, Needs(text=False, image=True)
+        ):
             if isinstance(each, Located):
                 good.append((entry, each.record))
             else:

@@ -5,10 +5,10 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
-from panovlm.data.records import read_records
+from panovlm.data.records import Needs, read_records
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.precision import uses_bf16
-from panovlm.stages import Stage, Supervision
+from panovlm.stages import Stage
 from panovlm.training import ranks
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.recipe import Recipe, StageSection
@@ -26,7 +26,7 @@ def build_trainer(
 ) -> StageTrainer:
     """Put a stage's data, arguments and callbacks together."""
     bf16 = uses_bf16(recipe.precision)
-    records = read_records(section.data, needs_text=stage.supervision is not Supervision.NONE)
+    records = read_records(section.data, Needs.of(stage.supervision))
     source = view_source(model, processor, records, stage, bf16=bf16)
     dataset = PanoramaDataset(
         records,

@@ -115,6 +115,11 @@ def ends_with_the_others() -> Iterator[None]:
         raise
 
 
+def told_once(message: str) -> PanoVLMError:
+    """Give the error of a fault that every rank finds by itself; the first one says it."""
+    return PanoVLMError(message) if is_first() else ToldElsewhereError(message)
+
+
 def part_of_batch(batch_size: int) -> int:
     """Give how many panoramas of a batch this rank takes.
 

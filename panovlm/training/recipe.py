@@ -113,7 +113,8 @@ class StageSection(Section):
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """AdamW's, on matrices only."""
     accumulation: Count = 1
-    """Batches in one optimiser step."""
+    """Batches in one optimiser step. Stages with text train as with one larger batch; VICReg takes
+    its statistics of each batch alone."""
     roll: bool = True
     """Turn each panorama by a random number of strides where its records say the answers."""
     lora: LoraSection | None = LoraSection()

@@ -19,10 +19,10 @@ from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
 from panovlm.data.checking import check_records
-from panovlm.data.records import raise_faults
+from panovlm.data.records import Needs, raise_faults
 from panovlm.model.errors import PanoVLMError
 from panovlm.progress import console, show_table
-from panovlm.stages import STAGES, Stage, Supervision
+from panovlm.stages import STAGES, Stage
 from panovlm.training import ranks
 from panovlm.training.adapters import (
     ADAPTER,
@@ -98,10 +98,10 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         for section in sections.values():
             ranks.part_of_batch(section.batch_size)
             check_installed(section.lora)
-    files: dict[Path, bool] = {}
+    files: dict[Path, Needs] = {}
     for name, section in sections.items():
-        needs_text = STAGES[name].supervision is not Supervision.NONE
-        files[section.data] = files.get(section.data, False) or needs_text
+        needs = Needs.of(STAGES[name].supervision)
+        files[section.data] = files.get(section.data, needs) | needs
     checked = check_records(files)
     pictures: dict[int, dict[Path, None]] = {}
     for section in sections.values():

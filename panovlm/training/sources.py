@@ -50,7 +50,8 @@ def view_source(
             f"so it runs as a whole in every step, and nothing is cached"
         )
         return ViewSource(image_processor)
-    filled = fill_caches({cache: [record.image for record in records]}, stage.name)
+    pictures = [record.image for record in records if record.image]
+    filled = fill_caches({cache: pictures}, stage.name)
     with ranks.together():
         raise_faults(f"pictures of stage {stage.name}", filled)
     return cache
@@ -66,8 +67,9 @@ def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> 
     Returns:
         A line for each picture that is no good panorama.
     """
-    encoder = build_vision_encoder(recipe.model)
-    image_processor = build_image_processor(recipe.model)
+    with ranks.together():
+        encoder = build_vision_encoder(recipe.model)
+        image_processor = build_image_processor(recipe.model)
     caches: dict[PatchTokenCache, Collection[Path]] = {}
     faults: list[str] = []
     for num_layers, pictures in wanted.items():

@@ -39,6 +39,7 @@ class StageTrainer(Trainer):
 
     def __init__(self, *, learning_rates: LearningRates, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._check_whole()
         self.add_callback(EpochDraws())
         self.learning_rates = learning_rates
         self.scalars: dict[str, list[float]] = defaultdict(list)
@@ -59,6 +60,15 @@ class StageTrainer(Trainer):
         )
         return self.optimizer
 
+    def _check_whole(self) -> None:
+        """Refuse launchers that leave a part of each tensor on each rank: checkpoints need all."""
+        deepspeed = self.accelerator.state.deepspeed_plugin if self.is_deepspeed_enabled else None
+        if self.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3):
+            raise ranks.told_once(
+                "found a launcher that shards the model (FSDP or ZeRO-3), expected plain processes "
+                "or ZeRO-2; leave out its sharding options"
+            )
+
     def _get_train_sampler(self, train_dataset: Any = None) -> WholeSteps:
         """Draw the same panoramas in the same steps on any number of processes."""
         args = self.args
@@ -69,8 +79,7 @@ class StageTrainer(Trainer):
         """Compute the loss and remember the scalars beside it; a loss that is no number stops."""
         loss, outputs = super().compute_loss(model, inputs, **{**kwargs, "return_outputs": True})
         if not ranks.hold_everywhere(torch.isfinite(loss).all()):
-            fault = PanoVLMError if ranks.is_first() else ranks.ToldElsewhereError
-            raise fault(
+            raise ranks.told_once(
                 f"the loss became {loss.mean().item()} at step {self.state.global_step}; lower the "
                 f"learning rates or set precision: fp32, then continue with --resume"
             )

@@ -9,7 +9,7 @@ import torch
 from panovlm.data.cache import ViewSource
 from panovlm.data.datasets import ConversationTokenizer, PanoramaCollator, PanoramaDataset
 from panovlm.data.packing import IGNORED
-from panovlm.data.records import Record, read_records
+from panovlm.data.records import Needs, Record, read_records
 from panovlm.model.errors import PanoVLMError
 from panovlm.stages import Supervision
 
@@ -54,7 +54,7 @@ def said(example, processor):
 
 @pytest.fixture
 def scene_records(scenes_file):
-    return read_records(scenes_file, needs_text=True)
+    return read_records(scenes_file, Needs(text=True, image=True))
 
 
 def test_records_of_one_picture_make_one_example(dataset, scene_records):
@@ -180,3 +180,34 @@ def test_a_batch_without_text_is_views_alone(dataset):
     examples = dataset([Record(image=Path("a.png"))], Supervision.NONE)
     batch = PanoramaCollator("pixel_values", pad_id=0)([examples[0]] * 2)
     assert {key: value.shape for key, value in batch.items()} == {"pixel_values": (2, 4, 1, 1)}
+
+
+def test_texts_without_a_picture_mix_with_panoramas_in_a_batch(dataset, scene_records, generator):
+    text = record("Who are you?").model_copy(update={"image": None})
+    examples = dataset([text, *scene_records, text])
+    assert len(examples) == 5
+    collator = PanoramaCollator("patch_tokens", pad_id=0)
+    batch = collator([examples[i] for i in range(5)])
+    assert batch["patch_tokens"].shape[0] == 3
+    assert batch["input_ids"].shape[0] == 5
+    assert (batch["input_ids"][[0, 4]] != generator.config.image_token_id).all()
+    alone = collator([examples[i] for i in (0, 4)])
+    assert "patch_tokens" not in alone
+
+
+def test_a_text_is_no_different_beside_panoramas(dataset, scene_records, generator):
+    """Image tokens reach their own sequences although the batch has fewer panoramas than rows."""
+    text = record("Who are you?").model_copy(update={"image": None})
+    examples = dataset([scene_records[0], text, scene_records[-1]])
+    collator = PanoramaCollator("patch_tokens", pad_id=0)
+    tokens = torch.randn(2, NUM_VIEWS, 16, 32)
+    batch = collator([examples[i] for i in range(3)])
+    mixed = generator(**batch | {"patch_tokens": tokens}).loss
+    parts = [
+        generator(**collator([examples[0]]) | {"patch_tokens": tokens[:1]}).loss,
+        generator(**collator([examples[1]])).loss,
+        generator(**collator([examples[2]]) | {"patch_tokens": tokens[1:]}).loss,
+    ]
+    counts = [sum(label != IGNORED for label in e["conversations"].labels[1:]) for e in examples]
+    mean = sum(c * part for c, part in zip(counts, parts, strict=True)) / sum(counts)
+    assert mixed.item() == pytest.approx(mean.item(), abs=1e-5)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from panovlm.data.records import MAX_FAULTS_SHOWN, Record, Turn, marked, read_records
+from panovlm.data.records import MAX_FAULTS_SHOWN, Needs, Record, Turn, marked, read_records
 from panovlm.model.errors import PanoVLMError
 
 USER = {"role": "user", "content": "Where is it?"}
@@ -24,16 +24,18 @@ def write(tmp_path):
 
 
 def test_pictures_are_relative_to_the_file(write, tmp_path):
-    (record,) = read_records(write(WHOLE), needs_text=True)
+    (record,) = read_records(write(WHOLE), Needs(text=True, image=True))
     assert record.image == tmp_path / "pictures/a.jpg"
-    absolute = read_records(write({**WHOLE, "image": "/data/a.jpg"}), needs_text=True)[0]
+    absolute = read_records(write({**WHOLE, "image": "/data/a.jpg"}), Needs(text=True, image=True))[
+        0
+    ]
     assert str(absolute.image) == "/data/a.jpg"
 
 
 def test_every_field_is_read(write):
     extra = {"kind": "what", "yaw_deg": -92.5, "crosses_seam": False}
     extra["rolled_responses"] = ["left", "back-left"]
-    (record,) = read_records(write(WHOLE | extra), needs_text=True)
+    (record,) = read_records(write(WHOLE | extra), Needs(text=True, image=True))
     assert record.response == "left"
     assert (record.kind, record.yaw_deg, record.crosses_seam) == ("what", -92.5, False)
     assert record.rolled_responses == ("left", "back-left")
@@ -42,31 +44,35 @@ def test_every_field_is_read(write):
 def test_empty_lines_are_skipped_and_counted(write):
     file = write("", WHOLE, "  ", "{")
     with pytest.raises(PanoVLMError, match="line 4: not JSON"):
-        read_records(file, needs_text=True)
+        read_records(file, Needs(text=True, image=True))
 
 
 def test_a_line_ends_at_a_newline_and_nowhere_else(write):
     """JSON texts may hold Unicode's line separators as they are."""
     odd = {**USER, "content": "one\u2028two\u0085three\x0cfour"}
     line = json.dumps({**WHOLE, "messages": [odd, ASSISTANT]}, ensure_ascii=False)
-    (record,) = read_records(write(line), needs_text=True)
+    (record,) = read_records(write(line), Needs(text=True, image=True))
     assert record.messages[0].content == odd["content"]
 
 
 def test_windows_line_ends_are_read(tmp_path):
     file = tmp_path / "records.jsonl"
     file.write_bytes(b"\r\n".join([json.dumps(WHOLE).encode()] * 2))
-    assert len(read_records(file, needs_text=True)) == 2
+    assert len(read_records(file, Needs(text=True, image=True))) == 2
 
 
 def test_pictures_alone_are_enough_without_text(write):
-    assert read_records(write({"image": "a.jpg"}), needs_text=False)[0].messages == ()
+    assert read_records(write({"image": "a.jpg"}), Needs(text=False, image=True))[0].messages == ()
 
 
 TEXT_FAULTS = [
     ("{", "line 1: not JSON (Expecting property name", "write one object a line"),
     ("[1]", "line 1: field 'record': found [1]", "valid dictionary"),
-    ({"messages": [USER, ASSISTANT]}, "line 1: field 'image' is missing", "every record needs it"),
+    (
+        {"messages": [USER, ASSISTANT]},
+        "line 1: field 'image' is missing",
+        "needs it here",
+    ),
     ({**WHOLE, "imgae": "b"}, "line 1: unknown field 'imgae'", "remove or rename it"),
     ({**WHOLE, "image": 3}, "line 1: field 'image': found 3", "expected: "),
     ({**WHOLE, "yaw_deg": 400}, "line 1: field 'yaw_deg': found 400", "less than or equal to 360"),
@@ -101,7 +107,7 @@ TEXT_FAULTS = [
 def test_every_fault_says_its_line_what_was_found_and_the_cure(write, line, found, cure):
     file = write(line)
     with pytest.raises(PanoVLMError) as caught:
-        read_records(file, needs_text=True)
+        read_records(file, Needs(text=True, image=True))
     message = str(caught.value)
     assert message.startswith(f"{file} has 1 fault(s):")
     assert found in message
@@ -110,7 +116,7 @@ def test_every_fault_says_its_line_what_was_found_and_the_cure(write, line, foun
 
 def test_all_faults_are_told_at_once(write):
     with pytest.raises(PanoVLMError) as caught:
-        read_records(write("{", WHOLE, {"image": 3, "x": 1}), needs_text=True)
+        read_records(write("{", WHOLE, {"image": 3, "x": 1}), Needs(text=True, image=True))
     message = str(caught.value)
     assert "has 3 fault(s)" in message
     for fault in ("line 1: not JSON", "line 3: field 'image'", "line 3: unknown field 'x'"):
@@ -119,20 +125,20 @@ def test_all_faults_are_told_at_once(write):
 
 def test_a_flood_of_faults_is_cut(write):
     with pytest.raises(PanoVLMError) as caught:
-        read_records(write(*["{"] * (MAX_FAULTS_SHOWN + 5)), needs_text=True)
+        read_records(write(*["{"] * (MAX_FAULTS_SHOWN + 5)), Needs(text=True, image=True))
     assert str(caught.value).count("not JSON") == MAX_FAULTS_SHOWN
     assert str(caught.value).endswith("... and 5 more")
 
 
 def test_a_file_must_be_there_and_hold_records(write, tmp_path):
     with pytest.raises(PanoVLMError, match=r"cannot read the records .*missing\.jsonl"):
-        read_records(tmp_path / "missing.jsonl", needs_text=True)
+        read_records(tmp_path / "missing.jsonl", Needs(text=True, image=True))
     with pytest.raises(PanoVLMError, match="found no records, expected one JSON object a line"):
-        read_records(write(""), needs_text=True)
+        read_records(write(""), Needs(text=True, image=True))
     binary = tmp_path / "binary.jsonl"
     binary.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(PanoVLMError, match="cannot read the records"):
-        read_records(binary, needs_text=True)
+        read_records(binary, Needs(text=True, image=True))
 
 
 def test_turning_takes_the_turned_response_of_the_last_turn():
@@ -166,3 +172,13 @@ def test_a_mark_that_is_there_stays():
 def test_the_prompt_is_all_but_the_response():
     prompt = Record.model_validate(WHOLE).prompt
     assert [(turn.role, turn.content) for turn in prompt] == [("user", "<image>Where is it?")]
+
+
+def test_a_text_may_stand_without_a_picture_where_pictures_are_not_needed(write):
+    text = {"messages": [USER, ASSISTANT]}
+    (record,) = read_records(write(text), Needs(text=True, image=False))
+    assert record.image is None
+    assert [turn.content for turn in record.turns] == [USER["content"], ASSISTANT["content"]]
+    pointing = {"messages": [{"role": "user", "content": "<image> Where?"}, ASSISTANT]}
+    with pytest.raises(PanoVLMError, match=r"found 1 <image> mark.*but no picture"):
+        read_records(write(pointing), Needs(text=True, image=False))

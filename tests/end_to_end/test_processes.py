@@ -72,3 +72,25 @@ def test_a_batch_that_processes_cannot_share_is_refused_once(recipe: Recipe) -> 
     ended = torchrun(recipe.model_copy(update={"stages": {"vision": section}}))
     assert ended.returncode != 0
     assert ended.stderr.count("found batch_size = 3, expected a multiple of 2") == 1
+
+
+def test_a_process_whose_share_is_text_alone_trains_as_one_does(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    """Two examples, one of them without a picture: in every step one process has no panorama."""
+    scenes = recipe.stages["resampler"].data
+    seen = json.loads(scenes.read_text().splitlines()[0])
+    seen["image"] = str(scenes.parent / seen["image"])
+    turns = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "Me."}]
+    data = tmp_path / "mixed.jsonl"
+    data.write_text(json.dumps(seen) + "\n" + json.dumps({"messages": turns}) + "\n")
+    mixed = recipe.stages["finetune"].model_copy(update={"data": data, "steps": 3})
+    stages = recipe.stages | {"resampler": mixed, "finetune": mixed}
+    one = recipe.model_copy(update={"stages": stages})
+    run.train(one, ALL, resume=False)
+    other = elsewhere(one)
+    shutil.copytree(one.output / "vision", other.output / "vision")
+    ended = torchrun(other, "--resume")
+    assert ended.returncode == 0, ended.stderr
+    for stage in ("resampler", "finetune"):
+        assert losses(other, stage) == pytest.approx(losses(one, stage), abs=1e-5), stage

@@ -299,3 +299,14 @@ def test_output_opens_through_the_auto_classes(recipe: Recipe) -> None:
     folder = recipe.output / "resampler"
     assert AutoProcessor.from_pretrained(folder).image_tokens_per_view == 8
     assert AutoModelForImageTextToText.from_pretrained(folder).config.num_views == 4
+
+
+@pytest.mark.parametrize("stage", ["resampler", "finetune"])
+def test_accumulated_batches_train_as_one_large_batch(recipe: Recipe, stage: str) -> None:
+    run.train(recipe, ALL[: ALL.index(stage)], resume=False)
+    curves = []
+    for batch_size, accumulation in ((2, 1), (1, 2)):
+        shared = {"batch_size": batch_size, "accumulation": accumulation}
+        run.train(with_section(recipe, stage, **shared), [stage], resume=False)
+        curves.append([entry["loss"] for entry in read_log(run.log_file(recipe, stage))])
+    assert curves[1] == pytest.approx(curves[0], abs=1e-5)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from panovlm.data.records import Record, Turn, read_records
+from panovlm.data.records import Needs, Record, Turn, read_records
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.evaluate import Evaluator, Prediction, accuracy, normalised, score
 from panovlm.model.errors import PanoVLMError
@@ -86,7 +86,10 @@ def test_batched_answers_equal_answers_given_alone(generator, processor) -> None
 def evaluator(generator, processor, scenes_file, tmp_path, monkeypatch) -> Evaluator:
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
     return Evaluator(
-        generator, processor, read_records(scenes_file, needs_text=True), use_bf16=False
+        generator,
+        processor,
+        read_records(scenes_file, Needs(text=True, image=True)),
+        use_bf16=False,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from panovlm.data.records import Record, marked, read_records
+from panovlm.data.records import Needs, Record, marked, read_records
 from panovlm.formats import run
 from panovlm.formats.reading import recognise
 from panovlm.formats.run import WRITERS, convert_data
@@ -55,7 +55,7 @@ def meaning(file: Path) -> list[Record]:
     """The records with the picture's mark where it goes."""
     return [
         record.model_copy(update={"messages": marked(record.messages)})
-        for record in read_records(file, needs_text=False)
+        for record in read_records(file, Needs(text=False, image=True))
     ]
 
 
@@ -104,7 +104,7 @@ def test_messages_in_parts_and_a_system_text_are_read(tmp_path: Path) -> None:
     parts = [{"type": "image", "image": "a.jpg"}, {"type": "text", "text": "What?"}]
     item = {"messages": [{"role": "user", "content": parts}, ANSWER], "system": "Be brief."}
     convert_data(put(tmp_path / "in.json", [item]), tmp_path / "out.jsonl")
-    (record,) = read_records(tmp_path / "out.jsonl", needs_text=True)
+    (record,) = read_records(tmp_path / "out.jsonl", Needs(text=True, image=True))
     assert record.image == tmp_path / "a.jpg"
     assert [turn.content for turn in record.messages] == ["Be brief.", "<image>What?", "left"]
 
@@ -113,7 +113,7 @@ def test_flat_rows_of_json_are_read(tmp_path: Path) -> None:
     rows = [{"image": "a.jpg", "instruction": "What?", "answer": "A hall", "license": "MIT"}]
     done = convert_data(put(tmp_path / "in.json", rows), tmp_path / "out.jsonl")
     assert done.given == "rows"
-    (record,) = read_records(tmp_path / "out.jsonl", needs_text=True)
+    (record,) = read_records(tmp_path / "out.jsonl", Needs(text=True, image=True))
     assert (record.response, record.licence) == ("A hall", "MIT")
 
 
@@ -177,7 +177,7 @@ def test_paths_may_start_from_a_folder_of_pictures(write: Write, tmp_path: Path)
     (tmp_path / "images").mkdir()
     out = tmp_path / "out.jsonl"
     convert_data(write(PLAIN), out, pictures=tmp_path / "images")
-    assert read_records(out, needs_text=True)[0].image == tmp_path / "images" / "b.jpg"
+    assert read_records(out, Needs(text=True, image=True))[0].image == tmp_path / "images" / "b.jpg"
 
 
 def test_nothing_is_written_over_unasked(write: Write, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from panovlm.data.records import read_records
+from panovlm.data.records import Needs, read_records
 from panovlm.doctor.run import examine
 from panovlm.formats.run import convert_data
 from panovlm.model.errors import PanoVLMError
@@ -45,8 +45,8 @@ def test_a_round_trip_keeps_texts_fields_and_the_bytes_of_pictures(
     done = convert_data(tmp_path / "folder", tmp_path / "back.jsonl")
     assert (done.given, done.num_records) == ("datasets", 2)
     assert not done.lost
-    before = read_records(records, needs_text=True)
-    after = read_records(tmp_path / "back.jsonl", needs_text=True)
+    before = read_records(records, Needs(text=True, image=True))
+    after = read_records(tmp_path / "back.jsonl", Needs(text=True, image=True))
     for one, other in zip(before, after, strict=True):
         assert other.image.parent.name == "back-pictures"
         assert other.image.read_bytes() == one.image.read_bytes()
@@ -64,13 +64,13 @@ def test_image_folders_and_parquet_are_read(records: Path, tmp_path: Path) -> No
     (folder / "metadata.jsonl").write_text(json.dumps(row) + "\n")
     done = convert_data(folder, tmp_path / "a.jsonl")
     assert done.lost == {"split": 1}
-    assert read_records(tmp_path / "a.jsonl", needs_text=True)[0].response == "A hall"
+    assert read_records(tmp_path / "a.jsonl", Needs(text=True, image=True))[0].response == "A hall"
     kept = {"bytes": (folder / "0.png").read_bytes(), "path": None}
     rows = datasets.Dataset.from_list([{"images": [kept], "messages": MESSAGES}])
     rows = rows.cast_column("images", datasets.List(datasets.Image()))
     rows.to_parquet(str(tmp_path / "data.parquet"))
     convert_data(tmp_path / "data.parquet", tmp_path / "b.jsonl")
-    (record,) = read_records(tmp_path / "b.jsonl", needs_text=True)
+    (record,) = read_records(tmp_path / "b.jsonl", Needs(text=True, image=True))
     assert record.image.read_bytes() == kept["bytes"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from panovlm.data.records import Record, read_records
+from panovlm.data.records import Needs, Record, read_records
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.gpano import NAMESPACE
 from panovlm.model.sphere import DIRECTIONS
@@ -88,7 +88,7 @@ def test_pictures_show_the_scenes_told(out: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_records_can_be_read_and_name_pictures_of_their_split(out: Path, split: str) -> None:
     for name in (f"{split}.jsonl", f"{split}_listings.jsonl"):
-        records = read_records(out / name, needs_text=True)
+        records = read_records(out / name, Needs(text=True, image=True))
         assert {record.image.parent for record in records} == {out / "pictures" / split}
         assert all(record.image.exists() for record in records)
 

@@ -1,0 +1,73 @@
+"""Trains each stage of a recipe in one process and in several, and compares every step's loss.
+
+Both ways start a stage from what one process made of the one before: each is judged alone.
+
+python benchmarks/processes.py --recipe recipes/demo.yaml --json runs/benchmarks/processes.json
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from panovlm.stages import STAGES
+
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
+def train(recipe: Path, output: Path, steps: int, processes: int, stage: str) -> None:
+    """Train a stage of a recipe anew in so many processes."""
+    launcher = [*LAUNCHER, str(processes)] if processes > 1 else [sys.executable]
+    command = [*launcher, "-m", "panovlm", "train", str(recipe), "--stage", stage]
+    for override in (f"output={output}", "precision=fp32", f"stages.{stage}.steps={steps}"):
+        command += ["-o", override]
+    subprocess.run(command, check=True)
+
+
+def losses(output: Path, stage: str) -> list[float]:
+    lines = (output / "logs" / f"{stage}.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def compare(output: Path, processes: int, stages: list[str]) -> dict[str, dict[str, float]]:
+    """Give the largest difference of two runs' losses for each stage."""
+    report = {}
+    for stage in stages:
+        one, many = (losses(output / str(number), stage) for number in (1, processes))
+        differences = [abs(a - b) for a, b in zip(one, many, strict=True)]
+        report[stage] = {
+            "logged_steps": len(one),
+            "loss_first": one[0],
+            "loss_last": one[-1],
+            "largest_difference": max(differences),
+        }
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--stages", nargs="+", default=list(STAGES))
+    parser.add_argument("--output", type=Path, default=Path("runs/processes"))
+    parser.add_argument("--json", type=Path, required=True)
+    args = parser.parse_args()
+    shutil.rmtree(args.output, ignore_errors=True)
+    for stage in args.stages:
+        train(args.recipe, args.output / "1", args.steps, 1, stage)
+        train(args.recipe, args.output / str(args.processes), args.steps, args.processes, stage)
+        finished = args.output / str(args.processes) / stage
+        shutil.rmtree(finished)
+        shutil.copytree(args.output / "1" / stage, finished)
+    report = compare(args.output, args.processes, args.stages)
+    for stage, row in report.items():
+        print(f"{stage}: {row['largest_difference']:.2e} over {row['logged_steps']} steps")
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps({"processes": args.processes, "stages": report}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
