@@ -26,8 +26,9 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import CHATML, IMAGE_TOKEN, PanoVLMProcessor
 from panovlm.model.sphere import DIRECTIONS
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.overlap.objective import OverlapObjective
 from panovlm.stages import ABSENT, Objective, Stage
-from panovlm.training.recipe import ModelSection
+from panovlm.training.recipe import ModelSection, OverlapSection
 from panovlm.training.trainable import module_of
 
 logger = logging.getLogger(__name__)
@@ -83,18 +84,34 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
         raise PanoVLMError(str(error.__cause__)) from error
 
 
-def build_model(section: ModelSection, stage: Stage) -> PreTrainedModel:
-    """Build the model of a stage from pretrained backbones and fresh modules between them."""
-    return BUILDERS[stage.objective](section)
+def build_model(
+    section: ModelSection, stage: Stage, overlap: OverlapSection | None = None
+) -> PreTrainedModel:
+    """Build the model of a stage from pretrained backbones and fresh modules between them.
+
+    Args:
+        section: The backbones and what connects them.
+        stage: The stage to train.
+        overlap: What to minimise, where the stage's objective is on overlaps.
+
+    Raises:
+        PanoVLMError: If the parts do not fit together, or no token has a partner to agree with.
+    """
+    return BUILDERS[stage.objective](section, overlap)
 
 
-def _build_overlap(section: ModelSection) -> PreTrainedModel:
-    model = PanoVLMForOverlapPretraining(build_config(section))
+def _build_overlap(section: ModelSection, overlap: OverlapSection | None = None) -> PreTrainedModel:
+    chosen = overlap or OverlapSection()
+    objective = OverlapObjective(
+        chosen.pairing, chosen.objective, chosen.statistics, chosen.temperature
+    )
+    model = PanoVLMForOverlapPretraining(build_config(section), objective)
+    model.pairs()  # refuses views that share nothing before anything is read
     _load_vision_encoder(model.model.vision_encoder, section)
     return model
 
 
-def _build_generator(section: ModelSection) -> PreTrainedModel:
+def _build_generator(section: ModelSection, _: OverlapSection | None = None) -> PreTrainedModel:
     """Build the answering model; its frozen LM keeps every pretrained weight."""
     config = build_config(section)
     pretrained = AutoModelForCausalLM.from_pretrained(

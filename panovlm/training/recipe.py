@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.stages import STAGES
+from panovlm.stages import STAGES, Objective
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -92,6 +92,27 @@ class LearningRates(Section):
     """For the adapters."""
 
 
+class OverlapSection(Section):
+    """What the stage on overlaps minimises, and how it is watched."""
+
+    pairing: Literal["columns", "rays"] = "columns"
+    """Partners among the tokens of overlapping views: `columns` takes the right columns of a view
+    and the left columns of the next one by one, `rays` what the other view shows at exactly each
+    token's ray."""
+    objective: Literal["vicreg", "infonce"] = "vicreg"
+    """`vicreg` pulls partners together and keeps features spread, `infonce` has each token find its
+    partner among others."""
+    statistics: Literal["batch", "pair"] = "batch"
+    """Variance and covariance of `vicreg`: over the batches of all processes, or of each pair of
+    views alone."""
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
+    """Of `infonce`; lower looks at the hardest negatives."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the panoramas (at least one) that is not trained on but watched; 0 for none."""
+    diagnose_every: Count = 100
+    """Steps between looks at the held-out panoramas; the first and the last step have one too."""
+
+
 class StageSection(Section):
     """One stage of the run."""
 
@@ -112,6 +133,8 @@ class StageSection(Section):
     """Batches in one optimiser step."""
     roll: bool = True
     """Turn each panorama by a random number of strides where its records say the answers."""
+    overlap: OverlapSection | None = None
+    """What is minimised, in the stage whose objective is on overlaps; left out, its defaults."""
     lora: LoraSection | None = LoraSection()
     """Adapters of the stage that has them; null trains without."""
     vision_layers: Annotated[int, Field(ge=0)] = 0
@@ -146,6 +169,22 @@ class Recipe(Section):
                 raise ValueError(
                     f"found vision_layers = {section.vision_layers} in {name}, expected 0 in every "
                     f"stage but {last}; move it there"
+                )
+        return stages
+
+    @field_validator("stages")
+    @classmethod
+    def _overlap_where_it_counts(cls, stages: dict[str, StageSection]) -> dict[str, StageSection]:
+        """Settings that nothing would read are a mistake."""
+        for name, section in stages.items():
+            if section.overlap and STAGES[name].objective is not Objective.VICREG_OVERLAP:
+                place = ", ".join(
+                    each.name
+                    for each in STAGES.values()
+                    if each.objective is Objective.VICREG_OVERLAP
+                )
+                raise ValueError(
+                    f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
                 )
         return stages
 

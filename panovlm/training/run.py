@@ -176,7 +176,7 @@ def _checkpoint_to_resume(
 
 
 def _prepare(recipe: Recipe, stage: Stage) -> PreTrainedModel:
-    model = build_model(recipe.model, stage)
+    model = build_model(recipe.model, stage, recipe.section(stage.name).overlap)
     if stage.starts_from is not None:
         folder = recipe.output / stage.starts_from
         _check_same_eyes(recipe, folder)
