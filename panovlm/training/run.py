@@ -30,10 +30,11 @@ from panovlm.model.panorama import panorama_fault
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.precision import uses_bf16
 from panovlm.progress import console, progress_bar, show_table
-from panovlm.stages import STAGES, Stage, Supervision
+from panovlm.stages import STAGES, Objective, Stage, Supervision
 from panovlm.training.build import build_model, build_processor, load_predecessor
+from panovlm.training.diagnosing import Diagnosis, hold_out
 from panovlm.training.progress import TrainingBar
-from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.recipe import OverlapSection, Recipe, StageSection
 from panovlm.training.trainable import apply_stage, report
 from panovlm.training.trainer import JsonLog, StageTrainer, read_log
 
@@ -219,6 +220,9 @@ def _trainer(
     bf16 = uses_bf16(recipe.precision)
     records = read_records(section.data, needs_text=stage.supervision is not Supervision.NONE)
     source = _view_source(model, processor, records, stage, bf16=bf16)
+    overlap = section.overlap or OverlapSection()
+    share = overlap.held_out if stage.objective is Objective.VICREG_OVERLAP else 0.0
+    held_out, records = hold_out(records, share, recipe.seed)
     dataset = PanoramaDataset(
         records,
         source,
@@ -237,6 +241,8 @@ def _trainer(
         learning_rates=section.learning_rate,
         callbacks=callbacks,
     )
+    if held_out:
+        trainer.add_callback(Diagnosis(trainer.scalars, held_out, source, overlap.diagnose_every))
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer

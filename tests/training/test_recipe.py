@@ -181,3 +181,12 @@ def test_every_key_of_the_schema_is_explained():
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda f: f.name)
 def test_the_recipes_that_come_along_are_valid(file):
     assert isinstance(load_recipe(file), Recipe)
+
+
+def test_overlap_belongs_to_the_stage_on_overlaps():
+    overlap = {"pairing": "rays"}
+    stage = {"data": "d.jsonl", "steps": 1, "overlap": overlap}
+    recipe = parse_recipe({**SMALLEST, "stages": {"vision": stage}}, "recipe")
+    assert recipe.stages["vision"].overlap.pairing == "rays"
+    with pytest.raises(PanoVLMError, match=r"found overlap in finetune.*move it to vision"):
+        parse_recipe({**SMALLEST, "stages": {"finetune": stage}}, "recipe")
