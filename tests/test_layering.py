@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "overlap": {"model"},
     "scenes": {"model", "processes"},
     "conversion": {"model", "geometry", "files", "processes", "progress"},
-    "data": {"model", "stages"},
+    "data": {"model", "stages", "files"},
     "backbones": {"model", "data", "scenes", "precision", "progress"},
     "training": {
         "files",

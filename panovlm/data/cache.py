@@ -1,13 +1,15 @@
-"""The frozen encoder runs once: its patch tokens are kept on disk, one file a picture.
+"""The frozen encoder runs once: what it gives is kept on disk, one file a picture.
 
 The folder's name is a digest of the encoder's weights and the views; a file's name is the digest
-of the picture's bytes. Stages, epochs and runs share it, and a file is complete or absent.
+of the picture's bytes. Stages, epochs, ranks and runs share it, and a file is complete or absent.
 """
 
 import hashlib
 import json
 import os
+import random
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
@@ -18,17 +20,24 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from panovlm.data.cache_room import FACTS, PART
+from panovlm.files import write_whole
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.vision import encode_views
+from panovlm.model.vision import encode_views, num_prefix_tokens, token_grid
+from panovlm.model.vision_layers import can_be_cut, lower_states
 
 Progress = Callable[[int], None]
-Decoded = tuple[Path, Tensor | PanoVLMError]
+Decoded = tuple[Path, Tensor | PanoVLMError | None]
 
 
 FORMAT = 1
 """Raise it whenever views are cut or tokens are kept in another way."""
 PIXEL_SETTINGS = ("size", "image_", "do_", "rescale_factor")
+MAX_DECODERS = 8
+STALE_SECONDS = 3600
+"""Nobody writes one file for so long: what is left half-written is of a killed process."""
+NPY_HEADER_BYTES = 128
 
 
 class ViewSource:
@@ -51,16 +60,19 @@ class ViewSource:
 
 
 class PatchTokenCache:
-    """Patch tokens [V, S, D_vision] of panoramas in float16, memory-mapped.
+    """What the frozen part of an encoder makes of panoramas, in float16, memory-mapped.
+
+    That is the patch tokens [V, S, D_vision] of a frozen encoder; of one that trains in part, the
+    hidden states in front of its trained layers, [V, P + S, D_vision] with P class and register
+    tokens.
 
     Args:
         root: Folder for all caches.
-        encoder: The frozen vision encoder.
+        encoder: The vision encoder.
         image_processor: Cuts and normalises the views.
         use_bf16: Whether to run the encoder in bf16.
+        num_trained_layers: Last layers that are left out because they train.
     """
-
-    key = "patch_tokens"
 
     def __init__(
         self,
@@ -69,25 +81,60 @@ class PatchTokenCache:
         image_processor: PanoVLMImageProcessor,
         *,
         use_bf16: bool,
+        num_trained_layers: int = 0,
     ) -> None:
+        self.root = root
         self.encoder = encoder
         self.image_processor = image_processor
         self.use_bf16 = use_bf16
-        self.folder = root / encoder_digest(encoder, image_processor, use_bf16=use_bf16)
+        self.num_trained_layers = num_trained_layers
+        self.key = "lower_states" if num_trained_layers else "patch_tokens"
+        digest = encoder_digest(encoder, image_processor, use_bf16=use_bf16)
+        below = f"-below-{num_trained_layers}" if num_trained_layers else ""
+        self.folder = root / f"{digest}{below}"
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the encoder's code lets it be cut in front of its trained layers."""
+        size = self.image_processor.size["height"]
+        count = self.num_trained_layers
+        return not count or can_be_cut(self.encoder, count, size)
+
+    @property
+    def bytes_per_picture(self) -> int:
+        """Bytes of the file of one picture."""
+        rows, columns = token_grid(self.encoder.config, self.image_processor.size["height"])
+        prefix = num_prefix_tokens(self.encoder.config) if self.num_trained_layers else 0
+        tokens = len(self.image_processor.layout.views) * (prefix + rows * columns)
+        return 2 * tokens * int(self.encoder.config.hidden_size) + NPY_HEADER_BYTES
 
     def load(self, picture: Path) -> Tensor:
-        """Give the patch tokens of a picture that `fill` has seen, [V, S, D_vision] float16."""
-        return torch.from_numpy(np.array(np.load(self._file(picture), mmap_mode="r")))
+        """Give what is kept of a picture that `fill` has seen, [V, S, D_vision] float16.
+
+        Raises:
+            PanoVLMError: If its file has been taken away since.
+        """
+        try:
+            return torch.from_numpy(np.array(np.load(self._file(picture), mmap_mode="r")))
+        except FileNotFoundError as fault:
+            raise PanoVLMError(
+                f"{picture}: its patch tokens were removed from {self.folder} during the run, by "
+                f"another run or by hand; continue with --resume, and let the cache hold more"
+            ) from fault
+
+    def files(self, pictures: Sequence[Path]) -> dict[Path, Path]:
+        """Give the file of each picture with the picture, each content once."""
+        return {self._file(picture): picture for picture in dict.fromkeys(pictures)}
 
     def missing(self, pictures: Sequence[Path]) -> list[Path]:
-        """Give the pictures, each content once, whose patch tokens are not there yet."""
-        files = {self._file(picture): picture for picture in dict.fromkeys(pictures)}
-        return [picture for file, picture in files.items() if not file.exists()]
+        """Give the pictures, each content once, of which nothing is there yet."""
+        return [picture for file, picture in self.files(pictures).items() if not file.exists()]
 
     def fill(self, pictures: Sequence[Path], batch_size: int, progress: Progress) -> list[str]:
-        """Encode pictures and keep their patch tokens.
+        """Encode pictures and keep what the encoder makes of them.
 
-        On an accelerator, pictures are decoded ahead in a thread while the encoder works.
+        Several processes may fill at once: each begins somewhere else and leaves out what another
+        has done meanwhile. On an accelerator, pictures are decoded ahead while the encoder works.
 
         Args:
             pictures: As `missing` gave them.
@@ -96,24 +143,53 @@ class PatchTokenCache:
 
         Returns:
             A line for each picture that is no good panorama.
+
+        Raises:
+            PanoVLMError: If the disk fails.
         """
+        faults: dict[Path, str] = {}
+        try:
+            self._prepare_folder()
+            for batch in self._decoded(_batches(pictures, batch_size)):
+                self._keep([each for each in batch if isinstance(each[1], Tensor)])
+                faults |= {p: str(e) for p, e in batch if isinstance(e, PanoVLMError)}
+                progress(len(batch))
+        except OSError as fault:
+            raise PanoVLMError(
+                f"cannot keep patch tokens in {self.folder}: {fault}; make room there (`panovlm "
+                f"cache --prune`) or set PANOVLM_CACHE to another folder, then start again: what "
+                f"is kept already stays"
+            ) from fault
+        return [faults[picture] for picture in pictures if picture in faults]
+
+    def _prepare_folder(self) -> None:
+        """Make the folder, say in it what it holds, and sweep what killed processes left."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        faults: list[str] = []
-        batches = [pictures[i : i + batch_size] for i in range(0, len(pictures), batch_size)]
-        for batch in self._decoded(batches):
-            good = {picture: pixels for picture, pixels in batch if isinstance(pixels, Tensor)}
-            faults += [str(fault) for _, fault in batch if isinstance(fault, PanoVLMError)]
-            if good:
-                encoded = self._encode(torch.stack(list(good.values())))
-                for picture, tokens in zip(good, encoded, strict=True):
-                    _write_whole(self._file(picture), tokens)
-            progress(len(batch))
-        return faults
+        facts = {
+            "encoder": self.encoder.config.name_or_path or self.encoder.config.model_type,
+            "views": self.image_processor.layout.describe(),
+            "trained_layers_left_out": self.num_trained_layers,
+        }
+        text = json.dumps(facts, indent=2) + "\n"
+        write_whole(self.folder / FACTS, lambda partial: partial.write_text(text))
+        for part in self.folder.glob(f"*{PART}"):
+            if part.stat().st_mtime < time.time() - STALE_SECONDS:
+                part.unlink(missing_ok=True)
+
+    def _keep(self, decoded: Sequence[Decoded]) -> None:
+        pixels = [pixels for _, pixels in decoded if isinstance(pixels, Tensor)]
+        if pixels:
+            encoded = self._encode(torch.stack(pixels))
+            for (picture, _), states in zip(decoded, encoded, strict=True):
+                _write_whole(self._file(picture), states)
 
     def _decoded(self, batches: Sequence[Sequence[Path]]) -> Iterator[list[Decoded]]:
+        """Give each batch decoded; a picture that another process has kept by now is left out."""
         source = ViewSource(self.image_processor)
 
         def decode(picture: Path) -> Decoded:
+            if self._file(picture).exists():
+                return picture, None
             try:
                 return picture, source.load(picture)
             except PanoVLMError as fault:
@@ -122,7 +198,7 @@ class PatchTokenCache:
         if self.encoder.device.type == "cpu":  # it takes all cores; a thread beside it costs more
             yield from ([decode(picture) for picture in batch] for batch in batches)
             return
-        with ThreadPoolExecutor(max_workers=1) as pool:
+        with ThreadPoolExecutor(max_workers=min(MAX_DECODERS, os.cpu_count() or 1)) as pool:
             ahead: list[Future[Decoded]] = []
             for following in [*batches, []]:
                 ready, ahead = ahead, [pool.submit(decode, picture) for picture in following]
@@ -131,10 +207,13 @@ class PatchTokenCache:
 
     @torch.inference_mode()
     def _encode(self, pixels: Tensor) -> np.ndarray:
-        device = self.encoder.device
+        device, views = self.encoder.device, pixels.flatten(0, 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.use_bf16):
-            tokens = encode_views(self.encoder, pixels.flatten(0, 1).to(device))
-        return tokens.unflatten(0, pixels.shape[:2]).half().cpu().numpy()
+            if self.num_trained_layers:
+                states = lower_states(self.encoder, views.to(device), self.num_trained_layers)
+            else:
+                states = encode_views(self.encoder, views.to(device))
+        return states.unflatten(0, pixels.shape[:2]).half().cpu().numpy()
 
     def _file(self, picture: Path) -> Path:
         status = picture.stat()
@@ -157,6 +236,13 @@ def encoder_digest(
     return digest.hexdigest()[:24]
 
 
+def _batches(pictures: Sequence[Path], size: int) -> list[Sequence[Path]]:
+    """Give batches that begin at another picture in every process, so that several share work."""
+    start = random.Random(os.getpid()).randrange(max(len(pictures), 1))
+    turned = [*pictures[start:], *pictures[:start]]
+    return [turned[i : i + size] for i in range(0, len(turned), size)]
+
+
 @lru_cache(maxsize=1_000_000)
 def _content_digest(picture: Path, size: int, modified_ns: int) -> str:
     """Hash a picture's bytes; size and time of change say when to hash again."""
@@ -164,12 +250,12 @@ def _content_digest(picture: Path, size: int, modified_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
-def _write_whole(target: Path, tokens: np.ndarray) -> None:
+def _write_whole(target: Path, states: np.ndarray) -> None:
     """Write a file that is complete or not there at all, whatever happens meanwhile."""
-    handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
+    handle, name = tempfile.mkstemp(dir=target.parent, suffix=PART)
     try:
         with os.fdopen(handle, "wb") as file:
-            np.save(file, tokens)
+            np.save(file, states)
         os.replace(name, target)
     except BaseException:
         Path(name).unlink(missing_ok=True)

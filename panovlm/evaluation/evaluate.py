@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from panovlm.backbones.folders import cache_folder
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Record, raise_faults
 from panovlm.evaluation.answers import Answerer, Prompt
@@ -19,7 +18,7 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.model.vision import encode_views
 from panovlm.progress import progress_bar
-from panovlm.training.run import fill_cache
+from panovlm.training.sources import fill_caches, token_cache_folder
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,13 @@ class Evaluator:
         self.records = list(records)
         self.answerer = Answerer(model, processor)
         self.cache = PatchTokenCache(
-            cache_folder() / "patch-tokens",
+            token_cache_folder(),
             model.model.vision_encoder,
             processor.image_processor,
             use_bf16=use_bf16,
         )
         pictures = [record.image for record in self.records]
-        raise_faults("pictures", fill_cache(self.cache, pictures))
+        raise_faults("pictures", fill_caches({self.cache: pictures}, "vision encoder"))
 
     def predict(self, label: str) -> list[Prediction]:
         """Ask every question about its picture."""

@@ -19,7 +19,7 @@ from panovlm.measure import peak_memory_mb
 from panovlm.model.panorama import load_panorama
 from panovlm.precision import uses_bf16
 from panovlm.stages import STAGES
-from panovlm.training.run import STAGE_FACTS, load_result
+from panovlm.training.outputs import STAGE_FACTS, load_result
 from panovlm.training.trainer import read_log
 from panovlm.views_sheet import draw_views_sheet
 

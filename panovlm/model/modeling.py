@@ -20,6 +20,7 @@ from .errors import PanoVLMError
 from .projection import Projection
 from .resampler import Resampler
 from .vision import patch_tokens_of
+from .vision_layers import tokens_of_states
 
 ImageOutputs = dict[str, BaseModelOutputWithPooling]
 
@@ -102,6 +103,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
         self,
         pixel_values: Tensor | None = None,
         patch_tokens: Tensor | None = None,
+        lower_states: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """Turn panoramas into image tokens.
@@ -109,12 +111,18 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
         Args:
             pixel_values: Normalised views [N, V, 3, H, W].
             patch_tokens: Instead, what the frozen encoder made of them, [N, V, S, D_vision].
+            lower_states: Instead, what the frozen layers below the encoder's trained ones made of
+                them, [N, V, P + S, D_vision] with P class and register tokens.
             **kwargs: Of the library's protocol; unused.
 
         Returns:
             `pooler_output`: image tokens [N, image tokens, D_lm]; `last_hidden_state`: latent
             tokens [N, V·T, D_latent].
         """
+        if lower_states is not None:
+            states = lower_states.flatten(0, 1).to(self.vision_encoder.dtype)
+            tokens = tokens_of_states(self.vision_encoder, states, self.config.view_size)
+            patch_tokens = tokens.unflatten(0, lower_states.shape[:2])
         tokens = patch_tokens_of(self.vision_encoder, pixel_values, patch_tokens)
         tokens = tokens.to(self.resampler.norm_in.weight.dtype)
         latents = self.resampler(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
@@ -163,6 +171,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         mm_encoder_outputs: ImageOutputs | None = None,
         patch_tokens: Tensor | None = None,
+        lower_states: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> PanoVLMOutput:
         """Put the image tokens at their placeholders and run the language model.
@@ -176,13 +185,15 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
             inputs_embeds: [B, L, D_lm].
             mm_encoder_outputs: Under "image", what `get_image_features` returned.
             patch_tokens: What the frozen encoder made of the panoramas, [N, V, S, D_vision].
+            lower_states: What its frozen lower layers made of them; see `get_image_features`.
             **kwargs: Passed to the language model untouched.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
-        image_features = self._image_features(pixel_values, patch_tokens, mm_encoder_outputs)
+        given = (pixel_values, patch_tokens, lower_states)
+        image_features = self._image_features(*given, mm_encoder_outputs)
         if image_features is not None:
             image_features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, image_features)
@@ -210,15 +221,17 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
         self,
         pixel_values: Tensor | None,
         patch_tokens: Tensor | None,
+        lower_states: Tensor | None,
         mm_encoder_outputs: ImageOutputs | None,
     ) -> Tensor | None:
         if mm_encoder_outputs and mm_encoder_outputs.get("image") is not None:
             ready: Tensor | list[Tensor] = mm_encoder_outputs["image"].pooler_output
             return torch.stack(list(ready)) if isinstance(ready, list | tuple) else ready
-        if pixel_values is None and patch_tokens is None:
+        if pixel_values is None and patch_tokens is None and lower_states is None:
             return None
-        features: Tensor = self.get_image_features(pixel_values, patch_tokens).pooler_output
-        return features
+        features = self.get_image_features(pixel_values, patch_tokens, lower_states)
+        image_tokens: Tensor = features.pooler_output
+        return image_tokens
 
     def _check_no_placeholders(self, input_ids: Tensor | None, cache: Cache | None) -> None:
         """Refuse to answer blindly about a picture that the text has and the call has not.
@@ -290,6 +303,7 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         inputs_embeds: Tensor | None = None,
         mm_encoder_outputs: ImageOutputs | None = None,
         patch_tokens: Tensor | None = None,
+        lower_states: Tensor | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
@@ -305,6 +319,7 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             inputs_embeds: [B, L, D_lm].
             mm_encoder_outputs: Image tokens computed before.
             patch_tokens: [N, V, S, D_vision].
+            lower_states: [N, V, P + S, D_vision].
             labels: [B, L], the token itself where it is supervised, else -100. The LM head runs on
                 the positions that predict a supervised token, and nowhere else.
             logits_to_keep: Without labels: number of last positions, or the positions, to score.
@@ -320,6 +335,7 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             mm_encoder_outputs=mm_encoder_outputs,
             patch_tokens=patch_tokens,
+            lower_states=lower_states,
             **kwargs,
         )
         hidden, loss = outputs.last_hidden_state, None

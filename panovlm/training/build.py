@@ -44,7 +44,7 @@ def build_processor(section: ModelSection) -> PanoVLMProcessor:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return PanoVLMProcessor(
-        image_processor=_image_processor(section),
+        image_processor=build_image_processor(section),
         tokenizer=tokenizer,
         image_tokens_per_view=config.image_tokens_per_view,
         merges_views=config.pooling == "mean",
@@ -82,6 +82,13 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
         )
     except StrictDataclassClassValidationError as error:
         raise PanoVLMError(str(error.__cause__)) from error
+
+
+def build_vision_encoder(section: ModelSection) -> PreTrainedModel:
+    """Build the pretrained vision encoder alone."""
+    encoder: PreTrainedModel = AutoModel.from_config(build_config(section).vision_config)
+    _load_vision_encoder(encoder, section)
+    return encoder.eval()
 
 
 def build_model(
@@ -220,7 +227,8 @@ def _load_vision_encoder(encoder: PreTrainedModel, section: ModelSection) -> Non
     encoder.load_state_dict(pretrained.state_dict())
 
 
-def _image_processor(section: ModelSection) -> PanoVLMImageProcessor:
+def build_image_processor(section: ModelSection) -> PanoVLMImageProcessor:
+    """Build what cuts the views, with the encoder's pixel statistics."""
     stored, _ = PanoVLMImageProcessor.get_image_processor_dict(locate(section.vision_encoder))
     views = section.views
     return PanoVLMImageProcessor(

@@ -7,6 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.vision_layers import layer_stack
 from panovlm.stages import MODULES, TRAINED, Role, Stage
 from panovlm.training.recipe import LoraSection
 
@@ -91,8 +92,7 @@ def _add_lora(language_model: nn.Module, lora: LoraSection) -> PeftModel:
 def _last_vision_layers(model: PreTrainedModel, count: int) -> list[nn.Module]:
     if count == 0:
         return []
-    stacks = [m for m in model.model.vision_encoder.modules() if isinstance(m, nn.ModuleList)]
-    layers = max(stacks, key=len, default=nn.ModuleList())
+    layers = layer_stack(model.model.vision_encoder)
     if count > len(layers):
         raise PanoVLMError(
             f"found vision_layers = {count}, expected at most {len(layers)}, the layers of the "

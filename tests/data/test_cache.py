@@ -1,6 +1,8 @@
 """The cache of patch tokens: encoded once, whole or absent, and never mistaken."""
 
 import os
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +10,12 @@ import torch
 from PIL import Image
 from transformers import AutoModel
 
-from panovlm.data.cache import PatchTokenCache, ViewSource, encoder_digest
+from panovlm.data.cache import STALE_SECONDS, PatchTokenCache, ViewSource, _batches, encoder_digest
+from panovlm.data.cache_room import FACTS
+from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.vision import encode_views
+from panovlm.model.vision_layers import layer_stack, tokens_of_states
 
 SIZE = {"height": 32, "width": 32}
 
@@ -57,6 +62,7 @@ def fill(cache, pictures, batch_size=2):
 
 def test_the_cache_gives_what_the_encoder_gives(cache, encoder, image_processor, pictures):
     assert fill(cache, pictures) == ([], [2, 1])
+    assert {file.stat().st_size for file in cache.files(pictures)} == {cache.bytes_per_picture}
     for picture in pictures:
         views = ViewSource(image_processor).load(picture)
         with torch.no_grad():
@@ -142,33 +148,38 @@ def test_caches_of_other_views_live_apart(cache, encoder, pictures, tmp_path):
     assert other.missing(pictures) == pictures
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError("disk full")])
-def test_an_interrupted_write_leaves_nothing(cache, pictures, monkeypatch, interruption):
+@pytest.mark.parametrize(
+    ("interruption", "raised"),
+    [(KeyboardInterrupt, KeyboardInterrupt), (OSError("disk full"), PanoVLMError)],
+)
+def test_an_interrupted_write_leaves_nothing(cache, pictures, monkeypatch, interruption, raised):
     def save_half(file, tokens):
         file.write(b"\x93NUMPY half")
         raise interruption
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", save_half)
-        with pytest.raises(
-            type(interruption) if isinstance(interruption, OSError) else interruption
-        ):
+        with pytest.raises(raised):
             fill(cache, pictures)
-    assert list(cache.folder.iterdir()) == []
+    assert [file.name for file in cache.folder.iterdir()] == [FACTS]
     assert cache.missing(pictures) == pictures
     assert fill(cache, pictures)[0] == []
 
 
 def test_a_file_comes_to_its_place_in_one_step(cache, pictures, monkeypatch):
+    replace = os.replace
+
     def fail(source, target):
-        assert not target.exists()
-        raise OSError("killed before the last step")
+        if target.suffix == ".npy":
+            assert not target.exists()
+            raise OSError("killed before the last step")
+        replace(source, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail)
-        with pytest.raises(OSError, match="killed before"):
+        with pytest.raises(PanoVLMError, match=r"killed before.*make room.*PANOVLM_CACHE"):
             fill(cache, pictures)
-    assert list(cache.folder.iterdir()) == []
+    assert [file.name for file in cache.folder.iterdir()] == [FACTS]
 
 
 def test_faulty_pictures_are_listed_and_the_others_encoded(cache, pictures, tmp_path):
@@ -203,3 +214,61 @@ def test_bf16_caches_are_close(encoder, image_processor, cache, pictures, tmp_pa
     exact, rounded = cache.load(pictures[0]).float(), half.load(pictures[0]).float()
     assert (exact - rounded).norm() < 0.05 * exact.norm()
     assert half.load(pictures[0]).dtype == torch.float16
+
+
+def test_states_below_the_trained_layers_are_kept_apart_and_finish_to_the_same_tokens(
+    encoder, image_processor, cache, pictures, tmp_path
+):
+    half = {"use_bf16": False, "num_trained_layers": 1}
+    below = PatchTokenCache(tmp_path / "cache", encoder, image_processor, **half)
+    assert below.is_possible
+    fill(cache, pictures)
+    assert below.missing(pictures) == pictures
+    fill(below, pictures)
+    assert {file.stat().st_size for file in below.files(pictures)} == {below.bytes_per_picture}
+    encoder.requires_grad_(False)
+    layer_stack(encoder)[-1].requires_grad_(True)
+    states = below.load(pictures[0]).float()
+    found = tokens_of_states(encoder, states, 32)
+    # what float16 keeps of numbers around 1: eleven bits
+    torch.testing.assert_close(found, cache.load(pictures[0]).float(), rtol=0, atol=5e-3)
+
+
+def test_what_another_process_has_kept_meanwhile_is_not_decoded_again(
+    cache, pictures, encoded, encoder, image_processor
+):
+    missing = cache.missing(pictures)
+    other = PatchTokenCache(cache.root, encoder, image_processor, use_bf16=False)
+    fill(other, pictures[:2])
+    assert cache.fill(missing, 1, lambda count: None) == []
+    assert encoded == [8, 4]
+
+
+def test_processes_begin_at_different_pictures(monkeypatch):
+    pictures = [Path(str(number)) for number in range(100)]
+    first = set()
+    for process in range(8):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        batches = _batches(pictures, 8)
+        assert sorted(p for batch in batches for p in batch) == sorted(pictures)
+        first.add(batches[0][0])
+    assert len(first) > 5
+
+
+def test_half_written_files_of_killed_processes_are_swept(cache, pictures):
+    cache.folder.mkdir(parents=True)
+    old, young = cache.folder / "old.part", cache.folder / "young.part"
+    for file in (old, young):
+        file.write_text("half")
+    os.utime(old, (1, time.time() - STALE_SECONDS - 1))
+    fill(cache, pictures)
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_a_file_taken_away_during_a_run_is_named(cache, pictures):
+    fill(cache, pictures)
+    for file in cache.files(pictures):
+        file.unlink()
+    with pytest.raises(PanoVLMError, match=r"0\.png.*removed.*--resume"):
+        cache.load(pictures[0])

@@ -97,7 +97,7 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     before = ALL[: ALL.index(stage)]
     run.train(recipe, before, resume=False)
     run.train(recipe, [stage], resume=False)
-    whole, log = weights(recipe, stage), read_log(run._log_file(recipe, stage))
+    whole, log = weights(recipe, stage), read_log(run.log_file(recipe, stage))
     with monkeypatch.context() as patch:
         stop_at(patch, step=3)
         with pytest.raises(KeyboardInterrupt):
@@ -107,7 +107,7 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     resumed = weights(recipe, stage)
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
-    assert [e["loss"] for e in read_log(run._log_file(recipe, stage))] == [e["loss"] for e in log]
+    assert [e["loss"] for e in read_log(run.log_file(recipe, stage))] == [e["loss"] for e in log]
 
 
 def test_interrupted_stage_leaves_the_earlier_result_whole(

@@ -1,0 +1,89 @@
+"""From a recipe's section to a trainer: data, arguments and callbacks put together."""
+
+import torch
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
+from panovlm.data.records import read_records
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.precision import uses_bf16
+from panovlm.stages import Objective, Stage, Supervision
+from panovlm.training.checkpoints import checkpoint_folder
+from panovlm.training.diagnosing import Diagnosis, hold_out
+from panovlm.training.recipe import OverlapSection, Recipe, StageSection
+from panovlm.training.sources import view_source
+from panovlm.training.trainer import StageTrainer
+
+
+def build_trainer(
+    recipe: Recipe,
+    section: StageSection,
+    stage: Stage,
+    model: PreTrainedModel,
+    processor: PanoVLMProcessor,
+    callbacks: list[TrainerCallback],
+) -> StageTrainer:
+    """Put a stage's data, arguments and callbacks together."""
+    bf16 = uses_bf16(recipe.precision)
+    records = read_records(section.data, needs_text=stage.supervision is not Supervision.NONE)
+    source = view_source(model, processor, records, stage, bf16=bf16)
+    overlap = section.overlap or OverlapSection()
+    share = overlap.held_out if stage.objective is Objective.VICREG_OVERLAP else 0.0
+    held_out, records = hold_out(records, share, recipe.seed)
+    dataset = PanoramaDataset(
+        records,
+        source,
+        processor,
+        stage.supervision,
+        section.questions_per_panorama,
+        roll=section.roll,
+        seed=recipe.seed,
+    )
+    dataset.check_lengths(_longest(model))
+    trainer = StageTrainer(
+        model=model,
+        args=training_arguments(recipe, section, stage, bf16=bf16),
+        train_dataset=dataset,
+        data_collator=PanoramaCollator(source.key, processor.tokenizer.pad_token_id),
+        learning_rates=section.learning_rate,
+        callbacks=callbacks,
+    )
+    if held_out:
+        watch = Diagnosis(trainer.scalars, held_out, source, overlap.diagnose_every)
+        trainer.add_callback(watch)
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    return trainer
+
+
+def _longest(model: PreTrainedModel) -> int:
+    """Give the longest sequence the language model reads; stage 1 has none."""
+    text: int = model.config.text_config.max_position_embeddings
+    return text
+
+
+def training_arguments(
+    recipe: Recipe, section: StageSection, stage: Stage, *, bf16: bool
+) -> TrainingArguments:
+    """Give the library's arguments for a stage."""
+    return TrainingArguments(
+        output_dir=str(checkpoint_folder(recipe, stage.name)),
+        max_steps=section.steps,
+        per_device_train_batch_size=section.batch_size,
+        gradient_accumulation_steps=section.accumulation,
+        warmup_steps=round(section.warmup * section.steps),
+        weight_decay=section.weight_decay,
+        lr_scheduler_type="cosine",
+        max_grad_norm=1.0,
+        bf16=bf16,
+        seed=recipe.seed,
+        save_steps=section.save_steps or max(section.steps // 2, 1),
+        save_total_limit=2,
+        logging_steps=max(section.steps // 50, 1),
+        logging_first_step=True,
+        remove_unused_columns=False,  # the collator needs fields that no `forward` takes
+        report_to=[],
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )

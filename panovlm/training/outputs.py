@@ -1,0 +1,91 @@
+"""The folder a finished stage leaves: its model, its processor and the facts of its training."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from panovlm.backbones.folders import sha256
+from panovlm.measure import peak_memory_mb
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.stages import Stage
+from panovlm.training.recipe import Recipe, StageSection
+
+STAGE_FACTS = "stage.json"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a finished stage reports.
+
+    Attributes:
+        stage: Its name.
+        loss_first: The first logged loss.
+        loss_last: Mean of the losses logged in the last tenth of the steps.
+        seconds: Wall time of the stage, encoding included.
+        peak_memory_mb: The most memory the process held by its end, in MiB.
+    """
+
+    stage: str
+    loss_first: float
+    loss_last: float
+    seconds: float
+    peak_memory_mb: float
+
+
+def result_of(name: str, log: list[dict[str, Any]], seconds: float) -> StageResult:
+    """Sum a stage up from its log entries and its wall time in seconds."""
+    last_steps = [entry["loss"] for entry in log if entry["step"] > 0.9 * log[-1]["step"]]
+    loss_last = sum(last_steps) / len(last_steps)
+    return StageResult(name, log[0]["loss"], loss_last, seconds, peak_memory_mb())
+
+
+def load_result(output: Path, name: str) -> StageResult:
+    """Read what a finished stage reported."""
+    return StageResult(**json.loads((output / name / STAGE_FACTS).read_text())["result"])
+
+
+def stage_facts(recipe: Recipe, section: StageSection, stage: Stage) -> dict[str, Any]:
+    """Give what fixes a stage's outcome, as plain data: settings, records and the stage before."""
+    before = recipe.output / (stage.starts_from or "") / STAGE_FACTS
+    return {
+        "records": sha256(section.data),
+        "starts_from": sha256(before) if stage.starts_from and before.is_file() else None,
+        "model": recipe.model.model_dump(mode="json"),
+        "section": section.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "precision": recipe.precision,
+    }
+
+
+def finished_result(output: Path, facts: dict[str, Any]) -> StageResult | None:
+    """Give the result of a stage that was finished with the same settings."""
+    file = output / STAGE_FACTS
+    if not file.is_file():
+        return None
+    stored = json.loads(file.read_text())
+    result = StageResult(**stored.pop("result"))
+    return result if stored == facts else None
+
+
+def write_output(
+    output: Path, model: PreTrainedModel, processor: PanoVLMProcessor, facts: dict[str, Any]
+) -> None:
+    """Write a stage's folder beside its place, then move it there."""
+    partial = output.with_name(f".{output.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial, max_shard_size="100GB")
+    processor.save_pretrained(partial)
+    (partial / STAGE_FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+    if output.exists():
+        replaced = output.with_name(f".{output.name}.replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.replace(output, replaced)
+        os.replace(partial, output)
+        shutil.rmtree(replaced)
+    else:
+        os.replace(partial, output)

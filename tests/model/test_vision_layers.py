@@ -1,0 +1,68 @@
+"""The last layers of an encoder alone: the same tokens, loss and gradients as all of it."""
+
+import pytest
+import torch
+from conftest import VIEW_SIZE, encoder_config
+from transformers import AutoModel
+
+from panovlm.model.vision import encode_views
+from panovlm.model.vision_layers import can_be_cut, layer_stack, lower_states, tokens_of_states
+
+TRANSFORMERS = ["siglip", "siglip2", "clip", "dinov2", "dinov2_with_registers"]
+
+
+def encoder_of(kind):
+    torch.manual_seed(0)
+    encoder = AutoModel.from_config(encoder_config(kind)).eval().requires_grad_(False)
+    layer_stack(encoder)[-1].requires_grad_(True)
+    return encoder
+
+
+def gradients(encoder):
+    return {name: p.grad.clone() for name, p in encoder.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("kind", TRANSFORMERS)
+def test_two_steps_give_the_tokens_and_gradients_of_one(kind):
+    encoder = encoder_of(kind)
+    views = torch.randn(3, 3, VIEW_SIZE, VIEW_SIZE)
+    weights = torch.randn(3, 16, 32)
+    whole = encode_views(encoder, views)
+    (whole * weights).sum().backward()
+    expected = gradients(encoder)
+    encoder.zero_grad()
+    with torch.no_grad():
+        states = lower_states(encoder, views, 1)
+    tokens = tokens_of_states(encoder, states, VIEW_SIZE)
+    (tokens * weights).sum().backward()
+    torch.testing.assert_close(tokens, whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients(encoder), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", TRANSFORMERS)
+def test_transformers_can_be_cut_and_are_whole_afterwards(kind):
+    encoder = encoder_of(kind)
+    views = torch.randn(1, 3, VIEW_SIZE, VIEW_SIZE)
+    before, names = encode_views(encoder, views), list(encoder.state_dict())
+    assert can_be_cut(encoder, 1, VIEW_SIZE)
+    assert can_be_cut(encoder, 2, VIEW_SIZE)
+    assert list(encoder.state_dict()) == names
+    assert torch.equal(encode_views(encoder, views), before)
+
+
+def test_a_convolutional_encoder_is_not_cut():
+    encoder = AutoModel.from_config(encoder_config("efficientnet_lite")).eval()
+    assert not can_be_cut(encoder, 1, VIEW_SIZE)
+
+
+def test_an_encoder_whose_code_counts_its_layers_is_not_cut(monkeypatch):
+    encoder = encoder_of("siglip")
+    whole = encoder.encoder.forward
+
+    def counting(*args, **kwargs):
+        if len(encoder.encoder.layers) != 2:
+            raise ValueError("expected 2 layers")
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(encoder.encoder, "forward", counting)
+    assert not can_be_cut(encoder, 2, VIEW_SIZE)
