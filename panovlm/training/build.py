@@ -47,6 +47,7 @@ def build_processor(section: ModelSection) -> PanoVLMProcessor:
         image_processor=build_image_processor(section),
         tokenizer=tokenizer,
         image_tokens_per_view=config.image_tokens_per_view,
+        global_image_tokens=config.global_image_tokens,
         merges_views=config.pooling == "mean",
         view_words=section.view_words,
         chat_template=_chat_template(section, tokenizer),
@@ -72,6 +73,7 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
             num_views=views.num_views,
             fov_deg=views.fov_deg,
             view_size=views.view_size,
+            global_view=views.global_view,
             resampler_type=resampler.type,
             resampler_layers=resampler.num_layers,
             token_rows=resampler.token_rows,
@@ -234,6 +236,7 @@ def build_image_processor(section: ModelSection) -> PanoVLMImageProcessor:
     return PanoVLMImageProcessor(
         num_views=views.num_views,
         fov_deg=views.fov_deg,
+        global_view=views.global_view,
         size={"height": views.view_size, "width": views.view_size},
         image_mean=stored["image_mean"],
         image_std=stored["image_std"],

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from panovlm.model.errors import PanoVLMError
 from panovlm.stages import STAGES, Objective
@@ -22,7 +29,7 @@ class Section(BaseModel):
 
 
 class ViewsSection(Section):
-    """The ring of views cut from every panorama."""
+    """The views cut from every panorama: a ring, and a global one if wanted."""
 
     num_views: Annotated[int, Field(ge=2, le=64)] = 8
     """Views of the ring."""
@@ -30,6 +37,9 @@ class ViewsSection(Section):
     """Field of view of each, in degrees."""
     view_size: Annotated[int, Field(ge=16, le=2048)] = 224
     """Height and width of each view in pixels; most encoders read one size only."""
+    global_view: bool = False
+    """Whether the whole panorama follows the ring as one more view. Needs `roll: false` in every
+    stage, and `pairing: rays` in the stage on overlaps."""
 
 
 class ResamplerSection(Section):
@@ -133,6 +143,8 @@ class StageSection(Section):
     """Batches in one optimiser step."""
     roll: bool = True
     """Turn each panorama by a random number of strides where its records say the answers."""
+    from_backbones: bool = False
+    """Begin from the backbones and fresh modules instead of from the stage before."""
     overlap: OverlapSection | None = None
     """What is minimised, in the stage whose objective is on overlaps; left out, its defaults."""
     lora: LoraSection | None = LoraSection()
@@ -185,6 +197,29 @@ class Recipe(Section):
                 )
                 raise ValueError(
                     f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
+                )
+        return stages
+
+    @field_validator("stages")
+    @classmethod
+    def _global_view_is_neither_turned_nor_in_columns(
+        cls, stages: dict[str, StageSection], info: ValidationInfo
+    ) -> dict[str, StageSection]:
+        """The tokens of a turned panorama's global view are no rearrangement of those at hand."""
+        model: ModelSection | None = info.data.get("model")
+        if not model or not model.views.global_view:
+            return stages
+        for name, section in stages.items():
+            if section.roll:
+                raise ValueError(
+                    f"found roll: true in {name} beside a global view, which cannot be turned "
+                    f"without encoding it again; set stages.{name}.roll: false"
+                )
+            on_overlaps = STAGES[name].objective is Objective.VICREG_OVERLAP
+            if on_overlaps and (section.overlap or OverlapSection()).pairing != "rays":
+                raise ValueError(
+                    f"found pairing: columns in {name} beside a global view, which has no columns "
+                    f"in common with the others; set stages.{name}.overlap.pairing: rays"
                 )
         return stages
 

@@ -113,6 +113,8 @@ def derive(stage: Stage, section: StageSection) -> Stage:
     """Give the variant of a stage that its section of a recipe asks for."""
     if section.lora is None:
         stage = stage.without_lora()
+    if section.from_backbones:
+        stage = stage.from_backbones()
     return stage.with_last_vision_layers(section.vision_layers)
 
 

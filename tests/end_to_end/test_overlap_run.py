@@ -1,11 +1,13 @@
 """Stage 1 in whole runs: every objective, its figures in the log, a collapse that stops."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from panovlm.data.cache import PatchTokenCache
+from panovlm.evaluation.run import evaluate
 from panovlm.model.errors import PanoVLMError
 from panovlm.training import run
 from panovlm.training.recipe import OverlapSection, Recipe
@@ -65,3 +67,17 @@ def test_features_that_become_alike_stop_the_run_with_the_knobs(
     model = recipe.model.model_copy(update={"resampler": resampler})
     with pytest.raises(PanoVLMError, match=r"collapsed at step 1.*latent_std.*batch_size"):
         run.train(recipe.model_copy(update={"model": model}), ["vision"], resume=False)
+
+
+def test_a_global_view_goes_through_all_stages(recipe: Recipe, scenes_file: Path) -> None:
+    views = recipe.model.views.model_copy(update={"global_view": True})
+    model = recipe.model.model_copy(update={"views": views})
+    stages = {n: s.model_copy(update={"roll": False}) for n, s in recipe.stages.items()}
+    chosen = recipe.model_copy(update={"model": model, "stages": stages})
+    chosen = with_overlap(chosen, pairing="rays")
+    assert len(run.train(chosen, list(stages), resume=False)) == 3
+    folder, out = chosen.output, chosen.output / "report.json"
+    with pytest.raises(PanoVLMError, match=r"cannot be turned.*--turned 0"):
+        evaluate(folder, scenes_file, out, limit=2, num_turned=2, since=None)
+    report = evaluate(folder, scenes_file, out, limit=2, num_turned=0, since=None)
+    assert report["accuracy"]["count"] == 2

@@ -190,3 +190,23 @@ def test_overlap_belongs_to_the_stage_on_overlaps():
     assert recipe.stages["vision"].overlap.pairing == "rays"
     with pytest.raises(PanoVLMError, match=r"found overlap in finetune.*move it to vision"):
         parse_recipe({**SMALLEST, "stages": {"finetune": stage}}, "recipe")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("finetune", {}, "set stages.finetune.roll: false"),
+        ("vision", {"roll": False}, "set stages.vision.overlap.pairing: rays"),
+        ("vision", {"roll": False, "overlap": {"pairing": "rays"}}, None),
+        ("finetune", {"roll": False}, None),
+    ],
+)
+def test_a_global_view_is_not_turned_and_has_no_columns_in_common(name, settings, message):
+    model = {**SMALLEST["model"], "views": {"global_view": True}}
+    stage = {"data": "d.jsonl", "steps": 1, **settings}
+    data = {**SMALLEST, "model": model, "stages": {name: stage}}
+    if message is None:
+        assert parse_recipe(data, "recipe").model.views.global_view
+        return
+    with pytest.raises(PanoVLMError, match=message):
+        parse_recipe(data, "recipe")
