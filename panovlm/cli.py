@@ -3,11 +3,14 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from panovlm.model.errors import PanoVLMError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,11 +73,7 @@ def views(
         with_global=with_global,
     )
     pixels = load_panorama(panorama, required_width(layout))
-    sheet = draw_views_sheet(pixels, layout, tokens if explain else None)
-    try:
-        sheet.save(out)
-    except ValueError as fault:
-        raise PanoVLMError(f"cannot write {out}: {fault}; end the name in .png or .jpg") from fault
+    _save(draw_views_sheet(pixels, layout, tokens if explain else None), out)
     if explain:
         explain_overlap(layout, tokens)
     by = " by its perspective views" if with_global else ""
@@ -242,6 +241,20 @@ def evaluate(
 
 
 @app.command()
+def features(
+    run: Path,
+    panorama: Path,
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("features.png"),
+) -> None:
+    """Draw the tokens of a PANORAMA as colours, before and after stage 1 of a RUN."""
+    from panovlm.feature_colours import draw_feature_colours
+
+    _hide_loading_bars()
+    _save(draw_feature_colours(run, panorama), out)
+    typer.echo(f"written to {out}")
+
+
+@app.command()
 def ask(model: Path, panorama: Path, question: str) -> None:
     """Ask a MODEL (a folder or a run) a QUESTION about a PANORAMA."""
     from panovlm.inference import ask as answer
@@ -249,6 +262,13 @@ def ask(model: Path, panorama: Path, question: str) -> None:
 
     _hide_loading_bars()
     typer.echo(answer(*load_model(model), panorama, question))
+
+
+def _save(picture: "Image", out: Path) -> None:
+    try:
+        picture.save(out)
+    except ValueError as fault:
+        raise PanoVLMError(f"cannot write {out}: {fault}; end the name in .png or .jpg") from fault
 
 
 def _hide_loading_bars() -> None:
