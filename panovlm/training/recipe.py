@@ -280,9 +280,10 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         raise PanoVLMError(f"found -o {override}, expected -o key=value")
     *parents, last = key.split(".")
     for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
+        section = data.get(parent, {})
+        if not isinstance(section, dict):
             raise PanoVLMError(f"-o {override}: {parent} holds a value, expected a section")
+        data[parent] = data = dict(section)  # a copy: YAML's anchors share one among several keys
     try:
         data[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:

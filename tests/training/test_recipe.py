@@ -210,3 +210,14 @@ def test_a_global_view_is_not_turned_and_has_no_columns_in_common(name, settings
         return
     with pytest.raises(PanoVLMError, match=message):
         parse_recipe(data, "recipe")
+
+
+def test_an_override_changes_no_other_section_that_shares_an_anchor(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    stage = {"data": "d.jsonl", "steps": 2, "learning_rate": {"resampler": 1e-4}}
+    stages = {"vision": stage, "finetune": stage}
+    file.write_text(yaml.safe_dump({**SMALLEST, "stages": stages}))
+    assert "&id" in file.read_text()
+    recipe = load_recipe(file, ["stages.vision.learning_rate.resampler=1e-3"])
+    assert recipe.stages["vision"].learning_rate.resampler == 1e-3
+    assert recipe.stages["finetune"].learning_rate.resampler == 1e-4
