@@ -13,6 +13,7 @@ from panovlm.data.records import Record
 from panovlm.model.errors import PanoVLMError
 from panovlm.overlap.diagnostics import collapse, diagnose
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.training import ranks
 
 MOST_PICTURES = 64
 """Held-out panoramas that are looked at; more would hardly change the figures."""
@@ -76,21 +77,22 @@ class Diagnosis(TrainerCallback):
         model: PanoVLMForOverlapPretraining,
         **kwargs: object,
     ) -> None:
-        """Look, have the figures logged, and stop on a collapse (in every process alike)."""
+        """Look, have the figures logged, and stop on a collapse; every rank finds the same."""
         step = state.global_step
         if step != 1 and step % self.every and step != state.max_steps:
             return
-        figures = self._look(model)
-        for name, figure in figures.items():
-            self.scalars[name].append(figure)
         control.should_log = True
-        if cause := collapse(figures):
-            raise PanoVLMError(
-                f"the features collapsed at step {step}: on {len(self.pictures)} held-out "
-                f"panorama(s) {cause}; lower learning_rate.resampler and "
-                f"learning_rate.vicreg_projector, raise batch_size or warmup, or check that the "
-                f"panoramas differ"
-            )
+        with ranks.together():
+            figures = self._look(model)
+            for name, figure in figures.items():
+                self.scalars[name].append(figure)
+            if cause := collapse(figures):
+                raise PanoVLMError(
+                    f"the features collapsed at step {step}: on {len(self.pictures)} held-out "
+                    f"panorama(s) {cause}; lower learning_rate.resampler and "
+                    f"learning_rate.vicreg_projector, raise batch_size or warmup, or check that "
+                    f"the panoramas differ"
+                )
 
     @torch.no_grad()
     def _look(self, model: PanoVLMForOverlapPretraining) -> dict[str, float]:
