@@ -1,8 +1,8 @@
 """What stage 1 did, for eyes: tokens as colours on the whole sphere, before and after it.
 
 Three panoramas one under the other: the picture, the tokens of the resampler that stage 1 started
-from, and those of the one it ended with. Like features have like colours, in both: the first three
-principal components of all their tokens together are red, green and blue.
+from, and those of the one it ended with. Like features have like colours: the first three principal
+components of the tokens of both, each about its own mean, are red, green and blue.
 
 Shapes: V views, h x w token grid, D width.
 """
@@ -108,19 +108,22 @@ def _grids(
 def colours_of(grids: list[Floats]) -> list[Floats]:
     """Turn features into colours by one principal component analysis of all of them.
 
+    Each grid is taken about its own mean: how features differ from one resampler to another is
+    chance, and would else be the first component.
+
     Args:
         grids: Features [..., D], D >= 3.
 
     Returns:
         Colours [..., 3] in [0, 1]. Which component is which colour, and their signs, mean nothing.
     """
+    grids = [grid - grid.reshape(-1, grid.shape[-1]).mean(axis=0) for grid in grids]
     flat = np.concatenate([grid.reshape(-1, grid.shape[-1]) for grid in grids])
-    mean = flat.mean(axis=0)
-    _, _, directions = np.linalg.svd(flat - mean, full_matrices=False)
+    _, _, directions = np.linalg.svd(flat, full_matrices=False)
     axes = directions[:3].T
-    low, high = np.percentile((flat - mean) @ axes, _PERCENTILES, axis=0)
+    low, high = np.percentile(flat @ axes, _PERCENTILES, axis=0)
     spread = np.maximum(high - low, np.finfo(np.float32).tiny)
-    return [np.clip(((grid - mean) @ axes - low) / spread, 0, 1) for grid in grids]
+    return [np.clip((grid @ axes - low) / spread, 0, 1) for grid in grids]
 
 
 def _squared(grid: Floats) -> Floats:

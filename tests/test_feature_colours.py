@@ -64,11 +64,11 @@ def test_three_panoramas_are_drawn_one_under_the_other(finished, scenes_file):
 def test_one_analysis_colours_both():
     generator = np.random.default_rng(0)
     first = generator.normal(size=(4, 2, 3, 8)).astype(np.float32)
-    colours = colours_of([first, first[::-1]])
-    np.testing.assert_allclose(colours[0], colours[1][::-1], atol=1e-5)
+    colours = colours_of([first, first[::-1] + 100])  # another resampler's own mean
+    np.testing.assert_allclose(colours[0], colours[1][::-1], atol=1e-3)
     assert colours[0].shape == (4, 2, 3, 3)
-    assert colours[0].min() == 0
-    assert colours[0].max() == 1
+    assert colours[0].min() == pytest.approx(0, abs=1e-3)
+    assert colours[0].max() == pytest.approx(1, abs=1e-3)
 
 
 def test_like_features_have_like_colours():
