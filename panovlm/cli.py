@@ -1,6 +1,7 @@
 """The command line: each command is a function with typed options; help comes from docstrings."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -227,11 +228,26 @@ def evaluate(
     since: Annotated[
         float | None, typer.Option(help="Unix time when the whole job began, for its total.")
     ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Published benchmark in whose format DATA is.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of a benchmark's pictures, if not beside DATA.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Address of a judge, as http://localhost:8000/v1.")
+    ] = None,
+    judge_model: Annotated[str, typer.Option(help="Model the judge is asked for.")] = "default",
 ) -> None:
-    """Score a MODEL on records, beside the blind baseline."""
+    """Score a MODEL on records or a benchmark, beside the blind baseline."""
     from panovlm.evaluation.run import evaluate as run
 
     _hide_loading_bars()
+    if benchmark:
+        _evaluate_benchmark(model, data, out, benchmark, images, limit, judge, judge_model)
+        return
+    if images or judge:
+        raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
     report = run(model, data, out, limit=limit, num_turned=turned, since=since)
     scores = report["accuracy"]
     typer.echo(f"overall {scores['overall']:.1%} of {scores['count']} questions")
@@ -241,6 +257,31 @@ def evaluate(
     if "rotation_consistency" in report:
         typer.echo(f"turned  {report['rotation_consistency']:.1%}")
     typer.echo(f"written to {out} and {out.with_suffix('.html')}")
+
+
+def _evaluate_benchmark(
+    model: Path,
+    data: Path,
+    out: Path,
+    name: str,
+    images: Path | None,
+    limit: int | None,
+    judge: str | None,
+    judge_model: str,
+) -> None:
+    from panovlm.evaluation.benchmark_run import evaluate_benchmark
+    from panovlm.evaluation.judge import Judge
+
+    grader = Judge(judge, judge_model, os.environ.get("PANOVLM_JUDGE_KEY")) if judge else None
+    report = evaluate_benchmark(model, data, out, name, images=images, limit=limit, judge=grader)
+    for label, part in (("", report), ("blind, ", report["baselines"]["blind"])):
+        score = part["score"]
+        mean = "no score" if score["mean"] is None else f"{score['mean']:.4f}"
+        of = f"{score['scored']} of {score['count']} answers"
+        typer.echo(f"{name}, {label}{report['metric']}: {mean} over {of}")
+    if report["items_without_picture"]:
+        typer.echo(f"{report['items_without_picture']} items have no picture and were not asked")
+    typer.echo(f"written to {out}")
 
 
 @app.command()
