@@ -29,6 +29,8 @@ MAY_IMPORT = {
         "precision",
         "progress",
     },
+    "formats": {"files", "model", "data"},
+    "doctor": {"files", "processes", "progress", "model", "data", "formats", "stages", "training"},
     "evaluation": {
         "files",
         "measure",

@@ -152,7 +152,7 @@ class StageSection(Section):
     vision_layers: Annotated[int, Field(ge=0)] = 0
     """Last layers of the vision encoder to train, in the stage with adapters."""
     save_steps: Count | None = None
-    """Steps between checkpoints; by default one in the middle and one at the end."""
+    """Steps between checkpoints, beside those that `save_minutes` and the last step bring."""
 
 
 class Recipe(Section):
@@ -167,6 +167,8 @@ class Recipe(Section):
     """Of initial weights, data order and rolls."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic: `auto` is bf16 where the device is fast at it."""
+    save_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """Training that a kill may cost at most: a checkpoint is saved whenever so long has passed."""
     tensorboard: bool = False
     """Whether to write TensorBoard files beside `log.jsonl` (extra `logs`)."""
 
