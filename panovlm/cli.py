@@ -4,14 +4,11 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from panovlm.model.errors import PanoVLMError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,7 +62,7 @@ def views(
     from panovlm.model.cutting import required_width
     from panovlm.model.panorama import load_panorama
     from panovlm.views_explained import explain_overlap
-    from panovlm.views_sheet import draw_views_sheet
+    from panovlm.views_sheet import draw_views_sheet, save_sheet
 
     layout = choose_layout(
         view_size,
@@ -77,7 +74,7 @@ def views(
         with_global=with_global,
     )
     pixels = load_panorama(panorama, required_width(layout))
-    _save(draw_views_sheet(pixels, layout, tokens if explain else None), out)
+    save_sheet(draw_views_sheet(pixels, layout, tokens if explain else None), out)
     if explain:
         explain_overlap(layout, tokens)
     by = " by its perspective views" if with_global else ""
@@ -368,9 +365,10 @@ def features(
 ) -> None:
     """Draw the tokens of a PANORAMA as colours, before and after stage 1 of a RUN."""
     from panovlm.feature_colours import draw_feature_colours
+    from panovlm.views_sheet import save_sheet
 
     _hide_loading_bars()
-    _save(draw_feature_colours(run, panorama), out)
+    save_sheet(draw_feature_colours(run, panorama), out)
     typer.echo(f"written to {out}")
 
 
@@ -382,13 +380,6 @@ def ask(model: Path, panorama: Path, question: str) -> None:
 
     _hide_loading_bars()
     typer.echo(answer(*load_model(model), panorama, question))
-
-
-def _save(picture: "Image", out: Path) -> None:
-    try:
-        picture.save(out)
-    except ValueError as fault:
-        raise PanoVLMError(f"cannot write {out}: {fault}; end the name in .png or .jpg") from fault
 
 
 def _hide_loading_bars() -> None:
