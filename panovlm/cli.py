@@ -19,6 +19,7 @@ app = typer.Typer(
 
 data = typer.Typer(no_args_is_help=True, help="Check data sets, and convert them to records.")
 app.add_typer(data, name="data")
+Sheet = Annotated[Path, typer.Option(help="Picture to write.")]
 
 # Heavy imports stand inside the commands, so that `panovlm --help` answers at once.
 
@@ -35,7 +36,7 @@ def stages() -> None:
 @app.command()
 def views(
     panorama: Path,
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("views.png"),
+    out: Sheet = Path("views.png"),
     num_views: Annotated[int, typer.Option(help="Views of the ring.")] = 8,
     fov_deg: Annotated[float, typer.Option(help="Field of view of each, in degrees.")] = 90.0,
     view_size: Annotated[int, typer.Option(help="Pixels along a side of a view.")] = 224,
@@ -358,11 +359,7 @@ def _evaluate_benchmark(
 
 
 @app.command()
-def features(
-    run: Path,
-    panorama: Path,
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("features.png"),
-) -> None:
+def features(run: Path, panorama: Path, out: Sheet = Path("features.png")) -> None:
     """Draw the tokens of a PANORAMA as colours, before and after stage 1 of a RUN."""
     from panovlm.feature_colours import draw_feature_colours
     from panovlm.views_sheet import save_sheet
