@@ -19,6 +19,7 @@ app = typer.Typer(
 
 data = typer.Typer(no_args_is_help=True, help="Check data sets, and convert them to records.")
 app.add_typer(data, name="data")
+Sheet = Annotated[Path, typer.Option(help="Picture to write.")]
 
 # Heavy imports stand inside the commands, so that `panovlm --help` answers at once.
 
@@ -35,7 +36,7 @@ def stages() -> None:
 @app.command()
 def views(
     panorama: Path,
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("views.png"),
+    out: Sheet = Path("views.png"),
     num_views: Annotated[int, typer.Option(help="Views of the ring.")] = 8,
     fov_deg: Annotated[float, typer.Option(help="Field of view of each, in degrees.")] = 90.0,
     view_size: Annotated[int, typer.Option(help="Pixels along a side of a view.")] = 224,
@@ -62,7 +63,7 @@ def views(
     from panovlm.model.cutting import required_width
     from panovlm.model.panorama import load_panorama
     from panovlm.views_explained import explain_overlap
-    from panovlm.views_sheet import draw_views_sheet
+    from panovlm.views_sheet import draw_views_sheet, save_sheet
 
     layout = choose_layout(
         view_size,
@@ -74,11 +75,7 @@ def views(
         with_global=with_global,
     )
     pixels = load_panorama(panorama, required_width(layout))
-    sheet = draw_views_sheet(pixels, layout, tokens if explain else None)
-    try:
-        sheet.save(out)
-    except ValueError as fault:
-        raise PanoVLMError(f"cannot write {out}: {fault}; end the name in .png or .jpg") from fault
+    save_sheet(draw_views_sheet(pixels, layout, tokens if explain else None), out)
     if explain:
         explain_overlap(layout, tokens)
     by = " by its perspective views" if with_global else ""
@@ -388,6 +385,17 @@ def _evaluate_benchmark(
         typer.echo(f"{name}, {label}{report['metric']}: {mean} over {of}")
     if report["items_without_picture"]:
         typer.echo(f"{report['items_without_picture']} items have no picture and were not asked")
+    typer.echo(f"written to {out}")
+
+
+@app.command()
+def features(run: Path, panorama: Path, out: Sheet = Path("features.png")) -> None:
+    """Draw the tokens of a PANORAMA as colours, before and after stage 1 of a RUN."""
+    from panovlm.feature_colours import draw_feature_colours
+    from panovlm.views_sheet import save_sheet
+
+    _hide_loading_bars()
+    save_sheet(draw_feature_colours(run, panorama), out)
     typer.echo(f"written to {out}")
 
 

@@ -86,6 +86,10 @@ class Stage:
         """Give the variant that also trains the last `count` layers of the vision encoder."""
         return replace(self, num_vision_layers=count)
 
+    def from_backbones(self) -> "Stage":
+        """Give the variant that continues no other stage."""
+        return replace(self, starts_from=None)
+
     def without_lora(self) -> "Stage":
         """Give the variant that leaves the language model as it is."""
         return replace(self, lora=ABSENT)

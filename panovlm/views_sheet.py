@@ -6,6 +6,7 @@ ring, the columns each shares with its neighbours.
 
 import colorsys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from panovlm.geometry.places import border_places
 from panovlm.model.cutting import cut_views
+from panovlm.model.errors import PanoVLMError
 from panovlm.model.layouts import ViewLayout
 from panovlm.model.panorama import Pixels
 from panovlm.model.sphere import DIRECTIONS, angles_from_rays, direction_index, wrap_deg
@@ -57,6 +59,18 @@ def draw_views_sheet(
     for index, pixels in enumerate(cut_views(panorama, layout)):
         sheet.draw_view(index, pixels, tokens)
     return sheet.picture
+
+
+def save_sheet(picture: Image.Image, out: Path) -> None:
+    """Write a picture in the format that its name ends in.
+
+    Raises:
+        PanoVLMError: If no format has that ending.
+    """
+    try:
+        picture.save(out)
+    except ValueError as fault:
+        raise PanoVLMError(f"cannot write {out}: {fault}; end the name in .png or .jpg") from fault
 
 
 @dataclass(frozen=True)

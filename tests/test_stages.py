@@ -120,3 +120,9 @@ def test_no_module_branches_on_a_stage_by_name():
         if (branches := list(branches_on_stage_names(ast.parse(file.read_text()))))
     }
     assert found == {}
+
+
+def test_the_variant_from_the_backbones_continues_no_stage():
+    fresh = STAGES["resampler"].from_backbones()
+    assert fresh.starts_from is None
+    assert fresh.trained_modules == STAGES["resampler"].trained_modules

@@ -16,6 +16,7 @@ from panovlm.data.records import Record, raise_faults
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
 from panovlm.metrics.scores import Score, summarise_by
 from panovlm.metrics.strata import seam_stratum
+from panovlm.model.errors import PanoVLMError
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.model.vision import encode_views
@@ -100,6 +101,18 @@ class Evaluator:
         pairs = zip(self.records, answers, strict=True)
         return [Prediction(record, answer) for record, answer in pairs]
 
+    def check_turnable(self) -> None:
+        """Check that tokens of a turned panorama are those at hand in another order.
+
+        Raises:
+            PanoVLMError: If the model has a global view.
+        """
+        if self.answerer.model.config.global_view:
+            raise PanoVLMError(
+                "found a model with a global view, which cannot be turned without encoding it "
+                "again; leave rotation consistency out (--turned 0)"
+            )
+
     def predict_turned(self, label: str, num_records: int) -> list[Prediction]:
         """Ask questions about pictures turned by every whole stride but 0.
 
@@ -107,7 +120,11 @@ class Evaluator:
             label: Of the progress bar.
             num_records: Records to ask about, spread evenly over those that know their turned
                 answers.
+
+        Raises:
+            PanoVLMError: Of `check_turnable`.
         """
+        self.check_turnable()
         num_views = self.answerer.model.config.num_views
         known = [record for record in self.records if record.knows_turns(num_views)]
         chosen = known[:: max(len(known) // num_records, 1)][:num_records]
@@ -140,7 +157,7 @@ class Evaluator:
     def _blank(self) -> Tensor:
         model = self.answerer.model
         config = model.config
-        shape = (config.num_views, 3, config.view_size, config.view_size)
+        shape = (config.layout.num_views, 3, config.view_size, config.view_size)
         return encode_views(model.model.vision_encoder, torch.zeros(shape, device=model.device))
 
 

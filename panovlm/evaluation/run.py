@@ -54,6 +54,8 @@ def evaluate(
     model, processor = load_model(path)
     records = read_records(data, Needs(text=True, image=True))[:limit]
     evaluator = Evaluator(model, processor, records, use_bf16=used_bf16(path))
+    if num_turned:
+        evaluator.check_turnable()  # before the questions take their time
     seen = evaluator.predict("questions")
     blind = evaluator.predict_blind("questions, blind")
     turned = evaluator.predict_turned("questions, turned", num_turned) if num_turned else []

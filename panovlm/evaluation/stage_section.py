@@ -16,8 +16,16 @@ STAGE_TITLES = {
     "finetune": "Stage 3, finetune: answering questions",
 }
 SCALARS = {
-    "feature_std": "standard deviation of the features; near 0 means collapse",
-    "effective_rank": "effective rank of the features; near 1 means collapse",
+    "retrieval": "held-out tokens whose nearest token in the neighbour view is their partner",
+    "retrieval_chance": "the same by chance",
+    "overlap_cosine": "cosine of held-out partners",
+    "overlap_mse": "mean squared distance of held-out partners",
+    "latent_std": "standard deviation of the resampler's tokens; near 0 means collapse",
+    "projected_std": "standard deviation of the projector's tokens; near 0 means collapse",
+    "latent_rank": "effective rank of the resampler's tokens; near 1 means collapse",
+    "projected_rank": "effective rank of the projector's tokens; near 1 means collapse",
+    "wrap_share": "share of pairs that lead across the seam",
+    "feature_std": "standard deviation of the features in training; near 0 means collapse",
     "invariance": "invariance term",
     "variance": "variance term",
     "covariance": "covariance term",

@@ -22,6 +22,7 @@ class PanoVLMConfig(PreTrainedConfig):
         num_views: V, views of the ring.
         fov_deg: Field of view of each, 0 < fov < 180.
         view_size: Height and width of each view in pixels.
+        global_view: Whether the whole panorama follows the ring as one more view.
         resampler_type: `conv`, `mlp` or `perceiver`.
         resampler_layers: Blocks of the resampler, >= 1.
         token_rows: h, rows of latent tokens of a view; divides the encoder's rows, unless the
@@ -29,8 +30,9 @@ class PanoVLMConfig(PreTrainedConfig):
         token_columns: w, columns of latent tokens of a view, likewise.
         latent_size: D_latent, width of the resampler; a multiple of 8 for `perceiver`.
         vicreg_size: D_vicreg, width of stage 1's projector, which answering models do not have.
-        pooling: `concat` keeps all V·T tokens, `mean` averages the views (T tokens), `stitch` drops
-            the columns a view shares with its left neighbour.
+        pooling: Of the ring: `concat` keeps all V·T tokens, `mean` averages the views (T tokens),
+            `stitch` drops the columns a view shares with its left neighbour. All tokens of a global
+            view follow.
         position_harmonics: Fourier harmonics of yaw and pitch that tell a token where it looks.
     """
 
@@ -58,6 +60,7 @@ class PanoVLMConfig(PreTrainedConfig):
     num_views: int = 8
     fov_deg: float = 90.0
     view_size: int = 224
+    global_view: bool = False
     resampler_type: Literal["conv", "mlp", "perceiver"] = "conv"
     resampler_layers: int = 2
     token_rows: int = 7
@@ -74,9 +77,14 @@ class PanoVLMConfig(PreTrainedConfig):
         self.tie_word_embeddings = self.text_config.tie_word_embeddings
 
     @property
-    def layout(self) -> ViewLayout:
+    def ring(self) -> ViewLayout:
         """The ring of views."""
         return ViewLayout.ring(self.num_views, self.fov_deg, self.view_size)
+
+    @property
+    def layout(self) -> ViewLayout:
+        """All views: the ring, and after it the global view if there is one."""
+        return self.ring.with_global() if self.global_view else self.ring
 
     @property
     def tokens_per_view(self) -> int:
@@ -85,25 +93,30 @@ class PanoVLMConfig(PreTrainedConfig):
 
     @property
     def kept_columns(self) -> int:
-        """Token columns of each view that reach the language model."""
+        """Token columns of each view of the ring that reach the language model."""
         if self.pooling != "stitch":
             return self.token_columns
-        return self.token_columns - self.layout.overlap_columns(self.token_columns)
+        return self.token_columns - self.ring.overlap_columns(self.token_columns)
 
     @property
     def image_tokens_per_view(self) -> int:
-        """Image tokens that one view contributes (`mean` has them once for all views)."""
+        """Image tokens that one view of the ring contributes (`mean` has them once for all)."""
         return self.token_rows * self.kept_columns
 
     @property
     def image_token_groups(self) -> int:
-        """Groups of image tokens in the prompt: V views, or one where views are averaged."""
+        """Groups of the ring's image tokens: V views, or one where views are averaged."""
         return 1 if self.pooling == "mean" else self.num_views
+
+    @property
+    def global_image_tokens(self) -> int:
+        """Image tokens of the global view, 0 if there is none."""
+        return self.tokens_per_view if self.global_view else 0
 
     @property
     def num_image_tokens(self) -> int:
         """Image tokens of one panorama in the language model's sequence."""
-        return self.image_token_groups * self.image_tokens_per_view
+        return self.image_token_groups * self.image_tokens_per_view + self.global_image_tokens
 
     def validate_views(self) -> None:
         """Check that the views make a ring, and that stitched ones share whole columns.

@@ -41,24 +41,27 @@ class PanoVLMImageProcessorKwargs(ImagesKwargs, total=False):
     Attributes:
         num_views: Views in the ring, V.
         fov_deg: Field of view of each view in degrees.
+        global_view: Whether the whole panorama follows the ring as one more view.
         strict_aspect: Whether a picture that is not 2:1 is refused instead of stretched.
         return_mask: Whether `view_mask` is given, bool [N, V, S, S]: where the panorama is known.
     """
 
     num_views: int | None
     fov_deg: float | int | None
+    global_view: bool | None
     strict_aspect: bool | None
     return_mask: bool | None
 
 
 class PanoVLMImageProcessor(PilBackend):
-    """Cuts panoramas into a ring of views and normalises them for the vision encoder.
+    """Cuts panoramas into views, a ring and maybe a global one, normalised for the vision encoder.
 
     Every class attribute is a default that the constructor and each call can override by keyword.
 
     Attributes:
         num_views: Views in the ring, V.
         fov_deg: Field of view of each view in degrees.
+        global_view: Whether the whole panorama follows the ring as one more view.
         size: Pixels of a view; height and width are equal.
         strict_aspect: Whether a picture that is not 2:1 is refused instead of stretched.
         return_mask: Whether `view_mask` is given, bool [N, V, S, S]: where the panorama is known.
@@ -74,6 +77,7 @@ class PanoVLMImageProcessor(PilBackend):
 
     num_views = 8
     fov_deg = 90.0
+    global_view = False
     strict_aspect = False
     return_mask = False
     size = {"height": 224, "width": 224}  # noqa: RUF012  # transformers' protocol
@@ -86,7 +90,7 @@ class PanoVLMImageProcessor(PilBackend):
     @property
     def layout(self) -> ViewLayout:
         """The views cut when a call overrides nothing."""
-        return _layout(self.num_views, self.fov_deg, self.size)
+        return _layout(self.num_views, self.fov_deg, self.size, self.global_view)
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """Read the files among pictures, keeping their nesting.
@@ -117,7 +121,8 @@ class PanoVLMImageProcessor(PilBackend):
         **kwargs: Any,
     ) -> list[Panorama]:
         """Turn whatever was given into a flat list of panoramas."""
-        layout = _layout(kwargs["num_views"], kwargs["fov_deg"], kwargs["size"])
+        settings = (kwargs[name] for name in ("num_views", "fov_deg", "size", "global_view"))
+        layout = _layout(*settings)
         strict, channels = kwargs["strict_aspect"], kwargs["input_data_format"]
         return [_panorama(picture, layout, strict, channels) for picture in _flat(images)]
 
@@ -127,6 +132,7 @@ class PanoVLMImageProcessor(PilBackend):
         *,
         num_views: int,
         fov_deg: float,
+        global_view: bool,
         size: SizeDict,
         do_rescale: bool,
         rescale_factor: float,
@@ -138,7 +144,7 @@ class PanoVLMImageProcessor(PilBackend):
         **kwargs: Any,
     ) -> BatchFeature:
         """Cut and normalise panoramas to `pixel_values` [N, V, 3, S, S]."""
-        layout = _layout(num_views, fov_deg, size)
+        layout = _layout(num_views, fov_deg, size, global_view)
         scale = np.full(3, rescale_factor if do_rescale else 1.0)
         offset = np.zeros(3)
         if do_normalize:  # (pixel * rescale - mean) / std as one multiplication and one addition
@@ -156,14 +162,17 @@ class PanoVLMImageProcessor(PilBackend):
         return BatchFeature(data=data, tensor_type=return_tensors)
 
 
-def _layout(num_views: int, fov_deg: float, size: SizeDict | dict[str, int]) -> ViewLayout:
-    """Build the ring of views that a set of keywords describes."""
+def _layout(
+    num_views: int, fov_deg: float, size: SizeDict | dict[str, int], global_view: bool
+) -> ViewLayout:
+    """Build the views that a set of keywords describes."""
     sides = dict(size)
     if sides.get("height") is None or sides.get("height") != sides.get("width"):
         raise PanoVLMError(
             f"found a view size of {sides}, expected equal height and width; change size"
         )
-    return ViewLayout.ring(num_views, float(fov_deg), sides["height"])
+    ring = ViewLayout.ring(num_views, float(fov_deg), sides["height"])
+    return ring.with_global() if global_view else ring
 
 
 def _view_masks(panoramas: list[Panorama], layout: ViewLayout) -> NDArray[np.bool_]:

@@ -258,7 +258,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
     def _zero_from_trained_modules(self) -> Tensor:
         """Let a batch without pictures touch the trained modules, so that no other rank waits."""
         config, (rows, columns) = self.config, self.resampler.grid_in
-        device, views = self.projection.scale.device, (1, config.num_views)
+        device, views = self.projection.scale.device, (1, config.layout.num_views)
         if any(parameter.requires_grad for parameter in self.vision_encoder.parameters()):
             pixels = torch.zeros(*views, 3, config.view_size, config.view_size, device=device)
             features = self.get_image_features(pixel_values=pixels)

@@ -21,6 +21,8 @@ CHATML = Path(__file__).with_name("chatml.jinja")
 IMAGE_TOKEN = "<image>"
 """Text of the placeholder for one image token, and for a whole panorama in a chat."""
 Messages = Sequence[dict[str, Any]]
+GLOBAL_WORDS = "all around"
+"""What stands before the tokens of a global view, where each view of the ring has its direction."""
 GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -30,7 +32,8 @@ class PanoVLMProcessor(ProcessorMixin):
     Args:
         image_processor: Cuts panoramas into views.
         tokenizer: The language model's, with the image token added.
-        image_tokens_per_view: Image tokens of each view, as in `PanoVLMConfig`.
+        image_tokens_per_view: Image tokens of each view of the ring, as in `PanoVLMConfig`.
+        global_image_tokens: Image tokens of the global view, 0 if there is none.
         merges_views: Whether the model averages all views into one group of tokens.
         view_words: Whether a direction word stands before each view's tokens.
         chat_template: Jinja template of a conversation.
@@ -46,6 +49,7 @@ class PanoVLMProcessor(ProcessorMixin):
         image_processor: PanoVLMImageProcessor | None = None,
         tokenizer: Any = None,
         image_tokens_per_view: int = 49,
+        global_image_tokens: int = 0,
         merges_views: bool = False,
         view_words: bool = True,
         chat_template: str | None = None,
@@ -53,6 +57,7 @@ class PanoVLMProcessor(ProcessorMixin):
         **kwargs: Any,
     ) -> None:
         self.image_tokens_per_view = image_tokens_per_view
+        self.global_image_tokens = global_image_tokens
         self.merges_views = merges_views
         self.view_words = view_words
         self.image_token = image_token
@@ -60,15 +65,20 @@ class PanoVLMProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
     def expand_image(self, num_views: int | None = None) -> str:
-        """Give the text that stands for one panorama: image tokens with their direction words."""
+        """Give the text that stands for one panorama: image tokens with their direction words.
+
+        Args:
+            num_views: Views of the ring, those of the image processor if left out.
+        """
         num_views = self.image_processor.num_views if num_views is None else num_views
         tokens = self.image_token * self.image_tokens_per_view
+        around = self.image_token * self.global_image_tokens
         # Every form ends in a line break, so that no question stands right behind an image token.
-        if self.merges_views:
-            return f"{tokens}\n"
         if not self.view_words:
-            return f"{tokens * num_views}\n"
-        return "".join(f"{word}:{tokens}\n" for word in view_words(num_views))
+            return f"{tokens * (1 if self.merges_views else num_views)}{around}\n"
+        words = [""] if self.merges_views else [f"{word}:" for word in view_words(num_views)]
+        lines = [f"{word}{tokens}\n" for word in words]
+        return "".join(lines + [f"{GLOBAL_WORDS}:{around}\n"] * bool(around))
 
     def tokenize(
         self, messages: Messages, *, add_generation_prompt: bool = False
@@ -110,7 +120,8 @@ class PanoVLMProcessor(ProcessorMixin):
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **_: Any) -> str:
         """Give the expansion of one `<image>` (called by the inherited `__call__`)."""
-        return self.expand_image(len(image_inputs["pixel_values"][image_idx]))
+        num_views = len(image_inputs["pixel_values"][image_idx])
+        return self.expand_image(num_views - bool(self.global_image_tokens))
 
     def _get_num_multimodal_tokens(
         self, image_sizes: Sequence[Sequence[int]] | None = None, **kwargs: Any
@@ -119,7 +130,8 @@ class PanoVLMProcessor(ProcessorMixin):
         if image_sizes is None:
             return MultiModalData()
         num_views = kwargs.get("num_views", self.image_processor.num_views)
-        tokens = self.image_tokens_per_view * (1 if self.merges_views else num_views)
+        groups = 1 if self.merges_views else num_views
+        tokens = self.image_tokens_per_view * groups + self.global_image_tokens
         num_pictures = len(image_sizes)
         return MultiModalData(
             num_image_tokens=[tokens] * num_pictures, num_image_patches=[1] * num_pictures

@@ -1,12 +1,11 @@
 """PanoVLMForOverlapPretraining: the model of stage 1, which knows no language.
 
-Shape letters: N panoramas, V views, S patch tokens, T = h·w latent tokens of a view.
+Shape letters: N panoramas, V views, S patch tokens, T = h·w latent tokens of a view, D_* widths.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import AutoModel
 from transformers.modeling_outputs import ModelOutput
@@ -16,8 +15,9 @@ from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.modeling import PanoVLMPreTrainedModel
 from panovlm.model.resampler import Resampler
 from panovlm.model.vision import patch_tokens_of
-from panovlm.overlap.pairs import overlap_pairs
-from panovlm.overlap.vicreg import VICRegProjector, effective_rank, vicreg_loss
+from panovlm.overlap.objective import BY_COLUMNS, OverlapObjective, overlap_loss
+from panovlm.overlap.pairs import PairIndex, Pairing, pair_index
+from panovlm.overlap.vicreg import VICRegProjector
 
 
 @dataclass
@@ -25,12 +25,11 @@ class OverlapOutput(ModelOutput):
     """What stage 1 returns: the loss, and the scalars worth logging.
 
     Attributes:
-        loss: Weighted sum of the three terms.
-        invariance: Mean squared distance of partners.
-        variance: Hinge of the std below 1, both sides.
-        covariance: Squared off-diagonal covariance, both sides.
+        loss: What is minimised; of VICReg the weighted sum of the three terms.
+        invariance: Mean squared distance of partners (VICReg).
+        variance: Hinge of the std below 1, both sides (VICReg).
+        covariance: Squared off-diagonal covariance, both sides (VICReg).
         feature_std: Mean std of the projected dimensions; near 0 means collapse.
-        effective_rank: Of the projected tokens; near 1 means collapse.
     """
 
     loss: Tensor | None = None
@@ -38,7 +37,6 @@ class OverlapOutput(ModelOutput):
     variance: Tensor | None = None
     covariance: Tensor | None = None
     feature_std: Tensor | None = None
-    effective_rank: Tensor | None = None
 
 
 class OverlapTrunk(PanoVLMPreTrainedModel):
@@ -52,7 +50,12 @@ class OverlapTrunk(PanoVLMPreTrainedModel):
 
 
 class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
-    """Vision encoder, resampler and VICReg projector, trained on what neighbours share."""
+    """Vision encoder, resampler and VICReg projector, trained on what views share.
+
+    Args:
+        config: Of the whole model.
+        objective: What to minimise; of training alone, so it is not saved with the model.
+    """
 
     main_input_name = "pixel_values"
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
@@ -61,9 +64,9 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
         r"^model\.language_model\.",
     ]
 
-    def __init__(self, config: PanoVLMConfig) -> None:
+    def __init__(self, config: PanoVLMConfig, objective: OverlapObjective = BY_COLUMNS) -> None:
         super().__init__(config)
-        self.shared_columns = config.layout.overlap_columns(config.token_columns)
+        self.objective = objective
         self.model = OverlapTrunk(config)
         self.vicreg_projector = VICRegProjector(config.latent_size, config.vicreg_size)
         self.post_init()
@@ -76,7 +79,7 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
         return_loss: bool = True,
         **kwargs: Any,
     ) -> OverlapOutput:
-        """Compute VICReg on the overlap of neighbouring views, wrap-around included.
+        """Compute the loss on what views share, wrap-around included.
 
         Args:
             pixel_values: Normalised views [N, V, 3, H, W].
@@ -84,24 +87,26 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
             return_loss: Of the library's protocol; the loss is always computed.
             **kwargs: Of the library's protocol; unused.
         """
-        config, resampler = self.config, self.model.resampler
+        projected = self.vicreg_projector(self.latents(pixel_values, patch_tokens))
+        terms = overlap_loss(projected, self.pairs(), self.objective)
+        spread = projected.detach().flatten(0, 1).float().std(dim=0).mean()
+        return OverlapOutput(**terms, feature_std=spread)
+
+    def latents(
+        self, pixel_values: Tensor | None = None, patch_tokens: Tensor | None = None
+    ) -> Tensor:
+        """Give the resampler's tokens [N, V·T, D_latent] of pixels or patch tokens."""
         tokens = patch_tokens_of(self.model.vision_encoder, pixel_values, patch_tokens)
-        latents = resampler(tokens.flatten(0, 1).to(resampler.norm_in.weight.dtype))
-        grid = latents.reshape(
-            *tokens.shape[:2], config.token_rows, config.token_columns, config.latent_size
-        )
-        current, following = overlap_pairs(self.vicreg_projector(grid), self.shared_columns)
-        terms = vicreg_loss(current, following)
-        return OverlapOutput(
-            loss=terms.loss,
-            invariance=terms.invariance.detach(),
-            variance=terms.variance.detach(),
-            covariance=terms.covariance.detach(),
-            **_health(current.detach()),
-        )
+        resampler = self.model.resampler
+        latents: Tensor = resampler(tokens.flatten(0, 1).to(resampler.norm_in.weight.dtype))
+        return latents.unflatten(0, tokens.shape[:2]).flatten(1, 2)
 
+    def pairs(self, pairing: Pairing | None = None) -> PairIndex:
+        """Give the pairs of tokens, those of the objective if no other pairing is named.
 
-def _health(tokens: Tensor) -> dict[str, Tensor]:
-    flat = tokens.flatten(0, -2).float()
-    rank = torch.tensor(effective_rank(flat))
-    return {"feature_std": flat.std(dim=0).mean(), "effective_rank": rank}
+        Raises:
+            PanoVLMError: If the views have no such pairs.
+        """
+        config = self.config
+        grid = (config.token_rows, config.token_columns)
+        return pair_index(config.layout, *grid, pairing or self.objective.pairing, self.device)

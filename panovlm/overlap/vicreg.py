@@ -1,5 +1,7 @@
 """VICReg: the loss of stage 1, its three terms, and the projector in front of it.
 
+Shape letters: P pairs of views, L tokens of the largest pair, D width.
+
 Source:
     Bardes, Ponce and LeCun, "VICReg: Variance-Invariance-Covariance Regularization for
     Self-Supervised Learning", ICLR 2022, arXiv:2105.04906, section 4.1.
@@ -9,9 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 TARGET_STD = 1.0  # γ of the paper
 EPSILON = 1e-4  # keeps the square root's gradient finite, as in the paper
+PAIRS_AT_ONCE = 32
+"""Pairs of views whose own statistics are in memory at a time."""
 
 
 class VICRegProjector(nn.Module):
@@ -42,21 +47,41 @@ class VICRegTerms:
     loss: Tensor
 
 
+@dataclass(frozen=True)
+class VICRegWeights:
+    """What the terms count: λ, μ and ν of the paper."""
+
+    invariance: float = 25.0
+    variance: float = 25.0
+    covariance: float = 1.0
+
+    def of(self, invariance: Tensor, variance: Tensor, covariance: Tensor) -> VICRegTerms:
+        """Add up the terms."""
+        loss = (
+            self.invariance * invariance + self.variance * variance + self.covariance * covariance
+        )
+        return VICRegTerms(invariance, variance, covariance, loss)
+
+
+PAPER = VICRegWeights()
+
+
 def vicreg_loss(
     current: Tensor,
     following: Tensor,
-    invariance_weight: float = 25.0,
-    variance_weight: float = 25.0,
-    covariance_weight: float = 1.0,
+    weights: Tensor | None = None,
+    term_weights: VICRegWeights = PAPER,
 ) -> VICRegTerms:
     """Compute VICReg over all tokens of a batch.
+
+    The invariance is Σ wᵢ·|aᵢ − bᵢ|² / (D · Σ wᵢ): a pair that lies partly beyond a border counts
+    for less. Variance and covariance are over all tokens alike.
 
     Args:
         current: Tokens [..., D]; every leading position counts as one example.
         following: Their partners, the same shape.
-        invariance_weight: λ of the paper.
-        variance_weight: μ of the paper.
-        covariance_weight: ν of the paper.
+        weights: wᵢ of each pair, [...]; all alike if left out.
+        term_weights: What the terms count.
 
     Raises:
         ValueError: If the shapes differ or there are fewer than two tokens.
@@ -67,13 +92,72 @@ def vicreg_loss(
     if len(a) < 2:
         raise ValueError(f"found {len(a)} pair of tokens, expected at least 2 for a variance")
     with torch.autocast(a.device.type, enabled=False):  # differences of sums need float32
-        invariance = nn.functional.mse_loss(a, b)
+        invariance = nn.functional.mse_loss(a, b) if weights is None else _apart(a, b, weights)
         variance = variance_term(a) + variance_term(b)
         covariance = covariance_term(a) + covariance_term(b)
-    loss = (
-        invariance_weight * invariance + variance_weight * variance + covariance_weight * covariance
-    )
-    return VICRegTerms(invariance, variance, covariance, loss)
+    return term_weights.of(invariance, variance, covariance)
+
+
+def _apart(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+    """Give the weighted mean squared distance of partners [n, D]."""
+    flat = weights.flatten()
+    return ((a - b).square().mean(dim=1) * flat).sum() / flat.sum()
+
+
+def vicreg_loss_by_pair(
+    current: Tensor,
+    following: Tensor,
+    weights: Tensor,
+    present: Tensor,
+    term_weights: VICRegWeights = PAPER,
+) -> VICRegTerms:
+    """Compute VICReg of each pair of views from its own tokens alone, and average over P.
+
+    What one pair has in common (the same wall in all its tokens) then counts as collapse, which it
+    does not in the statistics of a batch. A pair of one token has no variance and adds none. Some
+    pairs are worked on at a time and again in the backward pass: beyond the tokens themselves, the
+    memory does not grow with P.
+
+    Args:
+        current: Tokens [P, L, D].
+        following: Their partners, the same shape.
+        weights: Of each pair of tokens in the invariance, [P, L].
+        present: False where a row is filled up, bool [P, L].
+        term_weights: What the terms count.
+    """
+    everything = (current.float(), following.float(), weights * present, present)
+    chunks = zip(*(tensor.split(PAIRS_AT_ONCE) for tensor in everything), strict=True)
+    with torch.autocast(current.device.type, enabled=False):
+        sums = [
+            checkpoint(_sums_of_pairs, *chunk, use_reentrant=False, preserve_rng_state=False)
+            for chunk in chunks
+        ]
+        invariance, variance, covariance = torch.stack(sums).sum(dim=0) / len(current)
+    return term_weights.of(invariance, variance, covariance)
+
+
+def _sums_of_pairs(a: Tensor, b: Tensor, weights: Tensor, present: Tensor) -> Tensor:
+    """Give the sums over a few pairs of views of the three terms, [3]."""
+    apart = (a - b).square().mean(dim=2) * weights
+    invariance = (apart.sum(dim=1) / weights.sum(dim=1)).sum()
+    variance, covariance = torch.stack([_own_statistics(side, present) for side in (a, b)]).sum(0)
+    return torch.stack([invariance, variance, covariance])
+
+
+def _own_statistics(tokens: Tensor, present: Tensor) -> Tensor:
+    """Give the sums of variance and covariance terms, each from one pair's own tokens, [2]."""
+    count, there = present.sum(dim=1)[:, None], present[..., None]
+    centred = (tokens - (tokens * there).sum(dim=1, keepdim=True) / count[..., None]) * there
+    freedom = (count - 1).clamp_min(1)
+    spread = centred.square().sum(dim=1) / freedom  # [P, D]
+    hinge = torch.relu(TARGET_STD - torch.sqrt(spread + EPSILON)).mean(dim=1)
+    # The squares of CᵀC and of CCᵀ sum to the same; the smaller of the two is computed.
+    is_long = tokens.shape[1] > tokens.shape[2]
+    products = centred.mT @ centred if is_long else centred @ centred.mT
+    whole = products.square().sum(dim=(1, 2)) / freedom[:, 0].square()
+    off_diagonal = (whole - spread.square().sum(dim=1)) / tokens.shape[2]
+    has_variance = count[:, 0] > 1
+    return torch.stack([hinge, off_diagonal]).mul(has_variance).sum(dim=1)
 
 
 def variance_term(tokens: Tensor) -> Tensor:

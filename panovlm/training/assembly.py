@@ -8,10 +8,11 @@ from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.records import Needs, read_records
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.precision import uses_bf16
-from panovlm.stages import Stage
+from panovlm.stages import Objective, Stage
 from panovlm.training import ranks
 from panovlm.training.checkpoints import checkpoint_folder
-from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.diagnosing import Diagnosis, hold_out
+from panovlm.training.recipe import OverlapSection, Recipe, StageSection
 from panovlm.training.sources import view_source
 from panovlm.training.trainer import StageTrainer
 
@@ -28,6 +29,10 @@ def build_trainer(
     bf16 = uses_bf16(recipe.precision)
     records = read_records(section.data, Needs.of(stage.supervision))
     source = view_source(model, processor, records, stage, bf16=bf16)
+    overlap = section.overlap or OverlapSection()
+    share = overlap.held_out if stage.objective is Objective.VICREG_OVERLAP else 0.0
+    with ranks.together():
+        held_out, records = hold_out(records, share, recipe.seed)
     dataset = PanoramaDataset(
         records,
         source,
@@ -47,6 +52,9 @@ def build_trainer(
         learning_rates=section.learning_rate,
         callbacks=callbacks,
     )
+    if held_out:
+        watch = Diagnosis(trainer.scalars, held_out, source, overlap.diagnose_every)
+        trainer.add_callback(watch)
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer

@@ -27,8 +27,9 @@ from panovlm.model.processing import CHATML, IMAGE_TOKEN, PanoVLMProcessor
 from panovlm.model.sphere import DIRECTIONS
 from panovlm.model.vision import INTERPOLATING
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.overlap.objective import OverlapObjective
 from panovlm.stages import ABSENT, Objective, Stage
-from panovlm.training.recipe import ModelSection
+from panovlm.training.recipe import ModelSection, OverlapSection
 from panovlm.training.trainable import module_of
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def build_processor(section: ModelSection) -> PanoVLMProcessor:
         image_processor=build_image_processor(section),
         tokenizer=tokenizer,
         image_tokens_per_view=config.image_tokens_per_view,
+        global_image_tokens=config.global_image_tokens,
         merges_views=config.pooling == "mean",
         view_words=section.view_words,
         chat_template=_chat_template(section, tokenizer),
@@ -72,6 +74,7 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
             num_views=views.num_views,
             fov_deg=views.fov_deg,
             view_size=views.view_size,
+            global_view=views.global_view,
             resampler_type=resampler.type,
             resampler_layers=resampler.num_layers,
             token_rows=resampler.token_rows,
@@ -91,18 +94,34 @@ def build_vision_encoder(section: ModelSection) -> PreTrainedModel:
     return encoder.eval()
 
 
-def build_model(section: ModelSection, stage: Stage) -> PreTrainedModel:
-    """Build the model of a stage from pretrained backbones and fresh modules between them."""
-    return BUILDERS[stage.objective](section)
+def build_model(
+    section: ModelSection, stage: Stage, overlap: OverlapSection | None = None
+) -> PreTrainedModel:
+    """Build the model of a stage from pretrained backbones and fresh modules between them.
+
+    Args:
+        section: The backbones and what connects them.
+        stage: The stage to train.
+        overlap: What to minimise, where the stage's objective is on overlaps.
+
+    Raises:
+        PanoVLMError: If the parts do not fit together, or no token has a partner to agree with.
+    """
+    return BUILDERS[stage.objective](section, overlap)
 
 
-def _build_overlap(section: ModelSection) -> PreTrainedModel:
-    model = PanoVLMForOverlapPretraining(build_config(section))
+def _build_overlap(section: ModelSection, overlap: OverlapSection | None = None) -> PreTrainedModel:
+    chosen = overlap or OverlapSection()
+    objective = OverlapObjective(
+        chosen.pairing, chosen.objective, chosen.statistics, chosen.temperature
+    )
+    model = PanoVLMForOverlapPretraining(build_config(section), objective)
+    model.pairs()  # refuses views that share nothing before anything is read
     _load_vision_encoder(model.model.vision_encoder, section)
     return model
 
 
-def _build_generator(section: ModelSection) -> PreTrainedModel:
+def _build_generator(section: ModelSection, _: OverlapSection | None = None) -> PreTrainedModel:
     """Build the answering model; its frozen LM keeps every pretrained weight."""
     config = build_config(section)
     pretrained = AutoModelForCausalLM.from_pretrained(
@@ -239,6 +258,7 @@ def build_image_processor(section: ModelSection) -> PanoVLMImageProcessor:
     return PanoVLMImageProcessor(
         num_views=views.num_views,
         fov_deg=views.fov_deg,
+        global_view=views.global_view,
         size={"height": views.view_size, "width": views.view_size},
         image_mean=mean,
         image_std=std,

@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from panovlm.model.errors import PanoVLMError
-from panovlm.stages import STAGES
+from panovlm.stages import STAGES, Objective
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -22,7 +29,7 @@ class Section(BaseModel):
 
 
 class ViewsSection(Section):
-    """The ring of views cut from every panorama."""
+    """The views cut from every panorama: a ring, and a global one if wanted."""
 
     num_views: Annotated[int, Field(ge=2, le=64)] = 8
     """Views of the ring."""
@@ -30,6 +37,9 @@ class ViewsSection(Section):
     """Field of view of each, in degrees."""
     view_size: Annotated[int, Field(ge=16, le=2048)] = 224
     """Height and width of each view in pixels; most encoders read one size only."""
+    global_view: bool = False
+    """Whether the whole panorama follows the ring as one more view. Needs `roll: false` in every
+    stage, and `pairing: rays` in the stage on overlaps."""
 
 
 class ResamplerSection(Section):
@@ -96,6 +106,27 @@ class LearningRates(Section):
     """For the adapters."""
 
 
+class OverlapSection(Section):
+    """What the stage on overlaps minimises, and how it is watched."""
+
+    pairing: Literal["columns", "rays"] = "columns"
+    """Partners among the tokens of overlapping views: `columns` takes the right columns of a view
+    and the left columns of the next one by one, `rays` what the other view shows at exactly each
+    token's ray."""
+    objective: Literal["vicreg", "infonce"] = "vicreg"
+    """`vicreg` pulls partners together and keeps features spread, `infonce` has each token find its
+    partner among others."""
+    statistics: Literal["batch", "pair"] = "batch"
+    """Variance and covariance of `vicreg`: over the batches of all processes, or of each pair of
+    views alone."""
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
+    """Of `infonce`; lower looks at the hardest negatives."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the panoramas (at least one) that is not trained on but watched; 0 for none."""
+    diagnose_every: Count = 100
+    """Steps between looks at the held-out panoramas; the first and the last step have one too."""
+
+
 class StageSection(Section):
     """One stage of the run."""
 
@@ -117,6 +148,10 @@ class StageSection(Section):
     its statistics of each batch alone."""
     roll: bool = True
     """Turn each panorama by a random number of strides where its records say the answers."""
+    from_backbones: bool = False
+    """Begin from the backbones and fresh modules instead of from the stage before."""
+    overlap: OverlapSection | None = None
+    """What is minimised, in the stage whose objective is on overlaps; left out, its defaults."""
     lora: LoraSection | None = LoraSection()
     """Adapters of the stage that has them; null trains without."""
     vision_layers: Annotated[int, Field(ge=0)] = 0
@@ -153,6 +188,45 @@ class Recipe(Section):
                 raise ValueError(
                     f"found vision_layers = {section.vision_layers} in {name}, expected 0 in every "
                     f"stage but {last}; move it there"
+                )
+        return stages
+
+    @field_validator("stages")
+    @classmethod
+    def _overlap_where_it_counts(cls, stages: dict[str, StageSection]) -> dict[str, StageSection]:
+        """Settings that nothing would read are a mistake."""
+        for name, section in stages.items():
+            if section.overlap and STAGES[name].objective is not Objective.VICREG_OVERLAP:
+                place = ", ".join(
+                    each.name
+                    for each in STAGES.values()
+                    if each.objective is Objective.VICREG_OVERLAP
+                )
+                raise ValueError(
+                    f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
+                )
+        return stages
+
+    @field_validator("stages")
+    @classmethod
+    def _global_view_is_neither_turned_nor_in_columns(
+        cls, stages: dict[str, StageSection], info: ValidationInfo
+    ) -> dict[str, StageSection]:
+        """The tokens of a turned panorama's global view are no rearrangement of those at hand."""
+        model: ModelSection | None = info.data.get("model")
+        if not model or not model.views.global_view:
+            return stages
+        for name, section in stages.items():
+            if section.roll:
+                raise ValueError(
+                    f"found roll: true in {name} beside a global view, which cannot be turned "
+                    f"without encoding it again; set stages.{name}.roll: false"
+                )
+            on_overlaps = STAGES[name].objective is Objective.VICREG_OVERLAP
+            if on_overlaps and (section.overlap or OverlapSection()).pairing != "rays":
+                raise ValueError(
+                    f"found pairing: columns in {name} beside a global view, which has no columns "
+                    f"in common with the others; set stages.{name}.overlap.pairing: rays"
                 )
         return stages
 
@@ -213,9 +287,10 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         raise PanoVLMError(f"found -o {override}, expected -o key=value")
     *parents, last = key.split(".")
     for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
+        section = data.get(parent, {})
+        if not isinstance(section, dict):
             raise PanoVLMError(f"-o {override}: {parent} holds a value, expected a section")
+        data[parent] = data = dict(section)  # a copy: YAML's anchors share one among several keys
     try:
         data[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:

@@ -183,11 +183,13 @@ def derive(stage: Stage, section: StageSection) -> Stage:
     """Give the variant of a stage that its section of a recipe asks for."""
     if section.lora is None:
         stage = stage.without_lora()
+    if section.from_backbones:
+        stage = stage.from_backbones()
     return stage.with_last_vision_layers(section.vision_layers)
 
 
 def _prepare(recipe: Recipe, stage: Stage) -> PreTrainedModel:
-    model = build_model(recipe.model, stage)
+    model = build_model(recipe.model, stage, recipe.section(stage.name).overlap)
     if stage.starts_from is not None:
         folder = recipe.output / stage.starts_from
         _check_same_eyes(recipe, folder)

@@ -22,7 +22,7 @@ from panovlm.training.sampler import WholeSteps
 from panovlm.training.trainable import module_of
 
 TRAINED_WEIGHTS = "trained.safetensors"
-SCALARS = ("invariance", "variance", "covariance", "feature_std", "effective_rank")
+SCALARS = ("invariance", "variance", "covariance", "feature_std")
 """Fields of a model's output that are logged beside the loss, where it has them."""
 
 

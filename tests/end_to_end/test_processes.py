@@ -1,7 +1,6 @@
 """The same recipe under `torchrun`: two processes train what one does, and end together."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,12 +37,10 @@ def elsewhere(recipe: Recipe) -> Recipe:
 def test_two_processes_train_as_one_does_and_the_first_alone_speaks(recipe: Recipe) -> None:
     run.train(recipe, ALL, resume=False)
     other = elsewhere(recipe)
-    shutil.copytree(recipe.output / "vision", other.output / "vision")
-    ended = torchrun(other, "--resume")
+    ended = torchrun(other)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("vision: finished before, skipped") == 1
-    for stage in ("resampler", "finetune"):
-        assert losses(other, stage) == pytest.approx(losses(recipe, stage), abs=1e-5), stage
+    for stage in ALL:
+        assert losses(other, stage) == pytest.approx(losses(recipe, stage), abs=1e-4), stage
         assert (other.output / stage / "model.safetensors").is_file()
         assert ended.stdout.count(f"{stage}: loss") == 1
         assert ended.stdout.count(f"stage {stage}: ") == 1
@@ -89,8 +86,7 @@ def test_a_process_whose_share_is_text_alone_trains_as_one_does(
     one = recipe.model_copy(update={"stages": stages})
     run.train(one, ALL, resume=False)
     other = elsewhere(one)
-    shutil.copytree(one.output / "vision", other.output / "vision")
-    ended = torchrun(other, "--resume")
+    ended = torchrun(other)
     assert ended.returncode == 0, ended.stderr
     for stage in ("resampler", "finetune"):
-        assert losses(other, stage) == pytest.approx(losses(one, stage), abs=1e-5), stage
+        assert losses(other, stage) == pytest.approx(losses(one, stage), abs=1e-4), stage

@@ -41,7 +41,7 @@ FULL: dict[str, Any] = {
 }
 LOGS = {
     "vision": [
-        {"step": 10 * i, "loss": 60.0 - i, "feature_std": 0.9, "effective_rank": 50.0 + i}
+        {"step": 10 * i, "loss": 60.0 - i, "feature_std": 0.9, "projected_rank": 50.0 + i}
         for i in range(1, 20)
     ]
 }
@@ -168,7 +168,7 @@ def test_losses_are_told_beside_their_expected_ranges(full: Page) -> None:
 
 def test_scalars_in_the_log_are_drawn_with_their_last_values(full: Page) -> None:
     assert "0.9 at last: standard deviation" in full.text
-    assert "69 at last: effective rank" in full.text
+    assert "69 at last: effective rank of the projector" in full.text
     assert "covariance" not in full.text
     assert full.count("svg") == 4  # by kind, loss, and the two scalars
 

@@ -6,10 +6,12 @@ from torch.nn import functional
 
 from panovlm.overlap.vicreg import (
     VICRegProjector,
+    VICRegWeights,
     covariance_term,
     effective_rank,
     variance_term,
     vicreg_loss,
+    vicreg_loss_by_pair,
 )
 
 
@@ -56,9 +58,82 @@ def test_the_invariance_is_the_papers_divided_by_the_width(pair):
 
 
 def test_the_weights_are_those_given(pair):
-    terms = vicreg_loss(*pair, 2.0, 3.0, 5.0)
+    terms = vicreg_loss(*pair, term_weights=VICRegWeights(2.0, 3.0, 5.0))
     expected = 2 * terms.invariance + 3 * terms.variance + 5 * terms.covariance
     torch.testing.assert_close(terms.loss, expected)
+
+
+def test_equal_weights_are_none(pair):
+    plain, weighted = vicreg_loss(*pair), vicreg_loss(*pair, torch.full((6, 10), 0.3))
+    torch.testing.assert_close(weighted.loss, plain.loss, rtol=1e-6, atol=0)
+
+
+def test_weights_weigh_the_invariance_alone(pair):
+    weights = torch.rand(6, 10) + 0.25
+    terms, plain = vicreg_loss(*pair, weights), vicreg_loss(*pair)
+    a, b, w = pair[0].flatten(0, 1), pair[1].flatten(0, 1), weights.flatten()
+    naive = sum(w[i] * functional.mse_loss(a[i], b[i]) for i in range(60)) / w.sum()
+    torch.testing.assert_close(terms.invariance, naive)
+    assert torch.equal(terms.variance, plain.variance)
+    assert torch.equal(terms.covariance, plain.covariance)
+
+
+@pytest.mark.parametrize("width", [4, 16])  # narrower and wider than a pair is long
+def test_statistics_of_a_pair_are_the_published_codes_of_each_averaged(pair, width):
+    a, b = (side[..., :width] for side in pair)
+    ones = torch.ones(6, 10)
+    terms = vicreg_loss_by_pair(a, b, ones, ones.bool())
+    each = [official_terms(x, y) for x, y in zip(a, b, strict=True)]
+    invariance, variance, covariance = (sum(term) / 6 for term in zip(*each, strict=True))
+    torch.testing.assert_close(terms.invariance, invariance)
+    torch.testing.assert_close(terms.variance, 2 * variance)
+    torch.testing.assert_close(terms.covariance, covariance, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(terms.loss, 25 * invariance + 50 * variance + covariance)
+
+
+def test_filled_up_places_of_a_pair_count_for_nothing(pair):
+    weights = torch.rand(6, 10) + 0.25
+    present = torch.arange(10)[None, :] < torch.tensor([10, 7, 2, 5, 9, 3])[:, None]
+    a, b = (side.clone() for side in pair)
+    terms = vicreg_loss_by_pair(a, b, weights, present)
+    apart = [
+        vicreg_loss(a[i, present[i]], b[i, present[i]], weights[i, present[i]]) for i in range(6)
+    ]
+    torch.testing.assert_close(terms.loss, sum(each.loss for each in apart) / 6)
+    a[~present], b[~present] = 1e3, -1e3
+    torch.testing.assert_close(vicreg_loss_by_pair(a, b, weights, present).loss, terms.loss)
+
+
+def test_a_pair_of_one_token_has_an_invariance_only(pair):
+    a, b = (side[:2] for side in pair)
+    present = torch.ones(2, 10, dtype=torch.bool)
+    present[1, 1:] = False
+    terms = vicreg_loss_by_pair(a, b, torch.ones(2, 10), present)
+    whole, one = vicreg_loss(a[0], b[0]), functional.mse_loss(a[1, 0], b[1, 0])
+    torch.testing.assert_close(terms.invariance, (whole.invariance + one) / 2)
+    torch.testing.assert_close(terms.variance, whole.variance / 2)
+    torch.testing.assert_close(terms.covariance, whole.covariance / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_working_on_some_pairs_at_a_time_changes_neither_loss_nor_gradient(pair, monkeypatch):
+    found = []
+    for at_once in (100, 2):
+        monkeypatch.setattr("panovlm.overlap.vicreg.PAIRS_AT_ONCE", at_once)
+        a = pair[0].clone().requires_grad_()
+        ones = torch.ones(6, 10)
+        loss = vicreg_loss_by_pair(a, pair[1], ones, ones.bool()).loss
+        loss.backward()
+        found.append((loss.detach(), a.grad))
+    torch.testing.assert_close(*(loss for loss, _ in found))
+    torch.testing.assert_close(*(gradient for _, gradient in found))
+
+
+def test_what_a_pair_has_in_common_is_collapse_to_its_own_statistics_alone():
+    """Six pairs, each of one colour all over: spread in the batch, not in any pair."""
+    a = torch.randn(6, 1, 4, generator=torch.Generator().manual_seed(0)).expand(6, 10, 4) * 3
+    ones = torch.ones(6, 10)
+    assert vicreg_loss(a, a).variance < 0.1
+    assert vicreg_loss_by_pair(a, a, ones, ones.bool()).variance > 1.9
 
 
 def test_every_leading_position_is_one_example(pair):

@@ -181,3 +181,43 @@ def test_every_key_of_the_schema_is_explained():
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda f: f.name)
 def test_the_recipes_that_come_along_are_valid(file):
     assert isinstance(load_recipe(file), Recipe)
+
+
+def test_overlap_belongs_to_the_stage_on_overlaps():
+    overlap = {"pairing": "rays"}
+    stage = {"data": "d.jsonl", "steps": 1, "overlap": overlap}
+    recipe = parse_recipe({**SMALLEST, "stages": {"vision": stage}}, "recipe")
+    assert recipe.stages["vision"].overlap.pairing == "rays"
+    with pytest.raises(PanoVLMError, match=r"found overlap in finetune.*move it to vision"):
+        parse_recipe({**SMALLEST, "stages": {"finetune": stage}}, "recipe")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("finetune", {}, "set stages.finetune.roll: false"),
+        ("vision", {"roll": False}, "set stages.vision.overlap.pairing: rays"),
+        ("vision", {"roll": False, "overlap": {"pairing": "rays"}}, None),
+        ("finetune", {"roll": False}, None),
+    ],
+)
+def test_a_global_view_is_not_turned_and_has_no_columns_in_common(name, settings, message):
+    model = {**SMALLEST["model"], "views": {"global_view": True}}
+    stage = {"data": "d.jsonl", "steps": 1, **settings}
+    data = {**SMALLEST, "model": model, "stages": {name: stage}}
+    if message is None:
+        assert parse_recipe(data, "recipe").model.views.global_view
+        return
+    with pytest.raises(PanoVLMError, match=message):
+        parse_recipe(data, "recipe")
+
+
+def test_an_override_changes_no_other_section_that_shares_an_anchor(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    stage = {"data": "d.jsonl", "steps": 2, "learning_rate": {"resampler": 1e-4}}
+    stages = {"vision": stage, "finetune": stage}
+    file.write_text(yaml.safe_dump({**SMALLEST, "stages": stages}))
+    assert "&id" in file.read_text()
+    recipe = load_recipe(file, ["stages.vision.learning_rate.resampler=1e-3"])
+    assert recipe.stages["vision"].learning_rate.resampler == 1e-3
+    assert recipe.stages["finetune"].learning_rate.resampler == 1e-4

@@ -1,0 +1,112 @@
+"""Looks at held-out panoramas while stage 1 trains, and stops it where its features collapse."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from panovlm.data.cache import PatchTokenCache, ViewSource
+from panovlm.data.records import Record
+from panovlm.model.errors import PanoVLMError
+from panovlm.overlap.diagnostics import collapse, diagnose
+from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.training import ranks
+
+MOST_PICTURES = 64
+"""Held-out panoramas that are looked at; more would hardly change the figures."""
+BATCH = 8
+
+
+def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[Path], list[Record]]:
+    """Choose panoramas that are not trained on.
+
+    Args:
+        records: All of the stage.
+        share: Of the panoramas, [0, 1); at least one is held out unless it is 0.
+        seed: Of the choice.
+
+    Returns:
+        The held-out pictures, and the records of all others.
+
+    Raises:
+        PanoVLMError: If nothing would be left to train on.
+    """
+    pictures = list(dict.fromkeys(record.image for record in records))
+    count = max(round(share * len(pictures)), 1) if share else 0
+    if count >= len(pictures):
+        raise PanoVLMError(
+            f"found {len(pictures)} panorama(s), of which {count} would be held out, expected some "
+            f"to train on; add panoramas, or lower overlap.held_out (0 holds none out)"
+        )
+    order = np.random.default_rng(seed).permutation(len(pictures))
+    held = {pictures[place] for place in order[:count]}
+    return sorted(held), [record for record in records if record.image not in held]
+
+
+class Diagnosis(TrainerCallback):
+    """Adds the figures of `overlap.diagnostics` to the log at the first, each n-th and last step.
+
+    Args:
+        scalars: Where the trainer collects what it logs next.
+        pictures: Held-out panoramas.
+        source: Gives their patch tokens.
+        every: n, in steps.
+    """
+
+    def __init__(
+        self,
+        scalars: dict[str, list[float]],
+        pictures: Sequence[Path],
+        source: PatchTokenCache | ViewSource,
+        every: int,
+    ) -> None:
+        self.scalars = scalars
+        self.pictures = pictures[:MOST_PICTURES]
+        self.source = source
+        self.every = every
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: PanoVLMForOverlapPretraining,
+        **kwargs: object,
+    ) -> None:
+        """Look, have the figures logged, and stop on a collapse; every rank finds the same."""
+        step = state.global_step
+        if step != 1 and step % self.every and step != state.max_steps:
+            return
+        control.should_log = True
+        with ranks.together():
+            figures = self._look(model)
+            for name, figure in figures.items():
+                self.scalars[name].append(figure)
+            if cause := collapse(figures):
+                raise PanoVLMError(
+                    f"the features collapsed at step {step}: on {len(self.pictures)} held-out "
+                    f"panorama(s) {cause}; lower learning_rate.resampler and "
+                    f"learning_rate.vicreg_projector, raise batch_size or warmup, or check that "
+                    f"the panoramas differ"
+                )
+
+    @torch.no_grad()
+    def _look(self, model: PanoVLMForOverlapPretraining) -> dict[str, float]:
+        was_training = model.training
+        model.eval()
+        latents = torch.cat([self._latents(model, start) for start in self._starts()])
+        figures = diagnose(latents, model.vicreg_projector(latents), model.pairs("rays"))
+        model.train(was_training)
+        return figures
+
+    def _starts(self) -> range:
+        return range(0, len(self.pictures), BATCH)
+
+    def _latents(self, model: PanoVLMForOverlapPretraining, start: int) -> Tensor:
+        pictures = self.pictures[start : start + BATCH]
+        views = torch.stack([self.source.load(picture) for picture in pictures])
+        return model.latents(**{self.source.key: views.to(model.device)})

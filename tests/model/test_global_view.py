@@ -1,0 +1,109 @@
+"""A global view beside the ring: one more view everywhere, with words and places of its own."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from panovlm.model.cutting import cut_views
+from panovlm.model.projection import position_features
+from panovlm.model.sphere import angles_from_rays
+from panovlm.model.views import GlobalView
+from panovlm.stages import STAGES
+from panovlm.training.build import build_config, build_model, build_processor
+
+PER_VIEW = 8
+POOLINGS = ["concat", "mean", "stitch"]
+
+
+@pytest.fixture
+def section(model_section):
+    views = model_section.views.model_copy(update={"global_view": True})
+    return model_section.model_copy(update={"views": views})
+
+
+def with_pooling(section, pooling):
+    return section.model_copy(update={"pooling": pooling})
+
+
+def prompt(processor, panorama):
+    return processor(images=panorama, text="<image>\nWhat is around?", return_tensors="pt")
+
+
+def test_the_processor_cuts_one_more_view(section, panorama):
+    processor = build_processor(section)
+    pixels = prompt(processor, panorama)["pixel_values"]
+    assert pixels.shape == (1, 5, 3, 32, 32)
+    layout = build_config(section).layout
+    assert layout == processor.image_processor.layout
+    last = cut_views(np.asarray(panorama), layout)[-1].transpose(2, 0, 1) / 255
+    mean, std = (np.array(v)[:, None, None] for v in ([0.5, 0.4, 0.3], [0.2, 0.3, 0.4]))
+    np.testing.assert_allclose(pixels[0, -1].numpy(), (last - mean) / std, atol=1e-5)
+
+
+def test_its_tokens_stand_behind_words_of_their_own(section):
+    processor = build_processor(section)
+    assert processor.expand_image().endswith(f"left:{'<image>' * PER_VIEW}\n" + around())
+    merged = build_processor(with_pooling(section, "mean"))
+    assert merged.expand_image() == "<image>" * PER_VIEW + "\n" + around()
+    processor.view_words = False
+    assert processor.expand_image() == "<image>" * PER_VIEW * 5 + "\n"
+
+
+def around():
+    return f"all around:{'<image>' * PER_VIEW}\n"
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_processor_configuration_and_model_count_the_same(section, pooling, panorama):
+    chosen = with_pooling(section, pooling)
+    processor, config = build_processor(chosen), build_config(chosen)
+    ring = {"concat": 4 * PER_VIEW, "mean": PER_VIEW, "stitch": 4 * PER_VIEW * 3 // 4}[pooling]
+    assert config.num_image_tokens == ring + PER_VIEW
+    inputs = prompt(processor, panorama)
+    assert (inputs["input_ids"] == processor.image_token_id).sum() == config.num_image_tokens
+    counted = processor._get_num_multimodal_tokens(image_sizes=[(100, 200)])
+    assert counted["num_image_tokens"] == [config.num_image_tokens]
+    with torch.no_grad():
+        model = build_model(chosen, STAGES["resampler"]).eval()
+        features = model.get_image_features(inputs["pixel_values"]).pooler_output
+    assert features.shape == (1, config.num_image_tokens, 32)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_all_its_tokens_follow_those_of_the_ring(section, pooling):
+    projection = build_model(with_pooling(section, pooling), STAGES["resampler"]).model.projection
+    latents = torch.randn(2, 5, PER_VIEW, 16)
+    pooled = projection._pool(latents)
+    assert torch.equal(pooled[:, -PER_VIEW:], latents[:, 4])
+    assert torch.equal(pooled[:, :-PER_VIEW], projection._pool(latents[:, :4]))
+
+
+def test_its_tokens_know_where_they_look(section):
+    features = position_features(build_config(section).layout, 2, 4, 1)[-1]
+    yaw, pitch = angles_from_rays(GlobalView().rays(2, 4).reshape(-1, 3))
+    expected = np.stack([np.sin(yaw), np.cos(yaw), np.sin(pitch), np.cos(pitch)], axis=-1)
+    np.testing.assert_allclose(features, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_saved_model_answers_alike(section, pooling, panorama, tmp_path):
+    chosen = with_pooling(section, pooling)
+    torch.manual_seed(0)
+    model, processor = build_model(chosen, STAGES["resampler"]).eval(), build_processor(chosen)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    inputs = prompt(processor, panorama)
+    said = model.generate(**inputs, max_new_tokens=5, do_sample=False)
+    assert said.shape[1] > inputs["input_ids"].shape[1]
+    read = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
+    again = prompt(AutoProcessor.from_pretrained(tmp_path), panorama)
+    assert torch.equal(again["pixel_values"], inputs["pixel_values"])
+    assert torch.equal(read.generate(**again, max_new_tokens=5, do_sample=False), said)
+
+
+def test_text_without_a_picture_still_trains(section):
+    model = build_model(section, STAGES["resampler"]).train()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    model(input_ids=ids, labels=ids).loss.backward()
+    assert all(p.grad is not None for p in model.model.projection.parameters())
