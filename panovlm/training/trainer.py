@@ -11,8 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from panovlm.data.datasets import PanoramaDataset
+from panovlm.data.length_buckets import LengthBuckets
 from panovlm.files import write_whole
 from panovlm.model.errors import PanoVLMError
+from panovlm.stages import Supervision
 from panovlm.training.recipe import LearningRates
 from panovlm.training.trainable import module_of
 
@@ -53,6 +56,13 @@ class StageTrainer(Trainer):
             for (module, decays), parameters in groups.items()
         )
         return self.optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Bring texts of about one length together; pictures without text are all alike."""
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if isinstance(dataset, PanoramaDataset) and dataset.supervision is not Supervision.NONE:
+            return LengthBuckets(dataset, self.args.train_batch_size * self.args.world_size)
+        return super()._get_train_sampler(train_dataset)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
         """Compute the loss and remember the scalars beside it; a loss that is no number stops."""

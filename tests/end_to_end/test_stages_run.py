@@ -284,14 +284,34 @@ def test_loss_that_is_no_number_stops_with_the_cure(
         run.train(recipe, ["vision"], resume=False)
 
 
-def test_last_vision_layers_train_from_the_pictures_themselves(recipe: Recipe) -> None:
+def test_last_vision_layers_train_on_what_those_below_gave_once(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run.train(recipe, ["vision", "resampler"], resume=False)
     unfrozen = with_section(recipe, "finetune", vision_layers=1)
+    keys: list[str] = []
+    original = PatchTokenCache.fill
+
+    def fill(self: PatchTokenCache, pictures: Any, *args: Any) -> list[str]:
+        keys.append(self.key)
+        return original(self, pictures, *args)
+
+    monkeypatch.setattr(PatchTokenCache, "fill", fill)
     run.train(unfrozen, ["finetune"], resume=False)
+    assert keys == ["lower_states"]
     before, after = weights(recipe, "resampler"), weights(unfrozen, "finetune")
     layer = "model.vision_encoder.encoder.layers.{}.mlp.fc1.weight"
     assert torch.equal(before[layer.format(0)], after[layer.format(0)])
     assert not torch.equal(before[layer.format(1)], after[layer.format(1)])
+
+
+def test_an_encoder_that_cannot_be_cut_trains_from_the_pictures_themselves(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.train(recipe, ["vision", "resampler"], resume=False)
+    monkeypatch.setattr("panovlm.data.cache.can_be_cut", lambda *args: False)
+    run.train(with_section(recipe, "finetune", vision_layers=1), ["finetune"], resume=False)
+    assert "cannot be cut below the layers that train" in capsys.readouterr().out
 
 
 def test_output_opens_through_the_auto_classes(recipe: Recipe) -> None:

@@ -1,0 +1,71 @@
+"""Batches of one length: nothing is lost, little is filled up, order is random and repeatable."""
+
+from itertools import pairwise
+
+import pytest
+
+from panovlm.data.length_buckets import BATCHES_SORTED_TOGETHER, LengthBuckets
+
+BATCH = 4
+COUNT = BATCH * BATCHES_SORTED_TOGETHER * 2 + 3
+
+
+class Lengths:
+    """Stands for a dataset: an example is as long as its number says."""
+
+    seed = 0
+
+    def __init__(self, lengths):
+        self.lengths = lengths
+        self.epoch = 0
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def text_bytes(self, index):
+        return self.lengths[index]
+
+
+@pytest.fixture
+def dataset():
+    return Lengths([(37 * i) % 1000 for i in range(COUNT)])
+
+
+def batches(dataset):
+    order = list(LengthBuckets(dataset, BATCH))
+    return [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+
+
+def filled_up(dataset, batches):
+    lengths = [[dataset.lengths[i] for i in batch] for batch in batches]
+    return sum(max(each) * len(each) - sum(each) for each in lengths)
+
+
+def test_every_example_comes_once(dataset):
+    assert sorted(i for batch in batches(dataset) for i in batch) == list(range(COUNT))
+    assert len(LengthBuckets(dataset, BATCH)) == COUNT
+
+
+def test_little_is_filled_up(dataset):
+    plain = [list(range(i, min(i + BATCH, COUNT))) for i in range(0, COUNT, BATCH)]
+    assert filled_up(dataset, batches(dataset)) < filled_up(dataset, plain) / 5
+
+
+def test_the_order_is_of_seed_and_epoch_alone(dataset):
+    first = batches(dataset)
+    assert batches(dataset) == first
+    dataset.epoch = 1
+    assert batches(dataset) != first
+    dataset.epoch, dataset.seed = 0, 1
+    assert batches(dataset) != first
+
+
+def test_long_and_short_batches_come_in_no_order(dataset):
+    means = [sum(dataset.lengths[i] for i in batch) / len(batch) for batch in batches(dataset)]
+    rises = sum(after > before for before, after in pairwise(means))
+    assert 0.3 * len(means) < rises < 0.7 * len(means)
+
+
+@pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 1])
+def test_few_examples_are_all_given(count):
+    assert sorted(LengthBuckets(Lengths([5] * count), BATCH)) == list(range(count))
