@@ -69,9 +69,20 @@ class Resampler(nn.Module):
 
     def forward(self, patch_tokens: Tensor) -> Tensor:
         """Resample the patch tokens of M views."""
-        grid = self.narrow_in(self.norm_in(patch_tokens)).unflatten(1, self.grid_in)
+        grid = self._narrowed(patch_tokens).unflatten(1, self.grid_in)
         for layer in self.layers:
             grid = layer(grid)
         merged = self.merge(grid.permute(0, 3, 1, 2))
         latents: torch.Tensor = self.norm_out(merged.flatten(2).transpose(1, 2))
         return latents
+
+    def _narrowed(self, patch_tokens: Tensor) -> Tensor:
+        """Give narrow_in(norm_in(x)), with the norm's weights taken into the linear map.
+
+        That is the same function, but no gradient goes back to tokens that are frozen: that of the
+        norm's weights alone would cost as much again as the linear map does forwards.
+        """
+        norm, linear = self.norm_in, self.narrow_in
+        tokens = nn.functional.layer_norm(patch_tokens, norm.normalized_shape, eps=norm.eps)
+        weight, bias = linear.weight * norm.weight, linear.bias + linear.weight @ norm.bias
+        return nn.functional.linear(tokens, weight, bias)

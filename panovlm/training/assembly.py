@@ -78,5 +78,7 @@ def training_arguments(
         remove_unused_columns=False,  # the collator needs fields that no `forward` takes
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
+        activation_checkpointing=recipe.activation_checkpointing,
+        dataloader_num_workers=recipe.workers,
         dataloader_pin_memory=torch.cuda.is_available(),
     )

@@ -110,6 +110,18 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     assert [e["loss"] for e in read_log(run.log_file(recipe, stage))] == [e["loss"] for e in log]
 
 
+def test_workers_and_layers_computed_again_change_no_result(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["vision", "resampler"]
+    run.train(recipe, chosen, resume=False)
+    plain = weights(recipe, "resampler")
+    other = recipe.model_copy(update={"workers": 1, "activation_checkpointing": True})
+    run.train(other, chosen, resume=False)
+    found = weights(other, "resampler")
+    assert all(torch.allclose(found[name], plain[name], atol=1e-6) for name in plain)
+
+
 def test_interrupted_stage_leaves_the_earlier_result_whole(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,3 +60,17 @@ def test_views_are_resampled_apart():
     with torch.no_grad():
         together, alone = module(tokens), module(tokens[1:2])
     torch.testing.assert_close(together[1:2], alone)
+
+
+def test_the_first_norm_and_linear_map_are_one_function_with_the_gradients_of_two():
+    module = resampler()
+    with torch.no_grad():
+        module.norm_in.weight.uniform_(0.5, 2.0)
+        module.norm_in.bias.uniform_(-1.0, 1.0)
+    tokens, seen = torch.randn(2, SIDE * SIDE, 24), torch.randn(2, SIDE * SIDE, 16)
+    parts = [*module.norm_in.parameters(), *module.narrow_in.parameters()]
+    apart, together = module.narrow_in(module.norm_in(tokens)), module._narrowed(tokens)
+    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+    expected = torch.autograd.grad((apart * seen).sum(), parts)
+    found = torch.autograd.grad((together * seen).sum(), parts)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
