@@ -218,6 +218,7 @@ def train(
 ) -> None:
     """Train the stages of a RECIPE, each from the one before."""
     from panovlm.stages import STAGES
+    from panovlm.training import ranks
     from panovlm.training.recipe import load_recipe
     from panovlm.training.run import train as run
 
@@ -228,10 +229,12 @@ def train(
     chosen: list[str] = [*loaded.stages] if stage == "all" else [stage]
     try:
         results = run(loaded, chosen, resume=resume)
+    except ranks.ToldElsewhereError:
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("panovlm: stopped; earlier stages are whole, continue with --resume", err=True)
         raise typer.Exit(130) from None
-    for result in results:
+    for result in results if ranks.is_first() else []:
         typer.echo(
             f"{result.stage}: loss {result.loss_first:.3f} → {result.loss_last:.3f} "
             f"in {result.seconds:.0f} s"

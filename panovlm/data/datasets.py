@@ -88,6 +88,8 @@ class PanoramaDataset(Dataset[Example]):
 
     def text_bytes(self, index: int) -> int:
         """Say how long the text of an example is in this epoch, in bytes; no picture is read."""
+        if self.supervision is Supervision.NONE:
+            return 0
         return sum(self.record_bytes[index][i] for i in self._drawn(index))
 
     def _drawn(self, index: int) -> list[int]:

@@ -9,6 +9,7 @@ from panovlm.data.records import read_records
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.precision import uses_bf16
 from panovlm.stages import Stage, Supervision
+from panovlm.training import ranks
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sources import view_source
@@ -36,7 +37,8 @@ def build_trainer(
         roll=section.roll,
         seed=recipe.seed,
     )
-    dataset.check_lengths(_longest(model))
+    with ranks.together():
+        dataset.check_lengths(_longest(model))
     trainer = StageTrainer(
         model=model,
         args=training_arguments(recipe, section, stage, bf16=bf16),
@@ -63,7 +65,7 @@ def training_arguments(
     return TrainingArguments(
         output_dir=str(checkpoint_folder(recipe, stage.name)),
         max_steps=section.steps,
-        per_device_train_batch_size=section.batch_size,
+        per_device_train_batch_size=ranks.part_of_batch(section.batch_size),
         gradient_accumulation_steps=section.accumulation,
         warmup_steps=round(section.warmup * section.steps),
         weight_decay=section.weight_decay,
@@ -77,6 +79,7 @@ def training_arguments(
         logging_first_step=True,
         remove_unused_columns=False,  # the collator needs fields that no `forward` takes
         report_to=[],
+        ddp_find_unused_parameters=False,  # every trained parameter is used, by text alone too
         use_cpu=not torch.cuda.is_available(),
         activation_checkpointing=recipe.activation_checkpointing,
         dataloader_num_workers=recipe.workers,

@@ -100,7 +100,7 @@ class StageSection(Section):
     steps: Count
     """Optimiser steps."""
     batch_size: Count = 8
-    """Panoramas in one step of one process."""
+    """Panoramas (or texts without one) in one batch, shared by all processes of the run."""
     questions_per_panorama: Count = 8
     """Conversations about one panorama in one sequence (stages with text)."""
     learning_rate: LearningRates = LearningRates()

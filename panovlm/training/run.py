@@ -18,6 +18,7 @@ from panovlm.data.records import raise_faults, read_records
 from panovlm.model.errors import PanoVLMError
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage, Supervision
+from panovlm.training import ranks
 from panovlm.training.assembly import build_trainer
 from panovlm.training.build import build_model, build_processor, load_predecessor
 from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume
@@ -49,6 +50,7 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
     """
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     chosen = [name for name in STAGES if name in stages]
+    ranks.join()
     check_data(recipe, chosen)
     return [train_stage(recipe, name, resume=resume) for name in chosen]
 
@@ -62,11 +64,15 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
     Raises:
         PanoVLMError: Listing every fault of every file.
     """
+    with ranks.together():
+        sections = {name: recipe.section(name) for name in names}
+        for section in sections.values():
+            ranks.part_of_batch(section.batch_size)
     faults: list[str] = []
     pictures: dict[int, dict[Path, None]] = {}
     for name in names:
         needs_text = STAGES[name].supervision is not Supervision.NONE
-        section = recipe.section(name)
+        section = sections[name]
         try:
             records = read_records(section.data, needs_text=needs_text)
             of_stage = pictures.setdefault(section.vision_layers, {})
@@ -74,10 +80,11 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         except PanoVLMError as fault:
             faults.append(str(fault))
     if faults:
-        faults += check_pictures({picture for each in pictures.values() for picture in each})
+        faults += check_pictures([*dict.fromkeys(p for each in pictures.values() for p in each)])
     else:
         faults += prepare_pictures(recipe, pictures)
-    raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
+    with ranks.together():
+        raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
 
 def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
@@ -85,28 +92,34 @@ def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
     section, output = recipe.section(name), recipe.output / name
     stage = derive(STAGES[name], section)
     facts = stage_facts(recipe, section, stage)
-    if resume and (finished := finished_result(output, facts)):
+    finished = ranks.from_first(lambda: finished_result(output, facts) if resume else None)
+    if finished is not None:
         console.print(f"{name}: finished before, skipped")
         return finished
-    last = checkpoint_to_resume(recipe, name, facts, resume=resume)
+    last = ranks.from_first(lambda: checkpoint_to_resume(recipe, name, facts, resume=resume))
     started = time.perf_counter()
     set_seed(recipe.seed)
-    model = _prepare(recipe, stage)
+    with ranks.together():
+        model = _prepare(recipe, stage)
     adapters = apply_stage(model, stage, section.lora)
     _show(model, stage)
     processor = build_processor(recipe.model)
     bar = TrainingBar(name)
     callbacks = _callbacks(recipe, stage, bar, resume=resume)
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
-    with bar:
+    with bar, ranks.ends_with_the_others():
         trainer.train(resume_from_checkpoint=last)
     if adapters is not None:
         adapters.merge_and_unload()
-    log = read_log(log_file(recipe, name))
-    result = result_of(name, log, time.perf_counter() - started)
-    write_output(output, model, processor, facts | {"result": vars(result)})
-    shutil.rmtree(checkpoint_folder(recipe, name))
-    return result
+
+    def finish() -> StageResult:
+        log = read_log(log_file(recipe, name))
+        result = result_of(name, log, time.perf_counter() - started)
+        write_output(output, model, processor, facts | {"result": vars(result)})
+        shutil.rmtree(checkpoint_folder(recipe, name))
+        return result
+
+    return ranks.from_first(finish)
 
 
 def derive(stage: Stage, section: StageSection) -> Stage:
@@ -152,6 +165,8 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
 def _callbacks(
     recipe: Recipe, stage: Stage, bar: TrainingBar, *, resume: bool
 ) -> list[TrainerCallback]:
+    if not ranks.is_first():
+        return []
     callbacks = [
         JsonLog(log_file(recipe, stage.name), resumes=resume),
         bar,

@@ -19,6 +19,7 @@ from panovlm.model.processing import PanoVLMProcessor
 from panovlm.precision import uses_bf16
 from panovlm.progress import console, progress_bar
 from panovlm.stages import Stage
+from panovlm.training import ranks
 from panovlm.training.build import build_image_processor, build_vision_encoder
 from panovlm.training.recipe import Recipe
 
@@ -44,7 +45,8 @@ def view_source(
         )
         return ViewSource(image_processor)
     filled = fill_caches({cache: [record.image for record in records]}, stage.name)
-    raise_faults(f"pictures of stage {stage.name}", filled)
+    with ranks.together():
+        raise_faults(f"pictures of stage {stage.name}", filled)
     return cache
 
 
@@ -75,7 +77,8 @@ def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> 
 def check_pictures(pictures: Collection[Path]) -> list[str]:
     """Decode pictures as cheaply as possible; give a line for each that is no good panorama."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return [fault for fault in pool.map(panorama_fault, pictures) if fault]
+        own = [*pool.map(panorama_fault, ranks.share(list(pictures)))]
+    return [fault for faults in ranks.gathered(own) for fault in faults if fault]
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,22 @@ def fill_caches(wanted: Mapping[PatchTokenCache, Collection[Path]], label: str) 
     absent = [picture for picture in every if not picture.is_file()]
     if absent:
         return [f"{p}: no such picture; correct `image` or restore the file" for p in absent]
-    fillings = [_filling(cache, list(pictures)) for cache, pictures in wanted.items()]
+    with ranks.together():  # all look for what is missing before any of them writes
+        fillings = [_filling(cache, list(pictures)) for cache, pictures in wanted.items()]
     for filling in fillings:
         console.print(filling.report(label), highlight=False, soft_wrap=True)
+    ranks.from_first(lambda: _make_room(fillings))
+    with ranks.together():
+        own = [fault for f in fillings for fault in _fill(f.cache, ranks.share(f.missing))]
+    return [fault for faults in ranks.gathered(own) for fault in faults]
+
+
+def _make_room(fillings: Sequence[_Filling]) -> None:
     ours = [file for filling in fillings for file in filling.files]
     mark_used(ours)
     needed = sum(filling.num_bytes for filling in fillings)
     if needed:
         make_room(token_cache_folder(), needed, ours, cache_limit())
-    return [fault for filling in fillings for fault in _fill(filling.cache, filling.missing)]
 
 
 def _filling(cache: PatchTokenCache, pictures: Sequence[Path]) -> _Filling:

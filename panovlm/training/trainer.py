@@ -11,12 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from panovlm.data.datasets import PanoramaDataset
-from panovlm.data.length_buckets import LengthBuckets
 from panovlm.files import write_whole
 from panovlm.model.errors import PanoVLMError
-from panovlm.stages import Supervision
+from panovlm.training import ranks
 from panovlm.training.recipe import LearningRates
+from panovlm.training.sampler import WholeSteps
 from panovlm.training.trainable import module_of
 
 TRAINED_WEIGHTS = "trained.safetensors"
@@ -57,18 +56,18 @@ class StageTrainer(Trainer):
         )
         return self.optimizer
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Bring texts of about one length together; pictures without text are all alike."""
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        if isinstance(dataset, PanoramaDataset) and dataset.supervision is not Supervision.NONE:
-            return LengthBuckets(dataset, self.args.train_batch_size * self.args.world_size)
-        return super()._get_train_sampler(train_dataset)
+    def _get_train_sampler(self, train_dataset: Any = None) -> WholeSteps:
+        """Draw the same panoramas in the same steps on any number of processes."""
+        args = self.args
+        per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        return WholeSteps(train_dataset or self.train_dataset, per_step, args.seed)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
         """Compute the loss and remember the scalars beside it; a loss that is no number stops."""
         loss, outputs = super().compute_loss(model, inputs, **{**kwargs, "return_outputs": True})
-        if not torch.isfinite(loss).all():
-            raise PanoVLMError(
+        if not ranks.hold_everywhere(torch.isfinite(loss).all()):
+            fault = PanoVLMError if ranks.is_first() else ranks.ToldElsewhereError
+            raise fault(
                 f"the loss became {loss.mean().item()} at step {self.state.global_step}; lower the "
                 f"learning rates or set precision: fp32, then continue with --resume"
             )

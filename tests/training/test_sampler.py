@@ -1,13 +1,13 @@
-"""Batches of one length: nothing is lost, little is filled up, order is random and repeatable."""
+"""Steps of one length: nothing is lost, little is filled up, order is random and repeatable."""
 
 from itertools import pairwise
 
 import pytest
 
-from panovlm.data.length_buckets import BATCHES_SORTED_TOGETHER, LengthBuckets
+from panovlm.training.sampler import STEPS_SORTED_TOGETHER, WholeSteps
 
 BATCH = 4
-COUNT = BATCH * BATCHES_SORTED_TOGETHER * 2 + 3
+COUNT = BATCH * STEPS_SORTED_TOGETHER * 2
 
 
 class Lengths:
@@ -32,7 +32,7 @@ def dataset():
 
 
 def batches(dataset):
-    order = list(LengthBuckets(dataset, BATCH))
+    order = list(WholeSteps(dataset, BATCH, dataset.seed))
     return [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
 
 
@@ -43,7 +43,7 @@ def filled_up(dataset, batches):
 
 def test_every_example_comes_once(dataset):
     assert sorted(i for batch in batches(dataset) for i in batch) == list(range(COUNT))
-    assert len(LengthBuckets(dataset, BATCH)) == COUNT
+    assert len(WholeSteps(dataset, BATCH, dataset.seed)) == COUNT
 
 
 def test_little_is_filled_up(dataset):
@@ -66,6 +66,8 @@ def test_long_and_short_batches_come_in_no_order(dataset):
     assert 0.3 * len(means) < rises < 0.7 * len(means)
 
 
-@pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 1])
-def test_few_examples_are_all_given(count):
-    assert sorted(LengthBuckets(Lengths([5] * count), BATCH)) == list(range(count))
+@pytest.mark.parametrize("count", [1, BATCH, BATCH + 1])
+def test_few_examples_are_all_given_and_the_last_step_completed(count):
+    order = list(WholeSteps(Lengths([5] * count), BATCH, 0))
+    assert set(order) == set(range(count))
+    assert len(order) == -(-count // BATCH) * BATCH
