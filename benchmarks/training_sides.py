@@ -62,6 +62,8 @@ LANGUAGE_MODELS: dict[str, dict[str, int]] = {
 }  # fmt: skip
 GRIDS = {"equal": 14, "default": 7}
 """Rows and columns of the tokens that ours keeps of a view; the reference keeps 14 x 14."""
+LATENT_SIZES = {"siglip-base": 512, "tiny": 16}
+"""Widths of the resampler: the recipes' default, and one for tests."""
 TEXT_TOKENS, RESPONSE_TOKENS = 96, 48
 PANORAMA_SIZE = (2048, 1024)
 LORA = LoraSection()
@@ -69,7 +71,11 @@ LORA = LoraSection()
 
 def main() -> None:
     """Measure what the argument asks for."""
-    wanted = json.loads(sys.argv[1])
+    print(json.dumps(measure(json.loads(sys.argv[1]))))
+
+
+def measure(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Train a few steps; give the seconds of each and the process's peak memory in MiB."""
     torch.set_num_threads(wanted["threads"])
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as place:
@@ -78,7 +84,7 @@ def main() -> None:
     # the first step also builds what later ones reuse; in a cold run each step counts
     steps = np.diff(marks) if wanted["cold"] else np.diff(marks)[1:]
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": [float(step) for step in steps], "peak_mb": peak_mb}))
+    return {"seconds": [float(step) for step in steps], "peak_mb": peak_mb}
 
 
 def draw_pictures(folder: Path, count: int) -> list[Path]:
@@ -209,6 +215,8 @@ def panovlm_config(wanted: dict[str, Any]) -> PanoVLMConfig:
         view_size=encoder["image_size"],
         token_rows=grid,
         token_columns=grid,
+        latent_size=LATENT_SIZES[wanted["size"]],
+        vicreg_size=LATENT_SIZES[wanted["size"]],
     )
 
 
@@ -253,12 +261,17 @@ class PixelExamples(Dataset[Example]):
         self.pictures = pictures
         self.config = config
         self.supervision = supervision
+        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def set_epoch(self, epoch: int) -> None:
         """There are no draws."""
+
+    def text_bytes(self, index: int) -> int:
+        """All texts are of one length."""
+        return TEXT_TOKENS
 
     def __getitem__(self, index: int) -> Example:
         views = self.source.load(self.pictures[index])
