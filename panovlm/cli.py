@@ -1,6 +1,7 @@
 """The command line: each command is a function with typed options; help comes from docstrings."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, evaluate and ask vision-language models that understand 360° panoramas.",
 )
+
+data = typer.Typer(no_args_is_help=True, help="Check data sets, and convert them to records.")
+app.add_typer(data, name="data")
 
 # Heavy imports stand inside the commands, so that `panovlm --help` answers at once.
 
@@ -182,6 +186,74 @@ def backbones(
         typer.echo(f"{name}: {PACKAGED[name]()}")
 
 
+@data.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    json: Annotated[Path | None, typer.Option(help="JSON to write, with every finding.")] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Test data that must share no panorama with FILE.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe whose model the conversations must fit.")
+    ] = None,
+    without_text: Annotated[
+        bool, typer.Option("--without-text", help="Records need not say anything.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+) -> None:
+    """Check data before training: exit code 2 for faults, 0 for a clean set or mere warnings."""
+    from panovlm.doctor.report import show, write_json
+    from panovlm.doctor.run import examine
+    from panovlm.training.recipe import load_recipe
+
+    examination = examine(
+        files,
+        against=against or (),
+        recipe=load_recipe(recipe) if recipe else None,
+        needs_text=not without_text,
+        workers=workers,
+    )
+    show(examination)
+    if json is not None:
+        write_json(examination, json)
+        typer.echo(f"written to {json}")
+    if examination.num_faults:
+        raise typer.Exit(2)
+
+
+@data.command("convert")
+def convert_records(
+    given: Annotated[Path, typer.Argument(metavar="IN")],
+    out: Path,
+    given_format: Annotated[
+        str | None, typer.Option("--from", help="Format of IN; recognised if left out.")
+    ] = None,
+    made_format: Annotated[
+        str | None, typer.Option("--to", help="Format of OUT; by its ending if left out.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder that paths in IN start from; IN's if left out.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over OUT.")] = False,
+) -> None:
+    """Convert IN to OUT: records, llava, sharegpt, messages, csv, tsv or datasets."""
+    from panovlm.formats.run import convert_data
+
+    done = convert_data(
+        given,
+        out,
+        given_format=given_format,
+        made_format=made_format,
+        pictures=pictures,
+        overwrite=overwrite,
+    )
+    typer.echo(f"{done.num_records} records, {done.given} → {done.made}, written to {out}")
+    for field, count in done.lost.items():
+        typer.echo(f"not carried: {field!r}, in {count} places", err=True)
+    for note in done.notes:
+        typer.echo(f"note: {note}", err=True)
+
+
 @app.command()
 def cache(
     prune: Annotated[bool, typer.Option("--prune", help="Remove files; say which.")] = False,
@@ -221,6 +293,7 @@ def train(
     from panovlm.training import ranks
     from panovlm.training.recipe import load_recipe
     from panovlm.training.run import train as run
+    from panovlm.training.saving import Stopped
 
     _hide_loading_bars()
     if stage != "all" and stage not in STAGES:
@@ -231,6 +304,10 @@ def train(
         results = run(loaded, chosen, resume=resume)
     except ranks.ToldElsewhereError:
         raise typer.Exit(2) from None
+    except Stopped as stop:
+        if ranks.is_first():
+            typer.echo(f"panovlm: {stop}", err=True)
+        raise typer.Exit(stop.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("panovlm: stopped; earlier stages are whole, continue with --resume", err=True)
         raise typer.Exit(130) from None
@@ -253,11 +330,26 @@ def evaluate(
     since: Annotated[
         float | None, typer.Option(help="Unix time when the whole job began, for its total.")
     ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Published benchmark in whose format DATA is.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of a benchmark's pictures, if not beside DATA.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Address of a judge, as http://localhost:8000/v1.")
+    ] = None,
+    judge_model: Annotated[str, typer.Option(help="Model the judge is asked for.")] = "default",
 ) -> None:
-    """Score a MODEL on records, beside the blind baseline."""
+    """Score a MODEL on records or a benchmark, beside the blind baseline."""
     from panovlm.evaluation.run import evaluate as run
 
     _hide_loading_bars()
+    if benchmark:
+        _evaluate_benchmark(model, data, out, benchmark, images, limit, judge, judge_model)
+        return
+    if images or judge:
+        raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
     report = run(model, data, out, limit=limit, num_turned=turned, since=since)
     scores = report["accuracy"]
     typer.echo(f"overall {scores['overall']:.1%} of {scores['count']} questions")
@@ -267,6 +359,31 @@ def evaluate(
     if "rotation_consistency" in report:
         typer.echo(f"turned  {report['rotation_consistency']:.1%}")
     typer.echo(f"written to {out} and {out.with_suffix('.html')}")
+
+
+def _evaluate_benchmark(
+    model: Path,
+    data: Path,
+    out: Path,
+    name: str,
+    images: Path | None,
+    limit: int | None,
+    judge: str | None,
+    judge_model: str,
+) -> None:
+    from panovlm.evaluation.benchmark_run import evaluate_benchmark
+    from panovlm.evaluation.judge import Judge
+
+    grader = Judge(judge, judge_model, os.environ.get("PANOVLM_JUDGE_KEY")) if judge else None
+    report = evaluate_benchmark(model, data, out, name, images=images, limit=limit, judge=grader)
+    for label, part in (("", report), ("blind, ", report["baselines"]["blind"])):
+        score = part["score"]
+        mean = "no score" if score["mean"] is None else f"{score['mean']:.4f}"
+        of = f"{score['scored']} of {score['count']} answers"
+        typer.echo(f"{name}, {label}{report['metric']}: {mean} over {of}")
+    if report["items_without_picture"]:
+        typer.echo(f"{report['items_without_picture']} items have no picture and were not asked")
+    typer.echo(f"written to {out}")
 
 
 @app.command()

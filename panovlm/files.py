@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and making sure that they are on the disk."""
 
 import os
 from collections.abc import Callable
@@ -19,3 +19,24 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def sweep_parts(path: Path) -> None:
+    """Remove what killed processes left of `write_whole`; none that lives may be writing there."""
+    for partial in path.parent.glob(f".{path.name}.*.part"):
+        partial.unlink(missing_ok=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until a folder and all in it are on the disk, so that a power cut finds them whole."""
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the list of a folder's names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

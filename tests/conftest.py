@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -171,6 +172,15 @@ def generator(_built: dict[Objective, PreTrainedModel]) -> PanoVLMForConditional
 def model_of_stage(_built: dict[Objective, PreTrainedModel]) -> Callable[[str], PreTrainedModel]:
     """Gives a fresh copy of the tiny model that a stage trains."""
     return lambda name: copy.deepcopy(_built[STAGES[name].objective])
+
+
+@pytest.fixture
+def real_texts() -> Path:
+    """A folder of texts about real panoramas, named by PANOVLM_PANORAMAS; most places have none."""
+    folder = Path(os.environ.get("PANOVLM_PANORAMAS", "/nowhere")) / "text"
+    if not folder.is_dir():
+        pytest.skip("PANOVLM_PANORAMAS names no folder of real panoramas")
+    return folder
 
 
 @pytest.fixture

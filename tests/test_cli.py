@@ -190,6 +190,53 @@ def test_views_that_cannot_be_exit_with_2(
     assert message in err
 
 
+def test_data_check_tells_counts_and_exits_by_faults(
+    run_cli: Cli, tmp_path: Path, scenes_file: Path, recipe_file: Path
+) -> None:
+    report = tmp_path / "check.json"
+    words = ("--recipe", recipe_file, "--workers", 1, "--json", report)
+    code, out, _ = run_cli("data", "check", scenes_file, *words)
+    assert code == 0
+    assert "nothing is wrong" in out
+    assert json.loads(report.read_text())["num_faults"] == 0
+    code, out, _ = run_cli("data", "check", scenes_file, "--against", scenes_file)
+    assert code == 2
+    assert "leak" in out
+    assert "0.png: found in the test data as the same file," in out
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text(json.dumps({"image": str(scenes_file.parent / "0.png")}) + "\n")
+    assert run_cli("data", "check", bare)[0] == 2
+    assert run_cli("data", "check", bare, "--without-text")[0] == 0
+    assert run_cli("data", "check", tmp_path / "none.jsonl")[0] == 2
+
+
+def test_data_check_exits_with_0_for_mere_warnings(
+    run_cli: Cli, tmp_path: Path, scenes_file: Path
+) -> None:
+    twice = scenes_file.with_name("twice.jsonl")
+    twice.write_text(scenes_file.read_text().splitlines()[0] + "\n")
+    twice.write_text(twice.read_text() * 2)
+    code, out, _ = run_cli("data", "check", twice)
+    twice.unlink()
+    assert code == 0
+    assert "warning: " in out
+    assert "repeated question" in out
+
+
+def test_data_convert_tells_what_was_not_carried(run_cli: Cli, tmp_path: Path) -> None:
+    table, out = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    table.write_text("url,query,annotation,split\nhttps://a.org/1.jpg,q,a,train\n")
+    code, said, err = run_cli("data", "convert", table, out)
+    assert code == 0
+    assert "1 records, csv → records" in said
+    assert "not carried: 'split', in 1 places" in err
+    assert "1 pictures are URLs" in err
+    assert run_cli("data", "convert", table, out)[0] == 2
+    words = ("--from", "csv", "--to", "sharegpt", "--overwrite")
+    assert run_cli("data", "convert", table, out, *words)[0] == 0
+    assert "conversations" in out.read_text()
+
+
 def test_train_evaluate_and_ask_work_from_the_shell(
     run_cli: Cli, tmp_path: Path, recipe_file: Path, scenes_file: Path
 ) -> None:

@@ -56,6 +56,10 @@ def place(
     shutil.copy(scenes_file.parent / "0.png", tmp_path / "panorama.jpg")
     (tmp_path / "photos").mkdir()
     shutil.copy(tmp_path / "panorama.jpg", tmp_path / "photos")
+    (tmp_path / "QuIC-360" / "pictures").mkdir(parents=True)
+    shutil.copy(tmp_path / "panorama.jpg", tmp_path / "QuIC-360" / "pictures")
+    table = "url\tquery\tannotation\nhttps://example.com/panorama.jpg\tview\tA wide view.\n"
+    (tmp_path / "QuIC-360" / "test.tsv").write_text(table)
     stage = {"data": str(scenes_file), "steps": 1, "batch_size": 2}
     for recipe in (ROOT / "recipes").glob("*.yaml"):
         tiny: dict[str, Any] = {

@@ -7,16 +7,20 @@ r"""Records: one panorama and what is said about it, read from JSON Lines.
 `image` is relative to the file; `<image>` marks where the picture goes (before everything else if
 there is no mark). The other fields are optional: `kind` groups scores; `yaw_deg` is the direction
 the answer is about; `rolled_responses[j]` is the right response after the camera has turned right
-by j/n of a full turn, n being their number, which allows training and testing on turned pictures.
+by j/n of a full turn, n being their number, which allows training and testing on turned pictures;
+`licence` and `source` say under which terms and from where the picture came.
 """
 
-import json
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from panovlm.data.findings import Finding, Kind, shown
+from panovlm.data.lines import json_lines
 from panovlm.model.errors import PanoVLMError
 
 IMAGE_MARK = "<image>"
@@ -43,6 +47,8 @@ class Record(BaseModel):
     yaw_deg: Annotated[float, Field(gt=-360, le=360)] | None = None
     crosses_seam: bool | None = None
     rolled_responses: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    licence: str | None = None
+    source: str | None = None
 
     @property
     def response(self) -> str:
@@ -77,6 +83,21 @@ def marked(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     return (*turns[:first], with_mark, *turns[first + 1 :])
 
 
+@dataclass(frozen=True)
+class Located:
+    """A record and where it stands.
+
+    Attributes:
+        record: The record; its picture's path no longer depends on the file's folder.
+        file: The file that holds it.
+        place: Where in the file, as in "line 3".
+    """
+
+    record: Record
+    file: Path
+    place: str
+
+
 def read_records(path: Path, *, needs_text: bool) -> list[Record]:
     """Read and check a file of records.
 
@@ -87,19 +108,16 @@ def read_records(path: Path, *, needs_text: bool) -> list[Record]:
     Raises:
         PanoVLMError: Listing every faulty line with its cure; nothing is skipped silently.
     """
-    try:
-        # Not splitlines: a JSON text may hold U+2028 and its like as they are.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PanoVLMError(f"cannot read the records {path}: {error}") from error
     records: list[Record] = []
-    faults: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            _read_line(line, number, path, needs_text, records, faults)
-    raise_faults(str(path), faults)
-    if not records:
-        raise PanoVLMError(f"{path}: found no records, expected one JSON object a line")
+    faults: list[Finding] = []
+    for each in scan_records(path, needs_text=needs_text):
+        if isinstance(each, Finding):
+            faults.append(each)
+        else:
+            records.append(each.record)
+    if faults and faults[0].kind is Kind.FILE:
+        raise PanoVLMError(faults[0].in_file)
+    raise_faults(str(path), (fault.in_file for fault in faults))
     return records
 
 
@@ -107,62 +125,108 @@ def raise_faults(source: str, faults: Iterable[str]) -> None:
     """Raise one error that lists all faults found in `source`, if there are any."""
     listed = list(faults)
     if listed:
-        shown = "\n  ".join(listed[:MAX_FAULTS_SHOWN])
+        lines = "\n  ".join(listed[:MAX_FAULTS_SHOWN])
         more = len(listed) - MAX_FAULTS_SHOWN
         rest = f"\n  ... and {more} more" if more > 0 else ""
-        raise PanoVLMError(f"{source} has {len(listed)} fault(s):\n  {shown}{rest}")
+        raise PanoVLMError(f"{source} has {len(listed)} fault(s):\n  {lines}{rest}")
 
 
-def _read_line(
-    line: str,
-    number: int,
-    path: Path,
-    needs_text: bool,
-    records: list[Record],
-    faults: list[str],
-) -> None:
+def scan_records(path: Path, *, needs_text: bool) -> Iterator[Located | Finding]:
+    """Read a file of records; give each good one, and everything that is wrong with the others.
+
+    Args:
+        path: JSON Lines; pictures are relative to its folder.
+        needs_text: Whether every record must hold something an assistant says.
+    """
+    is_empty = True
+    for each in json_lines(path):
+        is_empty = False
+        if isinstance(each, Finding):
+            yield each
+        else:
+            yield from located(each[1], path, f"line {each[0]}", needs_text=needs_text)
+    if is_empty:
+        yield no_records(path, "one JSON object a line")
+
+
+def no_records(path: Path, expected: str) -> Finding:
+    """Word what is wrong with a file that holds nothing."""
+    return Finding(Kind.FILE, f"{path}: found no records, expected {expected}")
+
+
+def located(data: Any, file: Path, place: str, *, needs_text: bool) -> Iterable[Located | Finding]:
+    """Check the content of one record.
+
+    Args:
+        data: What the file holds, in the shape of a record.
+        file: The file; pictures are relative to its folder.
+        place: Where in the file, as in "line 3".
+        needs_text: Whether the record must hold something an assistant says.
+
+    Returns:
+        The record alone, or its faults.
+    """
     try:
-        data: Any = json.loads(line)
         record = Record.model_validate(data)
-    except json.JSONDecodeError as error:
-        faults.append(f"line {number}: not JSON ({error.msg}); write one object a line")
-        return
     except ValidationError as error:
-        faults.extend(f"line {number}: {_explain(fault)}" for fault in error.errors())
-        return
-    fault = _fault_of(record, needs_text=needs_text)
+        return [_finding(fault, file, place) for fault in error.errors(include_url=False)]
+    fault = _address_fault(data["image"]) or _fault_of(record, needs_text=needs_text)
     if fault:
-        faults.append(f"line {number}: {fault}")
-    records.append(record.model_copy(update={"image": path.parent / record.image}))
+        kind, found, cure = fault
+        return [Finding(kind, found, cure, file, place)]
+    return [Located(record.model_copy(update={"image": file.parent / record.image}), file, place)]
 
 
-def _explain(fault: Any) -> str:
-    where = ".".join(map(str, fault["loc"])) or "record"
+def is_address(image: object) -> bool:
+    """Say whether `image` holds a URL, of the net or with the picture in it, and no path."""
+    return isinstance(image, str) and ("://" in image[:30] or image[:5].lower() == "data:")
+
+
+def _finding(fault: Any, file: Path, place: str) -> Finding:
+    """Turn one of pydantic's faults into a finding with its cure."""
+    field = ".".join(map(str, fault["loc"])) or "record"
+    found, cure = f"field {field!r}: found {shown(fault['input'])}, expected: {fault['msg']}", ""
     if fault["type"] == "missing":
-        return f"field {where!r} is missing; every record needs it"
+        found, cure = f"field {field!r} is missing", "every record needs it"
     if fault["type"] == "extra_forbidden":
-        return f"unknown field {where!r}; remove or rename it"
-    return f"field {where!r}: found {fault['input']!r}, expected: {fault['msg']}"
+        found, cure = f"unknown field {shown(field)}", f"remove or rename it{_nearest(field)}"
+    return Finding(Kind.FIELD, found, cure, file, place, field)
 
 
-def _fault_of(record: Record, *, needs_text: bool) -> str | None:
+def _nearest(field: str) -> str:
+    close = difflib.get_close_matches(field[:50], Record.model_fields, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _address_fault(image: object) -> tuple[Kind, str, str] | None:
+    if not is_address(image):
+        return None
+    found = f"field 'image': found the URL {shown(image)}, which is never fetched"
+    return Kind.URL, found, "download the picture and name its file"
+
+
+def _fault_of(record: Record, *, needs_text: bool) -> tuple[Kind, str, str] | None:
+    """Give what keeps a well-formed record from being trained on: its kind, and found and cure."""
     marks = sum(turn.content.count(IMAGE_MARK) for turn in record.messages)
     if marks > 1:
-        return f"found {marks} {IMAGE_MARK} marks for 1 picture; keep one mark a picture"
+        found = f"found {marks} {IMAGE_MARK} marks for 1 picture"
+        return Kind.MARK, found, "keep one mark a picture"
     turned = record.rolled_responses
     if turned and record.messages and (turned[0] != record.response or "" in turned):
-        return (
-            f"found rolled_responses {turned!r}, expected the response itself, "
-            f"{record.response!r}, first and no empty text; correct them or leave them out"
+        found = (
+            f"found rolled_responses {shown(turned)}, expected the response itself, "
+            f"{shown(record.response)}, first and no empty text"
         )
-    if not needs_text:
-        return None
+        return Kind.TEXT, found, "correct them or leave them out"
+    return _fault_of_text(record) if needs_text else None
+
+
+def _fault_of_text(record: Record) -> tuple[Kind, str, str] | None:
     roles = [turn.role for turn in record.messages]
     if "user" not in roles:
-        return "found no user turn, expected a question before the response; add one to messages"
+        found = "found no user turn, expected a question before the response"
+        return Kind.TEXT, found, "add one to messages"
     if roles[-1] != "assistant" or not record.response.strip():
-        return (
-            "found no supervised token: the last turn must be the assistant's and not empty; "
-            "add the response"
-        )
+        found = "found no supervised token: the last turn must be the assistant's and not empty"
+        return Kind.TEXT, found, "add the response"
     return None

@@ -34,11 +34,18 @@ class Answerer:
     Args:
         model: In eval mode.
         processor: The model's.
+        max_new_tokens: Where an answer is cut off.
     """
 
-    def __init__(self, model: PanoVLMForConditionalGeneration, processor: PanoVLMProcessor) -> None:
+    def __init__(
+        self,
+        model: PanoVLMForConditionalGeneration,
+        processor: PanoVLMProcessor,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> None:
         self.model = model
         self.processor = processor
+        self.max_new_tokens = max_new_tokens
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[Prompt], progress: Callable[[int], None]) -> list[str]:
@@ -71,7 +78,7 @@ class Answerer:
             input_ids=inputs["input_ids"].to(self.model.device),
             attention_mask=inputs["attention_mask"].to(self.model.device),
             mm_encoder_outputs={"image": self._image_outputs(prompts)},
-            max_new_tokens=MAX_NEW_TOKENS,
+            max_new_tokens=self.max_new_tokens,
             do_sample=False,
         )
         said = output[:, inputs["input_ids"].shape[1] :]

@@ -14,7 +14,9 @@ from torch import Tensor
 from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Record, raise_faults
-from panovlm.evaluation.answers import Answerer, Prompt
+from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
+from panovlm.metrics.scores import Score, summarise_by
+from panovlm.metrics.strata import seam_stratum
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.model.vision import encode_views
@@ -60,6 +62,7 @@ class Evaluator:
         processor: The model's.
         records: Questions with their right answers.
         use_bf16: Whether the views are encoded in bf16, as they were in training.
+        max_new_tokens: Where an answer is cut off.
 
     Raises:
         PanoVLMError: Listing every picture that cannot be read.
@@ -72,9 +75,10 @@ class Evaluator:
         records: Sequence[Record],
         *,
         use_bf16: bool,
+        max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> None:
         self.records = list(records)
-        self.answerer = Answerer(model, processor)
+        self.answerer = Answerer(model, processor, max_new_tokens)
         self.cache = PatchTokenCache(
             token_cache_folder(),
             model.model.vision_encoder,
@@ -146,7 +150,7 @@ def score(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
     Returns:
         `overall`, `count`; `by_kind` and `count_by_kind`; `seam` and `not_seam` where both strata
-        are there.
+        are there; `by_seam_distance` where the direction of what is asked about is known.
     """
     kinds = sorted({p.record.kind or "all" for p in predictions})
     grouped = {k: [p for p in predictions if (p.record.kind or "all") == k] for k in kinds}
@@ -156,7 +160,7 @@ def score(predictions: Sequence[Prediction]) -> dict[str, Any]:
         "by_kind": {kind: accuracy(group) for kind, group in grouped.items()},
         "count_by_kind": {kind: len(group) for kind, group in grouped.items()},
     }
-    return result | _seam_strata(predictions)
+    return result | _seam_strata(predictions) | _seam_distances(predictions)
 
 
 def accuracy(predictions: Sequence[Prediction]) -> float:
@@ -176,4 +180,16 @@ def _seam_strata(predictions: Sequence[Prediction]) -> dict[str, Any]:
         "not_seam": accuracy(others),
         "count_seam": len(across),
         "count_not_seam": len(others),
+    }
+
+
+def _seam_distances(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Score by how far what is asked about is from the seam, as far as that is known."""
+    places = [seam_stratum(p.record.yaw_deg) for p in predictions]
+    if not any(places):
+        return {}
+    groups = summarise_by([Score(float(p.is_right)) for p in predictions], places)
+    return {
+        "by_seam_distance": {name: group.mean for name, group in groups.items()},
+        "count_by_seam_distance": {name: group.count for name, group in groups.items()},
     }

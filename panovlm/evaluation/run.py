@@ -53,7 +53,7 @@ def evaluate(
     started = time.perf_counter()
     model, processor = load_model(path)
     records = read_records(data, needs_text=True)[:limit]
-    evaluator = Evaluator(model, processor, records, use_bf16=_used_bf16(path))
+    evaluator = Evaluator(model, processor, records, use_bf16=used_bf16(path))
     seen = evaluator.predict("questions")
     blind = evaluator.predict_blind("questions, blind")
     turned = evaluator.predict_turned("questions, turned", num_turned) if num_turned else []
@@ -68,9 +68,7 @@ def evaluate(
     in_stages = seconds + sum(stage["seconds"] for stage in stages)
     report["seconds_total"] = time.time() - since if since else in_stages
     report["peak_memory_mb"] = max(peak_memory_mb(), *(s["peak_memory_mb"] for s in stages), 0)
-    report["versions"] = {name: version(name) for name in PACKAGES} | {
-        "python": platform.python_version()
-    }
+    report["versions"] = versions()
     report["settings"] = {
         "model": str(model_folder(path)),
         "data": str(data),
@@ -78,16 +76,22 @@ def evaluate(
         "cpus": os.cpu_count(),
         "decoding": "greedy, exact match up to case and a final stop",
     }
-    _write_json(out, report | {"predictions": [_as_json(p) for p in seen]})
+    write_json(out, report | {"predictions": [_as_json(p) for p in seen]})
     sheet = draw_views_sheet(load_panorama(records[0].image), model.config.layout)
     write_report(report, _logs(path), _examples(seen), sheet, out.with_suffix(".html"))
     return report
 
 
-def _used_bf16(path: Path) -> bool:
+def used_bf16(path: Path) -> bool:
     """Say whether the model was trained on views encoded in bf16; fp32 where nothing tells."""
     facts = model_folder(path) / STAGE_FACTS
     return facts.is_file() and uses_bf16(json.loads(facts.read_text())["precision"])
+
+
+def versions() -> dict[str, str]:
+    """Give the versions that a result rests on."""
+    found = {name: version(name) for name in PACKAGES}
+    return found | {"python": platform.python_version()}
 
 
 def _stage_facts(path: Path) -> dict[str, Any]:
@@ -145,7 +149,8 @@ def _as_json(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _write_json(out: Path, report: dict[str, Any]) -> None:
+def write_json(out: Path, report: dict[str, Any]) -> None:
+    """Write a report, whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     write_whole(out, lambda partial: partial.write_text(text))

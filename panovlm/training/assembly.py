@@ -73,8 +73,7 @@ def training_arguments(
         max_grad_norm=1.0,
         bf16=bf16,
         seed=recipe.seed,
-        save_steps=section.save_steps or max(section.steps // 2, 1),
-        save_total_limit=2,
+        save_steps=section.steps,  # at the end; `SavePoints` asks for those before it
         logging_steps=max(section.steps // 50, 1),
         logging_first_step=True,
         remove_unused_columns=False,  # the collator needs fields that no `forward` takes

@@ -1,12 +1,27 @@
-"""Where a stage's checkpoints stand, and which one to continue from."""
+"""Where a stage's checkpoints stand, how they get there whole, and which one to continue from.
+
+A checkpoint is written in `.part`, its files listed with their sizes, all of it brought to the
+disk, and only then moved to its name: what bears the name `checkpoint-<step>` and fits its list is
+whole. Older ones are removed after that, the last two stay.
+"""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+from panovlm.files import sync, sync_tree, write_whole
 from panovlm.model.errors import PanoVLMError
+from panovlm.progress import console
+from panovlm.training.disk import disk_faults
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.recipe import Recipe
+
+PARTIAL = ".part"
+FILE_SIZES = "files.json"
+NUM_KEPT = 2
+"""Checkpoints kept: should the disk damage the newest, there is one more."""
 
 
 def checkpoint_folder(recipe: Recipe, name: str) -> Path:
@@ -14,32 +29,87 @@ def checkpoint_folder(recipe: Recipe, name: str) -> Path:
     return recipe.output / "checkpoints" / name
 
 
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """Give the newest checkpoint whose last file is there: a kill may have cut one short."""
-    steps = {
-        int(path.parent.name.split("-")[-1]): path.parent
-        for path in folder.glob("checkpoint-*/trainer_state.json")
-    }
-    return str(steps[max(steps)]) if steps else None
+def publish(written: Path, folder: Path) -> None:
+    """Give a checkpoint that is written its place among the others, then remove the oldest.
+
+    Args:
+        written: The checkpoint's folder inside `.part`.
+        folder: Of the stage's checkpoints.
+    """
+    sizes = {str(path.relative_to(written)): path.stat().st_size for path in _files(written)}
+    (written / FILE_SIZES).write_text(json.dumps(sizes, indent=2) + "\n")
+    sync_tree(written)
+    os.replace(written, folder / written.name)
+    sync(folder)
+    written.parent.rmdir()
+    for checkpoint in whole_checkpoints(folder)[:-NUM_KEPT]:
+        shutil.rmtree(checkpoint)
 
 
-def checkpoint_to_resume(
-    recipe: Recipe, name: str, facts: dict[str, Any], *, resume: bool
-) -> str | None:
-    """Find the checkpoint to continue; never mix an unfinished run with another."""
-    folder = checkpoint_folder(recipe, name)
-    last = last_whole_checkpoint(folder)
-    if last and not resume:
-        raise PanoVLMError(
-            f"found an unfinished run of stage {name!r} in {folder}; add --resume to continue it, "
-            f"or remove that folder to begin anew"
-        )
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """Give the checkpoints that are as they were written, by step."""
+    return sorted(filter(_is_whole, folder.glob("checkpoint-*")), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Give the optimiser step that a checkpoint was saved after."""
+    return int(checkpoint.name.split("-")[-1])
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a kill left half-written or half-removed, and checkpoints that were damaged."""
+    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not _is_whole(checkpoint):
+            console.print(f"{checkpoint} is not whole, removed")
+            shutil.rmtree(checkpoint)
+
+
+def is_begun(folder: Path, facts: dict[str, Any]) -> bool:
+    """Say whether an unfinished run with these facts stands there, saved or not yet."""
     settings = folder / STAGE_FACTS
-    if last and json.loads(settings.read_text()) != facts:
+    return settings.is_file() and json.loads(settings.read_text()) == facts
+
+
+def checkpoint_to_resume(folder: Path, facts: dict[str, Any], *, resume: bool) -> Path | None:
+    """Find the checkpoint to continue; never mix an unfinished run with another.
+
+    Args:
+        folder: Of the stage's checkpoints; made ready for more of them.
+        facts: What fixes the stage's outcome.
+        resume: Whether to continue at all.
+
+    Raises:
+        PanoVLMError: If there is an unfinished run, but not to be continued or of other facts.
+    """
+    last = next(reversed(whole_checkpoints(folder)), None)
+    if last and not is_begun(folder, facts):
         raise PanoVLMError(
             f"the unfinished run in {folder} was started with other settings; continue with the "
             f"same recipe, or remove that folder to begin anew"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(facts, indent=2) + "\n")
+    if last and not resume:
+        raise PanoVLMError(
+            f"found an unfinished run in {folder}; add --resume to continue it, or remove that "
+            f"folder to begin anew"
+        )
+    sweep(folder)
+    if not last:
+        text = json.dumps(facts, indent=2) + "\n"
+        with disk_faults(f"write to {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / STAGE_FACTS, lambda partial: partial.write_text(text))
+            sync_tree(folder)
     return last
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        sizes = json.loads((checkpoint / FILE_SIZES).read_text())
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

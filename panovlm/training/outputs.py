@@ -1,4 +1,9 @@
-"""The folder a finished stage leaves: its model, its processor and the facts of its training."""
+"""The folder a finished stage leaves: its model, its processor and the facts of its training.
+
+A stage is finished by one rename: that of its checkpoints' folder, once the new output stands
+whole beside its place. Before it, a resumed run begins from the last checkpoint; after it, it only
+completes the moves that are left. An earlier output stands in its place until the new one does.
+"""
 
 import json
 import os
@@ -10,9 +15,11 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from panovlm.backbones.folders import sha256
+from panovlm.files import sync, sync_tree
 from panovlm.measure import peak_memory_mb
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Stage
+from panovlm.training.disk import disk_faults
 from panovlm.training.recipe import Recipe, StageSection
 
 STAGE_FACTS = "stage.json"
@@ -56,7 +63,7 @@ def stage_facts(recipe: Recipe, section: StageSection, stage: Stage) -> dict[str
         "records": sha256(section.data),
         "starts_from": sha256(before) if stage.starts_from and before.is_file() else None,
         "model": recipe.model.model_dump(mode="json"),
-        "section": section.model_dump(mode="json"),
+        "section": section.model_dump(mode="json", exclude={"save_steps"}),  # changes nothing
         "seed": recipe.seed,
         "precision": recipe.precision,
     }
@@ -75,17 +82,58 @@ def finished_result(output: Path, facts: dict[str, Any]) -> StageResult | None:
 def write_output(
     output: Path, model: PreTrainedModel, processor: PanoVLMProcessor, facts: dict[str, Any]
 ) -> None:
-    """Write a stage's folder beside its place, then move it there."""
-    partial = output.with_name(f".{output.name}.part")
+    """Write a stage's folder whole beside its place, for `finish` to move it there.
+
+    Raises:
+        PanoVLMError: If the disk fails.
+    """
+    partial = _beside(output, "part")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial, max_shard_size="100GB")
-    processor.save_pretrained(partial)
-    (partial / STAGE_FACTS).write_text(json.dumps(facts, indent=2) + "\n")
-    if output.exists():
-        replaced = output.with_name(f".{output.name}.replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        os.replace(output, replaced)
+    try:
+        with disk_faults(f"write the finished stage to {partial}"):
+            model.save_pretrained(partial, max_shard_size="100GB")
+            processor.save_pretrained(partial)
+            (partial / STAGE_FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+            sync_tree(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # the room may be needed for another try
+        raise
+
+
+def finish(output: Path, checkpoints: Path) -> None:
+    """Say that a stage is finished and what `write_output` wrote is its output.
+
+    Args:
+        output: Folder of the stage.
+        checkpoints: Folder of its checkpoints, which goes away.
+    """
+    os.replace(checkpoints, _beside(checkpoints, "done"))
+    sync(checkpoints.parent)
+    settle(output, checkpoints)
+
+
+def settle(output: Path, checkpoints: Path) -> None:
+    """Complete what a kill, or an unfinished stage, left: every moment's state has one way on.
+
+    Args:
+        output: Folder of the stage.
+        checkpoints: Folder of its checkpoints.
+    """
+    partial, replaced = _beside(output, "part"), _beside(output, "replaced")
+    done = _beside(checkpoints, "done")
+    if done.exists() and partial.exists():
+        if output.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            os.replace(output, replaced)
         os.replace(partial, output)
-        shutil.rmtree(replaced)
-    else:
-        os.replace(partial, output)
+        sync(output.parent)
+    if replaced.exists() and not output.exists():  # someone removed what stood between
+        os.replace(replaced, output)
+    is_empty = not any(checkpoints.glob("*"))  # not even the facts: it had just been made
+    for left in (partial, replaced, done, *([checkpoints] if is_empty else [])):
+        if left.exists():
+            shutil.rmtree(left)
+
+
+def _beside(folder: Path, state: str) -> Path:
+    return folder.with_name(f".{folder.name}.{state}")

@@ -117,7 +117,7 @@ class StageSection(Section):
     vision_layers: Annotated[int, Field(ge=0)] = 0
     """Last layers of the vision encoder to train, in the stage with adapters."""
     save_steps: Count | None = None
-    """Steps between checkpoints; by default one in the middle and one at the end."""
+    """Steps between checkpoints, beside those that `save_minutes` and the last step bring."""
 
 
 class Recipe(Section):
@@ -138,6 +138,8 @@ class Recipe(Section):
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that read patch tokens and text ahead; 0 reads in the training process, which is
     fastest where the CPU trains."""
+    save_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """Training that a kill may cost at most: a checkpoint is saved whenever so long has passed."""
     tensorboard: bool = False
     """Whether to write TensorBoard files beside `log.jsonl` (extra `logs`)."""
 

@@ -3,35 +3,46 @@
 output/vision, output/resampler, output/finetune   finished stages, loadable with from_pretrained
 output/checkpoints/<stage>/checkpoint-<step>       to resume a stage; removed when it is finished
 output/logs/<stage>.jsonl                          every log entry
+
+A run may be killed at any moment and goes on with `resume`: docs/resuming.md lists the moments.
 """
 
 import json
-import shutil
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
-from panovlm.data.records import raise_faults, read_records
+from panovlm.data.checking import check_records
+from panovlm.data.records import raise_faults
 from panovlm.model.errors import PanoVLMError
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage, Supervision
 from panovlm.training import ranks
 from panovlm.training.assembly import build_trainer
 from panovlm.training.build import build_model, build_processor, load_predecessor
-from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume
+from panovlm.training.checkpoints import (
+    checkpoint_folder,
+    checkpoint_to_resume,
+    is_begun,
+)
+from panovlm.training.disk import alone_in
 from panovlm.training.outputs import (
     STAGE_FACTS,
     StageResult,
+    finish,
     finished_result,
     result_of,
+    settle,
     stage_facts,
     write_output,
 )
 from panovlm.training.progress import TrainingBar
 from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.saving import SavePoints, StopSignals
 from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.trainable import apply_stage, report
 from panovlm.training.trainer import JsonLog, read_log
@@ -47,12 +58,22 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
 
     Raises:
         PanoVLMError: For every fault a user can cure; outputs of earlier stages stay whole.
+        Stopped: If a signal ended it; training is saved up to then.
     """
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     chosen = [name for name in STAGES if name in stages]
     ranks.join()
-    check_data(recipe, chosen)
-    return [train_stage(recipe, name, resume=resume) for name in chosen]
+    with StopSignals() as signals, ExitStack() as held:
+        check_data(recipe, chosen)
+        ranks.from_first(lambda: _take_over(recipe, held))
+        return [train_stage(recipe, name, signals, resume=resume) for name in chosen]
+
+
+def _take_over(recipe: Recipe, held: ExitStack) -> None:
+    """Keep other runs out of the output and complete what a killed one left there."""
+    held.enter_context(alone_in(recipe.output))
+    for name in STAGES:
+        settle(recipe.output / name, checkpoint_folder(recipe, name))
 
 
 def check_data(recipe: Recipe, names: list[str]) -> None:
@@ -68,35 +89,41 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         sections = {name: recipe.section(name) for name in names}
         for section in sections.values():
             ranks.part_of_batch(section.batch_size)
-    faults: list[str] = []
-    pictures: dict[int, dict[Path, None]] = {}
-    for name in names:
+    files: dict[Path, bool] = {}
+    for name, section in sections.items():
         needs_text = STAGES[name].supervision is not Supervision.NONE
-        section = sections[name]
-        try:
-            records = read_records(section.data, needs_text=needs_text)
-            of_stage = pictures.setdefault(section.vision_layers, {})
-            of_stage |= dict.fromkeys(record.image for record in records)
-        except PanoVLMError as fault:
-            faults.append(str(fault))
+        files[section.data] = files.get(section.data, False) or needs_text
+    checked = check_records(files)
+    pictures: dict[int, dict[Path, None]] = {}
+    for section in sections.values():
+        of_stage = pictures.setdefault(section.vision_layers, {})
+        of_stage |= dict.fromkeys(checked.pictures_of(section.data))
+    faults = [str(finding) for finding in checked.findings]
     if faults:
-        faults += check_pictures([*dict.fromkeys(p for each in pictures.values() for p in each)])
+        faults += check_pictures(checked.pictures)
     else:
         faults += prepare_pictures(recipe, pictures)
     with ranks.together():
         raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
 
-def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
+def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:
     """Train one stage and write its output folder in one step."""
     section, output = recipe.section(name), recipe.output / name
+    checkpoints = checkpoint_folder(recipe, name)
     stage = derive(STAGES[name], section)
     facts = stage_facts(recipe, section, stage)
-    finished = ranks.from_first(lambda: finished_result(output, facts) if resume else None)
+    finished = ranks.from_first(
+        lambda: (
+            finished_result(output, facts)
+            if resume and not is_begun(checkpoints, facts)  # else it was begun anew since
+            else None
+        )
+    )
     if finished is not None:
         console.print(f"{name}: finished before, skipped")
         return finished
-    last = ranks.from_first(lambda: checkpoint_to_resume(recipe, name, facts, resume=resume))
+    last = ranks.from_first(lambda: checkpoint_to_resume(checkpoints, facts, resume=resume))
     started = time.perf_counter()
     set_seed(recipe.seed)
     with ranks.together():
@@ -105,21 +132,22 @@ def train_stage(recipe: Recipe, name: str, *, resume: bool) -> StageResult:
     _show(model, stage)
     processor = build_processor(recipe.model)
     bar = TrainingBar(name)
-    callbacks = _callbacks(recipe, stage, bar, resume=resume)
+    saves = SavePoints(signals, recipe.save_minutes, section.save_steps)
+    callbacks = [*_callbacks(recipe, stage, bar), saves]
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
     with bar, ranks.ends_with_the_others():
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     if adapters is not None:
         adapters.merge_and_unload()
 
-    def finish() -> StageResult:
+    def hand_over() -> StageResult:
         log = read_log(log_file(recipe, name))
         result = result_of(name, log, time.perf_counter() - started)
         write_output(output, model, processor, facts | {"result": vars(result)})
-        shutil.rmtree(checkpoint_folder(recipe, name))
+        finish(output, checkpoints)
         return result
 
-    return ranks.from_first(finish)
+    return ranks.from_first(hand_over)
 
 
 def derive(stage: Stage, section: StageSection) -> Stage:
@@ -162,15 +190,10 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
     show_table(f"stage {stage.name}: {stage.objective.value}", header, rows)
 
 
-def _callbacks(
-    recipe: Recipe, stage: Stage, bar: TrainingBar, *, resume: bool
-) -> list[TrainerCallback]:
+def _callbacks(recipe: Recipe, stage: Stage, bar: TrainingBar) -> list[TrainerCallback]:
     if not ranks.is_first():
         return []
-    callbacks = [
-        JsonLog(log_file(recipe, stage.name), resumes=resume),
-        bar,
-    ]
+    callbacks: list[TrainerCallback] = [JsonLog(log_file(recipe, stage.name)), bar]
     if recipe.tensorboard:
         from torch.utils.tensorboard import SummaryWriter  # of the extra `logs`
 

@@ -21,6 +21,7 @@ from panovlm.progress import console, progress_bar
 from panovlm.stages import Stage
 from panovlm.training import ranks
 from panovlm.training.build import build_image_processor, build_vision_encoder
+from panovlm.training.disk import disk_faults
 from panovlm.training.recipe import Recipe
 
 ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
@@ -143,7 +144,8 @@ def _filling(cache: PatchTokenCache, pictures: Sequence[Path]) -> _Filling:
 def _fill(cache: PatchTokenCache, missing: Sequence[Path]) -> list[str]:
     if not missing:
         return []
-    with progress_bar("vision encoder: reading panoramas once", len(missing)) as advance:
+    label = "vision encoder: reading panoramas once"
+    with disk_faults(f"fill {cache.folder}"), progress_bar(label, len(missing)) as advance:
         is_fast = cache.encoder.device.type != "cpu"
         return cache.fill(missing, GPU_ENCODING_BATCH if is_fast else ENCODING_BATCH, advance)
 

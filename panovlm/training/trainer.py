@@ -1,19 +1,22 @@
 """StageTrainer: transformers' Trainer with rates per module, small checkpoints and scalar logs."""
 
 import json
+import os
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from panovlm.files import write_whole
+from panovlm.files import sweep_parts, sync, write_whole
 from panovlm.model.errors import PanoVLMError
 from panovlm.training import ranks
+from panovlm.training.checkpoints import PARTIAL, publish, step_of
+from panovlm.training.disk import disk_faults
 from panovlm.training.recipe import LearningRates
 from panovlm.training.sampler import WholeSteps
 from panovlm.training.trainable import module_of
@@ -83,15 +86,53 @@ class StageTrainer(Trainer):
             self.scalars.clear()
         super().log(logs, start_time)
 
+    def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
+        """Train; a checkpoint of the last step is only read, where the library would go on."""
+        last = resume_from_checkpoint and step_of(Path(resume_from_checkpoint))
+        if last and last >= self.args.max_steps:
+            return self._load_from_checkpoint(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        """Give the folder that the library writes a checkpoint in, before it has its place."""
+        return str(Path(self.args.output_dir) / PARTIAL)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Save a checkpoint; where the disk fails, say so and that earlier ones are whole."""
+        """Save a checkpoint that is whole or not there.
+
+        Raises:
+            PanoVLMError: If the disk fails; earlier checkpoints are whole.
+        """
+        folder = Path(self.args.output_dir)
+        written = folder / PARTIAL / f"checkpoint-{self.state.global_step}"
         try:
-            super()._save_checkpoint(model, trial)
-        except (OSError, SafetensorError, RuntimeError) as fault:
-            raise PanoVLMError(
-                f"cannot write a checkpoint to {self.args.output_dir}: {fault}; make room there, "
-                f"then continue with --resume: earlier checkpoints are whole"
-            ) from fault
+            with disk_faults(f"write a checkpoint to {folder}"):
+                super()._save_checkpoint(model, trial)
+                self._between_logs(written).write_text(json.dumps(self._since_last_log()))
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    publish(written, folder)
+                self.accelerator.wait_for_everyone()
+        except BaseException:
+            shutil.rmtree(written, ignore_errors=True)  # the room may be needed for another try
+            raise
+
+    def _between_logs(self, checkpoint: Path) -> Path:
+        return checkpoint / f"between_logs_{self.args.process_index}.json"
+
+    def _since_last_log(self) -> dict[str, Any]:
+        """Give what the next log entry will average, which the library keeps in memory alone."""
+        loss, step = float(self._tr_loss), self._globalstep_last_logged
+        return {"loss": loss, "step": step, "scalars": dict(self.scalars)}
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Restore what is in memory alone, right before the first step: random state and sums."""
+        super()._load_rng_state(checkpoint)
+        if checkpoint is not None:
+            kept = json.loads(self._between_logs(Path(checkpoint)).read_text())
+            self._tr_loss += kept["loss"]
+            self._globalstep_last_logged = kept["step"]
+            self.scalars.update(kept["scalars"])
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
@@ -142,25 +183,28 @@ class EpochDraws(TrainerCallback):
 class JsonLog(TrainerCallback):
     """Appends every log entry as a line of JSON; a resumed run drops what it will write again.
 
+    An entry is on the disk before a checkpoint of its step is.
+
     Args:
         path: File to write.
-        resumes: Whether the run continues from a checkpoint.
     """
 
-    def __init__(self, path: Path, *, resumes: bool) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not resumes:
-            path.unlink(missing_ok=True)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Keep the lines up to the step that training continues from."""
-        if self.path.exists():
-            kept = [e for e in read_log(self.path) if e["step"] <= state.global_step]
+        """Keep the lines up to the step that training continues from; a new run keeps none."""
+        if state.is_world_process_zero:
+            found = read_log(self.path) if self.path.exists() else []
+            kept = [entry for entry in found if entry["step"] <= state.global_step]
             lines = "".join(json.dumps(entry) + "\n" for entry in kept)
-            write_whole(self.path, lambda partial: partial.write_text(lines))
+            with disk_faults(f"write {self.path}"):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                sweep_parts(self.path)
+                write_whole(self.path, lambda partial: partial.write_text(lines))
+                sync(self.path.parent)
 
     def on_log(
         self,
@@ -172,10 +216,13 @@ class JsonLog(TrainerCallback):
     ) -> None:
         """Append an entry."""
         if logs and "loss" in logs and state.is_world_process_zero:
-            with self.path.open("a") as file:
+            with disk_faults(f"write {self.path}"), self.path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read what `JsonLog` wrote."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """Read what `JsonLog` wrote; a last line that a kill cut short is left out."""
+    lines = path.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -45,6 +45,19 @@ def test_scores_are_means_with_counts_by_kind_and_stratum() -> None:
     assert (scores["count_seam"], scores["count_not_seam"]) == (1, 2)
 
 
+def test_scores_are_given_by_distance_from_the_seam_where_directions_are_known() -> None:
+    predictions = [
+        Prediction(record(yaw_deg=-170.0), "left"),
+        Prediction(record(yaw_deg=150.0), "right"),
+        Prediction(record(yaw_deg=10.0), "left"),
+        Prediction(record(), "left"),
+    ]
+    scores = score(predictions)
+    assert scores["by_seam_distance"] == {"0-45°": 0.5, "135-180°": 1.0}
+    assert scores["count_by_seam_distance"] == {"0-45°": 2, "135-180°": 1}
+    assert "by_seam_distance" not in score(predictions[3:])
+
+
 def test_no_stratum_is_reported_where_nothing_crosses_the_seam() -> None:
     assert "seam" not in score([Prediction(record(yaw_deg=3.0, crosses_seam=False), "left")])
     assert accuracy([Prediction(record(), "left")]) == 1.0

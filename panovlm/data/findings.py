@@ -1,0 +1,75 @@
+"""Findings: what is wrong with a data set, where, and how to cure it."""
+
+import reprlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 200
+
+
+class Kind(StrEnum):
+    """What a finding is about."""
+
+    FILE = "file"
+    JSON = "JSON"
+    FIELD = "field"
+    MARK = "image mark"
+    TEXT = "supervised text"
+    URL = "URL"
+    MISSING = "missing picture"
+    PICTURE = "picture"
+    LENGTH = "length"
+    LEAK = "leak"
+    FORMAT = "other format"
+    XMP = "XMP ignored"
+    MISPLACED = "misplaced mark"
+    COPY = "copied picture"
+    REPEAT = "repeated question"
+    CONFLICT = "several answers"
+
+
+WARNINGS = frozenset({Kind.FORMAT, Kind.XMP, Kind.MISPLACED, Kind.COPY, Kind.REPEAT, Kind.CONFLICT})
+"""Kinds that training accepts; all others are faults."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or may be.
+
+    Attributes:
+        kind: What it is about.
+        found: What was found.
+        cure: What to do about it; empty where `found` says it.
+        file: The data file; None where several share it.
+        place: Where in the file, as in "line 3"; empty for all of it.
+        field: The record's field.
+    """
+
+    kind: Kind
+    found: str
+    cure: str = ""
+    file: Path | None = None
+    place: str = ""
+    field: str | None = None
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether training would refuse the data, or a test would be worthless."""
+        return self.kind not in WARNINGS
+
+    @property
+    def in_file(self) -> str:
+        """The finding in one line, without the file's name."""
+        said = f"{self.found}; {self.cure}" if self.cure else self.found
+        return f"{self.place}: {said}" if self.place else said
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.in_file}" if self.file else self.in_file
+
+
+def shown(value: Any) -> str:
+    """Show a value in a message, shortened where it is long or deep."""
+    return _repr.repr(value)

@@ -1,0 +1,105 @@
+"""Reading text files line by line, and JSON texts strictly: each fault says its line.
+
+Python's own reader takes more than JSON allows: a key twice (the last wins), NaN, half a surrogate
+pair (which no tokenizer can encode). All of that is refused here.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from panovlm.data.findings import Finding, Kind, shown
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_MARKS_OF_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+class NotJsonError(ValueError):
+    """A text that is not JSON, or not JSON that every reader takes alike."""
+
+
+def read_text(path: Path) -> str | Finding:
+    """Read a UTF-8 file, with or without a byte order mark; say what keeps it from being read."""
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a null
+        reason = getattr(error, "strerror", None) or str(error)
+        return Finding(Kind.FILE, f"cannot read the records {path}: {reason}", "check the path")
+    for mark, encoding in _MARKS_OF_ENCODINGS.items():
+        if data.startswith(mark):
+            found = f"cannot read the records {path}: found {encoding}, expected UTF-8"
+            return Finding(Kind.FILE, found, "save the file as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        found = (
+            f"cannot read the records {path}: found the byte 0x{data[error.start]:02x} in line "
+            f"{line}, expected UTF-8"
+        )
+        return Finding(Kind.FILE, found, "save the file as UTF-8")
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Any] | Finding]:
+    """Read JSON Lines; give the number and content of each line, or what is wrong with it."""
+    text = read_text(path)
+    if isinstance(text, Finding):
+        yield text
+        return
+    # Not splitlines: a JSON text may hold U+2028 and its like as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, parse_json(line)
+            except NotJsonError as error:
+                cure = "write one object a line"
+                place = f"line {number}"
+                yield Finding(Kind.JSON, f"not JSON ({error})", cure, path, place)
+
+
+def first_of_list(text: str) -> Any:
+    """Give the first item of a JSON list without reading the others; None if there is none."""
+    start = text.index("[") + 1
+    start += len(text[start:]) - len(text[start:].lstrip())
+    try:
+        return json.JSONDecoder().raw_decode(text, start)[0]
+    except (ValueError, RecursionError):
+        return None
+
+
+def parse_json(text: str) -> Any:
+    """Parse one JSON text strictly.
+
+    Raises:
+        NotJsonError: Saying why in a few words.
+    """
+    try:
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        line = f" in line {error.lineno}" if error.lineno > 1 else ""
+        raise NotJsonError(f"{error.msg}{line}") from error
+    except RecursionError as error:
+        raise NotJsonError("brackets nested too deep") from error
+    except NotJsonError:
+        raise
+    except ValueError as error:  # a number of thousands of digits
+        raise NotJsonError("a number that is too long") from error
+    if _ESCAPED_HALF.search(text) and _HALF_PAIR.search(json.dumps(data, ensure_ascii=False)):
+        raise NotJsonError("half a surrogate pair, which is no character")
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise NotJsonError(f"the key {shown(twice)} twice in one object")
+    return data
+
+
+def _no_constant(name: str) -> Any:
+    raise NotJsonError(f"{name}, which is no JSON number")

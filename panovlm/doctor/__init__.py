@@ -1,0 +1,1 @@
+"""Examining data sets before training: records, pictures, copies, leaks and lengths."""

@@ -1,0 +1,111 @@
+"""360Bench: multiple choice, every question under four orders of its options."""
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_table
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.geometry.places import panorama_to_angles
+from panovlm.metrics.choices import every_order_right, parse_choice
+from panovlm.metrics.scores import Score, score_read, summarise
+from panovlm.model.errors import PanoVLMError
+
+COLUMNS = (
+    "image_file",
+    "question",
+    "category",
+    "l2-category",
+    "bbox",
+    "index",
+    "multi-choice options",
+    "answer",
+)
+HEIGHT, WIDTH = 3648, 7296
+"""Pixels of the panoramas in which the boxes are given."""
+
+
+def read(path: Path, images: Path) -> list[Item]:
+    """Read the published `360Bench.tsv`.
+
+    Args:
+        path: The table.
+        images: Folder of the equirectangular pictures.
+
+    Raises:
+        PanoVLMError: If a column is missing, or options or answer are no such thing.
+    """
+    return items_of(path, read_table(path, COLUMNS), lambda row, _: _item(row, images))
+
+
+def _item(row: Mapping[str, str], images: Path) -> Item:
+    options, right = _options(row), "ABCDEFGH".find(row["answer"].strip() or "?")
+    if not 0 <= right < len(options):
+        raise PanoVLMError(
+            f"question {row['index']}: found the answer {row['answer']!r} of {len(options)} options"
+        )
+    lettered = "\n".join(f"{'ABCDEFGH'[i]}. {option}" for i, option in enumerate(options))
+    yaw_deg, pitch_deg = _direction(row["bbox"])
+    return Item(
+        name=row["index"],
+        image=picture_at(images, row["image_file"]),
+        question=f"{row['question']}\n{lettered}\nAnswer with the letter of the right option.",
+        references=(row["answer"].strip(),),
+        kind=f"{row['category']}/{row['l2-category']}",
+        yaw_deg=yaw_deg,
+        pitch_deg=pitch_deg,
+        facts={"options": options, "right": right, "asked": (row["image_file"], row["question"])},
+    )
+
+
+def _options(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Read a Python list of texts, without running it, and drop their letters."""
+    try:
+        listed = ast.literal_eval(row["multi-choice options"])
+        options = tuple(str(option).split(". ", 1)[1] for option in listed)
+    except (ValueError, SyntaxError, TypeError, IndexError) as error:
+        raise PanoVLMError(
+            f"question {row['index']}: found options {row['multi-choice options'][:80]!r}, "
+            "expected a list of texts as in ['A. left', 'B. right']"
+        ) from error
+    if not 2 <= len(options) <= 8:
+        raise PanoVLMError(f"question {row['index']}: found {len(options)} options, expected 2-8")
+    return options
+
+
+def _direction(boxes: str) -> tuple[float | None, float | None]:
+    """Give where the one object of a question is; nothing is known if it has several or none."""
+    listed = json.loads(boxes) if boxes.strip() else []
+    if len(listed) != 1:
+        return None, None
+    left, top, right, bottom = listed[0]["bbox_2d"]
+    yaw_deg, pitch_deg = panorama_to_angles((left + right) / 2, (top + bottom) / 2, HEIGHT, WIDTH)
+    return float(yaw_deg), float(pitch_deg)
+
+
+def _score_one(item: Item, answer: str) -> Score:
+    choice = parse_choice(answer, item.facts["options"])
+    return score_read(choice, lambda said: said == item.facts["right"])
+
+
+def extras(
+    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
+) -> dict[str, Any]:
+    """Give the share of questions answered rightly under every order of their options."""
+    orders = every_order_right(scores, [item.facts["asked"] for item in items])
+    return {"every_order_right": asdict(summarise(orders.values()))}
+
+
+BENCH_360 = Benchmark(
+    read=read,
+    score=each(_score_one),
+    metric="share of right options, each order counted",
+    source="Tran et al., ECCV 2026, arXiv 2603.16179; TranHuyen1191/360Bench-Free360",
+    differs="an answer that names no option has no score (the published reader takes an empty one "
+    "for A)",
+    max_new_tokens=32,
+    extras=extras,
+)

@@ -1,0 +1,125 @@
+"""Reading the files that benchmarks come in; what is wrong with them is said line by line."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from panovlm.evaluation.benchmarks.items import Item
+from panovlm.model.errors import PanoVLMError
+
+
+def read_text(path: Path) -> str:
+    """Read a file of UTF-8 text.
+
+    Raises:
+        PanoVLMError: If it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PanoVLMError(f"cannot read {path}: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        PanoVLMError: If it cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise PanoVLMError(f"{path}: not JSON ({error})") from error
+
+
+def read_objects(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Read a list of JSON objects, or one object a line, that all have some keys.
+
+    Raises:
+        PanoVLMError: If it is something else, or a key is missing.
+    """
+    if path.suffix == ".jsonl":
+        rows = [_object_of(line, path, number) for number, line in _lines(path)]
+    else:
+        rows = read_json(path)
+    if not isinstance(rows, list) or not rows:
+        raise PanoVLMError(f"{path}: found no list of objects, expected some with {list(keys)}")
+    for number, row in enumerate(rows, start=1):
+        check_keys(row, keys, f"{path}, entry {number}")
+    return rows
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read a table with a header, by tabs or, in a `.csv`, by commas.
+
+    Raises:
+        PanoVLMError: If a column is missing or there are no rows.
+    """
+    csv.field_size_limit(sys.maxsize)
+    delimiter = "," if path.suffix == ".csv" else "\t"
+    # Not splitlines: a text may hold U+2028 and its like as they are.
+    rows = list(csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter))
+    if not rows:
+        raise PanoVLMError(f"{path}: found no rows, expected a header and rows below it")
+    check_keys(rows[0], columns, f"{path}, header")
+    for number, row in enumerate(rows, start=1):
+        if any(row[column] is None for column in columns):
+            raise PanoVLMError(f"{path}, row {number}: found fewer columns than in the header")
+    return rows
+
+
+def check_keys(row: Any, keys: Sequence[str], where: str) -> None:
+    """Check that a row is an object with some keys.
+
+    Raises:
+        PanoVLMError: Naming those it lacks.
+    """
+    if not isinstance(row, dict):
+        raise PanoVLMError(f"{where}: found {type(row).__name__}, expected an object")
+    missing = [key for key in keys if key not in row]
+    if missing:
+        raise PanoVLMError(f"{where}: found {sorted(row, key=str)}, expected {missing} too")
+
+
+def items_of(
+    path: Path, rows: Iterable[Mapping[str, Any]], item: Callable[[Mapping[str, Any], int], Item]
+) -> list[Item]:
+    """Make an item of each row, which is told its number from 1 on.
+
+    Raises:
+        PanoVLMError: Naming the first row that is not as published.
+    """
+    made = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            made.append(item(row, number))
+        except PanoVLMError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise PanoVLMError(
+                f"{path}, entry {number}: found another form than the published one ({error!r}); "
+                "correct the entry, or name the benchmark it is from"
+            ) from error
+    return made
+
+
+def picture_at(images: Path, address: str) -> Path:
+    """Give the file of a picture named by a path or, if by an address on the web, its last part."""
+    return images / (address.rsplit("/", 1)[-1] if "://" in address else address)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def _object_of(line: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise PanoVLMError(f"{path}, line {number}: not JSON ({error.msg})") from error

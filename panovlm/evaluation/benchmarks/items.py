@@ -1,0 +1,88 @@
+"""What every benchmark gives: items to ask, and a score for each answer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from panovlm.metrics.scores import Score
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question about one panorama.
+
+    Attributes:
+        name: Tells it from the others, as the benchmark does where it does.
+        image: The picture's file.
+        question: The whole text put to the model.
+        references: Right answers; none if the benchmark gives none.
+        kind: Groups scores.
+        yaw_deg: Direction it is about, where known, positive to the right.
+        pitch_deg: The same, positive up.
+        facts: What else the benchmark's own scorer looks at, by name.
+    """
+
+    name: str
+    image: Path
+    question: str
+    references: tuple[str, ...]
+    kind: str
+    yaw_deg: float | None = None
+    pitch_deg: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Read = Callable[[Path, Path], list[Item]]
+"""Takes the benchmark's file, and the folder in which its pictures lie."""
+ScoreAll = Callable[[Sequence[Item], Sequence[str]], list[Score]]
+"""Takes items and their answers; a score may depend on all of them, as CIDEr does."""
+Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], dict[str, Any]]
+"""Takes items, answers and scores; gives figures that are no mean of these scores."""
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """What a judge is asked about each answer.
+
+    Attributes:
+        instruction: The system's message.
+        lowest: The worst grade, which becomes 0.
+        highest: The best grade, which becomes 1.
+    """
+
+    instruction: str
+    lowest: int
+    highest: int
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """How a published benchmark is read and scored.
+
+    Attributes:
+        read: Reads it.
+        score: Scores answers.
+        metric: What one score is, in words.
+        source: Where format and rule are from.
+        differs: Where this differs from the published procedure; empty if nowhere known.
+        max_new_tokens: Room for an answer.
+        extras: Further figures.
+        rubric: Set where the published score is a judge's.
+    """
+
+    read: Read
+    score: ScoreAll
+    metric: str
+    source: str
+    differs: str = ""
+    max_new_tokens: int = 64
+    extras: Extras = lambda items, answers, scores: {}
+    rubric: Rubric | None = None
+
+
+def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:
+    """Score every answer by itself."""
+    return lambda items, answers: [
+        score_one(item, answer) for item, answer in zip(items, answers, strict=True)
+    ]

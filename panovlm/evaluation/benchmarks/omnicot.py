@@ -1,0 +1,117 @@
+"""OmniCoT: reasoning about directions and ways in rooms, answered in a word."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.metrics.scores import UNREADABLE, Score, score_read, summarise, summarise_by
+
+KEYS = ("question", "answer", "type")
+PROMPT = (
+    "The picture is a 360° panorama. X points east and y points north.\n{objects}{question}\n"
+    "Reason within <think> tags, then answer within <answer> tags with a name, Yes or No, a "
+    "compass direction or an angle; if it cannot be told, with <answer>{refusal}</answer>."
+)
+REFUSAL = "Failed to Answer"
+MAX_OBJECTS = 3
+GROUPS = {"viewpoint": "See", "multi": "Locate", "move": "Move"}
+"""The published groups, by the first word of a question's type."""
+_COMPASS = frozenset(
+    ["north", "south", "east", "west", "northeast", "northwest", "southeast", "southwest"]
+)
+_TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.IGNORECASE | re.DOTALL)
+_STATED = re.compile(r"answer\s*:\s*(.+)$", re.IGNORECASE | re.DOTALL)
+
+
+def read(path: Path, images: Path) -> list[Item]:
+    """Read the published list of questions, or its `metadata.jsonl`.
+
+    Args:
+        path: JSON or JSON Lines.
+        images: Folder below which the pictures lie.
+    """
+    rows = read_objects(path, KEYS)
+    return items_of(path, rows, lambda row, number: _item(row, number, images))
+
+
+def _item(row: Mapping[str, Any], number: int, images: Path) -> Item:
+    objects = "".join(f"{place}\n" for place in (row.get("random_objects") or ())[:MAX_OBJECTS])
+    given = f"Some objects and where they are:\n{objects}" if objects else ""
+    return Item(
+        name=str(row.get("QA_id") or row.get("qa_id") or number),
+        image=picture_at(images, str(row.get("image") or row.get("file_name"))),
+        question=PROMPT.format(objects=given, question=row["question"], refusal=REFUSAL),
+        references=(str(row["answer"]),),
+        kind=str(row["type"]),
+        facts={"group": GROUPS.get(str(row["type"]).split("_")[0])},
+    )
+
+
+def parse_answer(answer: str) -> str | None:
+    """Read what is within tags, else after "answer:", else the last line, without its dress.
+
+    Returns:
+        Letters and digits; the first number of up to three digits alone if there is one; None if
+        nothing was said or the model says that it cannot tell.
+    """
+    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    if tagged := _TAGGED.search(answer):
+        said = tagged[1]
+    elif stated := _STATED.search(answer.strip()):
+        said = stated[1].splitlines()[0]
+    else:
+        said = lines[-1] if lines else ""
+    plain = _plain(said)
+    return None if plain in ("", _plain(REFUSAL)) else plain
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"^[a-d]\s*[).:-]\s*", "", text.lower().strip())
+    if number := re.search(r"\b\d{1,3}\b", text):
+        return number[0]
+    without = re.sub(r"\b(?:the|an|a)\b", " ", text.replace("_", " "))
+    return re.sub(r"[^a-z0-9]", "", without)
+
+
+def _score_one(item: Item, answer: str) -> Score:
+    return score_read(parse_answer(answer), lambda said: said == _plain(item.references[0]))
+
+
+def _contains(item: Item, answer: str) -> Score:
+    """Give 1 also where one of both holds the other, but for compass directions."""
+    said, right = parse_answer(answer), _plain(item.references[0])
+    if said is None:
+        return UNREADABLE
+    if said == right or {said, right} & _COMPASS:
+        return Score(float(said == right))
+    return Score(float(bool(right) and (said in right or right in said)))
+
+
+def extras(
+    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
+) -> dict[str, Any]:
+    """Give the looser published accuracy, and both by the published groups."""
+    loose = [_contains(item, answer) for item, answer in zip(items, answers, strict=True)]
+    groups = [item.facts["group"] for item in items]
+    return {
+        "contains_accuracy": asdict(summarise(loose)),
+        "accuracy_by_group": {k: asdict(v) for k, v in summarise_by(scores, groups).items()},
+        "contains_accuracy_by_group": {
+            k: asdict(v) for k, v in summarise_by(loose, groups).items()
+        },
+    }
+
+
+OMNICOT = Benchmark(
+    read=read,
+    score=each(_score_one),
+    metric="share of equal answers",
+    source="ECCV 2026, arXiv 2606.30378; Chenfei-Liao/OmniCoT, lmms_eval/tasks/omnicot/utils.py",
+    differs="the prompt is in our words; the judge of the reasoning is not asked",
+    max_new_tokens=512,
+    extras=extras,
+)

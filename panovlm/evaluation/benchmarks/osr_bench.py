@@ -1,0 +1,150 @@
+"""OSR-Bench: a map of the room, then counting, relative distance and relative direction."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from panovlm.evaluation.benchmarks.cognitive_maps import (
+    MapScore,
+    map_of_grid,
+    parse_map,
+    score_map,
+)
+from panovlm.evaluation.benchmarks.files import check_keys, items_of, read_json
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, score_read, summarise
+from panovlm.model.errors import PanoVLMError
+
+MAP = "cognitive_map"
+FORMS = {
+    MAP: "",
+    "object_counting": "Answer with one whole number alone; 0 if there is none.",
+    "relative_distance": "Answer with the name of the closest object alone.",
+    "relative_direction": (
+        "Answer with the direction alone: front, back, left, right, front-left, front-right, "
+        "back-left or back-right."
+    ),
+}
+"""How to answer questions of each kind; the map's question says so itself."""
+DIRECTIONS = frozenset(
+    f"{depth}{side}".strip("-")
+    for depth in ("", "front", "back")
+    for side in ("", "-left", "-right")
+) - {""}
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+
+
+def read(path: Path, images: Path) -> list[Item]:
+    """Read the questions of one scene, or of all scenes in a folder.
+
+    Args:
+        path: A published `*_qa.json`, or a folder that holds some (their other variants, which end
+            in `_with_negative.json` and the like, are read where they are named themselves).
+        images: Folder below which the pictures lie, where none is beside the file as `rgb.png`.
+
+    Raises:
+        PanoVLMError: If there is no such file, or a question is of an unknown kind.
+    """
+    files = [path] if path.is_file() else sorted(path.glob("**/*_qa.json"))
+    if not files:
+        raise PanoVLMError(f"{path}: found no *_qa.json, expected one for each scene")
+    return [item for file in files for item in _read_scene(file, images)]
+
+
+def _read_scene(file: Path, images: Path) -> list[Item]:
+    scene = read_json(file)
+    check_keys(scene, ("image_id", "conversation"), str(file))
+    beside = file.parent / "rgb.png"
+    picture = beside if beside.is_file() else images / scene["image_id"]
+    return items_of(file, scene["conversation"], lambda turn, _: _item(turn, file.stem, picture))
+
+
+def _item(turn: Mapping[str, Any], scene: str, picture: Path) -> Item:
+    check_keys(turn, ("turn_id", "question", "answer"), scene)
+    kind = turn.get("skills_tested", MAP if turn["turn_id"] == 0 else "")
+    if kind not in FORMS:
+        raise PanoVLMError(f"{scene}: found a question of kind {kind!r}, expected {[*FORMS]}")
+    is_map = kind == MAP
+    if kind == "object_counting":
+        int(turn["answer"])  # a fault of the file shows here, not when answers are scored
+    return Item(
+        name=f"{scene}/{turn['turn_id']}",
+        image=picture,
+        question=f"{turn['question']} {FORMS[kind]}".strip(),
+        references=() if is_map or not str(turn["answer"]).strip() else (str(turn["answer"]),),
+        kind=kind,
+        facts={"map": map_of_grid(turn["answer"])} if is_map else {},
+    )
+
+
+def score_one(item: Item, answer: str) -> Score:
+    """Score an answer in [0, 1] by the rule of its kind."""
+    if item.kind == MAP:
+        return score_read(parse_map(answer), lambda said: score_map(said, item.facts["map"]).f1)
+    if not item.references:
+        return NO_REFERENCE
+    tagged = _TAGGED.search(answer)
+    said = (tagged[1] if tagged else answer).strip().lower()
+    right = item.references[0].strip().lower()
+    if not said:
+        return UNREADABLE
+    rules = {
+        "object_counting": _count,
+        "relative_distance": _same,
+        "relative_direction": _direction,
+    }
+    return rules[item.kind](said, right)
+
+
+def _count(said: str, right: str) -> Score:
+    """Give 1 for the right number, less by the share it is off; its first number counts."""
+    numbers = re.findall(r"\d+", said)
+    if not numbers:
+        return UNREADABLE
+    number, known = int(numbers[0]), int(right)
+    return Score(1.0 - abs(number - known) / max(number, known, 1))
+
+
+def _same(said: str, right: str) -> Score:
+    return Score(float(said == right))
+
+
+def _direction(said: str, right: str) -> Score:
+    """Give 1 for the right direction word; hyphens do not matter."""
+    known = right.replace(" ", "-") if right.replace(" ", "-") in DIRECTIONS else right
+    word = said.replace(" ", "-") if said.replace(" ", "-") in DIRECTIONS else said
+    if word not in DIRECTIONS and word != known:
+        return UNREADABLE
+    return Score(float(word == known))
+
+
+def extras(
+    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
+) -> dict[str, Any]:
+    """Give what else is measured of maps, as means over those that could be read."""
+    maps = [
+        asdict(score_map(said, item.facts["map"]))
+        for item, answer in zip(items, answers, strict=True)
+        if item.kind == MAP and (said := parse_map(answer)) is not None
+    ]
+    values = {field.name: [each[field.name] for each in maps] for field in fields(MapScore)}
+    means = {
+        name: summarise(Score(value) for value in known if value is not None).mean
+        for name, known in values.items()
+    }
+    return {"maps_read": len(maps), "map": means}
+
+
+OSR_BENCH = Benchmark(
+    read=read,
+    score=each(score_one),
+    metric="F1 of maps, graded counts, exact words, each in [0, 1]",
+    source="arXiv 2505.11907; UUUserna/OSR-Bench-code",
+    differs="every question is asked alone, without the model's own map before it; how to answer "
+    "is said in our words; questions about absent objects are compared word by word, not by a "
+    "judge; every category counts in the F1 of a map",
+    max_new_tokens=512,
+    extras=extras,
+)

@@ -1,0 +1,210 @@
+"""PanoEnv-QA: yes or no, choices, distances, relations and counts in rendered outdoor scenes."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from panovlm.evaluation.benchmarks.files import items_of, read_objects
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.metrics.captions import longest_common
+from panovlm.metrics.counts import NUMBER_WORDS
+from panovlm.metrics.scores import UNREADABLE, Score, summarise, summarise_by
+from panovlm.model.errors import PanoVLMError
+
+KEYS = ("conversations", "image", "question_type", "accu_reward_method", "expected_answer")
+FORMS = {
+    "true_false": 'The answer is "Yes" or "No".',
+    "multiple_choice": "The answer is one of the options named, word for word.",
+    "open_ended": "The answer is short, under 20 words.",
+}
+PROMPT = "{question}\nReason within <Reasoning> tags, then answer within <Answer> tags. {form}"
+ALIKE = 0.75
+"""Similarity above which two texts count as the same."""
+RIGHT = 0.99
+"""A score from which an answer counts as right in the published accuracy."""
+
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
+_ARTICLES = re.compile(r"\b(?:the|an|a)\b", re.IGNORECASE)
+_AFTER_SUBJECT = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|can|could|will|would|should|may|might|must|do|does|did|in|"
+    r"on|at|to|from|with|by|for|of|near|behind|above|below|under|over|between|among|through|during|"
+    r"before|after|since|until)\b",
+    re.IGNORECASE,
+)
+_SHORT_WORDS = 4
+_METRES = {
+    r"met(?:er|re)s?|m": 1.0,
+    r"kilomet(?:er|re)s?|km": 1000.0,
+    r"centimet(?:er|re)s?|cm": 0.01,
+    r"millimet(?:er|re)s?|mm": 0.001,
+    r"feet|foot|ft": 0.3048,
+    r"inch(?:es)?": 0.0254,
+}
+_RELATIONS = {
+    "depth front": "front, forward, ahead, in front of",
+    "depth back": "back, behind, rear, at the back",
+    "side left": "left, leftward, to the left, on the left",
+    "side right": "right, rightward, to the right, on the right",
+    "height up": "above, up, upper, over, top, higher",
+    "height down": "below, down, under, lower, beneath, bottom",
+}
+"""Axis and relation, and how it is said."""
+
+
+def read(path: Path, images: Path) -> list[Item]:
+    """Read a published split, `val.jsonl` or `test.jsonl`.
+
+    Args:
+        path: The split.
+        images: The folder that holds the environments' folders.
+
+    Raises:
+        PanoVLMError: If a key is missing or the method of a question is unknown.
+    """
+    rows = read_objects(path, KEYS)
+    return items_of(path, rows, lambda row, number: _item(row, number, images))
+
+
+def _item(row: Mapping[str, Any], number: int, images: Path) -> Item:
+    method, form = row["accu_reward_method"], FORMS.get(row["question_type"])
+    if method not in METHODS or form is None:
+        raise PanoVLMError(
+            f"entry {number}: found {row['question_type']!r} scored by {method!r}, expected one of "
+            f"{[*FORMS]} scored by one of {[*METHODS]}"
+        )
+    question = row["conversations"][0]["value"].replace("<image>", "").strip()
+    tagged = _TAGGED.search(row["expected_answer"])
+    return Item(
+        name=str(number),
+        image=images / row["image"],
+        question=PROMPT.format(question=question, form=form),
+        references=((tagged[1] if tagged else row["expected_answer"]).strip(),),
+        kind=method,
+        facts={"question_type": row["question_type"]},
+    )
+
+
+def score_one(item: Item, answer: str) -> Score:
+    """Score what stands within `<Answer>` tags, in [0, 1]; without them nothing is read."""
+    tagged = _TAGGED.search(answer)
+    if not tagged or not tagged[1].strip():
+        return UNREADABLE
+    return Score(METHODS[item.kind](tagged[1].strip(), item.references[0]))
+
+
+def similarity(first: str, second: str) -> float:
+    """Give the share of two texts that is in the same order in both, in [0, 1].
+
+    Source:
+        `ratio` of the package Levenshtein, which is twice the longest common subsequence over the
+        sum of lengths.
+    """
+    length = len(first) + len(second)
+    return 2 * longest_common(first, second) / length if length else 1.0
+
+
+def _yes_no(said: str, right: str) -> float:
+    return float(said.lower() == right.lower())
+
+
+def _choice(said: str, right: str) -> float:
+    return float(_entity(said) == _entity(right))
+
+
+def _distance(said: str, right: str) -> float:
+    """Give 1 within a tenth of the right distance, a half within a fifth."""
+    length, known = _metres(said), _metres(right)
+    if length is None or not known:
+        return float(similarity(said.lower(), right.lower()) > ALIKE)
+    error = abs(length - known) / known
+    return 1.0 if error <= 0.1 else 0.5 if error <= 0.2 else 0.0
+
+
+def _spatial(said: str, right: str) -> float:
+    """Give the share of the right relations that were named."""
+    known, named = _relations(right), _relations(said)
+    return sum(named.get(axis) == word for axis, word in known.items()) / max(1, len(known))
+
+
+def _counting(said: str, right: str) -> float:
+    number, known = _metres(said), _metres(right)
+    return float(number is not None and known is not None and abs(number - known) < 0.01)
+
+
+def _text(said: str, right: str) -> float:
+    first, second = (" ".join(_ARTICLES.sub("", text).split()).lower() for text in (said, right))
+    return float(similarity(first, second) > ALIKE)
+
+
+METHODS: dict[str, Callable[[str, str], float]] = {
+    "yes_no": _yes_no,
+    "mcq": _choice,
+    "distance": _distance,
+    "spatial": _spatial,
+    "counting": _counting,
+    "default": _text,
+}
+"""The published rules, by the name each question gives."""
+
+
+def _entity(text: str) -> str:
+    """Give the letters of what a text names: all of a short one, a sentence up to its verb."""
+    verb = _AFTER_SUBJECT.search(text) if len(text.split()) > _SHORT_WORDS else None
+    subject = (text[: verb.start()].strip() if verb else "") or text
+    return re.sub(r"[^a-zA-Z0-9]", "", _ARTICLES.sub("", subject)).lower()
+
+
+def _metres(text: str) -> float | None:
+    """Read the first length in metres, else the first number, else the least number word."""
+    lengths = [
+        (found.start(), float(found[1]) * metres)
+        for unit, metres in _METRES.items()
+        if (found := re.search(rf"(\d+\.?\d*)\s*(?:{unit})\b", text.lower()))
+    ]
+    if lengths:
+        return min(lengths)[1]
+    if number := re.search(r"\d+\.?\d*", text):
+        return float(number[0])
+    words = re.findall(r"[a-z]+", text.lower())
+    return min((float(NUMBER_WORDS[word]) for word in words if word in NUMBER_WORDS), default=None)
+
+
+def _relations(text: str) -> dict[str, str]:
+    """Give the relation named on each axis; the longest phrase decides between two."""
+    named = [
+        (phrase, *key.split())
+        for key, phrases in _RELATIONS.items()
+        for phrase in phrases.split(", ")
+        if re.search(rf"\b{phrase}\b", text.lower())
+    ]
+    found: dict[str, str] = {}
+    for _, axis, relation in sorted(named, key=lambda each: -len(each[0])):
+        found.setdefault(axis, relation)
+    return found
+
+
+def extras(
+    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
+) -> dict[str, Any]:
+    """Give the published accuracy, the share of answers scored as fully right, by type too."""
+    right = [
+        Score(float(score.value >= RIGHT)) if score.value is not None else score for score in scores
+    ]
+    by_type = summarise_by(right, [item.facts["question_type"] for item in items])
+    return {
+        "accuracy": asdict(summarise(right)),
+        "accuracy_by_type": {name: asdict(summary) for name, summary in by_type.items()},
+    }
+
+
+PANOENV = Benchmark(
+    read=read,
+    score=each(score_one),
+    metric="reward in [0, 1] by the method each question names",
+    source="CVPR 2026, arXiv 2602.21992; 7zk1014/PanoEnv, qwen_module.py, accuracy_reward_vqa",
+    differs="the prompt is in our words; millimetres are not read as metres; 'in' is no inch",
+    max_new_tokens=256,
+    extras=extras,
+)

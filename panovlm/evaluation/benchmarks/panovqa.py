@@ -1,0 +1,66 @@
+"""PanoVQA: open questions about street strips, graded by a judge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from panovlm.evaluation.benchmarks.files import items_of, read_objects
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, Rubric, each
+from panovlm.metrics.scores import NOT_JUDGED, Score, summarise, summarise_by
+
+KEYS = ("id", "image", "conversations")
+
+
+def read(path: Path, images: Path) -> list[Item]:
+    """Read a published list of conversations; the category is what the id begins with.
+
+    Args:
+        path: JSON.
+        images: The folder below which the pictures lie: strips of 9600 x 600 pixels, all around
+            but not up and down, which have to be made full panoramas first.
+    """
+    return items_of(path, read_objects(path, KEYS), lambda row, _: _item(row, images))
+
+
+def _item(row: Mapping[str, Any], images: Path) -> Item:
+    asked, answered = row["conversations"][:2]
+    return Item(
+        name=str(row["id"]),
+        image=images / row["image"],
+        question=_text(asked).replace("<image>", "").strip(),
+        references=(_text(answered),),
+        kind=str(row["id"]).split("_")[0],
+    )
+
+
+def _text(turn: Mapping[str, str]) -> str:
+    return turn["content"] if "content" in turn else turn["value"]
+
+
+def extras(
+    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
+) -> dict[str, Any]:
+    """Give the published figure: the mean of the categories' means."""
+    kinds = summarise_by(scores, [item.kind for item in items])
+    means = [Score(summary.mean) for summary in kinds.values() if summary.mean is not None]
+    return {"mean_of_categories": asdict(summarise(means))}
+
+
+PANOVQA = Benchmark(
+    read=read,
+    score=each(lambda item, answer: NOT_JUDGED),
+    metric="a judge's grade of 1 to 5, as 0 to 1",
+    source="CVPR 2026, arXiv 2603.09573; InSAI-Lab/PanoVQA, eval_benchmark/get_gpt_score.py",
+    differs="the judge's instruction is in our words, so grades compare only under one judge; a "
+    "failed judge gives no score (published: the worst grade)",
+    max_new_tokens=128,
+    extras=extras,
+    rubric=Rubric(
+        "You grade answers to questions about a panorama against the right answer. Grade 5: the "
+        "same in meaning. 4: what matters is right, with small flaws. 3: partly right. 2: mostly "
+        "wrong, but about the same thing. 1: wrong or senseless.",
+        lowest=1,
+        highest=5,
+    ),
+)

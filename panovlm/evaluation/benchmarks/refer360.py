@@ -1,0 +1,79 @@
+"""Refer360°: instructions that lead to one hidden point of a panorama."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from panovlm.evaluation.benchmarks.files import items_of, read_objects
+from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.metrics.angles import great_circle_error_deg
+from panovlm.metrics.scores import Score, score_read, summarise, values_of
+
+KEYS = ("refexp", "annotationid", "xlng_deg", "ylat_deg", "img_src", "img_cat")
+PROMPT = (
+    "{steps}\nSay where the last of these is: yaw in degrees from the centre of the panorama, "
+    "positive to the right, and pitch in degrees, positive up. Answer with submit(yaw,pitch) alone."
+)
+WITHIN_DEG = (5.0, 10.0, 20.0)
+
+
+def read(path: Path, images: Path) -> list[Item]:
+    """Read a published split, as `validation.seen.json`.
+
+    Args:
+        path: The split.
+        images: The folder that holds `refer360images`.
+    """
+    return items_of(path, read_objects(path, KEYS), lambda row, _: _item(row, images))
+
+
+def _item(row: Mapping[str, Any], images: Path) -> Item:
+    steps = " ".join(_sentence(words) for words in row["refexp"])
+    place = str(row["img_src"]).replace("\\", "/").split("refer360images/")[-1]
+    return Item(
+        name=str(row["annotationid"]),
+        image=images / "refer360images" / place,
+        question=PROMPT.format(steps=steps),
+        references=(),
+        kind=str(row["img_cat"]),
+        yaw_deg=float(row["xlng_deg"]),
+        pitch_deg=float(row["ylat_deg"]),
+    )
+
+
+def _sentence(words: Sequence[str]) -> str:
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
+
+
+def error_deg(item: Item, answer: str) -> Score:
+    """Give the angle from where an answer looks to the point, in [0, 180] degrees."""
+    at = (item.yaw_deg or 0.0, item.pitch_deg or 0.0)
+    said = parse_submission(answer)
+    return score_read(said, lambda found: great_circle_error_deg(*found, *at))
+
+
+def extras(
+    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
+) -> dict[str, Any]:
+    """Give the median error and the shares of all answers within some degrees."""
+    errors = sorted(values_of(scores))
+    within = {
+        f"within_{limit:g}_deg": summarise(
+            Score(float(score.value <= limit)) if score.value is not None else score
+            for score in scores
+        ).mean_unreadable_wrong
+        for limit in WITHIN_DEG
+    }
+    return {"median_error_deg": errors[len(errors) // 2] if errors else None, **within}
+
+
+REFER_360 = Benchmark(
+    read=read,
+    score=each(error_deg),
+    metric="great-circle error in degrees: less is better",
+    source="Cirik et al., ACL 2020; volkancirik/refer360",
+    differs="degrees on the sphere for one answer, instead of pixels in the last view of an agent",
+    extras=extras,
+)

@@ -1,0 +1,1 @@
+"""Formats of data sets: records, LLaVA, ShareGPT, tables and the library `datasets`."""

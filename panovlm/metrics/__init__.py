@@ -1,0 +1,1 @@
+"""Scores of answers: pure functions of texts and angles, without any model."""

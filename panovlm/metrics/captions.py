@@ -1,0 +1,262 @@
+"""BLEU, ROUGE-L and CIDEr of captions, as pycocoevalcap computes them, without Java.
+
+METEOR and SPICE are not computed: both need Java programs and their data.
+
+Every function takes one candidate for each picture, a list of words or None where there is no
+answer, and the references of each picture as lists of words. What was not answered has no score
+and takes no part in the means of the others.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, values_of
+from panovlm.metrics.tokens import caption_tokens
+
+Words = Sequence[str]
+Grams = Counter[tuple[str, ...]]
+
+MAX_ORDER = 4
+"""Longest n-grams counted."""
+ROUGE_BETA = 1.2
+"""How much more recall counts than precision, in COCO's ROUGE-L."""
+CIDER_SIGMA = 6.0
+"""Width of CIDEr-D's penalty on length."""
+_TINY, _SMALL = 1e-15, 1e-9
+"""What pycocoevalcap adds to counts so that nothing is divided by 0."""
+
+
+@dataclass(frozen=True)
+class CaptionScores:
+    """Scores of a whole set of captions; None where nothing could be scored.
+
+    Attributes:
+        bleu: BLEU-1 to BLEU-4 of the corpus, in [0, 1].
+        rouge_l: Mean ROUGE-L, in [0, 1].
+        cider: Mean of what pycocoevalcap and papers call CIDEr, which is CIDEr-D, in [0, 10].
+        cider_plain: Mean CIDEr without the clipping and the penalty of CIDEr-D, in [0, 10].
+        cider_of_each: `cider` of each picture.
+    """
+
+    bleu: tuple[float, ...] | None
+    rouge_l: float | None
+    cider: float | None
+    cider_plain: float | None
+    cider_of_each: tuple[Score, ...]
+
+
+def score_captions(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
+    """Score captions against the references of their pictures.
+
+    Args:
+        candidates: One caption for each picture; one without words has no score.
+        references: Captions by people for each picture; empty ones are left out.
+    """
+    words = [caption_tokens(candidate) or None for candidate in candidates]
+    known = [[tokens for text in texts if (tokens := caption_tokens(text))] for texts in references]
+    each = cider(words, known)
+    return CaptionScores(
+        bleu=bleu(words, known),
+        rouge_l=_mean(rouge_l(words, known)),
+        cider=_mean(each),
+        cider_plain=_mean(cider(words, known, clipped=False)),
+        cider_of_each=tuple(each),
+    )
+
+
+def bleu(
+    candidates: Sequence[Words | None], references: Sequence[Sequence[Words]]
+) -> tuple[float, ...] | None:
+    """Give BLEU-1 to BLEU-4 of a corpus.
+
+    Source:
+        Papineni et al., ACL 2002, as in pycocoevalcap 1.2: the length of a reference is the
+        one nearest to the candidate's.
+    """
+    pairs = list(_answered(candidates, references))
+    if not pairs:
+        return None
+    found, possible = np.zeros(MAX_ORDER), np.zeros(MAX_ORDER)
+    length = reference_length = 0.0
+    for candidate, known in pairs:
+        found += _clipped_counts(candidate, known)
+        possible += [max(0, len(candidate) - order) for order in range(MAX_ORDER)]
+        length += len(candidate)
+        reference_length += _nearest_length(candidate, known)
+    ratio = (length + _TINY) / (reference_length + _SMALL)
+    brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
+    products = np.cumprod((found + _TINY) / (possible + _SMALL))
+    return tuple(
+        float(product ** (1 / order) * brevity) for order, product in enumerate(products, start=1)
+    )
+
+
+def rouge_l(
+    candidates: Sequence[Words | None], references: Sequence[Sequence[Words]]
+) -> list[Score]:
+    """Give ROUGE-L of each candidate, in [0, 1].
+
+    Source:
+        Lin, ACL 2004, as in pycocoevalcap 1.2: the best precision and the best recall over the
+        references, which may be of different ones, with β = 1.2.
+    """
+    return [
+        _score_one(candidate, known, _rouge_l_of)
+        for candidate, known in zip(candidates, references, strict=True)
+    ]
+
+
+def cider(
+    candidates: Sequence[Words | None],
+    references: Sequence[Sequence[Words]],
+    *,
+    clipped: bool = True,
+) -> list[Score]:
+    """Give CIDEr of each candidate, in [0, 10].
+
+    How much a word weighs depends on the references of all pictures, answered or not: scores on
+    other sets of pictures, and on parts of one, do not compare.
+
+    Args:
+        candidates: Words for each picture.
+        references: References of each picture.
+        clipped: CIDEr-D, with counts clipped at the reference's and a penalty on length, which
+            pycocoevalcap and papers call CIDEr; otherwise CIDEr without them.
+
+    Source:
+        Vedantam et al., CVPR 2015, as in pycocoevalcap 1.2: no stemming, σ = 6, and the length is
+        the number of pairs of words.
+    """
+    weights = _inverse_frequencies(references)
+
+    def score(candidate: Words, known: Sequence[Words]) -> float:
+        own = _Weighted(candidate, weights)
+        each = [_similarity(own, _Weighted(words, weights), clipped) for words in known]
+        return 10 * float(np.mean(each))
+
+    return [
+        _score_one(candidate, known, score)
+        for candidate, known in zip(candidates, references, strict=True)
+    ]
+
+
+class _Weighted:
+    """The n-grams of a text by order, each with its count times its weight."""
+
+    def __init__(self, words: Words, weights: "_Weights") -> None:
+        self.length = max(0, len(words) - 1)
+        self.orders: list[dict[tuple[str, ...], float]] = [{} for _ in range(MAX_ORDER)]
+        for gram, count in _grams(words).items():
+            self.orders[len(gram) - 1][gram] = count * weights.of(gram)
+        self.norms = [math.sqrt(sum(w * w for w in order.values())) for order in self.orders]
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """How much each n-gram says: the logarithm of pictures over pictures that have it."""
+
+    log_pictures: float
+    pictures_with: Mapping[tuple[str, ...], int]
+
+    def of(self, gram: tuple[str, ...]) -> float:
+        return self.log_pictures - math.log(max(1.0, self.pictures_with.get(gram, 0)))
+
+
+def _inverse_frequencies(references: Sequence[Sequence[Words]]) -> _Weights:
+    described = [known for known in references if known]
+    pictures_with: Grams = Counter()
+    for known in described:
+        pictures_with.update({gram for words in known for gram in _grams(words)})
+    return _Weights(math.log(max(1, len(described))), pictures_with)
+
+
+def _similarity(own: _Weighted, other: _Weighted, clipped: bool) -> float:
+    """Give the mean cosine over the orders of n-grams."""
+    cosines = []
+    for order in range(MAX_ORDER):
+        ours, theirs = own.orders[order], other.orders[order]
+        shared = sum(
+            (min(weight, theirs[gram]) if clipped else weight) * theirs[gram]
+            for gram, weight in ours.items()
+            if gram in theirs
+        )
+        norms = own.norms[order] * other.norms[order]
+        cosines.append(shared / norms if norms else shared)
+    gap = own.length - other.length
+    penalty = math.exp(-(gap**2) / (2 * CIDER_SIGMA**2)) if clipped else 1.0
+    return float(np.mean(cosines)) * penalty
+
+
+def _grams(words: Words) -> Grams:
+    """Count the n-grams of every order."""
+    return Counter(
+        tuple(words[start : start + order])
+        for order in range(1, MAX_ORDER + 1)
+        for start in range(len(words) - order + 1)
+    )
+
+
+def _clipped_counts(candidate: Words, known: Sequence[Words]) -> list[int]:
+    """Count the candidate's n-grams that a reference has too, order by order."""
+    most: Grams = Counter()
+    for words in known:
+        most |= _grams(words)
+    shared = _grams(candidate) & most
+    return [
+        sum(count for gram, count in shared.items() if len(gram) == order)
+        for order in range(1, MAX_ORDER + 1)
+    ]
+
+
+def _nearest_length(candidate: Words, known: Sequence[Words]) -> int:
+    lengths = [len(words) for words in known]
+    return min(lengths, key=lambda length: (abs(length - len(candidate)), length))
+
+
+def _rouge_l_of(candidate: Words, known: Sequence[Words]) -> float:
+    shared = [longest_common(candidate, words) for words in known]
+    precision = max(shared) / len(candidate)
+    recall = max(length / len(words) for length, words in zip(shared, known, strict=True))
+    if not precision or not recall:
+        return 0.0
+    squared = ROUGE_BETA**2
+    return (1 + squared) * precision * recall / (recall + squared * precision)
+
+
+def longest_common(first: Words, second: Words) -> int:
+    """Give the length of the longest common subsequence of words, or of a text's letters."""
+    row = [0] * (len(second) + 1)
+    for word in first:
+        diagonal = 0
+        for place, other in enumerate(second, start=1):
+            above = row[place]
+            row[place] = diagonal + 1 if word == other else max(above, row[place - 1])
+            diagonal = above
+    return row[-1]
+
+
+def _answered(
+    candidates: Sequence[Words | None], references: Sequence[Sequence[Words]]
+) -> Iterator[tuple[Words, Sequence[Words]]]:
+    for candidate, known in zip(candidates, references, strict=True):
+        if candidate and known:
+            yield candidate, known
+
+
+def _score_one(
+    candidate: Words | None,
+    known: Sequence[Words],
+    score: Callable[[Words, Sequence[Words]], float],
+) -> Score:
+    if not known:
+        return NO_REFERENCE
+    return Score(score(candidate, known)) if candidate else UNREADABLE
+
+
+def _mean(scores: Iterable[Score]) -> float | None:
+    values = values_of(scores)
+    return float(np.mean(values)) if values else None

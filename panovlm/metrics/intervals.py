@@ -1,0 +1,104 @@
+"""Bootstrap intervals: how far a mean, or the difference of two, would move on other questions.
+
+Source:
+    Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13: the percentile
+    interval. It covers the choice of questions, not the seed of training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from panovlm.metrics.scores import Score
+from panovlm.model.errors import PanoVLMError
+from panovlm.model.sphere import Floats
+
+_BATCH_VALUES = 4_000_000
+"""Drawn at once, so that memory stays small."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its percentile bootstrap interval.
+
+    Attributes:
+        mean: Over the values themselves.
+        low: Lower end.
+        high: Upper end.
+        count: Values, or pairs of them.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def mean_interval(
+    values: Sequence[float], *, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> Interval | None:
+    """Give the mean of values with its interval.
+
+    Args:
+        values: Scores of questions; those of one panorama are taken as independent.
+        level: Share of the draws inside, in (0, 1).
+        draws: Resamples.
+        seed: The same seed gives the same interval.
+
+    Returns:
+        None if there are no values.
+    """
+    if not values:
+        return None
+    given = np.asarray(values, dtype=float)
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(_resampled_means(given, draws, seed), [tail, 100 - tail])
+    return Interval(float(given.mean()), float(low), float(high), len(given))
+
+
+def difference_interval(
+    first: Sequence[Score],
+    second: Sequence[Score],
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """Give the mean of `second` - `first` on the same questions, with its paired interval.
+
+    Args:
+        first: Scores of one run.
+        second: Scores of another on the same questions in the same order.
+        level: Share of the draws inside, in (0, 1).
+        draws: Resamples of questions.
+        seed: The same seed gives the same interval.
+
+    Returns:
+        None if no question was scored in both; questions missing in one are left out.
+
+    Raises:
+        PanoVLMError: If the runs do not have equally many questions.
+    """
+    if len(first) != len(second):
+        raise PanoVLMError(
+            f"found {len(first)} and {len(second)} scores, expected those of the same questions; "
+            "compare runs on one file"
+        )
+    differences = [
+        b.value - a.value
+        for a, b in zip(first, second, strict=True)
+        if a.value is not None and b.value is not None
+    ]
+    return mean_interval(differences, level=level, draws=draws, seed=seed)
+
+
+def _resampled_means(values: Floats, draws: int, seed: int) -> Floats:
+    """Give the mean of each resample, [draws]."""
+    rng = np.random.default_rng(seed)
+    at_once = max(1, _BATCH_VALUES // len(values))
+    means = []
+    for start in range(0, draws, at_once):
+        shape = (min(at_once, draws - start), len(values))
+        means.append(values[rng.integers(0, len(values), shape)].mean(axis=1))
+    return np.concatenate(means)

@@ -1,0 +1,53 @@
+"""What training asks of the disk: room, told in words that say what to do, and no second writer."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from panovlm.model.errors import PanoVLMError
+
+PYTORCH_WRITER = "inline_container"
+"""What `torch.save` names where the disk fails it: it raises no `OSError`."""
+
+
+@contextmanager
+def disk_faults(what: str) -> Iterator[None]:
+    """Turn a failure of the disk into a message with the cure.
+
+    Args:
+        what: What is being done, to follow "cannot".
+
+    Raises:
+        PanoVLMError: Where writing failed.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as fault:
+        if isinstance(fault, RuntimeError) and PYTORCH_WRITER not in str(fault):
+            raise
+        raise PanoVLMError(
+            f"cannot {what}: {fault}; make room there, then continue with --resume: "
+            f"what was saved before is whole"
+        ) from fault
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder; the lock goes with the process, however it ends.
+
+    Raises:
+        PanoVLMError: If another process trains there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PanoVLMError(
+                f"another process trains in {folder}; wait until it ends, stop it, or set another "
+                f"output in the recipe"
+            ) from None
+        yield

@@ -1,0 +1,87 @@
+"""A model is scored on a benchmark's own file, beside itself without pictures."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from panovlm.evaluation.benchmark_run import BENCHMARKS, describe, evaluate_benchmark
+from panovlm.evaluation.benchmarks.items import Item
+from panovlm.evaluation.benchmarks.refer360 import REFER_360
+from panovlm.evaluation.judge import Judge
+from panovlm.metrics.scores import NOT_JUDGED, Score
+from panovlm.model.errors import PanoVLMError
+
+
+@pytest.fixture
+def model(generator, processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
+    for part in (generator, processor):
+        part.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def table(scenes_file: Path, tmp_path: Path) -> Path:
+    shutil.copy(scenes_file.parent / "0.png", tmp_path)
+    rows = [("0.png", "sky", "A grey sky."), ("0.png", "cars", "None."), ("9.png", "sky", "Blue.")]
+    lines = ["url\tquery\tannotation", *("\t".join(row) for row in rows)]
+    (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "test.tsv"
+
+
+def test_answers_and_their_scores_are_kept_and_missing_pictures_counted(
+    model: Path, table: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out" / "report.json"
+    report = evaluate_benchmark(model, table, out, "quic-360")
+    kept = json.loads(out.read_text())
+    assert kept["items_without_picture"] == 1
+    assert kept["score"]["count"] == 2
+    assert kept["score"] == report["score"]
+    assert [each["references"] for each in kept["predictions"]] == [["A grey sky."], ["None."]]
+    for each in kept["predictions"]:
+        assert (each["score"] is None) == (each["missing"] is not None)
+        assert len(each["answer"]) > 32  # longer than the answers to other records may be
+    assert kept["baselines"]["blind"]["score"]["count"] == 2
+    assert kept["differs"] == BENCHMARKS["quic-360"].differs
+
+
+def test_a_judge_is_asked_where_the_published_score_is_one(
+    model: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = [{"value": "<image>\nWhat is there?"}, {"value": "A sky."}]
+    rows = [{"id": f"N{i}_a", "image": "0.png", "conversations": turns} for i in (1, 2)]
+    data = tmp_path / "mini.json"
+    data.write_text(json.dumps(rows))
+    monkeypatch.setattr(Judge, "_ask", lambda self, rubric, said: 4)
+    judge = Judge("http://localhost:1", "some-model")
+    report = evaluate_benchmark(model, data, tmp_path / "r.json", "panovqa", judge=judge)
+    assert report["score"]["mean"] == 0.75
+    assert report["extras"]["mean_of_categories"]["count"] == 2
+    assert report["judge"]["model"] == "some-model"
+    report = evaluate_benchmark(model, data, tmp_path / "r.json", "panovqa", limit=1)
+    assert report["score"]["missing"] == {NOT_JUDGED.missing: 1}
+    assert (report["score"]["mean"], report["better_than_blind"], report["judge"]) == (None,) * 3
+
+
+def test_strata_hold_the_items_whose_place_is_known() -> None:
+    places = [(175.0, 80.0), (-100.0, 0.0), (None, None)]
+    items = [Item("n", Path("p"), "?", (), "k", yaw, pitch) for yaw, pitch in places]
+    scores = [Score(1.0), Score(3.0), Score(5.0)]
+    described = describe(REFER_360, items, [""] * 3, scores)
+    means = {name: each["mean"] for name, each in described["by_distance_from_seam"].items()}
+    assert means == {"0-45°": 1.0, "45-90°": 3.0}
+    assert {*described["by_distance_from_pole"]} == {"0-30°", "60-90°"}
+    assert (described["score"]["mean"], described["interval"]["count"]) == (3.0, 3)
+
+
+def test_mistakes_are_named(model: Path, table: Path, tmp_path: Path) -> None:
+    with pytest.raises(PanoVLMError, match="found --benchmark vqa, expected one of quic-360"):
+        evaluate_benchmark(model, table, tmp_path / "r.json", "vqa")
+    judge = Judge("http://localhost:1", "m")
+    with pytest.raises(PanoVLMError, match="quic-360 is scored by rule"):
+        evaluate_benchmark(model, table, tmp_path / "r.json", "quic-360", judge=judge)
+    with pytest.raises(PanoVLMError, match="found none of the 3 pictures"):
+        evaluate_benchmark(model, table, tmp_path / "r.json", "quic-360", images=tmp_path / "no")

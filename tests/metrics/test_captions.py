@@ -1,0 +1,108 @@
+"""Caption scores equal pycocoevalcap's on the same words, and say what they rest on."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from panovlm.metrics.captions import bleu, cider, rouge_l, score_captions
+from panovlm.metrics.scores import Missing, values_of
+from panovlm.metrics.tokens import caption_tokens
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "captions.json").read_text())
+
+
+@pytest.mark.parametrize("number", range(len(GOLDEN["sets"])))
+def test_scores_equal_those_of_pycocoevalcap(number: int) -> None:
+    words = GOLDEN["sets"][number]
+    candidates, references, scores = words["candidates"], words["references"], words["scores"]
+    assert bleu(candidates, references) == pytest.approx(scores["bleu"], abs=1e-6)
+    each = values_of(rouge_l(candidates, references))
+    assert each == pytest.approx(scores["rouge_l_of_each"], abs=1e-6)
+    each = values_of(cider(candidates, references))
+    assert each == pytest.approx(scores["cider_of_each"], abs=1e-6)
+
+
+def test_words_are_those_of_the_penn_treebank_tokenizer() -> None:
+    for text, words in GOLDEN["tokens"]:
+        assert caption_tokens(text) == words
+
+
+def live_scores(candidates: list[list[str]], references: list[list[list[str]]]) -> list[float]:
+    bleu_of = pytest.importorskip("pycocoevalcap.bleu.bleu").Bleu
+    rouge_of = pytest.importorskip("pycocoevalcap.rouge.rouge").Rouge
+    cider_of = pytest.importorskip("pycocoevalcap.cider.cider").Cider
+    known = {i: [" ".join(words) for words in each] for i, each in enumerate(references)}
+    said = {i: [" ".join(words)] for i, words in enumerate(candidates)}
+    return [
+        *bleu_of(4).compute_score(known, said, verbose=0)[0],
+        rouge_of().compute_score(known, said)[0],
+        cider_of().compute_score(known, said)[0],
+    ]
+
+
+def own_scores(candidates: list[list[str]], references: list[list[list[str]]]) -> list[float]:
+    return [
+        *(bleu(candidates, references) or ()),
+        float(np.mean(values_of(rouge_l(candidates, references)))),
+        float(np.mean(values_of(cider(candidates, references)))),
+    ]
+
+
+def test_scores_equal_the_installed_pycocoevalcap_on_drawn_words() -> None:
+    rng = np.random.default_rng(5)
+
+    def drawn() -> list[str]:
+        return [f"w{rng.integers(12)}" for _ in range(rng.integers(1, 15))]
+
+    candidates = [drawn() for _ in range(40)]
+    references = [[drawn() for _ in range(rng.integers(1, 6))] for _ in range(40)]
+    assert own_scores(candidates, references) == pytest.approx(
+        live_scores(candidates, references), abs=1e-6
+    )
+
+
+def test_scores_equal_the_installed_pycocoevalcap_on_captions_by_people(real_texts: Path) -> None:
+    groups: dict[tuple[str, str], list[list[str]]] = {}
+    for row in map(
+        json.loads, (real_texts / "quic360_human_captions.jsonl").read_text().splitlines()
+    ):
+        words = caption_tokens(row["answer"])
+        groups.setdefault((row["image"], row["instruction"]), []).append(words)
+    known = [captions for captions in groups.values() if len(captions) > 1]
+    candidates = [captions[0] for captions in known]
+    references = [captions[1:] for captions in known]
+    assert own_scores(candidates, references) == pytest.approx(
+        live_scores(candidates, references), abs=1e-6
+    )
+
+
+def test_plain_cider_is_the_mean_cosine_of_weighted_counts() -> None:
+    candidates = [["a", "red", "chair"], ["b"]]
+    references = [[["a", "red", "red", "lamp"]], [["b", "c"]]]
+    scores = values_of(cider(candidates, references, clipped=False))
+    # Every n-gram is in one picture of two, so all weigh the same and leave the cosine.
+    one = 3 / math.sqrt(3 * 6)
+    two = 1 / math.sqrt(2 * 3)
+    assert scores[0] == pytest.approx(10 * (one + two) / 4)
+    assert scores[1] == pytest.approx(10 * (1 / math.sqrt(2)) / 4)
+    assert values_of(cider(candidates, references))[0] < scores[0]  # it is shorter
+
+
+def test_what_is_not_answered_has_no_score_and_leaves_the_others_alone() -> None:
+    references = [["a red chair"], ["a lamp on a table"], ["the sky"]]
+    every = score_captions(["a red chair", "a lamp on a table", "the sky"], references)
+    gap = score_captions(["a red chair", "", "the sky"], references)
+    assert gap.cider_of_each[1].missing is Missing.UNREADABLE
+    assert gap.cider_of_each[0] == every.cider_of_each[0]
+    assert gap.rouge_l == 1.0
+    assert score_captions(["a"], [[]]).cider_of_each[0].missing is Missing.NO_REFERENCE
+    assert score_captions([""], [["a"]]).bleu is None
+
+
+def test_references_count_as_one_picture_however_many_they_are() -> None:
+    references = [[["a", "b"], ["a", "b"]], [["c", "d"]]]
+    twice = values_of(cider([["a", "b"], ["c", "d"]], references))
+    assert twice[0] == pytest.approx(twice[1])
