@@ -252,6 +252,31 @@ def convert_records(
 
 
 @app.command()
+def cache(
+    prune: Annotated[bool, typer.Option("--prune", help="Remove files; say which.")] = False,
+    limit_gb: Annotated[
+        float | None, typer.Option(min=0, help="Keep so many GB, those used last.")
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, metavar="DAYS", help="Remove what was not used since.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all of it.")] = False,
+) -> None:
+    """Show what is kept of frozen encoders' outputs, or remove some of it."""
+    from panovlm.cache_listing import prune_cache, show_cache
+
+    rules = sum((limit_gb is not None, older_than is not None, everything))
+    if rules != prune:
+        found = f"{rules} rule(s) {'with' if prune else 'without'} --prune"
+        expected = "--prune with one of --limit-gb, --older-than and --all, or nothing at all"
+        raise PanoVLMError(f"found {found}, expected {expected}")
+    if prune:
+        typer.echo(prune_cache(limit_gb=0 if everything else limit_gb, older_than_days=older_than))
+    else:
+        show_cache()
+
+
+@app.command()
 def train(
     recipe: Path,
     stage: Annotated[str, typer.Option(help="One stage of the table, or all of them.")] = "all",

@@ -339,3 +339,38 @@ def test_ctrl_c_says_how_to_continue(
     code, _, err = run_cli("train", recipe_file)
     assert code == 130
     assert "--resume" in err
+
+
+def test_the_cache_is_shown_and_pruned(run_cli: Cli, recipe_file: Path) -> None:
+    assert run_cli("cache")[1].strip().endswith("holds 0.0 MB")
+    code, out, _ = run_cli("train", recipe_file, "--stage", "vision")
+    assert code == 0
+    assert "vision: 3 pictures" in out
+    assert "3 (100%) of them kept from before" in out
+    code, out, _ = run_cli("cache")
+    assert code == 0
+    assert "siglip" in out
+    assert "4 views" in out
+    code, out, _ = run_cli("cache", "--prune", "--older-than", 1)
+    assert (code, out.split(",")[0]) == (0, "removed 0 pictures' outputs")
+    code, out, _ = run_cli("cache", "--prune", "--all")
+    assert (code, out.split(",")[0]) == (0, "removed 3 pictures' outputs")
+
+
+@pytest.mark.parametrize(
+    "words", [["--prune"], ["--all"], ["--prune", "--all", "--limit-gb", "1"]], ids=" ".join
+)
+def test_pruning_needs_one_rule(run_cli: Cli, words: list[str]) -> None:
+    code, _, err = run_cli("cache", *words)
+    assert code == 2
+    assert "expected --prune with one of" in err
+
+
+def test_a_run_whose_pictures_do_not_fit_the_cache_encodes_nothing(
+    run_cli: Cli, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PANOVLM_CACHE_LIMIT_GB", "1e-6")
+    code, _, err = run_cli("train", recipe_file)
+    assert code == 2
+    assert "PANOVLM_CACHE_LIMIT_GB allows" in err
+    assert not list((tmp_path / "cache").rglob("*.npy"))

@@ -29,6 +29,11 @@ def cache_folder() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "panovlm"
 
 
+def token_cache_folder() -> Path:
+    """Give the folder that holds the outputs of all frozen encoders."""
+    return cache_folder() / "patch-tokens"
+
+
 def build_once(name: str, facts: Facts, build: Callable[[Path], None]) -> Path:
     """Give a folder of the cache, building it where it is missing, not whole or of other facts.
 

@@ -68,6 +68,7 @@ class PanoramaDataset(Dataset[Example]):
         self.roll = roll
         self.seed = seed
         self.epoch = 0
+        self.record_bytes = [[_num_bytes(record) for record in told] for told in self.groups]
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -89,10 +90,23 @@ class PanoramaDataset(Dataset[Example]):
         views = views.roll(-turns, dims=0)
         if self.supervision is Supervision.NONE:
             return {"views": views, "conversations": None}
-        drawn = rng.permutation(len(records))[: self.per_panorama]
-        chosen = [_rolled(records[i], turns, num_views) for i in sorted(drawn)]
+        chosen = [_rolled(records[i], turns, num_views) for i in self._drawn(index)]
         packed = pack([self.tokenizer(record) for record in chosen])
         return {"views": views, "conversations": packed}
+
+    def text_bytes(self, index: int) -> int:
+        """Say how long the text of an example is in this epoch, in bytes; no picture is read."""
+        if self.supervision is Supervision.NONE:
+            return 0
+        return sum(self.record_bytes[index][i] for i in self._drawn(index))
+
+    def _drawn(self, index: int) -> list[int]:
+        """Draw which conversations of a panorama this epoch has."""
+        count = len(self.groups[index])
+        if count <= self.per_panorama:
+            return list(range(count))
+        rng = np.random.default_rng((self.seed, self.epoch, index, 1))
+        return sorted(map(int, rng.permutation(count)[: self.per_panorama]))
 
     def check_lengths(self, longest: int) -> None:
         """Check that every conversation fits the language model; image tokens are never cut.
@@ -123,6 +137,11 @@ class PanoramaDataset(Dataset[Example]):
         return all(record.knows_turns(num_views) for record in records)
 
 
+def _num_bytes(record: Record) -> int:
+    """Give more bytes than a record's conversation has with a chat template's marks."""
+    return sum(len(turn.content.encode()) + MARKUP_BYTES for turn in record.messages)
+
+
 def _rolled(record: Record, turns: int, num_views: int) -> Record:
     """Give the record after so many strides to the right, of which V make a full turn."""
     if record.rolled_responses is None:
@@ -149,7 +168,7 @@ class ConversationTokenizer:
 
     def surely_fits(self, record: Record, longest: int) -> bool:
         """Say without tokenising that a conversation fits: no text has more tokens than bytes."""
-        words = sum(len(turn.content.encode()) + MARKUP_BYTES for turn in record.messages)
+        words = _num_bytes(record)
         expansion = self.processor.expand_image()
         image_tokens = expansion.count(self.processor.image_token)
         around = len(expansion) - image_tokens * len(self.processor.image_token)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Record, raise_faults
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
@@ -21,7 +22,7 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.model.vision import encode_views
 from panovlm.progress import progress_bar
-from panovlm.training.sources import fill_caches, token_cache_folder
+from panovlm.training.sources import fill_caches
 
 
 @dataclass(frozen=True)

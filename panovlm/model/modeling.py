@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, Cache, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
@@ -87,6 +88,7 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
         for module in self.children():
             if not any(parameter.requires_grad for parameter in module.parameters()):
                 module.eval()
+                _keep_checkpointing(module, mode)
         return self
 
 
@@ -377,3 +379,13 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             num_items_in_batch=num_items,
         )
         return logits, loss
+
+
+def _keep_checkpointing(module: nn.Module, mode: bool) -> None:
+    """Let layers of a frozen module save activations where asked to: only their own flag says so.
+
+    What is inside them stays in eval mode, so that nothing is dropped out.
+    """
+    for layer in module.modules():
+        if isinstance(layer, GradientCheckpointingLayer) and layer.gradient_checkpointing:
+            layer.training = mode

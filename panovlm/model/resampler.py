@@ -146,7 +146,7 @@ class Resampler(nn.Module):
 
     def forward(self, patch_tokens: Tensor) -> Tensor:
         """Resample the patch tokens of M views."""
-        tokens = self.narrow_in(self.norm_in(patch_tokens))
+        tokens = self._narrowed(patch_tokens)
         latents: Tensor = self.norm_out(self._ask(tokens) if self.asks else self._merge(tokens))
         return latents
 
@@ -163,3 +163,14 @@ class Resampler(nn.Module):
             grid = layer(grid)
         merged: Tensor = self.merge(grid.permute(0, 3, 1, 2))
         return merged.flatten(2).transpose(1, 2)
+
+    def _narrowed(self, patch_tokens: Tensor) -> Tensor:
+        """Give narrow_in(norm_in(x)), with the norm's weights taken into the linear map.
+
+        That is the same function, but no gradient goes back to tokens that are frozen: that of the
+        norm's weights alone would cost as much again as the linear map does forwards.
+        """
+        norm, linear = self.norm_in, self.narrow_in
+        tokens = nn.functional.layer_norm(patch_tokens, norm.normalized_shape, eps=norm.eps)
+        weight, bias = linear.weight * norm.weight, linear.bias + linear.weight @ norm.bias
+        return nn.functional.linear(tokens, weight, bias)

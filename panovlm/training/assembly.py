@@ -88,5 +88,7 @@ def training_arguments(
         report_to=[],
         ddp_find_unused_parameters=False,  # every trained parameter is used, by text alone too
         use_cpu=not torch.cuda.is_available(),
+        activation_checkpointing=recipe.activation_checkpointing,
+        dataloader_num_workers=recipe.workers,
         dataloader_pin_memory=torch.cuda.is_available(),
     )

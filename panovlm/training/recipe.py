@@ -172,6 +172,12 @@ class Recipe(Section):
     """Of initial weights, data order and rolls."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic: `auto` is bf16 where the device is fast at it."""
+    activation_checkpointing: bool = False
+    """Whether to compute layers again in the backward pass instead of keeping what they made: less
+    memory, about a third more time."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that read patch tokens and text ahead; 0 reads in the training process, which is
+    fastest where the CPU trains."""
     save_minutes: Annotated[float, Field(gt=0)] = 10.0
     """Training that a kill may cost at most: a checkpoint is saved whenever so long has passed."""
     tensorboard: bool = False

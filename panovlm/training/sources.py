@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from panovlm.backbones.folders import cache_folder
+from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.cache_room import cache_limit, gigabytes, make_room, mark_used
 from panovlm.data.records import Record, raise_faults
@@ -25,11 +25,6 @@ from panovlm.training.disk import disk_faults
 from panovlm.training.recipe import Recipe
 
 ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
-
-
-def token_cache_folder() -> Path:
-    """Give the folder of all caches of encoders' outputs."""
-    return cache_folder() / "patch-tokens"
 
 
 def view_source(

@@ -22,9 +22,9 @@ SIZE = 1000
 
 @pytest.fixture
 def files(tmp_path):
-    """Five files in two folders, the first used five days ago, the last today."""
+    """Five files in two folders, the first used five days ago, the last yesterday."""
     made = [tmp_path / "cache" / f"{n % 2}" / f"{n}.npy" for n in range(5)]
-    for days, file in zip((5, 4, 3, 2, 0), made, strict=True):
+    for days, file in zip((5, 4, 3, 2, 1), made, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x" * SIZE)
         used = time.time() - 86_400 * days

@@ -110,6 +110,18 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     assert [e["loss"] for e in read_log(run.log_file(recipe, stage))] == [e["loss"] for e in log]
 
 
+def test_workers_and_layers_computed_again_change_no_result(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["vision", "resampler"]
+    run.train(recipe, chosen, resume=False)
+    plain = weights(recipe, "resampler")
+    other = recipe.model_copy(update={"workers": 1, "activation_checkpointing": True})
+    run.train(other, chosen, resume=False)
+    found = weights(other, "resampler")
+    assert all(torch.allclose(found[name], plain[name], atol=1e-6) for name in plain)
+
+
 def test_interrupted_stage_leaves_the_earlier_result_whole(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,14 +296,34 @@ def test_loss_that_is_no_number_stops_with_the_cure(
         run.train(recipe, ["vision"], resume=False)
 
 
-def test_last_vision_layers_train_from_the_pictures_themselves(recipe: Recipe) -> None:
+def test_last_vision_layers_train_on_what_those_below_gave_once(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run.train(recipe, ["vision", "resampler"], resume=False)
     unfrozen = with_section(recipe, "finetune", vision_layers=1)
+    keys: list[str] = []
+    original = PatchTokenCache.fill
+
+    def fill(self: PatchTokenCache, pictures: Any, *args: Any) -> list[str]:
+        keys.append(self.key)
+        return original(self, pictures, *args)
+
+    monkeypatch.setattr(PatchTokenCache, "fill", fill)
     run.train(unfrozen, ["finetune"], resume=False)
+    assert keys == ["lower_states"]
     before, after = weights(recipe, "resampler"), weights(unfrozen, "finetune")
     layer = "model.vision_encoder.encoder.layers.{}.mlp.fc1.weight"
     assert torch.equal(before[layer.format(0)], after[layer.format(0)])
     assert not torch.equal(before[layer.format(1)], after[layer.format(1)])
+
+
+def test_an_encoder_that_cannot_be_cut_trains_from_the_pictures_themselves(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.train(recipe, ["vision", "resampler"], resume=False)
+    monkeypatch.setattr("panovlm.data.cache.can_be_cut", lambda *args: False)
+    run.train(with_section(recipe, "finetune", vision_layers=1), ["finetune"], resume=False)
+    assert "cannot be cut below the layers that train" in capsys.readouterr().out
 
 
 def test_output_opens_through_the_auto_classes(recipe: Recipe) -> None:

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from panovlm.data.packing import TokenSequence, collate, pack
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.vision import patch_tokens_of
+from panovlm.model.vision_layers import layer_stack, lower_states
 from panovlm.stages import STAGES
 from panovlm.training.trainable import apply_stage
 
@@ -65,6 +66,32 @@ def test_two_pictures_of_one_text_come_in_reading_order(generator, processor, pa
     ).logits
     torch.testing.assert_close(generator(**pair).logits, expected)
     assert not torch.allclose(generator(**swapped).logits, expected)
+
+
+def test_training_last_vision_layers_on_lower_states_is_training_them_on_pixels(
+    generator, inputs, labels
+):
+    generator.requires_grad_(False)
+    encoder = generator.model.vision_encoder
+    for module in (layer_stack(encoder)[-1], generator.model.resampler):
+        module.requires_grad_(True)
+
+    def losses_and_gradients(**views):
+        generator.zero_grad()
+        text = {key: value for key, value in inputs.items() if key != "pixel_values"}
+        loss = generator(**text, **views, labels=labels).loss
+        loss.backward()
+        trained = {n: p.grad.clone() for n, p in generator.named_parameters() if p.requires_grad}
+        return {"loss": loss.detach(), **trained}
+
+    pixels = inputs["pixel_values"]
+    states = lower_states(encoder, pixels.flatten(0, 1), 1).unflatten(0, pixels.shape[:2])
+    whole = losses_and_gradients(pixel_values=pixels)
+    torch.testing.assert_close(
+        losses_and_gradients(lower_states=states), whole, rtol=1e-5, atol=1e-5
+    )
+    kept = losses_and_gradients(lower_states=states.half())
+    torch.testing.assert_close(kept["loss"], whole["loss"], rtol=1e-3, atol=1e-3)
 
 
 def test_placeholders_and_pictures_must_agree(generator, inputs):

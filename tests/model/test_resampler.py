@@ -112,3 +112,17 @@ def test_checkpointed_activations_give_the_same_gradients(kind):
     assert runs.count(1) == 2 * runs.count(0) == 2  # the inside of the layer ran once more
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(recomputed, plain)
+
+
+def test_the_first_norm_and_linear_map_are_one_function_with_the_gradients_of_two():
+    module = resampler()
+    with torch.no_grad():
+        module.norm_in.weight.uniform_(0.5, 2.0)
+        module.norm_in.bias.uniform_(-1.0, 1.0)
+    tokens, seen = torch.randn(2, SIDE * SIDE, 24), torch.randn(2, SIDE * SIDE, 16)
+    parts = [*module.norm_in.parameters(), *module.narrow_in.parameters()]
+    apart, together = module.narrow_in(module.norm_in(tokens)), module._narrowed(tokens)
+    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+    expected = torch.autograd.grad((apart * seen).sum(), parts)
+    found = torch.autograd.grad((together * seen).sum(), parts)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)

@@ -1,33 +1,73 @@
-"""The order of the panoramas: whole steps, the same for the same seed and epoch."""
+"""Steps of one length: nothing is lost, little is filled up, order is random and repeatable."""
 
-from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
-from panovlm.training.sampler import WholeSteps
+from panovlm.training.sampler import STEPS_SORTED_TOGETHER, WholeSteps
+
+BATCH = 4
+COUNT = BATCH * STEPS_SORTED_TOGETHER * 2
 
 
-@dataclass
-class Counted:
-    length: int
-    epoch: int = 0
+class Lengths:
+    """Stands for a dataset: an example is as long as its number says."""
 
-    def __len__(self) -> int:
-        return self.length
+    seed = 0
 
+    def __init__(self, lengths):
+        self.lengths = lengths
+        self.epoch = 0
 
-@pytest.mark.parametrize(("length", "per_step"), [(3, 2), (8, 4), (1, 6), (5, 5)])
-def test_every_panorama_comes_and_every_step_is_whole(length: int, per_step: int) -> None:
-    order = list(WholeSteps(Counted(length), per_step, seed=0))
-    assert len(order) % per_step == 0
-    assert len(order) - length < per_step
-    assert sorted(order[:length]) == list(range(length))
-    assert len(WholeSteps(Counted(length), per_step, seed=0)) == len(order)
+    def __len__(self):
+        return len(self.lengths)
+
+    def text_bytes(self, index):
+        return self.lengths[index]
 
 
-def test_the_order_depends_on_seed_and_epoch_alone() -> None:
-    def order(seed: int, epoch: int) -> list[int]:
-        return list(WholeSteps(Counted(50, epoch), 4, seed))
+@pytest.fixture
+def dataset():
+    return Lengths([(37 * i) % 1000 for i in range(COUNT)])
 
-    assert order(1, 2) == order(1, 2)
-    assert len({tuple(order(seed, epoch)) for seed in range(2) for epoch in range(2)}) == 4
+
+def batches(dataset):
+    order = list(WholeSteps(dataset, BATCH, dataset.seed))
+    return [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+
+
+def filled_up(dataset, batches):
+    lengths = [[dataset.lengths[i] for i in batch] for batch in batches]
+    return sum(max(each) * len(each) - sum(each) for each in lengths)
+
+
+def test_every_example_comes_once(dataset):
+    assert sorted(i for batch in batches(dataset) for i in batch) == list(range(COUNT))
+    assert len(WholeSteps(dataset, BATCH, dataset.seed)) == COUNT
+
+
+def test_little_is_filled_up(dataset):
+    plain = [list(range(i, min(i + BATCH, COUNT))) for i in range(0, COUNT, BATCH)]
+    assert filled_up(dataset, batches(dataset)) < filled_up(dataset, plain) / 5
+
+
+def test_the_order_is_of_seed_and_epoch_alone(dataset):
+    first = batches(dataset)
+    assert batches(dataset) == first
+    dataset.epoch = 1
+    assert batches(dataset) != first
+    dataset.epoch, dataset.seed = 0, 1
+    assert batches(dataset) != first
+
+
+def test_long_and_short_batches_come_in_no_order(dataset):
+    means = [sum(dataset.lengths[i] for i in batch) / len(batch) for batch in batches(dataset)]
+    rises = sum(after > before for before, after in pairwise(means))
+    assert 0.3 * len(means) < rises < 0.7 * len(means)
+
+
+@pytest.mark.parametrize("count", [1, BATCH, BATCH + 1])
+def test_few_examples_are_all_given_and_the_last_step_completed(count):
+    order = list(WholeSteps(Lengths([5] * count), BATCH, 0))
+    assert set(order) == set(range(count))
+    assert len(order) == -(-count // BATCH) * BATCH

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from panovlm.model.errors import PanoVLMError
 from panovlm.stages import ABSENT, FROZEN, MODULES, STAGES, TRAINED
@@ -149,3 +150,26 @@ def test_more_vision_layers_than_there_are_is_refused(generator):
     stage = STAGES["finetune"].without_lora().with_last_vision_layers(3)
     with pytest.raises(PanoVLMError, match="found vision_layers = 3, expected at most 2"):
         apply_stage(generator, stage, None)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_layers_computed_again_give_the_same_gradients(model_of_stage, name):
+    stage, model = STAGES[name], model_of_stage(name)
+    apply_stage(model, stage, LORA)
+    batch, runs = batch_for(model), []
+    for layer in model.modules():
+        if isinstance(layer, LlamaDecoderLayer):
+            layer.mlp.register_forward_pre_hook(lambda *args: runs.append(1))
+
+    def gradients():
+        runs.clear()
+        model.zero_grad()
+        model.train()
+        model(**batch).loss.backward()
+        return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+
+    plain, num_plain = gradients(), len(runs)
+    model.activation_checkpointing_enable()
+    again, num_again = gradients(), len(runs)
+    torch.testing.assert_close(again, plain)
+    assert num_again == 2 * num_plain

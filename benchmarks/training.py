@@ -1,0 +1,234 @@
+"""Training steps: ours against a plain trainer of the LLaVA kind, in one run.
+
+    python benchmarks/training.py --json OUT
+
+Each side of each stage runs in a process of its own, so that its peak memory is its own.
+docs/training_speed.md says what is measured and holds the tables (`--docs` writes them there).
+Piece by piece: `--only finetune` measures one stage, and what OUT holds of the others stays.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+SIDES_SCRIPT = Path(__file__).with_name("training_sides.py")
+STAGES = ("vision", "resampler", "finetune")
+WAYS = {
+    "reference": {"side": "reference", "tokens": "equal", "cold": False},
+    "ours, equal tokens, cold": {"side": "ours", "tokens": "equal", "cold": True},
+    "ours, equal tokens, warm": {"side": "ours", "tokens": "equal", "cold": False},
+    "ours, default, cold": {"side": "ours", "tokens": "default", "cold": True},
+    "ours, default, warm": {"side": "ours", "tokens": "default", "cold": False},
+}
+"""What is measured of every stage; cold is the first epoch, which also encodes its pictures."""
+WANTED_SPEED = {
+    ("vision", "ours, default, warm"): 10.0,
+    ("resampler", "ours, equal tokens, warm"): 4.0,
+    ("resampler", "ours, default, warm"): 10.0,
+    ("finetune", "ours, equal tokens, warm"): 4.0,
+    ("finetune", "ours, default, warm"): 10.0,
+    **{(stage, way): 1.0 for stage in STAGES for way in WAYS if way.endswith("cold")},
+}
+"""How many times as fast as the reference a step shall be."""
+WANTED_MEMORY = 1 / 3
+"""Peak memory shall be at most this share of the reference's, warm."""
+COMMAND_SECONDS = 3600
+
+Table = list[list[str]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark.
+
+    Returns:
+        The exit status: 1 if `--assert` is given and a figure is missed or was not measured.
+    """
+    options = _parser().parse_args(arguments)
+    report = json.loads(options.json.read_text()) if options.json.exists() else {"stages": {}}
+    report["settings"] = settings = settings_of(options)
+    for stage in options.only or STAGES:
+        report["stages"][stage] = measured(stage, settings)
+        report["environment"] = environment(options.threads)
+        report["criteria"] = criteria(report["stages"])
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    show(report)
+    if options.docs is not None:
+        write_docs(report, options.docs)
+    all_met = all(each["met"] for each in report["criteria"])
+    return int(options.must_hold and not all_met)
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Give what every process is told."""
+    names = ("size", "steps", "batch_size", "threads", "precision")
+    return {name: getattr(options, name) for name in names}
+
+
+def measured(stage: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Measure every way of a stage, each in its process."""
+    found = {
+        way: run_in_process({**settings, **what, "stage": stage}) for way, what in WAYS.items()
+    }
+    for each in found.values():
+        each["median_seconds"] = statistics.median(each["seconds"])
+    return found
+
+
+def run_in_process(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Let a fresh process measure one way: what it peaks at is its own."""
+    threads = {name: str(wanted["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = [sys.executable, str(SIDES_SCRIPT), json.dumps(wanted)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        env={**os.environ, **threads},
+    )
+    if done.returncode:
+        raise SystemExit(f"{wanted} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def criteria(stages: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Set the measured figures against the wanted ones, as far as they were measured."""
+    rows = []
+    for (stage, way), wanted in WANTED_SPEED.items():
+        if stage in stages:
+            found = speed(stages[stage], way)
+            rows.append(_row(stage, f"{way}: times as fast", wanted, found, found >= wanted))
+    for stage, ways in stages.items():
+        for way in (way for way in ways if way.endswith("warm")):
+            share = memory(ways, way)
+            is_met = share <= WANTED_MEMORY
+            rows.append(_row(stage, f"{way}: share of memory", WANTED_MEMORY, share, is_met))
+    return rows
+
+
+def _row(stage: str, claim: str, wanted: float, found: float, is_met: bool) -> dict[str, Any]:
+    return {"stage": stage, "claim": claim, "wanted": wanted, "found": found, "met": is_met}
+
+
+def speed(ways: dict[str, Any], way: str) -> float:
+    """Say how many times as fast as the reference a way is."""
+    return float(ways["reference"]["median_seconds"] / ways[way]["median_seconds"])
+
+
+def memory(ways: dict[str, Any], way: str) -> float:
+    """Say which share of the reference's peak memory a way takes."""
+    return float(ways[way]["peak_mb"] / ways["reference"]["peak_mb"])
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """Say what the figures were measured with."""
+    import platform
+
+    import torch
+
+    from panovlm.precision import uses_bf16
+    from reporting import cpu_model, version_of
+
+    packages = ("panovlm", "torch", "transformers", "peft")
+    return {
+        "cpu": cpu_model(),
+        "logical_cpus": os.cpu_count(),
+        "threads": threads,
+        "load_average_at_end": os.getloadavg()[0],
+        "bf16_is_fast": uses_bf16("auto"),
+        "python": platform.python_version(),
+        "mkldnn": torch.backends.mkldnn.is_available(),
+        "packages": {package: version_of(package) for package in packages},
+    }
+
+
+def stage_table(ways: dict[str, Any]) -> Table:
+    """Give the table of one stage."""
+    rows = [["way", "s a step", "× as fast", "peak memory, MiB", "of the reference's"]]
+    for way, found in ways.items():
+        rows.append(
+            [
+                way,
+                f"{found['median_seconds']:.2f}",
+                f"{speed(ways, way):.1f}",
+                f"{found['peak_mb']:.0f}",
+                f"{memory(ways, way):.0%}",
+            ]
+        )
+    return rows
+
+
+def criteria_table(found: list[dict[str, Any]]) -> Table:
+    """Give the table of wanted and found figures."""
+    rows = [["stage", "criterion", "wanted", "found", ""]]
+    for each in found:
+        verdict = "met" if each["met"] else "missed"
+        figures = (f"{each['wanted']:.2g}", f"{each['found']:.2f}")
+        rows.append([each["stage"], each["claim"], *figures, verdict])
+    return rows
+
+
+def environment_line(report: dict[str, Any]) -> str:
+    """Say in one paragraph what the figures were measured with."""
+    made, settings = report["environment"], report["settings"]
+    packages = ", ".join(f"{name} {each}" for name, each in made["packages"].items())
+    fast = "" if made["bf16_is_fast"] else "out"
+    return (
+        f"{made['cpu']}, {made['logical_cpus']} logical CPUs, {made['threads']} thread(s), "
+        f"with{fast} fast bf16 (ours: precision {settings['precision']}), load average "
+        f"{made['load_average_at_end']:.1f}; models of size {settings['size']}, batches of "
+        f"{settings['batch_size']} panoramas, medians over {settings['steps']} steps, the first of "
+        f"which counts only in a first epoch; Python {made['python']}; {packages}."
+    )
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the tables."""
+    from rich.console import Console
+    from rich.table import Table as Printed
+
+    console = Console()
+    console.print(environment_line(report), highlight=False)
+    tables = [(stage, stage_table(ways)) for stage, ways in report["stages"].items()]
+    for title, rows in [*tables, ("wanted and found", criteria_table(report["criteria"]))]:
+        table = Printed(*rows[0], title=title)
+        for row in rows[1:]:
+            table.add_row(*row)
+        console.print(table)
+
+
+def write_docs(report: dict[str, Any], page: Path) -> None:
+    """Write the tables to their place on a page."""
+    from reporting import markdown, put_between_markers
+
+    parts = [environment_line(report)]
+    for stage, ways in report["stages"].items():
+        parts += [f"### Stage {stage}", markdown(stage_table(ways))]
+    parts += ["### Wanted and found", markdown(criteria_table(report["criteria"]))]
+    put_between_markers(page, "training", "\n\n".join(parts))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--json", type=Path, required=True, help="where to write the report")
+    add("--docs", type=Path, help="page whose tables are written anew")
+    add("--only", choices=STAGES, nargs="+", help="stages to measure; the others stay")
+    add("--steps", type=int, default=5, help="steps of each way")
+    add("--batch-size", type=int, default=2, help="panoramas in a step")
+    add("--threads", type=int, default=os.cpu_count() or 1, help="threads of every library")
+    add("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="of our side")
+    add("--size", choices=("siglip-base", "tiny"), default="siglip-base", help="tiny: for tests")
+    add("--assert", action="store_true", dest="must_hold", help="fail unless every figure is met")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,321 @@
+"""One side of the training benchmark, in a process of its own: it prints its figures as JSON.
+
+    python benchmarks/training_sides.py '{"side": "ours", "stage": "finetune", ...}'
+
+Ours is the package as `panovlm train` puts it together. The reference is written the way trainers
+of the LLaVA kind are: the encoder runs in every step, everything is float32, each view keeps all
+its patch tokens through a two-layer projector, and logits are made for every position.
+
+Shape letters: N panoramas, V views, S patch tokens, L text and image tokens of a sequence.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+    TrainerCallback,
+)
+
+from panovlm.data.cache import PatchTokenCache, ViewSource
+from panovlm.data.datasets import Example, PanoramaCollator
+from panovlm.data.packing import IGNORED, TokenSequence, pack
+from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.image_processing import PanoVLMImageProcessor
+from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.precision import uses_bf16
+from panovlm.stages import STAGES, Objective, Supervision
+from panovlm.training.assembly import training_arguments
+from panovlm.training.recipe import LoraSection, ModelSection, Recipe, StageSection
+from panovlm.training.trainable import apply_stage
+from panovlm.training.trainer import StageTrainer
+
+NUM_VIEWS = 9
+"""A ring; both sides see the same views."""
+ENCODERS: dict[str, dict[str, int]] = {
+    "siglip-base": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+                    "num_attention_heads": 12, "image_size": 224, "patch_size": 16},
+    "tiny": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+             "num_attention_heads": 2, "image_size": 56, "patch_size": 4},
+}  # fmt: skip
+LANGUAGE_MODELS: dict[str, dict[str, int]] = {
+    "siglip-base": {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+                    "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152},
+    "tiny": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+             "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 512},
+}  # fmt: skip
+GRIDS = {"equal": 14, "default": 7}
+"""Rows and columns of the tokens that ours keeps of a view; the reference keeps 14 x 14."""
+LATENT_SIZES = {"siglip-base": 512, "tiny": 16}
+"""Widths of the resampler: the recipes' default, and one for tests."""
+TEXT_TOKENS, RESPONSE_TOKENS = 96, 48
+PANORAMA_SIZE = (2048, 1024)
+LORA = LoraSection()
+
+
+def main() -> None:
+    """Measure what the argument asks for."""
+    print(json.dumps(measure(json.loads(sys.argv[1]))))
+
+
+def measure(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Train a few steps; give the seconds of each and the process's peak memory in MiB."""
+    torch.set_num_threads(wanted["threads"])
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as place:
+        pictures = draw_pictures(Path(place), wanted["steps"] * wanted["batch_size"])
+        marks = SIDES[wanted["side"]](wanted, pictures, Path(place))
+    # the first step also builds what later ones reuse; in a cold run each step counts
+    steps = np.diff(marks) if wanted["cold"] else np.diff(marks)[1:]
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": [float(step) for step in steps], "peak_mb": peak_mb}
+
+
+def draw_pictures(folder: Path, count: int) -> list[Path]:
+    """Write panoramas of smooth colours as JPEG."""
+    rng, files = np.random.default_rng(0), []
+    for number in range(count):
+        coarse = rng.integers(0, 256, (8, 16, 3), dtype=np.uint8)
+        file = folder / f"{number}.jpg"
+        Image.fromarray(coarse).resize(PANORAMA_SIZE, Image.Resampling.BICUBIC).save(file)
+        files.append(file)
+    return files
+
+
+def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[float]:
+    """Train with the package; give the time before the first and after every step.
+
+    A cold run encodes the pictures of each step just before it; a warm one encodes all before.
+    """
+    config = panovlm_config(wanted)
+    stage = STAGES[wanted["stage"]]
+    model = built(stage.objective, config)
+    bf16 = uses_bf16(wanted["precision"])
+    cache = PatchTokenCache(
+        place / "cache", model.model.vision_encoder.eval(), image_processor(config), use_bf16=bf16
+    )
+    if not wanted["cold"]:
+        cache.fill(pictures, 1, lambda count: None)
+    apply_stage(model, stage, LORA)
+    section = StageSection(
+        data=place, steps=wanted["steps"], batch_size=wanted["batch_size"], lora=LORA
+    )
+    unused = ModelSection(vision_encoder="", language_model="")
+    recipe = Recipe(output=place, model=unused, stages={wanted["stage"]: section})
+    arguments = training_arguments(recipe, section, stage, bf16=bf16)
+    arguments.save_strategy = "no"
+    clock = StepClock()
+    source = CachedExamples(cache, pictures, config, stage.supervision)
+    trainer = StageTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=source,
+        data_collator=PanoramaCollator(cache.key, 0),
+        learning_rates=section.learning_rate,
+        callbacks=[clock],
+    )
+    trainer.train()
+    return clock.marks
+
+
+def run_reference(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[float]:
+    """Train the plain way; give the time before the first and after every step."""
+    config = panovlm_config({**wanted, "tokens": "equal"})
+    stage = STAGES[wanted["stage"]]
+    model: nn.Module
+    if stage.objective is Objective.VICREG_OVERLAP:
+        model = built(stage.objective, config)
+        apply_stage(model, stage, None)
+    else:
+        model = Reference(config, with_lora=wanted["stage"] == "finetune")
+    model.train()
+    examples = PixelExamples(
+        ViewSource(image_processor(config)), pictures, config, stage.supervision
+    )
+    loader = DataLoader(
+        examples, wanted["batch_size"], collate_fn=PanoramaCollator("pixel_values", 0)
+    )
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4)
+    marks = [time.perf_counter()]
+    for batch in loader:
+        model(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        marks.append(time.perf_counter())
+    return marks
+
+
+class Reference(nn.Module):
+    """Frozen encoder, two-layer projector, causal LM: image tokens stand before the text."""
+
+    def __init__(self, config: PanoVLMConfig, *, with_lora: bool) -> None:
+        super().__init__()
+        self.vision_encoder = SiglipVisionModel(config.vision_config).requires_grad_(False)
+        self.language_model = LlamaForCausalLM(config.text_config).requires_grad_(False)
+        if with_lora:
+            add_lora(self.language_model)
+        width = config.text_config.hidden_size
+        self.projector = nn.Sequential(
+            nn.Linear(config.vision_config.hidden_size, width), nn.GELU(), nn.Linear(width, width)
+        )
+        self.image_token_id = config.image_token_id
+
+    def forward(
+        self, pixel_values: Tensor, input_ids: Tensor, labels: Tensor, **others: Tensor
+    ) -> Any:
+        """Encode, project, put in place, predict every position."""
+        with torch.no_grad():
+            tokens = self.vision_encoder(pixel_values.flatten(0, 1)).last_hidden_state
+        image_tokens = self.projector(tokens)
+        embeddings = self.language_model.get_input_embeddings()(input_ids)
+        places = (input_ids == self.image_token_id)[..., None]
+        return self.language_model(
+            inputs_embeds=embeddings.masked_scatter(places, image_tokens),
+            attention_mask=others["attention_mask"],
+            labels=labels,
+            use_cache=False,
+        )
+
+
+def add_lora(language_model: nn.Module) -> None:
+    """Add the adapters that ours has, with the library that most trainers use."""
+    from peft import LoraConfig, get_peft_model
+
+    adapters = LoraConfig(r=LORA.rank, lora_alpha=LORA.alpha, target_modules="all-linear")
+    get_peft_model(language_model.model, adapters)
+
+
+def panovlm_config(wanted: dict[str, Any]) -> PanoVLMConfig:
+    """Give the configuration of either side."""
+    encoder, text = ENCODERS[wanted["size"]], LANGUAGE_MODELS[wanted["size"]]
+    grid = GRIDS[wanted["tokens"]]
+    return PanoVLMConfig(
+        vision_config=SiglipVisionConfig(**encoder, vision_use_head=False),
+        text_config=LlamaConfig(**text, max_position_embeddings=8192, tie_word_embeddings=True),
+        image_token_id=text["vocab_size"] - 1,
+        num_views=NUM_VIEWS,
+        view_size=encoder["image_size"],
+        token_rows=grid,
+        token_columns=grid,
+        latent_size=LATENT_SIZES[wanted["size"]],
+        vicreg_size=LATENT_SIZES[wanted["size"]],
+    )
+
+
+def image_processor(config: PanoVLMConfig) -> PanoVLMImageProcessor:
+    """Give what cuts the views of both sides."""
+    size = {"height": config.view_size, "width": config.view_size}
+    return PanoVLMImageProcessor(num_views=config.num_views, fov_deg=config.fov_deg, size=size)
+
+
+def built(objective: Objective, config: PanoVLMConfig) -> PreTrainedModel:
+    """Build our model with random weights; those of the language model are bf16 numbers.
+
+    So are those of the checkpoints that people start from (SmolLM2, Qwen): they were saved in bf16.
+    """
+    if objective is Objective.VICREG_OVERLAP:
+        return PanoVLMForOverlapPretraining(config)
+    model = PanoVLMForConditionalGeneration(config)
+    with torch.no_grad():
+        for parameter in model.model.language_model.parameters():
+            parameter.copy_(parameter.bfloat16())
+    return model
+
+
+class PixelExamples(Dataset[Example]):
+    """Panoramas with a random text of a fixed length behind each.
+
+    Args:
+        source: Gives the views of a picture, or what is kept of them.
+        pictures: One for each example.
+        config: Says how many placeholders stand in front of the text.
+        supervision: Which of the text's tokens carry the loss.
+    """
+
+    def __init__(
+        self,
+        source: ViewSource | PatchTokenCache,
+        pictures: list[Path],
+        config: PanoVLMConfig,
+        supervision: Supervision,
+    ) -> None:
+        self.source = source
+        self.pictures = pictures
+        self.config = config
+        self.supervision = supervision
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def set_epoch(self, epoch: int) -> None:
+        """There are no draws."""
+
+    def text_bytes(self, index: int) -> int:
+        """All texts are of one length."""
+        return TEXT_TOKENS
+
+    def __getitem__(self, index: int) -> Example:
+        views = self.source.load(self.pictures[index])
+        if self.supervision is Supervision.NONE:
+            return {"views": views, "conversations": None}
+        image = self.config.image_token_id
+        text = np.random.default_rng(index).integers(0, image, TEXT_TOKENS).tolist()
+        count = TEXT_TOKENS if self.supervision is Supervision.ALL_TEXT else RESPONSE_TOKENS
+        ids = [image] * self.config.num_image_tokens + text
+        labels = [IGNORED] * (len(ids) - count) + text[-count:]
+        return {"views": views, "conversations": pack([TokenSequence(ids, labels)])}
+
+
+class CachedExamples(PixelExamples):
+    """The same from the cache; what is not there yet is encoded when it is first asked for."""
+
+    source: PatchTokenCache
+
+    def __getitem__(self, index: int) -> Example:
+        missing = self.source.missing([self.pictures[index]])
+        if missing:
+            self.source.fill(missing, 1, lambda count: None)
+        return super().__getitem__(index)
+
+
+class StepClock(TrainerCallback):
+    """Remembers when training began and when each step ended."""
+
+    def __init__(self) -> None:
+        self.marks: list[float] = []
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Note the beginning."""
+        self.marks.append(time.perf_counter())
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        """Note the end of a step."""
+        self.marks.append(time.perf_counter())
+
+
+SIDES: dict[str, Callable[[dict[str, Any], list[Path], Path], list[float]]] = {
+    "ours": run_ours,
+    "reference": run_reference,
+}
+
+if __name__ == "__main__":
+    main()
