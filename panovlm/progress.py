@@ -56,3 +56,10 @@ def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def hide_loading_bars() -> None:
+    """Leave the terminal to our own bars: the library shows none while it loads weights."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()

@@ -1,0 +1,72 @@
+"""Commands of `panovlm data`: check data sets, and convert them to records."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    json: Annotated[Path | None, typer.Option(help="JSON to write, with every finding.")] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Test data that must share no panorama with FILE.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe whose model the conversations must fit.")
+    ] = None,
+    without_text: Annotated[
+        bool, typer.Option("--without-text", help="Records need not say anything.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+) -> None:
+    """Check data before training: exit code 2 for faults, 0 for a clean set or mere warnings."""
+    from panovlm.doctor.report import show, write_json
+    from panovlm.doctor.run import examine
+    from panovlm.training.recipe import load_recipe
+
+    examination = examine(
+        files,
+        against=against or (),
+        recipe=load_recipe(recipe) if recipe else None,
+        needs_text=not without_text,
+        workers=workers,
+    )
+    show(examination)
+    if json is not None:
+        write_json(examination, json)
+        typer.echo(f"written to {json}")
+    if examination.num_faults:
+        raise typer.Exit(2)
+
+
+def convert_records(
+    given: Annotated[Path, typer.Argument(metavar="IN")],
+    out: Path,
+    given_format: Annotated[
+        str | None, typer.Option("--from", help="Format of IN; recognised if left out.")
+    ] = None,
+    made_format: Annotated[
+        str | None, typer.Option("--to", help="Format of OUT; by its ending if left out.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder that paths in IN start from; IN's if left out.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over OUT.")] = False,
+) -> None:
+    """Convert IN to OUT: records, llava, sharegpt, messages, csv, tsv or datasets."""
+    from panovlm.formats.run import convert_data
+
+    done = convert_data(
+        given,
+        out,
+        given_format=given_format,
+        made_format=made_format,
+        pictures=pictures,
+        overwrite=overwrite,
+    )
+    typer.echo(f"{done.num_records} records, {done.given} → {done.made}, written to {out}")
+    for field, count in done.lost.items():
+        typer.echo(f"not carried: {field!r}, in {count} places", err=True)
+    for note in done.notes:
+        typer.echo(f"note: {note}", err=True)

@@ -1,0 +1,121 @@
+"""Commands on trained models."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from panovlm.model.errors import PanoVLMError
+from panovlm.progress import hide_loading_bars
+
+
+def evaluate(
+    model: Path,
+    data: Annotated[Path, typer.Option(help="Records with right answers.")],
+    out: Annotated[Path, typer.Option(help="JSON to write; a page goes beside it.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first records.")] = None,
+    turned: Annotated[
+        int, typer.Option(min=0, help="Records asked again under every turn of the picture.")
+    ] = 400,
+    since: Annotated[
+        float | None, typer.Option(help="Unix time when the whole job began, for its total.")
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Published benchmark in whose format DATA is.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of a benchmark's pictures, if not beside DATA.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Address of a judge, as http://localhost:8000/v1.")
+    ] = None,
+    judge_model: Annotated[str, typer.Option(help="Model the judge is asked for.")] = "default",
+) -> None:
+    """Score a MODEL on records or a benchmark, beside the blind baseline."""
+    from panovlm.evaluation.run import evaluate as run
+
+    hide_loading_bars()
+    if benchmark:
+        _evaluate_benchmark(model, data, out, benchmark, images, limit, judge, judge_model)
+        return
+    if images or judge:
+        raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
+    report = run(model, data, out, limit=limit, num_turned=turned, since=since)
+    scores = report["accuracy"]
+    typer.echo(f"overall {scores['overall']:.1%} of {scores['count']} questions")
+    for kind, share in scores["by_kind"].items():
+        typer.echo(f"  {kind:10} {share:.1%} of {scores['count_by_kind'][kind]}")
+    typer.echo(f"blind   {report['baselines']['blind']['overall']:.1%}")
+    if "rotation_consistency" in report:
+        typer.echo(f"turned  {report['rotation_consistency']:.1%}")
+    typer.echo(f"written to {out} and {out.with_suffix('.html')}")
+
+
+def _evaluate_benchmark(
+    model: Path,
+    data: Path,
+    out: Path,
+    name: str,
+    images: Path | None,
+    limit: int | None,
+    judge: str | None,
+    judge_model: str,
+) -> None:
+    from panovlm.evaluation.benchmark_run import evaluate_benchmark
+    from panovlm.evaluation.judge import Judge
+
+    grader = Judge(judge, judge_model, os.environ.get("PANOVLM_JUDGE_KEY")) if judge else None
+    report = evaluate_benchmark(model, data, out, name, images=images, limit=limit, judge=grader)
+    for label, part in (("", report), ("blind, ", report["baselines"]["blind"])):
+        score = part["score"]
+        mean = "no score" if score["mean"] is None else f"{score['mean']:.4f}"
+        of = f"{score['scored']} of {score['count']} answers"
+        typer.echo(f"{name}, {label}{report['metric']}: {mean} over {of}")
+    if report["items_without_picture"]:
+        typer.echo(f"{report['items_without_picture']} items have no picture and were not asked")
+    typer.echo(f"written to {out}")
+
+
+def features(
+    run: Path,
+    panorama: Path,
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("features.png"),
+) -> None:
+    """Draw the tokens of a PANORAMA as colours, before and after stage 1 of a RUN."""
+    from panovlm.feature_colours import draw_feature_colours
+    from panovlm.views_sheet import save_sheet
+
+    hide_loading_bars()
+    save_sheet(draw_feature_colours(run, panorama), out)
+    typer.echo(f"written to {out}")
+
+
+def ask(model: Path, panorama: Path, question: str) -> None:
+    """Ask a MODEL (a folder or a run) a QUESTION about a PANORAMA."""
+    from panovlm.inference import ask as answer
+    from panovlm.inference import load_model
+
+    hide_loading_bars()
+    typer.echo(answer(*load_model(model), panorama, question))
+
+
+def merge(base: Path, adapter: Path, out: Path) -> None:
+    """Merge the ADAPTER folder of a stage into its BASE, the stage before, and write OUT."""
+    from panovlm.exporting.merging import merge as run
+    from panovlm.progress import show_table
+
+    hide_loading_bars()
+    report = run(base, adapter, out)
+    show_table("merged", ["module", "weights", "changed"], report.rows)
+    typer.echo(f"adapters and merged weights score alike within {report.difference:.0e}")
+    typer.echo(f"written to {out}")
+
+
+def export(model: Path, out: Path) -> None:
+    """Write a MODEL (a folder or a run) to OUT with the code that loads it anywhere."""
+    from panovlm.exporting.export import export as run
+
+    hide_loading_bars()
+    run(model, out)
+    typer.echo(f"written to {out}; load it with trust_remote_code=True where panovlm is missing")

@@ -1,0 +1,139 @@
+"""Commands on panoramas themselves: their views, other projections, drawn scenes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def views(
+    panorama: Path,
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("views.png"),
+    num_views: Annotated[int, typer.Option(help="Views of the ring.")] = 8,
+    fov_deg: Annotated[float, typer.Option(help="Field of view of each, in degrees.")] = 90.0,
+    view_size: Annotated[int, typer.Option(help="Pixels along a side of a view.")] = 224,
+    pitch_deg: Annotated[
+        list[float] | None, typer.Option(help="Pitch of a row of views; repeat for several rows.")
+    ] = None,
+    cubemap: Annotated[
+        bool, typer.Option("--cubemap", help="Six faces instead of a ring.")
+    ] = False,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(help="yaw,pitch,roll,fov of a view instead of a ring; repeat for several."),
+    ] = None,
+    with_global: Annotated[
+        bool, typer.Option("--global", help="Add the whole panorama as one more view.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print and draw how far apart paired tokens look.")
+    ] = False,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens along a side, for --explain.")] = 16,
+) -> None:
+    """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
+    from panovlm.layout_choice import choose_layout
+    from panovlm.model.cutting import required_width
+    from panovlm.model.panorama import load_panorama
+    from panovlm.views_explained import explain_overlap
+    from panovlm.views_sheet import draw_views_sheet, save_sheet
+
+    layout = choose_layout(
+        view_size,
+        num_views=num_views,
+        fov_deg=fov_deg,
+        pitches_deg=pitch_deg or (),
+        looks=view or (),
+        cubemap=cubemap,
+        with_global=with_global,
+    )
+    pixels = load_panorama(panorama, required_width(layout))
+    save_sheet(draw_views_sheet(pixels, layout, tokens if explain else None), out)
+    if explain:
+        explain_overlap(layout, tokens)
+    by = " by its perspective views" if with_global else ""
+    seen = f"{layout.coverage():.0%} of the sphere{by}"
+    typer.echo(f"{layout.describe()}, {seen}, written to {out}")
+
+
+def convert(
+    given: Annotated[Path, typer.Argument(metavar="IN")],
+    out: Path,
+    to: Annotated[str, typer.Option(help="equirectangular, cubemap or views.")],
+    width: Annotated[
+        int | None, typer.Option(help="Columns of a panorama; as the input has if left out.")
+    ] = None,
+    face_size: Annotated[int, typer.Option(help="Pixels along a side of a face.")] = 1024,
+    arrangement: Annotated[
+        str, typer.Option(help="Of faces: strip (6 x 1), dice (a cross, 4 x 3) or six files.")
+    ] = "strip",
+    num_views: Annotated[int, typer.Option(help="Views of the ring.")] = 8,
+    fov_deg: Annotated[float, typer.Option(help="Field of view of each, in degrees.")] = 90.0,
+    view_size: Annotated[int, typer.Option(help="Pixels along a side of a view.")] = 512,
+    pitch_deg: Annotated[
+        list[float] | None, typer.Option(help="Pitch of a row of views; repeat for several rows.")
+    ] = None,
+    turn: Annotated[
+        str, typer.Option(metavar="YAW,PITCH,ROLL", help="Turn the camera first, in degrees.")
+    ] = "0,0,0",
+    format: Annotated[
+        str | None, typer.Option(help="jpg, png or webp; jpg if left out and OUT is a folder.")
+    ] = None,
+    quality: Annotated[int, typer.Option(help="Of jpg and webp, 1 to 100.")] = 95,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Convert all anew.")] = False,
+) -> None:
+    """Convert IN, a picture or a folder of them, to panoramas, cube maps or views in OUT."""
+    from panovlm.conversion.run import convert as run
+    from panovlm.conversion.settings import ConversionSettings, parse_turn
+
+    settings = ConversionSettings(
+        to=to,
+        width=width,
+        face_size=face_size,
+        arrangement=arrangement,
+        num_views=num_views,
+        fov_deg=fov_deg,
+        view_size=view_size,
+        pitches_deg=tuple(pitch_deg or (0.0,)),
+        turn_deg=parse_turn(turn),
+        format=format,
+        quality=quality,
+    )
+    try:
+        done = run(given, out, settings, workers=workers, overwrite=overwrite)
+    except KeyboardInterrupt:
+        typer.echo("panovlm: stopped; run the same command again to go on", err=True)
+        raise typer.Exit(130) from None
+    present = f", {done.num_present} were there already" if done.num_present else ""
+    typer.echo(f"{done.num_written} written to {out}{present}")
+    if done.faults:
+        lines = "\n".join(f"  {fault}" for fault in done.faults)
+        typer.echo(f"panovlm: {len(done.faults)} could not be converted:\n{lines}", err=True)
+        raise typer.Exit(2)
+
+
+def scenes(
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    count: Annotated[int, typer.Option(min=1, help="Panoramas to train on.")] = 2000,
+    test_count: Annotated[int, typer.Option(min=1, help="Held-out panoramas.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same scenes.")] = 1,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Folder of real panoramas for half of the scenes.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+) -> None:
+    """Draw panoramas with exactly known content, their listings and their questions."""
+    from panovlm.progress import progress_bar
+    from panovlm.scenes.generate import write_scenes
+
+    with progress_bar("drawing scenes", count + test_count) as advance:
+        is_new = write_scenes(
+            out,
+            count,
+            seed,
+            backgrounds=backgrounds,
+            test_count=test_count,
+            workers=workers,
+            progress=advance,
+        )
+    typer.echo(f"{'written to' if is_new else 'the same scenes are there already:'} {out}")
