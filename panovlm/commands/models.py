@@ -18,6 +18,15 @@ def evaluate(
     turned: Annotated[
         int, typer.Option(min=0, help="Records asked again under every turn of the picture.")
     ] = 400,
+    ablated: Annotated[
+        int, typer.Option(min=0, help="Records asked again with each view blank.")
+    ] = 100,
+    baselines: Annotated[
+        str, typer.Option(help="What to compare with: all, blind or none.")
+    ] = "blind",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Draws of the records that are asked again.")
+    ] = 1,
     since: Annotated[
         float | None, typer.Option(help="Unix time when the whole job began, for its total.")
     ] = None,
@@ -32,8 +41,12 @@ def evaluate(
     ] = None,
     judge_model: Annotated[str, typer.Option(help="Model the judge is asked for.")] = "default",
 ) -> None:
-    """Score a MODEL on records or a benchmark, beside the blind baseline."""
+    """Score a MODEL on records or a benchmark, beside the blind baseline.
+
+    Started again after a kill, it goes on where it was.
+    """
     from panovlm.evaluation.run import evaluate as run
+    from panovlm.evaluation.summary import summary_lines
 
     hide_loading_bars()
     if benchmark:
@@ -41,14 +54,19 @@ def evaluate(
         return
     if images or judge:
         raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
-    report = run(model, data, out, limit=limit, num_turned=turned, since=since)
-    scores = report["accuracy"]
-    typer.echo(f"overall {scores['overall']:.1%} of {scores['count']} questions")
-    for kind, share in scores["by_kind"].items():
-        typer.echo(f"  {kind:10} {share:.1%} of {scores['count_by_kind'][kind]}")
-    typer.echo(f"blind   {report['baselines']['blind']['overall']:.1%}")
-    if "rotation_consistency" in report:
-        typer.echo(f"turned  {report['rotation_consistency']:.1%}")
+    report = run(
+        model,
+        data,
+        out,
+        limit=limit,
+        num_turned=turned,
+        since=since,
+        num_ablated=ablated,
+        baselines=baselines,
+        seeds=seeds,
+    )
+    for line in summary_lines(report):
+        typer.echo(line)
     typer.echo(f"written to {out} and {out.with_suffix('.html')}")
 
 

@@ -111,7 +111,8 @@ def _summed(values: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats, 
         return values, np.ones_like(values)
     places: dict[Hashable, int] = {}
     index = [places.setdefault(group, len(places)) for group in groups]
-    return np.bincount(index, values), np.bincount(index).astype(float)
+    sums: Floats = np.bincount(index, values).astype(np.float64)
+    return sums, np.bincount(index).astype(np.float64)
 
 
 def _resampled_means(sums: Floats, counts: Floats, draws: int, seed: int) -> Floats:
