@@ -24,6 +24,7 @@ for command in (
     training.train,
     training.cache,
     models.evaluate,
+    models.compare,
     models.features,
     models.ask,
     models.merge,

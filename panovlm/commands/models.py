@@ -70,6 +70,24 @@ def evaluate(
     typer.echo(f"written to {out} and {out.with_suffix('.html')}")
 
 
+def compare(
+    first: Path,
+    second: Path,
+    out: Annotated[Path | None, typer.Option(help="Page to write (HTML).")] = None,
+) -> None:
+    """Compare the reports (JSON) of a FIRST and a SECOND model on the questions they share."""
+    from panovlm.evaluation.compare import compare as run
+    from panovlm.evaluation.compare import write_comparison
+    from panovlm.evaluation.summary import comparison_lines
+
+    comparison = run(first, second)
+    for line in comparison_lines(comparison):
+        typer.echo(line)
+    if out:
+        write_comparison(comparison, out)
+        typer.echo(f"written to {out}")
+
+
 def _evaluate_benchmark(
     model: Path,
     data: Path,

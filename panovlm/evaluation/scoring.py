@@ -51,8 +51,8 @@ def score(predictions: Sequence[Prediction]) -> dict[str, Any]:
         `overall`, `count`, `interval` (low, high), and `coverage`, the share of answers that are
         not empty (an empty one counts as wrong). `by_kind`, `count_by_kind`, `interval_by_kind`;
         the same three `_by_sector` (the direction asked about), `_by_seam_distance` and
-        `_by_pole_distance` as far as these are known. `seam` and `not_seam`, with counts and
-        intervals, where objects on the seam and others are asked about.
+        `_by_pole_distance` as far as these are known, and `by_kind_and_sector`. `seam` and
+        `not_seam`, with counts and intervals, where objects on the seam and others are asked about.
     """
     result: dict[str, Any] = {
         "overall": accuracy(predictions),
@@ -62,7 +62,7 @@ def score(predictions: Sequence[Prediction]) -> dict[str, Any]:
     }
     for name, group_of in _GROUPS.items():
         result |= _grouped(predictions, name, group_of)
-    return result | _seam_strata(predictions)
+    return result | _kinds_and_sectors(predictions) | _seam_strata(predictions)
 
 
 def accuracy(predictions: Sequence[Prediction]) -> float:
@@ -128,6 +128,20 @@ def _grouped(
         f"count_by_{name}": {key: len(group) for key, group in ordered.items()},
         f"interval_by_{name}": {key: interval(group) for key, group in ordered.items()},
     }
+
+
+def _kinds_and_sectors(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Score each kind that has directions by them."""
+    kinds = sorted({p.record.kind or "all" for p in predictions if p.record.yaw_deg is not None})
+    if len(kinds) < 2:
+        return {}
+    found = {
+        kind: _grouped(
+            [p for p in predictions if (p.record.kind or "all") == kind], "sector", _sector
+        )
+        for kind in kinds
+    }
+    return {"by_kind_and_sector": found}
 
 
 def _seam_strata(predictions: Sequence[Prediction]) -> dict[str, Any]:

@@ -36,3 +36,18 @@ def _rotation_lines(rotation: Mapping[str, Any]) -> Iterator[str]:
 
 def _with_interval(share: float, limits: Sequence[float]) -> str:
     return f"{share:.1%} [{limits[0]:.1%}, {limits[1]:.1%}]"
+
+
+def comparison_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
+    """Give what two models differ in, one kind a line; what is not clear says so."""
+    yield (
+        f"{comparison['shared']} shared questions; left out: {comparison['only_first']} of the "
+        f"first alone, {comparison['only_second']} of the second alone"
+    )
+    for name, facts in {"overall": comparison["overall"], **comparison["by_kind"]}.items():
+        points, low, high = (100 * facts[key] for key in ("difference", "low", "high"))
+        clear = "" if low > 0 or high < 0 else ", not clear"
+        yield (
+            f"{name:10} {facts['first']:.1%} → {facts['second']:.1%}, {points:+.1f} points "
+            f"[{low:+.1f}, {high:+.1f}] of {facts['count']}{clear}"
+        )
