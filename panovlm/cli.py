@@ -25,6 +25,7 @@ for command in (
     training.cache,
     models.evaluate,
     models.compare,
+    models.card,
     models.features,
     models.ask,
     models.merge,

@@ -88,6 +88,21 @@ def compare(
         typer.echo(f"written to {out}")
 
 
+def card(
+    run: Path,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Of the model, as apache-2.0.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a README.md written by hand.")
+    ] = False,
+) -> None:
+    """Write the README.md of a RUN: a model card of its data, recipe, training and report.json."""
+    from panovlm.evaluation.card import write_card
+
+    typer.echo(f"written to {write_card(run, licence=licence, overwrite=overwrite)}")
+
+
 def _evaluate_benchmark(
     model: Path,
     data: Path,

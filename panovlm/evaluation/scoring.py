@@ -3,6 +3,7 @@
 A score is a mean over answers that were given; nothing is filled in, and counts stand beside it.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,12 +123,18 @@ def _grouped(
             groups.setdefault(group, []).append(prediction)
     if not groups:
         return {}
-    ordered = {key: groups[key] for key in sorted(groups)}
+    ordered = {key: groups[key] for key in sorted(groups, key=_rank)}
     return {
         f"by_{name}": {key: accuracy(group) for key, group in ordered.items()},
         f"count_by_{name}": {key: len(group) for key, group in ordered.items()},
         f"interval_by_{name}": {key: interval(group) for key, group in ordered.items()},
     }
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """Order strata by their distance, and all else by name."""
+    stratum = re.match(r"(\d+)-\d+°$", name)
+    return int(stratum[1]) if stratum else -1, name
 
 
 def _kinds_and_sectors(predictions: Sequence[Prediction]) -> dict[str, Any]:
