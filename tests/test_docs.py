@@ -19,6 +19,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALLER = {
     "--count": "2",
     "--turned": "2",
+    "--seeds": "1",
     "--limit": "3",
     "--width": "64",
     "--face-size": "16",

@@ -21,8 +21,8 @@ from panovlm.model.vision import encode_views
 from panovlm.progress import progress_bar
 from panovlm.training.sources import fill_caches
 
-GROUP = 512
-"""Questions whose pictures' patch tokens are in memory at once."""
+GROUP = 256
+"""Questions whose pictures' patch tokens are in memory at once, and that a kill may cost at most."""
 
 Load = Callable[[Path], Tensor]
 
