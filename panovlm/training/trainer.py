@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from panovlm.data.streaming import StreamDataset
 from panovlm.files import sweep_parts, sync, write_whole
 from panovlm.model.errors import PanoVLMError
 from panovlm.training import ranks
@@ -34,13 +36,15 @@ class StageTrainer(Trainer):
 
     Args:
         learning_rates: One for each column of the stage table.
-        **kwargs: As for `transformers.Trainer`; the dataset has `set_epoch`.
+        **kwargs: As for `transformers.Trainer`; the dataset has `set_epoch` or is a stream.
     """
 
     def __init__(self, *, learning_rates: LearningRates, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._check_whole()
-        self.add_callback(EpochDraws())
+        self.num_skipped = 0
+        if not isinstance(self.train_dataset, StreamDataset):
+            self.add_callback(EpochDraws())
         self.learning_rates = learning_rates
         self.scalars: dict[str, list[float]] = defaultdict(list)
 
@@ -75,6 +79,29 @@ class StageTrainer(Trainer):
         per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
         return WholeSteps(train_dataset or self.train_dataset, per_step, args.seed)
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Give the batches; a stream shares its examples among ranks and workers by itself."""
+        if not isinstance(self.train_dataset, StreamDataset):
+            return super().get_train_dataloader()
+        return DataLoader(
+            self.train_dataset,
+            batch_size=self.args.train_batch_size,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Finish the pictures of a stream's batch, and count what was skipped."""
+        if isinstance(self.train_dataset, StreamDataset) and "sights" in inputs:
+            eyes = self.train_dataset.eyes
+            views = [eyes.finish(sight) for sight in inputs["sights"]]
+            self.num_skipped += inputs["skipped"]
+            rest = {k: v for k, v in inputs.items() if k not in ("sights", "skipped")}
+            inputs = rest | ({eyes.key: torch.stack(views)} if views else {})
+        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        return prepared
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
         """Compute the loss and remember the scalars beside it; a loss that is no number stops."""
         loss, outputs = super().compute_loss(model, inputs, **{**kwargs, "return_outputs": True})
@@ -93,6 +120,8 @@ class StageTrainer(Trainer):
         if "loss" in logs:
             logs |= {name: sum(seen) / len(seen) for name, seen in self.scalars.items()}
             self.scalars.clear()
+            if isinstance(self.train_dataset, StreamDataset):
+                logs["skipped"] = sum(ranks.gathered(self.num_skipped))
         super().log(logs, start_time)
 
     def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
@@ -100,6 +129,8 @@ class StageTrainer(Trainer):
         last = resume_from_checkpoint and step_of(Path(resume_from_checkpoint))
         if last and last >= self.args.max_steps:
             return self._load_from_checkpoint(resume_from_checkpoint)
+        if isinstance(self.train_dataset, StreamDataset):
+            self.train_dataset.batches_done = (last or 0) * self.args.gradient_accumulation_steps
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -132,7 +163,8 @@ class StageTrainer(Trainer):
     def _since_last_log(self) -> dict[str, Any]:
         """Give what the next log entry will average, which the library keeps in memory alone."""
         loss, step = float(self._tr_loss), self._globalstep_last_logged
-        return {"loss": loss, "step": step, "scalars": dict(self.scalars)}
+        scalars = dict(self.scalars)
+        return {"loss": loss, "step": step, "scalars": scalars, "skipped": self.num_skipped}
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Restore what is in memory alone, right before the first step: random state and sums."""
@@ -142,6 +174,7 @@ class StageTrainer(Trainer):
             self._tr_loss += kept["loss"]
             self._globalstep_last_logged = kept["step"]
             self.scalars.update(kept["scalars"])
+            self.num_skipped = kept["skipped"]
 
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
