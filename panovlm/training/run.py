@@ -52,6 +52,7 @@ from panovlm.training.outputs import (
 from panovlm.training.progress import TrainingBar
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.saving import SavePoints, StopSignals
+from panovlm.training.sharded import is_sharded, load_trained, trained_weights
 from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.streams import check_streams
 from panovlm.training.trainable import apply_stage, report
@@ -153,8 +154,14 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
     with bar, ranks.ends_with_the_others():
         trainer.train(resume_from_checkpoint=str(last) if last else None)
+        weights = trained_weights(trainer.model) if is_sharded(trainer.model) else None
 
     def hand_over() -> StageResult:
+        nonlocal model, adapters
+        if weights is not None:  # ranks hold shards of the model, and the first one writes it alone
+            model = _prepare(recipe, stage)
+            adapters = apply_stage(model, stage, section.lora)
+            load_trained(model, weights)
         log = read_log(log_file(recipe, name))
         result = result_of(name, log, time.perf_counter() - started)
         kept = checkpoints / ADAPTER if adapters is not None else None
