@@ -26,6 +26,7 @@ for command in (
     models.evaluate,
     models.features,
     models.ask,
+    models.chat,
     models.merge,
     models.export,
 ):

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+COLD = 1e-4
+"""Temperatures below it take the likeliest token: dividing by them would overflow."""
 FinishReason = Literal["stop", "length"]
 
 
@@ -27,6 +29,9 @@ class Wishes:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+
+
+GREEDY = Wishes()
 
 
 class Answer:
@@ -56,7 +61,7 @@ class Answer:
 
     def choose(self, scores: Tensor) -> int:
         """Choose the next token by its scores [vocabulary]."""
-        if self.wishes.temperature == 0:
+        if self.wishes.temperature < COLD:
             return int(scores.argmax())
         chances = (scores.float().cpu() / self.wishes.temperature).softmax(-1)
         ordered, tokens = chances.sort(descending=True)

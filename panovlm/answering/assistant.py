@@ -1,5 +1,6 @@
 """Asks a model about panoramas: each is read once, however many questions follow."""
 
+import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from threading import Lock
 
 from torch import Tensor
 
-from panovlm.answering.answers import Answer, Wishes
+from panovlm.answering.answers import GREEDY, Answer, Wishes
 from panovlm.answering.batches import Batch, Row
 from panovlm.answering.prefixes import Prefix, PrefixStore, read_prefix
 from panovlm.answering.prompts import Conversation, Prompt, about_panorama, write_prompt
@@ -37,7 +38,7 @@ class Question:
 
     conversation: Conversation
     panorama: OpenedPanorama | None = None
-    wishes: Wishes = Wishes()
+    wishes: Wishes = GREEDY
 
 
 class Assistant:
@@ -65,6 +66,8 @@ class Assistant:
     ) -> None:
         self.model, self.processor = model, processor
         self.prefixes = PrefixStore() if prefixes is None else prefixes
+        self._image_processor = copy.copy(processor.image_processor)
+        self._image_processor.strict_aspect = True
         self._tokenizing = Lock()
         text_config = model.config.text_config
         kinds = set(getattr(text_config, "layer_types", None) or [])
@@ -88,19 +91,17 @@ class Assistant:
         Raises:
             PanoVLMError: If the file is no good panorama.
         """
-        image_processor = self.processor.image_processor
-        pixels = image_processor.fetch_images(panorama)  # says what is wrong with the file
+        given = self._image_processor(images=[panorama], return_tensors="pt")
         with panorama.open("rb") as file:
             key = hashlib.file_digest(file, "sha256").hexdigest()
-        views = image_processor(images=[pixels], return_tensors="pt")["pixel_values"]
-        return OpenedPanorama(key, views)
+        return OpenedPanorama(key, given["pixel_values"])
 
-    def ask(self, panorama: OpenedPanorama, question: str, wishes: Wishes = Wishes()) -> str:
+    def ask(self, panorama: OpenedPanorama, question: str, wishes: Wishes = GREEDY) -> str:
         """Answer one question about a panorama."""
         return self.answer([Question(about_panorama(question), panorama, wishes)])[0].text
 
     def stream(
-        self, panorama: OpenedPanorama, question: str, wishes: Wishes = Wishes()
+        self, panorama: OpenedPanorama, question: str, wishes: Wishes = GREEDY
     ) -> Iterator[str]:
         """Answer one question about a panorama piece by piece; together they are `ask`'s answer."""
         return self.stream_conversation(Question(about_panorama(question), panorama, wishes))
@@ -116,10 +117,14 @@ class Assistant:
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions in one batch, each as if alone."""
         rows = [self.row(question) for question in questions]
+        self.finish(rows)
+        return [row.answer for row in rows]
+
+    def finish(self, rows: Sequence[Row]) -> None:
+        """Say the answers of prepared questions to their ends, in one batch."""
         batch = Batch(self.model, rows)
         while batch.step():
             pass
-        return [row.answer for row in rows]
 
     def prompt(self, question: Question) -> Prompt:
         """Tokenise a question. Any thread may call this.

@@ -1,7 +1,7 @@
 """Many answers at once: prompts with prefixes of their own, one token for each at every step.
 
-The rows are aligned to the right, as transformers pads for generation, so that windows count as they
-do in a row alone. Where one question is longer than another, the other row reads some of its prefix
+The rows are aligned to the right, as transformers pads for generation, so that windows count as in
+a row alone. Where one question is longer than another, the other row reads some of its prefix
 again: every row then has as many tokens left to read, and the cached part is a rectangle.
 
 Shapes: B rows, C cached tokens, S tokens left to read.
@@ -48,14 +48,16 @@ class Batch:
     def __init__(self, model: PanoVLMForConditionalGeneration, rows: Sequence[Row]) -> None:
         self._model, self._rows = model, list(rows)
         config = model.generation_config
+        self._cache: DynamicCache | None = None
         self._suppressed = list(config.suppress_tokens or [])
 
     @torch.inference_mode()
     def step(self) -> list[tuple[Row, str]]:
         """Say one more token in each row that goes on; give its new text. Empty at the end."""
-        scores = self._prefill() if not hasattr(self, "_cache") else self._continue()
-        if scores is None:
+        going = [place for place, row in enumerate(self._rows) if row.goes_on]
+        if not going:
             return []
+        scores = self._prefill() if self._cache is None else self._continue(self._cache, going)
         scores[:, self._suppressed] = -torch.inf
         tokens = [row.answer.choose(own) for row, own in zip(self._rows, scores, strict=True)]
         self._last = torch.tensor(tokens, device=self._model.device)
@@ -103,15 +105,12 @@ class Batch:
         padding = embedded.new_zeros(missing, embedded.shape[1])
         return torch.cat([padding, embedded[-to_read:]])
 
-    def _continue(self) -> Tensor | None:
+    def _continue(self, cache: DynamicCache, going: list[int]) -> Tensor:
         """Read the last tokens; give the scores of the next. Rows that ended leave the batch."""
-        going = [place for place, row in enumerate(self._rows) if row.goes_on]
-        if not going:
-            return None
         if len(going) < len(self._rows):
             self._rows = [self._rows[place] for place in going]
             places = torch.tensor(going, device=self._model.device)
-            self._cache.batch_select_indices(places)
+            cache.batch_select_indices(places)
             self._mask, self._last = self._mask[places], self._last[places]
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(going), 1)], dim=1)
         return self._forward(input_ids=self._last[:, None])

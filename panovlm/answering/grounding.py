@@ -37,6 +37,8 @@ def ground(answer: str) -> Grounding | None:
     """Read the field of view or the direction an answer names; None if it names none, or two."""
     region = parse_field_of_view(answer)
     if region is not None:
-        return Grounding(wrap_deg(region.yaw_deg), region.pitch_deg, region.width_deg, region.height_deg)
+        return Grounding(
+            wrap_deg(region.yaw_deg), region.pitch_deg, region.width_deg, region.height_deg
+        )
     yaw_deg = parse_direction(answer)
     return None if yaw_deg is None else Grounding(yaw_deg)

@@ -10,9 +10,7 @@ from panovlm.model.processing import PanoVLMProcessor
 
 
 @pytest.fixture
-def assistant(
-    generator: PanoVLMForConditionalGeneration, processor: PanoVLMProcessor
-) -> Assistant:
+def assistant(generator: PanoVLMForConditionalGeneration, processor: PanoVLMProcessor) -> Assistant:
     return Assistant(generator, processor)
 
 

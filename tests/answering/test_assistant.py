@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from panovlm.answering.answers import Answer, Wishes
 from panovlm.answering.assistant import Assistant, Question
@@ -159,6 +160,9 @@ def test_faults_are_named(assistant: Assistant, pictures: list[Path], tmp_path: 
         assistant.answer([Question([{"role": "user", "content": "<image>"}], panorama)])
     with pytest.raises(PanoVLMError, match="no such file"):
         assistant.open(tmp_path / "missing.jpg")
+    Image.new("RGB", (64, 48)).save(tmp_path / "photo.png")
+    with pytest.raises(PanoVLMError, match="64x48"):
+        assistant.open(tmp_path / "photo.png")
 
 
 def test_the_store_holds_no_more_than_its_bounds_and_drops_the_one_unused_longest(
