@@ -27,6 +27,7 @@ for command in (
     models.features,
     models.ask,
     models.chat,
+    models.serve,
     models.merge,
     models.export,
 ):

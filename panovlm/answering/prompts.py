@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 
@@ -48,7 +50,7 @@ def write_prompt(processor: PanoVLMProcessor, conversation: Conversation) -> Pro
     `apply_chat_template`.
 
     Raises:
-        PanoVLMError: If there is more than one picture.
+        PanoVLMError: If there is more than one picture, or the chat template refuses the roles.
     """
     texts: dict[str, str] = {}
     turns = [
@@ -56,12 +58,18 @@ def write_prompt(processor: PanoVLMProcessor, conversation: Conversation) -> Pro
         for turn in conversation
     ]
     _check_pictures(conversation)
-    rendered: str = processor.tokenizer.apply_chat_template(
-        turns,
-        chat_template=processor.chat_template,
-        tokenize=False,
-        add_generation_prompt=True,
-    )
+    try:
+        rendered: str = processor.tokenizer.apply_chat_template(
+            turns,
+            chat_template=processor.chat_template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+    except TemplateError as error:  # some templates want turns in an order of theirs
+        raise PanoVLMError(
+            "found roles in an order that the model's chat template refuses, expected user and "
+            "assistant in turns; change the roles"
+        ) from error
     ids = tuple(_tokenize(processor, rendered, texts))
     backwards = ids[::-1]
     image = processor.image_token_id
