@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from starlette.background import BackgroundTask
 
 from panovlm.answering.answers import Answer
 from panovlm.answering.assistant import Assistant, Question
@@ -139,15 +138,15 @@ class Desk:
                 return None
 
     def _streamed(self, http: Request, asked: Asked, ticket: Ticket, reply: Reply) -> Response:
-        async def leave() -> None:  # in the event loop, which alone counts requests
+        def leave() -> None:
             ticket.cancel()
             self._let_out()
 
-        return LeftResponse(
+        return _Stream(
+            leave,
             self._events(http, asked, ticket, reply),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-            background=BackgroundTask(leave),
         )
 
     async def _events(
@@ -175,17 +174,19 @@ class Desk:
             self._tokens.labels(kind.removesuffix("_tokens")).inc(count)
 
 
-class LeftResponse(StreamingResponse):
-    """A stream whose background task runs at its end even where the client leaves before."""
+class _Stream(StreamingResponse):
+    """A stream that calls back at its end, also where the client leaves before."""
+
+    def __init__(self, at_end: Callable[[], None], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._at_end = at_end
 
     async def __call__(self, *asgi: Any) -> None:
         """Send the stream."""
-        leave, self.background = self.background, None
         try:
             await super().__call__(*asgi)
         finally:
-            if leave is not None:
-                await leave()
+            self._at_end()
 
 
 async def _body(http: Request, max_bytes: int) -> bytes:

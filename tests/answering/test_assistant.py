@@ -195,7 +195,7 @@ class Letters:
     ("said", "stop", "text", "reason"),
     [
         (" yes, STOP no", ("STOP",), "yes,", "stop"),
-        ("abcab", ("abd",), "abcab", "length"),
+        ("xyzxy", ("xyq",), "xyzxy", "length"),
         ("zwölf Äpfel", (), "zwölf Äpfel", "length"),
         ("one\n\ntwo\0", (), "one\n\ntwo", "stop"),
         ("aab", ("ab",), "a", "stop"),
