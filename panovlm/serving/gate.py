@@ -16,8 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from panovlm.serving.faults import RequestFault
 
 logger = logging.getLogger(__name__)
-OPEN_PATHS = frozenset({"/", "/health"})
-"""What needs no key: both say nothing about the model."""
+PAGE = {"/": "index.html", **{f"/{name}": name for name in ("page.css", "page.js", "viewer.js")}}
+"""The page's paths, and the files they give."""
+OPEN_PATHS = frozenset({*PAGE, "/health"})
+"""What needs no key: it says nothing about the model."""
 KNOWN_PATHS = OPEN_PATHS | {"/metrics", "/v1/models", "/v1/chat/completions"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

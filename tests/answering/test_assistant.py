@@ -160,8 +160,8 @@ def test_faults_are_named(assistant: Assistant, pictures: list[Path], tmp_path: 
         assistant.answer([Question([{"role": "user", "content": "<image>"}], panorama)])
     with pytest.raises(PanoVLMError, match="no such file"):
         assistant.open(tmp_path / "missing.jpg")
-    Image.new("RGB", (64, 48)).save(tmp_path / "photo.png")
-    with pytest.raises(PanoVLMError, match="64x48"):
+    Image.new("RGB", (64, 40)).save(tmp_path / "photo.png")
+    with pytest.raises(PanoVLMError, match="64x40"):
         assistant.open(tmp_path / "photo.png")
 
 
