@@ -26,6 +26,8 @@ for command in (
     models.evaluate,
     models.features,
     models.ask,
+    models.chat,
+    models.serve,
     models.merge,
     models.export,
 ):
