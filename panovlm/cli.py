@@ -28,6 +28,8 @@ for command in (
     models.card,
     models.features,
     models.ask,
+    models.chat,
+    models.serve,
     models.merge,
     models.export,
 ):

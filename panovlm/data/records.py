@@ -254,6 +254,8 @@ def _address_fault(image: object) -> tuple[Kind, str, str] | None:
 def _fault_of(record: Record, needs: Needs) -> tuple[Kind, str, str] | None:
     """Give what keeps a well-formed record from being trained on: its kind, and found and cure."""
     marks = sum(turn.content.count(IMAGE_MARK) for turn in record.messages)
+    if record.image is None and "image" in record.model_fields_set:
+        return Kind.FIELD, "field 'image' is null", "leave it out of a text without a picture"
     if record.image is None and needs.image:
         return Kind.FIELD, "field 'image' is missing", "every record needs it here"
     if record.image is None and marks:

@@ -22,7 +22,7 @@ from panovlm.progress import progress_bar
 from panovlm.training.sources import fill_caches
 
 GROUP = 256
-"""Questions whose pictures' patch tokens are in memory at once, and that a kill may cost at most."""
+"""Questions whose patch tokens are in memory at once, and which a kill may cost at most."""
 
 Load = Callable[[Path], Tensor]
 
