@@ -92,14 +92,23 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve [N, C_in, H, W] into [N, C_out, ceil(H / stride), ceil(W / stride)]."""
+        if self.kernel_size == (1, 1):
+            return self._mix(input)
         if self.stride[0] == 1:
             return super().forward(input)
         top, bottom = self._padding(input.shape[-2])
         left, right = self._padding(input.shape[-1])
-        return super().forward(F.pad(input, (left, right, top, bottom)))
+        # Zeros before the kernel do what an uneven padding would, without a copy of the input.
+        weight = F.pad(self.weight, (right - left, 0, bottom - top, 0))
+        return F.conv2d(input, weight, self.bias, self.stride, (bottom, right), 1, self.groups)
+
+    def _mix(self, input: Tensor) -> Tensor:
+        """Convolve with a kernel of one pixel: a linear map, where channels lie side by side."""
+        mixed = F.linear(input.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+        return mixed.permute(0, 3, 1, 2)
 
     def _padding(self, size: int) -> tuple[int, int]:
-        """Give the zeros to put before and after an axis of `size` pixels."""
+        """Give the zeros to put before and after an axis of `size` pixels, never fewer after it."""
         kernel_size, stride = self.kernel_size[0], self.stride[0]
         num_outputs = -(-size // stride)
         total = max((num_outputs - 1) * stride + kernel_size - size, 0)

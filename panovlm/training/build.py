@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -123,19 +123,20 @@ def _build_overlap(section: ModelSection, overlap: OverlapSection | None = None)
 
 def _build_generator(section: ModelSection, _: OverlapSection | None = None) -> PreTrainedModel:
     """Build the answering model; its frozen LM keeps every pretrained weight."""
-    config = build_config(section)
-    pretrained = AutoModelForCausalLM.from_pretrained(
-        locate(section.language_model), dtype=torch.float32
-    )
-    processor = build_processor(section)
-    if len(processor.tokenizer) > pretrained.get_input_embeddings().num_embeddings:
-        pretrained.resize_token_embeddings(len(processor.tokenizer))
-        config.text_config.vocab_size = pretrained.config.vocab_size
+    config, processor = build_config(section), build_processor(section)
+    config.text_config.vocab_size = max(config.text_config.vocab_size, len(processor.tokenizer))
     config.image_token_id = processor.image_token_id
     model = PanoVLMForConditionalGeneration(config)
     _load_vision_encoder(model.model.vision_encoder, section)
-    model.model.language_model.load_state_dict(pretrained.base_model.state_dict())
-    model.lm_head.load_state_dict(pretrained.get_output_embeddings().state_dict())
+    for part in (model.model.language_model, model.lm_head):
+        _forget(part)
+    pretrained = AutoModelForCausalLM.from_pretrained(
+        locate(section.language_model), dtype=torch.float32
+    )
+    if config.text_config.vocab_size > pretrained.get_input_embeddings().num_embeddings:
+        pretrained.resize_token_embeddings(config.text_config.vocab_size)
+    _take(model.model.language_model, pretrained.base_model)
+    _take(model.lm_head, pretrained.get_output_embeddings())
     model.tie_weights()
     # Words in use, not the whole table: tokens that a small LM never met are much longer.
     words = processor.tokenizer(" ".join(DIRECTIONS), add_special_tokens=False)["input_ids"]
@@ -241,14 +242,28 @@ def _open_config(key: str, name: str) -> PreTrainedConfig:
 
 
 def _load_vision_encoder(encoder: PreTrainedModel, section: ModelSection) -> None:
+    _forget(encoder)
     pretrained = AutoModel.from_pretrained(
         locate(section.vision_encoder), config=encoder.config, dtype=torch.float32
     )
-    encoder.load_state_dict(pretrained.state_dict())
+    _take(encoder, pretrained)
     kind, view_size = encoder.config.model_type, section.views.view_size
     if kind in INTERPOLATING and encoder.config.image_size != view_size:
         own_size = encoder.config.image_size
         logger.info("%s knows positions of %s pixels: stretched to %s", kind, own_size, view_size)
+
+
+def _forget(module: nn.Module) -> None:
+    """Free the weights of a module that will `_take` others: two sets never lie in memory."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            empty = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+            part.register_parameter(name, empty)
+
+
+def _take(module: nn.Module, pretrained: nn.Module) -> None:
+    """Take over another module's weights as they lie in memory, without a copy."""
+    module.load_state_dict(pretrained.state_dict(), assign=True)
 
 
 def build_image_processor(section: ModelSection) -> PanoVLMImageProcessor:
