@@ -14,7 +14,7 @@ MEASURED := runs/benchmarks
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[demo,fast,logs,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[demo,fast,logs,serve,dev]'
 	touch $@
 
 demo: $(VENV)/.installed

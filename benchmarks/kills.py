@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report["summary"], indent=2))
-    return int(report["summary"]["bit_equal"] < report["summary"]["kills"])
+    summed = report["summary"]
+    return int(summed["bit_equal"] < summed["kills"] or summed["lost_checkpoints"] > 0)
 
 
 def measured(workplace: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -100,6 +101,7 @@ def after_kill(recipe: Recipe, expected: Outcome, *, was_killed: bool) -> dict[s
     return {
         "was_killed": was_killed,
         "checkpoints": {name: step for name, step in left.items() if step},
+        "lost_checkpoints": sorted(name for name in STAGES if is_lost(recipe, name, left[name])),
         "half_written": sorted(partial),
         "resumed": code == 0,
         "bit_equal": code == 0 and same(outcome(recipe), expected),
@@ -115,6 +117,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "found_something_half_written": sum(bool(row["half_written"]) for row in rows),
         "resumed": sum(row["resumed"] for row in rows),
         "bit_equal": sum(row["bit_equal"] for row in rows),
+        "lost_checkpoints": sum(len(row["lost_checkpoints"]) for row in rows),
         "with_something_left_over": sum(bool(row["left_over"]) for row in rows),
     }
 
@@ -208,6 +211,15 @@ def newest(recipe: Recipe, name: str) -> int | None:
     """Give the step of a stage's last whole checkpoint."""
     whole = whole_checkpoints(checkpoint_folder(recipe, name))
     return step_of(whole[-1]) if whole else None
+
+
+def is_lost(recipe: Recipe, name: str, step: int | None) -> bool:
+    """Say whether a stage that has logged the step after a save has no checkpoint that new."""
+    save_steps, log = recipe.section(name).save_steps, log_file(recipe, name)
+    if save_steps is None or not checkpoint_folder(recipe, name).exists() or not log.exists():
+        return False
+    logged = [json.loads(line)["step"] for line in log.read_text().splitlines()[:-1]]
+    return (step or 0) < max(logged, default=0) // save_steps * save_steps
 
 
 def leftovers(output: Path) -> list[str]:

@@ -2,7 +2,9 @@
 
 Both ways start a stage from what one process made of the one before: each is judged alone.
 
-python benchmarks/processes.py --recipe recipes/demo.yaml --json runs/benchmarks/processes.json
+python benchmarks/processes.py --json runs/benchmarks/processes.json [--recipe recipes/demo.yaml]
+
+Without a recipe, tiny backbones are made.
 """
 
 import argparse
@@ -12,6 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
+from kills import tiny_recipe
 from panovlm.stages import STAGES
 
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -24,6 +29,15 @@ def train(recipe: Path, output: Path, steps: int, processes: int, stage: str) ->
     for override in (f"output={output}", "precision=fp32", f"stages.{stage}.steps={steps}"):
         command += ["-o", override]
     subprocess.run(command, check=True)
+
+
+def write_tiny_recipe(folder: Path) -> Path:
+    """Write a recipe on tiny backbones, without what differs from process to process (dropout)."""
+    folder.mkdir(parents=True)
+    recipe = tiny_recipe(folder).model_dump(mode="json", exclude_unset=True)
+    recipe["stages"]["finetune"]["lora"]["dropout"] = 0.0
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder / "recipe.yaml"
 
 
 def losses(output: Path, stage: str) -> list[float]:
@@ -48,7 +62,7 @@ def compare(output: Path, processes: int, stages: list[str]) -> dict[str, dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--stages", nargs="+", default=list(STAGES))
@@ -56,6 +70,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     args = parser.parse_args()
     shutil.rmtree(args.output, ignore_errors=True)
+    if args.recipe is None:
+        args.recipe = write_tiny_recipe(args.output / "tiny")
     for stage in args.stages:
         train(args.recipe, args.output / "1", args.steps, 1, stage)
         train(args.recipe, args.output / str(args.processes), args.steps, args.processes, stage)

@@ -24,8 +24,12 @@ for command in (
     training.train,
     training.cache,
     models.evaluate,
+    models.compare,
+    models.card,
     models.features,
     models.ask,
+    models.chat,
+    models.serve,
     models.merge,
     models.export,
 ):

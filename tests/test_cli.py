@@ -238,7 +238,11 @@ def test_data_convert_tells_what_was_not_carried(run_cli: Cli, tmp_path: Path) -
 
 
 def test_train_evaluate_and_ask_work_from_the_shell(
-    run_cli: Cli, tmp_path: Path, recipe_file: Path, scenes_file: Path
+    run_cli: Cli,
+    tmp_path: Path,
+    recipe_file: Path,
+    scenes_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     code, out, _ = run_cli("train", recipe_file, "-o", "stages.vision.steps=2")
     assert code == 0
@@ -256,8 +260,21 @@ def test_train_evaluate_and_ask_work_from_the_shell(
         assert report["stages"][name].keys() >= {"loss_first", "loss_last", "seconds"}
     assert report.keys() >= {"seconds_total", "peak_memory_mb", "versions"}
     assert report_file.with_suffix(".html").read_text().startswith("<!")
-    code, out, _ = run_cli("ask", tmp_path / "run", scenes_file.parent / "0.png", "What is near?")
+    panorama = scenes_file.parent / "0.png"
+    code, out, _ = run_cli("ask", tmp_path / "run", panorama, "What is near?", "--grounded")
     assert code == 0
+    assert "grounding" in json.loads(out.splitlines()[-1])
+    said = iter(["What is near?", "", "Never asked"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(said))
+    assert run_cli("chat", tmp_path / "run", panorama)[0] == 0
+    assert next(said) == "Never asked"
+    asked = {"image": str(panorama), "question": "What is near?"}
+    (tmp_path / "questions.jsonl").write_text(f"{json.dumps(asked)}\n[]\n")
+    files = ("--in", tmp_path / "questions.jsonl", "--out", tmp_path / "answers.jsonl")
+    code, out, err = run_cli("ask", tmp_path / "run", *files)
+    assert code == 0
+    assert "1 answers written" in out
+    assert "1 lines have a fault" in err
 
 
 def test_resume_continues_to_the_end(run_cli: Cli, recipe_file: Path) -> None:
@@ -303,6 +320,15 @@ def test_folder_without_a_model_exits_with_2(
     code, _, err = run_cli("ask", tmp_path, scenes_file.parent / "0.png", "What?")
     assert code == 2
     assert "found no answering model" in err
+
+
+@pytest.mark.parametrize(
+    "words", [("x.jpg",), ("x.jpg", "What?", "--in", "q.jsonl", "--out", "a.jsonl"), ("--in", "q")]
+)
+def test_ask_wants_one_question_or_a_file_of_them(run_cli: Cli, words: tuple[str, ...]) -> None:
+    code, _, err = run_cli("ask", "runs/demo", *words)
+    assert code == 2
+    assert "expected PANORAMA and QUESTION" in err or "leave one out" in err
 
 
 def test_missing_panorama_exits_with_2(run_cli: Cli, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ MAY_IMPORT = {
     },
     "formats": {"files", "model", "data"},
     "doctor": {"files", "processes", "progress", "model", "data", "formats", "stages", "training"},
+    "answering": {"model", "data", "metrics", "inference", "progress"},
+    "serving": {"model", "answering"},
     "exporting": {"model", "stages", "backbones", "training", "inference"},
     "evaluation": {
         "files",

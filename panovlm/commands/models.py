@@ -1,6 +1,8 @@
 """Commands on trained models."""
 
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +20,15 @@ def evaluate(
     turned: Annotated[
         int, typer.Option(min=0, help="Records asked again under every turn of the picture.")
     ] = 400,
+    ablated: Annotated[
+        int, typer.Option(min=0, help="Records asked again with each view blank.")
+    ] = 100,
+    baselines: Annotated[
+        str, typer.Option(help="What to compare with: all, blind or none.")
+    ] = "blind",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Draws of the records that are asked again.")
+    ] = 1,
     since: Annotated[
         float | None, typer.Option(help="Unix time when the whole job began, for its total.")
     ] = None,
@@ -32,8 +43,12 @@ def evaluate(
     ] = None,
     judge_model: Annotated[str, typer.Option(help="Model the judge is asked for.")] = "default",
 ) -> None:
-    """Score a MODEL on records or a benchmark, beside the blind baseline."""
+    """Score a MODEL on records or a benchmark, beside the blind baseline.
+
+    Started again after a kill, it goes on where it was.
+    """
     from panovlm.evaluation.run import evaluate as run
+    from panovlm.evaluation.summary import summary_lines
 
     hide_loading_bars()
     if benchmark:
@@ -41,15 +56,53 @@ def evaluate(
         return
     if images or judge:
         raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
-    report = run(model, data, out, limit=limit, num_turned=turned, since=since)
-    scores = report["accuracy"]
-    typer.echo(f"overall {scores['overall']:.1%} of {scores['count']} questions")
-    for kind, share in scores["by_kind"].items():
-        typer.echo(f"  {kind:10} {share:.1%} of {scores['count_by_kind'][kind]}")
-    typer.echo(f"blind   {report['baselines']['blind']['overall']:.1%}")
-    if "rotation_consistency" in report:
-        typer.echo(f"turned  {report['rotation_consistency']:.1%}")
+    report = run(
+        model,
+        data,
+        out,
+        limit=limit,
+        num_turned=turned,
+        since=since,
+        num_ablated=ablated,
+        baselines=baselines,
+        seeds=seeds,
+    )
+    for line in summary_lines(report):
+        typer.echo(line)
     typer.echo(f"written to {out} and {out.with_suffix('.html')}")
+
+
+def compare(
+    first: Path,
+    second: Path,
+    out: Annotated[Path | None, typer.Option(help="Page to write (HTML).")] = None,
+) -> None:
+    """Compare the reports (JSON) of a FIRST and a SECOND model on the questions they share."""
+    from panovlm.evaluation.compare import compare as run
+    from panovlm.evaluation.compare import write_comparison
+    from panovlm.evaluation.summary import comparison_lines
+
+    comparison = run(first, second)
+    for line in comparison_lines(comparison):
+        typer.echo(line)
+    if out:
+        write_comparison(comparison, out)
+        typer.echo(f"written to {out}")
+
+
+def card(
+    run: Path,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Of the model, as apache-2.0.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a README.md written by hand.")
+    ] = False,
+) -> None:
+    """Write the README.md of a RUN: a model card of its data, recipe, training and report.json."""
+    from panovlm.evaluation.card import write_card
+
+    typer.echo(f"written to {write_card(run, licence=licence, overwrite=overwrite)}")
 
 
 def _evaluate_benchmark(
@@ -91,13 +144,144 @@ def features(
     typer.echo(f"written to {out}")
 
 
-def ask(model: Path, panorama: Path, question: str) -> None:
-    """Ask a MODEL (a folder or a run) a QUESTION about a PANORAMA."""
-    from panovlm.inference import ask as answer
-    from panovlm.inference import load_model
+def ask(
+    model: Path,
+    panorama: Annotated[Path | None, typer.Argument()] = None,
+    question: Annotated[str | None, typer.Argument()] = None,
+    questions: Annotated[
+        Path | None, typer.Option("--in", help="JSON lines of image and question, instead.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON lines to write, for --in.")] = None,
+    grounded: Annotated[
+        bool, typer.Option("--grounded", help="Add the direction that an answer names.")
+    ] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
+) -> None:
+    """Ask a MODEL (a folder or a run) a QUESTION about a PANORAMA, or all of a file."""
+    if (questions is None) != (out is None) or (question is None) == (questions is None):
+        raise PanoVLMError(
+            "found neither one question nor a file of them, expected PANORAMA and QUESTION, or "
+            "--in and --out"
+        )
+    if panorama and question:
+        _ask_one(model, panorama, question, grounded, max_tokens)
+    elif questions and out and not panorama:
+        _ask_many(model, questions, out, grounded, max_tokens)
+    else:
+        raise PanoVLMError("found a panorama beside --in, whose lines name theirs; leave one out")
+
+
+def _ask_one(model: Path, panorama: Path, question: str, grounded: bool, max_tokens: int) -> None:
+    from panovlm.answering.answers import Wishes
+    from panovlm.answering.assistant import Assistant
 
     hide_loading_bars()
-    typer.echo(answer(*load_model(model), panorama, question))
+    assistant = Assistant.load(model)
+    answer = assistant.ask(assistant.open(panorama), question, Wishes(max_tokens=max_tokens))
+    typer.echo(answer)
+    if grounded:
+        _show_grounding(answer)
+
+
+def _show_grounding(answer: str) -> None:
+    from panovlm.answering.grounding import ground
+
+    grounding = ground(answer)
+    typer.echo(grounding.describe() if grounding else "no direction named")
+    typer.echo(json.dumps({"grounding": asdict(grounding) if grounding else None}))
+
+
+def _ask_many(model: Path, questions: Path, out: Path, grounded: bool, max_tokens: int) -> None:
+    from panovlm.answering.answers import Wishes
+    from panovlm.answering.assistant import Assistant
+    from panovlm.answering.many import answer_file
+
+    hide_loading_bars()
+    wishes = Wishes(max_tokens=max_tokens)
+    done = answer_file(Assistant.load(model), questions, out, grounded=grounded, wishes=wishes)
+    present = f", {done.num_present} were there already" if done.num_present else ""
+    typer.echo(f"{done.num_answered} answers written to {out}{present}")
+    if done.num_faults:
+        typer.echo(f"panovlm: {done.num_faults} lines have a fault instead of an answer", err=True)
+
+
+def chat(
+    model: Path,
+    panorama: Path,
+    grounded: Annotated[
+        bool, typer.Option("--grounded", help="Add the direction that an answer names.")
+    ] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
+) -> None:
+    """Talk with a MODEL (a folder or a run) about a PANORAMA; an empty line ends it."""
+    from panovlm.answering.answers import Wishes
+    from panovlm.answering.assistant import Assistant
+    from panovlm.answering.conversations import Chat
+
+    hide_loading_bars()
+    assistant = Assistant.load(model)
+    conversation = Chat(assistant, assistant.open(panorama), Wishes(max_tokens=max_tokens))
+    while question := _next_question():
+        said = ""
+        try:
+            for piece in conversation.ask(question):
+                typer.echo(piece, nl=False)
+                said += piece
+        except PanoVLMError as fault:
+            typer.echo(f"panovlm: {fault}", err=True)
+        typer.echo()
+        if grounded:
+            _show_grounding(said)
+
+
+def _next_question() -> str:
+    """Read a line from the terminal; empty at the end of it."""
+    try:
+        return input("> ").strip()
+    except (EOFError, KeyboardInterrupt):
+        return ""
+
+
+def serve(
+    model: Path,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8000,
+    max_requests: Annotated[
+        int, typer.Option(min=1, help="At work and waiting; one more gets status 429.")
+    ] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 8,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
+    max_seconds: Annotated[float, typer.Option(min=1, help="Longest request.")] = 120.0,
+    num_panoramas: Annotated[
+        int, typer.Option(min=0, help="Panoramas kept in memory after they were read.")
+    ] = 32,
+) -> None:
+    """Serve a MODEL (a folder or a run) to OpenAI clients; PANOVLM_API_KEYS holds keys, if any."""
+    try:
+        from panovlm.serving.run import serve as run
+    except ImportError as error:
+        raise PanoVLMError(
+            f"found no module {error.name}, which panovlm serve needs; run: pip install "
+            "'panovlm[serve]'"
+        ) from error
+    from panovlm.answering.prefixes import PrefixStore
+    from panovlm.serving.limits import Limits
+
+    hide_loading_bars()
+    keys = os.environ.get("PANOVLM_API_KEYS", "").replace(",", " ").split()
+    run(
+        model,
+        host=host,
+        port=port,
+        keys=keys,
+        limits=Limits(
+            max_requests=max_requests,
+            batch_size=batch_size,
+            max_tokens=max_tokens,
+            max_s=max_seconds,
+        ),
+        prefixes=PrefixStore(max_count=num_panoramas),
+    )
 
 
 def merge(base: Path, adapter: Path, out: Path) -> None:

@@ -53,9 +53,12 @@ def plan(
     if faults:
         raise PanoVLMError("this cannot run here:\n  " + "\n  ".join(faults))
     for each in (planning.measure(loaded, p) for p in plans if measure):
+        epoch = (
+            "" if each.seconds_per_epoch is None else f"{each.seconds_per_epoch:.0f} s an epoch, "
+        )
         typer.echo(
-            f"{each.name}: {each.seconds_per_step:.2f} s a step, {each.seconds_per_epoch:.0f} s an "
-            f"epoch, {each.peak_memory_mb:,.0f} MiB held at most"
+            f"{each.name}: {each.seconds_per_step:.2f} s a step, {epoch}"
+            f"{each.peak_memory_mb:,.0f} MiB held at most"
         )
 
 

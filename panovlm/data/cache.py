@@ -43,6 +43,7 @@ MAX_DECODERS = 8
 STALE_SECONDS = 3600
 """Nobody writes one file for so long: what is left half-written is of a killed process."""
 NPY_HEADER_BYTES = 128
+DIGEST_LETTERS = 32
 
 
 class ViewSource:
@@ -127,6 +128,23 @@ class PatchTokenCache:
                 f"another run or by hand; continue with --resume, and let the cache hold more"
             ) from fault
 
+    def file_of(self, digest: str) -> Path:
+        """Give the file that holds what is kept of a picture; `bytes_digest` gives its digest."""
+        return self.folder / f"{digest}.npy"
+
+    def encode(self, views: Tensor) -> np.ndarray:
+        """Give what would be kept of one picture's views [V, 3, H, W]."""
+        encoded: np.ndarray = self._encode(views[None])[0]
+        return encoded
+
+    def keep(self, digest: str, states: np.ndarray) -> None:
+        """Keep what `encode` gave; the file is whole or absent.
+
+        Raises:
+            OSError: If the disk fails.
+        """
+        _write_whole(self.file_of(digest), states)
+
     def files(self, pictures: Sequence[Path]) -> dict[Path, Path]:
         """Give the file of each picture with the picture, each content once."""
         return {self._file(picture): picture for picture in dict.fromkeys(pictures)}
@@ -154,7 +172,7 @@ class PatchTokenCache:
         """
         faults: dict[Path, str] = {}
         try:
-            self._prepare_folder()
+            self.prepare_folder()
             for batch in self._decoded(_batches(pictures, batch_size)):
                 self._keep([each for each in batch if isinstance(each[1], Tensor)])
                 faults |= {p: str(e) for p, e in batch if isinstance(e, PanoVLMError)}
@@ -167,7 +185,7 @@ class PatchTokenCache:
             ) from fault
         return [faults[picture] for picture in pictures if picture in faults]
 
-    def _prepare_folder(self) -> None:
+    def prepare_folder(self) -> None:
         """Make the folder, say in it what it holds, and sweep what killed processes left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         facts = {
@@ -222,7 +240,7 @@ class PatchTokenCache:
 
     def _file(self, picture: Path) -> Path:
         status = picture.stat()
-        return self.folder / f"{_content_digest(picture, status.st_size, status.st_mtime_ns)}.npy"
+        return self.file_of(_content_digest(picture, status.st_size, status.st_mtime_ns))
 
 
 def encoder_digest(
@@ -252,7 +270,12 @@ def _batches(pictures: Sequence[Path], size: int) -> list[Sequence[Path]]:
 def _content_digest(picture: Path, size: int, modified_ns: int) -> str:
     """Hash a picture's bytes; size and time of change say when to hash again."""
     with picture.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LETTERS]
+
+
+def bytes_digest(picture: bytes) -> str:
+    """Name a picture by its bytes, as files are named."""
+    return hashlib.sha256(picture).hexdigest()[:DIGEST_LETTERS]
 
 
 def _write_whole(target: Path, states: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def make_room(root: Path, needed: int, keep: Collection[Path], limit: int | None
     Raises:
         PanoVLMError: If the run's own files do not fit.
     """
-    own = sum(file.stat().st_size for file in keep if file.exists())
+    own = sum(status.st_size for status in _statuses(keep).values())
     if limit is not None:
         if own + needed > limit:
             raise PanoVLMError(
@@ -114,10 +115,47 @@ def make_room(root: Path, needed: int, keep: Collection[Path], limit: int | None
         )
 
 
+@dataclass
+class StreamRoom:
+    """Lets a stream keep what it meets, without end and within a limit for all caches.
+
+    Whoever looks leaves a tenth of the limit free, and may then write its share of that tenth
+    before it looks again. So all processes together never pass the limit, and looks are few.
+
+    Attributes:
+        root: Folder of all caches.
+        limit: Bytes all caches may hold together.
+        sharers: Processes that keep at once.
+    """
+
+    root: Path
+    limit: int
+    sharers: int
+    _left: int = 0
+
+    @classmethod
+    def of(cls, root: Path, limit: int | None, sharers: int) -> "StreamRoom":
+        """Give the room of a run; without a limit half of what the disk has for caches."""
+        if limit is None:
+            limit = (num_bytes(root) + shutil.disk_usage(_existing(root)).free) // 2
+        return cls(root, limit, sharers)
+
+    def take(self, size: int) -> bool:
+        """Make room for a file, removing what was used longest ago; False where it never fits."""
+        share = self.limit // 10 // self.sharers
+        if size > share:
+            return False
+        if size > self._left:
+            remove_oldest(self.root, self.limit - self.limit // 10)
+            self._left = share
+        self._left -= size
+        return True
+
+
 def remove_oldest(root: Path, limit: int, keep: Collection[Path] = ()) -> Removed:
     """Remove the files used longest ago until the rest takes at most `limit` bytes."""
     kept = set(keep)
-    sizes = {file: file.stat() for file in _files(root)}
+    sizes = _statuses(_files(root))
     excess = sum(status.st_size for status in sizes.values()) - limit
     chosen = []
     for file in sorted(sizes, key=lambda file: sizes[file].st_mtime):
@@ -132,7 +170,8 @@ def remove_oldest(root: Path, limit: int, keep: Collection[Path] = ()) -> Remove
 def remove_unused(root: Path, days: float) -> Removed:
     """Remove the files that no run has used for so many days."""
     before = time.time() - days * 86_400
-    return _remove([file for file in _files(root) if file.stat().st_mtime < before])
+    found = _statuses(_files(root))
+    return _remove([file for file, status in found.items() if status.st_mtime < before])
 
 
 def gigabytes(count: float) -> str:
@@ -150,7 +189,7 @@ def _described(folder: Path) -> CacheFolder:
     except (OSError, ValueError):
         facts = {}
     below = facts.get("trained_layers_left_out")
-    states = [file.stat() for file in folder.glob("*.npy")]
+    states = _statuses(folder.glob("*.npy")).values()
     return CacheFolder(
         folder,
         facts.get("encoder", "unknown") + (f", below its last {below} layers" if below else ""),
@@ -163,11 +202,24 @@ def _described(folder: Path) -> CacheFolder:
 
 def _remove(files: Collection[Path]) -> Removed:
     """Remove files; their folders stay, for another process may be about to write there."""
-    size = 0
-    for file in files:
-        size += file.stat().st_size
+    sizes = _statuses(files)
+    for file in sizes:
         file.unlink(missing_ok=True)
-    return Removed(len(files), size)
+    return Removed(len(sizes), sum(status.st_size for status in sizes.values()))
+
+
+def num_bytes(root: Path) -> int:
+    """Give what all caches hold together."""
+    return sum(status.st_size for status in _statuses(_files(root)).values())
+
+
+def _statuses(files: Iterable[Path]) -> dict[Path, os.stat_result]:
+    """Look at files, leaving out those that another process has removed meanwhile."""
+    found: dict[Path, os.stat_result] = {}
+    for file in files:
+        with suppress(FileNotFoundError):
+            found[file] = file.stat()
+    return found
 
 
 def _existing(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """What a stage trains on: panoramas alone, or panoramas with conversations."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, TypedDict
@@ -63,9 +64,8 @@ class PanoramaDataset(Dataset[Example]):
         self.groups = list(groups.values())
         self.source = source
         self.tokenizer = ConversationTokenizer(processor, supervision)
+        self.draws = Draws(self.tokenizer, per_panorama, roll)
         self.supervision = supervision
-        self.per_panorama = per_panorama
-        self.roll = roll
         self.seed = seed
         self.epoch = 0
         self.record_bytes = [[_num_bytes(record) for record in told] for told in self.groups]
@@ -78,35 +78,20 @@ class PanoramaDataset(Dataset[Example]):
         self.epoch = epoch
 
     def __getitem__(self, index: int) -> Example:
-        records = self.groups[index]
-        rng = np.random.default_rng((self.seed, self.epoch, index))
+        records, key = self.groups[index], (self.seed, self.epoch, index)
         if records[0].image is None:
-            return {"views": None, "conversations": pack([self.tokenizer(records[0])])}
+            return {"views": None, "conversations": self.draws.told(records, key)}
         views = self.source.load(records[0].image)
-        num_views = len(views)
-        turns = (
-            int(rng.integers(num_views)) if self.roll and self._can_roll(records, num_views) else 0
-        )
-        views = views.roll(-turns, dims=0)
-        if self.supervision is Supervision.NONE:
-            return {"views": views, "conversations": None}
-        chosen = [_rolled(records[i], turns, num_views) for i in self._drawn(index)]
-        packed = pack([self.tokenizer(record) for record in chosen])
-        return {"views": views, "conversations": packed}
+        turns = self.draws.turns(records, key, len(views))
+        told = self.draws.told(records, key, turns, len(views))
+        return {"views": views.roll(-turns, dims=0), "conversations": told}
 
     def text_bytes(self, index: int) -> int:
         """Say how long the text of an example is in this epoch, in bytes; no picture is read."""
         if self.supervision is Supervision.NONE:
             return 0
-        return sum(self.record_bytes[index][i] for i in self._drawn(index))
-
-    def _drawn(self, index: int) -> list[int]:
-        """Draw which conversations of a panorama this epoch has."""
-        count = len(self.groups[index])
-        if count <= self.per_panorama:
-            return list(range(count))
-        rng = np.random.default_rng((self.seed, self.epoch, index, 1))
-        return sorted(map(int, rng.permutation(count)[: self.per_panorama]))
+        chosen = self.draws.chosen(len(self.groups[index]), (self.seed, self.epoch, index))
+        return sum(self.record_bytes[index][i] for i in chosen)
 
     def check_lengths(self, longest: int) -> None:
         """Check that every conversation fits the language model; image tokens are never cut.
@@ -121,18 +106,52 @@ class PanoramaDataset(Dataset[Example]):
             return
         faults = []
         for record in (record for records in self.groups for record in records):
-            if self.tokenizer.surely_fits(record, longest):
-                continue
-            excess = len(self.tokenizer(record).ids) - longest
+            excess = self.tokenizer.excess(record, longest)
             if excess > 0:
                 name = record.image or f"text {record.messages[0].content[:40]!r}"
                 faults.append(f"{name}: {excess} tokens too many for {longest}")
         cure = "shorten the text, or lower token_rows, token_columns or num_views"
         raise_faults(f"lengths ({cure})", faults)
 
-    def _can_roll(self, records: Sequence[Record], num_views: int) -> bool:
+
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn of a panorama's records; each draw depends on its key alone.
+
+    Attributes:
+        tokenizer: Of the conversations.
+        per_panorama: Conversations drawn for one panorama.
+        roll: Whether to turn panoramas whose records all say their turned responses.
+    """
+
+    tokenizer: "ConversationTokenizer"
+    per_panorama: int
+    roll: bool
+
+    def turns(self, records: Sequence[Record], key: tuple[int, ...], num_views: int) -> int:
+        """Draw by how many strides to the right the camera turns, in [0, num_views)."""
+        rng = np.random.default_rng(key)
+        return int(rng.integers(num_views)) if self.roll and self._can(records, num_views) else 0
+
+    def chosen(self, count: int, key: tuple[int, ...]) -> list[int]:
+        """Draw which of a panorama's conversations are told."""
+        if count <= self.per_panorama:
+            return list(range(count))
+        rng = np.random.default_rng((*key, 1))
+        return sorted(map(int, rng.permutation(count)[: self.per_panorama]))
+
+    def told(
+        self, records: Sequence[Record], key: tuple[int, ...], turns: int = 0, num_views: int = 1
+    ) -> PackedSequence | None:
+        """Give the conversations drawn, after the camera has turned; None without supervision."""
+        if self.tokenizer.supervision is Supervision.NONE:
+            return None
+        chosen = [_rolled(records[i], turns, num_views) for i in self.chosen(len(records), key)]
+        return pack([self.tokenizer(record) for record in chosen])
+
+    def _can(self, records: Sequence[Record], num_views: int) -> bool:
         """Without text any turn is right; with text, only if each record knows its responses."""
-        if self.supervision is Supervision.NONE:
+        if self.tokenizer.supervision is Supervision.NONE:
             return True
         return all(record.knows_turns(num_views) for record in records)
 
@@ -165,6 +184,10 @@ class ConversationTokenizer:
     def __call__(self, record: Record) -> TokenSequence:
         """Tokenise a record's conversation; the picture itself is not read."""
         return self._tokenize(tuple((turn.role, turn.content) for turn in record.turns))
+
+    def excess(self, record: Record, longest: int) -> int:
+        """Give how many tokens too long a conversation is; at most 0 where it fits."""
+        return 0 if self.surely_fits(record, longest) else len(self(record).ids) - longest
 
     def surely_fits(self, record: Record, longest: int) -> bool:
         """Say without tokenising that a conversation fits: no text has more tokens than bytes."""

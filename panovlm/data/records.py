@@ -7,9 +7,10 @@ r"""Records: a panorama and what is said about it, read from JSON Lines.
 `image` is relative to the file; `<image>` marks where the picture goes (before everything else if
 there is no mark). A conversation may do without a picture, where a stage trains on text; batches
 mix both. The other fields are optional: `kind` groups scores; `yaw_deg` is the direction
-the answer is about; `rolled_responses[j]` is the right response after the camera has turned right
-by j/n of a full turn, n being their number, which allows training and testing on turned pictures;
-`licence` and `source` say under which terms and from where the picture came.
+the answer is about, and `pitch_deg` how far up it is; `rolled_responses[j]` is the right response
+after the camera has turned right by j/n of a full turn, n being their number, which allows training
+and testing on turned pictures; `licence` and `source` say under which terms and from where the
+picture came.
 """
 
 import difflib
@@ -47,6 +48,7 @@ class Record(BaseModel):
     messages: tuple[Turn, ...] = ()
     kind: str | None = None
     yaw_deg: Annotated[float, Field(gt=-360, le=360)] | None = None
+    pitch_deg: Annotated[float, Field(ge=-90, le=90)] | None = None
     crosses_seam: bool | None = None
     rolled_responses: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     licence: str | None = None
@@ -252,6 +254,8 @@ def _address_fault(image: object) -> tuple[Kind, str, str] | None:
 def _fault_of(record: Record, needs: Needs) -> tuple[Kind, str, str] | None:
     """Give what keeps a well-formed record from being trained on: its kind, and found and cure."""
     marks = sum(turn.content.count(IMAGE_MARK) for turn in record.messages)
+    if record.image is None and "image" in record.model_fields_set:
+        return Kind.FIELD, "field 'image' is null", "leave it out of a text without a picture"
     if record.image is None and needs.image:
         return Kind.FIELD, "field 'image' is missing", "every record needs it here"
     if record.image is None and marks:

@@ -1,10 +1,19 @@
-"""Answers many questions quickly: each panorama is encoded once, questions run in batches."""
+"""Answers many questions quickly: a panorama's tokens are read once for all its questions.
 
-from collections.abc import Callable, Sequence
+Its image tokens and what stands before them (the head of a prompt) go through the language model
+once; every question then continues from the states kept. Language models with sliding windows,
+whose kept states forget, read whole prompts instead.
+
+Shape letters: P heads, B questions, L tokens.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from panovlm.data.records import Turn
@@ -12,7 +21,11 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 
 BATCH_SIZE = 64
+MAX_PICTURES = 32
+"""Panoramas whose states are kept at once, so that memory stays small."""
 MAX_NEW_TOKENS = 32
+
+_Key = tuple[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,34 @@ class Prompt:
 
     views: Tensor
     turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A prompt's token ids: its head, which other questions share, and the rest."""
+
+    views: Tensor
+    head: tuple[int, ...]
+    rest: list[int]
+
+    @property
+    def key(self) -> _Key:
+        return id(self.views), self.head
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """The states of heads that went through the language model, and the place of each."""
+
+    cache: DynamicCache
+    places: dict[_Key, int]
+
+    def of(self, asked: Sequence[_Asked]) -> DynamicCache:
+        """Give a cache of its own with the states of each prompt's head."""
+        index = torch.tensor([self.places[each.key] for each in asked])
+        return DynamicCache(
+            [(layer.keys[index], layer.values[index]) for layer in self.cache.layers]
+        )
 
 
 class Answerer:
@@ -46,50 +87,91 @@ class Answerer:
         self.model = model
         self.processor = processor
         self.max_new_tokens = max_new_tokens
+        layers = DynamicCache(config=model.config.text_config).layers
+        self.keeps_heads = all(type(layer) is DynamicLayer for layer in layers)
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[Prompt], progress: Callable[[int], None]) -> list[str]:
         """Answer prompts in any order of lengths; answers come back in the order given.
 
         Args:
-            prompts: Those of one panorama should share one `views` tensor: it is encoded once.
-            progress: Told how many answers are done after each batch.
+            prompts: Those of one panorama should share one `views` tensor: it is read once.
+            progress: Told how many answers were given after each batch.
         """
-        ids = [self._ids(prompt) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda i: (len(ids[i]), i))
+        asked = [self._asked(prompt) for prompt in prompts]
         answers = [""] * len(prompts)
-        for start in range(0, len(order), BATCH_SIZE):
-            batch = order[start : start + BATCH_SIZE]
-            texts = self._generate([prompts[i] for i in batch], [ids[i] for i in batch])
-            for place, text in zip(batch, texts, strict=True):
-                answers[place] = text
-            progress(len(batch))
+        for group in _groups(asked):
+            heads = self._read_heads([asked[i] for i in group]) if self.keeps_heads else None
+            for start in range(0, len(group), BATCH_SIZE):
+                batch = group[start : start + BATCH_SIZE]
+                texts = self._generate([asked[i] for i in batch], heads)
+                for place, text in zip(batch, texts, strict=True):
+                    answers[place] = text
+                progress(len(batch))
         return answers
 
-    def _ids(self, prompt: Prompt) -> list[int]:
+    def _asked(self, prompt: Prompt) -> _Asked:
         messages = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
         ids, _ = self.processor.tokenize(messages, add_generation_prompt=True)
-        return ids
+        if not self.keeps_heads:
+            return _Asked(prompt.views, (), ids)
+        length = len(ids) - ids[::-1].index(self.processor.image_token_id)
+        return _Asked(prompt.views, tuple(ids[:length]), ids[length:])
 
-    def _generate(self, prompts: Sequence[Prompt], ids: Sequence[list[int]]) -> list[str]:
-        tokenizer = self.processor.tokenizer
-        inputs = tokenizer.pad({"input_ids": list(ids)}, padding_side="left", return_tensors="pt")
+    def _read_heads(self, asked: Sequence[_Asked]) -> _Heads:
+        """Run each distinct head once; all are of one length."""
+        distinct = {each.key: each for each in asked}
+        ids = torch.tensor([each.head for each in distinct.values()], device=self.model.device)
+        images = {"image": self._image_outputs([*distinct.values()])}
+        read = self.model.model(input_ids=ids, mm_encoder_outputs=images, use_cache=True)
+        places = {key: place for place, key in enumerate(distinct)}
+        return _Heads(read.past_key_values, places)
+
+    def _generate(self, asked: Sequence[_Asked], heads: _Heads | None) -> list[str]:
+        tokenizer, device = self.processor.tokenizer, self.model.device
+        rest = {"input_ids": [each.rest for each in asked]}
+        inputs = tokenizer.pad(rest, padding_side="left", return_tensors="pt").to(device)
+        # Padding lies between head and question: masked, it takes no place of its own.
+        head_ids = torch.tensor([each.head for each in asked], dtype=torch.long, device=device)
+        ids = torch.cat([head_ids, inputs["input_ids"]], dim=1)
+        seen = (
+            {"past_key_values": heads.of(asked)}
+            if heads
+            else {"mm_encoder_outputs": {"image": self._image_outputs(asked)}}
+        )
         output = self.model.generate(
-            input_ids=inputs["input_ids"].to(self.model.device),
-            attention_mask=inputs["attention_mask"].to(self.model.device),
-            mm_encoder_outputs={"image": self._image_outputs(prompts)},
+            input_ids=ids,
+            attention_mask=torch.cat([torch.ones_like(head_ids), inputs["attention_mask"]], dim=1),
             max_new_tokens=self.max_new_tokens,
             do_sample=False,
+            **seen,
         )
-        said = output[:, inputs["input_ids"].shape[1] :]
-        texts: list[str] = tokenizer.batch_decode(said, skip_special_tokens=True)
+        texts: list[str] = tokenizer.batch_decode(
+            output[:, ids.shape[1] :], skip_special_tokens=True
+        )
         return [text.strip() for text in texts]
 
-    def _image_outputs(self, prompts: Sequence[Prompt]) -> BaseModelOutputWithPooling:
+    def _image_outputs(self, asked: Sequence[_Asked]) -> BaseModelOutputWithPooling:
         """Compute the image tokens of each distinct panorama once, and repeat them in place."""
-        distinct = {id(prompt.views): prompt.views for prompt in prompts}
+        distinct = {id(each.views): each.views for each in asked}
         places = {key: place for place, key in enumerate(distinct)}
         views = torch.stack(list(distinct.values())).to(self.model.device)
         tokens = self.model.get_image_features(patch_tokens=views).pooler_output
-        index = torch.tensor([places[id(prompt.views)] for prompt in prompts], device=tokens.device)
+        index = torch.tensor([places[id(each.views)] for each in asked], device=tokens.device)
         return BaseModelOutputWithPooling(pooler_output=tokens[index])
+
+
+def _groups(asked: Sequence[_Asked]) -> Iterator[list[int]]:
+    """Give the places of prompts whose heads are of one length and of few pictures, by length."""
+    group: list[int] = []
+    pictures: set[int] = set()
+    for place in sorted(range(len(asked)), key=lambda i: len(asked[i].head)):
+        picture, length = id(asked[place].views), len(asked[place].head)
+        is_full = len(pictures) == MAX_PICTURES and picture not in pictures
+        if group and (is_full or length != len(asked[group[0]].head)):
+            yield sorted(group, key=lambda i: (len(asked[i].rest), i))
+            group, pictures = [], set()
+        group.append(place)
+        pictures.add(picture)
+    if group:
+        yield sorted(group, key=lambda i: (len(asked[i].rest), i))

@@ -82,7 +82,8 @@ def evaluate_benchmark(
     num_missing, items = len(listed) - len(items), items[:limit]
     seen, blind = _answers(path, items, benchmark.max_new_tokens)
     scores, blind_scores = (_score(benchmark, items, each, judge) for each in (seen, blind))
-    difference = difference_interval(blind_scores, scores)
+    pictures = [str(item.image) for item in items]
+    difference = difference_interval(blind_scores, scores, groups=pictures)
     report: dict[str, Any] = {
         "benchmark": name,
         "metric": benchmark.metric,
@@ -106,7 +107,8 @@ def describe(
     benchmark: Benchmark, items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
 ) -> dict[str, Any]:
     """Summarise scores: overall with its interval, by kind, by stratum, and the extras."""
-    interval = mean_interval(values_of(scores))
+    pictures = [str(i.image) for i, s in zip(items, scores, strict=True) if s.value is not None]
+    interval = mean_interval(values_of(scores), groups=pictures)
     seam = [seam_stratum(item.yaw_deg) for item in items]
     pole = [pole_stratum(item.pitch_deg) for item in items]
     return {

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from itertools import accumulate
 
+from panovlm.evaluation.svg import circle, line, rect, svg, text
+
 Point = tuple[float, float]
 
 WIDTH = 760
@@ -35,6 +37,7 @@ class Bar:
         other: Share in [0, 1] to compare with; None leaves its bar out.
         count: Number of things the share is of; None leaves it out.
         is_total: Whether it sums up the other rows.
+        interval: Low and high end of the value's interval; None draws none.
     """
 
     label: str
@@ -42,6 +45,7 @@ class Bar:
     other: float | None = None
     count: int | None = None
     is_total: bool = False
+    interval: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,28 +114,37 @@ def bar_chart(bars: Sequence[Bar], title: str, other_name: str) -> str:
     for percent in (0, 25, 50, 75, 100):
         x = left + percent / 100 * (right - left)
         parts += [
-            _line(x, 4, x, height - 20, "grid"),
-            _text(x, height - 5, f"{percent} %", "tick middle"),
+            line(x, 4, x, height - 20, "grid"),
+            text(x, height - 5, f"{percent} %", "tick middle"),
         ]
     for row, bar in enumerate(bars):
         parts += _bar_row(bar, 4 + row * _ROW, left, right, other_name)
-    return _svg(WIDTH, height, title, parts)
+    return svg(WIDTH, height, title, parts)
 
 
 def _bar_row(bar: Bar, top: float, left: float, right: float, other_name: str) -> list[str]:
     width = right - left
+    end = max(bar.value, bar.interval[1]) if bar.interval else bar.value
     weight = " strong" if bar.is_total else ""
     parts = [
-        _text(left - 12, top + 17, bar.label, f"label end{weight}"),
-        _rect(left, top + 7, bar.value * width, 13, "ours", f"{bar.label}: {percent(bar.value)}"),
-        _text(left + bar.value * width + 6, top + 18, percent(bar.value), f"value{weight}"),
+        text(left - 12, top + 17, bar.label, f"label end{weight}"),
+        rect(left, top + 7, bar.value * width, 13, "ours", f"{bar.label}: {percent(bar.value)}"),
+        text(left + end * width + 8, top + 18, percent(bar.value), f"value{weight}"),
     ]
+    if bar.interval is not None:
+        parts += _whisker(left, width, top + 13.5, bar.interval)
     if bar.count is not None:
-        parts.append(_text(left - 12, top + 31, f"n = {bar.count:,}", "tick end"))
+        parts.append(text(left - 12, top + 31, f"n = {bar.count:,}", "tick end"))
     if bar.other is not None:
         tip = f"{bar.label}, {other_name}: {percent(bar.other)}"
-        parts.append(_rect(left, top + 22, bar.other * width, 6, "other", tip))
+        parts.append(rect(left, top + 22, bar.other * width, 6, "other", tip))
     return parts
+
+
+def _whisker(left: float, width: float, y: float, interval: Sequence[float]) -> list[str]:
+    low, high = (left + end * width for end in interval)
+    ends = [line(x, y - 4, x, y + 4, "whisker") for x in (low, high)]
+    return [line(low, y, high, y, "whisker"), *ends]
 
 
 def line_chart(points: Sequence[Point], title: str, bands: Sequence[Band] = ()) -> str:
@@ -198,7 +211,7 @@ def _curve(
     for band in bands:
         parts += _band(frame, band)
     parts += _lines(frame, finite)
-    return _svg(*size, title, parts)
+    return svg(*size, title, parts)
 
 
 def _axes(frame: _Frame, y_ticks: Sequence[float]) -> list[str]:
@@ -206,13 +219,13 @@ def _axes(frame: _Frame, y_ticks: Sequence[float]) -> list[str]:
     for value in y_ticks:
         y = frame.y(value)
         parts += [
-            _line(frame.left, y, frame.right, y, "grid"),
-            _text(frame.left - 7, y + 4, f"{value:g}", "tick end"),
+            line(frame.left, y, frame.right, y, "grid"),
+            text(frame.left - 7, y + 4, f"{value:g}", "tick end"),
         ]
     below = frame.height - 6
     first, last = (f"{value:,g}" for value in frame.x_range)
-    parts.append(_text(frame.left, below, f"step {first}", "tick"))
-    parts.append(_text(frame.right, below, last, "tick end"))
+    parts.append(text(frame.left, below, f"step {first}", "tick"))
+    parts.append(text(frame.right, below, last, "tick end"))
     return parts
 
 
@@ -223,15 +236,15 @@ def _band(frame: _Frame, band: Band) -> list[str]:
     anchor = (frame.right - 6, "note end") if band.at_end else (frame.left + 6, "note")
     has_room_above = top - 5 > frame.top + 8
     return [
-        _rect(left, top, width, bottom - top, "band", band.label),
-        _text(anchor[0], top - 5 if has_room_above else top + 15, band.label, anchor[1]),
+        rect(left, top, width, bottom - top, "band", band.label),
+        text(anchor[0], top - 5 if has_room_above else top + 15, band.label, anchor[1]),
     ]
 
 
 def _lines(frame: _Frame, points: Sequence[Point]) -> list[str]:
     if len(points) == 1:
         x, y = points[0]
-        return [f'<circle class="dot" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3"/>']
+        return [circle(frame.x(x), frame.y(y), 3, "dot")]
     window = len(points) // _SMOOTHING
     if window < 2:
         return [_polyline(frame, points, "curve")]
@@ -252,21 +265,3 @@ def _polyline(frame: _Frame, points: Sequence[Point], name: str) -> str:
     kept = [*points[:-1:stride], points[-1]]
     path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in kept)
     return f'<polyline class="{name}" points="{path}"/>'
-
-
-def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    opening = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}">'
-    return "\n".join([opening, *parts, "</svg>"])
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, name: str) -> str:
-    return f'<line class="{name}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _rect(x: float, y: float, width: float, height: float, name: str, tip: str) -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height:.1f}"'
-    return f'<rect class="{name}" {place} rx="2"><title>{escape(tip)}</title></rect>'
-
-
-def _text(x: float, y: float, text: str, name: str) -> str:
-    return f'<text class="{name}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'

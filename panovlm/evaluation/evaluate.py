@@ -1,13 +1,9 @@
-"""Scores a model on records: exact match, the blind baseline, seam stratum, rotation consistency.
-
-A score is a mean over answers that were given; nothing is filled in, and counts stand beside it.
-"""
+"""Asks a model the questions of records: on pictures as they are, turned, blanked or in part."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,8 +11,9 @@ from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Record, raise_faults
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
-from panovlm.metrics.scores import Score, summarise_by
-from panovlm.metrics.strata import seam_stratum
+from panovlm.evaluation.journal import Journal
+from panovlm.evaluation.scoring import Prediction
+from panovlm.evaluation.squeezing import squeezed
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
@@ -24,39 +21,14 @@ from panovlm.model.vision import encode_views
 from panovlm.progress import progress_bar
 from panovlm.training.sources import fill_caches
 
+GROUP = 256
+"""Questions whose patch tokens are in memory at once, and which a kill may cost at most."""
 
-@dataclass(frozen=True)
-class Prediction:
-    """One answer beside the right one.
-
-    Attributes:
-        record: The question, as in the data.
-        answer: What the model said.
-        turns: Steps the camera had turned right when it was asked.
-    """
-
-    record: Record
-    answer: str
-    turns: int = 0
-
-    @property
-    def expected(self) -> str:
-        """The right answer as the picture was shown."""
-        return self.record.rolled(self.turns).response
-
-    @property
-    def is_right(self) -> bool:
-        """Exact match up to case, outer space and a final stop."""
-        return normalised(self.answer) == normalised(self.expected)
-
-
-def normalised(text: str) -> str:
-    """Give a text without what exact match does not look at."""
-    return text.strip().rstrip(".").strip().lower()
+Load = Callable[[Path], Tensor]
 
 
 class Evaluator:
-    """Asks a model the questions of records, on pictures as they are, turned or blanked.
+    """Asks a model the questions of records.
 
     Args:
         model: In eval mode.
@@ -64,6 +36,7 @@ class Evaluator:
         records: Questions with their right answers.
         use_bf16: Whether the views are encoded in bf16, as they were in training.
         max_new_tokens: Where an answer is cut off.
+        journal: Where answers are kept as they are given; None keeps none.
 
     Raises:
         PanoVLMError: Listing every picture that cannot be read.
@@ -77,9 +50,11 @@ class Evaluator:
         *,
         use_bf16: bool,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        journal: Journal | None = None,
     ) -> None:
         self.records = list(records)
         self.answerer = Answerer(model, processor, max_new_tokens)
+        self.journal = journal
         self.cache = PatchTokenCache(
             token_cache_folder(),
             model.model.vision_encoder,
@@ -89,18 +64,46 @@ class Evaluator:
         pictures = [record.picture for record in self.records]
         raise_faults("pictures", fill_caches({self.cache: pictures}, "vision encoder"))
 
+    @property
+    def num_views(self) -> int:
+        """Views of the model's ring."""
+        num_views: int = self.answerer.model.config.num_views
+        return num_views
+
     def predict(self, label: str) -> list[Prediction]:
         """Ask every question about its picture."""
-        answers = self._ask(label, self.records, self.cache.load)
-        pairs = zip(self.records, answers, strict=True)
-        return [Prediction(record, answer) for record, answer in pairs]
+        return self._predict(label, self.records, self.cache.load)
 
     def predict_blind(self, label: str) -> list[Prediction]:
         """Ask every question about a blank picture: what can be guessed without looking."""
         blank = self._blank()
-        answers = self._ask(label, self.records, lambda _: blank)
-        pairs = zip(self.records, answers, strict=True)
-        return [Prediction(record, answer) for record, answer in pairs]
+        return self._predict(label, self.records, lambda _: blank)
+
+    def predict_single_view(self, label: str) -> list[Prediction]:
+        """Ask every question with all views blank but the one to the front."""
+        blank = self._blank()
+
+        def load(picture: Path) -> Tensor:
+            return torch.cat([self.cache.load(picture)[:1], blank[1:].to(torch.float16).cpu()])
+
+        return self._predict(label, self.records, load)
+
+    def predict_squeezed(self, label: str) -> list[Prediction]:
+        """Ask every question with views cut from a panorama of as many pixels as one view."""
+        return self._predict(label, self.records, self._load_squeezed)
+
+    def predict_without_view(
+        self, label: str, records: Sequence[Record], view: int
+    ) -> list[Prediction]:
+        """Ask questions about pictures of which one view of the ring is blank."""
+        blank = self._blank()[view].to(torch.float16).cpu()
+
+        def load(picture: Path) -> Tensor:
+            views = self.cache.load(picture).clone()
+            views[view] = blank
+            return views
+
+        return self._predict(label, records, load)
 
     def check_turnable(self) -> None:
         """Check that tokens of a turned panorama are those at hand in another order.
@@ -114,44 +117,57 @@ class Evaluator:
                 "again; leave rotation consistency out (--turned 0)"
             )
 
-    def predict_turned(self, label: str, num_records: int) -> list[Prediction]:
-        """Ask questions about pictures turned by every whole stride but 0.
+    def turnable(self, num_records: int, seed: int) -> list[int]:
+        """Draw records that know their turned answers; give their places, in order."""
+        known = [i for i, record in enumerate(self.records) if record.knows_turns(self.num_views)]
+        return drawn(known, num_records, seed)
+
+    def predict_turned(
+        self, label: str, records: Sequence[Record], strides: int
+    ) -> list[Prediction]:
+        """Ask questions about pictures turned right by so many strides of the ring.
 
         Args:
             label: Of the progress bar.
-            num_records: Records to ask about, spread evenly over those that know their turned
-                answers.
+            records: Questions that know their turned answers.
+            strides: Whole strides, in [0, V).
 
         Raises:
             PanoVLMError: Of `check_turnable`.
         """
         self.check_turnable()
-        num_views = self.answerer.model.config.num_views
-        known = [record for record in self.records if record.knows_turns(num_views)]
-        chosen = known[:: max(len(known) // num_records, 1)][:num_records]
-        predictions: list[Prediction] = []
-        for turns in range(1, num_views):
 
-            def load(picture: Path, turns: int = turns) -> Tensor:
-                return self.cache.load(picture).roll(-turns, dims=0)
+        def load(picture: Path) -> Tensor:
+            return self.cache.load(picture).roll(-strides, dims=0)
 
-            answers = self._ask(f"{label} {turns}/{num_views - 1}", chosen, load)
-            for record, answer in zip(chosen, answers, strict=True):
-                steps = turns * len(record.rolled_responses or ()) // num_views
-                predictions.append(Prediction(record, answer, steps))
-        return predictions
+        answers = self._ask(label, records, load)
+        return [
+            Prediction(
+                record, answer, strides * len(record.rolled_responses or ()) // self.num_views
+            )
+            for record, answer in zip(records, answers, strict=True)
+        ]
 
-    def _ask(
-        self, label: str, records: Sequence[Record], load: Callable[[Path], Tensor]
-    ) -> list[str]:
-        """Ask panorama by panorama, some at a time, so that memory stays small."""
+    def _predict(self, label: str, records: Sequence[Record], load: Load) -> list[Prediction]:
+        answers = self._ask(label, records, load)
+        return [Prediction(*pair) for pair in zip(records, answers, strict=True)]
+
+    def _ask(self, label: str, records: Sequence[Record], load: Load) -> list[str]:
+        """Ask panorama by panorama, a group at a time, so that memory stays small."""
         answers: list[str] = []
         with progress_bar(label, len(records)) as advance:
-            for start in range(0, len(records), 512):
-                group = records[start : start + 512]
-                views = {picture: load(picture) for picture in {r.picture for r in group}}
-                prompts = [Prompt(views[record.picture], record.prompt) for record in group]
-                answers += self.answerer(prompts, advance)
+            for number, start in enumerate(range(0, len(records), GROUP)):
+                group = records[start : start + GROUP]
+                kept = self.journal.find(label, number) if self.journal else None
+                if kept is None:
+                    views = {picture: load(picture) for picture in {r.picture for r in group}}
+                    prompts = [Prompt(views[record.picture], record.prompt) for record in group]
+                    kept = self.answerer(prompts, advance)
+                    if self.journal:
+                        self.journal.keep(label, number, kept)
+                else:
+                    advance(len(group))
+                answers += kept
         return answers
 
     @torch.inference_mode()
@@ -161,52 +177,16 @@ class Evaluator:
         shape = (config.layout.num_views, 3, config.view_size, config.view_size)
         return encode_views(model.model.vision_encoder, torch.zeros(shape, device=model.device))
 
-
-def score(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Score predictions by exact match.
-
-    Returns:
-        `overall`, `count`; `by_kind` and `count_by_kind`; `seam` and `not_seam` where both strata
-        are there; `by_seam_distance` where the direction of what is asked about is known.
-    """
-    kinds = sorted({p.record.kind or "all" for p in predictions})
-    grouped = {k: [p for p in predictions if (p.record.kind or "all") == k] for k in kinds}
-    result: dict[str, Any] = {
-        "overall": accuracy(predictions),
-        "count": len(predictions),
-        "by_kind": {kind: accuracy(group) for kind, group in grouped.items()},
-        "count_by_kind": {kind: len(group) for kind, group in grouped.items()},
-    }
-    return result | _seam_strata(predictions) | _seam_distances(predictions)
+    @torch.inference_mode()
+    def _load_squeezed(self, picture: Path) -> Tensor:
+        model, image_processor = self.answerer.model, self.cache.image_processor
+        small = squeezed(picture, model.config.view_size)
+        views = image_processor(small, return_tensors="pt")["pixel_values"][0]
+        tokens = encode_views(model.model.vision_encoder, views.to(model.device))
+        return tokens.to(torch.float16).cpu()
 
 
-def accuracy(predictions: Sequence[Prediction]) -> float:
-    """Give the share of right answers."""
-    return sum(p.is_right for p in predictions) / len(predictions)
-
-
-def _seam_strata(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Compare questions about objects that cross the seam with those about all other objects."""
-    about = [p for p in predictions if p.record.yaw_deg is not None]
-    across = [p for p in about if p.record.crosses_seam]
-    others = [p for p in about if not p.record.crosses_seam]
-    if not across or not others:
-        return {}
-    return {
-        "seam": accuracy(across),
-        "not_seam": accuracy(others),
-        "count_seam": len(across),
-        "count_not_seam": len(others),
-    }
-
-
-def _seam_distances(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Score by how far what is asked about is from the seam, as far as that is known."""
-    places = [seam_stratum(p.record.yaw_deg) for p in predictions]
-    if not any(places):
-        return {}
-    groups = summarise_by([Score(float(p.is_right)) for p in predictions], places)
-    return {
-        "by_seam_distance": {name: group.mean for name, group in groups.items()},
-        "count_by_seam_distance": {name: group.count for name, group in groups.items()},
-    }
+def drawn(places: Sequence[int], count: int, seed: int) -> list[int]:
+    """Draw `count` of the places (all, if there are no more), and give them in order."""
+    chosen = np.random.default_rng(seed).permutation(len(places))[:count]
+    return sorted(places[i] for i in chosen)

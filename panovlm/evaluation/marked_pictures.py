@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from panovlm.evaluation.evaluate import normalised
+from panovlm.evaluation.scoring import normalised
 from panovlm.model.panorama import load_panorama
 from panovlm.model.sphere import DIRECTIONS
 
@@ -41,6 +41,10 @@ class Example:
         answer: The answer given.
         kind: What the question tests.
         yaw_deg: Direction the question is about; None if there is none.
+        right_turns: Turns of the picture under which it was answered right, of how many; None if
+            it was not turned.
+        changed_views: For each view of the ring, whether the answer changes without it; empty if
+            that was not asked.
     """
 
     picture: Path
@@ -49,6 +53,8 @@ class Example:
     answer: str
     kind: str
     yaw_deg: float | None
+    right_turns: tuple[int, int] | None = None
+    changed_views: tuple[bool, ...] = ()
 
     @property
     def is_right(self) -> bool:

@@ -4,27 +4,41 @@ import json
 import os
 import platform
 import time
-from collections import Counter
-from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from panovlm.backbones.folders import sha256
 from panovlm.data.records import Needs, read_records
-from panovlm.evaluation.evaluate import Evaluator, Prediction, accuracy, score
-from panovlm.evaluation.report_page import Example, write_report
+from panovlm.evaluation.asking import (
+    BASELINES,
+    Answers,
+    ablation_facts,
+    ask_all,
+    by_seed,
+    rows,
+    turned_facts,
+)
+from panovlm.evaluation.evaluate import Evaluator
+from panovlm.evaluation.examples import choose_examples
+from panovlm.evaluation.journal import Journal
+from panovlm.evaluation.report_page import write_report
+from panovlm.evaluation.scoring import gain_over, score
 from panovlm.files import write_whole
 from panovlm.inference import load_model, model_folder
 from panovlm.measure import peak_memory_mb
+from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import load_panorama
 from panovlm.precision import uses_bf16
+from panovlm.progress import console
 from panovlm.stages import STAGES
 from panovlm.training.outputs import STAGE_FACTS, load_result
 from panovlm.training.trainer import read_log
 from panovlm.views_sheet import draw_views_sheet
 
-EXAMPLES = 8
-"""Right answers shown, and as many wrong ones."""
 PACKAGES = ("panovlm", "torch", "transformers", "peft", "accelerate", "numpy", "pillow")
 
 
@@ -36,8 +50,15 @@ def evaluate(
     limit: int | None,
     num_turned: int,
     since: float | None,
+    num_ablated: int = 0,
+    baselines: str = "blind",
+    seeds: int = 1,
 ) -> dict[str, Any]:
     """Score a model and write its report.
+
+    Answers are kept beside `out` as they are given (`.jsonl`) until the report is written: started
+    again with the same model, data and settings, a killed evaluation goes on, and ends with the
+    same report but for the times and the memory, which are those of the last start.
 
     Args:
         path: A model's folder or a run.
@@ -46,24 +67,33 @@ def evaluate(
         limit: Only the first so many records.
         num_turned: Records asked again under every turn; 0 leaves rotation consistency out.
         since: Unix time at which the whole job began, if this is the end of one.
+        num_ablated: Records asked again without each view; 0 leaves it out.
+        baselines: A key of `BASELINES`.
+        seeds: How many seeds draw the records asked again.
 
     Returns:
         The report.
+
+    Raises:
+        PanoVLMError: If the baselines are unknown, or a file is faulty.
     """
     started = time.perf_counter()
+    if baselines not in BASELINES:
+        raise PanoVLMError(f"found --baselines {baselines}, expected {', '.join(BASELINES)}")
+    drawing: dict[str, Any] = {
+        "baselines": baselines,
+        "num_turned": num_turned,
+        "num_ablated": num_ablated,
+        "seeds": seeds,
+    }
     model, processor = load_model(path)
     records = read_records(data, Needs(text=True, image=True))[:limit]
-    evaluator = Evaluator(model, processor, records, use_bf16=used_bf16(path))
-    if num_turned:
-        evaluator.check_turnable()  # before the questions take their time
-    seen = evaluator.predict("questions")
-    blind = evaluator.predict_blind("questions, blind")
-    turned = evaluator.predict_turned("questions, turned", num_turned) if num_turned else []
-    report: dict[str, Any] = {"accuracy": score(seen), "baselines": {"blind": score(blind)}}
-    if turned:
-        report["rotation_consistency"] = accuracy(turned)
-        report["rotation_count"] = len(turned)
-    report |= _stage_facts(path)
+    journal = Journal(out.with_suffix(".jsonl"), _identity(path, data, limit, drawing))
+    if journal.num_kept:
+        console.print(f"{journal.num_kept} answers kept from before in {journal.path}")
+    evaluator = Evaluator(model, processor, records, use_bf16=used_bf16(path), journal=journal)
+    answers = ask_all(evaluator, **drawing)
+    report = _measured(answers, evaluator) | _stage_facts(path)
     seconds = time.perf_counter() - started
     report["seconds_evaluation"] = seconds
     stages = report["stages"].values()
@@ -77,11 +107,43 @@ def evaluate(
         "records": len(records),
         "cpus": os.cpu_count(),
         "decoding": "greedy, exact match up to case and a final stop",
+        **drawing,
     }
-    write_json(out, report | {"predictions": [_as_json(p) for p in seen]})
+    write_json(out, report | {"predictions": rows(answers)})
     sheet = draw_views_sheet(load_panorama(records[0].picture), model.config.layout)
-    write_report(report, _logs(path), _examples(seen), sheet, out.with_suffix(".html"))
+    write_report(report, _logs(path), choose_examples(answers), sheet, out.with_suffix(".html"))
+    journal.end()
     return report
+
+
+def _measured(answers: Answers, evaluator: Evaluator) -> dict[str, Any]:
+    """Give everything that the answers say."""
+    return {
+        "accuracy": score(answers.seen),
+        "baselines": {name: score(others) for name, others in answers.baselines.items()},
+        "better_than": {
+            name: asdict(gain)
+            for name, others in answers.baselines.items()
+            if (gain := gain_over(others, answers.seen))
+        },
+        **turned_facts(answers),
+        **ablation_facts(answers, evaluator),
+        "seeds": by_seed(answers),
+    }
+
+
+def _identity(path: Path, data: Path, limit: int | None, drawing: dict[str, Any]) -> dict[str, Any]:
+    """Give everything that the answers rest on, as plain data."""
+    files = sorted(file for file in model_folder(path).iterdir() if file.is_file())
+    return {
+        "model": {file.name: sha256(file) for file in files},
+        "data": sha256(data),
+        "folder": str(data.parent.resolve()),
+        "limit": limit,
+        **drawing,
+        "versions": versions(),
+        "cuda": torch.cuda.is_available(),
+    }
 
 
 def used_bf16(path: Path) -> bool:
@@ -111,44 +173,6 @@ def _stage_facts(path: Path) -> dict[str, Any]:
 def _logs(path: Path) -> dict[str, list[dict[str, Any]]]:
     files = {name: path / "logs" / f"{name}.jsonl" for name in STAGES}
     return {name: read_log(file) for name, file in files.items() if file.is_file()}
-
-
-def _examples(predictions: Sequence[Prediction]) -> list[Example]:
-    """Choose right and wrong answers, each about another picture, the kinds in equal shares."""
-    share = -(-EXAMPLES // len({p.record.kind for p in predictions}))
-    chosen: list[Prediction] = []
-    for is_right in (True, False):
-        pictures: set[Path] = set()
-        kinds: Counter[str | None] = Counter()
-        for p in predictions:
-            fresh = p.record.picture not in pictures and kinds[p.record.kind] < share
-            if p.is_right == is_right and fresh and len(pictures) < EXAMPLES:
-                chosen.append(p)
-                pictures.add(p.record.picture)
-                kinds[p.record.kind] += 1
-    return [
-        Example(
-            picture=p.record.picture,
-            question=p.record.messages[-2].content,
-            expected=p.expected,
-            answer=p.answer,
-            kind=p.record.kind or "all",
-            yaw_deg=p.record.yaw_deg,
-        )
-        for p in chosen
-    ]
-
-
-def _as_json(prediction: Prediction) -> dict[str, Any]:
-    record = prediction.record
-    return {
-        "image": str(record.image),
-        "question": record.messages[-2].content,
-        "expected": prediction.expected,
-        "answer": prediction.answer,
-        "right": prediction.is_right,
-        "kind": record.kind,
-    }
 
 
 def write_json(out: Path, report: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from panovlm.data.findings import Finding
 from panovlm.data.records import Record
 
-CARRIED = ("kind", "yaw_deg", "crosses_seam", "rolled_responses", "licence", "source")
+CARRIED = ("kind", "yaw_deg", "pitch_deg", "crosses_seam", "rolled_responses", "licence", "source")
 """The optional fields of records; every format but `records` holds them beside its own."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.data.findings import Finding, Kind
+from panovlm.data.hub_shards import datasets_library
 from panovlm.formats.chats import record_of
 from panovlm.formats.content import CARRIED, Content, Entry, Item
 from panovlm.formats.tables import from_row, is_row
@@ -34,21 +35,9 @@ def read_folder(path: Path) -> Content:
     return content
 
 
-def _library() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise PanoVLMError(
-            "found no library `datasets`, expected it for folders and Parquet; install it with: "
-            "pip install 'panovlm[datasets]'"
-        ) from error
-    datasets.disable_progress_bars()
-    return datasets
-
-
 def _open(path: Path, cache: str) -> Any:
     """Open one split of a folder."""
-    datasets = _library()
+    datasets = datasets_library()
     if path.is_dir() and (path / "dataset_dict.json").is_file():
         splits = ", ".join(sorted(child.name for child in path.iterdir() if child.is_dir()))
         raise PanoVLMError(
@@ -79,7 +68,7 @@ def _loader(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _undecoded(rows: Any) -> Any:
     """Leave pictures as the bytes they are."""
-    datasets = _library()
+    datasets = datasets_library()
     for name, feature in rows.features.items():
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
@@ -116,7 +105,7 @@ def write_folder(path: Path, items: list[Item]) -> None:
     Raises:
         PanoVLMError: If the library is missing, or a picture cannot be read.
     """
-    datasets = _library()
+    datasets = datasets_library()
     rows = [_row(item) for item in items]
     saved = datasets.Dataset.from_list(rows)
     saved.cast_column("image", datasets.Image()).save_to_disk(str(path))

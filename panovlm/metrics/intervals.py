@@ -5,7 +5,7 @@ Source:
     interval. It covers the choice of questions, not the seed of training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,12 +36,19 @@ class Interval:
 
 
 def mean_interval(
-    values: Sequence[float], *, level: float = 0.95, draws: int = 2000, seed: int = 0
+    values: Sequence[float],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> Interval | None:
     """Give the mean of values with its interval.
 
     Args:
-        values: Scores of questions; those of one panorama are taken as independent.
+        values: Scores of questions.
+        groups: Of each value, as the panorama it is about: whole groups are drawn, since questions
+            of one group go right or wrong together. Without them, values are taken as independent.
         level: Share of the draws inside, in (0, 1).
         draws: Resamples.
         seed: The same seed gives the same interval.
@@ -53,7 +60,8 @@ def mean_interval(
         return None
     given = np.asarray(values, dtype=float)
     tail = 100 * (1 - level) / 2
-    low, high = np.percentile(_resampled_means(given, draws, seed), [tail, 100 - tail])
+    means = _resampled_means(*_summed(given, groups), draws, seed)
+    low, high = np.percentile(means, [tail, 100 - tail])
     return Interval(float(given.mean()), float(low), float(high), len(given))
 
 
@@ -61,6 +69,7 @@ def difference_interval(
     first: Sequence[Score],
     second: Sequence[Score],
     *,
+    groups: Sequence[Hashable] | None = None,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -70,6 +79,7 @@ def difference_interval(
     Args:
         first: Scores of one run.
         second: Scores of another on the same questions in the same order.
+        groups: Of each question, as in `mean_interval`.
         level: Share of the draws inside, in (0, 1).
         draws: Resamples of questions.
         seed: The same seed gives the same interval.
@@ -85,20 +95,33 @@ def difference_interval(
             f"found {len(first)} and {len(second)} scores, expected those of the same questions; "
             "compare runs on one file"
         )
-    differences = [
-        b.value - a.value
-        for a, b in zip(first, second, strict=True)
+    differences = {
+        place: b.value - a.value
+        for place, (a, b) in enumerate(zip(first, second, strict=True))
         if a.value is not None and b.value is not None
-    ]
-    return mean_interval(differences, level=level, draws=draws, seed=seed)
+    }
+    kept = [groups[place] for place in differences] if groups else None
+    values = [*differences.values()]
+    return mean_interval(values, groups=kept, level=level, draws=draws, seed=seed)
 
 
-def _resampled_means(values: Floats, draws: int, seed: int) -> Floats:
-    """Give the mean of each resample, [draws]."""
+def _summed(values: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats, Floats]:
+    """Give the sum and the number of the values of each group, each [groups]."""
+    if groups is None:
+        return values, np.ones_like(values)
+    places: dict[Hashable, int] = {}
+    index = [places.setdefault(group, len(places)) for group in groups]
+    sums: Floats = np.bincount(index, values).astype(np.float64)
+    return sums, np.bincount(index).astype(np.float64)
+
+
+def _resampled_means(sums: Floats, counts: Floats, draws: int, seed: int) -> Floats:
+    """Give the mean over the values of each resample of groups, [draws]."""
     rng = np.random.default_rng(seed)
-    at_once = max(1, _BATCH_VALUES // len(values))
+    at_once = max(1, _BATCH_VALUES // len(sums))
     means = []
     for start in range(0, draws, at_once):
-        shape = (min(at_once, draws - start), len(values))
-        means.append(values[rng.integers(0, len(values), shape)].mean(axis=1))
+        shape = (min(at_once, draws - start), len(sums))
+        drawn = rng.integers(0, len(sums), shape)
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     return np.concatenate(means)

@@ -1,11 +1,17 @@
 """From a recipe's section to a trainer: data, arguments and callbacks put together."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.records import Needs, read_records
+from panovlm.data.shards import is_stream
+from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.precision import uses_bf16
 from panovlm.stages import Objective, Stage
@@ -14,6 +20,7 @@ from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.diagnosing import Diagnosis, hold_out
 from panovlm.training.recipe import OverlapSection, Recipe, StageSection
 from panovlm.training.sources import view_source
+from panovlm.training.streams import stream_dataset
 from panovlm.training.trainer import StageTrainer
 
 
@@ -27,6 +34,52 @@ def build_trainer(
 ) -> StageTrainer:
     """Put a stage's data, arguments and callbacks together."""
     bf16 = uses_bf16(recipe.precision)
+    pad_id = processor.tokenizer.pad_token_id
+    dataset: StreamDataset | PanoramaDataset
+    collator: StreamCollator | PanoramaCollator
+    watched: Watched | None = None
+    if is_stream(section.data):
+        with ranks.together():
+            dataset = stream_dataset(recipe, section, stage, model, processor, bf16=bf16)
+        collator = StreamCollator(pad_id)
+    else:
+        dataset, watched = _records_dataset(recipe, section, stage, model, processor, bf16=bf16)
+        collator = PanoramaCollator(watched.source.key, pad_id)
+    trainer = StageTrainer(
+        model=model,
+        args=training_arguments(recipe, section, stage, bf16=bf16),
+        train_dataset=dataset,
+        data_collator=collator,
+        learning_rates=section.learning_rate,
+        callbacks=callbacks,
+    )
+    if watched is not None and watched.pictures:
+        every = (section.overlap or OverlapSection()).diagnose_every
+        watch = Diagnosis(trainer.scalars, watched.pictures, watched.source, every)
+        trainer.add_callback(watch)
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    return trainer
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Held-out pictures, and what gives their views."""
+
+    pictures: list[Path]
+    source: PatchTokenCache | ViewSource
+
+
+def _records_dataset(
+    recipe: Recipe,
+    section: StageSection,
+    stage: Stage,
+    model: PreTrainedModel,
+    processor: PanoVLMProcessor,
+    *,
+    bf16: bool,
+) -> tuple[PanoramaDataset, Watched]:
+    """Read a file of records; set apart what is watched, and train on the others."""
     records = read_records(section.data, Needs.of(stage.supervision))
     source = view_source(model, processor, records, stage, bf16=bf16)
     overlap = section.overlap or OverlapSection()
@@ -44,20 +97,7 @@ def build_trainer(
     )
     with ranks.together():
         dataset.check_lengths(_longest(model))
-    trainer = StageTrainer(
-        model=model,
-        args=training_arguments(recipe, section, stage, bf16=bf16),
-        train_dataset=dataset,
-        data_collator=PanoramaCollator(source.key, processor.tokenizer.pad_token_id),
-        learning_rates=section.learning_rate,
-        callbacks=callbacks,
-    )
-    if held_out:
-        watch = Diagnosis(trainer.scalars, held_out, source, overlap.diagnose_every)
-        trainer.add_callback(watch)
-    for callback in (ProgressCallback, PrinterCallback):
-        trainer.remove_callback(callback)
-    return trainer
+    return dataset, Watched(held_out, source)
 
 
 def _longest(model: PreTrainedModel) -> int:

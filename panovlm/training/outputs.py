@@ -15,6 +15,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from panovlm.backbones.folders import sha256
+from panovlm.data.shards import is_stream, open_stream
 from panovlm.files import sync, sync_tree
 from panovlm.measure import peak_memory_mb
 from panovlm.model.processing import PanoVLMProcessor
@@ -61,13 +62,17 @@ def stage_facts(recipe: Recipe, section: StageSection, stage: Stage) -> dict[str
     """Give what fixes a stage's outcome, as plain data: settings, records and the stage before."""
     before = recipe.output / (stage.starts_from or "") / STAGE_FACTS
     return {
-        "records": sha256(section.data),
+        "records": _data_digest(section.data),
         "starts_from": sha256(before) if stage.starts_from and before.is_file() else None,
         "model": recipe.model.model_dump(mode="json"),
         "section": section.model_dump(mode="json", exclude={"save_steps"}),  # changes nothing
         "seed": recipe.seed,
         "precision": recipe.precision,
     }
+
+
+def _data_digest(data: Path) -> str:
+    return open_stream(data).digest() if is_stream(data) else sha256(data)
 
 
 def finished_result(output: Path, facts: dict[str, Any]) -> StageResult | None:

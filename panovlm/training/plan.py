@@ -16,6 +16,7 @@ from panovlm.data.cache import NPY_HEADER_BYTES
 from panovlm.data.datasets import PanoramaDataset
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import Needs, read_records
+from panovlm.data.shards import is_stream, open_stream, records_of
 from panovlm.measure import peak_memory_mb
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.errors import PanoVLMError
@@ -47,22 +48,23 @@ class StagePlan:
 
     Attributes:
         name: Of the stage.
-        num_panoramas: Examples of an epoch: panoramas, and texts without one.
+        num_panoramas: Examples of an epoch: panoramas, and texts without one; None of a stream.
         image_tokens: Of one panorama in the language model; 0 without text.
         shape: Of one batch, by the longest of the examples looked at.
         modules: Parameters by module, all and trained.
         footprint: Memory of one process.
-        steps_per_epoch: Optimiser steps that see every panorama once.
-        cache_bytes: Of the frozen encoder's outputs on disk.
+        steps_per_epoch: Optimiser steps that see every panorama once; None of a stream.
+        cache_bytes: Of the frozen encoder's outputs on disk; 0 of a stream, which takes what there
+            is and no more.
     """
 
     name: str
-    num_panoramas: int
+    num_panoramas: int | None
     image_tokens: int
     shape: StepShape
     modules: list[ModuleReport]
     footprint: Footprint
-    steps_per_epoch: int
+    steps_per_epoch: int | None
     cache_bytes: int
 
     @property
@@ -78,7 +80,7 @@ class StagePlan:
         )
         return [
             self.name,
-            f"{self.num_panoramas:,}",
+            "stream" if self.num_panoramas is None else f"{self.num_panoramas:,}",
             f"{self.image_tokens:,}",
             f"{self.shape.length:,}",
             f"{total:,}",
@@ -116,13 +118,13 @@ class Measured:
     Attributes:
         name: Of the stage.
         seconds_per_step: Of one optimiser step.
-        seconds_per_epoch: Of as many as see every panorama once.
+        seconds_per_epoch: Of as many as see every panorama once; None of a stream.
         peak_memory_mb: The most memory the process has held by then, in MiB.
     """
 
     name: str
     seconds_per_step: float
-    seconds_per_epoch: float
+    seconds_per_epoch: float | None
     peak_memory_mb: float
 
 
@@ -146,7 +148,8 @@ def measure(recipe: Recipe, each: StagePlan) -> Measured:
     stage = derive(STAGES[each.name], section)
     model = build_without_weights(build_config(recipe.model), stage, section.lora, "cpu")
     seconds = section.accumulation * _seconds_per_batch(model, each.shape)
-    return Measured(each.name, seconds, seconds * each.steps_per_epoch, peak_memory_mb())
+    epoch = None if each.steps_per_epoch is None else seconds * each.steps_per_epoch
+    return Measured(each.name, seconds, epoch, peak_memory_mb())
 
 
 def refusals(recipe: Recipe, plans: list[StagePlan]) -> list[str]:
@@ -191,17 +194,21 @@ def _plan_stage(
     stage = derive(STAGES[name], section)
     config = build_config(recipe.model)
     dataset, num_pictures = _dataset(recipe, section, stage, processor, config)
+    count = None if is_stream(section.data) else len(dataset)
+    per_step = section.batch_size * section.accumulation
     shape = _step_shape(dataset, part_of_batch(section.batch_size))
     model = build_without_weights(config, stage, section.lora)
     return StagePlan(
         name=name,
-        num_panoramas=len(dataset),
+        num_panoramas=count,
         image_tokens=config.num_image_tokens if shape.length else 0,
         shape=shape,
         modules=report(model, stage),
         footprint=footprint(model, stage, shape),
-        steps_per_epoch=-(-len(dataset) // (section.batch_size * section.accumulation)),
-        cache_bytes=num_pictures * _bytes_per_picture(config, section.vision_layers),
+        steps_per_epoch=None if count is None else -(-count // per_step),
+        cache_bytes=0
+        if count is None
+        else num_pictures * _bytes_per_picture(config, section.vision_layers),
     )
 
 
@@ -212,8 +219,13 @@ def _dataset(
     processor: PanoVLMProcessor,
     config: PanoVLMConfig,
 ) -> tuple[PanoramaDataset, int]:
-    """Give a stage's examples without their pictures, and the number of pictures."""
-    records = read_records(section.data, Needs.of(stage.supervision))
+    """Give a stage's examples (of a stream the first) without pictures, and their number."""
+    needs = Needs.of(stage.supervision)
+    if is_stream(section.data):
+        head = open_stream(section.data).head(EXAMPLES_LOOKED_AT)
+        records = [record for sample in head for record in records_of(sample, needs)]
+    else:
+        records = read_records(section.data, needs)
     dataset = PanoramaDataset(
         records,
         _NoPictures(config.num_views),

@@ -131,7 +131,9 @@ class StageSection(Section):
     """One stage of the run."""
 
     data: Path
-    """Records (JSONL) to train on."""
+    """Records (JSONL) to train on, or a stream: WebDataset shards, as in
+    `shards/train-{000..099}.tar` or with `*`, Parquet files, or a folder of the library
+    `datasets`."""
     steps: Count
     """Optimiser steps."""
     batch_size: Count = 8

@@ -20,6 +20,7 @@ from transformers.integrations import TensorBoardCallback
 
 from panovlm.data.checking import check_records
 from panovlm.data.records import Needs, raise_faults
+from panovlm.data.shards import is_stream
 from panovlm.model.errors import PanoVLMError
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage
@@ -51,7 +52,9 @@ from panovlm.training.outputs import (
 from panovlm.training.progress import TrainingBar
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.saving import SavePoints, StopSignals
+from panovlm.training.sharded import is_sharded, load_trained, trained_weights
 from panovlm.training.sources import check_pictures, prepare_pictures
+from panovlm.training.streams import check_streams
 from panovlm.training.trainable import apply_stage, report
 from panovlm.training.trainer import JsonLog, read_log
 
@@ -87,6 +90,8 @@ def _take_over(recipe: Recipe, held: ExitStack) -> None:
 def check_data(recipe: Recipe, names: list[str]) -> None:
     """Check the records and pictures of all stages before the first one starts.
 
+    Of a stream the first examples alone are looked at.
+
     Good pictures are encoded on the way, so that each is decoded once. Where a record is faulty,
     pictures are only decoded, as cheaply as possible: the list of faults shall come soon.
 
@@ -98,6 +103,8 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         for section in sections.values():
             ranks.part_of_batch(section.batch_size)
             check_installed(section.lora)
+    streamed = {name: each for name, each in sections.items() if is_stream(each.data)}
+    sections = {name: each for name, each in sections.items() if name not in streamed}
     files: dict[Path, Needs] = {}
     for name, section in sections.items():
         needs = Needs.of(STAGES[name].supervision)
@@ -110,9 +117,10 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
     faults = [str(finding) for finding in checked.findings]
     if faults:
         faults += check_pictures(checked.pictures)
-    else:
+    elif pictures:
         faults += prepare_pictures(recipe, pictures)
     with ranks.together():
+        faults += check_streams(streamed)
         raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
 
@@ -146,8 +154,14 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
     trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
     with bar, ranks.ends_with_the_others():
         trainer.train(resume_from_checkpoint=str(last) if last else None)
+        weights = trained_weights(trainer.model) if is_sharded(trainer.model) else None
 
     def hand_over() -> StageResult:
+        nonlocal model, adapters
+        if weights is not None:  # ranks hold shards of the model, and the first one writes it alone
+            model = _prepare(recipe, stage)
+            adapters = apply_stage(model, stage, section.lora)
+            load_trained(model, weights)
         log = read_log(log_file(recipe, name))
         result = result_of(name, log, time.perf_counter() - started)
         kept = checkpoints / ADAPTER if adapters is not None else None

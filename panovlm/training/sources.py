@@ -38,7 +38,7 @@ def view_source(
     """Give what the frozen part of the encoder made of every picture, or else the pixels."""
     image_processor = processor.image_processor
     encoder = model.model.vision_encoder
-    cache = _cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
+    cache = cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
     if not cache.is_possible:
         console.print(
             f"{stage.name}: {encoder.config.model_type} cannot be cut below the layers that train, "
@@ -69,7 +69,7 @@ def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> 
     faults: list[str] = []
     for num_layers, pictures in wanted.items():
         bf16 = uses_bf16(recipe.precision)
-        cache = _cache_of(encoder, image_processor, num_layers, bf16=bf16)
+        cache = cache_of(encoder, image_processor, num_layers, bf16=bf16)
         if cache.is_possible:
             caches[cache] = pictures
         else:
@@ -152,13 +152,14 @@ def _fill(cache: PatchTokenCache, missing: Sequence[Path]) -> list[str]:
         return cache.fill(missing, GPU_ENCODING_BATCH if is_fast else ENCODING_BATCH, advance)
 
 
-def _cache_of(
+def cache_of(
     encoder: PreTrainedModel,
     image_processor: PanoVLMImageProcessor,
     num_trained_layers: int,
     *,
     bf16: bool,
 ) -> PatchTokenCache:
+    """Give the cache of a stage's encoder, which goes to the device that encodes."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return PatchTokenCache(
         token_cache_folder(),

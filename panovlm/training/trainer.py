@@ -9,19 +9,32 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from panovlm.data.streaming import StreamDataset
 from panovlm.files import sweep_parts, sync, write_whole
 from panovlm.model.errors import PanoVLMError
+from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training import ranks
 from panovlm.training.checkpoints import PARTIAL, publish, step_of
 from panovlm.training.disk import disk_faults
 from panovlm.training.recipe import LearningRates
 from panovlm.training.sampler import WholeSteps
+from panovlm.training.sharded import (
+    is_sharded,
+    load_optimizer_state,
+    load_trained,
+    optimizer_state,
+    trained_shapes,
+    trained_weights,
+)
 from panovlm.training.trainable import module_of
 
 TRAINED_WEIGHTS = "trained.safetensors"
+OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
+"""The library's names."""
 SCALARS = ("invariance", "variance", "covariance", "feature_std")
 """Fields of a model's output that are logged beside the loss, where it has them."""
 
@@ -34,13 +47,15 @@ class StageTrainer(Trainer):
 
     Args:
         learning_rates: One for each column of the stage table.
-        **kwargs: As for `transformers.Trainer`; the dataset has `set_epoch`.
+        **kwargs: As for `transformers.Trainer`; the dataset has `set_epoch` or is a stream.
     """
 
     def __init__(self, *, learning_rates: LearningRates, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._check_whole()
-        self.add_callback(EpochDraws())
+        self.num_skipped = 0
+        if not isinstance(self.train_dataset, StreamDataset):
+            self.add_callback(EpochDraws())
         self.learning_rates = learning_rates
         self.scalars: dict[str, list[float]] = defaultdict(list)
 
@@ -61,12 +76,23 @@ class StageTrainer(Trainer):
         return self.optimizer
 
     def _check_whole(self) -> None:
-        """Refuse launchers that leave a part of each tensor on each rank: checkpoints need all."""
+        """Refuse launchers that shard a model in a way that nothing here saves."""
         deepspeed = self.accelerator.state.deepspeed_plugin if self.is_deepspeed_enabled else None
-        if self.is_fsdp_enabled or (deepspeed is not None and deepspeed.zero_stage == 3):
+        if deepspeed is not None and deepspeed.zero_stage == 3:
             raise ranks.told_once(
-                "found a launcher that shards the model (FSDP or ZeRO-3), expected plain processes "
-                "or ZeRO-2; leave out its sharding options"
+                "found a launcher that shards the model by ZeRO-3, expected plain processes, "
+                "ZeRO-2 or FSDP2; change its sharding options"
+            )
+        if not self.is_fsdp_enabled:
+            return
+        if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
+            raise ranks.told_once(
+                "found FSDP1, expected FSDP2; set fsdp_version: 2 in the launcher"
+            )
+        if isinstance(self.model, PanoVLMForOverlapPretraining):
+            raise ranks.told_once(
+                "found a launcher that shards the model, expected plain processes for the stage "
+                "on overlaps, which has no language model; train it alone without FSDP (--stage)"
             )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> WholeSteps:
@@ -74,6 +100,29 @@ class StageTrainer(Trainer):
         args = self.args
         per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
         return WholeSteps(train_dataset or self.train_dataset, per_step, args.seed)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Give the batches; a stream shares its examples among ranks and workers by itself."""
+        if not isinstance(self.train_dataset, StreamDataset):
+            return super().get_train_dataloader()
+        return DataLoader(
+            self.train_dataset,
+            batch_size=self.args.train_batch_size,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Finish the pictures of a stream's batch, and count what was skipped."""
+        if isinstance(self.train_dataset, StreamDataset) and "sights" in inputs:
+            eyes = self.train_dataset.eyes
+            views = [eyes.finish(sight) for sight in inputs["sights"]]
+            self.num_skipped += inputs["skipped"]
+            rest = {k: v for k, v in inputs.items() if k not in ("sights", "skipped")}
+            inputs = rest | ({eyes.key: torch.stack(views)} if views else {})
+        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        return prepared
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
         """Compute the loss and remember the scalars beside it; a loss that is no number stops."""
@@ -93,6 +142,8 @@ class StageTrainer(Trainer):
         if "loss" in logs:
             logs |= {name: sum(seen) / len(seen) for name, seen in self.scalars.items()}
             self.scalars.clear()
+            if isinstance(self.train_dataset, StreamDataset):
+                logs["skipped"] = sum(ranks.gathered(self.num_skipped))
         super().log(logs, start_time)
 
     def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
@@ -100,6 +151,8 @@ class StageTrainer(Trainer):
         last = resume_from_checkpoint and step_of(Path(resume_from_checkpoint))
         if last and last >= self.args.max_steps:
             return self._load_from_checkpoint(resume_from_checkpoint)
+        if isinstance(self.train_dataset, StreamDataset):
+            self.train_dataset.batches_done = (last or 0) * self.args.gradient_accumulation_steps
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -132,7 +185,8 @@ class StageTrainer(Trainer):
     def _since_last_log(self) -> dict[str, Any]:
         """Give what the next log entry will average, which the library keeps in memory alone."""
         loss, step = float(self._tr_loss), self._globalstep_last_logged
-        return {"loss": loss, "step": step, "scalars": dict(self.scalars)}
+        scalars = dict(self.scalars)
+        return {"loss": loss, "step": step, "scalars": scalars, "skipped": self.num_skipped}
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Restore what is in memory alone, right before the first step: random state and sums."""
@@ -142,35 +196,48 @@ class StageTrainer(Trainer):
             self._tr_loss += kept["loss"]
             self._globalstep_last_logged = kept["step"]
             self.scalars.update(kept["scalars"])
+            self.num_skipped = kept["skipped"]
 
-    def _save(
-        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
-    ) -> None:
-        """Write the trained weights of a checkpoint."""
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(trained_weights(self.model), folder / TRAINED_WEIGHTS)
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the trained weights of a checkpoint, whole; ranks that hold shards all meet."""
+        weights = trained_weights(self.model)
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            whole = {name: weight.contiguous() for name, weight in weights.items()}
+            save_file(whole, folder / TRAINED_WEIGHTS)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Write the optimizer's state; of a sharded model whole, and without what is frozen."""
+        if not is_sharded(self.model):
+            return super()._save_optimizer_and_scheduler(output_dir)
+        state = optimizer_state(self.model, self.optimizer)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Read the optimizer's state; a sharded model's is kept in parts by the ranks."""
+        if checkpoint is None or not is_sharded(self.model):
+            return super()._load_optimizer_and_scheduler(checkpoint)
+        state, schedule = (
+            torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
+            for name in (OPTIMIZER, SCHEDULER)
+        )
+        load_optimizer_state(self.model, self.optimizer, state)
+        self.lr_scheduler.load_state_dict(schedule)
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None
     ) -> None:
         """Read the trained weights of a checkpoint into the model."""
-        own = trained_weights(self.model)
         stored = load_file(Path(resume_from_checkpoint) / TRAINED_WEIGHTS)
-        shapes = {k: v.shape for k, v in own.items()}, {k: v.shape for k, v in stored.items()}
-        if shapes[0] != shapes[1]:
+        if trained_shapes(self.model) != {name: each.shape for name, each in stored.items()}:
             raise PanoVLMError(
                 f"the checkpoint {resume_from_checkpoint} is of another architecture or stage; "
                 f"train without --resume to begin anew"
             )
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(stored[name])
-
-
-def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Give the parameters that train, by name."""
-    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+        load_trained(self.model, stored)
 
 
 class EpochDraws(TrainerCallback):

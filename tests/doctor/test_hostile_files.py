@@ -77,7 +77,8 @@ def values() -> Iterator[tuple[str, bytes]]:
             yield f"content-{number}.jsonl", line(messages=[USER, ASSISTANT | {"content": value}])
         yield f"role-{number}.jsonl", line(messages=[USER | {"role": value}, ASSISTANT])
         yield f"item-{number}.json", json.dumps([LLAVA, value]).encode()
-        yield f"llava-image-{number}.json", json.dumps([LLAVA | {"image": value}]).encode()
+        if value not in (None, []):  # else a text alone
+            yield f"llava-image-{number}.json", json.dumps([LLAVA | {"image": value}]).encode()
         yield f"turns-{number}.json", json.dumps([LLAVA | {"conversations": value}]).encode()
         yield (
             f"from-{number}.json",

@@ -7,7 +7,8 @@ import torch
 
 from panovlm.data.records import Needs, Record, Turn, read_records
 from panovlm.evaluation.answers import Answerer, Prompt
-from panovlm.evaluation.evaluate import Evaluator, Prediction, accuracy, normalised, score
+from panovlm.evaluation.evaluate import Evaluator
+from panovlm.evaluation.scoring import Prediction, accuracy, normalised, score
 from panovlm.model.errors import PanoVLMError
 
 
@@ -110,11 +111,12 @@ def test_turned_questions_meet_turned_views(evaluator: Evaluator, monkeypatch) -
         return original(self, asked, progress)
 
     monkeypatch.setattr(evaluator.answerer.__class__, "__call__", spy)
-    predictions = evaluator.predict_turned("turned", 1)
-    picture = evaluator.cache.load(predictions[0].record.image)
-    assert [p.turns for p in predictions] == [2, 4, 6]  # three turns of four views, in eighths
-    for turns, views in enumerate(seen, start=1):
-        assert torch.equal(views, picture.roll(-turns, dims=0))
+    records = [evaluator.records[place] for place in evaluator.turnable(1, seed=0)]
+    turned = [evaluator.predict_turned("turned", records, strides) for strides in range(4)]
+    picture = evaluator.cache.load(records[0].image)
+    assert [ps[0].turns for ps in turned] == [0, 2, 4, 6]  # turns of four views, in eighths
+    for strides, views in enumerate(seen):
+        assert torch.equal(views, picture.roll(-strides, dims=0))
 
 
 def test_missing_pictures_are_listed(generator, processor, tmp_path, monkeypatch) -> None:

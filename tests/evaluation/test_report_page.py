@@ -234,3 +234,77 @@ def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PanoVLMError, match="cannot write the page"):
         write_report(LEAST, {}, [], None, tmp_path / "file" / "report.html")
+
+
+SPHERE: dict[str, Any] = {
+    **LEAST,
+    "accuracy": {
+        **LEAST["accuracy"],
+        "interval": [0.4, 0.6],
+        "coverage": 0.975,
+        "interval_by_kind": {"turn": [0.4, 0.6]},
+        "count_by_kind": {"turn": 40},
+        "by_sector": {"front": 0.75, "left": 0.25},
+        "interval_by_sector": {"front": [0.5, 1.0], "left": [0.0, 0.5]},
+        "count_by_sector": {"front": 20, "left": 20},
+        "by_seam_distance": {"0-45°": 0.25, "135-180°": 0.75},
+        "interval_by_seam_distance": {"0-45°": [0.1, 0.4], "135-180°": [0.6, 0.9]},
+        "count_by_seam_distance": {"0-45°": 20, "135-180°": 20},
+    },
+    "rotation": {
+        "rolls": 2,
+        "count": 10,
+        "by_turn": {"0°": 0.5, "180°": 0.25},
+        "interval_by_turn": {"0°": [0.25, 0.75], "180°": [0.0, 0.5]},
+        "right_every": 0.125,
+        "interval_right_every": [0.0, 0.3],
+        "consistent": 0.375,
+        "interval_consistent": [0.2, 0.5],
+        "agreement": 0.625,
+        "consistent_count": 8,
+    },
+    "view_ablation": {
+        "count": 12,
+        "changed_by_any": 0.5,
+        "changed_by_offset": {"+0°": 0.5, "+180°": 0.0},
+        "interval_by_offset": {"+0°": [0.25, 0.75], "+180°": [0.0, 0.0]},
+        "share_by_offset": {"+0°": 1.0, "+180°": 0.0},
+    },
+    "seeds": [{"seed": 0, "right_every": 0.1}, {"seed": 1, "right_every": 0.15}],
+}
+
+
+def test_what_only_a_panorama_has_is_drawn_and_listed(tmp_path: Path) -> None:
+    page = page_of(tmp_path, SPHERE)
+    assert page.open == []
+    assert page.headings[1:-1] == [
+        "Accuracy by kind",
+        "Accuracy by direction",
+        "Seam and poles",
+        "Rotation",
+        "Which view carries the answer",
+        "Seeds",
+    ]
+    for figure in ("12.5 %", "37.5 %", "62.5 %", "40.0–60.0", "Coverage 97.5 %"):
+        assert figure in page.text
+    petals = [attrs for tag, attrs in page.tags if tag == "path" and attrs["class"] == "ours"]
+    assert len(petals) == 2 + 2 + 2  # sectors, turns, offsets
+
+
+def test_every_figure_of_a_chart_stands_in_a_table_with_headers(tmp_path: Path) -> None:
+    page = page_of(tmp_path, SPHERE)
+    scopes = [attrs["scope"] for tag, attrs in page.tags if tag == "th"]
+    assert scopes.count("row") == 2 + 2 + 2 + 3 + 2 + 2
+    assert page.count("caption") == 6
+    assert all(attrs.get("aria-label") for tag, attrs in page.tags if tag == "svg")
+
+
+def test_a_gain_is_clear_only_where_its_paired_interval_leaves_out_zero() -> None:
+    report = {
+        "accuracy": {"overall": 0.5, "count": 1000},
+        "baselines": {"blind": {"overall": 0.4}},
+        "better_than": {"blind": {"mean": 0.1, "low": -0.01, "high": 0.2}},
+    }
+    assert "not clearly more" in verdict(report)
+    report["better_than"]["blind"]["low"] = 0.02
+    assert "10.0 points more" in verdict(report)

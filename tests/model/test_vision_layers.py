@@ -2,20 +2,25 @@
 
 import pytest
 import torch
-from conftest import VIEW_SIZE, encoder_config
 from transformers import AutoModel
 
 from panovlm.model.vision import encode_views
 from panovlm.model.vision_layers import can_be_cut, layer_stack, lower_states, tokens_of_states
 
+VIEW_SIZE = 32
 TRANSFORMERS = ["siglip", "siglip2", "clip", "dinov2", "dinov2_with_registers"]
 
 
-def encoder_of(kind):
-    torch.manual_seed(0)
-    encoder = AutoModel.from_config(encoder_config(kind)).eval().requires_grad_(False)
-    layer_stack(encoder)[-1].requires_grad_(True)
-    return encoder
+@pytest.fixture
+def encoder_of(encoder_folder):
+    """Gives a tiny encoder whose last layer trains."""
+
+    def load(kind):
+        encoder = AutoModel.from_pretrained(encoder_folder(kind)).eval().requires_grad_(False)
+        layer_stack(encoder)[-1].requires_grad_(True)
+        return encoder
+
+    return load
 
 
 def gradients(encoder):
@@ -23,7 +28,7 @@ def gradients(encoder):
 
 
 @pytest.mark.parametrize("kind", TRANSFORMERS)
-def test_two_steps_give_the_tokens_and_gradients_of_one(kind):
+def test_two_steps_give_the_tokens_and_gradients_of_one(encoder_of, kind):
     encoder = encoder_of(kind)
     views = torch.randn(3, 3, VIEW_SIZE, VIEW_SIZE)
     weights = torch.randn(3, 16, 32)
@@ -40,7 +45,7 @@ def test_two_steps_give_the_tokens_and_gradients_of_one(kind):
 
 
 @pytest.mark.parametrize("kind", TRANSFORMERS)
-def test_transformers_can_be_cut_and_are_whole_afterwards(kind):
+def test_transformers_can_be_cut_and_are_whole_afterwards(encoder_of, kind):
     encoder = encoder_of(kind)
     views = torch.randn(1, 3, VIEW_SIZE, VIEW_SIZE)
     before, names = encode_views(encoder, views), list(encoder.state_dict())
@@ -50,12 +55,12 @@ def test_transformers_can_be_cut_and_are_whole_afterwards(kind):
     assert torch.equal(encode_views(encoder, views), before)
 
 
-def test_a_convolutional_encoder_is_not_cut():
-    encoder = AutoModel.from_config(encoder_config("efficientnet_lite")).eval()
+def test_a_convolutional_encoder_is_not_cut(encoder_folder):
+    encoder = AutoModel.from_pretrained(encoder_folder("efficientnet_lite")).eval()
     assert not can_be_cut(encoder, 1, VIEW_SIZE)
 
 
-def test_an_encoder_whose_code_counts_its_layers_is_not_cut(monkeypatch):
+def test_an_encoder_whose_code_counts_its_layers_is_not_cut(encoder_of, monkeypatch):
     encoder = encoder_of("siglip")
     whole = encoder.encoder.forward
 

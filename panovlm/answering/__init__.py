@@ -1,0 +1,1 @@
+"""Answering: a panorama is opened once, then asked any number of questions."""

@@ -1,0 +1,163 @@
+"""Asks a model about panoramas: each is read once, however many questions follow."""
+
+import copy
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from torch import Tensor
+
+from panovlm.answering.answers import GREEDY, Answer, Wishes
+from panovlm.answering.batches import Batch, Row
+from panovlm.answering.prefixes import Prefix, PrefixStore, read_prefix
+from panovlm.answering.prompts import Conversation, Prompt, about_panorama, write_prompt
+from panovlm.inference import load_model
+from panovlm.model.errors import PanoVLMError
+from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.model.processing import PanoVLMProcessor
+
+
+@dataclass(frozen=True)
+class OpenedPanorama:
+    """A panorama that can be asked about.
+
+    Attributes:
+        key: The same for the same file.
+        views: Normalised views [1, V, 3, H, W].
+    """
+
+    key: str
+    views: Tensor = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A conversation that waits for an answer, with the panorama it is about."""
+
+    conversation: Conversation
+    panorama: OpenedPanorama | None = None
+    wishes: Wishes = GREEDY
+
+
+class Assistant:
+    """A loaded model, and the prefixes of the panoramas it was asked about. For one thread.
+
+        assistant = Assistant.load(Path("runs/demo"))
+        panorama = assistant.open(Path("panorama.jpg"))
+        assistant.ask(panorama, "What is behind me?")
+        assistant.ask(panorama, "And to the left?")  # the panorama is not read again
+
+    Args:
+        model: In eval mode.
+        processor: The model's.
+        prefixes: Where what was read of panoramas is kept.
+
+    Raises:
+        PanoVLMError: If the language model has layers other than attention.
+    """
+
+    def __init__(
+        self,
+        model: PanoVLMForConditionalGeneration,
+        processor: PanoVLMProcessor,
+        prefixes: PrefixStore | None = None,
+    ) -> None:
+        self.model, self.processor = model, processor
+        self.prefixes = PrefixStore() if prefixes is None else prefixes
+        self._image_processor = copy.copy(processor.image_processor)
+        self._image_processor.strict_aspect = True
+        self._tokenizing = Lock()
+        text_config = model.config.text_config
+        kinds = set(getattr(text_config, "layer_types", None) or [])
+        if others := {kind for kind in kinds if not kind.endswith("attention")}:
+            raise PanoVLMError(
+                f"found layers of kind {', '.join(sorted(others))} in the language model, expected "
+                "attention alone, whose state can be cut back; use model.generate"
+            )
+        self.max_length: int | None = getattr(text_config, "max_position_embeddings", None)
+        end = model.generation_config.eos_token_id
+        self._end_ids: list[int] = end if isinstance(end, list) else [] if end is None else [end]
+
+    @classmethod
+    def load(cls, path: Path, prefixes: PrefixStore | None = None) -> "Assistant":
+        """Load a model from its folder or from a run."""
+        return cls(*load_model(path), prefixes)
+
+    def open(self, panorama: Path) -> OpenedPanorama:
+        """Read a panorama's file and cut its views. Any thread may call this.
+
+        Raises:
+            PanoVLMError: If the file is no good panorama.
+        """
+        given = self._image_processor(images=[panorama], return_tensors="pt")
+        with panorama.open("rb") as file:
+            key = hashlib.file_digest(file, "sha256").hexdigest()
+        return OpenedPanorama(key, given["pixel_values"])
+
+    def ask(self, panorama: OpenedPanorama, question: str, wishes: Wishes = GREEDY) -> str:
+        """Answer one question about a panorama."""
+        return self.answer([Question(about_panorama(question), panorama, wishes)])[0].text
+
+    def stream(
+        self, panorama: OpenedPanorama, question: str, wishes: Wishes = GREEDY
+    ) -> Iterator[str]:
+        """Answer one question about a panorama piece by piece; together they are `ask`'s answer."""
+        return self.stream_conversation(Question(about_panorama(question), panorama, wishes))
+
+    def stream_conversation(self, question: Question) -> Iterator[str]:
+        """Answer the last turn of a conversation piece by piece."""
+        batch = Batch(self.model, [self.row(question)])
+        while said := batch.step():
+            for _, piece in said:
+                if piece:
+                    yield piece
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer questions in one batch, each as if alone."""
+        rows = [self.row(question) for question in questions]
+        self.finish(rows)
+        return [row.answer for row in rows]
+
+    def finish(self, rows: Sequence[Row]) -> None:
+        """Say the answers of prepared questions to their ends, in one batch."""
+        batch = Batch(self.model, rows)
+        while batch.step():
+            pass
+
+    def prompt(self, question: Question) -> Prompt:
+        """Tokenise a question. Any thread may call this.
+
+        Raises:
+            PanoVLMError: If it and its answer are longer than the language model reads, or a
+                picture is mentioned and missing, or the other way round.
+        """
+        with self._tokenizing:  # it switches special tokens off and on
+            prompt = write_prompt(self.processor, question.conversation)
+        if bool(prompt.num_prefix) != (question.panorama is not None):
+            raise PanoVLMError(
+                "found a panorama without its place in the conversation, or a place without its "
+                "panorama; give both or none"
+            )
+        length = len(prompt.ids) + question.wishes.max_tokens
+        if self.max_length is not None and length > self.max_length:
+            raise PanoVLMError(
+                f"found {len(prompt.ids)} tokens and up to {question.wishes.max_tokens} of answer, "
+                f"expected at most {self.max_length} together; shorten the text or lower max_tokens"
+            )
+        return prompt
+
+    def row(self, question: Question) -> Row:
+        """Prepare a question for a batch: its prefix is read, or found among those held."""
+        prompt = self.prompt(question)
+        answer = Answer(self.processor.tokenizer, self._end_ids, question.wishes)
+        return Row(prompt, self._prefix(prompt, question.panorama), answer)
+
+    def _prefix(self, prompt: Prompt, panorama: OpenedPanorama | None) -> Prefix | None:
+        if panorama is None:
+            return None
+        return self.prefixes.get(
+            (panorama.key, prompt.prefix),
+            lambda: read_prefix(self.model, prompt.prefix, panorama.views),
+        )

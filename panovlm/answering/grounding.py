@@ -1,0 +1,44 @@
+"""Where an answer points: a direction it names, never one that is made up."""
+
+from dataclasses import dataclass
+
+from panovlm.metrics.directions import parse_direction
+from panovlm.metrics.fields_of_view import parse_field_of_view
+from panovlm.model.sphere import wrap_deg
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """The direction an answer names; what it does not name is None.
+
+    Attributes:
+        yaw_deg: Positive to the right, in (-180, 180].
+        pitch_deg: Positive up, in [-90, 90].
+        width_deg: Angle between its left and right side, in (0, 180).
+        height_deg: Angle between its upper and lower side, in (0, 180).
+    """
+
+    yaw_deg: float
+    pitch_deg: float | None = None
+    width_deg: float | None = None
+    height_deg: float | None = None
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        parts = [f"yaw {self.yaw_deg:g}°"]
+        if self.pitch_deg is not None:
+            parts.append(f"pitch {self.pitch_deg:g}°")
+        if self.width_deg is not None and self.height_deg is not None:
+            parts.append(f"field of view {self.width_deg:g}° x {self.height_deg:g}°")
+        return ", ".join(parts)
+
+
+def ground(answer: str) -> Grounding | None:
+    """Read the field of view or the direction an answer names; None if it names none, or two."""
+    region = parse_field_of_view(answer)
+    if region is not None:
+        return Grounding(
+            wrap_deg(region.yaw_deg), region.pitch_deg, region.width_deg, region.height_deg
+        )
+    yaw_deg = parse_direction(answer)
+    return None if yaw_deg is None else Grounding(yaw_deg)

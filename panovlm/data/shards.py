@@ -1,0 +1,162 @@
+"""Streams of any size: shards of panoramas with what is said about them, read from front to back.
+
+`train-{000..099}.tar`   WebDataset: `key.jpg`, `.png` or `.webp` beside `key.json`
+`train-*.parquet`        rows with `messages` and a column `image` (the extra `datasets`)
+a folder                 as `save_to_disk` writes it, or of Parquet files (the extra `datasets`)
+
+A sample's JSON is a record without `image`, or a list of records about the one picture.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from glob import glob
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from panovlm.data.findings import Finding
+from panovlm.data.records import Located, Needs, Record, located
+from panovlm.model.errors import PanoVLMError
+
+MAX_SHARDS = 1_000_000
+"""A range of more is a slip of the keyboard."""
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_WILD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One example as it stands in a shard.
+
+    Attributes:
+        place: Shard and key, for messages.
+        told: Records without their picture, not checked yet.
+        picture: Bytes of the picture file, if there is one.
+        fault: What already the shard's reader found wrong with it.
+    """
+
+    place: str
+    told: tuple[Any, ...]
+    picture: bytes | None
+    fault: str | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """About the memory it takes; of what is said, by its text."""
+        return len(self.picture or b"") + len(str(self.told))
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Shards, and what reads one.
+
+    Attributes:
+        shards: Files, in the order of their names.
+        read: Gives the samples of one shard; it holds one at a time in memory.
+    """
+
+    shards: tuple[Path, ...]
+    read: Callable[[Path], Iterator[Sample]]
+
+    def head(self, count: int) -> Iterator[Sample]:
+        """Give the first samples in the order of the shards."""
+        return islice((sample for shard in self.shards for sample in self.read(shard)), count)
+
+    def digest(self) -> str:
+        """Tell streams apart by their shards' names and sizes; the content is not read."""
+        facts = [(shard.name, shard.stat().st_size) for shard in self.shards]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def is_stream(data: Path) -> bool:
+    """Say whether a recipe's `data` names shards; what it names otherwise is one file of records.
+
+    Args:
+        data: A file, a folder, or a pattern.
+    """
+    return data.suffix in (".tar", ".parquet") or data.is_dir()
+
+
+def open_stream(data: Path) -> Stream:
+    """Find the shards that a recipe's `data` names.
+
+    Args:
+        data: A file, a folder, or a pattern with `{000..099}`, `{a,b}`, `*`, `?` or `[ab]`.
+
+    Raises:
+        PanoVLMError: If a shard is missing, or the library `datasets` is and is needed.
+    """
+    from panovlm.data.hub_shards import read_rows, rows_in
+    from panovlm.data.tar_shards import read_tar
+
+    shards = rows_in(data) if data.is_dir() else _expanded(str(data))
+    missing = [shard for shard in shards if not shard.is_file()]
+    if missing or not shards:
+        which = f"no shard {missing[0]} ({len(missing)} missing)" if missing else "no shard at all"
+        raise PanoVLMError(
+            f"{data}: found {which}, expected every shard that the pattern names; correct `data` "
+            f"or restore the files"
+        )
+    return Stream(tuple(shards), read_tar if data.suffix == ".tar" else read_rows)
+
+
+def records_of(sample: Sample, needs: Needs) -> list[Record]:
+    """Check a sample's records.
+
+    Args:
+        sample: As a shard holds it.
+        needs: What every record must hold.
+
+    Returns:
+        One record or more about its picture, or one text. The picture's path is the sample's place.
+
+    Raises:
+        PanoVLMError: Saying everything that is wrong with it.
+    """
+    if sample.fault:
+        raise PanoVLMError(f"{sample.place}: {sample.fault}")
+    if sample.picture is None and len(sample.told) != 1:
+        found = f"found {len(sample.told)} records without a picture"
+        raise PanoVLMError(f"{sample.place}: {found}, expected one; give each a key of its own")
+    checked = [each for data in sample.told for each in _checked(data, sample, needs)]
+    faults = [str(each) for each in checked if isinstance(each, Finding)]
+    if faults or not checked:
+        raise PanoVLMError("; ".join(faults) or f"{sample.place}: found no record, expected one")
+    return [each.record for each in checked if isinstance(each, Located)]
+
+
+def _checked(data: Any, sample: Sample, needs: Needs) -> list[Located | Finding]:
+    if isinstance(data, dict) and "image" in data:
+        raise PanoVLMError(
+            f"{sample.place}: found the field 'image', expected the picture beside its record; "
+            f"remove the field"
+        )
+    if isinstance(data, dict) and sample.picture is not None:
+        data = data | {"image": sample.place}
+    return list(located(data, Path(sample.place), "record", needs))
+
+
+def _expanded(pattern: str) -> list[Path]:
+    """Give the files a pattern names: braces say which must be there, `*` finds those that are."""
+    names = [""]
+    place = 0
+    for found in _BRACES.finditer(pattern):
+        choices = _choices(*found.groups())
+        if len(names) * len(choices) > MAX_SHARDS:
+            raise PanoVLMError(f"{pattern}: found more than {MAX_SHARDS:,} shards; shorten `data`")
+        before = pattern[place : found.start()]
+        names = [name + before + choice for name in names for choice in choices]
+        place = found.end()
+    names = [name + pattern[place:] for name in names]
+    wild = [sorted(glob(name)) if _WILD.search(name) else [name] for name in names]
+    return [Path(name) for group in wild for name in group]
+
+
+def _choices(first: str | None, last: str | None, listed: str | None) -> list[str]:
+    if first is None or last is None:
+        return (listed or "").split(",")
+    width = len(first) if first.startswith("0") else 0
+    numbers = range(int(first), min(int(last), int(first) + MAX_SHARDS) + 1)
+    return [str(number).zfill(width) for number in numbers]

@@ -1,0 +1,203 @@
+"""All the answers that a report rests on: to every question, and to some again on changed pictures.
+
+Greedy answers do not depend on a seed. A seed draws the questions that are asked again, on turned
+pictures and without a view, and the resamples of the bootstrap.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from panovlm.evaluation.evaluate import Evaluator, drawn
+from panovlm.evaluation.rotation import consistent_answers, rotation
+from panovlm.evaluation.scoring import Prediction, accuracy, interval
+from panovlm.evaluation.view_ablation import changes, view_ablation, view_shares
+from panovlm.metrics.strata import seam_distance_deg
+
+BASELINES: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "blind": ("blind",),
+    "all": ("blind", "single_view", "squeezed"),
+}
+"""What `--baselines` may say, and the baselines it asks."""
+
+Draws = Sequence[Sequence[int]]
+"""For each seed, the places of the questions it draws."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to the questions of a data set; questions are known by their places in it.
+
+    Attributes:
+        seen: With the whole picture.
+        baselines: By name, the same with less of it.
+        turned: Of some questions, the answers under every turn, unturned first.
+        changed: Of some questions, whether blanking each view changes the answer.
+        turned_draws: What was asked again on turned pictures, by seed.
+        ablated_draws: What was asked again without a view, by seed.
+    """
+
+    seen: list[Prediction]
+    baselines: dict[str, list[Prediction]]
+    turned: dict[int, list[Prediction]]
+    changed: dict[int, list[bool]]
+    turned_draws: Draws
+    ablated_draws: Draws
+
+
+def ask_all(
+    evaluator: Evaluator, *, baselines: str, num_turned: int, num_ablated: int, seeds: int
+) -> Answers:
+    """Ask everything.
+
+    Args:
+        evaluator: Asks.
+        baselines: A key of `BASELINES`.
+        num_turned: Questions drawn by each seed to be asked again under every turn.
+        num_ablated: Questions drawn by each seed to be asked again without each view.
+        seeds: How many seeds draw, from 0 on.
+
+    Raises:
+        PanoVLMError: If pictures shall be turned and the model cannot.
+    """
+    if num_turned:
+        evaluator.check_turnable()  # before the questions take their time
+    seen = evaluator.predict("questions")
+    ways = {
+        "blind": evaluator.predict_blind,
+        "single_view": evaluator.predict_single_view,
+        "squeezed": evaluator.predict_squeezed,
+    }
+    others = {name: ways[name](f"questions, {name}") for name in BASELINES[baselines]}
+    turned_draws = [evaluator.turnable(num_turned, seed) for seed in range(seeds)]
+    ablated_draws = [_ablatable(evaluator, num_ablated, seed) for seed in range(seeds)]
+    turned = _ask_turned(evaluator, seen, _union(turned_draws))
+    changed = _ask_ablated(evaluator, seen, _union(ablated_draws))
+    return Answers(seen, others, turned, changed, turned_draws, ablated_draws)
+
+
+def _union(draws: Draws) -> list[int]:
+    return sorted({place for draw in draws for place in draw})
+
+
+def _ablatable(evaluator: Evaluator, count: int, seed: int) -> list[int]:
+    """Draw questions whose direction is known, or any if none is."""
+    known = [i for i, record in enumerate(evaluator.records) if record.yaw_deg is not None]
+    return drawn(known or range(len(evaluator.records)), count, seed)
+
+
+def _ask_turned(
+    evaluator: Evaluator, seen: Sequence[Prediction], places: Sequence[int]
+) -> dict[int, list[Prediction]]:
+    if not places:
+        return {}
+    records, last = [evaluator.records[place] for place in places], evaluator.num_views - 1
+    columns = [[seen[place] for place in places]] + [
+        evaluator.predict_turned(f"questions, turned {turn}/{last}", records, turn)
+        for turn in range(1, last + 1)
+    ]
+    return {place: [*row] for place, row in zip(places, zip(*columns, strict=True), strict=True)}
+
+
+def _ask_ablated(
+    evaluator: Evaluator, seen: Sequence[Prediction], places: Sequence[int]
+) -> dict[int, list[bool]]:
+    if not places:
+        return {}
+    records, count = [evaluator.records[place] for place in places], evaluator.num_views
+    ablated = [
+        evaluator.predict_without_view(f"questions, without view {view + 1}/{count}", records, view)
+        for view in range(count)
+    ]
+    rows = changes([seen[place] for place in places], ablated)
+    return dict(zip(places, rows, strict=True))
+
+
+def turned_facts(answers: Answers) -> dict[str, Any]:
+    """Sum up the answers on turned pictures, over all that was drawn; empty if none was asked.
+
+    Returns:
+        `rotation_consistency`, the share right on turned pictures (the unturned left out), its
+        `rotation_count`, and `rotation`, as `rotation()` gives it.
+    """
+    if not answers.turned:
+        return {}
+    asked = _really_turned([*answers.turned.values()])
+    return {
+        "rotation_consistency": accuracy(asked),
+        "rotation_interval": interval(asked),
+        "rotation_count": len(asked),
+        "rotation": rotation([*answers.turned.values()]),
+    }
+
+
+def ablation_facts(answers: Answers, evaluator: Evaluator) -> dict[str, Any]:
+    """Sum up the answers without a view, under `view_ablation`; empty if none was asked."""
+    if not answers.changed:
+        return {}
+    whole = [answers.seen[place] for place in answers.changed]
+    ring = evaluator.answerer.model.config.ring
+    return {"view_ablation": view_ablation(whole, [*answers.changed.values()], ring)}
+
+
+def by_seed(answers: Answers) -> list[dict[str, Any]]:
+    """Give what each seed alone would have said, for its spread."""
+    draws = zip(answers.turned_draws, answers.ablated_draws, strict=True)
+    return [
+        {"seed": seed, "accuracy_interval": interval(answers.seen, seed)}
+        | _turned_of(answers, turned)
+        | _ablated_of(answers, ablated)
+        for seed, (turned, ablated) in enumerate(draws)
+    ]
+
+
+def _turned_of(answers: Answers, places: Sequence[int]) -> dict[str, float]:
+    if not places:
+        return {}
+    questions = [answers.turned[place] for place in places]
+    summed = rotation(questions)
+    shares: dict[str, float] = {
+        key: summed[key] for key in ("right_every", "consistent") if key in summed
+    }
+    return {"rotation_consistency": accuracy(_really_turned(questions)), **shares}
+
+
+def _ablated_of(answers: Answers, places: Sequence[int]) -> dict[str, float]:
+    if not places:
+        return {}
+    return {"changed_by_any": sum(any(answers.changed[p]) for p in places) / len(places)}
+
+
+def _really_turned(questions: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+    return [prediction for question in questions for prediction in question[1:]]
+
+
+def rows(answers: Answers) -> list[dict[str, Any]]:
+    """Give every question as plain data, with all that was answered to it."""
+    return [_row(answers, place) for place in range(len(answers.seen))]
+
+
+def _row(answers: Answers, place: int) -> dict[str, Any]:
+    seen = answers.seen[place]
+    record = seen.record
+    row = {
+        "image": str(record.image),
+        "question": record.messages[-2].content,
+        "expected": seen.expected,
+        "answer": seen.answer,
+        "right": seen.is_right,
+        "kind": record.kind,
+        "yaw_deg": record.yaw_deg,
+        "pitch_deg": record.pitch_deg,
+        "seam_distance_deg": None if record.yaw_deg is None else seam_distance_deg(record.yaw_deg),
+        "crosses_seam": record.crosses_seam,
+        "baselines": {name: ps[place].answer for name, ps in answers.baselines.items()},
+    }
+    if turned := answers.turned.get(place):
+        row["turned"] = [{"answer": p.answer, "right": p.is_right} for p in turned]
+        row["turned_back"] = consistent_answers(turned)
+    if changed := answers.changed.get(place):
+        row["changed_by_view"] = changed
+        row["view_shares"] = view_shares(changed)
+    return row

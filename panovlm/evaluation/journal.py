@@ -1,0 +1,69 @@
+"""Answers kept as they are given, so that a killed evaluation goes on where it was.
+
+A file of lines beside the report: first what the evaluation is, then the answers of one group of
+questions each. Groups do not depend on what is there already, so an evaluation that goes on runs
+the very batches it would have run, and ends with the same report.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """Answers of an evaluation that has not ended.
+
+    Args:
+        path: The file. One of another evaluation is replaced.
+        facts: Everything the answers rest on, as plain data.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
+        self.path = path
+        self._kept: dict[tuple[str, int], list[str]] = {}
+        lines = _whole_lines(path)
+        if lines and lines[0] == {"facts": facts}:
+            self._kept = {(line["part"], line["group"]): line["answers"] for line in lines[1:]}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as file:  # without the line that a kill tore
+            file.write(_as_line({"facts": facts}))
+            for (part, group), answers in self._kept.items():
+                file.write(_as_line({"part": part, "group": group, "answers": answers}))
+
+    @property
+    def num_kept(self) -> int:
+        """Answers that were there before."""
+        return sum(map(len, self._kept.values()))
+
+    def find(self, part: str, group: int) -> list[str] | None:
+        """Give the answers of a group of questions, if they were kept."""
+        return self._kept.get((part, group))
+
+    def keep(self, part: str, group: int, answers: Sequence[str]) -> None:
+        """Append the answers of a group of questions, and wait until they are on the disk."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_as_line({"part": part, "group": group, "answers": list(answers)}))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def end(self) -> None:
+        """Remove the file: the report has it all."""
+        self.path.unlink(missing_ok=True)
+
+
+def _as_line(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """Read the lines before the first that is no whole JSON object."""
+    lines: list[dict[str, Any]] = []
+    if path.is_file():
+        for text in path.read_bytes().split(b"\n"):
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                break
+    return lines

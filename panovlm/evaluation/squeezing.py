@@ -1,0 +1,26 @@
+"""A panorama with no more pixels than one view has: the baseline of resizing."""
+
+from math import sqrt
+from pathlib import Path
+
+from PIL import Image
+
+from panovlm.model.panorama import load_panorama
+
+
+def squeezed(picture: Path, view_size: int) -> Image.Image:
+    """Give a panorama, twice as wide as high, of about `view_size` squared pixels.
+
+    Views cut from it look where they always do, but see only what a model would that is shown the
+    whole equirectangular picture as one.
+
+    Args:
+        picture: Its file.
+        view_size: Pixels along a side of a view.
+
+    Raises:
+        PanoVLMError: If the picture cannot be read.
+    """
+    height = max(round(view_size / sqrt(2)), 1)
+    pixels = load_panorama(picture, min_width=2 * height)
+    return Image.fromarray(pixels).resize((2 * height, height), Image.Resampling.BOX)

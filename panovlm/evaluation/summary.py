@@ -1,0 +1,53 @@
+"""A report in a few lines of text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+
+def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Give a report's main figures, each with its interval, one a line."""
+    accuracy = report["accuracy"]
+    yield (
+        f"overall {_with_interval(accuracy['overall'], accuracy['interval'])} of "
+        f"{accuracy['count']} questions, {accuracy['coverage']:.1%} of them answered"
+    )
+    for kind, share in accuracy["by_kind"].items():
+        limits, count = accuracy["interval_by_kind"][kind], accuracy["count_by_kind"][kind]
+        yield f"  {kind:10} {_with_interval(share, limits)} of {count}"
+    for name, scores in report["baselines"].items():
+        label = name.replace("_", " ")
+        yield f"{label:11} {_with_interval(scores['overall'], scores['interval'])}"
+    if "rotation_consistency" in report:
+        shares = report["rotation_consistency"], report["rotation_interval"]
+        yield f"turned      {_with_interval(*shares)}"
+        yield from _rotation_lines(report["rotation"])
+    if "view_ablation" in report:
+        share = report["view_ablation"]["changed_by_any"]
+        yield f"{share:.1%} of answers change with one view blank"
+
+
+def _rotation_lines(rotation: Mapping[str, Any]) -> Iterator[str]:
+    every = _with_interval(rotation["right_every"], rotation["interval_right_every"])
+    yield f"  right under all {rotation['rolls']} turns: {every} of {rotation['count']}"
+    if "consistent" in rotation:
+        same = _with_interval(rotation["consistent"], rotation["interval_consistent"])
+        yield f"  the same answer under all: {same} of {rotation['consistent_count']}"
+
+
+def _with_interval(share: float, limits: Sequence[float]) -> str:
+    return f"{share:.1%} [{limits[0]:.1%}, {limits[1]:.1%}]"
+
+
+def comparison_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
+    """Give what two models differ in, one kind a line; what is not clear says so."""
+    yield (
+        f"{comparison['shared']} shared questions; left out: {comparison['only_first']} of the "
+        f"first alone, {comparison['only_second']} of the second alone"
+    )
+    for name, facts in {"overall": comparison["overall"], **comparison["by_kind"]}.items():
+        points, low, high = (100 * facts[key] for key in ("difference", "low", "high"))
+        clear = "" if low > 0 or high < 0 else ", not clear"
+        yield (
+            f"{name:10} {facts['first']:.1%} → {facts['second']:.1%}, {points:+.1f} points "
+            f"[{low:+.1f}, {high:+.1f}] of {facts['count']}{clear}"
+        )

@@ -1,0 +1,1 @@
+"""Serving: a model behind OpenAI's chat interface. Needs the extra `serve`."""

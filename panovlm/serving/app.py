@@ -1,0 +1,125 @@
+"""The server's routes, put together."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from panovlm.answering.assistant import Assistant
+from panovlm.serving.desk import CLIENT_LEFT, Desk
+from panovlm.serving.faults import INTERNAL, RequestFault
+from panovlm.serving.gate import PAGE, Gate
+from panovlm.serving.limits import Limits
+from panovlm.serving.worker import Worker
+
+logger = logging.getLogger(__name__)
+MODEL_NAME = "panovlm"
+PAGE_FOLDER = Path(__file__).with_name("page")
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+"""The page loads nothing from elsewhere, and nothing else may run in it."""
+
+
+def create_app(
+    assistant: Assistant,
+    *,
+    limits: Limits | None = None,
+    keys: Sequence[str] = (),
+    model_name: str = MODEL_NAME,
+) -> FastAPI:
+    """Build the server.
+
+    Args:
+        assistant: Who answers; while the server runs nobody else may use it.
+        limits: What may be asked for.
+        keys: API keys, of which each request must bring one; none for an open server.
+        model_name: What clients call the model.
+    """
+    limits = limits or Limits()
+    registry = CollectorRegistry()
+    worker = Worker(assistant, limits)
+    desk = Desk(assistant, worker, limits, model_name, registry)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        worker.start()
+        yield
+        desk.is_draining = True
+        worker.stop()
+
+    # No pages about the interface: FastAPI's load their scripts from elsewhere.
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.desk = desk
+    app.add_middleware(Gate, keys=keys, registry=registry)
+    _add_faults(app)
+    _add_routes(app, desk, registry)
+    return app
+
+
+def _add_routes(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
+    began = int(time.time())
+
+    @app.post("/v1/chat/completions")
+    async def complete(http: Request) -> Response:
+        return await desk.complete(http)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        model = {
+            "id": desk.model_name,
+            "object": "model",
+            "created": began,
+            "owned_by": "panovlm",
+        }
+        return {"object": "list", "data": [model]}
+
+    @app.get("/health")
+    async def health() -> Response:
+        if desk.is_draining:
+            return JSONResponse({"status": "stopping"}, 503)
+        return JSONResponse({"status": "ok"})
+
+    async def page(http: Request) -> Response:
+        name = PAGE["/" + http.url.path.rpartition("/")[2]]
+        return FileResponse(PAGE_FOLDER / name, headers=PAGE_HEADERS)
+
+    for path in PAGE:
+        app.add_route(path, page)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_faults(app: FastAPI) -> None:
+    @app.exception_handler(RequestFault)
+    async def refused(http: Request, fault: RequestFault) -> Response:
+        return fault.response()
+
+    @app.exception_handler(HTTPException)
+    async def no_route(http: Request, fault: HTTPException) -> Response:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(fault.status_code, "bad_request")
+        refusal = RequestFault(fault.status_code, code.replace("_", " "), code)
+        return refusal.response()
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(http: Request, fault: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_LEFT)
+
+    @app.exception_handler(Exception)
+    async def failed(http: Request, fault: Exception) -> Response:
+        return INTERNAL.response()

@@ -1,0 +1,211 @@
+"""From a request's body to its answer: bounded, timed, and dropped when the client leaves."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from panovlm.answering.answers import Answer
+from panovlm.answering.assistant import Assistant, Question
+from panovlm.model.errors import PanoVLMError
+from panovlm.serving.faults import RequestFault
+from panovlm.serving.limits import Limits
+from panovlm.serving.pictures import Pictures
+from panovlm.serving.protocol import ChatRequest, Reply, parse_request
+from panovlm.serving.worker import Ticket, Worker
+
+CLIENT_LEFT = 499
+"""What is logged where nobody waits for the answer any more."""
+_LOOK_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A checked request, ready for the queue."""
+
+    request: ChatRequest
+    question: Question
+    num_prompt: int
+
+
+class Desk:
+    """Takes requests for completions in.
+
+    Args:
+        assistant: Who answers.
+        worker: The thread it does so in.
+        limits: What may be asked for.
+        model_name: What clients call the model.
+        registry: Where tokens are counted.
+    """
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        worker: Worker,
+        limits: Limits,
+        model_name: str,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._assistant, self._worker, self._limits = assistant, worker, limits
+        self.model_name = model_name
+        self._pictures = Pictures(assistant, limits)
+        self._decoding = asyncio.Semaphore(limits.num_decoders)
+        self._num_requests = 0
+        self.is_draining = False
+        self._tokens = Counter("panovlm_tokens", "Tokens.", ["kind"], registry=registry)
+        gauge = Gauge("panovlm_requests_at_work", "Waiting ones too.", registry=registry)
+        gauge.set_function(lambda: self._num_requests)
+        waiting = Gauge("panovlm_questions_waiting", "For a batch.", registry=registry)
+        waiting.set_function(worker.num_waiting)
+
+    async def complete(self, http: Request) -> Response:
+        """Answer one request.
+
+        Raises:
+            RequestFault: Whatever keeps it from being answered.
+        """
+        self._let_in()
+        try:
+            async with asyncio.timeout(self._limits.max_s):
+                asked = await self._read(http)
+        except TimeoutError as error:
+            self._let_out()
+            raise RequestFault(408, "the request came in too slowly", "timeout") from error
+        except BaseException:
+            self._let_out()
+            raise
+        ticket = Ticket(asked.question, self._limits.max_s)
+        self._worker.submit(ticket)
+        reply = Reply(http.state.request_id, asked.request, asked.num_prompt)
+        if asked.request.stream:
+            return self._streamed(http, asked, ticket, reply)
+        try:
+            answer = await self._whole_answer(http, ticket)
+        finally:
+            ticket.cancel()
+            self._let_out()
+        if answer is None:
+            return Response(status_code=CLIENT_LEFT)
+        self._count(http, asked, answer)
+        return JSONResponse(reply.whole(answer))
+
+    def _let_in(self) -> None:
+        if self.is_draining:
+            raise RequestFault(503, "the server is stopping", "stopping", retry_after_s=10)
+        if self._num_requests >= self._limits.max_requests:
+            raise RequestFault(429, "too many requests at once", "queue_full", retry_after_s=1)
+        self._num_requests += 1
+
+    def _let_out(self) -> None:
+        self._num_requests -= 1
+
+    async def _read(self, http: Request) -> Asked:
+        request = parse_request(await _body(http, self._limits.max_body_bytes))
+        if request.model != self.model_name:
+            message = f"found no such model, expected {self.model_name}"
+            raise RequestFault(404, message, "model_not_found", "model")
+        wishes = request.wishes(self._limits)
+        conversation, url = request.conversation()
+        panorama = None
+        if url is not None:
+            async with self._decoding:
+                panorama = await asyncio.to_thread(self._pictures.open, url)
+        question = Question(conversation, panorama, wishes)
+        try:
+            prompt = await asyncio.to_thread(self._assistant.prompt, question)
+        except PanoVLMError as fault:
+            raise RequestFault(400, str(fault), "invalid_request", "messages") from fault
+        return Asked(request, question, len(prompt.ids))
+
+    async def _whole_answer(self, http: Request, ticket: Ticket) -> Answer | None:
+        """Wait for the answer; None if the client leaves before."""
+        while True:
+            said: Any = None
+            with suppress(TimeoutError):
+                said = await asyncio.wait_for(ticket.hear(), _LOOK_EVERY_S)
+            if isinstance(said, Answer):
+                return said
+            if isinstance(said, RequestFault):
+                raise said
+            if said is None and await http.is_disconnected():
+                return None
+
+    def _streamed(self, http: Request, asked: Asked, ticket: Ticket, reply: Reply) -> Response:
+        def leave() -> None:
+            ticket.cancel()
+            self._let_out()
+
+        return _Stream(
+            leave,
+            self._events(http, asked, ticket, reply),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        )
+
+    async def _events(
+        self, http: Request, asked: Asked, ticket: Ticket, reply: Reply
+    ) -> AsyncIterator[str]:
+        yield _event(reply.chunk({"role": "assistant", "content": ""}))
+        while True:
+            said = await ticket.hear()
+            if isinstance(said, str):
+                yield _event(reply.chunk({"content": said}))
+                continue
+            if isinstance(said, RequestFault):
+                yield _event(said.body())
+                return
+            self._count(http, asked, said)
+            for chunk in reply.last_chunks(said):
+                yield _event(chunk)
+            yield "data: [DONE]\n\n"
+            return
+
+    def _count(self, http: Request, asked: Asked, answer: Answer) -> None:
+        counts = {"prompt_tokens": asked.num_prompt, "completion_tokens": answer.num_tokens}
+        http.state.counts = counts
+        for kind, count in counts.items():
+            self._tokens.labels(kind.removesuffix("_tokens")).inc(count)
+
+
+class _Stream(StreamingResponse):
+    """A stream that calls back at its end, also where the client leaves before."""
+
+    def __init__(self, at_end: Callable[[], None], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._at_end = at_end
+
+    async def __call__(self, *asgi: Any) -> None:
+        """Send the stream."""
+        try:
+            await super().__call__(*asgi)
+        finally:
+            self._at_end()
+
+
+async def _body(http: Request, max_bytes: int) -> bytes:
+    """Read a body, but never more than is allowed.
+
+    Raises:
+        RequestFault: If it is larger.
+    """
+    fault = RequestFault(413, f"found a body of over {max_bytes} bytes", "too_large")
+    declared = http.headers.get("content-length", "")
+    if declared.isdigit() and int(declared[:20]) > max_bytes:
+        raise fault
+    body = bytearray()
+    async for piece in http.stream():
+        body += piece
+        if len(body) > max_bytes:
+            raise fault
+    return bytes(body)
+
+
+def _event(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"

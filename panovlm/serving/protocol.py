@@ -1,0 +1,212 @@
+"""OpenAI's chat completions: requests checked, and what is sent back."""
+
+import time
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from panovlm.answering.answers import Answer, Wishes
+from panovlm.answering.grounding import ground
+from panovlm.serving.faults import RequestFault
+from panovlm.serving.limits import Limits
+
+DEFAULT_MAX_TOKENS = 128
+_ONLY: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "tools": ([],),
+    "functions": ([],),
+    "tool_choice": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "modalities": (["text"],),
+    "audio": (),
+}
+"""Fields of OpenAI's that would change the answer, and the values that are kept to."""
+
+
+class TextPart(BaseModel):
+    """Words in a turn."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(BaseModel):
+    """Where a picture is."""
+
+    url: str
+
+
+class ImagePart(BaseModel):
+    """A picture in a turn."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class Message(BaseModel):
+    """A turn."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
+
+
+class StreamOptions(BaseModel):
+    """What a stream holds beside the answer."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """A request for an answer; `grounded` is the one field beyond OpenAI's."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+    model: str
+    messages: list[Message] = Field(min_length=1, max_length=256)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    stop: str | list[str] | None = None
+    grounded: bool = False
+
+    def wishes(self, limits: Limits) -> Wishes:
+        """Say how the answer shall be said.
+
+        Raises:
+            RequestFault: If it is longer than allowed, or a stop is empty.
+        """
+        length = self.max_completion_tokens or self.max_tokens
+        length = min(DEFAULT_MAX_TOKENS, limits.max_tokens) if length is None else length
+        if length > limits.max_tokens:
+            message = f"found max_tokens {length}, expected at most {limits.max_tokens}"
+            raise RequestFault(400, message, "invalid_value", "max_tokens")
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        if len(stop) > 4 or not all(0 < len(text) <= 200 for text in stop):
+            message = "found stop with other than up to 4 texts of 1 to 200 characters"
+            raise RequestFault(400, message, "invalid_value", "stop")
+        return Wishes(
+            max_tokens=length,
+            temperature=self.temperature or 0.0,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            seed=self.seed,
+            stop=tuple(stop),
+        )
+
+    def conversation(self) -> tuple[list[dict[str, Any]], str | None]:
+        """Give the turns, and the URL of their picture if they have one.
+
+        Raises:
+            RequestFault: If there are several pictures, or one that no user shows.
+        """
+        urls, turns = [], []
+        for message in self.messages:
+            content: Any = message.content
+            if not isinstance(content, str):
+                pictures = [part.image_url.url for part in content if part.type == "image_url"]
+                if pictures and message.role != "user":
+                    raise RequestFault(
+                        400, "found a picture in a turn that is no user's", "invalid_value"
+                    )
+                urls += pictures
+                content = [_part(part) for part in content]
+            role = "system" if message.role == "developer" else message.role
+            turns.append({"role": role, "content": content})
+        if len(urls) > 1:
+            message_text = (
+                f"found {len(urls)} pictures in the conversation, expected one panorama; ask about "
+                "each in a conversation of its own"
+            )
+            raise RequestFault(400, message_text, "too_many_images", "messages")
+        return turns, urls[0] if urls else None
+
+
+def _part(part: TextPart | ImagePart) -> dict[str, str]:
+    if isinstance(part, ImagePart):
+        return {"type": "image"}
+    return {"type": "text", "text": part.text}
+
+
+def parse_request(body: bytes) -> ChatRequest:
+    """Check a request's body.
+
+    Raises:
+        RequestFault: Naming the first field at fault.
+    """
+    try:
+        request = ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"])) or None
+        where = f"{field}: " if field else ""
+        message = f"{where}{first['msg']}"[:300]
+        raise RequestFault(400, message, "invalid_request", field and field[:200]) from error
+    for name, value in (request.model_extra or {}).items():
+        if name in _ONLY and value is not None and value not in _ONLY[name]:
+            raise RequestFault(400, f"{name} is not supported", "unsupported_parameter", name)
+    return request
+
+
+def usage(num_prompt: int, answer: Answer) -> dict[str, int]:
+    """Count tokens."""
+    said = answer.num_tokens
+    return {
+        "prompt_tokens": num_prompt,
+        "completion_tokens": said,
+        "total_tokens": num_prompt + said,
+    }
+
+
+def grounding_fields(request: ChatRequest, answer: Answer) -> dict[str, Any]:
+    """Give the direction that an answer names, where the request asks for it."""
+    if not request.grounded:
+        return {}
+    grounding = ground(answer.text)
+    return {"grounding": asdict(grounding) if grounding else None}
+
+
+class Reply:
+    """Writes one completion, whole or in chunks."""
+
+    def __init__(self, request_id: str, request: ChatRequest, num_prompt: int) -> None:
+        self._request, self._num_prompt = request, num_prompt
+        self._head = {
+            "id": f"chatcmpl-{request_id}",
+            "created": int(time.time()),
+            "model": request.model,
+        }
+
+    def whole(self, answer: Answer) -> dict[str, Any]:
+        """Give the whole completion."""
+        message = {"role": "assistant", "content": answer.text, "refusal": None}
+        message |= grounding_fields(self._request, answer)
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": answer.finish_reason,
+        }
+        counts = usage(self._num_prompt, answer)
+        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": counts}
+
+    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+        """Give one piece of a stream."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+
+    def last_chunks(self, answer: Answer) -> list[dict[str, Any]]:
+        """Give the end of a stream: why it ended and, on request, what it took."""
+        end = self.chunk(grounding_fields(self._request, answer), answer.finish_reason)
+        options = self._request.stream_options
+        if not (options and options.include_usage):
+            return [end]
+        counts = usage(self._num_prompt, answer)
+        return [end, {**self.chunk({}), "choices": [], "usage": counts}]

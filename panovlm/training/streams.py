@@ -1,0 +1,104 @@
+"""Stages that train on streams: what is checked of one before training, and what it trains on."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from panovlm.backbones.folders import token_cache_folder
+from panovlm.data.cache_room import StreamRoom, cache_limit
+from panovlm.data.datasets import ConversationTokenizer, Draws
+from panovlm.data.records import Needs
+from panovlm.data.shards import Sample, open_stream, records_of
+from panovlm.data.sights import CachedEyes, Eyes, PixelEyes
+from panovlm.data.streaming import StreamDataset
+from panovlm.model.errors import PanoVLMError
+from panovlm.model.panorama import panorama_fault
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.progress import console
+from panovlm.stages import STAGES, Objective, Stage
+from panovlm.training import ranks
+from panovlm.training.recipe import OverlapSection, Recipe, StageSection
+from panovlm.training.sources import cache_of
+
+HEAD = 64
+"""Examples of every stream that are checked before training."""
+
+
+def check_streams(sections: Mapping[str, StageSection]) -> list[str]:
+    """Check the first examples of streams, and that nothing is asked of them that they cannot do.
+
+    Args:
+        sections: Stages whose data are streams, by their names.
+
+    Returns:
+        A line for each fault.
+    """
+    faults = []
+    for name, section in sections.items():
+        stage = STAGES[name]
+        overlap = section.overlap or OverlapSection()
+        if stage.objective is Objective.VICREG_OVERLAP and overlap.held_out:
+            faults.append(
+                f"stages.{name}: found held_out = {overlap.held_out} beside a stream, of which no "
+                f"share can be set apart; set stages.{name}.overlap.held_out: 0"
+            )
+        faults += _faults_of_head(section.data, Needs.of(stage.supervision))
+    return faults
+
+
+def _faults_of_head(data: Path, needs: Needs) -> list[str]:
+    try:
+        samples = list(open_stream(data).head(HEAD))
+    except PanoVLMError as fault:
+        return [str(fault)]
+    found = [_fault_of(sample, needs) for sample in samples] or [f"{data}: found no example"]
+    return [fault for fault in found if fault]
+
+
+def _fault_of(sample: Sample, needs: Needs) -> str | None:
+    try:
+        records_of(sample, needs)
+    except PanoVLMError as fault:
+        return str(fault)
+    if sample.picture is None:
+        return None
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(sample.picture)
+        file.flush()
+        fault_found = panorama_fault(file.name)
+    return fault_found and fault_found.replace(file.name, sample.place)
+
+
+def stream_dataset(
+    recipe: Recipe,
+    section: StageSection,
+    stage: Stage,
+    model: PreTrainedModel,
+    processor: PanoVLMProcessor,
+    *,
+    bf16: bool,
+) -> StreamDataset:
+    """Give what a stage trains on: its stream, whose pictures are encoded as they come."""
+    tokenizer = ConversationTokenizer(processor, stage.supervision)
+    return StreamDataset(
+        open_stream(section.data),
+        _eyes(model, processor, stage, bf16=bf16),
+        Draws(tokenizer, section.questions_per_panorama, section.roll),
+        longest=model.config.text_config.max_position_embeddings,
+        seed=recipe.seed,
+        batch_size=ranks.part_of_batch(section.batch_size),
+        rank=(ranks.own(), ranks.number()),
+    )
+
+
+def _eyes(model: PreTrainedModel, processor: PanoVLMProcessor, stage: Stage, *, bf16: bool) -> Eyes:
+    image_processor = processor.image_processor
+    encoder = model.model.vision_encoder
+    cache = cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
+    if not cache.is_possible:
+        return PixelEyes(image_processor)
+    room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.number())
+    console.print(f"{stage.name}: a stream, encoded as it comes and kept in {cache.folder}")
+    return CachedEyes(cache, room)

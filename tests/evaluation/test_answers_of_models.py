@@ -1,0 +1,75 @@
+"""Kept heads change no answer: each equals what the whole prompt alone gives."""
+
+import pytest
+import torch
+
+from panovlm.data.records import Turn
+from panovlm.evaluation import answers
+from panovlm.evaluation.answers import Answerer, Prompt
+
+TEXTS = ["Where?", "What is to my left, behind the table?", "How many?", "Is it?", "Or not?"]
+
+
+def prompts(model) -> list[Prompt]:
+    shape = (model.config.num_views, 16, model.config.vision_config.hidden_size)
+    views = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    system = Turn(role="system", content="Look around.")
+    asked = [Turn(role="user", content=f"<image>{text}") for text in TEXTS]
+    return [
+        Prompt(views[i % 3], (*([system] * (i // 5)), asked[i % 5])) for i in range(2 * len(TEXTS))
+    ]
+
+
+def whole_prompt(model, processor, prompt: Prompt) -> str:
+    messages = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
+    ids, _ = processor.tokenize(messages, add_generation_prompt=True)
+    output = model.generate(
+        input_ids=torch.tensor([ids]),
+        mm_encoder_outputs={"image": model.get_image_features(patch_tokens=prompt.views[None])},
+        max_new_tokens=answers.MAX_NEW_TOKENS,
+        do_sample=False,
+    )
+    return processor.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True).strip()
+
+
+def test_answers_from_kept_heads_equal_those_of_whole_prompts(generator, processor) -> None:
+    answerer, asked = Answerer(generator, processor), prompts(generator)
+    assert answerer.keeps_heads
+    said = answerer(asked, lambda _: None)
+    with torch.inference_mode():
+        assert said == [whole_prompt(generator, processor, prompt) for prompt in asked]
+    assert len(set(said)) > len(TEXTS)
+
+
+def test_few_pictures_at_a_time_change_nothing(generator, processor, monkeypatch) -> None:
+    answerer, asked = Answerer(generator, processor), prompts(generator)
+    said = answerer(asked, lambda _: None)
+    monkeypatch.setattr(answers, "MAX_PICTURES", 1)
+    assert answerer(asked, lambda _: None) == said
+
+
+def test_a_picture_goes_through_the_model_once(generator, processor, monkeypatch) -> None:
+    rows: list[int] = []
+    original = type(generator).get_image_features
+
+    def spy(self, patch_tokens):
+        rows.append(len(patch_tokens))
+        return original(self, patch_tokens=patch_tokens)
+
+    monkeypatch.setattr(type(generator), "get_image_features", spy)
+    Answerer(generator, processor)(prompts(generator)[:5], lambda _: None)
+    assert rows == [3]
+
+
+def test_language_models_with_sliding_windows_read_whole_prompts(
+    generator, processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answerer = Answerer(generator, processor)
+    asked = prompts(generator)
+    said = answerer(asked, lambda _: None)
+    config = generator.config.text_config
+    config.sliding_window, config.layer_types = 8, ["sliding_attention"] * config.num_hidden_layers
+    sliding = Answerer(generator, processor)
+    assert not sliding.keeps_heads
+    config.sliding_window = config.layer_types = None
+    assert sliding(asked, lambda _: None) == said

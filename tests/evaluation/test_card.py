@@ -1,0 +1,100 @@
+"""A card says what the run left on disk, and where it says nothing, nothing was kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from panovlm.evaluation.card import write_card
+from panovlm.model.errors import PanoVLMError
+
+RESULT = {"stage": "finetune", "loss_first": 3.25, "loss_last": 0.75, "seconds": 60.0}
+ACCURACY = {
+    "overall": 0.8125,
+    "count": 16,
+    "interval": [0.7, 0.9],
+    "by_kind": {"direction": 0.8125},
+    "count_by_kind": {"direction": 16},
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, scenes_file: Path) -> Path:
+    folder = tmp_path / "my-run"
+    (folder / "finetune").mkdir(parents=True)
+    config = {"architectures": ["PanoVLMForConditionalGeneration"]}
+    (folder / "finetune" / "config.json").write_text(json.dumps(config))
+    facts: dict[str, Any] = {
+        "records": "0" * 64,
+        "model": {
+            "vision_encoder": "google/siglip2-base-patch16-224",
+            "language_model": "/home/someone/models/secret-lm",
+            "views": {"num_views": 8, "fov_deg": 90.0, "view_size": 224},
+        },
+        "section": {"data": str(scenes_file), "steps": 5},
+        "seed": 3,
+        "precision": "auto",
+        "result": {**RESULT, "peak_memory_mb": 900.0},
+    }
+    (folder / "finetune" / "stage.json").write_text(json.dumps(facts))
+    return folder
+
+
+def card_of(run: Path, **options: Any) -> tuple[dict[str, Any], str]:
+    text = write_card(run, **{"licence": None, "overwrite": False} | options).read_text()
+    _, block, body = text.split("---\n", 2)
+    return yaml.safe_load(block), body
+
+
+def test_the_block_names_what_the_hub_asks_for_and_no_licence_it_does_not_know(run: Path) -> None:
+    block, body = card_of(run)
+    assert block["base_model"] == ["google/siglip2-base-patch16-224"]
+    assert (block["library_name"], block["pipeline_tag"]) == ("transformers", "image-text-to-text")
+    assert "license" not in block and "No licence is stated" in body
+    assert "model-index" not in block and "Not evaluated" in body
+    assert card_of(run, licence="apache-2.0")[0]["license"] == "apache-2.0"
+
+
+def test_stage_figures_are_those_of_the_run(run: Path) -> None:
+    assert "| `finetune` | 3.25 | 0.75 | 0.5–1.5 | 60 | 900 |" in card_of(run)[1]
+
+
+def test_figures_of_the_report_stand_in_table_and_block(run: Path) -> None:
+    report = {"accuracy": ACCURACY, "settings": {"data": "data/scenes/test.jsonl"}}
+    (run / "report.json").write_text(json.dumps(report))
+    block, body = card_of(run)
+    assert block["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.8125
+    assert "| **all** | 81.2 % | 70.0–90.0 | 16 |" in body
+
+
+def test_folders_of_the_machine_are_not_told(run: Path, scenes_file: Path) -> None:
+    block, body = card_of(run)
+    assert "/home/someone" not in body + str(block)
+    assert str(scenes_file.parent) not in body
+    assert "`secret-lm` (a local folder)" in body
+
+
+def test_data_that_changed_since_is_told(run: Path) -> None:
+    assert "no longer there as it was trained on" in card_of(run)[1]
+
+
+def test_a_readme_written_by_hand_is_kept(run: Path) -> None:
+    (run / "README.md").write_text("Mine.")
+    with pytest.raises(PanoVLMError, match="--overwrite"):
+        card_of(run)
+    assert (run / "README.md").read_text() == "Mine."
+    card_of(run, overwrite=True)
+    card_of(run)  # its own card it replaces
+
+
+def test_folders_and_reports_that_are_none_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(PanoVLMError, match="no answering model"):
+        write_card(tmp_path, licence=None, overwrite=False)
+    (run / "report.json").write_text("[]")
+    with pytest.raises(PanoVLMError, match=r"report\.json is no report"):
+        card_of(run)
+    (run / "finetune" / "stage.json").unlink()
+    with pytest.raises(PanoVLMError, match="no finished stage"):
+        card_of(run)

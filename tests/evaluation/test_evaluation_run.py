@@ -1,0 +1,94 @@
+"""A whole evaluation: every answer is in the report, and a killed one ends with the same report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from panovlm.evaluation.answers import Answerer
+from panovlm.evaluation.run import evaluate
+from panovlm.model.errors import PanoVLMError
+
+SETTINGS: dict[str, Any] = {
+    "limit": None,
+    "num_turned": 2,
+    "num_ablated": 2,
+    "baselines": "all",
+    "seeds": 2,
+    "since": None,
+}
+OF_THE_START = ("seconds_evaluation", "seconds_total", "peak_memory_mb")
+
+
+@pytest.fixture
+def folder(generator, processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
+    generator.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def figures(out: Path) -> dict[str, Any]:
+    report = json.loads(out.read_text())
+    return {key: value for key, value in report.items() if key not in OF_THE_START}
+
+
+def test_the_report_holds_every_answer_with_all_that_was_asked(
+    folder: Path, scenes_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out" / "report.json"
+    report = evaluate(folder, scenes_file, out, **SETTINGS)
+    rows = json.loads(out.read_text())["predictions"]
+    assert len(rows) == report["accuracy"]["count"] == len(scenes_file.read_text().splitlines())
+    assert report["accuracy"]["overall"] == sum(row["right"] for row in rows) / len(rows)
+    low, high = report["accuracy"]["interval"]
+    assert low <= report["accuracy"]["overall"] <= high
+    assert set(report["baselines"]) == set(report["better_than"]) == set(rows[0]["baselines"])
+    assert set(report["baselines"]) == {"blind", "single_view", "squeezed"}
+    turned = [row for row in rows if "turned" in row]
+    assert len(turned) == report["rotation"]["count"]
+    assert all(len(row["turned"]) == 4 for row in turned)
+    assert all(row["turned"][0]["answer"] == row["answer"] for row in turned)
+    ablated = [row for row in rows if "changed_by_view" in row]
+    assert len(ablated) == report["view_ablation"]["count"]
+    assert [each["seed"] for each in report["seeds"]] == [0, 1]
+    assert [path.name for path in sorted(out.parent.iterdir())] == ["report.html", "report.json"]
+
+
+@pytest.mark.parametrize("calls", [1, 3, 6])
+def test_a_killed_evaluation_goes_on_and_ends_with_the_same_report(
+    folder: Path, scenes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    whole, out = tmp_path / "whole.json", tmp_path / "killed.json"
+    evaluate(folder, scenes_file, whole, **SETTINGS)
+    original, asked = Answerer.__call__, []
+
+    def dies(self, prompts, progress):
+        asked.append(len(prompts))
+        if len(asked) > calls:
+            raise KeyboardInterrupt
+        return original(self, prompts, progress)
+
+    monkeypatch.setattr(Answerer, "__call__", dies)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(folder, scenes_file, out, **SETTINGS)
+    assert not out.exists()
+    monkeypatch.setattr(Answerer, "__call__", original)
+    evaluate(folder, scenes_file, out, **SETTINGS)
+    assert figures(out) == figures(whole)
+
+
+def test_seeds_change_what_is_drawn_and_no_answer(
+    folder: Path, scenes_file: Path, tmp_path: Path
+) -> None:
+    one = evaluate(folder, scenes_file, tmp_path / "1.json", **SETTINGS | {"seeds": 1})
+    two = evaluate(folder, scenes_file, tmp_path / "2.json", **SETTINGS | {"seeds": 2})
+    assert one["accuracy"] == two["accuracy"]
+    assert one["seeds"] == two["seeds"][:1]
+    assert one["rotation"]["count"] == 2 < two["rotation"]["count"]
+
+
+def test_unknown_baselines_are_named(folder: Path, scenes_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(PanoVLMError, match="found --baselines some, expected none, blind, all"):
+        evaluate(folder, scenes_file, tmp_path / "r.json", **SETTINGS | {"baselines": "some"})

@@ -1,0 +1,149 @@
+"""The server says what OpenAI's clients expect, whole and streamed, alone and in a crowd."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import LIMITS, PATH, Ask, data_url, listening
+from fastapi.testclient import TestClient
+
+from panovlm.answering.answers import Wishes
+from panovlm.answering.assistant import Assistant
+from panovlm.serving.app import create_app
+
+
+def streamed(text: str) -> tuple[str, list[dict[str, Any]]]:
+    """Join the pieces of a stream; give its chunks too."""
+    events = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert events[-1] == "[DONE]"
+    chunks = [json.loads(event) for event in events[:-1]]
+    pieces = [c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"]]
+    return "".join(pieces), chunks
+
+
+def test_a_completion_has_openais_shape_and_the_plain_answer(
+    client: TestClient, body: Ask, assistant: Assistant, scenes_file: Path
+) -> None:
+    reply = client.post(PATH, json=body(), headers={"x-request-id": "mine-1"})
+    said = reply.json()
+    assert reply.status_code == 200
+    assert reply.headers["x-request-id"] == "mine-1"
+    assert said["object"] == "chat.completion"
+    assert said["id"] == "chatcmpl-mine-1"
+    assert said["choices"][0]["finish_reason"] in ("stop", "length")
+    usage = said["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    panorama = assistant.open(scenes_file.parent / "0.png")
+    alone = assistant.ask(panorama, "What is behind me?", Wishes(max_tokens=12))
+    assert said["choices"][0]["message"] == {
+        "role": "assistant",
+        "content": alone,
+        "refusal": None,
+    }
+
+
+def test_a_stream_says_what_the_whole_answer_says(client: TestClient, body: Ask) -> None:
+    whole = client.post(PATH, json=body(max_tokens=40)).json()
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    reply = client.post(PATH, json=body(max_tokens=40, **options))
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    text, chunks = streamed(reply.text)
+    assert text == whole["choices"][0]["message"]["content"]
+    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert chunks[-2]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
+    assert chunks[-1]["usage"] == whole["usage"]
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+
+
+def test_seed_stop_and_length_are_kept_to(client: TestClient, body: Ask) -> None:
+    def say(**more: Any) -> dict[str, Any]:
+        return client.post(PATH, json=body(**more)).json()["choices"][0]
+
+    drawn = [say(temperature=1.0, seed=seed)["message"]["content"] for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    whole = say()["message"]["content"]
+    stop = whole[3:5]
+    cut = say(stop=[stop, "never said"])
+    assert cut["message"]["content"] == whole[: whole.index(stop)].rstrip()
+    assert cut["finish_reason"] == "stop"
+    assert say(max_completion_tokens=2, max_tokens=None)["finish_reason"] == "length"
+
+
+def test_a_grounding_is_given_on_request_alone(
+    client: TestClient, body: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = client.post(PATH, json=body(grounded=True)).json()["choices"][0]["message"]
+    assert message["grounding"] is None
+    monkeypatch.setattr("panovlm.metrics.directions._parse_words", lambda text: 45.0)
+    message = client.post(PATH, json=body(grounded=True)).json()["choices"][0]["message"]
+    assert message["grounding"]["yaw_deg"] == 45.0
+    assert "grounding" not in client.post(PATH, json=body()).json()["choices"][0]["message"]
+
+
+def test_the_second_question_about_a_panorama_does_not_run_the_encoder(
+    client: TestClient, body: Ask, assistant: Assistant
+) -> None:
+    runs: list[int] = []
+    assistant.model.model.vision_encoder.register_forward_hook(lambda *_: runs.append(1))
+    for text in ("What is behind me?", "Left?", "And right?"):
+        assert client.post(PATH, json=body(text)).status_code == 200
+    assert len(runs) == 1
+
+
+def test_eight_at_once_hear_what_each_would_alone(
+    assistant: Assistant, body: Ask, scenes_file: Path
+) -> None:
+    files = sorted(scenes_file.parent.glob("*.png"))
+    urls = [data_url(files[place % len(files)].read_bytes()) for place in range(7)]
+    bodies = [body(f"What is at {place}?" * (place + 1), url) for place, url in enumerate(urls)]
+    bodies.append(body("No picture", None))
+    with TestClient(create_app(assistant, limits=LIMITS)) as client:
+
+        def say(asked: dict[str, Any]) -> dict[str, Any]:
+            return client.post(PATH, json=asked).json()["choices"][0]
+
+        alone = [say(asked) for asked in bodies]
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(say, bodies * 2)) == alone * 2
+    assert len({each["message"]["content"] for each in alone}) > 2
+
+
+def test_a_conversation_with_all_roles_goes_on(client: TestClient, body: Ask) -> None:
+    asked = body()
+    asked["messages"].insert(0, {"role": "developer", "content": "Be short."})
+    asked["messages"] += [
+        {"role": "assistant", "content": "A house."},
+        {"role": "user", "content": "And left of it?"},
+    ]
+    assert client.post(PATH, json=asked).status_code == 200
+
+
+def test_models_health_and_metrics_answer(client: TestClient, body: Ask) -> None:
+    assert client.get("/v1/models").json()["data"][0]["id"] == "panovlm"
+    assert client.get("/health").json() == {"status": "ok"}
+    client.post(PATH, json=body())
+    client.get("/no/such/path")
+    text = client.get("/metrics").text
+    assert 'panovlm_requests_total{path="/v1/chat/completions",status="200"} 1.0' in text
+    assert 'panovlm_requests_total{path="other",status="404"} 1.0' in text
+    assert 'panovlm_tokens_total{kind="completion"}' in text
+    assert "panovlm_requests_at_work 0.0" in text
+
+
+def test_the_openai_client_works(assistant: Assistant, body: Ask) -> None:
+    openai = pytest.importorskip("openai")
+    with listening(create_app(assistant, limits=LIMITS, keys=["secret"])) as (address, _):
+        good = openai.OpenAI(base_url=f"{address}/v1", api_key="secret", max_retries=0)
+        asked = body()
+        whole = good.chat.completions.create(**asked, extra_body={"grounded": True})
+        pieces = good.chat.completions.create(**asked, stream=True)
+        text = "".join(piece.choices[0].delta.content or "" for piece in pieces)
+        assert text == whole.choices[0].message.content
+        assert [model.id for model in good.models.list()] == ["panovlm"]
+        with pytest.raises(openai.NotFoundError, match="no such model"):
+            good.chat.completions.create(**{**asked, "model": "gpt"})
+        bad = openai.OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0)
+        with pytest.raises(openai.AuthenticationError, match="no valid API key"):
+            bad.chat.completions.create(**asked)

@@ -1,0 +1,133 @@
+"""A full server says so, late and left requests free it, a stopping one finishes its work."""
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx2
+import pytest
+from asking import LIMITS, PATH, Ask, listening
+from fastapi.testclient import TestClient
+
+from panovlm.answering.assistant import Assistant
+from panovlm.answering.batches import Batch
+from panovlm.serving.app import create_app
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Holds every batch before its first token until it is set."""
+    event = threading.Event()
+    step = Batch.step
+
+    def wait(self: Batch) -> Any:
+        event.wait(20)
+        return step(self)
+
+    monkeypatch.setattr(Batch, "step", wait)
+    return event
+
+
+def test_one_request_too_many_is_sent_away_and_the_others_are_answered(
+    assistant: Assistant, body: Ask, held: threading.Event
+) -> None:
+    limits = dataclasses.replace(LIMITS, max_requests=2)
+    app = create_app(assistant, limits=limits)
+    with TestClient(app) as client, ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(client.post, PATH, json=body()) for _ in range(2)]
+        wait_until(lambda: app.state.desk._num_requests == 2)
+        refused = client.post(PATH, json=body())
+        held.set()
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert [each.result().status_code for each in waiting] == [200, 200]
+        assert client.post(PATH, json=body()).status_code == 200
+
+
+def test_refused_requests_leave_their_place(assistant: Assistant, body: Ask) -> None:
+    limits = dataclasses.replace(LIMITS, max_requests=1)
+    with TestClient(create_app(assistant, limits=limits)) as client:
+        for _ in range(3):
+            assert client.post(PATH, json=body(n=2)).status_code == 400
+            assert client.post(PATH, json=body(stream=True)).status_code == 200
+
+
+def test_a_late_answer_is_a_fault_whole_or_streamed(assistant: Assistant, body: Ask) -> None:
+    def slowly(*_: Any) -> None:
+        time.sleep(0.05)
+
+    assistant.model.lm_head.register_forward_hook(slowly)
+    assistant._end_ids = []  # so that no answer ends by itself before its time
+    limits = dataclasses.replace(LIMITS, max_s=0.5)
+    with TestClient(create_app(assistant, limits=limits)) as client:
+        late = client.post(PATH, json=body(max_tokens=64))
+        assert late.status_code == 503
+        assert late.json()["error"]["code"] == "timeout"
+        assert "retry-after" in late.headers
+        streamed = client.post(PATH, json=body(max_tokens=64, stream=True)).text
+        assert '"code": "timeout"' in streamed
+        assert "[DONE]" not in streamed
+        assert client.post(PATH, json=body(max_tokens=1)).status_code == 200
+
+
+def test_a_failing_model_is_a_clear_fault_and_the_server_goes_on(
+    assistant: Assistant, body: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TestClient(create_app(assistant, limits=LIMITS)) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(Batch, "step", lambda self: 1 / 0)
+            reply = client.post(PATH, json=body())
+        assert reply.status_code == 500
+        assert reply.json()["error"]["message"] == "the server failed; its log says why"
+        assert client.post(PATH, json=body()).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_frees_its_place(
+    assistant: Assistant, body: Ask, held: threading.Event, stream: bool
+) -> None:
+    app = create_app(assistant, limits=LIMITS)
+    with listening(app) as (address, _):
+        with pytest.raises(httpx2.TimeoutException):
+            httpx2.post(address + PATH, json=body(max_tokens=64, stream=stream), timeout=1.0)
+        wait_until(lambda: app.state.desk._num_requests == 0)
+        held.set()
+        assert httpx2.post(address + PATH, json=body(), timeout=20).status_code == 200
+
+
+def test_a_stopping_server_finishes_what_is_at_work(
+    assistant: Assistant, body: Ask, held: threading.Event
+) -> None:
+    app = create_app(assistant, limits=LIMITS)
+    with listening(app) as (address, server), ThreadPoolExecutor(2) as threads:
+        asked = [body(stream=True), body()]
+        at_work = [
+            threads.submit(httpx2.post, address + PATH, json=each, timeout=20) for each in asked
+        ]
+        wait_until(lambda: app.state.desk._num_requests == 2)
+        server.handle_exit(signal.SIGTERM, None)
+        held.set()
+        streamed, whole = (each.result() for each in at_work)
+        assert streamed.text.endswith("data: [DONE]\n\n")
+        assert whole.json()["choices"][0]["finish_reason"]
+    assert app.state.desk.is_draining
+
+
+def test_new_requests_are_refused_while_the_server_stops(client: TestClient, body: Ask) -> None:
+    client.app.state.desk.is_draining = True
+    refused = client.post(PATH, json=body())
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    assert client.get("/health").status_code == 503
