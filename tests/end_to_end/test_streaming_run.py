@@ -101,7 +101,7 @@ def test_a_faulty_head_and_a_share_held_out_are_told_before_training(
 ) -> None:
     with tarfile.open(tmp_path / "scenes-2.tar", "w") as archive:
         add(archive, "a.jpg", b"no picture")
-        add(archive, "a.json", b'{"mesages": []}')
+        add(archive, "a.json", b'{"messagez": []}')
         add(archive, "b.jpg", b"no picture")
     watched = streamed.stages["vision"].model_copy(update={"overlap": None})
     recipe = streamed.model_copy(update={"stages": {**streamed.stages, "vision": watched}})
