@@ -60,6 +60,15 @@ def test_the_recipes_steps_bring_further_checkpoints(clock, arguments):
     assert [wish(saves, arguments, step)[0] for step in range(1, 7)] == [False, False, True] * 2
 
 
+@pytest.fixture
+def _interrupts():
+    """Ctrl-C as in a terminal: what runs in the background may begin with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_a_signal_waits_for_the_steps_end_and_a_second_one_does_not(arguments):
     before = signal.getsignal(signal.SIGINT)
     with StopSignals() as signals:
