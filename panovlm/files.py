@@ -1,7 +1,9 @@
-"""Writing files whole or not at all, and making sure that they are on the disk."""
+"""Writing files and folders whole or not at all, and making sure that they are on the disk."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -18,6 +20,26 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Give a folder beside `out` that takes its place once all is written, or goes away.
+
+    Args:
+        out: Where the folder shall stand; nothing is there, or an empty folder.
+    """
+    out = out.resolve()
+    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            out.rmdir()  # empty; not every system replaces it
+        os.replace(partial, out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "geometry": {"model"},
     "metrics": {"model", "geometry"},
     "overlap": {"model"},
-    "scenes": {"model", "processes"},
+    "scenes": {"files", "model", "processes"},
     "conversion": {"model", "geometry", "files", "processes", "progress"},
     "data": {"model", "stages", "files"},
     "backbones": {"model", "data", "scenes", "precision", "progress"},
@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "doctor": {"files", "processes", "progress", "model", "data", "formats", "stages", "training"},
     "answering": {"model", "data", "metrics", "inference", "progress"},
     "serving": {"model", "answering"},
-    "exporting": {"model", "stages", "backbones", "training", "inference"},
+    "exporting": {"files", "model", "stages", "backbones", "training", "inference"},
     "evaluation": {
         "files",
         "measure",

@@ -16,6 +16,7 @@ from panovlm.data.records import Record, raise_faults
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Supervision
 
+TOO_LONG_CURE = "shorten the text, or lower token_rows, token_columns or num_views"
 MARKUP_BYTES = 64
 """More than any chat template writes around a turn."""
 
@@ -110,8 +111,7 @@ class PanoramaDataset(Dataset[Example]):
             if excess > 0:
                 name = record.image or f"text {record.messages[0].content[:40]!r}"
                 faults.append(f"{name}: {excess} tokens too many for {longest}")
-        cure = "shorten the text, or lower token_rows, token_columns or num_views"
-        raise_faults(f"lengths ({cure})", faults)
+        raise_faults(f"lengths ({TOO_LONG_CURE})", faults)
 
 
 @dataclass(frozen=True)

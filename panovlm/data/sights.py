@@ -6,6 +6,8 @@ stream of any size goes through a cache of any size, and no process but one runs
 """
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -47,6 +49,15 @@ class Eyes(Protocol):
         """Give what the model takes, [V, ...], in the training process."""
 
 
+@contextmanager
+def as_file(picture: bytes) -> Iterator[Path]:
+    """Give a picture's bytes as a file for a while, so that they are read exactly as one is."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(picture)
+        file.flush()
+        yield Path(file.name)
+
+
 class PixelEyes:
     """Sees pixels, where the encoder trains as a whole.
 
@@ -65,13 +76,11 @@ class PixelEyes:
         Raises:
             PanoVLMError: If it is no good panorama.
         """
-        with tempfile.NamedTemporaryFile() as file:  # read exactly as a picture file is
-            file.write(picture)
-            file.flush()
+        with as_file(picture) as file:
             try:
-                return Sight(self.source.load(Path(file.name)))
+                return Sight(self.source.load(file))
             except PanoVLMError as fault:
-                raise PanoVLMError(str(fault).replace(file.name, place)) from fault
+                raise PanoVLMError(str(fault).replace(str(file), place)) from fault
 
     def finish(self, sight: Sight) -> Tensor:
         """Turn the views."""

@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from panovlm.data.datasets import Draws
+from panovlm.data.datasets import TOO_LONG_CURE, Draws
 from panovlm.data.packing import PackedSequence, collate
 from panovlm.data.records import Needs, Record
 from panovlm.data.shards import Sample, Stream, records_of
@@ -172,8 +172,7 @@ class StreamDataset(IterableDataset[StreamExample]):
         excess = max(self.draws.tokenizer.excess(record, self.longest) for record in records)
         if excess > 0:
             raise PanoVLMError(
-                f"{place}: {excess} tokens too many for {self.longest}; shorten the text, or lower "
-                f"token_rows, token_columns or num_views"
+                f"{place}: {excess} tokens too many for {self.longest}; {TOO_LONG_CURE}"
             )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from panovlm.data.datasets import ConversationTokenizer
+from panovlm.data.datasets import TOO_LONG_CURE, ConversationTokenizer
 from panovlm.data.findings import Finding, Kind, shown
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import IMAGE_MARK, Located
@@ -88,8 +88,7 @@ def unfit(records: Sequence[Located], room: Room) -> Iterator[Finding]:
         excess = len(tokens.ids) - room.longest
         if excess > 0:
             found = f"found {len(tokens.ids)} tokens, {excess} too many for {room.longest}"
-            cure = "shorten the text, or lower token_rows, token_columns or num_views"
-            yield Finding(Kind.LENGTH, found, cure, each.file, each.place, "messages")
+            yield Finding(Kind.LENGTH, found, TOO_LONG_CURE, each.file, each.place, "messages")
         if all(label == IGNORED for label in tokens.labels):
             found = f"found no supervised token in {shown(each.record.response)}"
             cure = "add a response, or correct the chat template"

@@ -1,11 +1,10 @@
 """Folders that are whole or not there."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from panovlm.files import whole_folder
 from panovlm.model.errors import PanoVLMError
 
 
@@ -18,11 +17,5 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise PanoVLMError(f"found something in {out}, expected a new folder; choose another name")
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
-    partial.mkdir(parents=True)
-    try:
+    with whole_folder(out) as partial:
         yield partial
-        os.replace(partial, out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

@@ -12,10 +12,8 @@ however many processes write them, and a larger set begins with the smaller one.
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from panovlm.files import whole_folder
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import load_panorama, read_panorama
 from panovlm.processes import mapping
@@ -108,7 +107,7 @@ def write_scenes(
     try:
         if _holds(out, settings):
             return False
-        with _whole_folder(out) as folder, mapping(workers, _begin_worker) as apply:
+        with whole_folder(out) as folder, mapping(workers, _begin_worker) as apply:
             readable = found.without_faulty(apply(_background_fault, found.paths))
             chunks = _chunks(folder, settings, readable)
             _write_all(folder, settings, apply(_draw_chunk, chunks), progress)
@@ -148,22 +147,6 @@ def _holds(out: Path, settings: Settings) -> bool:
     raise PanoVLMError(
         f"{out}: found {what}; expected an empty or a new folder; remove it or name another"
     )
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` that takes its place once all is written, or goes away."""
-    out = out.resolve()
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out.exists():
-            out.rmdir()  # empty, or it would not have come to this; not every system replaces it
-        os.replace(partial, out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def _begin_worker() -> None:

@@ -164,9 +164,9 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
             load_trained(model, weights)
         log = read_log(log_file(recipe, name))
         result = result_of(name, log, time.perf_counter() - started)
-        kept = checkpoints / ADAPTER if adapters is not None else None
-        whole = model
-        if adapters is not None and kept is not None:
+        whole, kept = model, None
+        if adapters is not None:
+            kept = checkpoints / ADAPTER
             origin = {"language_model": recipe.model.language_model, "base": facts["starts_from"]}
             write_adapters(adapters, model, kept, origin)
             whole = _merged(recipe, stage, section, model, adapters, kept)

@@ -1,6 +1,5 @@
 """Stages that train on streams: what is checked of one before training, and what it trains on."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from panovlm.data.cache_room import StreamRoom, cache_limit
 from panovlm.data.datasets import ConversationTokenizer, Draws
 from panovlm.data.records import Needs
 from panovlm.data.shards import Sample, open_stream, records_of
-from panovlm.data.sights import CachedEyes, Eyes, PixelEyes
+from panovlm.data.sights import CachedEyes, Eyes, PixelEyes, as_file
 from panovlm.data.streaming import StreamDataset
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import panorama_fault
@@ -64,11 +63,9 @@ def _fault_of(sample: Sample, needs: Needs) -> str | None:
         return str(fault)
     if sample.picture is None:
         return None
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(sample.picture)
-        file.flush()
-        fault_found = panorama_fault(file.name)
-    return fault_found and fault_found.replace(file.name, sample.place)
+    with as_file(sample.picture) as file:
+        found = panorama_fault(file)
+    return found and found.replace(str(file), sample.place)
 
 
 def stream_dataset(
