@@ -39,6 +39,7 @@ from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.overlap.objective import OverlapObjective
 from panovlm.precision import uses_bf16
 from panovlm.stages import STAGES, Objective, Supervision
 from panovlm.training.assembly import training_arguments
@@ -46,8 +47,8 @@ from panovlm.training.recipe import LoraSection, ModelSection, Recipe, StageSect
 from panovlm.training.trainable import apply_stage
 from panovlm.training.trainer import StageTrainer
 
-NUM_VIEWS = 9
-"""A ring; both sides see the same views."""
+RING_VIEWS = 8
+"""The whole panorama follows the ring as one more view; both sides see the same nine."""
 ENCODERS: dict[str, dict[str, int]] = {
     "siglip-base": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
                     "num_attention_heads": 12, "image_size": 224, "patch_size": 16},
@@ -67,6 +68,8 @@ LATENT_SIZES = {"siglip-base": 512, "tiny": 16}
 TEXT_TOKENS, RESPONSE_TOKENS = 96, 48
 PANORAMA_SIZE = (2048, 1024)
 LORA = LoraSection()
+ON_RAYS = OverlapObjective(pairing="rays")
+"""A global view has no columns in common with the others."""
 
 
 def main() -> None:
@@ -211,7 +214,8 @@ def panovlm_config(wanted: dict[str, Any]) -> PanoVLMConfig:
         vision_config=SiglipVisionConfig(**encoder, vision_use_head=False),
         text_config=LlamaConfig(**text, max_position_embeddings=8192, tie_word_embeddings=True),
         image_token_id=text["vocab_size"] - 1,
-        num_views=NUM_VIEWS,
+        num_views=RING_VIEWS,
+        global_view=True,
         view_size=encoder["image_size"],
         token_rows=grid,
         token_columns=grid,
@@ -223,7 +227,12 @@ def panovlm_config(wanted: dict[str, Any]) -> PanoVLMConfig:
 def image_processor(config: PanoVLMConfig) -> PanoVLMImageProcessor:
     """Give what cuts the views of both sides."""
     size = {"height": config.view_size, "width": config.view_size}
-    return PanoVLMImageProcessor(num_views=config.num_views, fov_deg=config.fov_deg, size=size)
+    return PanoVLMImageProcessor(
+        num_views=config.num_views,
+        fov_deg=config.fov_deg,
+        global_view=config.global_view,
+        size=size,
+    )
 
 
 def built(objective: Objective, config: PanoVLMConfig) -> PreTrainedModel:
@@ -232,7 +241,7 @@ def built(objective: Objective, config: PanoVLMConfig) -> PreTrainedModel:
     So are those of the checkpoints that people start from (SmolLM2, Qwen): they were saved in bf16.
     """
     if objective is Objective.VICREG_OVERLAP:
-        return PanoVLMForOverlapPretraining(config)
+        return PanoVLMForOverlapPretraining(config, ON_RAYS)
     model = PanoVLMForConditionalGeneration(config)
     with torch.no_grad():
         for parameter in model.model.language_model.parameters():

@@ -39,4 +39,4 @@ def test_figures_are_set_against_those_wanted():
 def test_both_sides_say_as_many_tokens_as_their_configuration(tokens):
     config = training_sides.panovlm_config({"size": "tiny", "tokens": tokens})
     side = training_sides.GRIDS[tokens]
-    assert config.num_image_tokens == training_sides.NUM_VIEWS * side * side
+    assert config.num_image_tokens == (training_sides.RING_VIEWS + 1) * side * side

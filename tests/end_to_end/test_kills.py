@@ -170,8 +170,11 @@ def test_the_command_line_goes_on_after_sigterm_and_after_a_kill(
     log = again.output / "logs" / "vision.jsonl"
     command = [sys.executable, "-c", "from panovlm.cli import main; main()"]
     command += ["train", str(recipe), "--resume"]
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}  # as `finished` had
     for received, lines in ((signal.SIGTERM, 1), (signal.SIGKILL, 3)):
-        child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env={**os.environ, **threads}
+        )
         while child.poll() is None and len_of(log) < lines:
             time.sleep(0.005)
         child.send_signal(received)
