@@ -10,12 +10,14 @@ from panovlm.data.records import Record, Turn
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
 from panovlm.evaluation.benchmarks.hstar_bench import HSTAR_BENCH
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.odi_bench import ODI_BENCH, ODI_BENCH_OPEN
 from panovlm.evaluation.benchmarks.omnicot import OMNICOT
 from panovlm.evaluation.benchmarks.osr_bench import OSR_BENCH
 from panovlm.evaluation.benchmarks.panoenv import PANOENV
 from panovlm.evaluation.benchmarks.panovqa import PANOVQA
 from panovlm.evaluation.benchmarks.quic360 import QUIC_360
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
+from panovlm.evaluation.benchmarks.vqa_360 import VQA_360
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.run import used_bf16, versions, write_json
@@ -35,6 +37,9 @@ BENCHMARKS = {
     "omnicot": OMNICOT,
     "panovqa": PANOVQA,
     "refer360": REFER_360,
+    "odi-bench": ODI_BENCH,
+    "odi-bench-open": ODI_BENCH_OPEN,
+    "vqa-360": VQA_360,
 }
 """The benchmarks by the names the command line takes."""
 

@@ -56,6 +56,16 @@ class Rubric:
     highest: int
 
 
+SAME_MEANING = Rubric(
+    "You grade answers to questions about a panorama against the right answer. Grade 5: the "
+    "same in meaning. 4: what matters is right, with small flaws. 3: partly right. 2: mostly "
+    "wrong, but about the same thing. 1: wrong or senseless.",
+    lowest=1,
+    highest=5,
+)
+"""What a judge is asked, in our words, where the published score is one."""
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """How a published benchmark is read and scored.
