@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from panovlm.evaluation.benchmark_run import BENCHMARKS, describe, evaluate_benchmark
+from panovlm.evaluation.answers import Answerer
+from panovlm.evaluation.asking import Extent
+from panovlm.evaluation.benchmark_run import BENCHMARKS, evaluate_benchmark
+from panovlm.evaluation.benchmark_scores import describe
 from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
 from panovlm.evaluation.judge import Judge
@@ -63,7 +66,88 @@ def test_a_judge_is_asked_where_the_published_score_is_one(
     assert report["judge"]["model"] == "some-model"
     report = evaluate_benchmark(model, data, tmp_path / "r.json", "panovqa", limit=1)
     assert report["score"]["missing"] == {NOT_JUDGED.missing: 1}
-    assert (report["score"]["mean"], report["better_than_blind"], report["judge"]) == (None,) * 3
+    assert report["score"]["mean"] is report["better_than"]["blind"] is report["judge"] is None
+
+
+EVERYTHING = Extent(baselines="all", num_turned=1, num_ablated=1, seeds=2)
+
+
+@pytest.fixture
+def search(scenes_file: Path, tmp_path: Path) -> Path:
+    """Two tasks about one panorama, as H*Bench has them."""
+    (tmp_path / "search" / "a").mkdir(parents=True)
+    shutil.copy(scenes_file.parent / "0.png", tmp_path / "search" / "a")
+    tasks = [{"task": f"Find {n}.", "yaw": [170, -170], "pitch": [-5, 5]} for n in (1, 2)]
+    (tmp_path / "search" / "a" / "annotation.json").write_text(json.dumps(tasks))
+    return tmp_path / "search"
+
+
+def test_turned_pictures_are_shown_only_where_it_is_known_what_is_right_then(
+    model: Path,
+    table: Path,
+    search: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "report.json"
+    assert "turned" not in evaluate_benchmark(model, table, out, "quic-360", extent=EVERYTHING)
+
+    def says_behind(self: Answerer, prompts, progress) -> list[str]:
+        progress(len(prompts))
+        return ["submit(180,0)"] * len(prompts)
+
+    monkeypatch.setattr(Answerer, "__call__", says_behind)
+    report = evaluate_benchmark(model, search, out, "hstar-bench", extent=EVERYTHING)
+    assert report["score"]["mean"] == 1.0
+    assert report["turned"]["score"] == report["turned"]["score"] | {"mean": 0.0, "count": 6}
+    assert report["turned"]["right_every"]["mean"] == 0.0
+    assert [seed["turned"]["score"]["count"] for seed in report["seeds"]] == [3, 3]
+    row = json.loads(out.read_text())["predictions"][0]
+    assert [each["score"] for each in row["turned"]] == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_a_benchmark_is_compared_with_every_baseline(
+    model: Path, table: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "report.json"
+    report = evaluate_benchmark(model, table, out, "quic-360", extent=EVERYTHING)
+    names = {"blind", "single_view", "squeezed"}
+    assert {*report["baselines"]} == {*report["better_than"]} == names
+    rows = json.loads(out.read_text())["predictions"]
+    assert all({*row["baselines"]} == names for row in rows)
+    changed = [any(row["changed_by_view"]) for row in rows if "changed_by_view" in row]
+    assert report["view_ablation"]["changed_by_any"] == sum(changed) / len(changed)
+    assert [seed["seed"] for seed in report["seeds"]] == [0, 1]
+    assert report["seeds"][0]["interval"] == report["interval"]
+    assert report["settings"]["baselines"] == "all"
+
+
+@pytest.mark.parametrize("calls", [1, 4])
+def test_a_killed_benchmark_goes_on_and_ends_with_the_same_report(
+    model: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    whole, out = tmp_path / "whole.json", tmp_path / "killed.json"
+    evaluate_benchmark(model, table, whole, "quic-360", extent=EVERYTHING)
+    original, asked = Answerer.__call__, []
+
+    def dies(self: Answerer, prompts, progress) -> list[str]:
+        asked.append(len(prompts))
+        if len(asked) > calls:
+            raise KeyboardInterrupt
+        return original(self, prompts, progress)
+
+    monkeypatch.setattr(Answerer, "__call__", dies)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_benchmark(model, table, out, "quic-360", extent=EVERYTHING)
+    assert not out.exists()
+    left = len(asked) - 1
+    monkeypatch.setattr(Answerer, "__call__", original)
+    evaluate_benchmark(model, table, out, "quic-360", extent=EVERYTHING)
+    first, second = (json.loads(path.read_text()) for path in (whole, out))
+    del first["seconds_evaluation"], second["seconds_evaluation"]
+    assert first == second
+    assert left == calls
+    assert not out.with_suffix(".jsonl").exists()
 
 
 def test_strata_hold_the_items_whose_place_is_known() -> None:

@@ -57,7 +57,12 @@ def _item(row: Mapping[str, str], images: Path) -> Item:
         kind=f"{row['category']}/{row['l2-category']}",
         yaw_deg=yaw_deg,
         pitch_deg=pitch_deg,
-        facts={"options": options, "right": right, "asked": (row["image_file"], row["question"])},
+        facts={
+            "stem": row["question"],
+            "options": options,
+            "right": right,
+            "asked": f"{row['image_file']} {row['question']}",
+        },
     )
 
 

@@ -1,7 +1,7 @@
 """Multiple choice as benchmarks put it: options with letters below the question.
 
-Items that are such a question hold `options`, their texts, and `right`, the place of the right one
-or None, among their facts.
+Items that are such a question hold among their facts `stem`, what is asked, `options`, their texts,
+and `right`, the place of the right one or None.
 """
 
 import re

@@ -39,7 +39,10 @@ IMAGE_FIELDS = ("image", "imagename", "image_name", "image_id")
 RIGHT_FIELDS = ("correct", "answer")
 ENDINGS = ("", ".jpg", ".png", ".jpeg")
 YES_NO = ("Yes", "No")
-SOURCE = "Yang et al., ICLR 2026, arXiv 2510.11549; LiuYang66/ODI-Bench"
+SOURCE = (
+    "Yang et al., ICLR 2026, arXiv 2510.11549; LiuYang66/ODI-Bench, its fields as "
+    "stephanyresque/VR-Modality-Bias reads them"
+)
 PROMPT = "{question}\nAnswer in a few words."
 
 
@@ -80,13 +83,14 @@ def _item(
     question = str(row["question"]).replace("<image>", "").strip()
     shown = with_options(question, options) if options else PROMPT.format(question=question)
     letter = LETTERS[place] if place is not None else None
+    choice = {"stem": question, "options": options, "right": place}
     return Item(
         name=f"{task}/{number}",
         image=_picture(row, folder),
         question=shown if with_choices else PROMPT.format(question=question),
         references=tuple(filter(None, [letter if with_choices else text])),
         kind=task,
-        facts={"level": TASKS[task], "options": options, "right": place},
+        facts={"level": TASKS[task], **choice} if with_choices else {"level": TASKS[task]},
     )
 
 
