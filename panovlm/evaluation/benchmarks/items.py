@@ -24,7 +24,7 @@ class Item:
         facts: What else the benchmark's own scorer looks at, by name, as JSON can hold it.
 
     Raises:
-        ValueError: If a direction is none.
+        ValueError: If a direction is none, or a text cannot be written.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Item:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        "".join([self.name, str(self.image), self.question, self.kind, *self.references]).encode()
         if not math.isfinite(self.yaw_deg or 0.0) or not abs(self.pitch_deg or 0.0) <= 90.0:
             raise ValueError(f"yaw {self.yaw_deg} and pitch {self.pitch_deg}, expected a direction")
 
