@@ -10,6 +10,7 @@ from panovlm.data.records import Record, Turn
 from panovlm.evaluation.asking import Extent, ablation_facts
 from panovlm.evaluation.benchmark_scores import Scored
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
+from panovlm.evaluation.benchmarks.files import is_there
 from panovlm.evaluation.benchmarks.hstar_bench import HSTAR_BENCH
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.benchmarks.odi_bench import ODI_BENCH, ODI_BENCH_OPEN
@@ -137,7 +138,7 @@ def with_pictures(items: Sequence[Item]) -> list[Item]:
     Raises:
         PanoVLMError: If there is none.
     """
-    found = [item for item in items if item.image.is_file()]
+    found = [item for item in items if is_there(item.image)]
     if not found:
         raise PanoVLMError(
             f"found none of the {len(items)} pictures, as {items[0].image}; say where they are "

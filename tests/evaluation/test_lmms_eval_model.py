@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -62,8 +63,17 @@ def folder(generator, processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def docs(scenes_file: Path, tmp_path: Path) -> list[dict[str, Any]]:
-    export_benchmark(scenes_file, tmp_path / "task", "lmms-eval")
+def records(scenes_file: Path, tmp_path: Path) -> Path:
+    """Records whose mark is nowhere, so that the picture comes directly before the question."""
+    shutil.copytree(scenes_file.parent, tmp_path / "scenes")
+    text = scenes_file.read_text().replace("<image>\\n", "")
+    (tmp_path / "scenes" / scenes_file.name).write_text(text)
+    return tmp_path / "scenes" / scenes_file.name
+
+
+@pytest.fixture
+def docs(records: Path, tmp_path: Path) -> list[dict[str, Any]]:
+    export_benchmark(records, tmp_path / "task", "lmms-eval")
     return [json.loads(line) for line in (tmp_path / "task" / "items.jsonl").open()]
 
 
@@ -85,7 +95,7 @@ def test_the_entry_point_names_the_model(plugin: ModuleType) -> None:
 
 
 def test_answers_are_those_of_an_evaluation_here(
-    plugin: ModuleType, folder: Path, docs: list[dict[str, Any]], scenes_file: Path
+    plugin: ModuleType, folder: Path, docs: list[dict[str, Any]], records: Path
 ) -> None:
     model = plugin.PanoVLM(str(folder), batch_size=1)
     model.task_dict = {TASK: {SPLIT: docs}}
@@ -94,7 +104,7 @@ def test_answers_are_those_of_an_evaluation_here(
     evaluator = Evaluator(
         model.model,
         model.processor,
-        read_records(scenes_file, Needs(text=True, image=True)),
+        read_records(records, Needs(text=True, image=True)),
         use_bf16=False,
         max_new_tokens=8,
     )

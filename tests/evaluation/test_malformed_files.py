@@ -17,6 +17,7 @@ import pytest
 
 from panovlm.evaluation.benchmark_run import BENCHMARKS
 from panovlm.evaluation.benchmark_scores import describe
+from panovlm.evaluation.benchmarks.files import is_there
 from panovlm.evaluation.compare import compare
 from panovlm.metrics.scores import Score
 from panovlm.model.errors import PanoVLMError
@@ -183,6 +184,7 @@ def test_a_malformed_benchmark_is_named_or_scored_with_reasons(
             assert 10 < len(str(fault)) < 1000
             faults += 1
             continue
+        assert len([item for item in items if is_there(item.image)]) <= len(items)
         for answer in ANSWERS:
             scores = BENCHMARKS[benchmark].score(items, [answer] * len(items))
             assert all(is_sound(score) for score in scores), (data[:200], answer, scores)

@@ -109,6 +109,14 @@ def picture_at(images: Path, address: str) -> Path:
     return images / (address.rsplit("/", 1)[-1] if "://" in address else address)
 
 
+def is_there(picture: Path) -> bool:
+    """Say whether a picture's file is there; no file has a name that no disk takes."""
+    try:
+        return picture.is_file()
+    except OSError:
+        return False
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():

@@ -17,7 +17,7 @@ from panovlm.evaluation.benchmarks.choosing import (
     with_options,
     without_letter,
 )
-from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects
+from panovlm.evaluation.benchmarks.files import is_there, items_of, picture_at, read_objects
 from panovlm.evaluation.benchmarks.items import SAME_MEANING, Benchmark, Item, each
 from panovlm.metrics.scores import NOT_JUDGED, Score, summarise_by
 from panovlm.model.errors import PanoVLMError
@@ -117,7 +117,7 @@ def _picture(row: Mapping[str, Any], folder: Path) -> Path:
     if not names:
         raise KeyError(f"one of {IMAGE_FIELDS}")
     files = [picture_at(folder, names[0] + ending) for ending in ENDINGS]
-    return next((file for file in files if file.is_file()), files[0])
+    return next((file for file in files if is_there(file)), files[0])
 
 
 def extras(
