@@ -186,7 +186,7 @@ def environment_line(report: dict[str, Any]) -> str:
         f"{made['cpu']}, {made['logical_cpus']} logical CPUs, {made['threads']} thread(s), "
         f"with{fast} fast bf16 (ours: precision {settings['precision']}), load average "
         f"{made['load_average_at_end']:.1f}; models of size {settings['size']}, batches of "
-        f"{settings['batch_size']} panoramas; {settings['steps']} steps: the mean of a first epoch, "
+        f"{settings['batch_size']} panoramas, {settings['steps']} steps; mean of a first epoch, "
         f"else the median without the first; Python {made['python']}; {packages}."
     )
 
