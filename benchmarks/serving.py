@@ -196,9 +196,12 @@ def ask(connection: http.client.HTTPConnection, asked: bytes) -> Heard:
 
 
 def load(server: Served, bodies: list[bytes], clients: int, seconds: float) -> dict[str, Any]:
-    """Let clients ask until the time is over, after one unmeasured question of each."""
+    """Let clients ask until the time is over, after one question about each panorama."""
     with ThreadPoolExecutor(clients + 1) as threads:
-        list(threads.map(lambda number: _client(server, bodies, number, 0.0), range(clients)))
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_S)
+        for asked in bodies[:: len(QUESTIONS) * len(ANSWER_TOKENS)]:
+            ask(connection, asked)
+        connection.close()
         memory = [server.memory_mb()]
         middle = threads.submit(lambda: (time.sleep(seconds / 2), server.memory_mb())[1])
         began = time.perf_counter()
