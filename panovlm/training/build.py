@@ -102,18 +102,17 @@ def build_model(
     Args:
         section: The backbones and what connects them.
         stage: The stage to train.
-        overlap: What to minimise, where the stage's objective is on overlaps.
+        overlap: What to minimise where the objective is on overlaps; None for the defaults.
 
     Raises:
         PanoVLMError: If the parts do not fit together, or no token has a partner to agree with.
     """
-    return BUILDERS[stage.objective](section, overlap)
+    return BUILDERS[stage.objective](section, overlap or OverlapSection())
 
 
-def _build_overlap(section: ModelSection, overlap: OverlapSection | None = None) -> PreTrainedModel:
-    chosen = overlap or OverlapSection()
+def _build_overlap(section: ModelSection, overlap: OverlapSection) -> PreTrainedModel:
     objective = OverlapObjective(
-        chosen.pairing, chosen.objective, chosen.statistics, chosen.temperature
+        overlap.pairing, overlap.objective, overlap.statistics, overlap.temperature
     )
     model = PanoVLMForOverlapPretraining(build_config(section), objective)
     model.pairs()  # refuses views that share nothing before anything is read
@@ -121,7 +120,7 @@ def _build_overlap(section: ModelSection, overlap: OverlapSection | None = None)
     return model
 
 
-def _build_generator(section: ModelSection, _: OverlapSection | None = None) -> PreTrainedModel:
+def _build_generator(section: ModelSection, _: OverlapSection) -> PreTrainedModel:
     """Build the answering model; its frozen LM keeps every pretrained weight."""
     config, processor = build_config(section), build_processor(section)
     config.text_config.vocab_size = max(config.text_config.vocab_size, len(processor.tokenizer))
