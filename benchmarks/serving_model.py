@@ -17,8 +17,8 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from panovlm.stages import Objective
-from panovlm.training.build import BUILDERS, build_processor
+from panovlm.stages import STAGES
+from panovlm.training.build import build_model, build_processor
 from panovlm.training.recipe import ModelSection, ResamplerSection, ViewsSection
 
 ENCODERS: dict[str, dict[str, int]] = {
@@ -54,7 +54,7 @@ def write_model(folder: Path, size: str) -> Path:
         language_model=str(_language_model(folder / "language_model", size)),
         **SECTIONS[size],
     )
-    model = BUILDERS[Objective.NEXT_TOKEN](section)
+    model = build_model(section, STAGES["finetune"])
     model.save_pretrained(folder / "model")
     build_processor(section).save_pretrained(folder / "model")
     return folder / "model"

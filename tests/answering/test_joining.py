@@ -11,8 +11,8 @@ from panovlm.answering.answers import Wishes
 from panovlm.answering.assistant import Assistant, Question
 from panovlm.answering.batches import Batch, Row
 from panovlm.answering.prompts import about_panorama
-from panovlm.stages import Objective
-from panovlm.training.build import BUILDERS, build_processor
+from panovlm.stages import STAGES
+from panovlm.training.build import build_model, build_processor
 from panovlm.training.recipe import ModelSection
 
 TEXTS = ["Left?", "What is behind me?", "Where is the red box? " * 9]
@@ -84,7 +84,8 @@ def test_windows_and_layers_without_positions_see_what_they_see_alone(
     folder = str(language_model_folder(kind=kind))
     section = model_section.model_copy(update={"language_model": folder})
     torch.manual_seed(0)
-    assistant = Assistant(BUILDERS[Objective.NEXT_TOKEN](section).eval(), build_processor(section))
+    model = build_model(section, STAGES["finetune"]).eval()
+    assistant = Assistant(model, build_processor(section))
     questions = questions_for(assistant, pictures)
     expected = [alone(assistant, question) for question in questions]
     assert joined_at(assistant, questions, 2) == expected
