@@ -94,6 +94,19 @@ def build_vision_encoder(section: ModelSection) -> PreTrainedModel:
     return encoder.eval()
 
 
+@torch.no_grad()
+def free_vision_encoder(model: PreTrainedModel) -> None:
+    """Free the weights of an encoder that will not run any more."""
+    for parameter in model.model.vision_encoder.parameters():
+        parameter.data = parameter.new_empty(0)  # not on the meta device, which the trainer refuses
+
+
+def restore_vision_encoder(model: PreTrainedModel, section: ModelSection) -> None:
+    """Load the weights of a frozen encoder again, if they were freed."""
+    if not any(parameter.numel() for parameter in model.model.vision_encoder.parameters()):
+        model.model.vision_encoder = build_vision_encoder(section)
+
+
 def build_model(
     section: ModelSection, stage: Stage, overlap: OverlapSection | None = None
 ) -> PreTrainedModel:
