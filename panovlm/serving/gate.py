@@ -20,7 +20,7 @@ PAGE = {"/": "index.html", **{f"/{name}": name for name in ("page.css", "page.js
 """The page's paths, and the files they give."""
 OPEN_PATHS = frozenset({*PAGE, "/health"})
 """What needs no key: it says nothing about the model."""
-KNOWN_PATHS = OPEN_PATHS | {"/metrics", "/v1/models", "/v1/chat/completions"}
+KNOWN_PATHS = OPEN_PATHS | {"/metrics", "/openapi.json", "/v1/models", "/v1/chat/completions"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 

@@ -16,7 +16,7 @@ from panovlm.inference import ask, load_model
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.stages import STAGES
 from panovlm.training import run
-from panovlm.training.build import BUILDERS, Objective
+from panovlm.training.build import build_model
 from panovlm.training.recipe import LoraSection, ModelSection, Recipe, StageSection, ViewsSection
 
 LANGUAGE_MODELS = [
@@ -122,7 +122,7 @@ def test_packed_conversations_cost_what_they_cost_apart(
     section = model_section.model_copy(
         update={"language_model": str(language_model_folder(kind=kind))}
     )
-    model = BUILDERS[Objective.NEXT_TOKEN](section).eval()
+    model = build_model(section, STAGES["resampler"]).eval()
     sequences = conversations(num_shared=WINDOW + 6)
     packed = loss_of(model, [pack(sequences)])
     counts = [sum(label != IGNORED for label in s.labels) for s in sequences]
