@@ -113,9 +113,11 @@ def answer_dataset(
         The columns that `DatasetAnswerer` gives.
 
     Raises:
-        PanoVLMError: If image or question is no column, or there is no such model.
+        PanoVLMError: If image or question is known to be no column.
     """
-    _check_columns(dataset.columns() or [])
+    names = dataset.columns(fetch_if_missing=False)  # where they are known without reading
+    if names is not None:
+        _check_columns(names)
     # By hash, each picture in one block; by order, its rows one after the other in it.
     together = dataset.repartition(
         num_blocks or BLOCKS_PER_WORKER * num_workers, keys=["image"], sort=True

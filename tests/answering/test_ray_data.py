@@ -25,14 +25,6 @@ TEXTS = ["What is behind me?", "Left?", "How many red boxes are there?"]
 
 
 @pytest.fixture
-def cluster() -> Iterator[None]:
-    """Two cores of this machine."""
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture
 def place(
     assistant: Assistant,
     pictures: list[Path],
@@ -49,6 +41,14 @@ def place(
     numbered = [{**line, "id": number} for number, line in enumerate(lines)]
     Path("questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in numbered))
     return tmp_path
+
+
+@pytest.fixture
+def cluster(place: Path) -> Iterator[None]:
+    """Two cores of this machine; its processes start in the example's folder."""
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20)
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture

@@ -85,7 +85,12 @@ def said_by_transformers(
 
 def said_by_vllm(folder: Path, conversations: list[list[dict[str, Any]]]) -> list[Said]:
     engine = vllm.LLM(
-        str(folder), dtype="float32", max_model_len=512, enforce_eager=True, max_num_seqs=4
+        str(folder),
+        dtype="float32",
+        max_model_len=512,
+        max_num_seqs=4,
+        kv_cache_memory_bytes=64 << 20,
+        enforce_eager=True,
     )
     wishes = vllm.SamplingParams(temperature=0.0, max_tokens=NUM_TOKENS, logprobs=1)
     results = []
