@@ -158,7 +158,7 @@ def stage_table(ways: dict[str, Any]) -> Table:
         rows.append(
             [
                 way,
-                f"{found['median_seconds']:.2f}",
+                f"{found['step_seconds']:.2f}",
                 f"{speed(ways, way):.1f}",
                 f"{found['peak_mb']:.0f}",
                 f"{memory(ways, way):.0%}",
