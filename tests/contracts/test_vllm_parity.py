@@ -14,7 +14,7 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Objective
 from panovlm.training.build import BUILDERS, build_processor
-from panovlm.training.recipe import ModelSection
+from panovlm.training.recipe import ModelSection, OverlapSection
 
 vllm = pytest.importorskip("vllm")
 
@@ -33,7 +33,8 @@ def model(
     folder = language_model_folder(kind="llama_wide_heads", tied=False)
     section = model_section.model_copy(update={"language_model": str(folder)})
     torch.manual_seed(2)
-    return BUILDERS[Objective.NEXT_TOKEN](section).eval(), build_processor(section)
+    built = BUILDERS[Objective.NEXT_TOKEN](section, OverlapSection())
+    return built.eval(), build_processor(section)
 
 
 @pytest.fixture
