@@ -84,7 +84,9 @@ def said_by_transformers(
     return said, [float(scores[0].log_softmax(-1)[token]) for token, scores in steps]
 
 
-def said_by_vllm(folder: Path, conversations: list[list[dict[str, Any]]]) -> list[Said]:
+def said_by_vllm(
+    folder: Path, conversations: list[list[dict[str, Any]]], unsaid: list[int]
+) -> list[Said]:
     engine = vllm.LLM(
         str(folder),
         dtype="float32",
@@ -93,7 +95,12 @@ def said_by_vllm(folder: Path, conversations: list[list[dict[str, Any]]]) -> lis
         kv_cache_memory_bytes=64 << 20,
         enforce_eager=True,
     )
-    wishes = vllm.SamplingParams(temperature=0.0, max_tokens=NUM_TOKENS, logprobs=1)
+    wishes = vllm.SamplingParams(
+        temperature=0.0,
+        max_tokens=NUM_TOKENS,
+        logprobs=1,
+        logit_bias=dict.fromkeys(unsaid, -100.0),  # vLLM does not read suppress_tokens
+    )
     results = []
     for output in engine.chat(conversations, wishes):
         said = output.outputs[0]
@@ -117,7 +124,7 @@ def test_vllm_says_what_transformers_says(
         for question, picture in [*zip(QUESTIONS, pictures, strict=True), (QUESTIONS[0], None)]
     ]
     expected = [said_by_transformers(*model, turns) for turns in conversations]
-    found = said_by_vllm(exported, conversations)
+    found = said_by_vllm(exported, conversations, model[0].generation_config.suppress_tokens)
     assert [tokens for tokens, _ in found] == [tokens for tokens, _ in expected]
     assert len({tuple(tokens) for tokens, _ in found}) > 2  # the pictures were seen
     pairs = [
