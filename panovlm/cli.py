@@ -38,6 +38,7 @@ for command in (
 data_app = typer.Typer(no_args_is_help=True, help="Check data sets, and convert them to records.")
 data_app.command("check")(data.check)
 data_app.command("convert")(data.convert_records)
+data_app.command("export")(data.export_benchmark)
 app.add_typer(data_app, name="data")
 
 

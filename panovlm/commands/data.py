@@ -70,3 +70,26 @@ def convert_records(
         typer.echo(f"not carried: {field!r}, in {count} places", err=True)
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
+
+
+def export_benchmark(
+    data: Annotated[Path, typer.Argument(help="Records, or a benchmark's file or folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder for lmms-eval, .tsv for VLMEvalKit.")],
+    target: Annotated[str, typer.Option("--to", help="lmms-eval or vlmevalkit.")],
+    benchmark: Annotated[
+        str, typer.Option(help="Published benchmark in whose format DATA is.")
+    ] = "records",
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures, if not beside DATA.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
+) -> None:
+    """Write records or a published benchmark in the format of another evaluation tool."""
+    from panovlm.evaluation.benchmark_export import export_benchmark as run
+
+    done = run(data, out, target, name=benchmark, images=images, limit=limit)
+    typer.echo(f"{done.num_items} questions written to {out}")
+    if done.num_without_picture:
+        typer.echo(f"{done.num_without_picture} have no picture and were left out")
+    if done.num_without_answer:
+        typer.echo(f"{done.num_without_answer} have no right option and were left out")

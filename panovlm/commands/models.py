@@ -4,12 +4,16 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from panovlm.model.errors import PanoVLMError
 from panovlm.progress import hide_loading_bars
+
+if TYPE_CHECKING:
+    from panovlm.evaluation.asking import Extent
+    from panovlm.evaluation.judge import Judge
 
 
 def evaluate(
@@ -47,12 +51,16 @@ def evaluate(
 
     Started again after a kill, it goes on where it was.
     """
+    from panovlm.evaluation.asking import Extent
+    from panovlm.evaluation.judge import Judge
     from panovlm.evaluation.run import evaluate as run
     from panovlm.evaluation.summary import summary_lines
 
     hide_loading_bars()
     if benchmark:
-        _evaluate_benchmark(model, data, out, benchmark, images, limit, judge, judge_model)
+        extent = Extent(baselines, turned, ablated, seeds)
+        grader = Judge(judge, judge_model, os.environ.get("PANOVLM_JUDGE_KEY")) if judge else None
+        _evaluate_benchmark(model, data, out, benchmark, images, limit, grader, extent)
         return
     if images or judge:
         raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
@@ -112,21 +120,17 @@ def _evaluate_benchmark(
     name: str,
     images: Path | None,
     limit: int | None,
-    judge: str | None,
-    judge_model: str,
+    judge: "Judge | None",
+    extent: "Extent",
 ) -> None:
     from panovlm.evaluation.benchmark_run import evaluate_benchmark
-    from panovlm.evaluation.judge import Judge
+    from panovlm.evaluation.summary import benchmark_lines
 
-    grader = Judge(judge, judge_model, os.environ.get("PANOVLM_JUDGE_KEY")) if judge else None
-    report = evaluate_benchmark(model, data, out, name, images=images, limit=limit, judge=grader)
-    for label, part in (("", report), ("blind, ", report["baselines"]["blind"])):
-        score = part["score"]
-        mean = "no score" if score["mean"] is None else f"{score['mean']:.4f}"
-        of = f"{score['scored']} of {score['count']} answers"
-        typer.echo(f"{name}, {label}{report['metric']}: {mean} over {of}")
-    if report["items_without_picture"]:
-        typer.echo(f"{report['items_without_picture']} items have no picture and were not asked")
+    report = evaluate_benchmark(
+        model, data, out, name, images=images, limit=limit, judge=judge, extent=extent
+    )
+    for line in benchmark_lines(report):
+        typer.echo(line)
     typer.echo(f"written to {out}")
 
 

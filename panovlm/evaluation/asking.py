@@ -13,6 +13,7 @@ from panovlm.evaluation.rotation import consistent_answers, rotation
 from panovlm.evaluation.scoring import Prediction, accuracy, interval
 from panovlm.evaluation.view_ablation import changes, view_ablation, view_shares
 from panovlm.metrics.strata import seam_distance_deg
+from panovlm.model.errors import PanoVLMError
 
 BASELINES: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -23,6 +24,32 @@ BASELINES: dict[str, tuple[str, ...]] = {
 
 Draws = Sequence[Sequence[int]]
 """For each seed, the places of the questions it draws."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is asked beyond every question once.
+
+    Attributes:
+        baselines: A key of `BASELINES`.
+        num_turned: Questions drawn by each seed to be asked again under every turn.
+        num_ablated: Questions drawn by each seed to be asked again without each view.
+        seeds: How many seeds draw, from 0 on.
+
+    Raises:
+        PanoVLMError: If the baselines are unknown.
+    """
+
+    baselines: str = "blind"
+    num_turned: int = 0
+    num_ablated: int = 0
+    seeds: int = 1
+
+    def __post_init__(self) -> None:
+        if self.baselines not in BASELINES:
+            raise PanoVLMError(
+                f"found --baselines {self.baselines}, expected {', '.join(BASELINES)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -46,22 +73,20 @@ class Answers:
     ablated_draws: Draws
 
 
-def ask_all(
-    evaluator: Evaluator, *, baselines: str, num_turned: int, num_ablated: int, seeds: int
-) -> Answers:
+def ask_all(evaluator: Evaluator, extent: Extent, turnable: Sequence[int] | None = None) -> Answers:
     """Ask everything.
 
     Args:
         evaluator: Asks.
-        baselines: A key of `BASELINES`.
-        num_turned: Questions drawn by each seed to be asked again under every turn.
-        num_ablated: Questions drawn by each seed to be asked again without each view.
-        seeds: How many seeds draw, from 0 on.
+        extent: How much.
+        turnable: Places of the questions that may be asked about a turned picture; None for those
+            whose records know their turned answers.
 
     Raises:
         PanoVLMError: If pictures shall be turned and the model cannot.
     """
-    if num_turned:
+    known = evaluator.turnable() if turnable is None else turnable
+    if extent.num_turned and known:
         evaluator.check_turnable()  # before the questions take their time
     seen = evaluator.predict("questions")
     ways = {
@@ -69,9 +94,10 @@ def ask_all(
         "single_view": evaluator.predict_single_view,
         "squeezed": evaluator.predict_squeezed,
     }
-    others = {name: ways[name](f"questions, {name}") for name in BASELINES[baselines]}
-    turned_draws = [evaluator.turnable(num_turned, seed) for seed in range(seeds)]
-    ablated_draws = [_ablatable(evaluator, num_ablated, seed) for seed in range(seeds)]
+    others = {name: ways[name](f"questions, {name}") for name in BASELINES[extent.baselines]}
+    seeds = range(extent.seeds)
+    turned_draws = [drawn(known, extent.num_turned, seed) for seed in seeds]
+    ablated_draws = [_ablatable(evaluator, extent.num_ablated, seed) for seed in seeds]
     turned = _ask_turned(evaluator, seen, _union(turned_draws))
     changed = _ask_ablated(evaluator, seen, _union(ablated_draws))
     return Answers(seen, others, turned, changed, turned_draws, ablated_draws)

@@ -19,7 +19,7 @@ from panovlm.model.errors import PanoVLMError
 
 Row = dict[str, Any]
 Key = tuple[str, str, str, int]
-_FIELDS = ("image", "question", "expected", "answer", "right")
+_TEXTS = ("image", "question", "expected", "answer")
 
 
 def compare(first: Path, second: Path) -> dict[str, Any]:
@@ -92,7 +92,8 @@ def _score(row: Row) -> Score:
 def _questions(path: Path) -> dict[Key, Row]:
     """Read the questions of a report; those asked twice of one picture are told by their order."""
     report = _read(path)
-    folder = Path(report.get("settings", {}).get("data", "")).parent
+    settings = report.get("settings")
+    folder = Path(str(settings.get("data", "") if isinstance(settings, dict) else "")).parent
     found: dict[Key, Row] = {}
     for row in report["predictions"]:
         picture = os.path.relpath(row["image"], folder)
@@ -106,18 +107,21 @@ def _questions(path: Path) -> dict[Key, Row]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise PanoVLMError(
             f"cannot read the report {path}: {fault}; name the JSON that `panovlm evaluate` wrote"
         ) from fault
     rows = report.get("predictions") if isinstance(report, dict) else None
     if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
         raise PanoVLMError(
-            f"found in {path} no predictions with {', '.join(_FIELDS)}, expected a report that "
-            f"`panovlm evaluate` wrote of records (not of a --benchmark)"
+            f"found in {path} no predictions with {', '.join(_TEXTS)} and right, expected a report "
+            f"that `panovlm evaluate` wrote of records (not of a --benchmark)"
         )
     return dict(report)
 
 
 def _is_row(row: object) -> bool:
-    return isinstance(row, dict) and all(field in row for field in _FIELDS)
+    if not isinstance(row, dict) or not isinstance(row.get("kind"), str | None):
+        return False
+    is_told = all(isinstance(row.get(field), str) for field in _TEXTS) and bool(row["image"])
+    return is_told and isinstance(row.get("right"), bool)

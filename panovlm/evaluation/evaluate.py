@@ -117,10 +117,9 @@ class Evaluator:
                 "again; leave rotation consistency out (--turned 0)"
             )
 
-    def turnable(self, num_records: int, seed: int) -> list[int]:
-        """Draw records that know their turned answers; give their places, in order."""
-        known = [i for i, record in enumerate(self.records) if record.knows_turns(self.num_views)]
-        return drawn(known, num_records, seed)
+    def turnable(self) -> list[int]:
+        """Give the places of the records that know their turned answers."""
+        return [i for i, record in enumerate(self.records) if record.knows_turns(self.num_views)]
 
     def predict_turned(
         self, label: str, records: Sequence[Record], strides: int
@@ -129,7 +128,7 @@ class Evaluator:
 
         Args:
             label: Of the progress bar.
-            records: Questions that know their turned answers.
+            records: Questions; where they know their turned answers, predictions hold them.
             strides: Whole strides, in [0, V).
 
         Raises:

@@ -1,10 +1,12 @@
 """`panovlm evaluate`: a model's scores beside its baselines, as JSON and as a page."""
 
+import hashlib
 import json
 import os
 import platform
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from typing import Any
 import torch
 
 from panovlm.backbones.folders import sha256
-from panovlm.data.records import Needs, read_records
+from panovlm.data.records import Needs, Record, read_records
+from panovlm.evaluation.answers import MAX_NEW_TOKENS
 from panovlm.evaluation.asking import (
-    BASELINES,
     Answers,
+    Extent,
     ablation_facts,
     ask_all,
     by_seed,
@@ -30,7 +33,6 @@ from panovlm.evaluation.scoring import gain_over, score
 from panovlm.files import write_whole
 from panovlm.inference import load_model, model_folder
 from panovlm.measure import peak_memory_mb
-from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import load_panorama
 from panovlm.precision import uses_bf16
 from panovlm.progress import console
@@ -78,21 +80,10 @@ def evaluate(
         PanoVLMError: If the baselines are unknown, or a file is faulty.
     """
     started = time.perf_counter()
-    if baselines not in BASELINES:
-        raise PanoVLMError(f"found --baselines {baselines}, expected {', '.join(BASELINES)}")
-    drawing: dict[str, Any] = {
-        "baselines": baselines,
-        "num_turned": num_turned,
-        "num_ablated": num_ablated,
-        "seeds": seeds,
-    }
-    model, processor = load_model(path)
+    extent = Extent(baselines, num_turned, num_ablated, seeds)
     records = read_records(data, Needs(text=True, image=True))[:limit]
-    journal = Journal(out.with_suffix(".jsonl"), _identity(path, data, limit, drawing))
-    if journal.num_kept:
-        console.print(f"{journal.num_kept} answers kept from before in {journal.path}")
-    evaluator = Evaluator(model, processor, records, use_bf16=used_bf16(path), journal=journal)
-    answers = ask_all(evaluator, **drawing)
+    sitting = sit(path, records, out, extent)
+    answers, evaluator = sitting.answers, sitting.evaluator
     report = _measured(answers, evaluator) | _stage_facts(path)
     seconds = time.perf_counter() - started
     report["seconds_evaluation"] = seconds
@@ -107,13 +98,65 @@ def evaluate(
         "records": len(records),
         "cpus": os.cpu_count(),
         "decoding": "greedy, exact match up to case and a final stop",
-        **drawing,
+        **asdict(extent),
     }
     write_json(out, report | {"predictions": rows(answers)})
-    sheet = draw_views_sheet(load_panorama(records[0].picture), model.config.layout)
+    layout = evaluator.answerer.model.config.layout
+    sheet = draw_views_sheet(load_panorama(records[0].picture), layout)
     write_report(report, _logs(path), choose_examples(answers), sheet, out.with_suffix(".html"))
-    journal.end()
+    sitting.journal.end()
     return report
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """A model that was asked everything.
+
+    Attributes:
+        answers: What it said.
+        evaluator: What asked it.
+        journal: Keeps the answers; to be ended once the report is written.
+    """
+
+    answers: Answers
+    evaluator: Evaluator
+    journal: Journal
+
+
+def sit(
+    path: Path,
+    records: Sequence[Record],
+    out: Path,
+    extent: Extent,
+    *,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    turnable: Sequence[int] | None = None,
+) -> Sitting:
+    """Ask a model everything, going on where a killed evaluation was.
+
+    Args:
+        path: A model's folder or a run.
+        records: Questions.
+        out: The report to come: answers are kept beside it, with the ending `.jsonl`.
+        extent: How much is asked.
+        max_new_tokens: Where an answer is cut off.
+        turnable: As in `ask_all`.
+
+    Raises:
+        PanoVLMError: If there is no model, a picture is faulty, or the model cannot be turned.
+    """
+    facts = _identity(path, records, {**asdict(extent), "max_new_tokens": max_new_tokens})
+    journal = Journal(out.with_suffix(".jsonl"), facts)
+    if journal.num_kept:
+        console.print(f"{journal.num_kept} answers kept from before in {journal.path}")
+    evaluator = Evaluator(
+        *load_model(path),
+        records,
+        use_bf16=used_bf16(path),
+        max_new_tokens=max_new_tokens,
+        journal=journal,
+    )
+    return Sitting(ask_all(evaluator, extent, turnable), evaluator, journal)
 
 
 def _measured(answers: Answers, evaluator: Evaluator) -> dict[str, Any]:
@@ -132,15 +175,17 @@ def _measured(answers: Answers, evaluator: Evaluator) -> dict[str, Any]:
     }
 
 
-def _identity(path: Path, data: Path, limit: int | None, drawing: dict[str, Any]) -> dict[str, Any]:
+def _identity(path: Path, records: Sequence[Record], asked: dict[str, Any]) -> dict[str, Any]:
     """Give everything that the answers rest on, as plain data."""
     files = sorted(file for file in model_folder(path).iterdir() if file.is_file())
+    lines = "\n".join(
+        f"{record.picture.resolve()} {record.model_dump_json(exclude={'image'})}"
+        for record in records
+    )
     return {
         "model": {file.name: sha256(file) for file in files},
-        "data": sha256(data),
-        "folder": str(data.parent.resolve()),
-        "limit": limit,
-        **drawing,
+        "records": hashlib.sha256(lines.encode()).hexdigest(),
+        **asked,
         "versions": versions(),
         "cuda": torch.cuda.is_available(),
     }

@@ -43,8 +43,8 @@ def stratum_section(accuracy: Facts) -> str:
     """Give accuracy by the distance from the seam and from the nearest pole."""
     parts = []
     for name, place in (("seam_distance", "the seam"), ("pole_distance", "the nearest pole")):
-        shares = accuracy.get(f"by_{name}")
-        if shares:
+        shares = accuracy.get(f"by_{name}", {})
+        if len(shares) > 1:  # one alone compares nothing
             bars = [_bar(accuracy, name, stratum) for stratum in shares]
             chart = bar_chart(bars, f"Accuracy by distance from {place}", "")
             parts.append(

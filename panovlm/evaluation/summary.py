@@ -26,6 +26,23 @@ def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"{share:.1%} of answers change with one view blank"
 
 
+def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Give a benchmark's main figures, one a line."""
+    parts = {"": report["score"]}
+    parts |= {f"{name.replace('_', ' ')}, ": b["score"] for name, b in report["baselines"].items()}
+    if "turned" in report:
+        parts["turned, "] = report["turned"]["score"]
+    for label, score in parts.items():
+        mean = "no score" if score["mean"] is None else f"{score['mean']:.4f}"
+        of = f"{score['scored']} of {score['count']} answers"
+        yield f"{report['benchmark']}, {label}{report['metric']}: {mean} over {of}"
+    if "view_ablation" in report:
+        share = report["view_ablation"]["changed_by_any"]
+        yield f"{share:.1%} of answers change with one view blank"
+    if report["items_without_picture"]:
+        yield f"{report['items_without_picture']} items have no picture and were not asked"
+
+
 def _rotation_lines(rotation: Mapping[str, Any]) -> Iterator[str]:
     every = _with_interval(rotation["right_every"], rotation["interval_right_every"])
     yield f"  right under all {rotation['rolls']} turns: {every} of {rotation['count']}"

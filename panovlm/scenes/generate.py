@@ -241,6 +241,7 @@ def _question_record(image: str, scene: Scene, question: Question) -> dict[str, 
     return _record(image, scene, question.text, question.answer) | {
         "kind": question.kind,
         "yaw_deg": subject.yaw_deg if subject else None,
+        "pitch_deg": subject.pitch_deg if subject else None,
         "crosses_seam": subject.crosses_seam if subject else False,
     }
 

@@ -60,6 +60,11 @@ class Solid:
         return direction_index(self.yaw_deg)
 
     @property
+    def pitch_deg(self) -> float:
+        """How far above the horizon its middle is: halfway up, on its axis."""
+        return float(np.degrees(np.arctan2(self.size_m / 2 - CAMERA_HEIGHT_M, self.distance_m)))
+
+    @property
     def yaw_span_deg(self) -> tuple[float, float]:
         """Left and right edge of the yaw it covers, as (negative, positive) offsets from `yaw_deg`.
 

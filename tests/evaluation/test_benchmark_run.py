@@ -2,11 +2,15 @@
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from panovlm.evaluation.benchmark_run import BENCHMARKS, describe, evaluate_benchmark
+from panovlm.evaluation.answers import Answerer, Prompt
+from panovlm.evaluation.asking import Extent
+from panovlm.evaluation.benchmark_run import BENCHMARKS, evaluate_benchmark
+from panovlm.evaluation.benchmark_scores import describe
 from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
 from panovlm.evaluation.judge import Judge
@@ -29,6 +33,16 @@ def table(scenes_file: Path, tmp_path: Path) -> Path:
     lines = ["url\tquery\tannotation", *("\t".join(row) for row in rows)]
     (tmp_path / "test.tsv").write_text("\n".join(lines) + "\n")
     return tmp_path / "test.tsv"
+
+
+def says(*answers: str) -> Callable[..., list[str]]:
+    """In a model's place: gives the answers in turn, at once."""
+
+    def answer(self: Answerer, prompts: Sequence[Prompt], progress: Callable) -> list[str]:
+        progress(len(prompts))
+        return [answers[place % len(answers)] for place in range(len(prompts))]
+
+    return answer
 
 
 def test_answers_and_their_scores_are_kept_and_missing_pictures_counted(
@@ -55,6 +69,7 @@ def test_a_judge_is_asked_where_the_published_score_is_one(
     rows = [{"id": f"N{i}_a", "image": "0.png", "conversations": turns} for i in (1, 2)]
     data = tmp_path / "mini.json"
     data.write_text(json.dumps(rows))
+    monkeypatch.setattr(Answerer, "__call__", says("Clouds."))
     monkeypatch.setattr(Judge, "_ask", lambda self, rubric, said: 4)
     judge = Judge("http://localhost:1", "some-model")
     report = evaluate_benchmark(model, data, tmp_path / "r.json", "panovqa", judge=judge)
@@ -63,7 +78,85 @@ def test_a_judge_is_asked_where_the_published_score_is_one(
     assert report["judge"]["model"] == "some-model"
     report = evaluate_benchmark(model, data, tmp_path / "r.json", "panovqa", limit=1)
     assert report["score"]["missing"] == {NOT_JUDGED.missing: 1}
-    assert (report["score"]["mean"], report["better_than_blind"], report["judge"]) == (None,) * 3
+    assert report["score"]["mean"] is report["better_than"]["blind"] is report["judge"] is None
+
+
+EVERYTHING = Extent(baselines="all", num_turned=2, num_ablated=2, seeds=2)
+
+
+@pytest.fixture
+def search(scenes_file: Path, tmp_path: Path) -> Path:
+    """Two tasks about one panorama, as H*Bench has them."""
+    (tmp_path / "search" / "a").mkdir(parents=True)
+    shutil.copy(scenes_file.parent / "0.png", tmp_path / "search" / "a")
+    tasks = [{"task": f"Find {n}.", "yaw": [170, -170], "pitch": [-5, 5]} for n in (1, 2)]
+    (tmp_path / "search" / "a" / "annotation.json").write_text(json.dumps(tasks))
+    return tmp_path / "search"
+
+
+def test_turned_pictures_are_shown_only_where_it_is_known_what_is_right_then(
+    model: Path, table: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "report.json"
+    monkeypatch.setattr(Answerer, "__call__", says("submit(180,0)"))
+    assert "turned" not in evaluate_benchmark(model, table, out, "quic-360", extent=EVERYTHING)
+    report = evaluate_benchmark(model, search, out, "hstar-bench", extent=EVERYTHING)
+    assert report["score"]["mean"] == 1.0
+    assert report["turned"]["score"] == report["turned"]["score"] | {"mean": 0.0, "count": 6}
+    assert report["turned"]["right_every"]["mean"] == 0.0
+    assert [seed["turned"]["score"]["count"] for seed in report["seeds"]] == [6, 6]
+    row = json.loads(out.read_text())["predictions"][0]
+    assert [each["score"] for each in row["turned"]] == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_a_benchmark_is_compared_with_every_baseline(
+    model: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answerer, "__call__", says("submit(175,0)", "behind me"))
+    out = tmp_path / "report.json"
+    report = evaluate_benchmark(model, search, out, "hstar-bench", extent=EVERYTHING)
+    names = {"blind", "single_view", "squeezed"}
+    assert {*report["baselines"]} == {*report["better_than"]} == names
+    assert report["baselines"]["blind"]["score"] == report["score"]
+    assert report["better_than"]["squeezed"]["mean"] == 0.0
+    assert (report["view_ablation"]["count"], report["view_ablation"]["changed_by_any"]) == (2, 0.0)
+    assert [seed["seed"] for seed in report["seeds"]] == [0, 1]
+    assert report["seeds"][0]["interval"] == report["interval"]
+    assert report["settings"]["baselines"] == "all"
+    hit, unread = json.loads(out.read_text())["predictions"]
+    assert hit["baselines"]["blind"] == {"answer": "submit(175,0)", "score": 1.0, "missing": None}
+    assert (unread["score"], unread["missing"]) == (None, "the answer could not be read")
+
+
+@pytest.mark.parametrize("calls", [1, 4, 9])
+def test_a_killed_benchmark_goes_on_and_ends_with_the_same_report(
+    model: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    whole, out = tmp_path / "whole.json", tmp_path / "killed.json"
+    asked: list[int] = []
+
+    def counted(self: Answerer, prompts: Sequence[Prompt], progress: Callable) -> list[str]:
+        asked.append(len(prompts))
+        return says("submit(175,0)", "submit(0,0)")(self, prompts, progress)
+
+    def dies(self: Answerer, prompts: Sequence[Prompt], progress: Callable) -> list[str]:
+        if len(asked) == calls:
+            raise KeyboardInterrupt
+        return counted(self, prompts, progress)
+
+    monkeypatch.setattr(Answerer, "__call__", dies)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_benchmark(model, search, out, "hstar-bench", extent=EVERYTHING)
+    assert not out.exists()
+    monkeypatch.setattr(Answerer, "__call__", counted)
+    evaluate_benchmark(model, search, out, "hstar-bench", extent=EVERYTHING)
+    on_two_starts = len(asked)
+    evaluate_benchmark(model, search, whole, "hstar-bench", extent=EVERYTHING)
+    assert len(asked) == 2 * on_two_starts  # nothing was asked twice
+    first, second = (json.loads(path.read_text()) for path in (whole, out))
+    del first["seconds_evaluation"], second["seconds_evaluation"]
+    assert first == second
+    assert not out.with_suffix(".jsonl").exists()
 
 
 def test_strata_hold_the_items_whose_place_is_known() -> None:

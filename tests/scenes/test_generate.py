@@ -140,9 +140,11 @@ def test_yaw_and_seam_are_those_of_the_solid_asked_about(out: Path) -> None:
                 solid.yaw_deg,
                 solid.crosses_seam,
             )
+            assert record["pitch_deg"] == solid.pitch_deg < 0.0
             seen.add(record["crosses_seam"])
         elif record["kind"] == "count":
             assert (record["yaw_deg"], record["crosses_seam"]) == (None, False)
+            assert record["pitch_deg"] is None
     assert seen == {True, False}
 
 

@@ -83,6 +83,16 @@ def test_sector_by_hand(yaw_deg: float, expected: int) -> None:
     assert Solid("cone", "red", yaw_deg, 3, 1.2).sector == expected
 
 
+@pytest.mark.parametrize(
+    ("distance_m", "size_m", "pitch_deg"),
+    [(2, 1.2, -26.565), (7, 1.6, -6.520), (3, 3.2, 0.0)],  # atan(-1 / 2), atan(-0.8 / 7), 0
+)
+def test_pitch_of_a_middle_by_hand(distance_m: int, size_m: float, pitch_deg: float) -> None:
+    for yaw_deg in (0.0, 170.0):
+        solid = Solid("cone", "red", yaw_deg, distance_m, size_m)
+        assert solid.pitch_deg == pytest.approx(pitch_deg, abs=1e-3)
+
+
 def test_turning_right_moves_a_solid_left() -> None:
     turned = Scene((Solid("cone", "red", 90.0, 3, 1.2),), 0).turned_right(90.0)
     assert turned.solids[0].yaw_deg == 0.0

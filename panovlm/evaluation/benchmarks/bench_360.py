@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from panovlm.evaluation.benchmarks.choosing import LETTERS, score_choice, with_options
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.geometry.places import panorama_to_angles
-from panovlm.metrics.choices import every_order_right, parse_choice
-from panovlm.metrics.scores import Score, score_read, summarise
+from panovlm.metrics.choices import every_order_right
+from panovlm.metrics.scores import Score, summarise
 from panovlm.model.errors import PanoVLMError
 
 COLUMNS = (
@@ -42,22 +43,26 @@ def read(path: Path, images: Path) -> list[Item]:
 
 
 def _item(row: Mapping[str, str], images: Path) -> Item:
-    options, right = _options(row), "ABCDEFGH".find(row["answer"].strip() or "?")
+    options, right = _options(row), LETTERS.find(row["answer"].strip() or "?")
     if not 0 <= right < len(options):
         raise PanoVLMError(
             f"question {row['index']}: found the answer {row['answer']!r} of {len(options)} options"
         )
-    lettered = "\n".join(f"{'ABCDEFGH'[i]}. {option}" for i, option in enumerate(options))
     yaw_deg, pitch_deg = _direction(row["bbox"])
     return Item(
         name=row["index"],
         image=picture_at(images, row["image_file"]),
-        question=f"{row['question']}\n{lettered}\nAnswer with the letter of the right option.",
+        question=with_options(row["question"], options),
         references=(row["answer"].strip(),),
         kind=f"{row['category']}/{row['l2-category']}",
         yaw_deg=yaw_deg,
         pitch_deg=pitch_deg,
-        facts={"options": options, "right": right, "asked": (row["image_file"], row["question"])},
+        facts={
+            "stem": row["question"],
+            "options": options,
+            "right": right,
+            "asked": f"{row['image_file']} {row['question']}",
+        },
     )
 
 
@@ -86,11 +91,6 @@ def _direction(boxes: str) -> tuple[float | None, float | None]:
     return float(yaw_deg), float(pitch_deg)
 
 
-def _score_one(item: Item, answer: str) -> Score:
-    choice = parse_choice(answer, item.facts["options"])
-    return score_read(choice, lambda said: said == item.facts["right"])
-
-
 def extras(
     items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
 ) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def extras(
 
 BENCH_360 = Benchmark(
     read=read,
-    score=each(_score_one),
+    score=each(score_choice),
     metric="share of right options, each order counted",
     source="Tran et al., ECCV 2026, arXiv 2603.16179; TranHuyen1191/360Bench-Free360",
     differs="an answer that names no option has no score (the published reader takes an empty one "

@@ -30,10 +30,7 @@ def read_json(path: Path) -> Any:
     Raises:
         PanoVLMError: If it cannot be read or is no JSON.
     """
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise PanoVLMError(f"{path}: not JSON ({error})") from error
+    return _parsed(read_text(path), str(path))
 
 
 def read_objects(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
@@ -43,7 +40,7 @@ def read_objects(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
         PanoVLMError: If it is something else, or a key is missing.
     """
     if path.suffix == ".jsonl":
-        rows = [_object_of(line, path, number) for number, line in _lines(path)]
+        rows = [_parsed(line, f"{path}, line {number}") for number, line in _lines(path)]
     else:
         rows = read_json(path)
     if not isinstance(rows, list) or not rows:
@@ -112,14 +109,25 @@ def picture_at(images: Path, address: str) -> Path:
     return images / (address.rsplit("/", 1)[-1] if "://" in address else address)
 
 
+def is_there(picture: Path) -> bool:
+    """Say whether a picture's file is there; no file has a name that no disk takes."""
+    try:
+        return picture.is_file()
+    except OSError:
+        return False
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield number, line
 
 
-def _object_of(line: str, path: Path, number: int) -> Any:
+def _parsed(text: str, where: str) -> Any:
+    """Parse JSON, with NaN and keys that come twice, as some published files have them."""
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise PanoVLMError(f"{path}, line {number}: not JSON ({error.msg})") from error
+        return json.loads(text)
+    except RecursionError as error:
+        raise PanoVLMError(f"{where}: not JSON (brackets nested too deep)") from error
+    except ValueError as error:  # or a number of thousands of digits
+        raise PanoVLMError(f"{where}: not JSON ({error})") from error

@@ -7,6 +7,7 @@ compare with those; only the rule of success is the same.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,16 @@ def extras(
     return {"mean_yaw_error_deg": summarise(errors).mean}
 
 
+def turned(item: Item, turn_deg: float) -> Item:
+    """Give the task after the camera has turned right: its target is that much further left."""
+    first, second = item.facts["yaw"]
+    return replace(
+        item,
+        yaw_deg=wrap_deg((item.yaw_deg or 0.0) - turn_deg),
+        facts={**item.facts, "yaw": (first - turn_deg, second - turn_deg)},
+    )
+
+
 HSTAR_BENCH = Benchmark(
     read=read,
     score=each(_score_one),
@@ -131,4 +142,5 @@ HSTAR_BENCH = Benchmark(
     differs="one answer about the whole panorama instead of an agent that turns a camera; pitch "
     "counts for targets across yaw 0 too",
     extras=extras,
+    turned=turned,
 )

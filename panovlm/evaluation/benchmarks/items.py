@@ -1,5 +1,6 @@
 """What every benchmark gives: items to ask, and a score for each answer."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,11 @@ class Item:
         references: Right answers; none if the benchmark gives none.
         kind: Groups scores.
         yaw_deg: Direction it is about, where known, positive to the right.
-        pitch_deg: The same, positive up.
-        facts: What else the benchmark's own scorer looks at, by name.
+        pitch_deg: The same, positive up, from -90 to 90.
+        facts: What else the benchmark's own scorer looks at, by name, as JSON can hold it.
+
+    Raises:
+        ValueError: If a direction is none, or a text cannot be written.
     """
 
     name: str
@@ -32,6 +36,11 @@ class Item:
     pitch_deg: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        "".join([self.name, str(self.image), self.question, self.kind, *self.references]).encode()
+        if not math.isfinite(self.yaw_deg or 0.0) or not abs(self.pitch_deg or 0.0) <= 90.0:
+            raise ValueError(f"yaw {self.yaw_deg} and pitch {self.pitch_deg}, expected a direction")
+
 
 Read = Callable[[Path, Path], list[Item]]
 """Takes the benchmark's file, and the folder in which its pictures lie."""
@@ -39,6 +48,8 @@ ScoreAll = Callable[[Sequence[Item], Sequence[str]], list[Score]]
 """Takes items and their answers; a score may depend on all of them, as CIDEr does."""
 Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], dict[str, Any]]
 """Takes items, answers and scores; gives figures that are no mean of these scores."""
+Turn = Callable[[Item, float], Item]
+"""Takes an item, and by how many degrees the camera has turned right; gives what is right then."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,16 @@ class Rubric:
     highest: int
 
 
+SAME_MEANING = Rubric(
+    "You grade answers to questions about a panorama against the right answer. Grade 5: the "
+    "same in meaning. 4: what matters is right, with small flaws. 3: partly right. 2: mostly "
+    "wrong, but about the same thing. 1: wrong or senseless.",
+    lowest=1,
+    highest=5,
+)
+"""What a judge is asked, in our words, where the published score is one."""
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """How a published benchmark is read and scored.
@@ -69,6 +90,8 @@ class Benchmark:
         max_new_tokens: Room for an answer.
         extras: Further figures.
         rubric: Set where the published score is a judge's.
+        turned: Set where it is known what is right about a turned picture.
+        less_is_better: Whether a score is an error.
     """
 
     read: Read
@@ -79,6 +102,8 @@ class Benchmark:
     max_new_tokens: int = 64
     extras: Extras = lambda items, answers, scores: {}
     rubric: Rubric | None = None
+    turned: Turn | None = None
+    less_is_better: bool = False
 
 
 def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:

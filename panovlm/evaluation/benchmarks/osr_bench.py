@@ -56,6 +56,8 @@ def read(path: Path, images: Path) -> list[Item]:
 def _read_scene(file: Path, images: Path) -> list[Item]:
     scene = read_json(file)
     check_keys(scene, ("image_id", "conversation"), str(file))
+    if not isinstance(scene["image_id"], str) or not isinstance(scene["conversation"], list):
+        raise PanoVLMError(f"{file}: found no picture's name and list of turns, expected both")
     beside = file.parent / "rgb.png"
     picture = beside if beside.is_file() else images / scene["image_id"]
     return items_of(file, scene["conversation"], lambda turn, _: _item(turn, file.stem, picture))
@@ -68,7 +70,7 @@ def _item(turn: Mapping[str, Any], scene: str, picture: Path) -> Item:
         raise PanoVLMError(f"{scene}: found a question of kind {kind!r}, expected {[*FORMS]}")
     is_map = kind == MAP
     if kind == "object_counting":
-        int(turn["answer"])  # a fault of the file shows here, not when answers are scored
+        int(str(turn["answer"]))  # a fault of the file shows here, not when answers are scored
     return Item(
         name=f"{scene}/{turn['turn_id']}",
         image=picture,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, Rubric, each
+from panovlm.evaluation.benchmarks.items import SAME_MEANING, Benchmark, Item, each
 from panovlm.metrics.scores import NOT_JUDGED, Score, summarise, summarise_by
 
 KEYS = ("id", "image", "conversations")
@@ -56,11 +56,5 @@ PANOVQA = Benchmark(
     "failed judge gives no score (published: the worst grade)",
     max_new_tokens=128,
     extras=extras,
-    rubric=Rubric(
-        "You grade answers to questions about a panorama against the right answer. Grade 5: the "
-        "same in meaning. 4: what matters is right, with small flaws. 3: partly right. 2: mostly "
-        "wrong, but about the same thing. 1: wrong or senseless.",
-        lowest=1,
-        highest=5,
-    ),
+    rubric=SAME_MEANING,
 )

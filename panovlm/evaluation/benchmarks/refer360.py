@@ -76,4 +76,5 @@ REFER_360 = Benchmark(
     source="Cirik et al., ACL 2020; volkancirik/refer360",
     differs="degrees on the sphere for one answer, instead of pixels in the last view of an agent",
     extras=extras,
+    less_is_better=True,
 )

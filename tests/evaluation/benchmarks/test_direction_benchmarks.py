@@ -107,3 +107,24 @@ def test_points_are_scored_by_their_angle_across_the_seam(tmp_path: Path) -> Non
     extras = REFER_360.extras(items, [], scores)
     assert extras["within_5_deg"] == pytest.approx(1 / 3)
     assert summarise(scores).mean == pytest.approx(91.0)
+
+
+def test_a_target_turns_with_the_picture(tasks: Path) -> None:
+    clock, walk = hstar_bench.read(tasks, Path("unused"))
+    turned = hstar_bench.turned(clock, 90.0)  # the clock, ahead before, is now to the left
+    assert (turned.yaw_deg, turned.pitch_deg) == (-85.0, 15.0)
+    assert HSTAR_BENCH.score([turned, clock], ["submit(-85,15)"] * 2)[0].value == 1.0
+    assert HSTAR_BENCH.score([turned, clock], ["submit(-85,15)"] * 2)[1].value == 0.0
+    behind = hstar_bench.turned(walk, 270.0)
+    assert behind.yaw_deg == -95.0
+    assert HSTAR_BENCH.score([behind], ["submit(-95,80)"])[0].value == 1.0
+    once, twice = hstar_bench.turned(turned, 45.0), hstar_bench.turned(clock, 135.0)
+    assert once == twice
+
+
+def test_a_place_that_is_no_direction_is_named(tmp_path: Path) -> None:
+    row = {"refexp": [["a"]], "annotationid": 1, "xlng_deg": 0, "img_src": "a", "img_cat": "b"}
+    for pitch in (95, float("nan")):
+        (tmp_path / "a.json").write_text(json.dumps([row | {"ylat_deg": pitch}]))
+        with pytest.raises(PanoVLMError, match=r"entry 1: found another form.*a direction"):
+            REFER_360.read(tmp_path / "a.json", tmp_path)

@@ -1,0 +1,200 @@
+"""`panovlm data export`: benchmarks as tasks of lmms-eval and as tables of VLMEvalKit."""
+
+import base64
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from panovlm.evaluation.benchmark_run import pictures_folder, with_pictures
+from panovlm.evaluation.benchmarks.choosing import LETTERS
+from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.lmms_eval_task import EXPORTED, METRICS, doc_of
+from panovlm.files import whole_folder, write_whole
+from panovlm.model.errors import PanoVLMError
+
+TASK = """task: {task}
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {items}
+test_split: test
+output_type: generate_until
+doc_to_visual: !function utils.doc_to_visual
+doc_to_text: !function utils.doc_to_text
+doc_to_target: target
+generation_kwargs:
+  max_new_tokens: {max_new_tokens}
+  temperature: 0
+  do_sample: false
+process_results: !function utils.process_results
+metric_list:
+{metrics}metadata:
+  - version: 1.0
+  - source: {source}
+"""
+METRIC = """  - metric: {name}
+    aggregation: !function utils.{name}
+    higher_is_better: {higher}
+"""
+UTILS = '''"""Shows, asks and scores as panovlm does, which has to be installed."""
+
+from panovlm.evaluation.lmms_eval_task import (
+    {names},
+)
+'''
+NAMES = sorted(("doc_to_text", "doc_to_visual", "process_results", *METRICS))
+MISSING = re.compile(
+    r"#N/A(?: N/A)?|#NA|-?1\.#(?:IND|QNAN)|-?NaN|-?nan|<NA>|N/A|n/a|NA|NULL|null|None"
+)
+"""Texts that pandas, by which VLMEvalKit reads tables, takes for no value."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported.
+
+    Attributes:
+        num_items: Questions written.
+        num_without_picture: Questions left out because their picture is not there.
+        num_without_answer: Questions left out because none of their options is known to be right.
+    """
+
+    num_items: int
+    num_without_picture: int
+    num_without_answer: int
+
+
+def export_benchmark(
+    data: Path,
+    out: Path,
+    target: str,
+    *,
+    name: str = "records",
+    images: Path | None = None,
+    limit: int | None = None,
+) -> Exported:
+    """Write a benchmark in another tool's format.
+
+    Args:
+        data: The benchmark's file or folder, in the format it is published in.
+        out: For lmms-eval a folder to make, to be named by `--include_path` there; for VLMEvalKit
+            a table to write, whose name is that of the data set there.
+        target: A key of `TARGETS`.
+        name: A key of `EXPORTED`.
+        images: Folder of its pictures; that of the file if left out.
+        limit: Only the first so many items that have a picture.
+
+    Raises:
+        PanoVLMError: If a name is unknown, something is at `out`, no item has a picture, or the
+            format holds nothing of the benchmark.
+    """
+    for option, given, known in (("--to", target, [*TARGETS]), ("--benchmark", name, [*EXPORTED])):
+        if given not in known:
+            raise PanoVLMError(f"found {option} {given}, expected one of {', '.join(known)}")
+    _check_free(out)
+    listed = EXPORTED[name].read(data, pictures_folder(data, images))
+    items = with_pictures(listed)
+    num_missing = len(listed) - len(items)
+    num_written = TARGETS[target](items[:limit], name, out)
+    return Exported(num_written, num_missing, len(items[:limit]) - num_written)
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise PanoVLMError(f"{out}: found something there already; name another, or remove it")
+    if not out.parent.is_dir():
+        raise PanoVLMError(f"{out.parent}: found no such folder, expected one to write in; make it")
+
+
+def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> int:
+    """Write a task: its description, its questions and the functions that score it."""
+    task = f"panovlm_{name.replace('-', '_')}"
+    lines = (json.dumps(doc_of(item, name), ensure_ascii=False) + "\n" for item in items)
+    with whole_folder(out) as folder:
+        text = _task(task, EXPORTED[name], out.resolve() / "items.jsonl")
+        (folder / f"{task}.yaml").write_text(text, encoding="utf-8")
+        names = ",\n    ".join(
+            sorted(("doc_to_text", "doc_to_visual", "process_results", *METRICS))
+        )
+        (folder / "utils.py").write_text(UTILS.format(names=names), encoding="utf-8")
+        with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+    return len(items)
+
+
+def _task(task: str, benchmark: Benchmark, items: Path) -> str:
+    higher = {name: "true" for name in METRICS}
+    if benchmark.less_is_better:
+        higher |= {name: "false" for name in METRICS if name != "coverage"}
+    return TASK.format(
+        task=task,
+        items=json.dumps(str(items)),
+        max_new_tokens=benchmark.max_new_tokens,
+        metrics="".join(METRIC.format(name=name, higher=higher[name]) for name in METRICS),
+        source=json.dumps(benchmark.source),
+    )
+
+
+def _write_vlmevalkit(items: Sequence[Item], name: str, out: Path) -> int:
+    """Write a table with the pictures inside; of multiple choice, questions with a right option."""
+    if out.suffix != ".tsv":
+        raise PanoVLMError(f"found the table {out.name}, expected a name that ends in .tsv")
+    has_choices = any("options" in item.facts for item in items)
+    kept = [item for item in items if not has_choices or item.facts.get("right") is not None]
+    if not kept:
+        raise PanoVLMError(f"{name}: found no question with a right option, expected some")
+    letters = LETTERS[: max(len(item.facts.get("options", ())) for item in kept)]
+    head = ["index", "image", "question", *letters, "answer", "category"]
+
+    def write(partial: Path) -> None:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t")
+            writer.writerow(head)
+            writer.writerows(_rows(kept, len(letters)))
+
+    write_whole(out, write)
+    return len(kept)
+
+
+def _rows(items: Sequence[Item], num_letters: int) -> Iterator[list[str]]:
+    """Give the cells of each item; a picture stands in its first row, others name that row."""
+    first: dict[Path, int] = {}
+    for index, item in enumerate(items):
+        shown = first.setdefault(item.image, index)
+        picture = str(shown) if shown != index else _base64(item.image)
+        options = [_present(option) for option in item.facts.get("options", ())]
+        cells = options + [""] * (num_letters - len(options))
+        yield [
+            str(index),
+            picture,
+            item.facts["stem"] if options else item.question,
+            *cells,
+            LETTERS[item.facts["right"]] if options else _answer(item),
+            item.kind,
+        ]
+
+
+def _answer(item: Item) -> str:
+    """Give the right answer, or all of several as a list."""
+    if len(item.references) > 1:
+        return json.dumps(item.references, ensure_ascii=False)
+    return _present(item.references[0]) if item.references else ""
+
+
+def _present(text: str) -> str:
+    """Keep a text such as "None" from being read as no value."""
+    return f"{text}." if MISSING.fullmatch(text) else text
+
+
+def _base64(picture: Path) -> str:
+    return base64.b64encode(picture.read_bytes()).decode("ascii")
+
+
+TARGETS: dict[str, Callable[[Sequence[Item], str, Path], int]] = {
+    "lmms-eval": _write_lmms_eval,
+    "vlmevalkit": _write_vlmevalkit,
+}
+"""Writers of the other tools' formats, by what `--to` calls them."""

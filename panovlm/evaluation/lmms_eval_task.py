@@ -1,0 +1,92 @@
+"""What an exported benchmark does inside lmms-eval: it shows, asks and scores as here.
+
+`utils.py` of an exported task takes these functions; lmms-eval calls them by name.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from panovlm.evaluation.benchmark_run import BENCHMARKS
+from panovlm.evaluation.benchmarks.exact_match import RECORDS
+from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.metrics.scores import Summary, summarise
+
+EXPORTED: dict[str, Benchmark] = BENCHMARKS | {"records": RECORDS}
+"""What can be exported, by its name."""
+METRICS = ("score", "score_unreadable_wrong", "coverage")
+"""Figures of a task, each the name of a function here."""
+
+Doc = dict[str, Any]
+"""One line of an exported task; `item` holds all of an item as JSON."""
+Result = dict[str, Any]
+"""A doc with what was answered to it."""
+
+
+def doc_of(item: Item, benchmark: str) -> Doc:
+    """Give an item as a line of a task."""
+    image = str(item.image.resolve())
+    held = json.dumps(asdict(item) | {"image": image}, ensure_ascii=False)
+    return {
+        "name": item.name,
+        "image": image,
+        "question": item.question,
+        "target": item.references[0] if item.references else "",
+        "benchmark": benchmark,
+        "item": held,
+    }
+
+
+def item_of(doc: Doc) -> Item:
+    """Give the item that a line of a task holds."""
+    item = Item(**json.loads(doc["item"]))
+    return replace(item, image=Path(item.image), references=tuple(item.references))
+
+
+def doc_to_visual(doc: Doc) -> list[Image.Image]:
+    """Give the panorama."""
+    with Image.open(doc["image"]) as picture:
+        return [ImageOps.exif_transpose(picture).convert("RGB")]
+
+
+def doc_to_text(doc: Doc) -> str:
+    """Give the question, with how to answer it."""
+    question: str = doc["question"]
+    return question
+
+
+def process_results(doc: Doc, results: Sequence[str]) -> dict[str, Result]:
+    """Keep an answer for each figure: scores may depend on all answers."""
+    result = {"doc": doc, "answer": results[0]}
+    return {name: result for name in METRICS}
+
+
+def score(results: Sequence[Result]) -> float:
+    """Give the mean score over the answers that could be scored; NaN if none could."""
+    return _number(_summary(results).mean)
+
+
+def score_unreadable_wrong(results: Sequence[Result]) -> float:
+    """Give the mean score with 0 for each answer that could not be read; NaN of nothing."""
+    return _number(_summary(results).mean_unreadable_wrong)
+
+
+def coverage(results: Sequence[Result]) -> float:
+    """Give the share of the answers that could be scored."""
+    return _summary(results).coverage
+
+
+def _summary(results: Sequence[Result]) -> Summary:
+    items = [item_of(result["doc"]) for result in results]
+    names = {result["doc"]["benchmark"] for result in results}
+    answers = [result["answer"] for result in results]
+    return summarise(EXPORTED[names.pop()].score(items, answers) if names else [])
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

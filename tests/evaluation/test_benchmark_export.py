@@ -1,0 +1,202 @@
+"""An exported benchmark is read back in the other tool's format, and scored there as here."""
+
+import base64
+import csv
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from panovlm.evaluation.benchmark_export import export_benchmark
+from panovlm.evaluation.lmms_eval_task import EXPORTED, doc_of, item_of
+from panovlm.model.errors import PanoVLMError
+
+DATA: dict[str, list[dict[str, Any]]] = {
+    "quic-360": [
+        {"url": "a.png", "query": "sky", "annotation": "A grey sky."},
+        {"url": "a.png", "query": "sky", "annotation": "Some clouds."},
+        {"url": "a.png", "query": "cars", "annotation": "NA"},
+        {"url": "none.png", "query": "cars", "annotation": "None."},
+    ],
+    "odi-bench": [
+        {"image": "a.png", "question": 'A "tab":\t?', "options": ["one", "two"], "correct": "B"},
+        {"image": "a.png", "question": "Who?", "options": ["A. he", "B. she", "C. None"]}
+        | {"correct": "None"},
+        {"image": "a.png", "question": "How many?", "answer": "7"},
+    ],
+    "hstar-bench": [
+        {"task": "Find it.", "yaw": [170, -170], "pitch": [-5, 5]},
+        {"task": "Walk.", "yaw": [10, 20]},
+    ],
+}
+
+
+@pytest.fixture
+def data(scenes_file: Path, tmp_path: Path) -> dict[str, Path]:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    shutil.copy(scenes_file.parent / "0.png", folder / "a.png")
+    files = {"odi-bench": folder / "ocr.jsonl", "hstar-bench": folder / "annotation.json"}
+    (folder / "ocr.jsonl").write_text("\n".join(map(json.dumps, DATA["odi-bench"])))
+    (folder / "annotation.json").write_text(json.dumps(DATA["hstar-bench"]))
+    with (folder / "test.tsv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["url", "query", "annotation"], delimiter="\t")
+        writer.writeheader()
+        writer.writerows(DATA["quic-360"])
+    return files | {"quic-360": folder / "test.tsv", "records": scenes_file}
+
+
+ANSWERS = {
+    "quic-360": ["A grey sky with clouds.", ""],
+    "odi-bench": ["two", "A", "7"],
+    "hstar-bench": ["submit(175,0)", "I do not know."],
+}
+
+
+def utils_of(task: Path) -> ModuleType:
+    """Load the file of functions as lmms-eval does."""
+    spec = importlib.util.spec_from_file_location("utils", task / "utils.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def described(task: Path) -> dict[str, Any]:
+    """Read a task's description, its functions by their names."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
+    (file,) = task.glob("*.yaml")
+    found: dict[str, Any] = yaml.load(file.read_text(), Loader)
+    return found
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_task_of_lmms_eval_shows_asks_and_scores_as_here(
+    name: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    task = tmp_path / "task"
+    export_benchmark(data[name], task, "lmms-eval", name=name)
+    told, utils = described(task), utils_of(task)
+    assert told["task"] == f"panovlm_{name.replace('-', '_')}"
+    assert told["generation_kwargs"]["max_new_tokens"] == EXPORTED[name].max_new_tokens
+    lines = Path(told["dataset_kwargs"]["data_files"]["test"]).read_text().splitlines()
+    docs = [json.loads(line) for line in lines]
+    items = EXPORTED[name].read(data[name], data[name].parent)[: len(docs)]
+    assert [utils.doc_to_text(doc) for doc in docs] == [item.question for item in items]
+    (shown,) = utils.doc_to_visual(docs[0])
+    with Image.open(items[0].image) as picture:
+        assert shown.tobytes() == picture.convert("RGB").tobytes()
+    results = [
+        utils.process_results(doc, [answer])
+        for doc, answer in zip(docs, ANSWERS[name], strict=True)
+    ]
+    here = [each.value for each in EXPORTED[name].score(items, ANSWERS[name])]
+    known = [value for value in here if value is not None]
+    figures = {}
+    for metric in told["metric_list"]:
+        function = getattr(utils, metric["aggregation"].removeprefix("utils."))
+        figures[metric["metric"]] = function([result[metric["metric"]] for result in results])
+        assert metric["higher_is_better"] is True
+    assert figures["score"] == pytest.approx(sum(known) / len(known))
+    assert figures["coverage"] == pytest.approx(len(known) / len(here))
+
+
+def test_nothing_scored_is_no_number_and_an_error_is_better_when_low(tmp_path: Path) -> None:
+    row = {"refexp": [["a"]], "annotationid": 1, "xlng_deg": 0, "ylat_deg": 0, "img_cat": "b"}
+    (tmp_path / "a.json").write_text(json.dumps([row | {"img_src": "p.png"}]))
+    (tmp_path / "refer360images").mkdir()
+    Image.new("RGB", (4, 2)).save(tmp_path / "refer360images" / "p.png")
+    export_benchmark(tmp_path / "a.json", tmp_path / "task", "lmms-eval", name="refer360")
+    told, utils = described(tmp_path / "task"), utils_of(tmp_path / "task")
+    higher = {each["metric"]: each["higher_is_better"] for each in told["metric_list"]}
+    assert higher == {"score": False, "score_unreadable_wrong": False, "coverage": True}
+    doc = json.loads((tmp_path / "task" / "items.jsonl").read_text())
+    result = utils.process_results(doc, ["somewhere"])["score"]
+    assert utils.score([result]) != utils.score([result])  # NaN
+    assert utils.coverage([result]) == 0.0
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_items_survive_the_way_through_json(name: str, data: dict[str, Path]) -> None:
+    items = EXPORTED[name].read(data[name], data[name].parent)
+    again = [item_of(json.loads(json.dumps(doc_of(item, name)))) for item in items]
+    assert [item.references for item in again] == [item.references for item in items]
+    answers = (ANSWERS[name] * 2)[: len(items)]
+    assert EXPORTED[name].score(again, answers) == EXPORTED[name].score(items, answers)
+
+
+def table_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_a_table_of_vlmevalkit_holds_choices_and_every_picture_once(
+    data: dict[str, Path], tmp_path: Path
+) -> None:
+    csv.field_size_limit(10_000_000)
+    out = tmp_path / "ODI_PANO.tsv"
+    done = export_benchmark(data["odi-bench"], out, "vlmevalkit", name="odi-bench")
+    assert (done.num_items, done.num_without_answer) == (2, 1)
+    first, second = table_of(out)
+    assert [*first] == ["index", "image", "question", "A", "B", "C", "answer", "category"]
+    assert base64.b64decode(first["image"]) == (tmp_path / "data" / "a.png").read_bytes()
+    assert len(first["image"]) > 64
+    assert (second["index"], second["image"]) == ("1", "0")  # as the row of that index
+    assert (first["question"], first["A"], first["B"]) == ('A "tab":\t?', "one", "two")
+    assert (first["C"], first["answer"]) == ("", "B")
+    assert (second["C"], second["answer"]) == ("None.", "C")  # pandas reads "None" as nothing
+
+
+def test_a_table_of_vlmevalkit_holds_open_questions(data: dict[str, Path], tmp_path: Path) -> None:
+    csv.field_size_limit(10_000_000)
+    out = tmp_path / "QUIC.tsv"
+    done = export_benchmark(data["quic-360"], out, "vlmevalkit", name="quic-360")
+    assert (done.num_items, done.num_without_picture) == (2, 1)
+    sky, cars = table_of(out)
+    assert [*sky] == ["index", "image", "question", "answer", "category"]
+    assert json.loads(sky["answer"]) == ["A grey sky.", "Some clouds."]
+    assert (cars["answer"], cars["category"]) == ("NA.", "cars")
+
+
+def test_records_are_exported_too(data: dict[str, Path], tmp_path: Path) -> None:
+    done = export_benchmark(data["records"], tmp_path / "task", "lmms-eval", limit=3)
+    assert done.num_items == 3
+    utils = utils_of(tmp_path / "task")
+    docs = [json.loads(line) for line in (tmp_path / "task" / "items.jsonl").open()]
+    answers = [f" {docs[0]['target'].upper()}. ", "nonsense", ""]
+    pairs = zip(docs, answers, strict=True)
+    results = [utils.process_results(doc, [answer])["score"] for doc, answer in pairs]
+    assert utils.score(results) == 0.5
+    assert utils.score_unreadable_wrong(results) == pytest.approx(1 / 3)
+
+
+def test_mistakes_are_named(data: dict[str, Path], tmp_path: Path) -> None:
+    out, given = tmp_path / "task", data["quic-360"]
+    for target, name, fault in [
+        ("helm", "quic-360", "found --to helm, expected one of lmms-eval, vlmevalkit"),
+        ("lmms-eval", "quic", "found --benchmark quic, expected one of quic-360"),
+        ("vlmevalkit", "quic-360", "expected a name that ends in .tsv"),
+    ]:
+        with pytest.raises(PanoVLMError, match=fault):
+            export_benchmark(given, out, target, name=name)
+        assert not out.exists()
+    with pytest.raises(PanoVLMError, match="found something there already"):
+        export_benchmark(given, given, "vlmevalkit", name="quic-360")
+    with pytest.raises(PanoVLMError, match="found no such folder"):
+        export_benchmark(given, tmp_path / "a" / "b.tsv", "vlmevalkit", name="quic-360")
+    with pytest.raises(PanoVLMError, match="found none of the 3 pictures"):
+        export_benchmark(given, out, "lmms-eval", name="quic-360", images=tmp_path)
+    turns = [{"role": role, "content": "?"} for role in ("user", "assistant") * 2]
+    (tmp_path / "long.jsonl").write_text(json.dumps({"image": "a.png", "messages": turns}))
+    with pytest.raises(PanoVLMError, match="record 1: found the turns"):
+        export_benchmark(tmp_path / "long.jsonl", out, "lmms-eval")
