@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM := .venv-vllm
 SCENES := data/scenes
 # Folder of real panoramas for the backgrounds of half of the demo's scenes: make demo BACKGROUNDS=DIR
 BACKGROUNDS ?=
@@ -10,7 +11,7 @@ BACKGROUNDS ?=
 PANORAMAS ?=
 MEASURED := runs/benchmarks
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint benchmark ray vllm clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,5 +40,20 @@ benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/projection.py --panoramas $(PANORAMAS) --mosaic --json $(MEASURED)/projection.json --docs docs/projection.md
 	$(BIN)/python benchmarks/projection_cost.py --panoramas $(PANORAMAS) --json $(MEASURED)/projection_cost.json --docs docs/projection.md --plot docs/images/projection_cost.svg
 
+# Bulk inference in two workers.
+ray: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
+	$(BIN)/pytest tests/answering/test_ray_data.py
+
+$(VLLM)/.installed: pyproject.toml vllm-requirements.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --no-deps -r vllm-requirements.txt
+	$(VLLM)/bin/pip install --quiet --no-deps -e .
+	touch $@
+
+# A tiny model in vLLM on the CPU beside the same in transformers.
+vllm: $(VLLM)/.installed
+	HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 $(VLLM)/bin/pytest tests/contracts/test_vllm_parity.py
+
 clean:
-	rm -rf $(VENV) data runs
+	rm -rf $(VENV) $(VLLM) data runs

@@ -61,6 +61,7 @@ WINDOW = 24
 GROUPED = {"num_key_value_heads": 1}
 LANGUAGE_MODELS: dict[str, tuple[Callable[..., PreTrainedConfig], dict[str, Any]]] = {
     "llama": (LlamaConfig, {}),
+    "llama_wide_heads": (LlamaConfig, {"head_dim": 64}),
     "qwen2": (Qwen2Config, GROUPED),
     "qwen3": (Qwen3Config, {**GROUPED, "head_dim": 16}),
     "qwen3_sliding": (

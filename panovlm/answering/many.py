@@ -2,24 +2,18 @@
 
 import json
 import os
-from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from panovlm.answering.answers import Wishes
-from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
-from panovlm.answering.batches import Row
-from panovlm.answering.grounding import ground
-from panovlm.answering.prompts import about_panorama
+from panovlm.answering.assistant import Assistant
+from panovlm.answering.lines import BATCH_SIZE, Line, LineAnswerer
 from panovlm.data.findings import Finding, Kind
 from panovlm.data.lines import NotJsonError, json_lines, parse_json
 from panovlm.model.errors import PanoVLMError
 from panovlm.progress import progress_bar
-
-BATCH_SIZE = 16
-NUM_OPENED = 4
-"""Panoramas kept open, for lines about the same one that follow one another."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +29,6 @@ class Done:
     num_answered: int
     num_faults: int
     num_present: int
-
-
-@dataclass
-class _Line:
-    """A line of questions and what comes of it."""
-
-    fields: dict[str, Any]
-    row: Row | None = None
-    fault: str | None = None
 
 
 def answer_file(
@@ -63,25 +48,24 @@ def answer_file(
     """
     lines = _read(file)
     present = _present(out, lines)
-    opened: OrderedDict[str, OpenedPanorama] = OrderedDict()
+    answerer = LineAnswerer(assistant, file.parent, wishes, grounded=grounded)
     num_faults = 0
     with progress_bar("answering", len(lines)) as advance, out.open("a") as sink:
         advance(present)
         for start in range(present, len(lines), BATCH_SIZE):
             batch = lines[start : start + BATCH_SIZE]
-            for line in batch:
-                _prepare(assistant, file.parent, line, wishes, opened)
-            assistant.finish([line.row for line in batch if line.row])
-            for line in batch:
-                sink.write(json.dumps(_written(line, grounded), ensure_ascii=False) + "\n")
+            outcomes = answerer.answer(batch)
+            for line, outcome in zip(batch, outcomes, strict=True):
+                written = {**line.fields, **outcome}
+                sink.write(json.dumps(written, ensure_ascii=False) + "\n")
             sink.flush()
             os.fsync(sink.fileno())
-            num_faults += sum(line.fault is not None for line in batch)
+            num_faults += sum("fault" in outcome for outcome in outcomes)
             advance(len(batch))
     return Done(len(lines) - present - num_faults, num_faults, present)
 
 
-def _read(file: Path) -> list[_Line]:
+def _read(file: Path) -> list[Line]:
     lines = []
     for found in json_lines(file):
         if isinstance(found, Finding) and found.kind is Kind.FILE:
@@ -92,54 +76,16 @@ def _read(file: Path) -> list[_Line]:
     return lines
 
 
-def _parsed(found: tuple[int, Any] | Finding) -> _Line:
+def _parsed(found: tuple[int, Any] | Finding) -> Line:
     if isinstance(found, Finding):
-        return _Line({"line": int(found.place.removeprefix("line "))}, fault=found.found)
+        return Line({"line": int(found.place.removeprefix("line "))}, found.found)
     number, fields = found
     if not isinstance(fields, dict):
-        return _Line({"line": number}, fault="found no JSON object, expected one a line")
-    fault = None
-    for name in ("image", "question"):
-        if not isinstance(fields.get(name), str) or not fields[name].strip():
-            fault = f"found no text under {name!r}, expected image and question"
-    return _Line({**fields, "line": number}, fault=fault)
+        return Line({"line": number}, "found no JSON object, expected one a line")
+    return Line.of({**fields, "line": number})
 
 
-def _prepare(
-    assistant: Assistant,
-    folder: Path,
-    line: _Line,
-    wishes: Wishes,
-    opened: OrderedDict[str, OpenedPanorama],
-) -> None:
-    """Open a line's panorama and read its prefix; a fault stays with the line."""
-    if line.fault:
-        return
-    image = line.fields["image"]
-    try:
-        if image not in opened:
-            opened[image] = assistant.open(folder / image)
-        opened.move_to_end(image)
-        question = Question(about_panorama(line.fields["question"]), opened[image], wishes)
-        line.row = assistant.row(question)
-    except PanoVLMError as fault:
-        line.fault = str(fault)
-    while len(opened) > NUM_OPENED:
-        opened.popitem(last=False)
-
-
-def _written(line: _Line, grounded: bool) -> dict[str, Any]:
-    if line.row is None:
-        return {**line.fields, "fault": line.fault}
-    text = line.row.answer.text
-    written = {**line.fields, "answer": text, "finish_reason": line.row.answer.finish_reason}
-    if grounded:
-        grounding = ground(text)
-        written["grounding"] = asdict(grounding) if grounding else None
-    return written
-
-
-def _present(out: Path, lines: list[_Line]) -> int:
+def _present(out: Path, lines: list[Line]) -> int:
     """Count the answers that are there; cut off a last one that a killed process left torn.
 
     Raises:
@@ -161,7 +107,7 @@ def _present(out: Path, lines: list[_Line]) -> int:
     return count
 
 
-def _answers(text: str, asked: dict[str, Any]) -> bool:
+def _answers(text: str, asked: Mapping[str, Any]) -> bool:
     try:
         held = parse_json(text)
     except NotJsonError:

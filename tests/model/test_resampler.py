@@ -126,3 +126,14 @@ def test_the_first_norm_and_linear_map_are_one_function_with_the_gradients_of_tw
     expected = torch.autograd.grad((apart * seen).sum(), parts)
     found = torch.autograd.grad((together * seen).sum(), parts)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+def test_without_gradients_the_linear_map_is_a_layer_that_may_hold_its_weights_in_any_form():
+    module, tokens = resampler(), torch.randn(2, SIDE * SIDE, 24)
+    expected = module(tokens)
+    linear = module.narrow_in
+    packed = [linear.weight.clone(), linear.bias.clone()]
+    linear.forward = lambda given: torch.nn.functional.linear(given, *packed)
+    linear.weight = torch.nn.Parameter(torch.empty(0))
+    torch.testing.assert_close(module(tokens), expected)

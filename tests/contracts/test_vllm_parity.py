@@ -1,0 +1,139 @@
+"""vLLM and transformers say the same of the same panoramas. Runs where vLLM is: `make vllm`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from panovlm.exporting.export import export
+from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.stages import Objective
+from panovlm.training.build import BUILDERS, build_processor
+from panovlm.training.recipe import ModelSection, OverlapSection
+
+vllm = pytest.importorskip("vllm")
+
+NUM_TOKENS = 12
+LARGEST_DIFFERENCE = 1e-3
+"""Of log-probabilities, in float32."""
+QUESTIONS = ["What is behind me?", "How many red boxes are there?", "Left?"]
+Said = tuple[list[int], list[float]]
+
+
+@pytest.fixture
+def model(
+    model_section: ModelSection, language_model_folder: Callable[..., Path]
+) -> tuple[PanoVLMForConditionalGeneration, PanoVLMProcessor]:
+    """With heads as wide as vLLM's kernels want them, and an LM head of its own."""
+    folder = language_model_folder(kind="llama_wide_heads", tied=False)
+    section = model_section.model_copy(update={"language_model": str(folder)})
+    torch.manual_seed(2)
+    built = BUILDERS[Objective.NEXT_TOKEN](section, OverlapSection())
+    return built.eval(), build_processor(section)
+
+
+@pytest.fixture
+def exported(
+    model: tuple[PanoVLMForConditionalGeneration, PanoVLMProcessor], tmp_path: Path
+) -> Path:
+    for part in model:
+        part.save_pretrained(tmp_path / "model")
+    export(tmp_path / "model", tmp_path / "exported")
+    return tmp_path / "exported"
+
+
+def conversation(question: str, picture: Image.Image | None) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"type": "text", "text": question}]
+    if picture is not None:
+        parts.insert(0, {"type": "image_pil", "image_pil": picture})
+    return [{"role": "user", "content": parts}]
+
+
+@torch.inference_mode()
+def said_by_transformers(
+    model: PanoVLMForConditionalGeneration,
+    processor: PanoVLMProcessor,
+    turns: list[dict[str, Any]],
+) -> Said:
+    """Greedy tokens and their log-probabilities."""
+    renamed = [
+        {"type": "image", "image": part["image_pil"]} if "image_pil" in part else part
+        for part in turns[0]["content"]
+    ]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": renamed}],
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        add_generation_prompt=True,
+    )
+    out = model.generate(
+        **inputs,
+        max_new_tokens=NUM_TOKENS,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    said = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    steps = zip(said, out.logits, strict=True)
+    return said, [float(scores[0].log_softmax(-1)[token]) for token, scores in steps]
+
+
+def said_by_vllm(
+    folder: Path, conversations: list[list[dict[str, Any]]], unsaid: list[int]
+) -> list[Said]:
+    engine = vllm.LLM(
+        str(folder),
+        dtype="float32",
+        max_model_len=512,
+        max_num_seqs=4,
+        kv_cache_memory_bytes=64 << 20,
+        enforce_eager=True,
+    )
+    wishes = vllm.SamplingParams(
+        temperature=0.0,
+        max_tokens=NUM_TOKENS,
+        logprobs=1,
+        logit_bias=dict.fromkeys(unsaid, -100.0),  # vLLM does not read suppress_tokens
+    )
+    results = []
+    for output in engine.chat(conversations, wishes):
+        said = output.outputs[0]
+        tokens = list(said.token_ids)
+        steps = zip(tokens, said.logprobs, strict=True)
+        results.append((tokens, [step[token].logprob for token, step in steps]))
+    return results
+
+
+def test_vllm_says_what_transformers_says(
+    model: tuple[PanoVLMForConditionalGeneration, PanoVLMProcessor],
+    exported: Path,
+    scenes_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    pictures = [Image.open(file) for file in sorted(scenes_file.parent.glob("*.png"))]
+    conversations = [
+        conversation(question, picture)
+        for question, picture in [*zip(QUESTIONS, pictures, strict=True), (QUESTIONS[0], None)]
+    ]
+    expected = [said_by_transformers(*model, turns) for turns in conversations]
+    found = said_by_vllm(exported, conversations, model[0].generation_config.suppress_tokens)
+    assert [tokens for tokens, _ in found] == [tokens for tokens, _ in expected]
+    assert len({tuple(tokens) for tokens, _ in found}) > 2  # the pictures were seen
+    pairs = [
+        (one, other)
+        for (_, ones), (_, others) in zip(found, expected, strict=True)
+        for one, other in zip(ones, others, strict=True)
+    ]
+    apart = max(abs(one - other) for one, other in pairs)
+    with capsys.disabled():
+        told = {"tokens": len(pairs), "largest log-probability difference": apart}
+        print(f"\nvLLM {vllm.__version__}: {json.dumps(told)}")
+    assert apart < LARGEST_DIFFERENCE
