@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from panovlm.answering.answers import Answer
 from panovlm.answering.assistant import Assistant, Question
+from panovlm.answering.turning import turned_right
 from panovlm.model.errors import PanoVLMError
 from panovlm.serving.faults import RequestFault
 from panovlm.serving.limits import Limits
@@ -117,8 +118,11 @@ class Desk:
         if url is not None:
             async with self._decoding:
                 panorama = await asyncio.to_thread(self._pictures.open, url)
-        question = Question(conversation, panorama, wishes)
         try:
+            if panorama is not None and request.turned_right_deg:
+                layout = self._assistant.processor.image_processor.layout
+                panorama = turned_right(panorama, layout, request.turned_right_deg)
+            question = Question(conversation, panorama, wishes)
             prompt = await asyncio.to_thread(self._assistant.prompt, question)
         except PanoVLMError as fault:
             raise RequestFault(400, str(fault), "invalid_request", "messages") from fault

@@ -1,0 +1,123 @@
+// Does an answer stay true when the panorama is turned? The same question is asked about the turned
+// panorama, and the direction it gets is turned back.
+
+import { wrap } from "./sphere.js";
+import { seenTurned } from "./words.js";
+import { degrees } from "./talk.js";
+
+const SAME_DEG = 45;
+/* Words name eighths: two that are right about one thing lie less than one eighth apart. */
+
+/** Compare an answer with the first: whether they agree, and in words how. */
+export function compare(first, again) {
+  if (first.yaw !== null && again.yaw !== null) {
+    const apart = Math.abs(wrap(again.yaw - first.yaw));
+    const how = apart < 0.5 ? "the same direction, turned back" : `${degrees(apart)} apart, turned back`;
+    return { agrees: apart < SAME_DEG, how };
+  }
+  const [one, other] = [first.text, again.text].map((text) => text.trim().toLowerCase());
+  return { agrees: one === other, how: one === other ? "the same words" : `“${again.text.trim()}” instead` };
+}
+
+export class Turns {
+  /** `parts` are elements: slider, output, list, verdict, every (a button). `ask(question, turned)` gives
+      an answer (text, and yaw in the panorama's own frame or null) or null; `onTurn` hears the turn. */
+  constructor(parts, ask, onTurn) {
+    Object.assign(this, { parts, ask, onTurn });
+    this.stride = null; this.first = null; this.isAsking = false;
+    parts.slider.addEventListener("input", () => this.move());
+    parts.slider.addEventListener("change", () => this.askAgain());
+    parts.every.addEventListener("click", () => this.askEvery());
+  }
+
+  get turned() {
+    return wrap(this.parts.slider.valueAsNumber * (this.stride ?? 0));
+  }
+
+  /** Offer turns by whole strides of a ring of views; none where the model has no such ring. */
+  offer(stride) {
+    this.stride = stride;
+    this.count = stride ? Math.round(360 / stride) : 1;
+    this.parts.slider.max = this.count - 1;
+    this.reset();
+  }
+
+  /** Begin again: at no turn, with nothing asked. */
+  reset() {
+    this.parts.slider.value = 0;
+    this.begin(null);
+    this.move();
+  }
+
+  /** Take an answer to compare others with. */
+  begin(first) {
+    this.first = first;
+    this.results = new Map();
+    if (first) this.results.set(first.turned, { agrees: true, how: `“${first.text.trim()}”` });
+    this.parts.every.disabled = !first || !this.stride;
+    this.list();
+  }
+
+  move() {
+    const said = `turned right by ${degrees((this.turned + 360) % 360)}`;
+    this.parts.output.textContent = degrees((this.turned + 360) % 360);
+    this.parts.slider.setAttribute("aria-valuetext", said);
+    this.onTurn(this.turned);
+    this.list();
+  }
+
+  /** Ask the first question about the panorama as it is turned now. */
+  async askAgain() {
+    if (!this.first || this.isAsking) return;
+    this.isAsking = true;
+    for (let turned = null; turned !== this.turned && this.first; ) {  // it may be moved meanwhile
+      turned = this.turned;
+      if (!this.results.has(turned)) await this.askAt(turned);
+    }
+    this.isAsking = false;
+  }
+
+  async askEvery() {
+    for (let place = 0; place < this.count && this.first; place++) {
+      const before = this.first;
+      this.parts.slider.value = place;
+      this.move();
+      await this.askAgain();
+      if (before !== this.first || !this.results.has(this.turned)) return;
+    }
+  }
+
+  async askAt(turned) {
+    const first = this.first, question = seenTurned(first.question, turned - first.turned);
+    if (question === null) {
+      this.parts.verdict.textContent = `Eight words are too few to say the question turned by ${degrees(turned)}.`;
+      return;
+    }
+    const again = await this.ask(question, turned);
+    if (!again || first !== this.first) return;
+    this.results.set(turned, compare(first, again));
+    this.list();
+  }
+
+  list() {
+    const { list, verdict } = this.parts, results = [...this.results.values()];
+    list.replaceChildren(...Array.from({ length: this.stride ? this.count : 0 }, (_, place) => this.cell(place)));
+    const agreeing = results.filter((each) => each.agrees).length;
+    verdict.textContent = results.length > 1 ? `${agreeing} of ${results.length} turns agree` : "";
+  }
+
+  cell(place) {
+    const turned = wrap(place * this.stride), result = this.results.get(turned), cell = document.createElement("li");
+    cell.className = result ? (result.agrees ? "true" : "false") : "open";
+    if (turned === this.turned) cell.setAttribute("aria-current", "true");
+    const mark = result ? (result.agrees ? "✓" : "≠") : "·";
+    cell.textContent = mark;
+    const how = result ? `${result.agrees ? "agrees" : "differs"}: ${result.how}` : "not asked";
+    cell.title = `${degrees(place * this.stride)}: ${how}`;
+    const said = document.createElement("span");
+    said.className = "unseen";
+    said.textContent = ` ${cell.title}`;
+    cell.append(said);
+    return cell;
+  }
+}
