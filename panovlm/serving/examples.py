@@ -11,7 +11,7 @@ from panovlm.scenes.render import render
 from panovlm.scenes.world import Scene, draw_scene
 
 NUM_EXAMPLES = 4
-HEIGHT, THUMBNAIL_HEIGHT = 1024, 128
+HEIGHT, THUMBNAIL_HEIGHT = 768, 96
 """Rows of a picture, in pixels; it is twice as wide."""
 JPEG_QUALITY = 90
 _SEED = 176

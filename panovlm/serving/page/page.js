@@ -10,12 +10,12 @@ import { Viewer } from "./viewer.js";
 import { aboutPlace, placeAt, yawNamed } from "./words.js";
 
 const STILL_MS = 400;
-const EIGHTH = { width: 45, height: 45, pitch: 0 };
+const EIGHTH = { width: 45, height: 70 };  // words name an eighth of the circle and no height
 const IDEAS = ["What is behind me?", "What do I see to my left?", "How many objects are there?"];
 
 const at = (id) => document.getElementById(id);
 const client = new Client(() => at("key").value.trim());
-const state = { url: null, example: "", views: [], mark: null, asking: null, still: 0, opening: 0 };
+const state = { url: null, example: "", views: [], mark: null, asking: null, still: 0, opening: 0, toLook: null };
 
 function setUpViewer() {
   try {
@@ -98,12 +98,21 @@ async function open(blob, { example = "", ideas = IDEAS } = {}) {
     viewer?.show(bitmap);
     strip.show(bitmap);
     bitmap.close();
+    lookAsLinked();
     begin(ideas);
   } catch (error) {
     complain(at("talk"), `The picture cannot be shown: ${error.message}`);
   } finally {
     if (opening === state.opening) at("opening").hidden = true;
   }
+}
+
+/** Look where the address says, once. */
+function lookAsLinked() {
+  if (!state.toLook || !viewer?.isShowing) return;
+  const { yaw, pitch, fov } = state.toLook;
+  state.toLook = null;
+  viewer.look(yaw, pitch ?? 0, fov ?? 90);
 }
 
 function begin(ideas) {
@@ -119,6 +128,7 @@ function begin(ideas) {
 function welcome(isShown) {
   document.body.classList.toggle("welcoming", isShown);
   at("welcome").hidden = !isShown;
+  document.body.classList.toggle("empty", !state.url);
 }
 
 function button(text, onClick) {
@@ -163,8 +173,13 @@ function aboutWhat(question, grounding, turned) {
   const { yaw_deg: yaw, pitch_deg: pitch, width_deg: width, height_deg: height } = grounding ?? { yaw_deg: asked };
   const isStated = Boolean(width && height);
   const size = isStated ? { width, height } : EIGHTH;
-  const kind = isStated ? "stated" : "word";
-  return { ...size, pitch: pitch ?? 0, yaw: wrap(yaw + turned), kind, isStated, isAsked: !grounding };
+  const kind = isStated ? "stated" : "word", source = whence(grounding, isStated, turned && yaw);
+  return { ...size, pitch: pitch ?? 0, yaw: wrap(yaw + turned), kind, source };
+}
+
+function whence(grounding, isStated, yawSaid) {
+  const source = !grounding ? "the question’s direction" : isStated ? "as answered" : "no size said";
+  return yawSaid === 0 ? source : `${source}, turned back from ${degrees(yawSaid)}`;
 }
 
 async function ask(question, turned = turns.turned) {
@@ -244,11 +259,12 @@ async function learnViews() {
 async function followLink() {
   const link = readLink();
   at("question").value = link.q;
+  state.toLook = link.yaw === null ? null : link;
   const examples = await client.get("examples");
   offerExamples(examples);
   const example = examples[Number(link.example) - 1];
   if (example && link.example !== state.example) await openExample(example, Number(link.example) - 1);
-  if (viewer?.isShowing && link.yaw !== null) viewer.look(link.yaw, link.pitch ?? 0, link.fov ?? 90);
+  lookAsLinked();
 }
 
 function listen() {

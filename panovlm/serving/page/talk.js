@@ -47,8 +47,7 @@ export class Entry {
     button.type = "button";
     button.setAttribute("aria-label", `Look there: ${button.textContent}`);
     button.addEventListener("click", onLook);
-    const source = mark.isAsked ? "the question’s direction" : mark.isStated ? "as answered" : "an eighth around the answer’s word";
-    foot.append(button, made("span", "note", [source, views].filter(Boolean).join("; ")));
+    foot.append(button, made("span", "note", [mark.source, views].filter(Boolean).join("; ")));
     return foot;
   }
 

@@ -1,5 +1,6 @@
 """An assistant that knows a drawn scene: the real server and model run, the words are its own."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from panovlm.answering.batches import Row
 from panovlm.model.sphere import DIRECTIONS
 from panovlm.scenes.language import PLACES
 from panovlm.scenes.render import render
-from panovlm.scenes.world import Scene, Solid
+from panovlm.scenes.world import CAMERA_HEIGHT_M, Scene, Solid
 
 Said = Callable[[Scene, str], str]
 """What is said to a question about a scene as it is seen, turned or not."""
@@ -84,9 +85,15 @@ def draw(scene: Scene, path: Path, height: int = 256) -> Path:
 
 
 def region_of(solid: Solid) -> str:
-    """The field of view that holds a solid, as answers write it; its middle is 0.8 m high."""
+    """About the field of view that holds a solid, as answers write it."""
     left, right = solid.yaw_span_deg
-    return f"[{solid.yaw_deg:.1f}, -10, {right - left:.1f}, {right - left:.1f}]"
+    size = right - left
+    return f"[{solid.yaw_deg:.1f}, {pitch_of(solid):.1f}, {size:.1f}, {size:.1f}]"
+
+
+def pitch_of(solid: Solid) -> float:
+    """Pitch of a solid's middle, in degrees."""
+    return math.degrees(math.atan2(solid.size_m / 2 - CAMERA_HEIGHT_M, solid.distance_m))
 
 
 def answer(scene: Scene, question: str) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, expect
 
+expect.set_options(timeout=60_000)  # machines may be busy
+
 
 class Visit:
     """A page in a context of its own: fresh storage, a size, a colour scheme."""
