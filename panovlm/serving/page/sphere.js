@@ -86,7 +86,8 @@ export function cameraPath(rays, look) {
     if (from) path += `L${place(to)}`;
     isDown = Boolean(from) && to === seen[i];
   }
-  return path;
+  const isWhole = path.split("M").length === 2 && seen.every(([, , z]) => z >= NEAR);
+  return isWhole ? `${path}Z` : path;
 }
 
 /** Give the part of a segment that lies before the camera; nothing if none does. */
