@@ -43,6 +43,7 @@ from panovlm.overlap.objective import OverlapObjective
 from panovlm.precision import uses_bf16
 from panovlm.stages import STAGES, Objective, Supervision
 from panovlm.training.assembly import training_arguments
+from panovlm.training.build import free_vision_encoder
 from panovlm.training.recipe import LoraSection, ModelSection, Recipe, StageSection
 from panovlm.training.trainable import apply_stage
 from panovlm.training.trainer import StageTrainer
@@ -115,6 +116,7 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
     )
     if not wanted["cold"]:
         cache.fill(pictures, 1, lambda count: None)
+        free_vision_encoder(model)
     apply_stage(model, stage, LORA)
     section = StageSection(
         data=place, steps=wanted["steps"], batch_size=wanted["batch_size"], lora=LORA

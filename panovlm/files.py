@@ -1,6 +1,7 @@
 """Writing files and folders whole or not at all, and making sure that they are on the disk."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         path: Where the file shall stand.
         write: Writes it to the path it is given.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = _partial(path)
     try:
         write(partial)
         os.replace(partial, path)
@@ -31,7 +32,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
         out: Where the folder shall stand; nothing is there, or an empty folder.
     """
     out = out.resolve()
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
+    partial = _partial(out)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -41,6 +42,11 @@ def whole_folder(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _partial(path: Path) -> Path:
+    """Name what is still being written; no other process has the name, on no machine of a disk."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
 
 
 def sweep_parts(path: Path) -> None:

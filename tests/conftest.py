@@ -46,7 +46,7 @@ from panovlm.scenes.render import render
 from panovlm.scenes.world import draw_scene
 from panovlm.stages import STAGES, Objective
 from panovlm.training.build import BUILDERS, build_processor
-from panovlm.training.recipe import ModelSection, ResamplerSection, ViewsSection
+from panovlm.training.recipe import ModelSection, OverlapSection, ResamplerSection, ViewsSection
 
 torch.set_num_threads(1)
 
@@ -206,7 +206,7 @@ def _built(model_section: ModelSection) -> dict[Objective, PreTrainedModel]:
     built = {}
     for objective, build in BUILDERS.items():
         torch.manual_seed(2)
-        built[objective] = build(model_section).eval()
+        built[objective] = build(model_section, OverlapSection()).eval()
     return built
 
 

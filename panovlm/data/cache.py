@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -143,7 +142,7 @@ class PatchTokenCache:
         Raises:
             OSError: If the disk fails.
         """
-        _write_whole(self.file_of(digest), states)
+        _save(self.file_of(digest), states)
 
     def files(self, pictures: Sequence[Path]) -> dict[Path, Path]:
         """Give the file of each picture with the picture, each content once."""
@@ -204,7 +203,7 @@ class PatchTokenCache:
         if pixels:
             encoded = self._encode(torch.stack(pixels))
             for (picture, _), states in zip(decoded, encoded, strict=True):
-                _write_whole(self._file(picture), states)
+                _save(self._file(picture), states)
 
     def _decoded(self, batches: Sequence[Sequence[Path]]) -> Iterator[list[Decoded]]:
         """Give each batch decoded; a picture that another process has kept by now is left out."""
@@ -278,13 +277,11 @@ def bytes_digest(picture: bytes) -> str:
     return hashlib.sha256(picture).hexdigest()[:DIGEST_LETTERS]
 
 
-def _write_whole(target: Path, states: np.ndarray) -> None:
-    """Write a file that is complete or not there at all, whatever happens meanwhile."""
-    handle, name = tempfile.mkstemp(dir=target.parent, suffix=PART)
-    try:
-        with os.fdopen(handle, "wb") as file:
+def _save(target: Path, states: np.ndarray) -> None:
+    """Write what is kept of a picture, whole or not at all."""
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:  # np.save would add an ending to a path
             np.save(file, states)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+
+    write_whole(target, write)

@@ -18,7 +18,7 @@ from panovlm.stages import Objective, Stage
 from panovlm.training import ranks
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.diagnosing import Diagnosis, hold_out
-from panovlm.training.recipe import OverlapSection, Recipe, StageSection
+from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sources import view_source
 from panovlm.training.streams import stream_dataset
 from panovlm.training.trainer import StageTrainer
@@ -54,7 +54,7 @@ def build_trainer(
         callbacks=callbacks,
     )
     if watched is not None and watched.pictures:
-        every = (section.overlap or OverlapSection()).diagnose_every
+        every = section.overlap_settings.diagnose_every
         watch = Diagnosis(trainer.scalars, watched.pictures, watched.source, every)
         trainer.add_callback(watch)
     for callback in (ProgressCallback, PrinterCallback):
@@ -82,7 +82,7 @@ def _records_dataset(
     """Read a file of records; set apart what is watched, and train on the others."""
     records = read_records(section.data, Needs.of(stage.supervision))
     source = view_source(model, processor, records, stage, bf16=bf16)
-    overlap = section.overlap or OverlapSection()
+    overlap = section.overlap_settings
     share = overlap.held_out if stage.objective is Objective.VICREG_OVERLAP else 0.0
     with ranks.together():
         held_out, records = hold_out(records, share, recipe.seed)

@@ -94,6 +94,19 @@ def build_vision_encoder(section: ModelSection) -> PreTrainedModel:
     return encoder.eval()
 
 
+@torch.no_grad()
+def free_vision_encoder(model: PreTrainedModel) -> None:
+    """Free the weights of an encoder that will not run any more."""
+    for parameter in model.model.vision_encoder.parameters():
+        parameter.data = parameter.new_empty(0)  # not on the meta device, which the trainer refuses
+
+
+def restore_vision_encoder(model: PreTrainedModel, section: ModelSection) -> None:
+    """Load the weights of a frozen encoder again, if they were freed."""
+    if not any(parameter.numel() for parameter in model.model.vision_encoder.parameters()):
+        model.model.vision_encoder = build_vision_encoder(section)
+
+
 def build_model(
     section: ModelSection, stage: Stage, overlap: OverlapSection | None = None
 ) -> PreTrainedModel:
@@ -102,18 +115,17 @@ def build_model(
     Args:
         section: The backbones and what connects them.
         stage: The stage to train.
-        overlap: What to minimise, where the stage's objective is on overlaps.
+        overlap: What to minimise where the objective is on overlaps; None for the defaults.
 
     Raises:
         PanoVLMError: If the parts do not fit together, or no token has a partner to agree with.
     """
-    return BUILDERS[stage.objective](section, overlap)
+    return BUILDERS[stage.objective](section, overlap or OverlapSection())
 
 
-def _build_overlap(section: ModelSection, overlap: OverlapSection | None = None) -> PreTrainedModel:
-    chosen = overlap or OverlapSection()
+def _build_overlap(section: ModelSection, overlap: OverlapSection) -> PreTrainedModel:
     objective = OverlapObjective(
-        chosen.pairing, chosen.objective, chosen.statistics, chosen.temperature
+        overlap.pairing, overlap.objective, overlap.statistics, overlap.temperature
     )
     model = PanoVLMForOverlapPretraining(build_config(section), objective)
     model.pairs()  # refuses views that share nothing before anything is read
@@ -121,7 +133,7 @@ def _build_overlap(section: ModelSection, overlap: OverlapSection | None = None)
     return model
 
 
-def _build_generator(section: ModelSection, _: OverlapSection | None = None) -> PreTrainedModel:
+def _build_generator(section: ModelSection, _: OverlapSection) -> PreTrainedModel:
     """Build the answering model; its frozen LM keeps every pretrained weight."""
     config, processor = build_config(section), build_processor(section)
     config.text_config.vocab_size = max(config.text_config.vocab_size, len(processor.tokenizer))

@@ -54,6 +54,7 @@ class Footprint:
 
     Attributes:
         weights: All parameters, float32.
+        freed: Those of them that go before training: a frozen encoder's, whose outputs are kept.
         loading: What is held beside them while a pretrained language model is copied in.
         gradients: Of the trained parameters.
         optimiser: AdamW's two averages of each trained parameter.
@@ -61,6 +62,7 @@ class Footprint:
     """
 
     weights: int
+    freed: int
     loading: int
     gradients: int
     optimiser: int
@@ -70,7 +72,7 @@ class Footprint:
     def peak(self) -> int:
         """The most that is held at once."""
         training = self.gradients + self.optimiser + self.activations
-        return self.weights + max(training, self.loading)
+        return self.weights + max(training - self.freed, self.loading)
 
 
 def build_without_weights(
@@ -83,19 +85,23 @@ def build_without_weights(
     return model.train()
 
 
-def footprint(model: PreTrainedModel, stage: Stage, shape: StepShape) -> Footprint:
+def footprint(
+    model: PreTrainedModel, stage: Stage, shape: StepShape, *, frees_encoder: bool
+) -> Footprint:
     """Reckon what training a model takes.
 
     Args:
         model: Of `build_without_weights`, on the meta device.
         stage: The stage it is of.
         shape: Of one batch.
+        frees_encoder: Whether the encoder's outputs are all kept before training begins.
     """
     every = {StorageWeakRef(p.untyped_storage()).cdata: p for p in model.parameters()}.values()
     trained = sum(p.numel() for p in every if p.requires_grad) * FLOAT_BYTES
     text = stage.objective is Objective.NEXT_TOKEN
     return Footprint(
         weights=sum(p.numel() for p in every) * FLOAT_BYTES,
+        freed=_size(model.model.vision_encoder) if frees_encoder else 0,
         loading=_size(model.model.language_model) if text else 0,
         gradients=trained,
         optimiser=ADAM_STATES * trained,

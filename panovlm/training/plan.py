@@ -99,6 +99,7 @@ HEADER = [
     "parameters",
     "trained",
     "weights",
+    "freed",
     "loading",
     "gradients",
     "optimiser",
@@ -198,13 +199,14 @@ def _plan_stage(
     per_step = section.batch_size * section.accumulation
     shape = _step_shape(dataset, part_of_batch(section.batch_size))
     model = build_without_weights(config, stage, section.lora)
+    frees_encoder = count is not None and not stage.num_vision_layers
     return StagePlan(
         name=name,
         num_panoramas=count,
         image_tokens=config.num_image_tokens if shape.length else 0,
         shape=shape,
         modules=report(model, stage),
-        footprint=footprint(model, stage, shape),
+        footprint=footprint(model, stage, shape, frees_encoder=frees_encoder),
         steps_per_epoch=None if count is None else -(-count // per_step),
         cache_bytes=0
         if count is None

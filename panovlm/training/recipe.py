@@ -161,6 +161,11 @@ class StageSection(Section):
     save_steps: Count | None = None
     """Steps between checkpoints, beside those that `save_minutes` and the last step bring."""
 
+    @property
+    def overlap_settings(self) -> OverlapSection:
+        """What `overlap` says, or its defaults."""
+        return self.overlap or OverlapSection()
+
 
 class Recipe(Section):
     """Everything that fixes a run."""
@@ -231,7 +236,7 @@ class Recipe(Section):
                     f"without encoding it again; set stages.{name}.roll: false"
                 )
             on_overlaps = STAGES[name].objective is Objective.VICREG_OVERLAP
-            if on_overlaps and (section.overlap or OverlapSection()).pairing != "rays":
+            if on_overlaps and section.overlap_settings.pairing != "rays":
                 raise ValueError(
                     f"found pairing: columns in {name} beside a global view, which has no columns "
                     f"in common with the others; set stages.{name}.overlap.pairing: rays"

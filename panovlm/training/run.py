@@ -32,7 +32,12 @@ from panovlm.training.adapters import (
     write_adapters,
 )
 from panovlm.training.assembly import build_trainer
-from panovlm.training.build import build_model, build_processor, load_predecessor
+from panovlm.training.build import (
+    build_model,
+    build_processor,
+    load_predecessor,
+    restore_vision_encoder,
+)
 from panovlm.training.checkpoints import (
     checkpoint_folder,
     checkpoint_to_resume,
@@ -162,6 +167,7 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
             model = _prepare(recipe, stage)
             adapters = apply_stage(model, stage, section.lora)
             load_trained(model, weights)
+        restore_vision_encoder(model, recipe.model)
         log = read_log(log_file(recipe, name))
         result = result_of(name, log, time.perf_counter() - started)
         whole, kept = model, None

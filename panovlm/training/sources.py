@@ -20,7 +20,11 @@ from panovlm.precision import uses_bf16
 from panovlm.progress import console, progress_bar
 from panovlm.stages import Stage
 from panovlm.training import ranks
-from panovlm.training.build import build_image_processor, build_vision_encoder
+from panovlm.training.build import (
+    build_image_processor,
+    build_vision_encoder,
+    free_vision_encoder,
+)
 from panovlm.training.disk import disk_faults
 from panovlm.training.recipe import Recipe
 
@@ -35,7 +39,10 @@ def view_source(
     *,
     bf16: bool,
 ) -> PatchTokenCache | ViewSource:
-    """Give what the frozen part of the encoder made of every picture, or else the pixels."""
+    """Give what the frozen part of the encoder made of every picture, or else the pixels.
+
+    An encoder that is frozen as a whole has nothing left to do then, and its weights are freed.
+    """
     image_processor = processor.image_processor
     encoder = model.model.vision_encoder
     cache = cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
@@ -49,6 +56,8 @@ def view_source(
     filled = fill_caches({cache: pictures}, stage.name)
     with ranks.together():
         raise_faults(f"pictures of stage {stage.name}", filled)
+    if not stage.num_vision_layers:
+        free_vision_encoder(model)
     return cache
 
 

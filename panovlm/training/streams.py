@@ -18,7 +18,7 @@ from panovlm.model.processing import PanoVLMProcessor
 from panovlm.progress import console
 from panovlm.stages import STAGES, Objective, Stage
 from panovlm.training import ranks
-from panovlm.training.recipe import OverlapSection, Recipe, StageSection
+from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sources import cache_of
 
 HEAD = 64
@@ -37,7 +37,7 @@ def check_streams(sections: Mapping[str, StageSection]) -> list[str]:
     faults = []
     for name, section in sections.items():
         stage = STAGES[name]
-        overlap = section.overlap or OverlapSection()
+        overlap = section.overlap_settings
         if stage.objective is Objective.VICREG_OVERLAP and overlap.held_out:
             faults.append(
                 f"stages.{name}: found held_out = {overlap.held_out} beside a stream, of which no "

@@ -18,6 +18,8 @@ from panovlm.model.sphere import DIRECTIONS
 from panovlm.stages import STAGES
 from panovlm.training.build import (
     build_model,
+    free_vision_encoder,
+    restore_vision_encoder,
 )
 
 TOWER = {
@@ -174,3 +176,21 @@ def test_stretched_positions_are_told(encoder_folder, model_section, caplog):
         model = build_model(section, STAGES["vision"])
     assert "siglip_vision_model knows positions of 32 pixels: stretched to 64" in caplog.text
     assert model.model.resampler.grid_in == (8, 8)
+
+
+def test_a_freed_encoder_comes_back_as_it_was(model_section):
+    model = build_model(model_section, STAGES["vision"])
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    free_vision_encoder(model)
+    assert not any(parameter.numel() for parameter in model.model.vision_encoder.parameters())
+    restore_vision_encoder(model, model_section)
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+def test_an_encoder_that_was_not_freed_is_kept(model_section):
+    model = build_model(model_section, STAGES["vision"])
+    encoder = model.model.vision_encoder
+    restore_vision_encoder(model, model_section)
+    assert model.model.vision_encoder is encoder
