@@ -173,13 +173,13 @@ function aboutWhat(question, grounding, turned) {
   const { yaw_deg: yaw, pitch_deg: pitch, width_deg: width, height_deg: height } = grounding ?? { yaw_deg: asked };
   const isStated = Boolean(width && height);
   const size = isStated ? { width, height } : EIGHTH;
-  const kind = isStated ? "stated" : "word", source = whence(grounding, isStated, turned && yaw);
+  const kind = isStated ? "stated" : "word", source = whence(grounding, isStated, turned ? yaw : null);
   return { ...size, pitch: pitch ?? 0, yaw: wrap(yaw + turned), kind, source };
 }
 
 function whence(grounding, isStated, yawSaid) {
   const source = !grounding ? "the question’s direction" : isStated ? "as answered" : "no size said";
-  return yawSaid === 0 ? source : `${source}, turned back from ${degrees(yawSaid)}`;
+  return yawSaid === null ? source : `${source}, turned back from ${degrees(yawSaid)}`;
 }
 
 async function ask(question, turned = turns.turned) {

@@ -5,19 +5,30 @@ import { wrap } from "./sphere.js";
 import { seenTurned } from "./words.js";
 import { degrees } from "./talk.js";
 
-const SAME_DEG = 45;
-/* Words name eighths: two that are right about one thing lie less than one eighth apart. */
+const SAME_DEG = 45;  // words name eighths: two that are right about one thing lie less than one apart
 
-/** Compare an answer with the first: whether they agree, and in words how. */
+const NAMES_DIRECTION = /\b(front|back|behind|left|right)\b/i;
+
+/** What an answer says to be in a direction: "left to back: red cone". */
+const thingIn = (text) => (text.split(": ")[1] ?? "").trim().toLowerCase();
+
+/** Compare an answer with the first: whether they agree (null: who knows), and in words how. */
 export function compare(first, again) {
+  const instead = `“${again.text.trim()}” instead`;
   if (first.yaw !== null && again.yaw !== null) {
     const apart = Math.abs(wrap(again.yaw - first.yaw));
+    if (thingIn(first.text) !== thingIn(again.text)) return { agrees: false, how: instead };
     const how = apart < 0.5 ? "the same direction, turned back" : `${degrees(apart)} apart, turned back`;
     return { agrees: apart < SAME_DEG, how };
   }
   const [one, other] = [first.text, again.text].map((text) => text.trim().toLowerCase());
-  return { agrees: one === other, how: one === other ? "the same words" : `“${again.text.trim()}” instead` };
+  if (one === other) return { agrees: true, how: "the same words" };
+  const isOpen = first.yaw === null && again.yaw === null && NAMES_DIRECTION.test(one) && NAMES_DIRECTION.test(other);
+  return isOpen ? { agrees: null, how: "several directions cannot be compared" } : { agrees: false, how: instead };
 }
+
+const MARKS = new Map([[true, "✓"], [false, "≠"], [null, "?"]]);
+const SAID = new Map([[true, "agrees"], [false, "differs"], [null, "open"]]);
 
 export class Turns {
   /** `parts` are elements: slider, output, list, verdict, every (a button). `ask(question, turned)` gives
@@ -100,7 +111,7 @@ export class Turns {
   }
 
   list() {
-    const { list, verdict } = this.parts, results = [...this.results.values()];
+    const { list, verdict } = this.parts, results = [...this.results.values()].filter((each) => each.agrees !== null);
     list.replaceChildren(...Array.from({ length: this.stride ? this.count : 0 }, (_, place) => this.cell(place)));
     const agreeing = results.filter((each) => each.agrees).length;
     verdict.textContent = results.length > 1 ? `${agreeing} of ${results.length} turns agree` : "";
@@ -108,11 +119,10 @@ export class Turns {
 
   cell(place) {
     const turned = wrap(place * this.stride), result = this.results.get(turned), cell = document.createElement("li");
-    cell.className = result ? (result.agrees ? "true" : "false") : "open";
+    cell.className = String(result?.agrees ?? "open");
     if (turned === this.turned) cell.setAttribute("aria-current", "true");
-    const mark = result ? (result.agrees ? "✓" : "≠") : "·";
-    cell.textContent = mark;
-    const how = result ? `${result.agrees ? "agrees" : "differs"}: ${result.how}` : "not asked";
+    cell.textContent = result ? MARKS.get(result.agrees) : "·";
+    const how = result ? `${SAID.get(result.agrees)}: ${result.how}` : "not asked";
     cell.title = `${degrees(place * this.stride)}: ${how}`;
     const said = document.createElement("span");
     said.className = "unseen";

@@ -1,5 +1,7 @@
 """The page does in Chromium what it says it does, on drawn scenes whose truth is known."""
 
+import base64
+import io
 import json
 import re
 import time
@@ -55,10 +57,11 @@ def test_a_chosen_picture_is_asked_about_and_the_answer_streams_in(
 
 def test_a_dropped_picture_is_opened(visit: Any, picture: Path) -> None:
     visit = visit()
-    data = list(picture.read_bytes())
+    data = base64.b64encode(picture.read_bytes()).decode()
     drop = visit.page.evaluate_handle(
         """(data) => { const given = new DataTransfer();
-        given.items.add(new File([new Uint8Array(data)], 'scene.png', { type: 'image/png' }));
+        const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+        given.items.add(new File([bytes], 'scene.png', { type: 'image/png' }));
         return given; }""",
         data,
     )
@@ -95,8 +98,6 @@ def test_the_viewer_shows_what_a_view_of_the_models_shows(visit: Any, picture: P
 
 
 def _shot(page: Any) -> Any:
-    import io
-
     return io.BytesIO(page.locator("#view").screenshot())
 
 
@@ -220,6 +221,26 @@ def test_an_answer_that_does_not_turn_with_the_picture_is_found_out(
     visit.page.keyboard.press("ArrowRight")
     expect(visit.page.locator("#verdict")).to_have_text("1 of 2 turns agree")
     assert "90° apart" in visit.page.locator("#turns .false").inner_text()
+
+
+def test_another_thing_in_the_same_direction_is_no_agreement_and_listings_are_left_open(
+    visit: Any, picture: Path, oracle: Any
+) -> None:
+    visit = visit()
+    compare = """(texts) => import('./turns.js').then(({ compare }) => {
+      const [first, again] = texts.map(([text, yaw]) => ({ text, yaw }));
+      return compare(first, again).agrees;
+    })"""
+    for first, again, agrees in (
+        (["left to back: red cone", 180], ["front to left: red cone", 180], True),
+        (["left to back: red cone", 180], ["front to left: blue cube", 180], False),
+        (["left to back: red cone", 180], ["front to left: red cone", 90], False),
+        (["back", 180], ["left", -150], True),
+        (["front", 0], ["nothing", None], False),
+        (["Yes.", None], [" yes.", None], True),
+        (["front: a\nback: b", None], ["left: a\nright: b", None], None),
+    ):
+        assert visit.page.evaluate(compare, [first, again]) is agrees, (first, again)
 
 
 def test_a_question_that_names_a_direction_is_turned_with_the_picture(
