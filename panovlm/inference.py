@@ -35,10 +35,15 @@ def _answers(config: Path) -> bool:
 
 
 def load_model(path: Path) -> tuple[PanoVLMForConditionalGeneration, PanoVLMProcessor]:
-    """Load a model and its processor from a folder or a run, ready to answer."""
+    """Load a model and its processor from a folder or a run, ready to answer.
+
+    Nothing of the folder is run: its code is not, whatever its files say, nor are pickles read.
+    """
     folder = model_folder(path)
-    processor = AutoProcessor.from_pretrained(folder)
-    model = AutoModelForImageTextToText.from_pretrained(folder)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForImageTextToText.from_pretrained(
+        folder, trust_remote_code=False, use_safetensors=True
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval(), processor
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from panovlm.answering.grammars import Constraint
+
 COLD = 1e-4
 """Temperatures below it take the likeliest token: dividing by them would overflow."""
 FinishReason = Literal["stop", "length"]
@@ -22,6 +24,7 @@ class Wishes:
         top_p: Only the likeliest tokens that together have this probability are drawn, in (0, 1].
         seed: The same seed draws the same answer; None draws another each time.
         stop: Texts before which it ends.
+        json_schema: The JSON schema, as JSON, that it shall be of; None for free words.
     """
 
     max_tokens: int = 128
@@ -29,6 +32,7 @@ class Wishes:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    json_schema: str | None = None
 
 
 GREEDY = Wishes()
@@ -46,8 +50,14 @@ class Answer:
         num_tokens: Tokens said, the end token included.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Sequence[int], wishes: Wishes) -> None:
-        self.wishes = wishes
+    def __init__(
+        self,
+        tokenizer: Any,
+        end_ids: Sequence[int],
+        wishes: Wishes,
+        constraint: Constraint | None = None,
+    ) -> None:
+        self.wishes, self._constraint = wishes, constraint
         self.text = ""
         self.finish_reason: FinishReason | None = None
         self._tokenizer, self._end_ids = tokenizer, frozenset(end_ids)
@@ -61,6 +71,8 @@ class Answer:
 
     def choose(self, scores: Tensor) -> int:
         """Choose the next token by its scores [vocabulary]."""
+        if self._constraint:
+            scores = self._constraint.keep(scores)
         if self.wishes.temperature < COLD:
             return int(scores.argmax())
         chances = (scores.float().cpu() / self.wishes.temperature).softmax(-1)
@@ -75,10 +87,14 @@ class Answer:
         if token in self._end_ids:
             return self._end("stop")
         self._ids.append(token)
+        if self._constraint:
+            self._constraint.take(token)
         said = self._said()
         places = [place for stop in self.wishes.stop if (place := said.find(stop)) >= 0]
         if places:
             return self._end("stop", min(places))
+        if self._constraint and self._constraint.is_over:
+            return self._end("stop")
         if self.num_tokens >= self.wishes.max_tokens:
             return self._end("length")
         return self._give(self._certain(said))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from panovlm.answering.answers import GREEDY, Answer, Wishes
 from panovlm.answering.batches import Batch, Row
+from panovlm.answering.grammars import Grammars
 from panovlm.answering.prefixes import Prefix, PrefixStore, read_prefix
 from panovlm.answering.prompts import Conversation, Prompt, about_panorama, write_prompt
 from panovlm.inference import load_model
@@ -79,6 +80,7 @@ class Assistant:
         self.max_length: int | None = getattr(text_config, "max_position_embeddings", None)
         end = model.generation_config.eos_token_id
         self._end_ids: list[int] = end if isinstance(end, list) else [] if end is None else [end]
+        self.grammars = Grammars(processor.tokenizer, text_config.vocab_size, self._end_ids)
 
     @classmethod
     def load(cls, path: Path, prefixes: PrefixStore | None = None) -> "Assistant":
@@ -151,7 +153,9 @@ class Assistant:
     def row(self, question: Question) -> Row:
         """Prepare a question for a batch: its prefix is read, or found among those held."""
         prompt = self.prompt(question)
-        answer = Answer(self.processor.tokenizer, self._end_ids, question.wishes)
+        schema = question.wishes.json_schema
+        constraint = None if schema is None else self.grammars.constraint(schema)
+        answer = Answer(self.processor.tokenizer, self._end_ids, question.wishes, constraint)
         return Row(prompt, self._prefix(prompt, question.panorama), answer)
 
     def _prefix(self, prompt: Prompt, panorama: OpenedPanorama | None) -> Prefix | None:

@@ -4,6 +4,10 @@ The rows are aligned to the right, as transformers pads for generation, so that 
 a row alone. Where one question is longer than another, the other row reads some of its prefix
 again: every row then has as many tokens left to read, and the cached part is a rectangle.
 
+A row may join others under way: it reads its prompt by itself, then the shorter cache is padded on
+the left, so that all rows stay aligned to the right. Where the longest row leaves, the columns that
+only it needed go with it: a batch that never ends does not grow.
+
 Shapes: B rows, C cached tokens, S tokens left to read.
 """
 
@@ -12,10 +16,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from panovlm.answering.answers import Answer
-from panovlm.answering.prefixes import Prefix
+from panovlm.answering.prefixes import KeysAndValues, Prefix
 from panovlm.answering.prompts import Prompt
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 
@@ -45,24 +50,75 @@ class Row:
 class Batch:
     """Answers in the making, each as if alone."""
 
-    def __init__(self, model: PanoVLMForConditionalGeneration, rows: Sequence[Row]) -> None:
+    def __init__(self, model: PanoVLMForConditionalGeneration, rows: Sequence[Row] = ()) -> None:
         self._model, self._rows = model, list(rows)
         config = model.generation_config
         self._cache: DynamicCache | None = None
         self._suppressed = list(config.suppress_tokens or [])
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     @torch.inference_mode()
     def step(self) -> list[tuple[Row, str]]:
         """Say one more token in each row that goes on; give its new text. Empty at the end."""
-        going = [place for place, row in enumerate(self._rows) if row.goes_on]
-        if not going:
+        self._drop_ended()
+        if not self._rows:
             return []
-        scores = self._prefill() if self._cache is None else self._continue(self._cache, going)
+        scores = self._prefill() if self._cache is None else self._continue()
         scores[:, self._suppressed] = -torch.inf
         tokens = [row.answer.choose(own) for row, own in zip(self._rows, scores, strict=True)]
         self._last = torch.tensor(tokens, device=self._model.device)
         said = zip(self._rows, tokens, strict=True)
-        return [(row, row.answer.add(token)) for row, token in said]
+        pieces = [(row, row.answer.add(token)) for row, token in said]
+        self._drop_ended()
+        return pieces
+
+    @torch.inference_mode()
+    def join(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+        """Let rows say their first token, to go on with the others; give its text.
+
+        Those under way say nothing meanwhile. If this fails, they are as they were.
+        """
+        self._drop_ended()
+        is_idle = self._cache is None
+        newcomers = Batch(self._model, [*self._rows, *rows] if is_idle else rows)
+        said = newcomers.step()
+        parts = [part for part in (self, newcomers) if part._cache is not None]
+        if parts:
+            width = max(part._mask.shape[1] for part in parts)
+            layers = zip(*(part._padded(width) for part in parts), strict=True)
+            joined = [tuple(torch.cat(side) for side in zip(*each, strict=True)) for each in layers]
+            masks = [pad(part._mask, (width - part._mask.shape[1], 0)) for part in parts]
+            self._cache, self._mask = DynamicCache(joined), torch.cat(masks)
+            self._last = torch.cat([part._last for part in parts])
+        self._rows = [row for part in parts for row in part._rows]
+        return said
+
+    def _padded(self, width: int) -> KeysAndValues:
+        """Give the cache with so many columns."""
+        missing = (0, 0, width - self._mask.shape[1], 0)
+        return [(pad(keys, missing), pad(values, missing)) for keys, values in self._states()]
+
+    def _states(self) -> KeysAndValues:
+        layers = [] if self._cache is None else self._cache.layers
+        return [(layer.keys, layer.values) for layer in layers]
+
+    def _drop_ended(self) -> None:
+        """Let rows that ended leave, and with them the columns that no other has tokens in."""
+        going = [place for place, row in enumerate(self._rows) if row.goes_on]
+        if len(going) == len(self._rows):
+            return
+        self._rows = [self._rows[place] for place in going]
+        if self._cache is None or not going:
+            self._cache = None
+            return
+        places = torch.tensor(going, device=self._model.device)
+        self._mask, self._last = self._mask[places], self._last[places]
+        first = self._mask.shape[1] - int(self._mask.sum(-1).max())
+        self._mask = self._mask[:, first:]
+        left = [(k[places, :, first:], v[places, :, first:]) for k, v in self._states()]
+        self._cache = DynamicCache(left)
 
     def _prefill(self) -> Tensor:
         """Read what the prefixes do not hold; give the scores of the first tokens [B, vocab]."""
@@ -105,14 +161,9 @@ class Batch:
         padding = embedded.new_zeros(missing, embedded.shape[1])
         return torch.cat([padding, embedded[-to_read:]])
 
-    def _continue(self, cache: DynamicCache, going: list[int]) -> Tensor:
-        """Read the last tokens; give the scores of the next. Rows that ended leave the batch."""
-        if len(going) < len(self._rows):
-            self._rows = [self._rows[place] for place in going]
-            places = torch.tensor(going, device=self._model.device)
-            cache.batch_select_indices(places)
-            self._mask, self._last = self._mask[places], self._last[places]
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(going), 1)], dim=1)
+    def _continue(self) -> Tensor:
+        """Read the last tokens; give the scores of the next."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._rows), 1)], dim=1)
         return self._forward(input_ids=self._last[:, None])
 
     def _forward(self, **inputs: Tensor) -> Tensor:

@@ -255,6 +255,9 @@ def serve(
     num_panoramas: Annotated[
         int, typer.Option(min=0, help="Panoramas kept in memory after they were read.")
     ] = 32,
+    allow_hosts: Annotated[
+        str, typer.Option(help="Hosts, by commas, whose pictures are fetched; none by default.")
+    ] = "",
 ) -> None:
     """Serve a MODEL (a folder or a run) to OpenAI clients; PANOVLM_API_KEYS holds keys, if any."""
     try:
@@ -281,6 +284,7 @@ def serve(
             max_s=max_seconds,
         ),
         prefixes=PrefixStore(max_count=num_panoramas),
+        allow_hosts=allow_hosts,
     )
 
 

@@ -15,8 +15,10 @@ from starlette.requests import ClientDisconnect
 from panovlm.answering.assistant import Assistant
 from panovlm.serving.desk import CLIENT_LEFT, Desk
 from panovlm.serving.faults import INTERNAL, RequestFault
+from panovlm.serving.fetching import Fetcher
 from panovlm.serving.gate import Gate
 from panovlm.serving.limits import Limits
+from panovlm.serving.protocol import REQUEST_BODY
 from panovlm.serving.site import add_page
 from panovlm.serving.worker import Worker
 
@@ -30,6 +32,7 @@ def create_app(
     limits: Limits | None = None,
     keys: Sequence[str] = (),
     model_name: str = MODEL_NAME,
+    fetcher: Fetcher | None = None,
 ) -> FastAPI:
     """Build the server.
 
@@ -38,11 +41,12 @@ def create_app(
         limits: What may be asked for.
         keys: API keys, of which each request must bring one; none for an open server.
         model_name: What clients call the model.
+        fetcher: Of pictures on other hosts; None fetches nothing.
     """
     limits = limits or Limits()
     registry = CollectorRegistry()
     worker = Worker(assistant, limits)
-    desk = Desk(assistant, worker, limits, model_name, registry)
+    desk = Desk(assistant, worker, limits, model_name, registry, fetcher)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -52,7 +56,7 @@ def create_app(
         worker.stop()
 
     # No pages about the interface: FastAPI's load their scripts from elsewhere.
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="PanoVLM", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.desk = desk
     app.add_middleware(Gate, keys=keys, registry=registry)
     _add_faults(app)
@@ -64,7 +68,7 @@ def create_app(
 def _add_routes(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
     began = int(time.time())
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", openapi_extra={"requestBody": REQUEST_BODY})
     async def complete(http: Request) -> Response:
         return await desk.complete(http)
 

@@ -12,18 +12,21 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from panovlm.answering.answers import Answer
-from panovlm.answering.assistant import Assistant, Question
+from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
 from panovlm.answering.turning import turned_right
 from panovlm.model.errors import PanoVLMError
 from panovlm.serving.faults import RequestFault
+from panovlm.serving.fetching import Fetcher
 from panovlm.serving.limits import Limits
-from panovlm.serving.pictures import Pictures
+from panovlm.serving.pictures import Pictures, data_of
 from panovlm.serving.protocol import ChatRequest, Reply, parse_request
 from panovlm.serving.worker import Ticket, Worker
 
 CLIENT_LEFT = 499
 """What is logged where nobody waits for the answer any more."""
 _LOOK_EVERY_S = 0.1
+_READING_S = 10.0
+"""How long a client may take to read a stream after its time is over."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Desk:
         limits: What may be asked for.
         model_name: What clients call the model.
         registry: Where tokens are counted.
+        fetcher: Of pictures on other hosts; None fetches nothing.
     """
 
     def __init__(
@@ -53,10 +57,11 @@ class Desk:
         limits: Limits,
         model_name: str,
         registry: CollectorRegistry,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._assistant, self._worker, self._limits = assistant, worker, limits
         self.model_name = model_name
-        self._pictures = Pictures(assistant, limits)
+        self._pictures, self._fetcher = Pictures(assistant, limits), fetcher
         self._decoding = asyncio.Semaphore(limits.num_decoders)
         self._num_requests = 0
         self.is_draining = False
@@ -65,6 +70,8 @@ class Desk:
         gauge.set_function(lambda: self._num_requests)
         waiting = Gauge("panovlm_questions_waiting", "For a batch.", registry=registry)
         waiting.set_function(worker.num_waiting)
+        answering = Gauge("panovlm_answers_under_way", "In the batch.", registry=registry)
+        answering.set_function(worker.num_answering)
 
     async def complete(self, http: Request) -> Response:
         """Answer one request.
@@ -113,11 +120,10 @@ class Desk:
             message = f"found no such model, expected {self.model_name}"
             raise RequestFault(404, message, "model_not_found", "model")
         wishes = request.wishes(self._limits)
+        if wishes.json_schema is not None:
+            await self._check_schema(wishes.json_schema)
         conversation, url = request.conversation()
-        panorama = None
-        if url is not None:
-            async with self._decoding:
-                panorama = await asyncio.to_thread(self._pictures.open, url)
+        panorama = None if url is None else await self._panorama(url)
         try:
             if panorama is not None and request.turned_right_deg:
                 layout = self._assistant.processor.image_processor.layout
@@ -127,6 +133,22 @@ class Desk:
         except PanoVLMError as fault:
             raise RequestFault(400, str(fault), "invalid_request", "messages") from fault
         return Asked(request, question, len(prompt.ids))
+
+    async def _check_schema(self, schema: str) -> None:
+        """Compile a schema, so that no answer under way waits for it later."""
+        try:
+            await asyncio.to_thread(self._assistant.grammars.constraint, schema)
+        except PanoVLMError as fault:
+            name = "response_format"
+            raise RequestFault(400, str(fault), "unsupported_parameter", name) from fault
+
+    async def _panorama(self, url: str) -> OpenedPanorama:
+        if self._fetcher and url[:4].lower() == "http":
+            data = await self._fetcher.fetch(url)
+        else:
+            data = await asyncio.to_thread(data_of, url)
+        async with self._decoding:
+            return await asyncio.to_thread(self._pictures.open, data)
 
     async def _whole_answer(self, http: Request, ticket: Ticket) -> Answer | None:
         """Wait for the answer; None if the client leaves before."""
@@ -146,8 +168,9 @@ class Desk:
             ticket.cancel()
             self._let_out()
 
-        return _Stream(
+        return Stream(
             leave,
+            self._limits.max_s + _READING_S,
             self._events(http, asked, ticket, reply),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
@@ -178,17 +201,26 @@ class Desk:
             self._tokens.labels(kind.removesuffix("_tokens")).inc(count)
 
 
-class _Stream(StreamingResponse):
-    """A stream that calls back at its end, also where the client leaves before."""
+class Stream(StreamingResponse):
+    """A stream that calls back at its end, also where the client leaves before or reads too slowly.
 
-    def __init__(self, at_end: Callable[[], None], *args: Any, **kwargs: Any) -> None:
+    Args:
+        at_end: What to do then.
+        max_s: How long the client may take, in seconds; then the stream is cut off.
+        args: Starlette's.
+        kwargs: Starlette's.
+    """
+
+    def __init__(self, at_end: Callable[[], None], max_s: float, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._at_end = at_end
+        self._at_end, self._max_s = at_end, max_s
 
     async def __call__(self, *asgi: Any) -> None:
         """Send the stream."""
         try:
-            await super().__call__(*asgi)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._max_s):
+                    await super().__call__(*asgi)
         finally:
             self._at_end()
 

@@ -13,7 +13,8 @@ class Limits:
         max_tokens: Longest answer.
         max_requests: Requests at work and waiting; one more gets status 429.
         batch_size: Questions answered together.
-        gather_s: How long a batch waits for more questions, in seconds.
+        gather_s: How long answers under way stand still while questions join, in seconds; the
+            reading of a panorama's prefix is not cut off.
         max_s: How long a request may take, waiting included, in seconds.
         num_decoders: Pictures decoded at the same time.
         num_opened: Panoramas whose views are kept.

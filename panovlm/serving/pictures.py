@@ -1,4 +1,4 @@
-"""Pictures from clients: data URLs, checked before they are decoded. Nothing is fetched."""
+"""Pictures from clients, checked before they are decoded."""
 
 import base64
 import binascii
@@ -30,13 +30,12 @@ class Pictures:
         self._opened: OrderedDict[str, OpenedPanorama] = OrderedDict()
         self._lock = Lock()
 
-    def open(self, url: str) -> OpenedPanorama:
-        """Open the panorama of a data URL.
+    def open(self, data: bytes) -> OpenedPanorama:
+        """Open the panorama in a picture's file.
 
         Raises:
-            RequestFault: If it is no data URL or no good panorama.
+            RequestFault: If it is no good panorama.
         """
-        data = data_of(url)
         key = hashlib.sha256(data).hexdigest()
         with self._lock:
             if key in self._opened:
@@ -70,8 +69,8 @@ def data_of(url: str) -> bytes:
     head = _DATA_URL.match(url)
     if head is None:
         raise _bad_picture(
-            "found an image_url that is no data URL, expected data:image/jpeg;base64,...; this "
-            "server fetches nothing from the network or from files"
+            "found an image_url that is no data URL, expected data:image/jpeg;base64,...; nothing "
+            "is fetched from files, nor from hosts that are not allowed"
         )
     try:
         return base64.b64decode(url[head.end() :], validate=True)

@@ -1,5 +1,6 @@
 """OpenAI's chat completions: requests checked, and what is sent back."""
 
+import json
 import time
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -12,13 +13,14 @@ from panovlm.serving.faults import RequestFault
 from panovlm.serving.limits import Limits
 
 DEFAULT_MAX_TOKENS = 128
+MAX_VALUES = 100_000
+"""Commas and opening brackets in a request: each value of JSON takes many times its own bytes."""
 _ONLY: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "logprobs": (False,),
     "tools": ([],),
     "functions": ([],),
     "tool_choice": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "logit_bias": ({},),
@@ -61,6 +63,34 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class JsonSchema(BaseModel):
+    """A schema that the answer shall be of."""
+
+    json_schema: dict[str, Any] | bool = Field(alias="schema")
+
+
+class ResponseFormat(BaseModel):
+    """What the answer shall be: any text, any JSON object, or JSON of a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    def schema_text(self) -> str | None:
+        """Give the schema as JSON; None for any text.
+
+        Raises:
+            RequestFault: If the schema is missing.
+        """
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return '{"type": "object"}'
+        if self.json_schema is None:
+            message = "found json_schema without a schema; name one"
+            raise RequestFault(400, message, "invalid_value", "response_format")
+        return json.dumps(self.json_schema.json_schema)
+
+
 class ChatRequest(BaseModel):
     """A request for an answer; `grounded` and `turned_right_deg` are beyond OpenAI's."""
 
@@ -76,6 +106,7 @@ class ChatRequest(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
+    response_format: ResponseFormat | None = None
     grounded: bool = False
     turned_right_deg: float = Field(0.0, ge=-360, le=360)
 
@@ -83,7 +114,7 @@ class ChatRequest(BaseModel):
         """Say how the answer shall be said.
 
         Raises:
-            RequestFault: If it is longer than allowed, or a stop is empty.
+            RequestFault: If it is longer than allowed, a stop is empty, or a schema is missing.
         """
         length = self.max_completion_tokens or self.max_tokens
         length = min(DEFAULT_MAX_TOKENS, limits.max_tokens) if length is None else length
@@ -100,6 +131,7 @@ class ChatRequest(BaseModel):
             top_p=1.0 if self.top_p is None else self.top_p,
             seed=self.seed,
             stop=tuple(stop),
+            json_schema=self.response_format and self.response_format.schema_text(),
         )
 
     def conversation(self) -> tuple[list[dict[str, Any]], str | None]:
@@ -136,12 +168,28 @@ def _part(part: TextPart | ImagePart) -> dict[str, str]:
     return {"type": "text", "text": part.text}
 
 
+_SCHEMA_PLACE = "#/paths/~1v1~1chat~1completions/post/requestBody/content/application~1json/schema"
+REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": ChatRequest.model_json_schema(ref_template=_SCHEMA_PLACE + "/$defs/{model}")
+        }
+    },
+}
+"""What OpenAPI says of a request's body. It is parsed here and not by FastAPI, which would read it
+whole before its size is known."""
+
+
 def parse_request(body: bytes) -> ChatRequest:
     """Check a request's body.
 
     Raises:
-        RequestFault: Naming the first field at fault.
+        RequestFault: If it holds too many values, or naming the first field at fault.
     """
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+        message = f"found more than {MAX_VALUES} values in the request; say less"
+        raise RequestFault(413, message, "too_large")
     try:
         request = ChatRequest.model_validate_json(body)
     except ValidationError as error:

@@ -9,6 +9,8 @@ import uvicorn
 from panovlm.answering.assistant import Assistant
 from panovlm.answering.prefixes import PrefixStore
 from panovlm.serving.app import create_app
+from panovlm.serving.connections import Connection
+from panovlm.serving.fetching import Fetcher, parse_hosts
 from panovlm.serving.limits import Limits
 
 
@@ -20,6 +22,7 @@ def serve(
     keys: Sequence[str],
     limits: Limits,
     prefixes: PrefixStore,
+    allow_hosts: str = "",
 ) -> None:
     """Serve a model (a folder or a run) over HTTP.
 
@@ -32,14 +35,23 @@ def serve(
         keys: API keys, of which each request must bring one; none for an open server.
         limits: What may be asked for.
         prefixes: Where what was read of panoramas is kept.
+        allow_hosts: Hosts to fetch pictures from, as `parse_hosts` reads them.
+
+    Raises:
+        PanoVLMError: If an allowed host is none, or there is no model.
     """
+    hosts = parse_hosts(allow_hosts)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("panovlm.serving").setLevel(logging.INFO)
-    app = create_app(Assistant.load(model, prefixes), limits=limits, keys=keys)
+    fetcher = Fetcher(hosts, limits.max_body_bytes) if hosts else None
+    assistant = Assistant.load(model, prefixes)
+    app = create_app(assistant, limits=limits, keys=keys, fetcher=fetcher)
     uvicorn.run(
         app,
         host=host,
         port=port,
+        http=Connection,
+        ws="none",
         access_log=False,
         log_level="warning",
         server_header=False,

@@ -1,11 +1,12 @@
-"""The one thread that runs the model: it gathers waiting questions into batches."""
+"""The one thread that runs the model: questions join those whose answers are under way."""
 
 import asyncio
 import logging
 import queue
 import time
-from collections.abc import Sequence
-from threading import Event, Thread
+from collections.abc import Callable, Mapping
+from functools import partial
+from threading import Thread
 
 from panovlm.answering.answers import Answer
 from panovlm.answering.assistant import Assistant, Question
@@ -29,14 +30,15 @@ class Ticket:
         self._loop = asyncio.get_running_loop()
         self._said: asyncio.Queue[Said] = asyncio.Queue()
 
-    @property
-    def is_late(self) -> bool:
-        """Whether its time is over."""
-        return time.monotonic() > self._ends_at
-
     async def hear(self) -> Said:
-        """Wait for what is said next."""
-        return await self._said.get()
+        """Wait for what is said next; a fault when the time is over."""
+        try:
+            async with asyncio.timeout(self._ends_at - time.monotonic()):
+                return await self._said.get()
+        except TimeoutError:
+            self.cancel()
+            message = "the answer took too long; ask for less"
+            return RequestFault(503, message, "timeout", retry_after_s=5)
 
     def say(self, said: Said) -> None:
         """Say something to who asked; from the worker's thread."""
@@ -51,12 +53,14 @@ class Ticket:
 
 
 class Worker:
-    """Answers tickets in batches until it is stopped."""
+    """Answers tickets until it is stopped, up to `batch_size` of them at the same time."""
 
     def __init__(self, assistant: Assistant, limits: Limits) -> None:
         self._assistant, self._limits = assistant, limits
         self._waiting: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._stopped = Event()
+        self._batch = Batch(assistant.model)
+        self._asked: dict[Row, Ticket] = {}
+        self._is_stopping = False
         self._thread = Thread(target=self._run, name="panovlm-worker", daemon=True)
 
     def start(self) -> None:
@@ -71,53 +75,50 @@ class Worker:
         """Count the questions that no batch has taken yet."""
         return self._waiting.qsize()
 
+    def num_answering(self) -> int:
+        """Count the answers under way."""
+        return len(self._asked)
+
     def stop(self) -> None:
         """Answer what is in the queue, then end."""
         self._waiting.put(None)
         self._thread.join(self._limits.max_s)
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
-            tickets = self._gather()
-            try:
-                self._answer([ticket for ticket in tickets if not ticket.is_cancelled])
-            except Exception:
-                logger.exception("a batch failed")
-                for ticket in tickets:
-                    ticket.say(INTERNAL)
+        while self._asked or not self._is_stopping:
+            if newcomers := self._take_in():
+                self._asked |= newcomers
+                self._say(newcomers, partial(self._batch.join, list(newcomers)))
+            self._say(self._asked, self._batch.step)
 
-    def _gather(self) -> list[Ticket]:
-        """Wait for a question, then a moment for more."""
-        tickets: list[Ticket] = []
-        timeout: float | None = None
-        while len(tickets) < self._limits.batch_size:
-            try:
-                ticket = self._waiting.get(timeout=timeout)
-            except queue.Empty:
-                break
-            if ticket is None:
-                self._stopped.set()
-                break
-            tickets.append(ticket)
-            timeout = self._limits.gather_s
-        return tickets
+    def _take_in(self) -> dict[Row, Ticket]:
+        """Prepare waiting questions while there is room; wait for one where nothing is under way.
 
-    def _answer(self, tickets: Sequence[Ticket]) -> None:
-        asked = {row: ticket for ticket in tickets if (row := self._row(ticket))}
-        batch = Batch(self._assistant.model, list(asked))
-        while said := batch.step():
-            for row, piece in said:
-                _tell(asked[row], row, piece)
-            for row, ticket in asked.items():
-                if row.goes_on and ticket.is_late:
-                    ticket.say(_late())
-                    ticket.cancel()
-                row.is_cancelled = ticket.is_cancelled
+        Answers under way stand still for `gather_s` at most and the reading of one panorama.
+        """
+        taken: dict[Row, Ticket] = {}
+        room = self._limits.batch_size - len(self._asked)
+        ticket = self._next_ticket(wait=not self._asked) if room else None
+        ends_at = time.monotonic() + self._limits.gather_s
+        while ticket:
+            if row := self._row(ticket):
+                taken[row] = ticket
+            if len(taken) == room or time.monotonic() > ends_at:
+                break
+            ticket = self._next_ticket(wait=False)
+        return taken
+
+    def _next_ticket(self, *, wait: bool) -> Ticket | None:
+        try:
+            ticket = self._waiting.get(block=wait)
+        except queue.Empty:
+            return None
+        self._is_stopping |= ticket is None
+        return ticket
 
     def _row(self, ticket: Ticket) -> Row | None:
-        """Prepare a ticket; None if it was told why not."""
-        if ticket.is_late:
-            ticket.say(_late())
+        """Prepare a ticket; None if nobody waits for it, or it was told why not."""
+        if ticket.is_cancelled:
             return None
         try:
             return self._assistant.row(ticket.question)
@@ -128,13 +129,23 @@ class Worker:
             ticket.say(INTERNAL)
         return None
 
+    def _say(self, asked: Mapping[Row, Ticket], speak: Callable[[], list[tuple[Row, str]]]) -> None:
+        """Let these rows speak and tell who asked; if that fails, they end."""
+        try:
+            for row, piece in speak():
+                _tell(self._asked[row], row, piece)
+        except Exception:
+            logger.exception("answers failed")
+            for ticket in asked.values():
+                ticket.say(INTERNAL)
+                ticket.cancel()
+        for row, ticket in self._asked.items():
+            row.is_cancelled = ticket.is_cancelled
+        self._asked = {row: ticket for row, ticket in self._asked.items() if row.goes_on}
+
 
 def _tell(ticket: Ticket, row: Row, piece: str) -> None:
     if piece:
         ticket.say(piece)
     if row.answer.finish_reason:
         ticket.say(row.answer)
-
-
-def _late() -> RequestFault:
-    return RequestFault(503, "the answer took too long; ask for less", "timeout", retry_after_s=5)

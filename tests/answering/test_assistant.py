@@ -15,8 +15,8 @@ from panovlm.answering.prefixes import PrefixStore
 from panovlm.answering.prompts import about_panorama
 from panovlm.inference import ask
 from panovlm.model.errors import PanoVLMError
-from panovlm.stages import Objective
-from panovlm.training.build import BUILDERS, build_processor
+from panovlm.stages import STAGES
+from panovlm.training.build import build_model, build_processor
 from panovlm.training.recipe import ModelSection
 
 QUESTIONS = ["What is behind me?", "Left?", "How many red boxes are there, and where is the sun?"]
@@ -96,7 +96,8 @@ def test_scores_equal_the_plain_forward_in_every_kind_of_language_model(
         update={"language_model": str(language_model_folder(kind=kind))}
     )
     torch.manual_seed(0)
-    assistant = Assistant(BUILDERS[Objective.NEXT_TOKEN](section).eval(), build_processor(section))
+    model = build_model(section, STAGES["finetune"]).eval()
+    assistant = Assistant(model, build_processor(section))
     pairs = [(pictures[0], QUESTIONS[0]), (pictures[1], QUESTIONS[2]), (pictures[0], "x" * 150)]
     rows = [assistant.row(Question(about_panorama(q), assistant.open(p))) for p, q in pairs]
     scores = scores_of_first_tokens(assistant, rows)

@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from PIL import Image
 
+from panovlm.serving.connections import Connection
 from panovlm.serving.limits import Limits
 
 PATH = "/v1/chat/completions"
@@ -35,7 +36,11 @@ def listening(app: Any) -> Iterator[tuple[str, uvicorn.Server]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, port=port, http=Connection, ws="none", log_level="error", access_log=False
+        )
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started and thread.is_alive():
@@ -45,3 +50,10 @@ def listening(app: Any) -> Iterator[tuple[str, uvicorn.Server]]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def wait_until(holds: Callable[[], bool], max_s: float = 20.0) -> None:
+    end = time.monotonic() + max_s
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)

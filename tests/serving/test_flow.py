@@ -4,25 +4,17 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import pytest
-from asking import LIMITS, PATH, Ask, listening
+from asking import LIMITS, PATH, Ask, listening, wait_until
 from fastapi.testclient import TestClient
 
 from panovlm.answering.assistant import Assistant
 from panovlm.answering.batches import Batch
 from panovlm.serving.app import create_app
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -92,6 +84,37 @@ def test_a_failing_model_is_a_clear_fault_and_the_server_goes_on(
         assert reply.status_code == 500
         assert reply.json()["error"]["message"] == "the server failed; its log says why"
         assert client.post(PATH, json=body()).status_code == 200
+
+
+def test_a_question_joins_an_answer_under_way_and_may_end_before_it(
+    assistant: Assistant, body: Ask
+) -> None:
+    assistant.model.lm_head.register_forward_hook(lambda *_: time.sleep(0.02))
+    assistant._end_ids = []
+    app = create_app(assistant, limits=LIMITS)
+    with TestClient(app) as client, ThreadPoolExecutor(1) as threads:
+        alone = client.post(PATH, json=body(max_tokens=2)).json()["choices"]
+        long = threads.submit(client.post, PATH, json=body(max_tokens=64))
+        wait_until(lambda: app.state.desk._worker.num_answering() == 1)
+        assert client.post(PATH, json=body(max_tokens=2)).json()["choices"] == alone
+        assert not long.done()
+        assert long.result().json()["usage"]["completion_tokens"] == 64
+
+
+def test_a_newcomer_that_fails_ends_no_answer_under_way(
+    assistant: Assistant, body: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assistant.model.lm_head.register_forward_hook(lambda *_: time.sleep(0.02))
+    assistant._end_ids = []
+    app = create_app(assistant, limits=LIMITS)
+    with TestClient(app) as client, ThreadPoolExecutor(1) as threads:
+        long = threads.submit(client.post, PATH, json=body(max_tokens=64))
+        wait_until(lambda: app.state.desk._worker.num_answering() == 1)
+        with monkeypatch.context() as broken:
+            broken.setattr(Batch, "join", lambda self, rows: 1 / 0)
+            assert client.post(PATH, json=body()).status_code == 500
+        assert not long.done()
+        assert long.result().status_code == 200
 
 
 @pytest.mark.parametrize("stream", [True, False])

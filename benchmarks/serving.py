@@ -1,0 +1,375 @@
+"""The server under many clients at once: as it is, and answering one question at a time.
+
+    python benchmarks/serving.py --json OUT [--docs docs/serving.md] [--model DIR]
+
+Both sides are `panovlm serve` on the same model in processes of their own, one after the other,
+with the same clients: one takes `--batch-size 1 --num-panoramas 0`. Each client asks, waits for the
+whole answer, and asks again until the time is over; an answer that does not come whole is lost.
+Time to the first token is that of an answer of one token, alone on the server. Without a model a
+small one with random weights is made. Nothing but the loopback interface is used.
+"""
+
+import argparse
+import base64
+import http.client
+import io
+import json
+import os
+import platform
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from serving_model import write_model
+
+SIDES = {
+    "panovlm serve": [],
+    "one at a time": ["--batch-size", "1", "--num-panoramas", "0"],
+}
+"""What is measured, and how the server is told to be it."""
+OURS, ALONE = SIDES
+ANSWER_TOKENS = (8, 16, 32)
+"""Longest answers."""
+QUESTIONS = ("What is behind me?", "Is there a door to the left, and what stands beside it?", "Up?")
+WANTED_THROUGHPUT, WANTED_SECOND, WANTED_GROWTH = 3.0, 0.2, 1.05
+START_S, ANSWER_S = 300, 900
+PATH = "/v1/chat/completions"
+
+Table = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one request came to."""
+
+    status: int
+    seconds: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server under way."""
+
+    port: int
+    process: psutil.Process
+
+    def memory_mb(self) -> float:
+        """Give its resident memory in MiB."""
+        return float(self.process.memory_info().rss / 2**20)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark.
+
+    Returns:
+        The exit status: 1 if `--assert` is given and a figure is missed.
+    """
+    options = _parser().parse_args(arguments)
+    with tempfile.TemporaryDirectory() as workplace:
+        model = options.model or write_model(Path(workplace), options.size)
+        pictures = [picture(number, options.width) for number in range(options.panoramas)]
+        sides = {side: measured(side, model, pictures, options) for side in SIDES}
+    report = {"settings": settings_of(options), "environment": environment(), "sides": sides}
+    report["criteria"] = criteria(sides)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(report, indent=2) + "\n")
+    show(report)
+    if options.docs is not None:
+        write_docs(report, options.docs)
+    return int(options.must_hold and not all(each["met"] for each in report["criteria"]))
+
+
+def picture(number: int, width: int) -> bytes:
+    """Draw a panorama of smooth colours; give it as JPEG."""
+    rng = np.random.default_rng(number)
+    coarse = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    drawn = Image.fromarray(coarse).resize((width, width // 2), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    drawn.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def measured(
+    side: str, model: Path, pictures: list[bytes], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure one side in a fresh server."""
+    urls = [f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" for data in pictures]
+    with served(model, SIDES[side], options) as server:
+        tokens = first_tokens(server, options)
+        bodies = [
+            body(url, question, length)
+            for url in urls
+            for question in QUESTIONS
+            for length in ANSWER_TOKENS
+        ]
+        loaded = load(server, bodies, options.clients, options.seconds)
+    return {"first_token": tokens, **loaded}
+
+
+def body(url: str, question: str, max_tokens: int) -> bytes:
+    """Write a request."""
+    parts = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": question},
+    ]
+    messages = [{"role": "user", "content": parts}]
+    return json.dumps({"model": "panovlm", "messages": messages, "max_tokens": max_tokens}).encode()
+
+
+@contextmanager
+def served(model: Path, words: list[str], options: argparse.Namespace) -> Iterator[Served]:
+    """Run a server until it is left."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "panovlm", "serve", str(model), "--port", str(port), *words]
+    command += ["--max-requests", str(2 * options.clients), "--max-seconds", str(ANSWER_S)]
+    threads = {name: str(options.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    env = {**os.environ, **threads, "PANOVLM_API_KEYS": ""}
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, env=env, stdout=said, stderr=said)
+        try:
+            if not _answers(port, process):
+                said.seek(0)
+                raise SystemExit(f"the server did not start:\n{said.read().decode()[-3000:]}")
+            yield Served(port, psutil.Process(process.pid))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except OSError:
+            time.sleep(0.2)
+    return False
+
+
+def first_tokens(server: Served, options: argparse.Namespace) -> dict[str, float]:
+    """Ask twice about panoramas that the server has not seen; give medians in seconds."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_S)
+    seconds: dict[str, list[float]] = {"first": [], "second": []}
+    for number in range(options.repeats):
+        data = picture(1000 + number, options.width)
+        url = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+        for place, question in zip(seconds, QUESTIONS, strict=False):
+            heard = ask(connection, body(url, question, 1))
+            if heard.status != 200:
+                raise SystemExit(f"found status {heard.status} on an idle server")
+            seconds[place].append(heard.seconds)
+    return {place: statistics.median(each) for place, each in seconds.items()}
+
+
+def ask(connection: http.client.HTTPConnection, asked: bytes) -> Heard:
+    """Ask and wait for the whole answer; status 0 where none came."""
+    began = time.perf_counter()
+    try:
+        connection.request("POST", PATH, asked, {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        answer = json.loads(reply.read())
+        tokens = answer["usage"]["completion_tokens"] if reply.status == 200 else 0
+        return Heard(reply.status, time.perf_counter() - began, tokens)
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        connection.close()
+        return Heard(0, time.perf_counter() - began, 0)
+
+
+def load(server: Served, bodies: list[bytes], clients: int, seconds: float) -> dict[str, Any]:
+    """Let clients ask until the time is over, after one question about each panorama."""
+    with ThreadPoolExecutor(clients + 1) as threads:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_S)
+        for asked in bodies[:: len(QUESTIONS) * len(ANSWER_TOKENS)]:
+            ask(connection, asked)
+        connection.close()
+        memory = [server.memory_mb()]
+        middle = threads.submit(lambda: (time.sleep(seconds / 2), server.memory_mb())[1])
+        began = time.perf_counter()
+        end = time.monotonic() + seconds
+        rounds = threads.map(lambda number: _client(server, bodies, number, end), range(clients))
+        heard = [each for client in rounds for each in client]
+        took = time.perf_counter() - began
+        memory += [middle.result(), server.memory_mb()]
+    return _summary(heard, took, memory)
+
+
+def _client(server: Served, bodies: list[bytes], number: int, end: float) -> list[Heard]:
+    """Ask at least once, and on until the time is over."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_S)
+    rng = random.Random(number)
+    heard = [ask(connection, rng.choice(bodies))]
+    while time.monotonic() < end:
+        heard.append(ask(connection, rng.choice(bodies)))
+    connection.close()
+    return heard
+
+
+def _summary(heard: list[Heard], took: float, memory: list[float]) -> dict[str, Any]:
+    answered = [each for each in heard if each.status == 200]
+    waits = [each.seconds for each in answered] or [float("nan")]
+    quantiles = {f"p{percent}_s": float(np.percentile(waits, percent)) for percent in (50, 95, 99)}
+    return {
+        "requests": len(heard),
+        "lost": len(heard) - len(answered),
+        "seconds": took,
+        "answers_per_s": len(answered) / took,
+        "tokens_per_s": sum(each.tokens for each in answered) / took,
+        **quantiles,
+        "memory_mb": dict(zip(("start", "middle", "end"), memory, strict=True)),
+    }
+
+
+def criteria(sides: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Set the measured figures against the wanted ones."""
+    ours, alone = sides[OURS], sides[ALONE]
+    throughput = ours["answers_per_s"] / alone["answers_per_s"]
+    second = ours["first_token"]["second"] / ours["first_token"]["first"]
+    growth = ours["memory_mb"]["end"] / ours["memory_mb"]["start"]
+    found = [
+        ("answers a second, ÷ one at a time", "at least", WANTED_THROUGHPUT, throughput),
+        ("lost requests", "at most", 0, ours["lost"]),
+        ("memory at the end, ÷ start", "at most", WANTED_GROWTH, growth),
+        ("first token, second question ÷ first", "at most", WANTED_SECOND, second),
+    ]
+    return [
+        {
+            "claim": claim,
+            "wanted": f"{bound} {wanted:g}",
+            "found": figure,
+            "met": figure >= wanted if bound == "at least" else figure <= wanted,
+        }
+        for claim, bound, wanted, figure in found
+    ]
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Give what the figures hang on."""
+    names = ("clients", "seconds", "panoramas", "width", "threads", "repeats")
+    settings = {name: getattr(options, name) for name in names}
+    model = options.model.name if options.model else f"random weights, size {options.size}"
+    return {"model": model, **settings, "answer_tokens": ANSWER_TOKENS}
+
+
+def environment() -> dict[str, Any]:
+    """Say what the figures were measured with."""
+    from reporting import cpu_model, version_of
+
+    packages = ("panovlm", "torch", "transformers", "fastapi", "uvicorn")
+    return {
+        "cpu": cpu_model(),
+        "logical_cpus": os.cpu_count(),
+        "load_average_at_end": os.getloadavg()[0],
+        "nice": os.nice(0),
+        "python": platform.python_version(),
+        "packages": {package: version_of(package) for package in packages},
+    }
+
+
+def side_table(sides: dict[str, dict[str, Any]]) -> Table:
+    """Give the table of both sides."""
+    head = ["server", "answers/s", "tokens/s", "p50, s", "p95, s", "p99, s", "lost / asked"]
+    head += ["memory at start, middle, end, MiB", "first token, first / second question, ms"]
+    rows = [head]
+    for side, found in sides.items():
+        figures = [f"{found[name]:.1f}" for name in ("answers_per_s", "tokens_per_s")]
+        figures += [f"{found[name]:.2f}" for name in ("p50_s", "p95_s", "p99_s")]
+        memory = ", ".join(f"{value:.0f}" for value in found["memory_mb"].values())
+        first = " / ".join(f"{value * 1000:.0f}" for value in found["first_token"].values())
+        rows.append([side, *figures, f"{found['lost']} / {found['requests']}", memory, first])
+    return rows
+
+
+def criteria_table(found: list[dict[str, Any]]) -> Table:
+    """Give the table of wanted and found figures."""
+    from reporting import verdict
+
+    rows = [["criterion", "wanted", "found", ""]]
+    for each in found:
+        rows.append([each["claim"], each["wanted"], f"{each['found']:.2f}", verdict(each["met"])])
+    return rows
+
+
+def environment_line(report: dict[str, Any]) -> str:
+    """Say in one paragraph what the figures were measured with."""
+    made, settings = report["environment"], report["settings"]
+    packages = ", ".join(f"{name} {each}" for name, each in made["packages"].items())
+    return (
+        f"{made['cpu']}, {made['logical_cpus']} logical CPUs, shared by the server "
+        f"({settings['threads']} thread(s)) and its clients, niceness {made['nice']}, load average "
+        f"{made['load_average_at_end']:.1f}; model: {settings['model']}; {settings['clients']} "
+        f"clients for {settings['seconds']:g} s on each side, asking about "
+        f"{settings['panoramas']} panoramas of {settings['width']} px, answers of up to "
+        f"{', '.join(map(str, settings['answer_tokens']))} tokens at random; first tokens are "
+        f"medians of {settings['repeats']}; Python {made['python']}; {packages}."
+    )
+
+
+def tables(report: dict[str, Any]) -> list[tuple[str, Table]]:
+    """Give all tables, each with its title."""
+    return [
+        ("both servers", side_table(report["sides"])),
+        ("wanted and found", criteria_table(report["criteria"])),
+    ]
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the tables."""
+    from rich.console import Console
+    from rich.table import Table as Printed
+
+    console = Console()
+    console.print(environment_line(report), highlight=False)
+    for title, rows in tables(report):
+        table = Printed(*rows[0], title=title)
+        for row in rows[1:]:
+            table.add_row(*row)
+        console.print(table)
+
+
+def write_docs(report: dict[str, Any], page: Path) -> None:
+    """Write the tables to their place on a page."""
+    from reporting import markdown, put_between_markers
+
+    parts = [environment_line(report), *(markdown(rows) for _, rows in tables(report))]
+    put_between_markers(page, "serving", "\n\n".join(parts))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--json", type=Path, required=True, help="where to write the report")
+    add("--docs", type=Path, help="page whose tables are written anew")
+    add("--model", type=Path, help="folder or run; by default a small one of random weights")
+    add("--size", choices=("small", "tiny"), default="small", help="of that; tiny: for tests")
+    add("--clients", type=int, default=64, help="at the same time")
+    add("--seconds", type=float, default=120.0, help="of load on each side")
+    add("--panoramas", type=int, default=8, help="asked about under load")
+    add("--width", type=int, default=2048, help="of the panoramas in pixels")
+    add("--repeats", type=int, default=5, help="panoramas for the time to the first token")
+    add("--threads", type=int, default=1, help="threads of the server's libraries")
+    add("--assert", action="store_true", dest="must_hold", help="fail unless every figure is met")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
