@@ -11,7 +11,7 @@ BACKGROUNDS ?=
 PANORAMAS ?=
 MEASURED := runs/benchmarks
 
-.PHONY: demo test lint benchmark ray vllm clean
+.PHONY: demo test lint browser benchmark ray vllm clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,11 @@ lint: $(VENV)/.installed
 
 test: lint
 	$(BIN)/pytest -n 2
+
+# The page in headless Chromium (apt-get install chromium, or PANOVLM_CHROMIUM=PATH); screenshots in runs/browser.
+browser: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[browser]'
+	PANOVLM_SCREENSHOTS=$(CURDIR)/runs/browser $(BIN)/pytest tests/serving/browser
 
 benchmark: $(VENV)/.installed
 	@test -n "$(PANORAMAS)" || { echo "name a folder of panoramas: make benchmark PANORAMAS=DIR"; exit 2; }

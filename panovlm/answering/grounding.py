@@ -1,10 +1,15 @@
 """Where an answer points: a direction it names, never one that is made up."""
 
+import re
 from dataclasses import dataclass
 
 from panovlm.metrics.directions import parse_direction
 from panovlm.metrics.fields_of_view import parse_field_of_view
-from panovlm.model.sphere import wrap_deg
+from panovlm.model.sphere import DIRECTIONS, wrap_deg
+
+_WORD = "|".join(sorted(DIRECTIONS, key=len, reverse=True))
+_FROM_TO = re.compile(rf"\s*(?:{_WORD}) to ({_WORD}):", re.IGNORECASE)
+"""How answers about scenes say where one looks first and where then: "left to back: red cone"."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,15 @@ class Grounding:
 
 
 def ground(answer: str) -> Grounding | None:
-    """Read the field of view or the direction an answer names; None if it names none, or two."""
+    """Read the field of view or the direction an answer names; None if it names none, or two.
+
+    Where it says from where to where one looks, it is about where one looks then.
+    """
     region = parse_field_of_view(answer)
     if region is not None:
         return Grounding(
             wrap_deg(region.yaw_deg), region.pitch_deg, region.width_deg, region.height_deg
         )
-    yaw_deg = parse_direction(answer)
+    looks = _FROM_TO.match(answer)
+    yaw_deg = parse_direction(looks[1] if looks else answer)
     return None if yaw_deg is None else Grounding(yaw_deg)

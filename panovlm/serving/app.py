@@ -4,11 +4,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -17,23 +16,14 @@ from panovlm.answering.assistant import Assistant
 from panovlm.serving.desk import CLIENT_LEFT, Desk
 from panovlm.serving.faults import INTERNAL, RequestFault
 from panovlm.serving.fetching import Fetcher
-from panovlm.serving.gate import PAGE, Gate
+from panovlm.serving.gate import Gate
 from panovlm.serving.limits import Limits
 from panovlm.serving.protocol import REQUEST_BODY
+from panovlm.serving.site import add_page
 from panovlm.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
 MODEL_NAME = "panovlm"
-PAGE_FOLDER = Path(__file__).with_name("page")
-PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
-"""The page loads nothing from elsewhere, and nothing else may run in it."""
 
 
 def create_app(
@@ -71,6 +61,7 @@ def create_app(
     app.add_middleware(Gate, keys=keys, registry=registry)
     _add_faults(app)
     _add_routes(app, desk, registry)
+    add_page(app, assistant.processor.image_processor.layout)
     return app
 
 
@@ -96,13 +87,6 @@ def _add_routes(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
         if desk.is_draining:
             return JSONResponse({"status": "stopping"}, 503)
         return JSONResponse({"status": "ok"})
-
-    async def page(http: Request) -> Response:
-        name = PAGE["/" + http.url.path.rpartition("/")[2]]
-        return FileResponse(PAGE_FOLDER / name, headers=PAGE_HEADERS)
-
-    for path in PAGE:
-        app.add_route(path, page)
 
     @app.get("/metrics")
     async def metrics() -> Response:

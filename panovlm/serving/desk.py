@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from panovlm.answering.answers import Answer
 from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
+from panovlm.answering.turning import turned_right
 from panovlm.model.errors import PanoVLMError
 from panovlm.serving.faults import RequestFault
 from panovlm.serving.fetching import Fetcher
@@ -123,8 +124,11 @@ class Desk:
             await self._check_schema(wishes.json_schema)
         conversation, url = request.conversation()
         panorama = None if url is None else await self._panorama(url)
-        question = Question(conversation, panorama, wishes)
         try:
+            if panorama is not None and request.turned_right_deg:
+                layout = self._assistant.processor.image_processor.layout
+                panorama = turned_right(panorama, layout, request.turned_right_deg)
+            question = Question(conversation, panorama, wishes)
             prompt = await asyncio.to_thread(self._assistant.prompt, question)
         except PanoVLMError as fault:
             raise RequestFault(400, str(fault), "invalid_request", "messages") from fault

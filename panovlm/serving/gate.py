@@ -14,13 +14,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from panovlm.serving.faults import RequestFault
+from panovlm.serving.site import OPEN_PATHS
 
 logger = logging.getLogger(__name__)
-PAGE = {"/": "index.html", **{f"/{name}": name for name in ("page.css", "page.js", "viewer.js")}}
-"""The page's paths, and the files they give."""
-OPEN_PATHS = frozenset({*PAGE, "/health"})
-"""What needs no key: it says nothing about the model."""
-KNOWN_PATHS = OPEN_PATHS | {"/metrics", "/openapi.json", "/v1/models", "/v1/chat/completions"}
+NEEDS_NO_KEY = OPEN_PATHS | {"/health"}
+_WITH_KEY = ("/metrics", "/openapi.json", "/v1/models", "/v1/views", "/v1/chat/completions")
+KNOWN_PATHS = NEEDS_NO_KEY | {*_WITH_KEY}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -62,7 +61,7 @@ class Gate:
             await send(message)
 
         try:
-            if scope["path"] in OPEN_PATHS or self._is_known(headers.get("authorization", "")):
+            if scope["path"] in NEEDS_NO_KEY or self._is_known(headers.get("authorization", "")):
                 await self._app(scope, receive, send_marked)
             else:
                 fault = RequestFault(401, "found no valid API key", "invalid_api_key")

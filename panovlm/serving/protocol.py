@@ -92,7 +92,7 @@ class ResponseFormat(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """A request for an answer; `grounded` is the one field beyond OpenAI's."""
+    """A request for an answer; `grounded` and `turned_right_deg` are beyond OpenAI's."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
@@ -108,6 +108,7 @@ class ChatRequest(BaseModel):
     stop: str | list[str] | None = None
     response_format: ResponseFormat | None = None
     grounded: bool = False
+    turned_right_deg: float = Field(0.0, ge=-360, le=360)
 
     def wishes(self, limits: Limits) -> Wishes:
         """Say how the answer shall be said.

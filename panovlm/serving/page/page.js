@@ -1,101 +1,301 @@
-"use strict";
+// Puts the page together: a picture is opened, looked around in and asked about.
+
+import { Client } from "./client.js";
+import { readLink, writeLink } from "./link.js";
+import { wrap } from "./sphere.js";
+import { Strip, seen } from "./strip.js";
+import { Entry, complain, degrees, direction } from "./talk.js";
+import { Turns } from "./turns.js";
+import { Viewer } from "./viewer.js";
+import { aboutPlace, placeAt, yawNamed } from "./words.js";
+
+const STILL_MS = 400;
+const EIGHTH = { width: 45, height: 70 };  // words name an eighth of the circle and no height
+const IDEAS = ["What is behind me?", "What do I see to my left?", "How many objects are there?"];
+
 const at = (id) => document.getElementById(id);
-let viewer = null, url = null, model = null;
+const client = new Client(() => at("key").value.trim());
+const state = { url: null, example: "", views: [], mark: null, asking: null, still: 0, opening: 0, toLook: null };
 
-function say(text, kind) {
-  const line = document.createElement("p");
-  line.textContent = text;  // never as HTML: a model's words are no markup
-  if (kind) line.className = kind;
-  at("talk").append(line);
-  return line;
-}
-
-function headers() {
-  const key = at("key").value;
-  return key ? { Authorization: `Bearer ${key}` } : {};
-}
-
-async function open(file) {
+function setUpViewer() {
   try {
-    viewer ??= new Viewer(at("view"), (yaw, pitch) => {
-      at("look").textContent = `yaw ${yaw.toFixed(0)}°, pitch ${pitch.toFixed(0)}°`;
-    });
-    await viewer.show(file);
+    return new Viewer(at("view"), at("outlines"), looked);
   } catch (error) {
-    say(`The picture cannot be shown: ${error.message}`, "fault");
+    complain(at("talk"), `The panorama cannot be shown: ${error.message}.`);
+    return null;
   }
-  url = await new Promise((resolve) => {
+}
+
+const strip = new Strip(at("strip"), at("whole"), at("chart"), (yaw, pitch, atOnce) => {
+  if (!viewer?.isShowing) return;
+  viewer.turning = null;
+  if (atOnce) viewer.look(yaw, pitch);
+  else viewer.turnTo(yaw, pitch);
+});
+const viewer = setUpViewer();
+const turns = new Turns(
+  { slider: at("turn"), output: at("turned"), list: at("turns"), verdict: at("verdict"), every: at("every") },
+  ask, turnPicture);
+
+// Looking around
+
+function looked(frame) {
+  at("look").textContent = `${direction(frame.yaw)} · pitch ${degrees(frame.pitch)}`;
+  at("view").setAttribute("aria-label", `Panorama, looking ${placeAt(frame.yaw)}`);
+  strip.look(frame);
+  clearTimeout(state.still);
+  state.still = setTimeout(() => stoodStill(frame), STILL_MS);
+}
+
+function stoodStill(frame) {
+  writeLink(frame, at("question").value, state.example);
+  const hasFocus = [at("view"), at("strip")].includes(document.activeElement);
+  if (hasFocus) at("heard").textContent = `Looking ${direction(frame.yaw)}, pitch ${degrees(frame.pitch)}`;
+}
+
+/** Give a mark of the panorama's own frame as it lies after the turn shown. */
+const asTurned = (mark) => ({ ...mark, yaw: wrap(mark.yaw - turns.turned) });
+
+function turnPicture(turned) {
+  viewer?.turn(turned);
+  strip.turn(turned);
+  showMark();
+}
+
+function showMark() {
+  const marks = state.mark ? [asTurned(state.mark)] : [];
+  viewer?.mark(marks);
+  strip.mark(marks);
+  strip.showViews(at("views").checked ? state.views : [], marks[0] ?? null);
+}
+
+// Opening a picture
+
+async function decode(blob) {
+  const bitmap = await createImageBitmap(blob), most = viewer?.maxWidth ?? 4096;
+  if (bitmap.width <= most) return bitmap;
+  const size = { resizeWidth: most, resizeHeight: Math.round((bitmap.height * most) / bitmap.width) };
+  return createImageBitmap(bitmap, { ...size, resizeQuality: "high" });  // some graphics cards take no 8K picture
+}
+
+function dataUrl(blob) {
+  return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
-    reader.readAsDataURL(file);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
   });
+}
+
+async function open(blob, { example = "", ideas = IDEAS } = {}) {
+  const opening = ++state.opening;
+  at("opening").hidden = false;
+  try {
+    const [bitmap, url] = await Promise.all([decode(blob), dataUrl(blob)]);
+    if (opening !== state.opening) return;
+    state.asking?.abort();
+    Object.assign(state, { url, example, mark: null });
+    viewer?.show(bitmap);
+    strip.show(bitmap);
+    bitmap.close();
+    lookAsLinked();
+    begin(ideas);
+  } catch (error) {
+    complain(at("talk"), `The picture cannot be shown: ${error.message}`);
+  } finally {
+    if (opening === state.opening) at("opening").hidden = true;
+  }
+}
+
+/** Look where the address says, once. */
+function lookAsLinked() {
+  if (!state.toLook || !viewer?.isShowing) return;
+  const { yaw, pitch, fov } = state.toLook;
+  state.toLook = null;
+  viewer.look(yaw, pitch ?? 0, fov ?? 90);
+}
+
+function begin(ideas) {
   at("talk").replaceChildren();
-  at("question").focus();
+  turns.reset();
+  offerIdeas(ideas);
+  for (const id of ["other", "back"]) at(id).hidden = false;
+  at("here").disabled = !viewer;
+  welcome(false);
+  at("question").focus({ preventScroll: true });
 }
 
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    held += value;
-    const lines = held.split("\n\n");
-    held = lines.pop();
-    for (const line of lines) if (line !== "data: [DONE]") yield JSON.parse(line.slice(6));
+function welcome(isShown) {
+  document.body.classList.toggle("welcoming", isShown);
+  at("welcome").hidden = !isShown;
+  document.body.classList.toggle("empty", !state.url);
+}
+
+function button(text, onClick) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.addEventListener("click", onClick);
+  return made;
+}
+
+function offerIdeas(ideas) {
+  at("ideas").replaceChildren(...ideas.map((idea) => button(idea, () => submit(idea))));
+}
+
+function offerExamples(examples) {
+  at("examples").replaceChildren(...examples.map((example, number) => {
+    const choice = button("", () => openExample(example, number)), picture = document.createElement("img");
+    picture.src = example.thumbnail;
+    picture.alt = `Example ${number + 1}`;
+    choice.append(picture);
+    return choice;
+  }));
+}
+
+async function openExample(example, number) {
+  at("opening").hidden = false;
+  try {
+    const response = await fetch(example.picture);
+    await open(await response.blob(), { example: String(number + 1), ideas: example.questions });
+  } catch (error) {
+    at("opening").hidden = true;
+    complain(at("talk"), `The example cannot be opened: ${error.message}`);
   }
 }
 
-async function refusal(response) {
-  const body = await response.json().catch(() => null);
-  return new Error(body?.error?.message ?? `status ${response.status}`);
+// Asking
+
+/** Give what an answer is about in the panorama's own frame: what it says, else what was asked about. */
+function aboutWhat(question, grounding, turned) {
+  const asked = yawNamed(question);
+  if (!grounding && asked === null) return null;
+  const { yaw_deg: yaw, pitch_deg: pitch, width_deg: width, height_deg: height } = grounding ?? { yaw_deg: asked };
+  const isStated = Boolean(width && height);
+  const size = isStated ? { width, height } : EIGHTH;
+  const kind = isStated ? "stated" : "word", source = whence(grounding, isStated, turned ? yaw : null);
+  return { ...size, pitch: pitch ?? 0, yaw: wrap(yaw + turned), kind, source };
 }
 
-async function ask(question) {
-  say(question).style.fontWeight = "600";
-  const line = say("");
-  if (!model) {
-    const listed = await fetch("v1/models", { headers: headers() });
-    if (!listed.ok) throw await refusal(listed);
-    model = (await listed.json()).data[0].id;
+function whence(grounding, isStated, yawSaid) {
+  const source = !grounding ? "the question’s direction" : isStated ? "as answered" : "no size said";
+  return yawSaid === null ? source : `${source}, turned back from ${degrees(yawSaid)}`;
+}
+
+async function ask(question, turned = turns.turned) {
+  const entry = new Entry(at("talk"), question, turned && (turned + 360) % 360);
+  const asking = (state.asking = new AbortController());
+  setBusy(true);
+  try {
+    const asked = { question, url: state.url, turned, signal: asking.signal, onPiece: (piece) => entry.add(piece) };
+    const { text, grounding } = await client.ask(asked);
+    const mark = state.url ? aboutWhat(question, grounding, turned) : null;
+    point(entry, mark);
+    return { question, turned, text, yaw: grounding ? wrap(grounding.yaw_deg + turned) : null };
+  } catch (error) {
+    failed(entry, error, asking.signal.aborted);
+    return null;
+  } finally {
+    if (state.asking === asking) setBusy(false);
   }
-  const content = [{ type: "text", text: question }];
-  if (url) content.unshift({ type: "image_url", image_url: { url } });
-  const body = JSON.stringify({ model, stream: true, grounded: true, messages: [{ role: "user", content }] });
-  const response = await fetch("v1/chat/completions", {
-    method: "POST", body, headers: { "Content-Type": "application/json", ...headers() },
+}
+
+function failed(entry, error, isStopped) {
+  entry.fail(isStopped ? "Stopped." : error.message);
+  if (error.status !== 401) return;
+  at("access").open = true;
+  at("key").focus();
+}
+
+function setBusy(isBusy) {
+  if (!isBusy) state.asking = null;
+  at("ask").textContent = isBusy ? "Stop" : "Ask";
+  at("form").setAttribute("aria-busy", String(isBusy));
+}
+
+function point(entry, mark) {
+  state.mark = mark;
+  showMark();
+  const turn = () => {
+    state.mark = mark;
+    showMark();
+    const { yaw, pitch } = asTurned(mark);
+    viewer?.turnTo(yaw, pitch);
+  };
+  entry.end(mark, mark && inViews(asTurned(mark)), turn);
+  if (mark && viewer) turn();
+}
+
+function inViews(mark) {
+  const numbers = state.views.flatMap((view, number) => (!view.is_global && seen(view, mark) ? [number + 1] : []));
+  return numbers.length ? `in ${numbers.length > 1 ? "views" : "view"} ${numbers.join(", ")} of ${state.views.length}` : "";
+}
+
+async function submit(question) {
+  at("question").value = question;
+  if (state.asking) return;
+  if (viewer?.isShowing) writeLink(viewer.frame, question, state.example);
+  turns.begin(null);
+  const first = await ask(question);
+  if (first && state.url) turns.begin(first);
+}
+
+// What the server says of itself
+
+async function learnViews() {
+  try {
+    const { stride_deg: stride, views } = await client.get("v1/views");
+    state.views = views;
+    at("showing").hidden = false;
+    at("turning").hidden = !stride;
+    turns.offer(stride);
+    showMark();
+  } catch (error) {
+    if (error.status !== 401) complain(at("talk"), error.message);
+    else at("access").open = true;
+  }
+}
+
+async function followLink() {
+  const link = readLink();
+  at("question").value = link.q;
+  state.toLook = link.yaw === null ? null : link;
+  const examples = await client.get("examples");
+  offerExamples(examples);
+  const example = examples[Number(link.example) - 1];
+  if (example && link.example !== state.example) await openExample(example, Number(link.example) - 1);
+  lookAsLinked();
+}
+
+function listen() {
+  at("file").addEventListener("change", (event) => event.target.files[0] && open(event.target.files[0]));
+  at("other").addEventListener("click", () => { welcome(true); at("file").focus(); });
+  at("back").addEventListener("click", () => { welcome(false); at("view").focus(); });
+  at("key").addEventListener("change", learnViews);
+  at("views").addEventListener("change", showMark);
+  at("here").addEventListener("click", () => submit(aboutPlace(at("question").value, viewer.yaw)));
+  at("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (state.asking) state.asking.abort();
+    else submit(at("question").value);
   });
-  if (!response.ok) throw await refusal(response);
-  for await (const event of events(response)) {
-    if (event.error) throw new Error(event.error.message);
-    const delta = event.choices[0]?.delta ?? {};
-    line.append(delta.content ?? "");
-    if (delta.grounding) point(line, delta.grounding);
-  }
+  addEventListener("hashchange", followLink);
+  listenForDrops();
 }
 
-function point(line, grounding) {
-  const turn = () => viewer?.isShowing && viewer.turnTo(grounding.yaw_deg, grounding.pitch_deg ?? 0);
-  const button = document.createElement("button");
-  button.textContent = `look there (yaw ${grounding.yaw_deg}°)`;
-  button.onclick = turn;
-  line.append(" ", button);
-  turn();
+function listenForDrops() {
+  const over = (isOver) => document.body.classList.toggle("over", isOver);
+  addEventListener("dragover", (event) => { event.preventDefault(); over(true); });
+  addEventListener("dragleave", (event) => event.relatedTarget ?? over(false));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(false);
+    if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
+  });
 }
 
-at("file").onchange = (event) => event.target.files[0] && open(event.target.files[0]);
-const main = document.querySelector("main");
-main.ondragover = (event) => { event.preventDefault(); main.classList.add("over"); };
-main.ondragleave = () => main.classList.remove("over");
-main.ondrop = (event) => {
-  event.preventDefault();
-  main.classList.remove("over");
-  if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
-};
-at("form").onsubmit = async (event) => {
-  event.preventDefault();
-  const question = at("question").value;
-  at("ask").disabled = true;
-  await ask(question).catch((error) => say(error.message, "fault"));
-  at("ask").disabled = false;
-};
+welcome(true);
+offerIdeas(IDEAS);
+listen();
+learnViews();
+followLink().catch((error) => complain(at("talk"), error.message));

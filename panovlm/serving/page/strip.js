@@ -1,0 +1,102 @@
+// The whole panorama, small: where one looks, what was answered, and what the model's views see.
+
+import { chartPath, outline, sees, wrap } from "./sphere.js";
+import { placeAt } from "./words.js";
+import { markPath } from "./viewer.js";
+
+const STEP_DEG = 15;
+const WHOLE = "M-180-90H180V90H-180Z";
+
+export class Strip {
+  /** Draws on `canvas` and in `overlay` (an SVG of -180..180 by -90..90) inside `root`, which is
+      clicked and takes arrow keys; `onLook` hears where to look then. */
+  constructor(root, canvas, overlay, onLook) {
+    Object.assign(this, { root, canvas, overlay, onLook });
+    this.turned = 0;
+    this.marks = []; this.views = []; this.frame = null; this.about = null;
+    this.groups = ["views", "marks", "frame"].map((kind) => this.addGroup(kind));
+    this.listen();
+  }
+
+  addGroup(kind) {
+    const group = document.createElementNS("http://www.w3.org/2000/svg", "g");
+    group.setAttribute("class", kind);
+    this.overlay.append(group);
+    return group;
+  }
+
+  show(bitmap) {
+    this.canvas.height = Math.min(512, bitmap.height);
+    this.canvas.width = 2 * this.canvas.height;
+    this.small = document.createElement("canvas");
+    [this.small.width, this.small.height] = [this.canvas.width, this.canvas.height];
+    this.small.getContext("2d").drawImage(bitmap, 0, 0, this.small.width, this.small.height);
+    this.turn(0);
+  }
+
+  /** Show the panorama as it looks after a turn to the right. */
+  turn(degrees) {
+    this.turned = degrees;
+    if (!this.small) return;
+    const { width } = this.canvas, shift = ((((degrees / 360) * width) % width) + width) % width;
+    const draw = this.canvas.getContext("2d");
+    draw.drawImage(this.small, -shift, 0);
+    draw.drawImage(this.small, width - shift, 0);
+  }
+
+  /** Draw the frame of what is looked at. */
+  look(frame) {
+    const path = chartPath(outline(frame));
+    this.groups[2].replaceChildren(markPath(path, "halo"), markPath(path, "now"));
+    this.frame = frame;
+    this.root.setAttribute("aria-valuenow", Math.round(frame.yaw));
+    this.root.setAttribute("aria-valuetext", `${Math.round(frame.yaw)}°, ${placeAt(frame.yaw)}`);
+  }
+
+  mark(marks) {
+    const paths = marks.map((mark) => [chartPath(outline(mark)), mark.kind]);
+    this.groups[1].replaceChildren(...paths.flatMap(([d, kind]) => [markPath(d, `halo ${kind}`), markPath(d, kind)]));
+  }
+
+  /** Draw what the model's views see; those that see `about` (a direction, or null) stand out. */
+  showViews(views, about) {
+    const paths = views.map((view) => {
+      const kind = about && seen(view, about) ? "seeing" : "view";
+      return markPath(view.is_global ? WHOLE : chartPath(outline(region(view))), kind);
+    });
+    this.groups[0].replaceChildren(...paths);
+  }
+
+  listen() {
+    const point = (event) => {
+      const box = this.root.getBoundingClientRect();
+      const across = (event.clientX - box.left) / box.width, down = (event.clientY - box.top) / box.height;
+      this.onLook((across - 0.5) * 360, (0.5 - down) * 180, event.type === "pointermove");
+    };
+    this.root.addEventListener("pointerdown", (event) => {
+      this.root.setPointerCapture(event.pointerId);
+      point(event);
+    });
+    this.root.addEventListener("pointermove", (event) => this.root.hasPointerCapture(event.pointerId) && point(event));
+    this.root.addEventListener("keydown", (event) => this.press(event));
+  }
+
+  press(event) {
+    if (!this.frame) return;
+    const { yaw, pitch } = this.frame;
+    const keys = {
+      ArrowLeft: [yaw - STEP_DEG, pitch], ArrowRight: [yaw + STEP_DEG, pitch],
+      ArrowUp: [yaw, pitch + STEP_DEG], ArrowDown: [yaw, pitch - STEP_DEG], Home: [0, 0],
+    };
+    if (!keys[event.key]) return;
+    event.preventDefault();
+    this.onLook(wrap(keys[event.key][0]), keys[event.key][1], true);
+  }
+}
+
+function region({ yaw_deg: yaw, pitch_deg: pitch, roll_deg: roll, fov_deg: fov }) {
+  return { yaw, pitch, roll, width: fov, height: fov };
+}
+
+/** Whether a view of the model's sees a direction. */
+export const seen = (view, about) => view.is_global || sees(region(view), about);

@@ -1,0 +1,41 @@
+// Directions in words, as the scenes' questions say them (panovlm/scenes/language.py, PLACES).
+
+import { wrap } from "./sphere.js";
+
+export const PLACES = [
+  "in front of me",
+  "to my front-right",
+  "to my right",
+  "to my back-right",
+  "behind me",
+  "to my back-left",
+  "to my left",
+  "to my front-left",
+];
+const ANY = new RegExp(PLACES.join("|"), "gi");
+
+const sectorOf = (yaw) => (((Math.floor(yaw / 45 + 0.5)) % 8) + 8) % 8;
+
+/** Say where a yaw is. */
+export const placeAt = (yaw) => PLACES[sectorOf(yaw)];
+
+/** Give the yaw that a text's only place names; null if it names none, or several. */
+export function yawNamed(text) {
+  const named = text.match(ANY) ?? [];
+  return named.length === 1 ? wrap(45 * PLACES.indexOf(named[0].toLowerCase())) : null;
+}
+
+/** Say the same places to one who has turned right; null where eight words are too few for that. */
+export function seenTurned(text, degrees) {
+  if (!text.match(ANY)) return text;
+  if (degrees % 45) return null;
+  return text.replace(ANY, (place) => placeAt(45 * PLACES.indexOf(place.toLowerCase()) - degrees));
+}
+
+/** Make a question one about the direction looked at. */
+export function aboutPlace(question, yaw) {
+  const words = question.trim(), place = placeAt(yaw);
+  if (!words) return `What is ${place}?`;
+  if (words.match(ANY)) return words.replace(ANY, place);
+  return `${words.replace(/[\s?.!]+$/, "")} ${place}?`;
+}

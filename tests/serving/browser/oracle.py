@@ -1,0 +1,108 @@
+"""An assistant that knows a drawn scene: the real server and model run, the words are its own."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from panovlm.answering.answers import Answer
+from panovlm.answering.assistant import Assistant, Question
+from panovlm.answering.batches import Row
+from panovlm.model.sphere import DIRECTIONS
+from panovlm.scenes.language import PLACES
+from panovlm.scenes.render import render
+from panovlm.scenes.world import CAMERA_HEIGHT_M, Scene, Solid
+
+Said = Callable[[Scene, str], str]
+"""What is said to a question about a scene as it is seen, turned or not."""
+
+
+SCENE = Scene(
+    (
+        Solid("sphere", "red", 4.0, 3, 1.4),
+        Solid("cube", "blue", 95.0, 2, 1.3, 20.0),
+        Solid("cone", "yellow", 178.0, 2, 1.5),
+        Solid("cylinder", "green", -88.0, 3, 1.4),
+    ),
+    look_seed=5,
+)
+"""A thing in each direction of the tiny model's views; the cone stands on the seam."""
+
+
+class ToldAnswer(Answer):
+    """Says a text whatever the model thinks."""
+
+    def __init__(self, text: str, tokenizer: Any, end_ids: list[int], wishes: Any) -> None:
+        super().__init__(tokenizer, end_ids, wishes)
+        self._to_say = [*tokenizer.encode(text, add_special_tokens=False), *end_ids[:1]]
+
+    def choose(self, scores: Tensor) -> int:
+        return self._to_say[self.num_tokens]
+
+
+class Oracle(Assistant):
+    """Answers by the scene whose views it is shown, at the turn at which they match."""
+
+    said: Said
+    asked: list[str]
+    _known: list[tuple[Scene, Tensor]]
+
+    def know(self, scenes: Mapping[Path, Scene], said: Said) -> None:
+        self.said, self.asked = said, []
+        self._known = [(scene, self.open(path).views) for path, scene in scenes.items()]
+
+    def row(self, question: Question) -> Row:
+        row = super().row(question)
+        text = _last_words(question)
+        self.asked.append(text)
+        answer = self.said(self._scene_shown(question), text)
+        row.answer = ToldAnswer(answer, self.processor.tokenizer, self._end_ids, question.wishes)
+        return row
+
+    def _scene_shown(self, question: Question) -> Scene:
+        assert question.panorama is not None
+        views = question.panorama.views
+        num_views = views.shape[1]
+        for scene, own in self._known:
+            for step in range(num_views):
+                if torch.equal(own.roll(-step, dims=1), views):
+                    return scene.turned_right(step * 360 / num_views)
+        raise AssertionError("found views of no known scene at any whole turn")
+
+
+def _last_words(question: Question) -> str:
+    content = question.conversation[-1]["content"]
+    return content if isinstance(content, str) else content[-1]["text"]
+
+
+def draw(scene: Scene, path: Path, height: int = 256) -> Path:
+    Image.fromarray(render(scene, height)).save(path)
+    return path
+
+
+def region_of(solid: Solid) -> str:
+    """About the field of view that holds a solid, as answers write it."""
+    left, right = solid.yaw_span_deg
+    size = right - left
+    return f"[{solid.yaw_deg:.1f}, {pitch_of(solid):.1f}, {size:.1f}, {size:.1f}]"
+
+
+def pitch_of(solid: Solid) -> float:
+    """Pitch of a solid's middle, in degrees."""
+    return math.degrees(math.atan2(solid.size_m / 2 - CAMERA_HEIGHT_M, solid.distance_m))
+
+
+def answer(scene: Scene, question: str) -> str:
+    """The truth about a scene as seen, with its region where a question says "exactly"."""
+    for solid in scene.solids:
+        if solid.name in question:
+            return region_of(solid) if "exactly" in question else DIRECTIONS[solid.sector]
+    for sector, place in enumerate(PLACES):
+        if place in question:
+            solid = scene.by_sector()[sector]
+            return solid.name if solid else "nothing"
+    return str(len(scene.solids))

@@ -1,0 +1,420 @@
+"""The page does in Chromium what it says it does, on drawn scenes whose truth is known."""
+
+import base64
+import io
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle import SCENE, pitch_of, region_of
+from PIL import Image
+from playwright.sync_api import expect
+from visiting import Visit
+
+from panovlm.metrics.angles import yaw_error_deg
+from panovlm.metrics.fields_of_view import parse_field_of_view
+from panovlm.model.cutting import cut_views
+from panovlm.model.layouts import ViewLayout
+from panovlm.model.sphere import DIRECTIONS, angles_from_rays
+
+SEAM = 180
+"""Half the chart's width: outlines are drawn on it from -180 to 180."""
+
+
+def numbers(path: str) -> np.ndarray:
+    """The points of an SVG path [points, 2]."""
+    return np.array(re.findall(r"(-?[\d.]+) (-?[\d.]+)", path), float)
+
+
+def test_it_loads_in_full_without_complaint_and_asks_no_other_host(visit: Any, shots: Path) -> None:
+    page = visit().page
+    expect(page.get_by_role("heading", name="Look around, then ask")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
+    page.screenshot(path=f"{shots}.png")
+
+
+def test_a_chosen_picture_is_asked_about_and_the_answer_streams_in(
+    visit: Any, picture: Path, shots: Path
+) -> None:
+    visit = visit()
+    visit.open(picture)
+    visit.page.evaluate(
+        """() => { window.grown = new Set();
+        new MutationObserver(() => window.grown.add(
+          document.querySelector('.entry:last-child .answer')?.textContent)
+        ).observe(document.getElementById('talk'), { childList: true, subtree: true }); }"""
+    )
+    entry = visit.ask("Where is the green cylinder?")
+    assert entry.locator(".answer").inner_text() == "left"
+    assert {"l", "le", "lef", "left"} <= set(visit.page.evaluate("[...window.grown]"))
+    visit.page.screenshot(path=f"{shots}.png")
+
+
+def test_a_dropped_picture_is_opened(visit: Any, picture: Path) -> None:
+    visit = visit()
+    data = base64.b64encode(picture.read_bytes()).decode()
+    drop = visit.page.evaluate_handle(
+        """(data) => { const given = new DataTransfer();
+        const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+        given.items.add(new File([bytes], 'scene.png', { type: 'image/png' }));
+        return given; }""",
+        data,
+    )
+    visit.page.dispatch_event("#stage", "drop", {"dataTransfer": drop})
+    expect(visit.page.locator("#welcome")).to_be_hidden()
+    assert visit.ask("How many?").locator(".answer").inner_text() == "4"
+
+
+@pytest.mark.parametrize("solid", SCENE.solids, ids=lambda solid: solid.name)
+def test_the_camera_turns_to_the_answered_direction(visit: Any, picture: Path, solid: Any) -> None:
+    visit = visit()
+    visit.open(picture)
+    visit.ask(f"Where is the {solid.name}?")
+    yaw_deg, _ = visit.direction()
+    assert yaw_error_deg(yaw_deg, 45.0 * solid.sector) < 10
+    visit.ask(f"Where exactly is the {solid.name}?")
+    yaw_deg, pitch_deg = visit.direction()
+    assert yaw_error_deg(yaw_deg, solid.yaw_deg) < 10
+    assert abs(pitch_deg - pitch_of(solid)) < 10
+
+
+def test_the_viewer_shows_what_a_view_of_the_models_shows(visit: Any, picture: Path) -> None:
+    visit = visit("#yaw=178&pitch=20&fov=90", viewport={"width": 900, "height": 700})
+    visit.open(picture)
+    page = visit.page
+    page.evaluate("document.getElementById('stage').style.cssText = 'width:400px;height:400px'")
+    assert visit.direction() == (178.0, 20.0)
+    page.evaluate("document.getElementById('look').hidden = true")
+    shown = np.asarray(Image.open(_shot(page)).convert("RGB").resize((100, 100)), float)
+    layout = ViewLayout.free([(178.0, 20.0, 0.0, 90.0)], view_size=100)
+    right = cut_views(np.asarray(Image.open(picture).convert("RGB")), layout)[0].astype(float)
+    middle = (slice(10, -10), slice(10, -10))  # the stage has round corners
+    assert np.abs(shown - right)[middle].mean() < 4
+
+
+def _shot(page: Any) -> Any:
+    return io.BytesIO(page.locator("#view").screenshot())
+
+
+def test_an_outline_across_the_seam_is_whole_in_the_viewer_and_on_the_map(
+    visit: Any, picture: Path, shots: Path
+) -> None:
+    visit = visit()
+    visit.open(picture)
+    visit.ask("Where exactly is the yellow cone?")
+    visit.page.check("#views")
+    visit.direction()
+    (seen,) = visit.paths("#outlines", "stated")
+    points = numbers(seen)
+    assert seen.count("M") == 1  # in one piece
+    assert np.abs(points).max() < 0.6  # before the camera
+    assert np.allclose(points[0], points[-1])
+    (charted,) = visit.paths("#chart", "stated")
+    pieces = [numbers(piece)[:, 0] for piece in charted.split("M")[1:]]
+    widths = [np.ptp(piece) for piece in pieces]
+    region = parse_field_of_view(region_of(SCENE.solids[2]))
+    yaws_deg = np.degrees(angles_from_rays(region.outline(24))[0])
+    assert np.allclose(widths, np.ptp(yaws_deg % 360), atol=0.1)  # no jump from edge to edge
+    assert any((piece < SEAM).any() and (piece > SEAM).any() for piece in pieces)
+    assert any((piece < -SEAM).any() and (piece > -SEAM).any() for piece in pieces)
+    visit.page.screenshot(path=f"{shots}.png")
+
+
+def test_the_map_shows_the_frame_of_the_view_and_a_click_on_it_looks_there(
+    visit: Any, picture: Path
+) -> None:
+    visit = visit()
+    visit.open(picture)
+    strip = visit.page.locator("#strip")
+    box = strip.bounding_box()
+    strip.click(position={"x": box["width"] * 0.75, "y": box["height"] * 0.4})
+    yaw_deg, pitch_deg = visit.direction()
+    assert abs(yaw_deg - 90) < 2
+    assert abs(pitch_deg - 18) < 2
+    (frame,) = visit.paths("#chart", "now")
+    middle = numbers(frame.split("M")[2])[:, 0]
+    assert abs((middle.min() + middle.max()) / 2 - 90) < 2
+    strip.click(position={"x": 2, "y": box["height"] / 2})
+    (frame,) = visit.paths("#chart", "now")
+    visit.direction()
+    (frame,) = visit.paths("#chart", "now")
+    crossing = [numbers(piece)[:, 0] for piece in frame.split("M")[1:]]
+    assert sum(piece.min() < SEAM < piece.max() for piece in crossing) == 1
+    assert sum(piece.min() < -SEAM < piece.max() for piece in crossing) == 1
+
+
+def test_dragging_moves_the_picture_with_the_hand(visit: Any, picture: Path) -> None:
+    visit = visit()
+    visit.open(picture)
+    box = visit.page.locator("#view").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    visit.page.mouse.move(x, y)
+    visit.page.mouse.down()
+    visit.page.mouse.move(x - box["width"] / 3, y + 50, steps=4)
+    visit.page.mouse.up()
+    yaw_deg, pitch_deg = visit.direction()
+    assert abs(yaw_deg - 30) < 1
+    assert pitch_deg > 2
+    visit.page.mouse.wheel(0, -300)
+    assert "fov=82" in _link_after_a_while(visit)
+
+
+def _link_after_a_while(visit: Visit) -> str:
+    visit.page.wait_for_timeout(600)
+    return visit.page.evaluate("location.hash")
+
+
+def test_a_question_about_what_is_seen_names_the_direction_looked_at(
+    visit: Any, picture: Path, oracle: Any
+) -> None:
+    visit = visit()
+    visit.open(picture)
+    visit.page.focus("#view")
+    for _ in range(18):
+        visit.page.keyboard.press("ArrowRight")
+    visit.page.click("#here")
+    assert visit.answered(1).locator(".answer").inner_text() == "blue cube"
+    visit.page.fill("#question", "How big is it?")
+    visit.page.click("#here")
+    visit.answered(2)
+    assert oracle.asked == ["What is to my right?", "How big is it to my right?"]
+
+
+def test_the_views_that_see_the_answer_stand_out_and_are_named(visit: Any, picture: Path) -> None:
+    visit = visit()
+    visit.open(picture)
+    visit.page.check("#views")
+    assert len(visit.paths("#chart", "view")) == 4
+    entry = visit.ask("Where exactly is the blue cube?")
+    assert "in view 2 of 4" in entry.inner_text()
+    assert len(visit.paths("#chart", "seeing")) == 1
+    entry = visit.ask("Where is it exactly, the [45, 0, 10, 10]?")
+    assert len(visit.paths("#chart", "view")) == 4
+
+
+def test_an_answer_that_stays_true_under_every_turn_is_said_to(
+    visit: Any, picture: Path, oracle: Any, shots: Path
+) -> None:
+    visit = visit()
+    visit.open(picture)
+    visit.ask("Where is the yellow cone?")
+    visit.page.click("#every")
+    expect(visit.page.locator("#verdict")).to_have_text("4 of 4 turns agree")
+    words = [entry.inner_text() for entry in visit.page.locator(".answer").all()]
+    assert words == [DIRECTIONS[index] for index in (4, 2, 0, 6)]
+    visit.page.screenshot(path=f"{shots}.png")
+
+
+def test_an_answer_that_does_not_turn_with_the_picture_is_found_out(
+    visit: Any, picture: Path, oracle: Any
+) -> None:
+    oracle.said = lambda scene, question: "behind"
+    visit = visit()
+    visit.open(picture)
+    visit.ask("Where is the yellow cone?")
+    visit.page.focus("#turn")
+    visit.page.keyboard.press("ArrowRight")
+    expect(visit.page.locator("#verdict")).to_have_text("1 of 2 turns agree")
+    assert "90° apart" in visit.page.locator("#turns .false").inner_text()
+
+
+def test_another_thing_in_the_same_direction_is_no_agreement_and_listings_are_left_open(
+    visit: Any, picture: Path, oracle: Any
+) -> None:
+    visit = visit()
+    compare = """(texts) => import('./turns.js').then(({ compare }) => {
+      const [first, again] = texts.map(([text, yaw]) => ({ text, yaw }));
+      return compare(first, again).agrees;
+    })"""
+    for first, again, agrees in (
+        (["left to back: red cone", 180], ["front to left: red cone", 180], True),
+        (["left to back: red cone", 180], ["front to left: blue cube", 180], False),
+        (["left to back: red cone", 180], ["front to left: red cone", 90], False),
+        (["back", 180], ["left", -150], True),
+        (["front", 0], ["nothing", None], False),
+        (["Yes.", None], [" yes.", None], True),
+        (["front: a\nback: b", None], ["left: a\nright: b", None], None),
+    ):
+        assert visit.page.evaluate(compare, [first, again]) is agrees, (first, again)
+
+
+def test_a_question_that_names_a_direction_is_turned_with_the_picture(
+    visit: Any, picture: Path, oracle: Any
+) -> None:
+    visit = visit()
+    visit.open(picture)
+    visit.ask("What is to my right?")
+    visit.page.focus("#turn")
+    visit.page.keyboard.press("ArrowRight")
+    expect(visit.page.locator("#verdict")).to_have_text("2 of 2 turns agree")
+    assert oracle.asked == ["What is to my right?", "What is in front of me?"]
+
+
+def test_the_slider_turns_picture_map_and_outline_together(visit: Any, picture: Path) -> None:
+    visit = visit()
+    visit.open(picture)
+    visit.ask("Where exactly is the blue cube?")
+    visit.page.focus("#turn")
+    visit.page.keyboard.press("ArrowRight")
+    visit.answered(2)
+    yaw_deg, _ = visit.direction()
+    assert yaw_error_deg(yaw_deg, SCENE.solids[1].yaw_deg - 90) < 2
+    pixel = visit.page.evaluate(
+        """() => { const c = document.getElementById('whole');
+        const at = [c.width * (0.5 + 5 / 360), c.height * (0.5 + 18 / 180), 1, 1];
+        return [...c.getContext('2d').getImageData(...at).data]; }"""
+    )
+    assert pixel[2] > 1.5 * max(pixel[:2])  # the blue cube is in front on the map too
+
+
+def test_everything_is_done_with_the_keyboard_alone(visit: Any, picture: Path, shots: Path) -> None:
+    visit = visit()
+    page = visit.page
+    reached: list[str] = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+        if reached[-1] == "ask":
+            break
+    assert {"view", "file", "question", "ask"} <= set(reached)
+    assert reached.count("BUTTON") >= 4  # the examples
+    visit.open(picture)
+    assert page.evaluate("document.activeElement.id") == "question"
+    page.keyboard.type("Where is the red sphere?")
+    page.keyboard.press("Enter")
+    assert visit.answered(1).locator(".answer").inner_text() == "front"
+    page.locator("#view").focus()
+    page.screenshot(path=f"{shots}.png")
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowUp"):
+        page.keyboard.press(key)
+    assert visit.direction() == (-10.0, 5.0)
+    expect(page.locator("#heard")).to_have_text(re.compile("Looking −10°, in front of me"))
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "strip"
+    page.keyboard.press("ArrowRight")
+    assert visit.direction() == (5.0, 5.0)
+    assert page.get_attribute("#strip", "aria-valuetext") == "5°, in front of me"
+
+
+def test_roles_and_names_are_there_for_screen_readers(visit: Any, picture: Path) -> None:
+    visit = visit()
+    visit.open(picture)
+    visit.ask("Where is the red sphere?")
+    page = visit.page
+    for role, name in (
+        ("application", re.compile("Panorama, looking in front of me")),
+        ("slider", re.compile("Where you look")),
+        ("slider", re.compile("Turn the panorama")),
+        ("textbox", "Question"),
+        ("button", "Ask"),
+        ("button", re.compile("Look there: 0°, in front of me")),
+        ("checkbox", "Views the model reads"),
+        ("log", "Questions and answers"),
+    ):
+        expect(page.get_by_role(role, name=name, exact=True)).to_have_count(1)
+    unnamed = page.evaluate(
+        """[...document.querySelectorAll('button, input, img')].filter((each) =>
+        !(each.textContent || each.ariaLabel || each.labels?.length || each.hasAttribute('alt')
+          || each.querySelector('img[alt]'))).map((each) => each.outerHTML)"""
+    )
+    assert unnamed == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_all_without_scrolling_sideways(
+    visit: Any, picture: Path, scheme: str, shots: Path
+) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    visit = visit(color_scheme=scheme, device_scale_factor=2, **phone)
+    visit.page.screenshot(path=f"{shots}-welcome.png")
+    visit.open(picture)
+    visit.ask("Where exactly is the yellow cone?")
+    visit.ask("What stands where I cannot see it without turning round? " + "long" * 40)
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 390
+    visit.page.screenshot(path=f"{shots}.png", full_page=True)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_light_and_dark(
+    visit: Any, picture: Path, scheme: str, shots: Path
+) -> None:
+    visit = visit(color_scheme=scheme)
+    visit.open(picture)
+    visit.ask("What is behind me?")
+    visit.ask("Where is the red sphere?")
+    for selector in (".question", ".answer", ".chip", ".note", "#ask", "#here", "#ideas button"):
+        assert visit.page.evaluate(CONTRAST, selector) >= 4.5, selector
+    visit.page.screenshot(path=f"{shots}.png")
+
+
+CONTRAST = """(selector) => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
+    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const element = document.querySelector(selector);
+  let ground = element;
+  while (ground.parentElement && (parts(getComputedStyle(ground).backgroundColor)[3] ?? 1) === 0)
+    ground = ground.parentElement;
+  const both = [getComputedStyle(element).color, getComputedStyle(ground).backgroundColor];
+  const [low, high] = both.map((text) => light(parts(text))).sort((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+}"""
+"""WCAG's contrast of an element's text with what lies behind it."""
+
+
+def test_a_link_carries_the_example_the_view_and_the_question(visit: Any) -> None:
+    visit = visit("#example=1&yaw=120&pitch=-5&fov=60&q=What+is+behind+me%3F")
+    expect(visit.page.locator("#welcome")).to_be_hidden()  # once it is drawn
+    assert visit.direction() == (120.0, -5.0)
+    assert visit.page.input_value("#question") == "What is behind me?"
+    visit.page.focus("#view")
+    visit.page.keyboard.press("ArrowRight")
+    link = _link_after_a_while(visit)
+    assert link == "#yaw=125&pitch=-5&fov=60&q=What+is+behind+me%3F&example=1"
+
+
+def test_an_answer_under_way_is_stopped_by_the_button(
+    visit: Any, picture: Path, oracle: Any
+) -> None:
+    visit = visit()
+    visit.open(picture)
+    step = oracle.model.lm_head.register_forward_hook(lambda *_: time.sleep(0.1))
+    oracle.said = lambda scene, question: "on and on " * 10
+    visit.page.fill("#question", "How many?")
+    visit.page.keyboard.press("Enter")
+    expect(visit.page.locator("#ask")).to_have_text("Stop")
+    visit.page.click("#ask")
+    expect(visit.page.locator(".fault")).to_have_text("Stopped.")
+    expect(visit.page.locator("#ask")).to_have_text("Ask")
+    step.remove()
+
+
+def test_what_cannot_be_opened_is_said(visit: Any, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    visit = visit()
+    visit.page.set_input_files("#file", bad)
+    expect(visit.page.locator(".fault")).to_contain_text("cannot be shown")
+
+
+def test_words_of_an_answer_are_never_markup(visit: Any, picture: Path, oracle: Any) -> None:
+    oracle.said = lambda scene, question: "<img src=x onerror=alert(1)><b>bold</b>"
+    visit = visit()
+    visit.open(picture)
+    entry = visit.ask("How many?")
+    assert entry.locator(".answer").inner_text() == oracle.said(SCENE, "")
+    assert entry.locator("img, b").count() == 0
+
+
+def test_the_pages_words_for_directions_are_the_scenes(visit: Any) -> None:
+    from panovlm.scenes.language import PLACES
+
+    page = visit().page
+    said = page.evaluate("import('./words.js').then((words) => JSON.stringify(words.PLACES))")
+    assert tuple(json.loads(said)) == PLACES

@@ -1,0 +1,68 @@
+"""What a visitor does on the page and sees of it, and what must never happen meanwhile."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Locator, expect
+
+expect.set_options(timeout=60_000)  # machines may be busy
+
+
+class Visit:
+    """A page in a context of its own: fresh storage, a size, a colour scheme."""
+
+    def __init__(self, browser: Browser, address: str, link: str = "", **options: Any) -> None:
+        options = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"} | options
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.address = address
+        self.page.goto(f"{address}/{link}")
+        expect(self.page.locator("#examples img")).to_have_count(4)
+
+    def _hear(self, message: Any) -> None:
+        if message.type in ("error", "warning") and "GPU stall" not in message.text:
+            self.complaints.append(message.text)
+
+    def leave(self) -> None:
+        """Go; nothing may have been complained about, or asked of another host."""
+        elsewhere = [url for url in self.requests if not url.startswith((self.address, "data:"))]
+        complaints = [*self.complaints]  # what is cut off by closing is nobody's fault
+        self.context.close()
+        assert elsewhere == []
+        assert complaints == []
+
+    def open(self, picture: Path) -> None:
+        self.page.set_input_files("#file", picture)
+        expect(self.page.locator("#welcome")).to_be_hidden()
+
+    def ask(self, question: str) -> Locator:
+        """Ask, wait for the whole answer, and give its entry."""
+        self.page.fill("#question", question)
+        self.page.keyboard.press("Enter")
+        return self.answered()
+
+    def answered(self, number: int | None = None) -> Locator:
+        if number is not None:
+            expect(self.page.locator(".entry")).to_have_count(number)
+        entry = self.page.locator(".entry").last
+        expect(entry).to_have_attribute("aria-busy", "false")
+        return entry
+
+    def direction(self) -> tuple[float, float]:
+        """Where the page says it looks: yaw and pitch in degrees."""
+        self.page.wait_for_timeout(100)  # a turn takes a frame
+        text = self.page.inner_text("#look").replace("−", "-")
+        found = re.match(r"(-?\d+)°.*pitch (-?\d+)°", text)
+        assert found, text
+        return float(found[1]), float(found[2])
+
+    def paths(self, place: str, kind: str) -> list[str]:
+        """The outlines of a kind in "#outlines" or "#chart"."""
+        found = self.page.locator(f"{place} path.{kind}:not(.halo)")
+        return [path.get_attribute("d") or "" for path in found.all()]
