@@ -54,6 +54,8 @@ class Batch:
         self._model, self._rows = model, list(rows)
         config = model.generation_config
         self._cache: DynamicCache | None = None
+        self._mask: Tensor  # [B, C], and the tokens said last [B]: there with the cache
+        self._last: Tensor
         self._suppressed = list(config.suppress_tokens or [])
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from panovlm.model.errors import PanoVLMError
 
 NUM_KEPT = 32
 """Schemas whose grammars are kept."""
-_COMPACT = {"whitespace_flexible": False}
+_COMPACT: Any = {"whitespace_flexible": False}
 """Free to put in any white space, a weak model puts in nothing else."""
 
 

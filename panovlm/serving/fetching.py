@@ -38,7 +38,11 @@ _HOST = re.compile(rf"(?:(https?)://)?{_NAME}{_PORT}")
 _URL = re.compile(rf"(https?)://{_NAME}{_PORT}((?:/[!-\[\]-~]*)?)", re.IGNORECASE)
 """No user, no backslash, no letter that a reader could take for another."""
 _PORTS = {"https": 443, "http": 80}
-_HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "panovlm"}
+_HEADERS: dict[bytes | str, bytes | str] = {
+    "Accept": "image/*",
+    "Accept-Encoding": "identity",
+    "User-Agent": "panovlm",
+}
 _UNICAST = IPv6Network("2000::/3")
 _CARRIES_IPV4 = [IPv6Network(each) for each in ("2001::/32", "2002::/16")]
 """Teredo and 6to4: the address of another host stands inside."""

@@ -131,7 +131,7 @@ class ChatRequest(BaseModel):
             top_p=1.0 if self.top_p is None else self.top_p,
             seed=self.seed,
             stop=tuple(stop),
-            json_schema=self.response_format and self.response_format.schema_text(),
+            json_schema=self.response_format.schema_text() if self.response_format else None,
         )
 
     def conversation(self) -> tuple[list[dict[str, Any]], str | None]:
