@@ -1,4 +1,4 @@
-"""Loads a trained model and asks it about one panorama."""
+"""Finds and loads a trained model."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
-from panovlm.model.panorama import check_panorama
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import STAGES
 
@@ -46,39 +45,3 @@ def load_model(path: Path) -> tuple[PanoVLMForConditionalGeneration, PanoVLMProc
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval(), processor
-
-
-def ask(
-    model: PanoVLMForConditionalGeneration,
-    processor: PanoVLMProcessor,
-    panorama: Path,
-    question: str,
-    max_new_tokens: int = 128,
-) -> str:
-    """Answer one question about one panorama, greedily.
-
-    Args:
-        model: As `load_model` gives it.
-        processor: The model's.
-        panorama: File of a full sphere.
-        question: In plain words.
-        max_new_tokens: Longest answer.
-
-    Raises:
-        PanoVLMError: If the file is no good panorama.
-    """
-    check_panorama(panorama)
-    if processor.image_token in question:
-        raise PanoVLMError(f"found {processor.image_token} in the question; leave it out")
-    content = [{"type": "image", "path": str(panorama)}, {"type": "text", "text": question}]
-    inputs = processor.apply_chat_template(
-        [{"role": "user", "content": content}],
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        add_generation_prompt=True,
-    ).to(model.device)
-    output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-    said = output[0, inputs["input_ids"].shape[1] :]
-    text: str = processor.tokenizer.decode(said, skip_special_tokens=True)
-    return text.strip()

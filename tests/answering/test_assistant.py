@@ -13,7 +13,6 @@ from panovlm.answering.assistant import Assistant, Question
 from panovlm.answering.batches import Batch, Row
 from panovlm.answering.prefixes import PrefixStore
 from panovlm.answering.prompts import about_panorama
-from panovlm.inference import ask
 from panovlm.model.errors import PanoVLMError
 from panovlm.stages import STAGES
 from panovlm.training.build import build_model, build_processor
@@ -35,19 +34,33 @@ def scores_of_first_tokens(assistant: Assistant, rows: list[Row]) -> torch.Tenso
         return Batch(assistant.model, rows)._prefill()
 
 
-def plain_scores(assistant: Assistant, picture: Path, question: str) -> torch.Tensor:
-    """Of the first token, by the model's own forward over the whole prompt."""
+def plain_inputs(assistant: Assistant, picture: Path, question: str) -> Any:
+    """Give the whole prompt as `generate` takes it."""
     conversation: Any = about_panorama(question)
     conversation[0]["content"][0]["path"] = str(picture)
-    inputs = assistant.processor.apply_chat_template(
+    return assistant.processor.apply_chat_template(
         conversation,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
         add_generation_prompt=True,
     )
+
+
+def plain_scores(assistant: Assistant, picture: Path, question: str) -> torch.Tensor:
+    """Of the first token, by the model's own forward over the whole prompt."""
+    inputs = plain_inputs(assistant, picture, question)
     with torch.inference_mode():
         return assistant.model(**inputs, logits_to_keep=1).logits[0, -1]
+
+
+def plain_answer(assistant: Assistant, picture: Path, question: str, length: int) -> str:
+    """What `generate` says to the whole prompt."""
+    inputs = plain_inputs(assistant, picture, question)
+    output = assistant.model.generate(**inputs, max_new_tokens=length, do_sample=False)
+    said = output[0, inputs["input_ids"].shape[1] :]
+    text: str = assistant.processor.tokenizer.decode(said, skip_special_tokens=True)
+    return text.strip()
 
 
 def test_answers_equal_those_of_a_plain_generate(
@@ -56,7 +69,7 @@ def test_answers_equal_those_of_a_plain_generate(
     for picture in pictures:
         panorama = assistant.open(picture)
         for question in QUESTIONS:
-            plain = ask(assistant.model, assistant.processor, picture, question, 12)
+            plain = plain_answer(assistant, picture, question, 12)
             assert assistant.ask(panorama, question, SHORT) == plain
     assert plain
 
@@ -106,7 +119,7 @@ def test_scores_equal_the_plain_forward_in_every_kind_of_language_model(
             own, plain_scores(assistant, picture, question), atol=1e-4, rtol=1e-4
         )
     for picture, question in pairs[:2]:
-        plain = ask(assistant.model, assistant.processor, picture, question, 8)
+        plain = plain_answer(assistant, picture, question, 8)
         said = assistant.ask(assistant.open(picture), question, Wishes(max_tokens=8))
         assert said == plain
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from panovlm.answering.answers import Wishes
+from panovlm.answering.assistant import Assistant
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
 from panovlm.exporting.merging import merge
-from panovlm.inference import ask, load_model
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.stages import STAGES
 from panovlm.training import run
@@ -53,8 +54,9 @@ def go_through(recipe: Recipe, scenes_file: Path, monkeypatch: pytest.MonkeyPatc
         changed = recipe.model_copy(update={"model": section, "stages": stages})
         results = run.train(changed, list(STAGES), resume=False)
         assert all(math.isfinite(result.loss_last) for result in results)
-        model, processor = load_model(changed.output)
-        assert isinstance(ask(model, processor, scenes_file.parent / "0.png", "Where?", 3), str)
+        assistant = Assistant.load(changed.output)
+        panorama = assistant.open(scenes_file.parent / "0.png")
+        assert isinstance(assistant.ask(panorama, "Where?", Wishes(max_tokens=3)), str)
 
     return train
 

@@ -13,8 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 
+from panovlm.answering.answers import Wishes
+from panovlm.answering.assistant import Assistant
 from panovlm.data.cache import PatchTokenCache
-from panovlm.inference import ask, load_model, model_folder
+from panovlm.inference import model_folder
 from panovlm.model.errors import PanoVLMError
 from panovlm.training import run
 from panovlm.training.recipe import Recipe
@@ -56,10 +58,10 @@ def test_three_stages_run_and_the_model_answers(recipe: Recipe, scenes_file: Pat
     results = run.train(recipe, ALL, resume=False)
     assert [result.stage for result in results] == ALL
     assert all(math.isfinite(result.loss_last) for result in results)
-    model, processor = load_model(recipe.output)
     assert model_folder(recipe.output) == recipe.output / "finetune"
-    answer = ask(model, processor, scenes_file.parent / "0.png", "What is behind me?", 4)
-    assert isinstance(answer, str)
+    assistant = Assistant.load(recipe.output)
+    panorama = assistant.open(scenes_file.parent / "0.png")
+    assert isinstance(assistant.ask(panorama, "What is behind me?", Wishes(max_tokens=4)), str)
 
 
 def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> None:
