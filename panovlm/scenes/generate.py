@@ -250,6 +250,7 @@ def _listing_record(image: str, scene: Scene) -> dict[str, Any]:
     return _record(image, scene, LISTING_REQUEST, listing) | {
         "kind": "listing",
         "yaw_deg": None,
+        "pitch_deg": None,
         "crosses_seam": any(solid.crosses_seam for solid in scene.solids),
     }
 

@@ -80,7 +80,7 @@ def test_a_full_disk_keeps_nothing_and_goes_on(cache, pictures, monkeypatch):
     def full(target: Path, states: np.ndarray) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("panovlm.data.cache._write_whole", full)
+    monkeypatch.setattr("panovlm.data.cache._save", full)
     (file,) = pictures(1)
     assert see(eyes_of(cache), file).shape == (4, 16, 32)
 
