@@ -84,21 +84,13 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the tables."""
-    from rich.console import Console
-    from rich.table import Table
+    from reporting import criteria_table, environment_line, print_tables, width_tables
 
-    from reporting import criteria_table, environment_line, width_tables
-
-    console = Console()
-    console.print(environment_line(report), highlight=False)
     tables = [each for result in report["widths"] for each in width_tables(result)]
-    for title, rows in [*tables, ("wanted and found", criteria_table(report["criteria"]))]:
-        table = Table(*rows[0], title=title)
-        for row in rows[1:]:
-            table.add_row(*row)
-        console.print(table)
+    wanted = ("wanted and found", criteria_table(report["criteria"]))
+    print_tables(environment_line(report), [*tables, wanted])
     for package, reason in report["missing"].items():
-        console.print(f"{package}: {reason}", highlight=False)
+        print(f"{package}: {reason}")
 
 
 def write_docs(report: dict[str, Any], page: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,20 @@ def markdown(table: Table) -> str:
     """Write a table in Markdown, its first row the head."""
     lines = ["| " + " | ".join(row) + " |" for row in table]
     return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
+
+
+def print_tables(heading: str, tables: Iterable[tuple[str, Table]]) -> None:
+    """Print a paragraph and then tables with their titles."""
+    from rich.console import Console
+    from rich.table import Table as Printed
+
+    console = Console()
+    console.print(heading, highlight=False)
+    for title, rows in tables:
+        table = Printed(*rows[0], title=title)
+        for row in rows[1:]:
+            table.add_row(*row)
+        console.print(table)
 
 
 def put_between_markers(page: Path, name: str, text: str) -> None:

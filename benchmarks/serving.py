@@ -334,16 +334,9 @@ def tables(report: dict[str, Any]) -> list[tuple[str, Table]]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the tables."""
-    from rich.console import Console
-    from rich.table import Table as Printed
+    from reporting import print_tables
 
-    console = Console()
-    console.print(environment_line(report), highlight=False)
-    for title, rows in tables(report):
-        table = Printed(*rows[0], title=title)
-        for row in rows[1:]:
-            table.add_row(*row)
-        console.print(table)
+    print_tables(environment_line(report), tables(report))
 
 
 def write_docs(report: dict[str, Any], page: Path) -> None:

@@ -193,17 +193,11 @@ def environment_line(report: dict[str, Any]) -> str:
 
 def show(report: dict[str, Any]) -> None:
     """Print the tables."""
-    from rich.console import Console
-    from rich.table import Table as Printed
+    from reporting import print_tables
 
-    console = Console()
-    console.print(environment_line(report), highlight=False)
     tables = [(stage, stage_table(ways)) for stage, ways in report["stages"].items()]
-    for title, rows in [*tables, ("wanted and found", criteria_table(report["criteria"]))]:
-        table = Printed(*rows[0], title=title)
-        for row in rows[1:]:
-            table.add_row(*row)
-        console.print(table)
+    wanted = ("wanted and found", criteria_table(report["criteria"]))
+    print_tables(environment_line(report), [*tables, wanted])
 
 
 def write_docs(report: dict[str, Any], page: Path) -> None:
