@@ -85,7 +85,7 @@ def test_a_conversation_knows_what_was_said_and_reads_the_panorama_once(
     runs: list[int] = []
     assistant.model.model.vision_encoder.register_forward_hook(lambda *_: runs.append(1))
     panorama = assistant.open(pictures[0])
-    talk = Chat(assistant, panorama, SHORT)
+    talk = Chat(assistant, [panorama], SHORT)
     "".join(talk.ask("What is behind me?"))
     second = "".join(talk.ask("Left?"))
     assert second != assistant.ask(panorama, "Left?", SHORT)
