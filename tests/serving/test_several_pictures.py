@@ -133,11 +133,12 @@ def test_directions_are_of_one_picture_alone(
 def test_pictures_longer_together_than_the_model_reads_are_refused_with_what_to_change(
     assistant: Assistant, talk: Talk
 ) -> None:
-    assistant.max_length = 300
     with TestClient(create_app(assistant, limits=LIMITS)) as client:
+        usage = client.post(PATH, json=talk(TWO)).json()["usage"]
+        assistant.max_length = length = usage["prompt_tokens"] + 12
         assert client.post(PATH, json=talk(TWO)).status_code == 200
-        error = fault_of(client.post(PATH, json=talk([("user", [0, 1, 2, "All?"])])))
-    assert "expected at most 300 together; shorten the text, leave out pictures" in error["message"]
+        error = fault_of(client.post(PATH, json=talk([("user", [0, 1, 2, "What differs?"])])))
+    assert f"expected at most {length} together; shorten the text, leave out" in error["message"]
 
 
 def test_each_picture_is_held_to_the_limits_of_one(
