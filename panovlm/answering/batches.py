@@ -147,7 +147,7 @@ class Batch:
             ]
             for place, (row, length) in enumerate(zip(self._rows, lengths, strict=True)):
                 if row.prefix and length > 0:
-                    for side, own in zip(joined, row.prefix.states(layer), strict=True):
+                    for side, own in zip(joined, row.prefix.layer_states(layer), strict=True):
                         side[place, :, columns - length :] = own[0, :, :length]
             layers.append((joined[0], joined[1]))
         return DynamicCache(layers)

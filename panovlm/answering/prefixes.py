@@ -52,7 +52,12 @@ class Prefix:
         """All that was read from the beginning on, [tokens, D_lm]."""
         return torch.cat([prefix.own_embeddings for prefix in self._pieces])
 
-    def states(self, layer: int) -> tuple[Tensor, Tensor]:
+    @property
+    def states(self) -> KeysAndValues:
+        """The keys and values of all that was read from the beginning on, with B = 1."""
+        return [self.layer_states(layer) for layer in range(len(self.own_states))]
+
+    def layer_states(self, layer: int) -> tuple[Tensor, Tensor]:
         """Give a layer's keys and values of all that was read from the beginning on."""
         keys, values = zip(*(prefix.own_states[layer] for prefix in self._pieces), strict=True)
         return torch.cat(keys, dim=2), torch.cat(values, dim=2)
@@ -87,7 +92,7 @@ class PrefixStore:
         """
         prefix = self._held_or_read(key, read)
         # A beginning is used later than what goes on from it: nothing leaves while what is held
-        # goes on from it, so that all memory is counted, and once.
+        # goes on from it, and all memory in use is counted.
         for end in range(len(key), 0, -1):
             self._held.move_to_end(key[:end])
         while len(self) > self.max_count or self.num_bytes > self.max_bytes:
@@ -97,9 +102,8 @@ class PrefixStore:
 
     def image_tokens(self, panorama: str) -> Tensor | None:
         """Give a panorama's image tokens if any prefix held ends with it, whatever is before it."""
-        ending = (prefix for key, prefix in self._held.items() if key[-1][0] == panorama)
-        found = next(ending, None)
-        return found and found.image_tokens
+        held = (prefix.image_tokens for key, prefix in self._held.items() if key[-1][0] == panorama)
+        return next(held, None)
 
     def _held_or_read(self, key: Key, read: Callable[[Key, Prefix | None], Prefix]) -> Prefix:
         if key not in self._held:
@@ -140,9 +144,7 @@ def read_piece(
     )
     # Without the configuration: layers with a window would forget what they no longer see, and a
     # prefix could not be cut back any more. The library's masks keep the windows all the same.
-    cache = DynamicCache()
-    if before:
-        cache = DynamicCache([before.states(layer) for layer in range(len(before.own_states))])
+    cache = DynamicCache(before.states if before else [])
     model.model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
     own = slice(-len(ids), None)
     # Copies, since a part of a tensor would hold all of it in memory.
