@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
@@ -13,7 +13,14 @@ from panovlm.answering.answers import GREEDY, Answer, Wishes
 from panovlm.answering.batches import Batch, Row
 from panovlm.answering.grammars import Grammars
 from panovlm.answering.prefixes import Prefix, PrefixStore, read_prefix
-from panovlm.answering.prompts import Conversation, Prompt, about_panorama, write_prompt
+from panovlm.answering.prompts import (
+    Conversation,
+    Prompt,
+    about_panorama,
+    plain_ids,
+    write_prompt,
+)
+from panovlm.answering.views_mattered import ViewsMattered, views_mattered
 from panovlm.inference import load_model
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
@@ -128,6 +135,25 @@ class Assistant:
         while batch.step():
             pass
 
+    def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
+        """Tell how much each view carried an answer to a question, whoever gave it.
+
+        Args:
+            question: About a panorama.
+            answer: Its words; tokenised anew, without an end.
+            batch_size: Panoramas without a view that are read at the same time.
+
+        Raises:
+            PanoVLMError: If there is no panorama or no word, or they are too long together.
+        """
+        with self._tokenizing:
+            said = plain_ids(self.processor.tokenizer, answer)
+        if question.panorama is None or not said:
+            raise PanoVLMError("found no panorama or no words, expected both; add what is missing")
+        prompt = self.prompt(replace(question, wishes=Wishes(max_tokens=len(said))))
+        prefix, views = self._prefix(prompt, question.panorama), question.panorama.views
+        return views_mattered(self.model, prompt, prefix, said, views, batch_size)
+
     def prompt(self, question: Question) -> Prompt:
         """Tokenise a question. Any thread may call this.
 
@@ -156,11 +182,11 @@ class Assistant:
         schema = question.wishes.json_schema
         constraint = None if schema is None else self.grammars.constraint(schema)
         answer = Answer(self.processor.tokenizer, self._end_ids, question.wishes, constraint)
-        return Row(prompt, self._prefix(prompt, question.panorama), answer)
+        panorama = question.panorama
+        prefix = None if panorama is None else self._prefix(prompt, panorama)
+        return Row(prompt, prefix, answer)
 
-    def _prefix(self, prompt: Prompt, panorama: OpenedPanorama | None) -> Prefix | None:
-        if panorama is None:
-            return None
+    def _prefix(self, prompt: Prompt, panorama: OpenedPanorama) -> Prefix:
         return self.prefixes.get(
             (panorama.key, prompt.prefix),
             lambda: read_prefix(self.model, prompt.prefix, panorama.views),
