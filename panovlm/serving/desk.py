@@ -222,11 +222,11 @@ class Desk:
                 continue
             if isinstance(said, RequestFault):
                 yield _event(said.body())
-                return
-            self._count(http, asked, said)
-            for chunk in reply.last_chunks(said):
-                yield _event(chunk)
-            yield "data: [DONE]\n\n"
+            if isinstance(said, Answer):
+                self._count(http, asked, said)
+                for chunk in reply.last_chunks(said):
+                    yield _event(chunk)
+                yield "data: [DONE]\n\n"
             return
 
     def _count(self, http: Request, asked: Asked, answer: Answer) -> None:
