@@ -16,9 +16,11 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from serving import Table, served
@@ -66,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 executable_path=os.environ.get("PANOVLM_CHROMIUM") or shutil.which("chromium"),
                 args=["--no-sandbox", "--use-angle=swiftshader"],
             )
-            cases = measured(browser, f"http://127.0.0.1:{server.port}/", options.loads)
+            address = f"http://127.0.0.1:{server.port}/"
+            cases = measured(browser, address, options.loads)
             version = browser.version
             browser.close()
     report: dict[str, Any] = {"environment": environment(version, load_before), "cases": cases}
@@ -95,10 +98,21 @@ def measured(browser: Browser, address: str, loads: int) -> dict[str, list[dict[
 
 def _load(context: BrowserContext, address: str) -> dict[str, Any]:
     page = context.new_page()
+    before = processor_s()
     page.goto(address + LINK)
     figures: dict[str, Any] = page.evaluate(READ)
+    figures["processor"] = 1000 * (processor_s() - before)
     page.close()
     return figures
+
+
+def processor_s() -> float:
+    """Give the processor time of all processes that this one has started, in seconds."""
+    total = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            total += sum(process.cpu_times()[:2])
+    return total
 
 
 def median(loads: Sequence[dict[str, Any]], figure: str) -> float:
@@ -123,10 +137,11 @@ def environment(chromium: str, load_before: float) -> dict[str, Any]:
 def table(report: dict[str, Any]) -> Table:
     """Give the table of all cases."""
     head = ["load", "loads", "load event, ms", "first frame, ms", "longest, ms"]
-    rows = [[*head, "requests", "KiB"]]
+    rows = [[*head, "processor time, ms", "requests", "KiB"]]
     for case, loads in report["cases"].items():
         times = [median(loads, figure) for figure in ("load", "frame")]
         figures = [f"{time:.0f}" for time in [*times, max(load["frame"] for load in loads)]]
+        figures.append(f"{median(loads, 'processor'):.0f}")
         kib = f"{median(loads, 'bytes') / 1024:.0f}"
         rows.append([case, str(len(loads)), *figures, f"{median(loads, 'requests'):.0f}", kib])
     return rows

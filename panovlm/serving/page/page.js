@@ -16,6 +16,7 @@ const IDEAS = ["What is behind me?", "What do I see to my left?", "How many obje
 
 const at = (id) => document.getElementById(id);
 const client = new Client(() => at("key").value.trim());
+const listed = client.get("examples");  // on their way while the viewer is set up
 const state = { url: null, example: "", views: [], mark: null, asking: null, still: 0, opening: 0, toLook: null };
 
 function setUpViewer() {
@@ -266,7 +267,7 @@ async function followLink() {
   const link = readLink();
   at("question").value = link.q;
   state.toLook = link.yaw === null ? null : link;
-  const examples = await client.get("examples");
+  const examples = await listed;
   offerExamples(examples);
   const example = examples[Number(link.example) - 1];
   if (example && link.example !== state.example) await openExample(example, Number(link.example) - 1);
