@@ -11,10 +11,13 @@ A run may be killed at any moment and goes on with `resume`: docs/resuming.md li
 import json
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from peft import PeftModel
+from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
@@ -22,6 +25,7 @@ from panovlm.data.checking import check_records
 from panovlm.data.records import Needs, raise_faults
 from panovlm.data.shards import is_stream
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.processing import PanoVLMProcessor
 from panovlm.progress import console, show_table
 from panovlm.stages import STAGES, Stage
 from panovlm.training import ranks
@@ -129,71 +133,111 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
 
 
+@dataclass(frozen=True)
+class StageRun:
+    """A stage of a recipe, and what identifies its outputs."""
+
+    recipe: Recipe
+    section: StageSection
+    stage: Stage
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, recipe: Recipe, name: str) -> Self:
+        """Give the run of the stage of that name, as the recipe varies it."""
+        section = recipe.section(name)
+        stage = derive(STAGES[name], section)
+        return cls(recipe, section, stage, stage_facts(recipe, section, stage))
+
+    @property
+    def output(self) -> Path:
+        """The folder of the finished stage."""
+        return self.recipe.output / self.stage.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of what it goes on from."""
+        return checkpoint_folder(self.recipe, self.stage.name)
+
+    def finished(self) -> StageResult | None:
+        """Give the result of this very stage, if it was finished and not begun anew since."""
+        begun = is_begun(self.checkpoints, self.facts)
+        return None if begun else finished_result(self.output, self.facts)
+
+
 def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:
     """Train one stage and write its output folder in one step."""
-    section, output = recipe.section(name), recipe.output / name
-    checkpoints = checkpoint_folder(recipe, name)
-    stage = derive(STAGES[name], section)
-    facts = stage_facts(recipe, section, stage)
-    finished = ranks.from_first(
-        lambda: (
-            finished_result(output, facts)
-            if resume and not is_begun(checkpoints, facts)  # else it was begun anew since
-            else None
-        )
-    )
+    run = StageRun.of(recipe, name)
+    finished = ranks.from_first(lambda: run.finished() if resume else None)
     if finished is not None:
         console.print(f"{name}: finished before, skipped")
         return finished
-    last = ranks.from_first(lambda: checkpoint_to_resume(checkpoints, facts, resume=resume))
+    last = ranks.from_first(lambda: checkpoint_to_resume(run.checkpoints, run.facts, resume=resume))
+    return _train_from(run, last, signals)
+
+
+def _train_from(run: StageRun, last: Path | None, signals: StopSignals) -> StageResult:
     started = time.perf_counter()
-    set_seed(recipe.seed)
+    set_seed(run.recipe.seed)
     with ranks.together():
-        model = _prepare(recipe, stage)
-    adapters = apply_stage(model, stage, section.lora)
-    _show(model, stage)
-    processor = build_processor(recipe.model)
-    bar = TrainingBar(name)
-    saves = SavePoints(signals, recipe.save_minutes, section.save_steps)
-    callbacks = [*_callbacks(recipe, stage, bar), saves]
-    trainer = build_trainer(recipe, section, stage, model, processor, callbacks)
+        model = _prepare(run)
+    adapters = apply_stage(model, run.stage, run.section.lora)
+    _show(model, run.stage)
+    processor = build_processor(run.recipe.model)
+    bar = TrainingBar(run.stage.name)
+    saves = SavePoints(signals, run.recipe.save_minutes, run.section.save_steps)
+    callbacks = [*_callbacks(run, bar), saves]
+    trainer = build_trainer(run.recipe, run.section, run.stage, model, processor, callbacks)
     with bar, ranks.ends_with_the_others():
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         weights = trained_weights(trainer.model) if is_sharded(trainer.model) else None
 
     def hand_over() -> StageResult:
-        nonlocal model, adapters
-        if weights is not None:  # ranks hold shards of the model, and the first one writes it alone
-            model = _prepare(recipe, stage)
-            adapters = apply_stage(model, stage, section.lora)
-            load_trained(model, weights)
-        restore_vision_encoder(model, recipe.model)
-        log = read_log(log_file(recipe, name))
-        result = result_of(name, log, time.perf_counter() - started)
-        whole, kept = model, None
-        if adapters is not None:
-            kept = checkpoints / ADAPTER
-            origin = {"language_model": recipe.model.language_model, "base": facts["starts_from"]}
-            write_adapters(adapters, model, kept, origin)
-            whole = _merged(recipe, stage, section, model, adapters, kept)
-        write_output(output, whole, processor, facts | {"result": vars(result)}, kept)
-        finish(output, checkpoints)
-        return result
+        # Where ranks hold shards of the model, the first one builds it anew to write it alone.
+        whole = (model, adapters) if weights is None else _prepare_with(run, weights)
+        return _hand_over(run, *whole, processor, started)
 
     return ranks.from_first(hand_over)
 
 
-def _merged(
-    recipe: Recipe,
-    stage: Stage,
-    section: StageSection,
+def _prepare_with(
+    run: StageRun, weights: dict[str, Tensor]
+) -> tuple[PreTrainedModel, PeftModel | None]:
+    model = _prepare(run)
+    adapters = apply_stage(model, run.stage, run.section.lora)
+    load_trained(model, weights)
+    return model, adapters
+
+
+def _hand_over(
+    run: StageRun,
     model: PreTrainedModel,
-    adapters: PeftModel,
-    kept: Path,
+    adapters: PeftModel | None,
+    processor: PanoVLMProcessor,
+    started: float,
+) -> StageResult:
+    """Write what a stage has trained, whole and, where it has adapters, these alone too."""
+    restore_vision_encoder(model, run.recipe.model)
+    log = read_log(log_file(run.recipe, run.stage.name))
+    result = result_of(run.stage.name, log, time.perf_counter() - started)
+    kept = None
+    if adapters is not None:
+        kept = run.checkpoints / ADAPTER
+        language_model = run.recipe.model.language_model
+        origin = {"language_model": language_model, "base": run.facts["starts_from"]}
+        write_adapters(adapters, model, kept, origin)
+        model = _merged(run, model, adapters, kept)
+    write_output(run.output, model, processor, run.facts | {"result": vars(result)}, kept)
+    finish(run.output, run.checkpoints)
+    return result
+
+
+def _merged(
+    run: StageRun, model: PreTrainedModel, adapters: PeftModel, kept: Path
 ) -> PreTrainedModel:
     """Merge adapters into the language model's weights as they were, whatever held them since."""
-    if section.lora is not None and section.lora.quantization is not None:
-        model = _prepare(recipe, stage)
+    if run.section.lora is not None and run.section.lora.quantization is not None:
+        model = _prepare(run)
         adapters = read_adapters(model, kept)
     adapters.merge_and_unload()
     return model
@@ -208,8 +252,10 @@ def derive(stage: Stage, section: StageSection) -> Stage:
     return stage.with_last_vision_layers(section.vision_layers)
 
 
-def _prepare(recipe: Recipe, stage: Stage) -> PreTrainedModel:
-    model = build_model(recipe.model, stage, recipe.section(stage.name).overlap)
+def _prepare(run: StageRun) -> PreTrainedModel:
+    """Build the model of a stage with what the stage before hands over."""
+    recipe, stage = run.recipe, run.stage
+    model = build_model(recipe.model, stage, run.section.overlap)
     if stage.starts_from is not None:
         folder = recipe.output / stage.starts_from
         _check_same_eyes(recipe, folder)
@@ -241,14 +287,15 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
     show_table(f"stage {stage.name}: {stage.objective.value}", header, rows)
 
 
-def _callbacks(recipe: Recipe, stage: Stage, bar: TrainingBar) -> list[TrainerCallback]:
+def _callbacks(run: StageRun, bar: TrainingBar) -> list[TrainerCallback]:
     if not ranks.is_first():
         return []
-    callbacks: list[TrainerCallback] = [JsonLog(log_file(recipe, stage.name)), bar]
+    recipe, name = run.recipe, run.stage.name
+    callbacks: list[TrainerCallback] = [JsonLog(log_file(recipe, name)), bar]
     if recipe.tensorboard:
         from torch.utils.tensorboard import SummaryWriter  # of the extra `logs`
 
-        folder = recipe.output / "logs" / "tensorboard" / stage.name
+        folder = recipe.output / "logs" / "tensorboard" / name
         callbacks.append(TensorBoardCallback(SummaryWriter(str(folder))))
     return callbacks
 

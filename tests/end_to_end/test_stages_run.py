@@ -70,7 +70,7 @@ def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> Non
         recipe, "resampler", learning_rate=recipe.stages["resampler"].learning_rate, steps=1
     )
     before = weights(recipe, "vision")
-    model = run._prepare(frozen, run.STAGES["resampler"])
+    model = run._prepare(run.StageRun.of(frozen, "resampler"))
     own = model.state_dict()
     handed = [name for name in before if ".resampler." in name]
     assert handed
@@ -143,7 +143,7 @@ def test_finished_stage_is_skipped_on_resume_and_redone_with_other_settings(
     built: list[str] = []
     original = run._prepare
     monkeypatch.setattr(
-        run, "_prepare", lambda *args: (built.append(args[1].name), original(*args))[1]
+        run, "_prepare", lambda *args: (built.append(args[0].stage.name), original(*args))[1]
     )
     run.train(recipe, ["vision"], resume=True)
     assert built == []
