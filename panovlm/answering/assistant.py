@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
@@ -13,7 +13,14 @@ from panovlm.answering.answers import GREEDY, Answer, Wishes
 from panovlm.answering.batches import Batch, Row
 from panovlm.answering.grammars import Grammars
 from panovlm.answering.prefixes import Key, Prefix, PrefixStore, read_piece, read_views
-from panovlm.answering.prompts import Conversation, Prompt, about_panorama, write_prompt
+from panovlm.answering.prompts import (
+    Conversation,
+    Prompt,
+    about_panorama,
+    plain_ids,
+    write_prompt,
+)
+from panovlm.answering.views_mattered import ViewsMattered, views_mattered
 from panovlm.inference import load_model
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
@@ -147,6 +154,30 @@ class Assistant:
         batch = Batch(self.model, rows)
         while batch.step():
             pass
+
+    def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
+        """Tell how much each view carried an answer to a question, whoever gave it.
+
+        Args:
+            question: About a panorama.
+            answer: Its words; tokenised anew, without an end.
+            batch_size: Panoramas without a view that are read at the same time.
+
+        Raises:
+            PanoVLMError: If there is not one panorama, or no word, or they are too long together.
+        """
+        with self._tokenizing:
+            said = plain_ids(self.processor.tokenizer, answer)
+        if len(question.panoramas) != 1 or not said:
+            raise PanoVLMError(
+                f"found {len(question.panoramas)} panoramas and an answer of {len(said)} tokens, "
+                "expected one panorama and some words; ask about one at a time"
+            )
+        prompt = self.prompt(replace(question, wishes=Wishes(max_tokens=len(said))))
+        prefix = self._prefix(prompt, question.panoramas)
+        assert prefix is not None  # there is a panorama
+        views = question.panoramas[0].views
+        return views_mattered(self.model, prompt, prefix, said, views, batch_size)
 
     def prompt(self, question: Question) -> Prompt:
         """Tokenise a question. Any thread may call this.

@@ -107,19 +107,23 @@ def _tokenize(processor: PanoVLMProcessor, rendered: str, texts: dict[str, str])
         return ids
     ids, start = [], 0
     for found in any_special.finditer(rendered):
-        ids += _plain_ids(tokenizer, rendered[start : found.start()], texts)
+        ids += plain_ids(tokenizer, _filled(rendered[start : found.start()], texts))
         ids.append(tokenizer.convert_tokens_to_ids(found[0]))
         start = found.end()
-    return ids + _plain_ids(tokenizer, rendered[start:], texts)
+    return ids + plain_ids(tokenizer, _filled(rendered[start:], texts))
 
 
-def _plain_ids(tokenizer: Any, chunk: str, texts: dict[str, str]) -> list[int]:
-    """Tokenise what stands between two special tokens, taking nothing in it for one."""
+def _filled(chunk: str, texts: Mapping[str, str]) -> str:
     for mark, text in texts.items():
         chunk = chunk.replace(mark, text, 1)
-    if not chunk:
+    return chunk
+
+
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Tokenise a text, taking nothing in it for a special token."""
+    if not text:
         return []
-    ids: list[int] = tokenizer(chunk, add_special_tokens=False, split_special_tokens=True)[
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
         "input_ids"
     ]
     return ids

@@ -3,12 +3,13 @@
 import json
 import time
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from panovlm.answering.answers import Answer, Wishes
 from panovlm.answering.grounding import check_one_panorama, ground
+from panovlm.answering.views_mattered import ViewsMattered
 from panovlm.model.errors import PanoVLMError
 from panovlm.serving.faults import RequestFault
 from panovlm.serving.limits import Limits
@@ -183,20 +184,87 @@ def _part(part: TextPart | ImagePart) -> dict[str, str]:
     return {"type": "text", "text": part.text}
 
 
-_SCHEMA_PLACE = "#/paths/~1v1~1chat~1completions/post/requestBody/content/application~1json/schema"
-REQUEST_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": ChatRequest.model_json_schema(ref_template=_SCHEMA_PLACE + "/$defs/{model}")
-        }
-    },
-}
-"""What OpenAPI says of a request's body. It is parsed here and not by FastAPI, which would read it
-whole before its size is known."""
+class MatteredRequest(BaseModel):
+    """A conversation that ends with an answer, whoever gave it, about whose views one asks."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    model: str
+    messages: list[Message] = Field(
+        min_length=2, max_length=256, description="The last turn is the answer, an assistant's."
+    )
+    turned_right_deg: float = Field(0.0, ge=-360, le=360)
+
+    def asked_and_said(self) -> tuple[ChatRequest, str]:
+        """Give what was asked, and the words of the answer.
+
+        Raises:
+            RequestFault: If the last turn is no assistant's.
+        """
+        *asked, last = self.messages
+        content, words = last.content, last.content
+        if not isinstance(content, str):
+            words = "".join(part.text for part in content if isinstance(part, TextPart))
+        if last.role != "assistant" or not words:
+            message = "found no words of the assistant's in the last turn, expected the answer"
+            raise RequestFault(400, message, "invalid_value", "messages")
+        turned = self.turned_right_deg
+        request = ChatRequest(
+            model=self.model, messages=asked, turned_right_deg=turned, max_tokens=1
+        )
+        return request, str(words)
+
+
+class MatteredReply(BaseModel):
+    """How much each view carried an answer, in the order of `/v1/views`."""
+
+    object: Literal["views.mattered"] = "views.mattered"
+    model: str
+    log_probability: float = Field(description="Of the answer's words with all views, in nats.")
+    drops: list[float] = Field(
+        description="How far that falls where the view is blank, in nats; negative where it rises."
+    )
+    shares: list[float] | None = Field(
+        description="Each view's share of the drops, 1 together; null where all are negligible."
+    )
+
+    @classmethod
+    def of(cls, model: str, found: ViewsMattered) -> "MatteredReply":
+        """Write what was found."""
+        drops = list(found.drops)
+        return cls(
+            model=model, log_probability=found.log_probability, drops=drops, shares=found.shares
+        )
+
+
+def request_body(kind: type[BaseModel], path: str) -> dict[str, Any]:
+    """Say to OpenAPI what the body of a request to a path is.
+
+    It is parsed here and not by FastAPI, which would read it whole before its size is known.
+    """
+    place = path.replace("/", "~1")
+    place = f"#/paths/{place}/post/requestBody/content/application~1json/schema/$defs/{{model}}"
+    content = {"application/json": {"schema": kind.model_json_schema(ref_template=place)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 def parse_request(body: bytes) -> ChatRequest:
+    """Check the body of a request for an answer.
+
+    Raises:
+        RequestFault: Of `parse_body`, or naming a field that would change the answer.
+    """
+    request = parse_body(body, ChatRequest)
+    for name, value in (request.model_extra or {}).items():
+        if name in _ONLY and value is not None and value not in _ONLY[name]:
+            raise RequestFault(400, f"{name} is not supported", "unsupported_parameter", name)
+    return request
+
+
+def parse_body(body: bytes, kind: type[Body]) -> Body:
     """Check a request's body.
 
     Raises:
@@ -206,17 +274,13 @@ def parse_request(body: bytes) -> ChatRequest:
         message = f"found more than {MAX_VALUES} values in the request; say less"
         raise RequestFault(413, message, "too_large")
     try:
-        request = ChatRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"])) or None
         where = f"{field}: " if field else ""
         message = f"{where}{first['msg']}"[:300]
         raise RequestFault(400, message, "invalid_request", field and field[:200]) from error
-    for name, value in (request.model_extra or {}).items():
-        if name in _ONLY and value is not None and value not in _ONLY[name]:
-            raise RequestFault(400, f"{name} is not supported", "unsupported_parameter", name)
-    return request
 
 
 def usage(num_prompt: int, answer: Answer) -> dict[str, int]:
