@@ -1,6 +1,7 @@
 """Every command of the README and the docs runs as written, on tiny data in their places."""
 
 import doctest
+import json
 import re
 import shlex
 import shutil
@@ -56,7 +57,8 @@ def place(
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
     brought = {"smollm2-135m-instruct": lambda: tmp_path}
     monkeypatch.setattr("panovlm.backbones.packaged.PACKAGED", brought)
-    shutil.copy(scenes_file.parent / "0.png", tmp_path / "panorama.jpg")
+    for number, name in enumerate(("panorama", "before", "after")):
+        shutil.copy(scenes_file.parent / f"{number}.png", tmp_path / f"{name}.jpg")
     (tmp_path / "photos").mkdir()
     shutil.copy(tmp_path / "panorama.jpg", tmp_path / "photos")
     (tmp_path / "QuIC-360" / "pictures").mkdir(parents=True)
@@ -65,6 +67,11 @@ def place(
     (tmp_path / "QuIC-360" / "test.tsv").write_text(table)
     question = '{"image": "panorama.jpg", "question": "What is behind me?"}\n'
     (tmp_path / "questions.jsonl").write_text(question)
+    rows = {"directions": {"name": "door", "yaw_deg": 90}}
+    rows |= {"labels": {"label": "hall", "options": ["hall", "roof"]}}
+    for name, row in rows.items():
+        line = json.dumps({"image": "panorama.jpg"} | row)
+        (tmp_path / f"{name}.jsonl").write_text(line)
     monkeypatch.setattr("builtins.input", lambda prompt: "")
     stage = {"data": str(scenes_file), "steps": 1, "batch_size": 2}
     for recipe in (ROOT / "recipes").glob("*.yaml"):

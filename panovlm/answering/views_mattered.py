@@ -80,7 +80,10 @@ def views_mattered(
     words = torch.tensor([*prompt.ids[prompt.num_prefix :], *answer[:-1]], device=model.device)
     embedded: Tensor = model.get_input_embeddings()(words)
     whole = float(_log_probabilities(model, embedded[None], said, DynamicCache(prefix.states)))
-    is_image = torch.tensor(prompt.prefix, device=model.device) == model.config.image_token_id
+    is_image = (
+        torch.tensor(prompt.ids[: prompt.num_prefix], device=model.device)
+        == model.config.image_token_id
+    )
     latents = _latents_and_blank(model, views)
     without: list[float] = []
     for blanked in torch.arange(views.shape[1]).split(batch_size):

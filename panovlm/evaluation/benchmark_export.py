@@ -116,9 +116,7 @@ def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> int:
     with whole_folder(out) as folder:
         text = _task(task, EXPORTED[name], out.resolve() / "items.jsonl")
         (folder / f"{task}.yaml").write_text(text, encoding="utf-8")
-        names = ",\n    ".join(
-            sorted(("doc_to_text", "doc_to_visual", "process_results", *METRICS))
-        )
+        names = ",\n    ".join(NAMES)
         (folder / "utils.py").write_text(UTILS.format(names=names), encoding="utf-8")
         with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(lines)

@@ -10,9 +10,11 @@ from panovlm.data.records import Record, Turn
 from panovlm.evaluation.asking import Extent, ablation_facts
 from panovlm.evaluation.benchmark_scores import Scored
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
+from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS
 from panovlm.evaluation.benchmarks.files import is_there
 from panovlm.evaluation.benchmarks.hstar_bench import HSTAR_BENCH
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.labels import LABELS
 from panovlm.evaluation.benchmarks.odi_bench import ODI_BENCH, ODI_BENCH_OPEN
 from panovlm.evaluation.benchmarks.omnicot import OMNICOT
 from panovlm.evaluation.benchmarks.osr_bench import OSR_BENCH
@@ -39,6 +41,8 @@ BENCHMARKS = {
     "odi-bench": ODI_BENCH,
     "odi-bench-open": ODI_BENCH_OPEN,
     "vqa-360": VQA_360,
+    "directions": DIRECTION_ERRORS,
+    "labels": LABELS,
 }
 """The benchmarks by the names the command line takes."""
 

@@ -82,17 +82,18 @@ class Scored:
 
         Returns:
             Under `turned`: `score`, of the answers on turned pictures, the unturned left out; and
-            `right_every`, in which an item counts 1 if it is fully right under every turn.
+            `right_every`, in which an item counts 1 if it is fully right under every turn (not of
+            errors, which are never quite right).
         """
         if not places:
             return {}
-        asked = [(place, score) for place in places for score in self.turned[place]]
-        every = every_order_right([score for _, score in asked], [place for place, _ in asked])
+        are_errors = self.benchmark.less_is_better
         apart = [score for place in places for score in self.turned[place][1:]]
-        facts = {
-            "score": asdict(summarise(apart)),
-            "right_every": asdict(summarise(every.values())),
-        }
+        facts = {"score": asdict(summarise(apart, are_errors=are_errors))}
+        if not are_errors:
+            asked = [(place, score) for place in places for score in self.turned[place]]
+            every = every_order_right([score for _, score in asked], [place for place, _ in asked])
+            facts["right_every"] = asdict(summarise(every.values()))
         return {"turned": facts}
 
     def _of_seed(self, seed: int) -> dict[str, Any]:
@@ -139,11 +140,11 @@ def describe(
     seam = [seam_stratum(item.yaw_deg) for item in items]
     pole = [pole_stratum(item.pitch_deg) for item in items]
     return {
-        "score": asdict(summarise(scores)),
+        "score": asdict(summarise(scores, are_errors=benchmark.less_is_better)),
         "interval": _interval(items, scores),
-        "by_kind": _grouped(scores, [item.kind for item in items]),
-        "by_distance_from_seam": _grouped(scores, seam),
-        "by_distance_from_pole": _grouped(scores, pole),
+        "by_kind": _grouped(benchmark, scores, [item.kind for item in items]),
+        "by_distance_from_seam": _grouped(benchmark, scores, seam),
+        "by_distance_from_pole": _grouped(benchmark, scores, pole),
         "extras": benchmark.extras(items, answers, scores),
     }
 
@@ -178,8 +179,11 @@ def _turned_scores(benchmark: Benchmark, item: Item, answers: Sequence[str]) -> 
     return benchmark.score(turned, answers)
 
 
-def _grouped(scores: Sequence[Score], keys: Sequence[str | None]) -> dict[str, Any]:
-    return {name: asdict(summary) for name, summary in summarise_by(scores, keys).items()}
+def _grouped(
+    benchmark: Benchmark, scores: Sequence[Score], keys: Sequence[str | None]
+) -> dict[str, Any]:
+    groups = summarise_by(scores, keys, are_errors=benchmark.less_is_better)
+    return {name: asdict(summary) for name, summary in groups.items()}
 
 
 def _answered(answer: str, score: Score) -> dict[str, Any]:

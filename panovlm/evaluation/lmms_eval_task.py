@@ -72,7 +72,10 @@ def score(results: Sequence[Result]) -> float:
 
 
 def score_unreadable_wrong(results: Sequence[Result]) -> float:
-    """Give the mean score with 0 for each answer that could not be read; NaN of nothing."""
+    """Give the mean score with 0 for each answer that could not be read; NaN of nothing.
+
+    Errors in degrees have none, since 0 is the best of them: NaN.
+    """
     return _number(_summary(results).mean_unreadable_wrong)
 
 
@@ -85,7 +88,10 @@ def _summary(results: Sequence[Result]) -> Summary:
     items = [item_of(result["doc"]) for result in results]
     names = {result["doc"]["benchmark"] for result in results}
     answers = [result["answer"] for result in results]
-    return summarise(EXPORTED[names.pop()].score(items, answers) if names else [])
+    if not names:
+        return summarise([])
+    benchmark = EXPORTED[names.pop()]
+    return summarise(benchmark.score(items, answers), are_errors=benchmark.less_is_better)
 
 
 def _number(value: float | None) -> float:

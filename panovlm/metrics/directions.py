@@ -17,6 +17,7 @@ _SIGNED = r"([-+]?\d+(?:\.\d+)?)"
 _TO = r"(?:\s+(?:to|on|towards?|at))?(?:\s+(?:the|my|your))?\s*"
 
 _YAW = re.compile(rf"\byaw(?:\s+angle)?(?:\s+(?:is|of))?\s*[:=]?\s*(?:about\s+)?{_SIGNED}")
+_PITCH = re.compile(rf"\bpitch(?:\s+angle)?(?:\s+(?:is|of))?\s*[:=]?\s*(?:about\s+)?{_SIGNED}")
 _CLOCK = re.compile(rf"\b(\d{{1,2}}|{'|'.join(NUMBER_WORDS)})(?::(\d\d))?\s*o'?\s?clock\b")
 _DEGREES_SIDE = re.compile(rf"{_NUMBER}\s*{_DEGREES}{_TO}{_SIDE}\b")
 _SIDE_DEGREES = re.compile(rf"\b{_SIDE}\s+(?:by\s+|at\s+)?(?:about\s+)?{_NUMBER}\s*{_DEGREES}")
@@ -46,12 +47,23 @@ def parse_direction(answer: str) -> float | None:
     Returns:
         Yaw in (-180, 180] degrees, positive to the right; None if there is none.
     """
-    text = answer.lower().replace("’", "'").replace("−", "-").strip()
+    text = _plain(answer)
     for rule in _RULES:
         found = {wrap_deg(yaw_deg) for yaw_deg in rule(text)}
         if found:
             return found.pop() if len(found) == 1 else None
     return None if _ANY_DEGREES.search(text) else _parse_words(text)
+
+
+def parse_pitch(answer: str) -> float | None:
+    """Read the pitch an answer calls so.
+
+    Returns:
+        In [-90, 90] degrees, positive up; None if there is none, or two.
+    """
+    found = {float(number) for number in _PITCH.findall(_plain(answer))}
+    pitch_deg = found.pop() if len(found) == 1 else None
+    return pitch_deg if pitch_deg is not None and abs(pitch_deg) <= 90.0 else None
 
 
 def direction_error_deg(answer: str, right_deg: float) -> Score:
@@ -65,6 +77,10 @@ def direction_error_deg(answer: str, right_deg: float) -> Score:
 def direction_in_sector(answer: str, right_deg: float) -> Score:
     """Score 1 if an answer names a direction in the right one of the eight sectors, else 0."""
     return score_read(parse_direction(answer), lambda said: sectors_apart(said, right_deg) == 0)
+
+
+def _plain(answer: str) -> str:
+    return answer.lower().replace("’", "'").replace("−", "-").strip()
 
 
 def _yaws(text: str) -> list[float]:

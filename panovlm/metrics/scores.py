@@ -52,7 +52,8 @@ class Summary:
     Attributes:
         mean: Over what was scored; None if nothing was.
         mean_unreadable_wrong: The same with 0 for each answer that could not be read; what has no
-            reference or was not judged stays out. None if nothing is left.
+            reference or was not judged stays out. None if nothing is left, or the scores are
+            errors, of which 0 is the best.
         count: Scores and missing scores.
         scored: Scores.
         coverage: scored / count; 0 if there is nothing.
@@ -67,8 +68,13 @@ class Summary:
     missing: dict[str, int]
 
 
-def summarise(scores: Iterable[Score]) -> Summary:
-    """Give the mean of scores, its coverage and why what is missing is missing."""
+def summarise(scores: Iterable[Score], *, are_errors: bool = False) -> Summary:
+    """Give the mean of scores, its coverage and why what is missing is missing.
+
+    Args:
+        scores: Any.
+        are_errors: Whether less is better: then nothing counts as 0 that could not be read.
+    """
     listed = list(scores)
     values = values_of(listed)
     reasons = [score.missing for score in listed if score.missing is not None]
@@ -76,7 +82,9 @@ def summarise(scores: Iterable[Score]) -> Summary:
     return Summary(
         mean=float(np.mean(values)) if values else None,
         mean_unreadable_wrong=(
-            float(np.sum(values)) / (len(values) + unreadable) if values or unreadable else None
+            float(np.sum(values)) / (len(values) + unreadable)
+            if (values or unreadable) and not are_errors
+            else None
         ),
         count=len(listed),
         scored=len(values),
@@ -90,16 +98,22 @@ def values_of(scores: Iterable[Score]) -> list[float]:
     return [score.value for score in scores if score.value is not None]
 
 
-def summarise_by(scores: Sequence[Score], keys: Sequence[str | None]) -> dict[str, Summary]:
+def summarise_by(
+    scores: Sequence[Score], keys: Sequence[str | None], *, are_errors: bool = False
+) -> dict[str, Summary]:
     """Summarise groups of scores.
 
     Args:
         scores: Any.
         keys: The group of each; None leaves a score out.
+        are_errors: As in `summarise`.
     """
     named = sorted({key for key in keys if key is not None})
     pairs = list(zip(scores, keys, strict=True))
-    return {name: summarise(score for score, key in pairs if key == name) for name in named}
+    return {
+        name: summarise((score for score, key in pairs if key == name), are_errors=are_errors)
+        for name in named
+    }
 
 
 def score_read(parsed: T | None, score: Callable[[T], float]) -> Score:

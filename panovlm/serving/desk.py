@@ -153,13 +153,15 @@ class Desk:
         wishes = request.wishes(self._limits)
         if wishes.json_schema is not None:
             await self._check_schema(wishes.json_schema)
-        conversation, url = request.conversation()
-        panorama = None if url is None else await self._panorama(url)
+        conversation, urls = request.conversation(self._limits)
+        # One after the other: a request has no more than one decoded picture in memory.
+        panoramas = [await self._panorama(url) for url in urls]
         try:
-            if panorama is not None and request.turned_right_deg:
+            if request.turned_right_deg:
                 layout = self._assistant.processor.image_processor.layout
-                panorama = turned_right(panorama, layout, request.turned_right_deg)
-            question = Question(conversation, panorama, wishes)
+                turn_deg = request.turned_right_deg
+                panoramas = [turned_right(each, layout, turn_deg) for each in panoramas]
+            question = Question(conversation, panoramas, wishes)
             prompt = await asyncio.to_thread(self._assistant.prompt, question)
         except PanoVLMError as fault:
             raise RequestFault(400, str(fault), "invalid_request", "messages") from fault

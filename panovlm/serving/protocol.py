@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from panovlm.answering.answers import Answer, Wishes
-from panovlm.answering.grounding import ground
+from panovlm.answering.grounding import check_one_panorama, ground
 from panovlm.answering.views_mattered import ViewsMattered
+from panovlm.model.errors import PanoVLMError
 from panovlm.serving.faults import RequestFault
 from panovlm.serving.limits import Limits
 
@@ -93,7 +94,10 @@ class ResponseFormat(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """A request for an answer; `grounded` and `turned_right_deg` are beyond OpenAI's."""
+    """A request for an answer.
+
+    `grounded` and `turned_right_deg` are beyond OpenAI's, and for conversations with one picture.
+    """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
@@ -135,13 +139,15 @@ class ChatRequest(BaseModel):
             json_schema=self.response_format.schema_text() if self.response_format else None,
         )
 
-    def conversation(self) -> tuple[list[dict[str, Any]], str | None]:
-        """Give the turns, and the URL of their picture if they have one.
+    def conversation(self, limits: Limits) -> tuple[list[dict[str, Any]], list[str]]:
+        """Give the turns, and the URLs of their pictures in reading order.
 
         Raises:
-            RequestFault: If there are several pictures, or one that no user shows.
+            RequestFault: If there are more pictures than allowed, or than a wish is for, or one
+                that no user shows.
         """
-        urls, turns = [], []
+        urls: list[str] = []
+        turns: list[dict[str, Any]] = []
         for message in self.messages:
             content: Any = message.content
             if not isinstance(content, str):
@@ -154,13 +160,22 @@ class ChatRequest(BaseModel):
                 content = [_part(part) for part in content]
             role = "system" if message.role == "developer" else message.role
             turns.append({"role": role, "content": content})
-        if len(urls) > 1:
-            message_text = (
-                f"found {len(urls)} pictures in the conversation, expected one panorama; ask about "
-                "each in a conversation of its own"
+        self._check_pictures(len(urls), limits)
+        return turns, urls
+
+    def _check_pictures(self, found: int, limits: Limits) -> None:
+        if found > limits.max_pictures:
+            message = (
+                f"found {found} pictures in the conversation, expected at most "
+                f"{limits.max_pictures} (the server's --max-pictures); leave some out"
             )
-            raise RequestFault(400, message_text, "too_many_images", "messages")
-        return turns, urls[0] if urls else None
+            raise RequestFault(400, message, "too_many_images", "messages")
+        wishes = {"grounded": self.grounded, "turned_right_deg": self.turned_right_deg}
+        for name in (name for name, wish in wishes.items() if wish):
+            try:
+                check_one_panorama(name, found)
+            except PanoVLMError as fault:
+                raise RequestFault(400, str(fault), "too_many_images", name) from fault
 
 
 def _part(part: TextPart | ImagePart) -> dict[str, str]:

@@ -104,7 +104,8 @@ class Worker:
     def _take_in(self) -> dict[Row, Ticket]:
         """Prepare waiting questions while there is room; wait for one where nothing is under way.
 
-        Answers under way stand still for `gather_s` at most and the reading of one panorama.
+        Answers under way stand still for `gather_s` at most and the reading of one question's
+        panoramas.
         """
         taken: dict[Row, Ticket] = {}
         room = self._limits.batch_size - len(self._asked)

@@ -22,7 +22,7 @@ TEXT = "What is behind me?"
 
 
 def question(panorama: OpenedPanorama | None, text: str = TEXT) -> Question:
-    return Question(about_panorama(text), panorama)
+    return Question(about_panorama(text), [panorama] if panorama else ())
 
 
 def plain_log_probability(
@@ -117,10 +117,13 @@ def test_no_words_no_panorama_and_too_many_words_are_refused(
     assistant: Assistant, pictures: list[Path]
 ) -> None:
     panorama = assistant.open(pictures[0])
-    with pytest.raises(PanoVLMError, match="no words"):
+    with pytest.raises(PanoVLMError, match="an answer of 0 tokens"):
         assistant.views_mattered(question(panorama), "")
-    with pytest.raises(PanoVLMError, match="no panorama"):
+    with pytest.raises(PanoVLMError, match="found 0 panoramas"):
         assistant.views_mattered(Question([{"role": "user", "content": "Hello"}]), "Hello")
+    two = Question.about([panorama, panorama], "What differs?")
+    with pytest.raises(PanoVLMError, match="found 2 panoramas"):
+        assistant.views_mattered(two, "Nothing")
     with pytest.raises(PanoVLMError, match="expected at most 1024 together"):
         assistant.views_mattered(question(panorama), "long " * 300)
 

@@ -123,6 +123,7 @@ def test_nothing_scored_is_no_number_and_an_error_is_better_when_low(tmp_path: P
     doc = json.loads((tmp_path / "task" / "items.jsonl").read_text())
     result = utils.process_results(doc, ["somewhere"])["score"]
     assert utils.score([result]) != utils.score([result])  # NaN
+    assert utils.score_unreadable_wrong([result]) != 0.0  # which would be the best
     assert utils.coverage([result]) == 0.0
 
 

@@ -88,6 +88,20 @@ RIGHT: dict[str, tuple[str, Any]] = {
         "ocr.jsonl",
         [{"image": "p.png", "question": "?", "options": ["a", "b"], "correct": "B"}],
     ),
+    "directions": (
+        "a.jsonl",
+        [
+            {"image": "p.png", "name": "it", "yaw_deg": 10.0, "pitch_deg": -5.0, "kind": "k"},
+            {"image": "p.png", "question": "Where?", "yaw_deg": 10},
+        ],
+    ),
+    "labels": (
+        "a.jsonl",
+        [
+            {"image": "p.png", "label": "hall", "options": ["hall", "roof"]},
+            {"image": "p.png", "label": "roof"},
+        ],
+    ),
     "odi-bench-open": ("ocr.jsonl", [{"image": "p.png", "question": "?", "answer": "b"}]),
     "vqa-360": (
         "a.json",

@@ -14,7 +14,12 @@ from panovlm.metrics.angles import (
     yaw_error_deg,
     yaw_of_clock_deg,
 )
-from panovlm.metrics.directions import direction_error_deg, direction_in_sector, parse_direction
+from panovlm.metrics.directions import (
+    direction_error_deg,
+    direction_in_sector,
+    parse_direction,
+    parse_pitch,
+)
 from panovlm.metrics.fields_of_view import (
     field_of_view_interval_iou,
     field_of_view_iou,
@@ -145,3 +150,18 @@ def test_strata_name_the_distance_from_seam_and_pole() -> None:
         "60-90°",
         None,
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "pitch_deg"),
+    [
+        ("yaw 10, pitch −5", -5.0),
+        ("Pitch: +12.5 degrees", 12.5),
+        ("its pitch is about 90", 90.0),
+        ("pitch 91", None),
+        ("pitch 1 or pitch 2", None),
+        ("5 degrees up", None),
+    ],
+)
+def test_a_pitch_is_read_where_it_is_called_so(answer: str, pitch_deg: float | None) -> None:
+    assert parse_pitch(answer) == pitch_deg

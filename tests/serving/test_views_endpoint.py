@@ -38,7 +38,7 @@ def expected(assistant: Assistant, picture: Path, turn_deg: float = 0.0) -> View
     panorama = assistant.open(picture)
     layout = assistant.processor.image_processor.layout
     turned = turned_right(panorama, layout, turn_deg)
-    return assistant.views_mattered(Question(about_panorama(QUESTION), turned), ANSWER)
+    return assistant.views_mattered(Question(about_panorama(QUESTION), [turned]), ANSWER)
 
 
 @pytest.mark.parametrize("turn_deg", [0.0, 90.0])
@@ -69,7 +69,7 @@ def test_faults_are_told_in_openais_shape(client: TestClient, given: Ask, body: 
         (given(role="user"), 400, "assistant"),
         (given(""), 400, "expected the answer"),
         (given([]), 400, "expected the answer"),
-        (no_picture, 400, "no panorama"),
+        (no_picture, 400, "found 0 panoramas"),
         (given("word " * 500), 400, "tokens"),
         (given(turned_right_deg=45), 400, "whole number of strides"),
         (given(model="other"), 404, "no such model"),

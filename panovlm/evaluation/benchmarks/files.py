@@ -82,6 +82,18 @@ def check_keys(row: Any, keys: Sequence[str], where: str) -> None:
         raise PanoVLMError(f"{where}: found {sorted(row, key=str)}, expected {missing} too")
 
 
+def text_of(row: Mapping[str, Any], key: str) -> str:
+    """Give a text of a row.
+
+    Raises:
+        ValueError: If it is none, or empty.
+    """
+    text = row[key]
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{key} {text!r}, expected a text")
+    return text
+
+
 def items_of(
     path: Path, rows: Iterable[Mapping[str, Any]], item: Callable[[Mapping[str, Any], int], Item]
 ) -> list[Item]:

@@ -1,5 +1,6 @@
 """OSR-Bench: a map of the room, then counting, relative distance and relative direction."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -12,7 +13,14 @@ from panovlm.evaluation.benchmarks.cognitive_maps import (
     parse_map,
     score_map,
 )
-from panovlm.evaluation.benchmarks.files import check_keys, items_of, read_json
+from panovlm.evaluation.benchmarks.files import (
+    check_keys,
+    items_of,
+    picture_at,
+    read_json,
+    read_objects,
+    text_of,
+)
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, score_read, summarise
 from panovlm.model.errors import PanoVLMError
@@ -33,6 +41,7 @@ DIRECTIONS = frozenset(
     for depth in ("", "front", "back")
     for side in ("", "-left", "-right")
 ) - {""}
+LINE_KEYS = ("image", "question", "answer", "answer_type", "turn")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
@@ -41,12 +50,15 @@ def read(path: Path, images: Path) -> list[Item]:
 
     Args:
         path: A published `*_qa.json`, or a folder that holds some (their other variants, which end
-            in `_with_negative.json` and the like, are read where they are named themselves).
+            in `_with_negative.json` and the like, are read where they are named themselves); or a
+            `.jsonl` with the turns of any scenes, one a line, each with `LINE_KEYS`.
         images: Folder below which the pictures lie, where none is beside the file as `rgb.png`.
 
     Raises:
         PanoVLMError: If there is no such file, or a question is of an unknown kind.
     """
+    if path.suffix == ".jsonl":
+        return items_of(path, read_objects(path, LINE_KEYS), lambda row, _: _line(row, images))
     files = [path] if path.is_file() else sorted(path.glob("**/*_qa.json"))
     if not files:
         raise PanoVLMError(f"{path}: found no *_qa.json, expected one for each scene")
@@ -61,6 +73,19 @@ def _read_scene(file: Path, images: Path) -> list[Item]:
     beside = file.parent / "rgb.png"
     picture = beside if beside.is_file() else images / scene["image_id"]
     return items_of(file, scene["conversation"], lambda turn, _: _item(turn, file.stem, picture))
+
+
+def _line(row: Mapping[str, Any], images: Path) -> Item:
+    kind, answer = row["answer_type"], row["answer"]
+    is_written_map = kind == MAP and isinstance(answer, str)
+    turn = {
+        "turn_id": row["turn"],
+        "question": row["question"],
+        "answer": json.loads(answer) if is_written_map else answer,
+        "skills_tested": kind,
+    }
+    picture = picture_at(images, text_of(row, "image"))
+    return _item(turn, picture.stem, picture)
 
 
 def _item(turn: Mapping[str, Any], scene: str, picture: Path) -> Item:

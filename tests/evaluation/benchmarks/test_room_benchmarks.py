@@ -97,22 +97,33 @@ def test_unknown_questions_are_refused(scene: Path) -> None:
         osr_bench.read(scene, Path("x"))
 
 
-def test_right_answers_of_real_rooms_are_right(tmp_path: Path, real_texts: Path) -> None:
+def test_turns_of_several_scenes_are_read_from_lines(scene: Path) -> None:
+    turns = json.loads(scene.read_text())["conversation"]
     rows = [
-        json.loads(line) for line in (real_texts / "osr_bench_qa.jsonl").read_text().splitlines()
-    ]
-    turns = [
         {
-            "turn_id": row["turn"],
-            "question": row["question"],
-            "answer": json.loads(row["answer"]) if row["turn"] == 0 else row["answer"],
-            "skills_tested": row["answer_type"],
+            "image": f"room{number}.jpg",
+            "question": turn["question"],
+            "answer": turn["answer"] if number else json.dumps(turn["answer"]),
+            "answer_type": turn["skills_tested"],
+            "turn": turn["turn_id"],
         }
-        for row in rows
+        for number, turn in enumerate(turns[:2])
     ]
-    file = tmp_path / "real_qa.json"
-    file.write_text(json.dumps({"image_id": rows[0]["image"], "conversation": turns}))
-    items = osr_bench.read(file, real_texts.parent)
+    file = scene.with_name("rows.jsonl")
+    file.write_text("\n".join(map(json.dumps, rows)))
+    drawn, counted = osr_bench.read(file, Path("pictures"))
+    as_published = osr_bench.read(scene, Path("pictures"))
+    assert (drawn.image, drawn.name) == (Path("pictures/room0.jpg"), "room0/0")
+    assert (counted.image, counted.name) == (Path("pictures/room1.jpg"), "room1/1")
+    for item, known in zip((drawn, counted), as_published, strict=False):
+        assert (item.question, item.facts) == (known.question, known.facts)
+    file.write_text(json.dumps(rows[0] | {"answer": "[["}))
+    with pytest.raises(PanoVLMError, match="entry 1: found another form"):
+        osr_bench.read(file, Path("pictures"))
+
+
+def test_right_answers_of_real_rooms_are_right(real_texts: Path) -> None:
+    items = osr_bench.read(real_texts / "osr_bench_qa.jsonl", real_texts.parent)
     assert items[0].image.is_file()
     answers = [
         item.references[0] if item.references else json.dumps(item.facts.get("map", ""))
