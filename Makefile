@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	date +%s > $(VENV)/.demo-started
 	$(BIN)/panovlm backbones efficientnet-lite0 scene-lm
-	$(BIN)/panovlm scenes --out $(SCENES) --count 1500 --seed 1 $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
+	$(BIN)/panovlm scenes --out $(SCENES) --count 2500 --seed 1 $(if $(BACKGROUNDS),--backgrounds $(BACKGROUNDS))
 	$(BIN)/panovlm train recipes/demo.yaml --resume
 	$(BIN)/panovlm evaluate runs/demo --data $(SCENES)/test.jsonl --out runs/demo/report.json --since $$(cat $(VENV)/.demo-started)
 
