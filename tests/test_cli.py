@@ -264,11 +264,13 @@ def test_train_evaluate_and_ask_work_from_the_shell(
     code, out, _ = run_cli("ask", tmp_path / "run", panorama, "What is near?", "--grounded")
     assert code == 0
     assert "grounding" in json.loads(out.splitlines()[-1])
+    both = (panorama, panorama.with_name("1.png"))
+    assert run_cli("ask", tmp_path / "run", *both, "What differs?")[0] == 0
     said = iter(["What is near?", "", "Never asked"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(said))
-    assert run_cli("chat", tmp_path / "run", panorama)[0] == 0
+    assert run_cli("chat", tmp_path / "run", *both)[0] == 0
     assert next(said) == "Never asked"
-    asked = {"image": str(panorama), "question": "What is near?"}
+    asked = {"image": [str(path) for path in both], "question": "What is near?"}
     (tmp_path / "questions.jsonl").write_text(f"{json.dumps(asked)}\n[]\n")
     files = ("--in", tmp_path / "questions.jsonl", "--out", tmp_path / "answers.jsonl")
     code, out, err = run_cli("ask", tmp_path / "run", *files)
@@ -328,7 +330,16 @@ def test_folder_without_a_model_exits_with_2(
 def test_ask_wants_one_question_or_a_file_of_them(run_cli: Cli, words: tuple[str, ...]) -> None:
     code, _, err = run_cli("ask", "runs/demo", *words)
     assert code == 2
-    assert "expected PANORAMA and QUESTION" in err or "leave one out" in err
+    assert "expected PANORAMAS and QUESTION" in err or "leave one out" in err
+
+
+@pytest.mark.parametrize(
+    "words", [("ask", "run", "a.jpg", "b.jpg", "?"), ("chat", "run", "a", "b")]
+)
+def test_a_direction_is_of_one_panorama_alone(run_cli: Cli, words: tuple[str, ...]) -> None:
+    code, _, err = run_cli(*words, "--grounded")
+    assert code == 2
+    assert "found --grounded and 2 pictures, expected one" in err
 
 
 def test_missing_panorama_exits_with_2(run_cli: Cli, tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def place(
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
     brought = {"smollm2-135m-instruct": lambda: tmp_path}
     monkeypatch.setattr("panovlm.backbones.packaged.PACKAGED", brought)
-    shutil.copy(scenes_file.parent / "0.png", tmp_path / "panorama.jpg")
+    for number, name in enumerate(("panorama", "before", "after")):
+        shutil.copy(scenes_file.parent / f"{number}.png", tmp_path / f"{name}.jpg")
     (tmp_path / "photos").mkdir()
     shutil.copy(tmp_path / "panorama.jpg", tmp_path / "photos")
     (tmp_path / "QuIC-360" / "pictures").mkdir(parents=True)

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "serving": {"model", "answering", "scenes"},
     "exporting": {"files", "model", "stages", "backbones", "training", "inference"},
     "evaluation": {
+        "answering",
         "files",
         "measure",
         "model",

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
@@ -12,8 +12,15 @@ from torch import Tensor
 from panovlm.answering.answers import GREEDY, Answer, Wishes
 from panovlm.answering.batches import Batch, Row
 from panovlm.answering.grammars import Grammars
-from panovlm.answering.prefixes import Prefix, PrefixStore, read_prefix
-from panovlm.answering.prompts import Conversation, Prompt, about_panorama, write_prompt
+from panovlm.answering.prefixes import Key, Prefix, PrefixStore, read_piece, read_views
+from panovlm.answering.prompts import (
+    Conversation,
+    Prompt,
+    about_panorama,
+    plain_ids,
+    write_prompt,
+)
+from panovlm.answering.views_mattered import ViewsMattered, views_mattered
 from panovlm.inference import load_model
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
@@ -35,11 +42,22 @@ class OpenedPanorama:
 
 @dataclass(frozen=True)
 class Question:
-    """A conversation that waits for an answer, with the panorama it is about."""
+    """A conversation that waits for an answer, with the panoramas in it, in their order."""
 
     conversation: Conversation
-    panorama: OpenedPanorama | None = None
+    panoramas: Sequence[OpenedPanorama] = ()
     wishes: Wishes = GREEDY
+
+    @classmethod
+    def about(
+        cls,
+        panoramas: OpenedPanorama | Sequence[OpenedPanorama],
+        question: str,
+        wishes: Wishes = GREEDY,
+    ) -> "Question":
+        """Give one question about a panorama or several."""
+        several = [panoramas] if isinstance(panoramas, OpenedPanorama) else panoramas
+        return cls(about_panorama(question, len(several)), several, wishes)
 
 
 class Assistant:
@@ -49,6 +67,7 @@ class Assistant:
         panorama = assistant.open(Path("panorama.jpg"))
         assistant.ask(panorama, "What is behind me?")
         assistant.ask(panorama, "And to the left?")  # the panorama is not read again
+        assistant.ask([panorama, another], "What differs?")  # only the other is read
 
     Args:
         model: In eval mode.
@@ -98,15 +117,23 @@ class Assistant:
             key = hashlib.file_digest(file, "sha256").hexdigest()
         return OpenedPanorama(key, given["pixel_values"])
 
-    def ask(self, panorama: OpenedPanorama, question: str, wishes: Wishes = GREEDY) -> str:
-        """Answer one question about a panorama."""
-        return self.answer([Question(about_panorama(question), panorama, wishes)])[0].text
+    def ask(
+        self,
+        panoramas: OpenedPanorama | Sequence[OpenedPanorama],
+        question: str,
+        wishes: Wishes = GREEDY,
+    ) -> str:
+        """Answer one question about a panorama or several."""
+        return self.answer([Question.about(panoramas, question, wishes)])[0].text
 
     def stream(
-        self, panorama: OpenedPanorama, question: str, wishes: Wishes = GREEDY
+        self,
+        panoramas: OpenedPanorama | Sequence[OpenedPanorama],
+        question: str,
+        wishes: Wishes = GREEDY,
     ) -> Iterator[str]:
-        """Answer one question about a panorama piece by piece; together they are `ask`'s answer."""
-        return self.stream_conversation(Question(about_panorama(question), panorama, wishes))
+        """Answer one question piece by piece; together they are `ask`'s answer."""
+        return self.stream_conversation(Question.about(panoramas, question, wishes))
 
     def stream_conversation(self, question: Question) -> Iterator[str]:
         """Answer the last turn of a conversation piece by piece."""
@@ -128,25 +155,50 @@ class Assistant:
         while batch.step():
             pass
 
+    def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
+        """Tell how much each view carried an answer to a question, whoever gave it.
+
+        Args:
+            question: About a panorama.
+            answer: Its words; tokenised anew, without an end.
+            batch_size: Panoramas without a view that are read at the same time.
+
+        Raises:
+            PanoVLMError: If there is not one panorama, or no word, or they are too long together.
+        """
+        with self._tokenizing:
+            said = plain_ids(self.processor.tokenizer, answer)
+        if len(question.panoramas) != 1 or not said:
+            raise PanoVLMError(
+                f"found {len(question.panoramas)} panoramas and an answer of {len(said)} tokens, "
+                "expected one panorama and some words; ask about one at a time"
+            )
+        prompt = self.prompt(replace(question, wishes=Wishes(max_tokens=len(said))))
+        prefix = self._prefix(prompt, question.panoramas)
+        assert prefix is not None  # there is a panorama
+        views = question.panoramas[0].views
+        return views_mattered(self.model, prompt, prefix, said, views, batch_size)
+
     def prompt(self, question: Question) -> Prompt:
         """Tokenise a question. Any thread may call this.
 
         Raises:
-            PanoVLMError: If it and its answer are longer than the language model reads, or a
-                picture is mentioned and missing, or the other way round.
+            PanoVLMError: If it and its answer are longer than the language model reads, or
+                there are other panoramas than places for them.
         """
         with self._tokenizing:  # it switches special tokens off and on
             prompt = write_prompt(self.processor, question.conversation)
-        if bool(prompt.num_prefix) != (question.panorama is not None):
+        if len(prompt.ends) != len(question.panoramas):
             raise PanoVLMError(
-                "found a panorama without its place in the conversation, or a place without its "
-                "panorama; give both or none"
+                f"found {len(question.panoramas)} panorama(s) and {len(prompt.ends)} place(s) for "
+                "them in the conversation, expected as many; give each its place"
             )
         length = len(prompt.ids) + question.wishes.max_tokens
         if self.max_length is not None and length > self.max_length:
             raise PanoVLMError(
                 f"found {len(prompt.ids)} tokens and up to {question.wishes.max_tokens} of answer, "
-                f"expected at most {self.max_length} together; shorten the text or lower max_tokens"
+                f"expected at most {self.max_length} together; shorten the text, leave out "
+                "pictures or lower max_tokens"
             )
         return prompt
 
@@ -156,12 +208,16 @@ class Assistant:
         schema = question.wishes.json_schema
         constraint = None if schema is None else self.grammars.constraint(schema)
         answer = Answer(self.processor.tokenizer, self._end_ids, question.wishes, constraint)
-        return Row(prompt, self._prefix(prompt, question.panorama), answer)
+        return Row(prompt, self._prefix(prompt, question.panoramas), answer)
 
-    def _prefix(self, prompt: Prompt, panorama: OpenedPanorama | None) -> Prefix | None:
-        if panorama is None:
-            return None
-        return self.prefixes.get(
-            (panorama.key, prompt.prefix),
-            lambda: read_prefix(self.model, prompt.prefix, panorama.views),
-        )
+    def _prefix(self, prompt: Prompt, panoramas: Sequence[OpenedPanorama]) -> Prefix | None:
+        def read(key: Key, before: Prefix | None) -> Prefix:
+            panorama, ids = key[-1]
+            image_tokens = self.prefixes.image_tokens(panorama)
+            if image_tokens is None:
+                image_tokens = read_views(self.model, panoramas[len(key) - 1].views)
+            return read_piece(self.model, ids, image_tokens, before)
+
+        names = [panorama.key for panorama in panoramas]
+        key = tuple(zip(names, prompt.pieces, strict=True))
+        return self.prefixes.get(key, read) if key else None

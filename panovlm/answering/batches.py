@@ -140,18 +140,16 @@ class Batch:
             return DynamicCache()
         some = next(row.prefix for row in self._rows if row.prefix)
         layers = []
-        for layer, (keys, values) in enumerate(some.states):
-            sides = []
-            for side, like in enumerate((keys, values)):
-                shape = (len(self._rows), like.shape[1], columns, like.shape[3])
-                joined = like.new_zeros(shape)
-                for place, (row, length) in enumerate(zip(self._rows, lengths, strict=True)):
-                    if row.prefix and length > 0:
-                        joined[place, :, columns - length :] = row.prefix.states[layer][side][
-                            0, :, :length
-                        ]
-                sides.append(joined)
-            layers.append((sides[0], sides[1]))
+        for layer, (keys, values) in enumerate(some.own_states):
+            joined = [
+                like.new_zeros(len(self._rows), like.shape[1], columns, like.shape[3])
+                for like in (keys, values)
+            ]
+            for place, (row, length) in enumerate(zip(self._rows, lengths, strict=True)):
+                if row.prefix and length > 0:
+                    for side, own in zip(joined, row.prefix.layer_states(layer), strict=True):
+                        side[place, :, columns - length :] = own[0, :, :length]
+            layers.append((joined[0], joined[1]))
         return DynamicCache(layers)
 
     def _embedded(self, row: Row, to_read: int) -> Tensor:

@@ -1,6 +1,6 @@
-"""Conversations about one panorama."""
+"""Conversations about panoramas."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from panovlm.answering.answers import Wishes
@@ -9,10 +9,12 @@ from panovlm.answering.prompts import about_panorama
 
 
 class Chat:
-    """A conversation about one panorama, in which every question knows what was said before."""
+    """A conversation about panoramas, in which every question knows what was said before."""
 
-    def __init__(self, assistant: Assistant, panorama: OpenedPanorama, wishes: Wishes) -> None:
-        self._assistant, self._panorama, self._wishes = assistant, panorama, wishes
+    def __init__(
+        self, assistant: Assistant, panoramas: Sequence[OpenedPanorama], wishes: Wishes
+    ) -> None:
+        self._assistant, self._panoramas, self._wishes = assistant, panoramas, wishes
         self._turns: list[dict[str, Any]] = []
 
     def ask(self, question: str) -> Iterator[str]:
@@ -23,10 +25,10 @@ class Chat:
         """
         conversation = [*self._turns, {"role": "user", "content": question}]
         if not self._turns:
-            conversation = [dict(turn) for turn in about_panorama(question)]
+            conversation = [dict(turn) for turn in about_panorama(question, len(self._panoramas))]
         said = ""
         for piece in self._assistant.stream_conversation(
-            Question(conversation, self._panorama, self._wishes)
+            Question(conversation, self._panoramas, self._wishes)
         ):
             said += piece
             yield piece

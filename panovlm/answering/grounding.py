@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from panovlm.metrics.directions import parse_direction
 from panovlm.metrics.fields_of_view import parse_field_of_view
+from panovlm.model.errors import PanoVLMError
 from panovlm.model.sphere import DIRECTIONS, wrap_deg
 
 _WORD = "|".join(sorted(DIRECTIONS, key=len, reverse=True))
@@ -36,6 +37,23 @@ class Grounding:
         if self.width_deg is not None and self.height_deg is not None:
             parts.append(f"field of view {self.width_deg:g}° x {self.height_deg:g}°")
         return ", ".join(parts)
+
+
+def check_one_panorama(wish: str, num_panoramas: int) -> None:
+    """Refuse a wish about directions where they could be those of several panoramas.
+
+    Args:
+        wish: What is asked for, as its user knows it.
+        num_panoramas: Of the question.
+
+    Raises:
+        PanoVLMError: If there are several.
+    """
+    if num_panoramas > 1:
+        raise PanoVLMError(
+            f"found {wish} and {num_panoramas} pictures, expected one: nothing says in which of "
+            f"them a direction is; leave {wish} out"
+        )
 
 
 def ground(answer: str) -> Grounding | None:

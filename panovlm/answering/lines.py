@@ -1,4 +1,4 @@
-"""Lines that each ask about a picture, answered in batches: of a file, or of a data set."""
+"""Lines that each ask about pictures, answered in batches: of a file, or of a data set."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,7 @@ from typing import Any
 from panovlm.answering.answers import Wishes
 from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
 from panovlm.answering.batches import Row
-from panovlm.answering.grounding import ground
-from panovlm.answering.prompts import about_panorama
+from panovlm.answering.grounding import check_one_panorama, ground
 from panovlm.model.errors import PanoVLMError
 
 BATCH_SIZE = 16
@@ -22,10 +21,11 @@ Outcome = dict[str, Any]
 
 @dataclass(frozen=True)
 class Line:
-    """One question about a picture.
+    """One question about a picture or several.
 
     Attributes:
-        fields: `image` (a path) and `question`, and whatever else the line holds.
+        fields: `image` (a path, or a list of paths) and `question`, and whatever else the line
+            holds.
         fault: Why it cannot be asked, if it cannot.
     """
 
@@ -35,10 +35,17 @@ class Line:
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Line":
         """Make a line of its fields, with a fault where image or question is missing."""
-        for name in ("image", "question"):
-            if not isinstance(fields.get(name), str) or not fields[name].strip():
+        line = cls(fields)
+        for name, texts in (("image", line.images), ("question", [fields.get("question")])):
+            if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
                 return cls(fields, f"found no text under {name!r}, expected image and question")
-        return cls(fields)
+        return line
+
+    @property
+    def images(self) -> list[Any]:
+        """The paths of its pictures, in their order."""
+        image = self.fields.get("image")
+        return image if isinstance(image, list) else [image]
 
 
 class LineAnswerer:
@@ -71,8 +78,10 @@ class LineAnswerer:
         if line.fault is not None:
             return line.fault
         try:
-            panorama = self._open(line.fields["image"])
-            question = Question(about_panorama(line.fields["question"]), panorama, self._wishes)
+            if self._grounded:
+                check_one_panorama("grounded", len(line.images))
+            panoramas = [self._open(image) for image in line.images]
+            question = Question.about(panoramas, line.fields["question"], self._wishes)
             return self._assistant.row(question)
         except PanoVLMError as fault:
             return str(fault)

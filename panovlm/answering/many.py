@@ -38,7 +38,8 @@ def answer_file(
 
     Args:
         assistant: Who answers.
-        file: A JSON object a line, with `image` (a path from the file's folder) and `question`.
+        file: A JSON object a line, with `image` (a path from the file's folder, or a list
+            of paths) and `question`.
         out: Each line gets its own with the same fields, `line`, and `answer` or `fault`.
         grounded: Whether `grounding` is added: the direction an answer names, else null.
         wishes: How answers shall be said.

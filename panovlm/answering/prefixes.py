@@ -1,8 +1,14 @@
-"""What all questions about one panorama share, computed once: its prefix, and a store of them."""
+"""What questions about the same panoramas share, read once: prefixes, and a store of them.
+
+A prompt with pictures is read in pieces, each up to the last image token of one picture. Prompts
+that begin alike share the pieces they begin with: a further question reads none of them again, and
+a further picture is read on from those before it.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 from torch import Tensor
@@ -12,34 +18,60 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 
 KeysAndValues = list[tuple[Tensor, Tensor]]
 """For each layer keys and values, [B, heads, tokens, D_head] each."""
-Key = tuple[str, tuple[int, ...]]
-"""Which panorama, and the tokens up to the end of its image tokens."""
+Piece = tuple[str, tuple[int, ...]]
+"""Which panorama, and the tokens that end with its image tokens."""
+Key = tuple[Piece, ...]
+"""All pieces from the beginning of a prompt on, at least one."""
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """The beginning of a prompt as the language model has read it.
+    """The beginning of a prompt, up to the end of a picture, as the language model has read it.
 
     Attributes:
-        embeddings: What it read, [tokens, D_lm]: some of it is read again beside longer questions.
-        states: The keys and values it made of it, with B = 1.
+        before: What it goes on from, up to the end of the picture before; None for the first.
+        image_tokens: Of its last picture, [1, image tokens, D_lm].
+        own_embeddings: What was read since `before`, [tokens, D_lm]: some of it is read again
+            beside longer questions.
+        own_states: The keys and values made of that, with B = 1.
     """
 
-    embeddings: Tensor
-    states: KeysAndValues
+    before: Optional["Prefix"]
+    image_tokens: Tensor
+    own_embeddings: Tensor
+    own_states: KeysAndValues
 
     @property
     def num_bytes(self) -> int:
-        """Memory held."""
-        tensors = [self.embeddings, *(tensor for layer in self.states for tensor in layer)]
-        return sum(tensor.nbytes for tensor in tensors)
+        """Memory held beside that of `before`."""
+        states = [tensor for layer in self.own_states for tensor in layer]
+        return sum(tensor.nbytes for tensor in (self.image_tokens, self.own_embeddings, *states))
+
+    @property
+    def embeddings(self) -> Tensor:
+        """All that was read from the beginning on, [tokens, D_lm]."""
+        return torch.cat([prefix.own_embeddings for prefix in self._pieces])
+
+    @property
+    def states(self) -> KeysAndValues:
+        """The keys and values of all that was read from the beginning on, with B = 1."""
+        return [self.layer_states(layer) for layer in range(len(self.own_states))]
+
+    def layer_states(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Give a layer's keys and values of all that was read from the beginning on."""
+        keys, values = zip(*(prefix.own_states[layer] for prefix in self._pieces), strict=True)
+        return torch.cat(keys, dim=2), torch.cat(values, dim=2)
+
+    @property
+    def _pieces(self) -> list["Prefix"]:
+        return [*(self.before._pieces if self.before else ()), self]
 
 
 class PrefixStore:
-    """Prefixes by panorama; the one unused longest leaves first. For one thread.
+    """Prefixes by their pictures; the one unused longest leaves first. For one thread.
 
     Args:
-        max_count: Most prefixes held.
+        max_count: Most prefixes held; a conversation with several pictures has one for each.
         max_bytes: Most memory held, all together. A prefix above it is used and not kept.
     """
 
@@ -51,41 +83,72 @@ class PrefixStore:
     def __len__(self) -> int:
         return len(self._held)
 
-    def get(self, key: Key, compute: Callable[[], Prefix]) -> Prefix:
-        """Give a prefix, computed if it is not held."""
-        if key in self._held:
-            self._held.move_to_end(key)
-            return self._held[key]
-        prefix = self._held[key] = compute()
-        self.num_bytes += prefix.num_bytes
+    def get(self, key: Key, read: Callable[[Key, Prefix | None], Prefix]) -> Prefix:
+        """Give a prefix; what of it is not held is read, piece after piece.
+
+        Args:
+            key: Its pieces.
+            read: Reads the last piece of a key, on from the prefix before it.
+        """
+        prefix = self._held_or_read(key, read)
+        # A beginning is used later than what goes on from it: nothing leaves while what is held
+        # goes on from it, and all memory in use is counted.
+        for end in range(len(key), 0, -1):
+            self._held.move_to_end(key[:end])
         while len(self) > self.max_count or self.num_bytes > self.max_bytes:
             _, gone = self._held.popitem(last=False)
             self.num_bytes -= gone.num_bytes
         return prefix
 
+    def image_tokens(self, panorama: str) -> Tensor | None:
+        """Give a panorama's image tokens if any prefix held ends with it, whatever is before it."""
+        held = (prefix.image_tokens for key, prefix in self._held.items() if key[-1][0] == panorama)
+        return next(held, None)
+
+    def _held_or_read(self, key: Key, read: Callable[[Key, Prefix | None], Prefix]) -> Prefix:
+        if key not in self._held:
+            before = self._held_or_read(key[:-1], read) if len(key) > 1 else None
+            prefix = self._held[key] = read(key, before)
+            self.num_bytes += prefix.num_bytes
+        return self._held[key]
+
 
 @torch.inference_mode()
-def read_prefix(
-    model: PanoVLMForConditionalGeneration, ids: tuple[int, ...], pixel_values: Tensor
+def read_views(model: PanoVLMForConditionalGeneration, views: Tensor) -> Tensor:
+    """Turn the views of a panorama [1, V, 3, H, W] into image tokens [1, image tokens, D_lm]."""
+    features = model.get_image_features(pixel_values=views.to(model.device, model.dtype))
+    image_tokens: Tensor = features.pooler_output
+    return image_tokens
+
+
+@torch.inference_mode()
+def read_piece(
+    model: PanoVLMForConditionalGeneration,
+    ids: tuple[int, ...],
+    image_tokens: Tensor,
+    before: Prefix | None,
 ) -> Prefix:
-    """Let the model read the beginning of a prompt.
+    """Let the model read on up to the end of the next picture.
 
     Args:
         model: In eval mode.
-        ids: Tokens up to the last image token.
-        pixel_values: Views of the panorama [1, V, 3, H, W].
+        ids: Tokens since the picture before, up to the last image token of this one.
+        image_tokens: Of this picture, [1, image tokens, D_lm].
+        before: What was read before; None at the beginning.
     """
     input_ids = torch.tensor([ids], device=model.device)
+    embeddings = model.get_input_embeddings()(input_ids)
+    mask = model.model.get_placeholder_mask(input_ids, embeddings, image_tokens)
+    embeddings = embeddings.masked_scatter(
+        mask, image_tokens.to(embeddings.device, embeddings.dtype)
+    )
     # Without the configuration: layers with a window would forget what they no longer see, and a
     # prefix could not be cut back any more. The library's masks keep the windows all the same.
-    cache = DynamicCache()
-    outputs = model.model(
-        input_ids=input_ids,
-        pixel_values=pixel_values.to(model.device, model.dtype),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    embeddings = model.get_input_embeddings()(input_ids)
-    mask = model.model.get_placeholder_mask(input_ids, embeddings, outputs.image_hidden_states)
-    embeddings = embeddings.masked_scatter(mask, outputs.image_hidden_states.to(embeddings.dtype))
-    return Prefix(embeddings[0], [(layer.keys, layer.values) for layer in cache.layers])
+    cache = DynamicCache(before.states if before else [])
+    model.model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
+    own = slice(-len(ids), None)
+    # Copies, since a part of a tensor would hold all of it in memory.
+    states = [
+        (layer.keys[:, :, own].clone(), layer.values[:, :, own].clone()) for layer in cache.layers
+    ]
+    return Prefix(before, image_tokens, embeddings[0], states)

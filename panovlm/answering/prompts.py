@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import TemplateError
@@ -25,39 +26,43 @@ class Prompt:
 
     Attributes:
         ids: All tokens, the assistant's opening words last.
-        num_prefix: Leading tokens up to the last image token; 0 without a picture.
+        ends: For each picture, the leading tokens up to its last image token.
     """
 
     ids: tuple[int, ...]
-    num_prefix: int
+    ends: tuple[int, ...]
 
     @property
-    def prefix(self) -> tuple[int, ...]:
-        """The tokens that all questions about a panorama share."""
-        return self.ids[: self.num_prefix]
+    def num_prefix(self) -> int:
+        """Leading tokens that all questions about the same pictures share; 0 without a picture."""
+        return self.ends[-1] if self.ends else 0
+
+    @property
+    def pieces(self) -> list[tuple[int, ...]]:
+        """These tokens, cut behind each picture."""
+        return [self.ids[start:end] for start, end in pairwise((0, *self.ends))]
 
 
-def about_panorama(question: str) -> Conversation:
-    """Give the conversation in which one question is asked about a panorama."""
-    content = [{"type": "image"}, {"type": "text", "text": question}]
-    return [{"role": "user", "content": content}]
+def about_panorama(question: str, num_panoramas: int = 1) -> Conversation:
+    """Give the conversation in which one question is asked about a panorama, or about several."""
+    pictures = [{"type": "image"}] * num_panoramas
+    return [{"role": "user", "content": [*pictures, {"type": "text", "text": question}]}]
 
 
 def write_prompt(processor: PanoVLMProcessor, conversation: Conversation) -> Prompt:
-    """Tokenise a conversation with at most one picture.
+    """Tokenise a conversation.
 
     Without special tokens in the users' words, the ids are those of the processor's own
     `apply_chat_template`.
 
     Raises:
-        PanoVLMError: If there is more than one picture, or the chat template refuses the roles.
+        PanoVLMError: If the chat template refuses the roles.
     """
     texts: dict[str, str] = {}
     turns = [
         {"role": turn["role"], "content": _marked(processor, turn["content"], texts)}
         for turn in conversation
     ]
-    _check_pictures(conversation)
     try:
         rendered: str = processor.tokenizer.apply_chat_template(
             turns,
@@ -71,16 +76,9 @@ def write_prompt(processor: PanoVLMProcessor, conversation: Conversation) -> Pro
             "assistant in turns; change the roles"
         ) from error
     ids = tuple(_tokenize(processor, rendered, texts))
-    backwards = ids[::-1]
-    image = processor.image_token_id
-    return Prompt(ids, len(ids) - backwards.index(image) if image in ids else 0)
-
-
-def _check_pictures(conversation: Conversation) -> None:
-    contents = [turn["content"] for turn in conversation if not isinstance(turn["content"], str)]
-    found = sum(part["type"] == "image" for content in contents for part in content)
-    if found > 1:
-        raise PanoVLMError(f"found {found} pictures, expected one; ask about each by itself")
+    ends = [place for place, token in enumerate(ids, 1) if token == processor.image_token_id]
+    of_each = processor.expand_image().count(processor.image_token)
+    return Prompt(ids, tuple(ends[of_each - 1 :: of_each]))
 
 
 def _marked(processor: PanoVLMProcessor, content: Any, texts: dict[str, str]) -> str:
@@ -109,19 +107,23 @@ def _tokenize(processor: PanoVLMProcessor, rendered: str, texts: dict[str, str])
         return ids
     ids, start = [], 0
     for found in any_special.finditer(rendered):
-        ids += _plain_ids(tokenizer, rendered[start : found.start()], texts)
+        ids += plain_ids(tokenizer, _filled(rendered[start : found.start()], texts))
         ids.append(tokenizer.convert_tokens_to_ids(found[0]))
         start = found.end()
-    return ids + _plain_ids(tokenizer, rendered[start:], texts)
+    return ids + plain_ids(tokenizer, _filled(rendered[start:], texts))
 
 
-def _plain_ids(tokenizer: Any, chunk: str, texts: dict[str, str]) -> list[int]:
-    """Tokenise what stands between two special tokens, taking nothing in it for one."""
+def _filled(chunk: str, texts: Mapping[str, str]) -> str:
     for mark, text in texts.items():
         chunk = chunk.replace(mark, text, 1)
-    if not chunk:
+    return chunk
+
+
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Tokenise a text, taking nothing in it for a special token."""
+    if not text:
         return []
-    ids: list[int] = tokenizer(chunk, add_special_tokens=False, split_special_tokens=True)[
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
         "input_ids"
     ]
     return ids

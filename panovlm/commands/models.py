@@ -150,7 +150,7 @@ def features(
 
 def ask(
     model: Path,
-    panorama: Annotated[Path | None, typer.Argument()] = None,
+    panoramas: Annotated[list[Path] | None, typer.Argument()] = None,
     question: Annotated[str | None, typer.Argument()] = None,
     questions: Annotated[
         Path | None, typer.Option("--in", help="JSON lines of image and question, instead.")
@@ -161,27 +161,33 @@ def ask(
     ] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
 ) -> None:
-    """Ask a MODEL (a folder or a run) a QUESTION about a PANORAMA, or all of a file."""
+    """Ask a MODEL (a folder or a run) a QUESTION about PANORAMAS, or all of a file."""
     if (questions is None) != (out is None) or (question is None) == (questions is None):
         raise PanoVLMError(
-            "found neither one question nor a file of them, expected PANORAMA and QUESTION, or "
+            "found neither one question nor a file of them, expected PANORAMAS and QUESTION, or "
             "--in and --out"
         )
-    if panorama and question:
-        _ask_one(model, panorama, question, grounded, max_tokens)
-    elif questions and out and not panorama:
+    if panoramas and question:
+        _ask_one(model, panoramas, question, grounded, max_tokens)
+    elif questions and out and not panoramas:
         _ask_many(model, questions, out, grounded, max_tokens)
     else:
         raise PanoVLMError("found a panorama beside --in, whose lines name theirs; leave one out")
 
 
-def _ask_one(model: Path, panorama: Path, question: str, grounded: bool, max_tokens: int) -> None:
+def _ask_one(
+    model: Path, panoramas: list[Path], question: str, grounded: bool, max_tokens: int
+) -> None:
     from panovlm.answering.answers import Wishes
     from panovlm.answering.assistant import Assistant
+    from panovlm.answering.grounding import check_one_panorama
 
     hide_loading_bars()
+    if grounded:
+        check_one_panorama("--grounded", len(panoramas))
     assistant = Assistant.load(model)
-    answer = assistant.ask(assistant.open(panorama), question, Wishes(max_tokens=max_tokens))
+    opened = [assistant.open(panorama) for panorama in panoramas]
+    answer = assistant.ask(opened, question, Wishes(max_tokens=max_tokens))
     typer.echo(answer)
     if grounded:
         _show_grounding(answer)
@@ -211,20 +217,24 @@ def _ask_many(model: Path, questions: Path, out: Path, grounded: bool, max_token
 
 def chat(
     model: Path,
-    panorama: Path,
+    panoramas: list[Path],
     grounded: Annotated[
         bool, typer.Option("--grounded", help="Add the direction that an answer names.")
     ] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
 ) -> None:
-    """Talk with a MODEL (a folder or a run) about a PANORAMA; an empty line ends it."""
+    """Talk with a MODEL (a folder or a run) about PANORAMAS; an empty line ends it."""
     from panovlm.answering.answers import Wishes
     from panovlm.answering.assistant import Assistant
     from panovlm.answering.conversations import Chat
+    from panovlm.answering.grounding import check_one_panorama
 
     hide_loading_bars()
+    if grounded:
+        check_one_panorama("--grounded", len(panoramas))
     assistant = Assistant.load(model)
-    conversation = Chat(assistant, assistant.open(panorama), Wishes(max_tokens=max_tokens))
+    opened = [assistant.open(panorama) for panorama in panoramas]
+    conversation = Chat(assistant, opened, Wishes(max_tokens=max_tokens))
     while question := _next_question():
         said = ""
         try:
@@ -256,6 +266,7 @@ def serve(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 8,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
     max_seconds: Annotated[float, typer.Option(min=1, help="Longest request.")] = 120.0,
+    max_pictures: Annotated[int, typer.Option(min=1, help="In one conversation.")] = 4,
     num_panoramas: Annotated[
         int, typer.Option(min=0, help="Panoramas kept in memory after they were read.")
     ] = 32,
@@ -286,6 +297,7 @@ def serve(
             batch_size=batch_size,
             max_tokens=max_tokens,
             max_s=max_seconds,
+            max_pictures=max_pictures,
         ),
         prefixes=PrefixStore(max_count=num_panoramas),
         allow_hosts=allow_hosts,

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from panovlm.answering.views_mattered import view_shares
 from panovlm.evaluation.evaluate import Evaluator, drawn
 from panovlm.evaluation.rotation import consistent_answers, rotation
 from panovlm.evaluation.scoring import Prediction, accuracy, interval
-from panovlm.evaluation.view_ablation import changes, view_ablation, view_shares
+from panovlm.evaluation.view_ablation import changes, view_ablation
 from panovlm.metrics.strata import seam_distance_deg
 from panovlm.model.errors import PanoVLMError
 

@@ -2,12 +2,14 @@
 
 A change says that the view mattered, not how: the model may look there for the object, or be
 led astray by what no view should show. Views overlap, so what one loses its neighbour may see.
+How much less likely an answer gets, `panovlm.answering.views_mattered` tells.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from panovlm.answering.views_mattered import view_shares
 from panovlm.evaluation.scoring import Prediction, normalised, share_interval
 from panovlm.model.layouts import ViewLayout
 from panovlm.model.sphere import wrap_deg
@@ -29,12 +31,6 @@ def changes(
         [normalised(seen.answer) != normalised(each.answer) for each in others]
         for seen, others in zip(whole, zip(*ablated, strict=True), strict=True)
     ]
-
-
-def view_shares(changed: Sequence[bool]) -> list[float] | None:
-    """Share an answer out among the views that change it; None if none does alone."""
-    total = sum(changed)
-    return [each / total for each in changed] if total else None
 
 
 def view_ablation(

@@ -18,7 +18,7 @@ from panovlm.serving.faults import INTERNAL, RequestFault
 from panovlm.serving.fetching import Fetcher
 from panovlm.serving.gate import Gate
 from panovlm.serving.limits import Limits
-from panovlm.serving.protocol import REQUEST_BODY
+from panovlm.serving.protocol import ChatRequest, MatteredReply, MatteredRequest, request_body
 from panovlm.serving.site import add_page
 from panovlm.serving.worker import Worker
 
@@ -68,9 +68,17 @@ def create_app(
 def _add_routes(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
     began = int(time.time())
 
-    @app.post("/v1/chat/completions", openapi_extra={"requestBody": REQUEST_BODY})
+    path = "/v1/chat/completions"
+
+    @app.post(path, openapi_extra=request_body(ChatRequest, path))
     async def complete(http: Request) -> Response:
         return await desk.complete(http)
+
+    path = "/v1/views/mattered"
+
+    @app.post(path, response_model=MatteredReply, openapi_extra=request_body(MatteredRequest, path))
+    async def views_mattered(http: Request) -> Response:
+        return await desk.views_mattered(http)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -14,12 +14,20 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from panovlm.answering.answers import Answer
 from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
 from panovlm.answering.turning import turned_right
+from panovlm.answering.views_mattered import ViewsMattered
 from panovlm.model.errors import PanoVLMError
 from panovlm.serving.faults import RequestFault
 from panovlm.serving.fetching import Fetcher
 from panovlm.serving.limits import Limits
 from panovlm.serving.pictures import Pictures, data_of
-from panovlm.serving.protocol import ChatRequest, Reply, parse_request
+from panovlm.serving.protocol import (
+    ChatRequest,
+    MatteredReply,
+    MatteredRequest,
+    Reply,
+    parse_body,
+    parse_request,
+)
 from panovlm.serving.worker import Ticket, Worker
 
 CLIENT_LEFT = 499
@@ -27,6 +35,8 @@ CLIENT_LEFT = 499
 _LOOK_EVERY_S = 0.1
 _READING_S = 10.0
 """How long a client may take to read a stream after its time is over."""
+
+Outcome = TypeVar("Outcome", Answer, ViewsMattered)
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Asked:
     request: ChatRequest
     question: Question
     num_prompt: int
+    given: str | None
 
 
 class Desk:
@@ -79,30 +90,46 @@ class Desk:
         Raises:
             RequestFault: Whatever keeps it from being answered.
         """
+        asked = await self._take_in(http)
+        ticket = self._submit(asked)
+        reply = Reply(http.state.request_id, asked.request, asked.num_prompt)
+        if asked.request.stream:
+            return self._streamed(http, asked, ticket, reply)
+        answer = await self._outcome(http, ticket, Answer)
+        if answer is None:
+            return Response(status_code=CLIENT_LEFT)
+        self._count(http, asked, answer)
+        return JSONResponse(reply.whole(answer))
+
+    async def views_mattered(self, http: Request) -> Response:
+        """Tell which views mattered to an answer that a request gives.
+
+        Raises:
+            RequestFault: Whatever keeps that from being found.
+        """
+        asked = await self._take_in(http, has_answer=True)
+        found = await self._outcome(http, self._submit(asked), ViewsMattered)
+        if found is None:
+            return Response(status_code=CLIENT_LEFT)
+        return JSONResponse(MatteredReply.of(asked.request.model, found).model_dump())
+
+    async def _take_in(self, http: Request, *, has_answer: bool = False) -> Asked:
+        """Let a request in and read it; who is taken in is let out by whoever answers."""
         self._let_in()
         try:
             async with asyncio.timeout(self._limits.max_s):
-                asked = await self._read(http)
+                return await self._read(http, has_answer=has_answer)
         except TimeoutError as error:
             self._let_out()
             raise RequestFault(408, "the request came in too slowly", "timeout") from error
         except BaseException:
             self._let_out()
             raise
-        ticket = Ticket(asked.question, self._limits.max_s)
+
+    def _submit(self, asked: Asked) -> Ticket:
+        ticket = Ticket(asked.question, self._limits.max_s, asked.given)
         self._worker.submit(ticket)
-        reply = Reply(http.state.request_id, asked.request, asked.num_prompt)
-        if asked.request.stream:
-            return self._streamed(http, asked, ticket, reply)
-        try:
-            answer = await self._whole_answer(http, ticket)
-        finally:
-            ticket.cancel()
-            self._let_out()
-        if answer is None:
-            return Response(status_code=CLIENT_LEFT)
-        self._count(http, asked, answer)
-        return JSONResponse(reply.whole(answer))
+        return ticket
 
     def _let_in(self) -> None:
         if self.is_draining:
@@ -114,25 +141,31 @@ class Desk:
     def _let_out(self) -> None:
         self._num_requests -= 1
 
-    async def _read(self, http: Request) -> Asked:
-        request = parse_request(await _body(http, self._limits.max_body_bytes))
+    async def _read(self, http: Request, *, has_answer: bool) -> Asked:
+        body, given = await _body(http, self._limits.max_body_bytes), None
+        if has_answer:
+            request, given = parse_body(body, MatteredRequest).asked_and_said()
+        else:
+            request = parse_request(body)
         if request.model != self.model_name:
             message = f"found no such model, expected {self.model_name}"
             raise RequestFault(404, message, "model_not_found", "model")
         wishes = request.wishes(self._limits)
         if wishes.json_schema is not None:
             await self._check_schema(wishes.json_schema)
-        conversation, url = request.conversation()
-        panorama = None if url is None else await self._panorama(url)
+        conversation, urls = request.conversation(self._limits)
+        # One after the other: a request has no more than one decoded picture in memory.
+        panoramas = [await self._panorama(url) for url in urls]
         try:
-            if panorama is not None and request.turned_right_deg:
+            if request.turned_right_deg:
                 layout = self._assistant.processor.image_processor.layout
-                panorama = turned_right(panorama, layout, request.turned_right_deg)
-            question = Question(conversation, panorama, wishes)
+                turn_deg = request.turned_right_deg
+                panoramas = [turned_right(each, layout, turn_deg) for each in panoramas]
+            question = Question(conversation, panoramas, wishes)
             prompt = await asyncio.to_thread(self._assistant.prompt, question)
         except PanoVLMError as fault:
             raise RequestFault(400, str(fault), "invalid_request", "messages") from fault
-        return Asked(request, question, len(prompt.ids))
+        return Asked(request, question, len(prompt.ids), given)
 
     async def _check_schema(self, schema: str) -> None:
         """Compile a schema, so that no answer under way waits for it later."""
@@ -150,18 +183,22 @@ class Desk:
         async with self._decoding:
             return await asyncio.to_thread(self._pictures.open, data)
 
-    async def _whole_answer(self, http: Request, ticket: Ticket) -> Answer | None:
-        """Wait for the answer; None if the client leaves before."""
-        while True:
-            said: Any = None
-            with suppress(TimeoutError):
-                said = await asyncio.wait_for(ticket.hear(), _LOOK_EVERY_S)
-            if isinstance(said, Answer):
-                return said
-            if isinstance(said, RequestFault):
-                raise said
-            if said is None and await http.is_disconnected():
-                return None
+    async def _outcome(self, http: Request, ticket: Ticket, kind: type[Outcome]) -> Outcome | None:
+        """Wait for what a ticket comes to, and let it out; None if the client leaves before."""
+        try:
+            while True:
+                said: Any = None
+                with suppress(TimeoutError):
+                    said = await asyncio.wait_for(ticket.hear(), _LOOK_EVERY_S)
+                if isinstance(said, kind):
+                    return said
+                if isinstance(said, RequestFault):
+                    raise said
+                if said is None and await http.is_disconnected():
+                    return None
+        finally:
+            ticket.cancel()
+            self._let_out()
 
     def _streamed(self, http: Request, asked: Asked, ticket: Ticket, reply: Reply) -> Response:
         def leave() -> None:
@@ -187,11 +224,11 @@ class Desk:
                 continue
             if isinstance(said, RequestFault):
                 yield _event(said.body())
-                return
-            self._count(http, asked, said)
-            for chunk in reply.last_chunks(said):
-                yield _event(chunk)
-            yield "data: [DONE]\n\n"
+            if isinstance(said, Answer):
+                self._count(http, asked, said)
+                for chunk in reply.last_chunks(said):
+                    yield _event(chunk)
+                yield "data: [DONE]\n\n"
             return
 
     def _count(self, http: Request, asked: Asked, answer: Answer) -> None:

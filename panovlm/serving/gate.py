@@ -18,7 +18,14 @@ from panovlm.serving.site import OPEN_PATHS
 
 logger = logging.getLogger(__name__)
 NEEDS_NO_KEY = OPEN_PATHS | {"/health"}
-_WITH_KEY = ("/metrics", "/openapi.json", "/v1/models", "/v1/views", "/v1/chat/completions")
+_WITH_KEY = (
+    "/metrics",
+    "/openapi.json",
+    "/v1/models",
+    "/v1/views",
+    "/v1/views/mattered",
+    "/v1/chat/completions",
+)
 KNOWN_PATHS = NEEDS_NO_KEY | {*_WITH_KEY}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

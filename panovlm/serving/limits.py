@@ -10,11 +10,12 @@ class Limits:
     Attributes:
         max_body_bytes: Of a request.
         max_pixels: Of a picture; one of 12000 x 6000 passes.
+        max_pictures: In one conversation.
         max_tokens: Longest answer.
         max_requests: Requests at work and waiting; one more gets status 429.
         batch_size: Questions answered together.
         gather_s: How long answers under way stand still while questions join, in seconds; the
-            reading of a panorama's prefix is not cut off.
+            reading of a question's panoramas is not cut off.
         max_s: How long a request may take, waiting included, in seconds.
         num_decoders: Pictures decoded at the same time.
         num_opened: Panoramas whose views are kept.
@@ -22,6 +23,7 @@ class Limits:
 
     max_body_bytes: int = 48 << 20
     max_pixels: int = 75_000_000
+    max_pictures: int = 4
     max_tokens: int = 1024
     max_requests: int = 64
     batch_size: int = 8

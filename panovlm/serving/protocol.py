@@ -3,12 +3,14 @@
 import json
 import time
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from panovlm.answering.answers import Answer, Wishes
-from panovlm.answering.grounding import ground
+from panovlm.answering.grounding import check_one_panorama, ground
+from panovlm.answering.views_mattered import ViewsMattered
+from panovlm.model.errors import PanoVLMError
 from panovlm.serving.faults import RequestFault
 from panovlm.serving.limits import Limits
 
@@ -92,7 +94,10 @@ class ResponseFormat(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """A request for an answer; `grounded` and `turned_right_deg` are beyond OpenAI's."""
+    """A request for an answer.
+
+    `grounded` and `turned_right_deg` are beyond OpenAI's, and for conversations with one picture.
+    """
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
@@ -134,13 +139,15 @@ class ChatRequest(BaseModel):
             json_schema=self.response_format.schema_text() if self.response_format else None,
         )
 
-    def conversation(self) -> tuple[list[dict[str, Any]], str | None]:
-        """Give the turns, and the URL of their picture if they have one.
+    def conversation(self, limits: Limits) -> tuple[list[dict[str, Any]], list[str]]:
+        """Give the turns, and the URLs of their pictures in reading order.
 
         Raises:
-            RequestFault: If there are several pictures, or one that no user shows.
+            RequestFault: If there are more pictures than allowed, or than a wish is for, or one
+                that no user shows.
         """
-        urls, turns = [], []
+        urls: list[str] = []
+        turns: list[dict[str, Any]] = []
         for message in self.messages:
             content: Any = message.content
             if not isinstance(content, str):
@@ -153,13 +160,22 @@ class ChatRequest(BaseModel):
                 content = [_part(part) for part in content]
             role = "system" if message.role == "developer" else message.role
             turns.append({"role": role, "content": content})
-        if len(urls) > 1:
-            message_text = (
-                f"found {len(urls)} pictures in the conversation, expected one panorama; ask about "
-                "each in a conversation of its own"
+        self._check_pictures(len(urls), limits)
+        return turns, urls
+
+    def _check_pictures(self, found: int, limits: Limits) -> None:
+        if found > limits.max_pictures:
+            message = (
+                f"found {found} pictures in the conversation, expected at most "
+                f"{limits.max_pictures} (the server's --max-pictures); leave some out"
             )
-            raise RequestFault(400, message_text, "too_many_images", "messages")
-        return turns, urls[0] if urls else None
+            raise RequestFault(400, message, "too_many_images", "messages")
+        wishes = {"grounded": self.grounded, "turned_right_deg": self.turned_right_deg}
+        for name in (name for name, wish in wishes.items() if wish):
+            try:
+                check_one_panorama(name, found)
+            except PanoVLMError as fault:
+                raise RequestFault(400, str(fault), "too_many_images", name) from fault
 
 
 def _part(part: TextPart | ImagePart) -> dict[str, str]:
@@ -168,20 +184,87 @@ def _part(part: TextPart | ImagePart) -> dict[str, str]:
     return {"type": "text", "text": part.text}
 
 
-_SCHEMA_PLACE = "#/paths/~1v1~1chat~1completions/post/requestBody/content/application~1json/schema"
-REQUEST_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": ChatRequest.model_json_schema(ref_template=_SCHEMA_PLACE + "/$defs/{model}")
-        }
-    },
-}
-"""What OpenAPI says of a request's body. It is parsed here and not by FastAPI, which would read it
-whole before its size is known."""
+class MatteredRequest(BaseModel):
+    """A conversation that ends with an answer, whoever gave it, about whose views one asks."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    model: str
+    messages: list[Message] = Field(
+        min_length=2, max_length=256, description="The last turn is the answer, an assistant's."
+    )
+    turned_right_deg: float = Field(0.0, ge=-360, le=360)
+
+    def asked_and_said(self) -> tuple[ChatRequest, str]:
+        """Give what was asked, and the words of the answer.
+
+        Raises:
+            RequestFault: If the last turn is no assistant's.
+        """
+        *asked, last = self.messages
+        content, words = last.content, last.content
+        if not isinstance(content, str):
+            words = "".join(part.text for part in content if isinstance(part, TextPart))
+        if last.role != "assistant" or not words:
+            message = "found no words of the assistant's in the last turn, expected the answer"
+            raise RequestFault(400, message, "invalid_value", "messages")
+        turned = self.turned_right_deg
+        request = ChatRequest(
+            model=self.model, messages=asked, turned_right_deg=turned, max_tokens=1
+        )
+        return request, str(words)
+
+
+class MatteredReply(BaseModel):
+    """How much each view carried an answer, in the order of `/v1/views`."""
+
+    object: Literal["views.mattered"] = "views.mattered"
+    model: str
+    log_probability: float = Field(description="Of the answer's words with all views, in nats.")
+    drops: list[float] = Field(
+        description="How far that falls where the view is blank, in nats; negative where it rises."
+    )
+    shares: list[float] | None = Field(
+        description="Each view's share of the drops, 1 together; null where all are negligible."
+    )
+
+    @classmethod
+    def of(cls, model: str, found: ViewsMattered) -> "MatteredReply":
+        """Write what was found."""
+        drops = list(found.drops)
+        return cls(
+            model=model, log_probability=found.log_probability, drops=drops, shares=found.shares
+        )
+
+
+def request_body(kind: type[BaseModel], path: str) -> dict[str, Any]:
+    """Say to OpenAPI what the body of a request to a path is.
+
+    It is parsed here and not by FastAPI, which would read it whole before its size is known.
+    """
+    place = path.replace("/", "~1")
+    place = f"#/paths/{place}/post/requestBody/content/application~1json/schema/$defs/{{model}}"
+    content = {"application/json": {"schema": kind.model_json_schema(ref_template=place)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 def parse_request(body: bytes) -> ChatRequest:
+    """Check the body of a request for an answer.
+
+    Raises:
+        RequestFault: Of `parse_body`, or naming a field that would change the answer.
+    """
+    request = parse_body(body, ChatRequest)
+    for name, value in (request.model_extra or {}).items():
+        if name in _ONLY and value is not None and value not in _ONLY[name]:
+            raise RequestFault(400, f"{name} is not supported", "unsupported_parameter", name)
+    return request
+
+
+def parse_body(body: bytes, kind: type[Body]) -> Body:
     """Check a request's body.
 
     Raises:
@@ -191,17 +274,13 @@ def parse_request(body: bytes) -> ChatRequest:
         message = f"found more than {MAX_VALUES} values in the request; say less"
         raise RequestFault(413, message, "too_large")
     try:
-        request = ChatRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"])) or None
         where = f"{field}: " if field else ""
         message = f"{where}{first['msg']}"[:300]
         raise RequestFault(400, message, "invalid_request", field and field[:200]) from error
-    for name, value in (request.model_extra or {}).items():
-        if name in _ONLY and value is not None and value not in _ONLY[name]:
-            raise RequestFault(400, f"{name} is not supported", "unsupported_parameter", name)
-    return request
 
 
 def usage(num_prompt: int, answer: Answer) -> dict[str, int]:

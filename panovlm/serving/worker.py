@@ -1,4 +1,7 @@
-"""The one thread that runs the model: questions join those whose answers are under way."""
+"""The one thread that runs the model: questions join those whose answers are under way.
+
+Which views mattered to an answer is found in between, while the answers under way stand still.
+"""
 
 import asyncio
 import logging
@@ -11,20 +14,27 @@ from threading import Thread
 from panovlm.answering.answers import Answer
 from panovlm.answering.assistant import Assistant, Question
 from panovlm.answering.batches import Batch, Row
+from panovlm.answering.views_mattered import ViewsMattered
 from panovlm.model.errors import PanoVLMError
 from panovlm.serving.faults import INTERNAL, RequestFault
 from panovlm.serving.limits import Limits
 
 logger = logging.getLogger(__name__)
-Said = str | Answer | RequestFault
-"""What a client hears: pieces of an answer, then the whole or a fault."""
+Said = str | Answer | ViewsMattered | RequestFault
+"""What a client hears: pieces of an answer, then the whole, or which views mattered, or a fault."""
 
 
 class Ticket:
-    """A question in the queue, and the way back to who asked; made in the event loop."""
+    """A question in the queue, and the way back to who asked; made in the event loop.
 
-    def __init__(self, question: Question, max_s: float) -> None:
-        self.question = question
+    Args:
+        question: What is asked.
+        max_s: How long that may take, in seconds.
+        given: Its answer, where one asks which views mattered to it; None where it has none yet.
+    """
+
+    def __init__(self, question: Question, max_s: float, given: str | None = None) -> None:
+        self.question, self.given = question, given
         self.is_cancelled = False
         self._ends_at = time.monotonic() + max_s
         self._loop = asyncio.get_running_loop()
@@ -94,7 +104,8 @@ class Worker:
     def _take_in(self) -> dict[Row, Ticket]:
         """Prepare waiting questions while there is room; wait for one where nothing is under way.
 
-        Answers under way stand still for `gather_s` at most and the reading of one panorama.
+        Answers under way stand still for `gather_s` at most and the reading of one question's
+        panoramas.
         """
         taken: dict[Row, Ticket] = {}
         room = self._limits.batch_size - len(self._asked)
@@ -117,17 +128,22 @@ class Worker:
         return ticket
 
     def _row(self, ticket: Ticket) -> Row | None:
-        """Prepare a ticket; None if nobody waits for it, or it was told why not."""
+        """Prepare a ticket; None if nobody waits for it, or it was told all there is to say."""
         if ticket.is_cancelled:
             return None
         try:
-            return self._assistant.row(ticket.question)
+            if ticket.given is None:
+                return self._assistant.row(ticket.question)
+            ticket.say(self._views_mattered(ticket.question, ticket.given))
         except PanoVLMError as fault:
             ticket.say(RequestFault(400, str(fault), "invalid_request"))
         except Exception:
             logger.exception("a prefix failed")
             ticket.say(INTERNAL)
         return None
+
+    def _views_mattered(self, question: Question, given: str) -> ViewsMattered:
+        return self._assistant.views_mattered(question, given, self._limits.batch_size)
 
     def _say(self, asked: Mapping[Row, Ticket], speak: Callable[[], list[tuple[Row, str]]]) -> None:
         """Let these rows speak and tell who asked; if that fails, they end."""

@@ -10,7 +10,6 @@ import torch
 from panovlm.answering.answers import Wishes
 from panovlm.answering.assistant import Assistant, Question
 from panovlm.answering.batches import Batch, Row
-from panovlm.answering.prompts import about_panorama
 from panovlm.stages import STAGES
 from panovlm.training.build import build_model, build_processor
 from panovlm.training.recipe import ModelSection
@@ -29,11 +28,11 @@ def questions_for(assistant: Assistant, pictures: list[Path]) -> list[Question]:
     assistant._end_ids = []  # so that each answer has its length
     opened = [assistant.open(picture) for picture in pictures]
     asked = [
-        Question(about_panorama(text), opened[place], Wishes(max_tokens=LENGTHS[place]))
+        Question.about(opened[place], text, Wishes(max_tokens=LENGTHS[place]))
         for place, text in enumerate(TEXTS)
     ]
     for text in ("No picture at all", "x" * 300):
-        asked.append(Question([{"role": "user", "content": text}], None, Wishes(max_tokens=5)))
+        asked.append(Question([{"role": "user", "content": text}], (), Wishes(max_tokens=5)))
     return asked
 
 
@@ -153,7 +152,7 @@ def test_a_newcomer_that_fails_leaves_the_others_as_they_were(
 def test_rows_that_end_with_their_first_token_or_are_cancelled_before_it_leave_nothing(
     assistant: Assistant, questions: list[Question]
 ) -> None:
-    brief = Question(questions[1].conversation, questions[1].panorama, Wishes(max_tokens=1))
+    brief = Question(questions[1].conversation, questions[1].panoramas, Wishes(max_tokens=1))
     gone = assistant.row(questions[2])
     gone.is_cancelled = True
     batch = Batch(assistant.model)

@@ -53,6 +53,24 @@ def test_each_line_gets_an_answer_or_a_fault(
     assert "grounding" in written[0]
 
 
+def test_a_line_may_show_several_pictures(
+    assistant: Assistant, pictures: list[Path], tmp_path: Path
+) -> None:
+    images = [[str(picture) for picture in each] for each in (pictures[:2], pictures[1::-1])]
+    asked = [{"image": each, "question": "What differs?"} for each in (*images, [], ["a", 1])]
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in asked))
+    many.answer_file(assistant, file, tmp_path / "answers.jsonl", wishes=SHORT)
+    *answered, empty, number = read(tmp_path / "answers.jsonl")
+    opened = [assistant.open(picture) for picture in pictures[:2]]
+    for line, panoramas in zip(answered, (opened, opened[::-1]), strict=True):
+        assert line["answer"] == assistant.ask(panoramas, "What differs?", SHORT)
+    assert "image and question" in empty["fault"]
+    assert "image and question" in number["fault"]
+    many.answer_file(assistant, file, tmp_path / "grounded.jsonl", grounded=True, wishes=SHORT)
+    assert "found grounded and 2 pictures" in read(tmp_path / "grounded.jsonl")[0]["fault"]
+
+
 def test_a_killed_run_goes_on_where_it_was(
     assistant: Assistant, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +103,7 @@ def test_a_conversation_knows_what_was_said_and_reads_the_panorama_once(
     runs: list[int] = []
     assistant.model.model.vision_encoder.register_forward_hook(lambda *_: runs.append(1))
     panorama = assistant.open(pictures[0])
-    talk = Chat(assistant, panorama, SHORT)
+    talk = Chat(assistant, [panorama], SHORT)
     "".join(talk.ask("What is behind me?"))
     second = "".join(talk.ask("Left?"))
     assert second != assistant.ask(panorama, "Left?", SHORT)

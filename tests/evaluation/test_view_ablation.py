@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from panovlm.answering.views_mattered import view_shares
 from panovlm.data.records import Record, Turn
 from panovlm.evaluation.scoring import Prediction
-from panovlm.evaluation.view_ablation import changes, view_ablation, view_shares
+from panovlm.evaluation.view_ablation import changes, view_ablation
 from panovlm.model.layouts import ViewLayout
 
 RING = ViewLayout.ring(num_views=4, fov_deg=120.0, view_size=32)

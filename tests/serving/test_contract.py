@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import LIMITS, PATH, Ask, data_url, listening
+from asking import LIMITS, PATH, Ask, data_url
 from fastapi.testclient import TestClient
 
 from panovlm.answering.answers import Wishes
@@ -130,20 +130,3 @@ def test_models_health_and_metrics_answer(client: TestClient, body: Ask) -> None
     assert 'panovlm_requests_total{path="other",status="404"} 1.0' in text
     assert 'panovlm_tokens_total{kind="completion"}' in text
     assert "panovlm_requests_at_work 0.0" in text
-
-
-def test_the_openai_client_works(assistant: Assistant, body: Ask) -> None:
-    openai = pytest.importorskip("openai")
-    with listening(create_app(assistant, limits=LIMITS, keys=["secret"])) as (address, _):
-        good = openai.OpenAI(base_url=f"{address}/v1", api_key="secret", max_retries=0)
-        asked = body()
-        whole = good.chat.completions.create(**asked, extra_body={"grounded": True})
-        pieces = good.chat.completions.create(**asked, stream=True)
-        text = "".join(piece.choices[0].delta.content or "" for piece in pieces)
-        assert text == whole.choices[0].message.content
-        assert [model.id for model in good.models.list()] == ["panovlm"]
-        with pytest.raises(openai.NotFoundError, match="no such model"):
-            good.chat.completions.create(**{**asked, "model": "gpt"})
-        bad = openai.OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0)
-        with pytest.raises(openai.AuthenticationError, match="no valid API key"):
-            bad.chat.completions.create(**asked)

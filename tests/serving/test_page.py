@@ -82,6 +82,12 @@ def test_an_example_shows_its_scene_and_the_first_crosses_the_seam() -> None:
     assert {direction_index(solid.yaw_deg) for solid in scene.solids} >= {4}
 
 
+def test_every_module_is_asked_for_at_once_and_none_waits_for_another() -> None:
+    page = (PAGE_FOLDER / "index.html").read_text()
+    preloaded = set(re.findall(r'"modulepreload" href="([\w.]+)"', page))
+    assert preloaded == {file.name for file in PAGE_FOLDER.glob("*.js")} - {"page.js"}
+
+
 def test_no_markup_is_made_of_what_the_model_says() -> None:
     for file in PAGE_FOLDER.glob("*.js"):
         for unsafe in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval("):

@@ -20,6 +20,12 @@ async function refusal(response) {
   return error;
 }
 
+function turn(question, url) {
+  const content = [{ type: "text", text: question }];
+  if (url) content.unshift({ type: "image_url", image_url: { url } });
+  return { role: "user", content };
+}
+
 export class Client {
   /** `key` gives the API key, or "". */
   constructor(key) {
@@ -37,20 +43,28 @@ export class Client {
     return this.key() ? { Authorization: `Bearer ${this.key()}` } : {};
   }
 
+  async post(path, body, signal) {
+    this.model ??= (await this.get("v1/models")).data[0].id;
+    const response = await fetch(path, {
+      method: "POST", body: JSON.stringify({ model: this.model, ...body }), signal,
+      headers: { "Content-Type": "application/json", ...this.headers() },
+    });
+    if (!response.ok) throw await refusal(response);
+    return response;
+  }
+
   /** Ask about a picture (a data URL, or null); `onPiece` hears the answer as it comes.
       Gives its text, and the direction it names or null. */
   async ask({ question, url, turned, signal, onPiece }) {
-    this.model ??= (await this.get("v1/models")).data[0].id;
-    const content = [{ type: "text", text: question }];
-    if (url) content.unshift({ type: "image_url", image_url: { url } });
-    const body = { model: this.model, stream: true, grounded: true, messages: [{ role: "user", content }] };
-    if (turned) body.turned_right_deg = turned;
-    const headers = { "Content-Type": "application/json", ...this.headers() };
-    const response = await fetch("v1/chat/completions", {
-      method: "POST", body: JSON.stringify(body), headers, signal,
-    });
-    if (!response.ok) throw await refusal(response);
-    return this.hear(response, onPiece);
+    const asked = { messages: [turn(question, url)], turned_right_deg: turned };
+    return this.hear(await this.post("v1/chat/completions", { ...asked, stream: true, grounded: true }, signal), onPiece);
+  }
+
+  /** Give each view's share of an answer; null where none of them mattered alone. */
+  async viewsMattered({ question, url, turned, answer, signal }) {
+    const messages = [turn(question, url), { role: "assistant", content: answer }];
+    const response = await this.post("v1/views/mattered", { messages, turned_right_deg: turned }, signal);
+    return (await response.json()).shares;
   }
 
   async hear(response, onPiece) {

@@ -2,6 +2,7 @@
 
 import { Client } from "./client.js";
 import { readLink, writeLink } from "./link.js";
+import { Mattered } from "./mattered.js";
 import { wrap } from "./sphere.js";
 import { Strip, seen } from "./strip.js";
 import { Entry, complain, degrees, direction } from "./talk.js";
@@ -15,6 +16,7 @@ const IDEAS = ["What is behind me?", "What do I see to my left?", "How many obje
 
 const at = (id) => document.getElementById(id);
 const client = new Client(() => at("key").value.trim());
+const listed = client.get("examples");  // on their way while the viewer is set up
 const state = { url: null, example: "", views: [], mark: null, asking: null, still: 0, opening: 0, toLook: null };
 
 function setUpViewer() {
@@ -36,6 +38,7 @@ const viewer = setUpViewer();
 const turns = new Turns(
   { slider: at("turn"), output: at("turned"), list: at("turns"), verdict: at("verdict"), every: at("every") },
   ask, turnPicture);
+const mattered = new Mattered(at("mattered"), client, showMark);
 
 // Looking around
 
@@ -66,7 +69,8 @@ function showMark() {
   const marks = state.mark ? [asTurned(state.mark)] : [];
   viewer?.mark(marks);
   strip.mark(marks);
-  strip.showViews(at("views").checked ? state.views : [], marks[0] ?? null);
+  const shares = mattered.sharesAt(turns.turned), areShown = at("views").checked;
+  strip.showViews(areShown || shares ? state.views : [], areShown ? marks[0] ?? null : null, shares);
 }
 
 // Opening a picture
@@ -117,6 +121,7 @@ function lookAsLinked() {
 
 function begin(ideas) {
   at("talk").replaceChildren();
+  mattered.take(null);
   turns.reset();
   offerIdeas(ideas);
   for (const id of ["other", "back"]) at(id).hidden = false;
@@ -186,11 +191,13 @@ async function ask(question, turned = turns.turned) {
   const entry = new Entry(at("talk"), question, turned && (turned + 360) % 360);
   const asking = (state.asking = new AbortController());
   setBusy(true);
+  mattered.take(null);
   try {
     const asked = { question, url: state.url, turned, signal: asking.signal, onPiece: (piece) => entry.add(piece) };
     const { text, grounding } = await client.ask(asked);
     const mark = state.url ? aboutWhat(question, grounding, turned) : null;
     point(entry, mark);
+    if (state.url && text) mattered.take({ question, url: state.url, turned, answer: text, entry });
     return { question, turned, text, yaw: grounding ? wrap(grounding.yaw_deg + turned) : null };
   } catch (error) {
     failed(entry, error, asking.signal.aborted);
@@ -245,7 +252,7 @@ async function submit(question) {
 async function learnViews() {
   try {
     const { stride_deg: stride, views } = await client.get("v1/views");
-    state.views = views;
+    state.views = mattered.views = views;
     at("showing").hidden = false;
     at("turning").hidden = !stride;
     turns.offer(stride);
@@ -260,7 +267,7 @@ async function followLink() {
   const link = readLink();
   at("question").value = link.q;
   state.toLook = link.yaw === null ? null : link;
-  const examples = await client.get("examples");
+  const examples = await listed;
   offerExamples(examples);
   const example = examples[Number(link.example) - 1];
   if (example && link.example !== state.example) await openExample(example, Number(link.example) - 1);

@@ -5,6 +5,7 @@ import { placeAt } from "./words.js";
 import { markPath } from "./viewer.js";
 
 const STEP_DEG = 15;
+const FULL = 0.8;  // how opaque a view is that carries all of an answer
 const WHOLE = "M-180-90H180V90H-180Z";
 
 export class Strip {
@@ -58,11 +59,14 @@ export class Strip {
     this.groups[1].replaceChildren(...paths.flatMap(([d, kind]) => [markPath(d, `halo ${kind}`), markPath(d, kind)]));
   }
 
-  /** Draw what the model's views see; those that see `about` (a direction, or null) stand out. */
-  showViews(views, about) {
-    const paths = views.map((view) => {
+  /** Draw what the model's views see; those that see `about` (a direction, or null) stand out,
+      and each is filled by its share of an answer (or null). */
+  showViews(views, about, shares) {
+    const paths = views.map((view, place) => {
       const kind = about && seen(view, about) ? "seeing" : "view";
-      return markPath(view.is_global ? WHOLE : chartPath(outline(region(view))), kind);
+      const path = markPath(view.is_global ? WHOLE : chartPath(outline(region(view))), shares ? `${kind} carrying` : kind);
+      if (shares) path.setAttribute("fill-opacity", (FULL * shares[place]).toFixed(3));
+      return path;
     });
     this.groups[0].replaceChildren(...paths);
   }

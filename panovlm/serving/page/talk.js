@@ -51,6 +51,13 @@ export class Entry {
     return foot;
   }
 
+  /** Say below the answer what is found out about it; again, what was found out instead. */
+  tell(text) {
+    this.told ??= this.root.appendChild(made("p", "note told"));
+    this.told.textContent = text;
+    this.scroll();
+  }
+
   fail(message) {
     this.close();
     this.root.append(made("p", "fault", message));

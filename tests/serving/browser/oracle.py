@@ -64,8 +64,7 @@ class Oracle(Assistant):
         return row
 
     def _scene_shown(self, question: Question) -> Scene:
-        assert question.panorama is not None
-        views = question.panorama.views
+        views = question.panoramas[-1].views
         num_views = views.shape[1]
         for scene, own in self._known:
             for step in range(num_views):

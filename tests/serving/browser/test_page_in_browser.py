@@ -15,6 +15,8 @@ from PIL import Image
 from playwright.sync_api import expect
 from visiting import Visit
 
+from panovlm.answering.assistant import Question
+from panovlm.answering.prompts import about_panorama
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.fields_of_view import parse_field_of_view
 from panovlm.model.cutting import cut_views
@@ -195,6 +197,70 @@ def test_the_views_that_see_the_answer_stand_out_and_are_named(visit: Any, pictu
     assert len(visit.paths("#chart", "seeing")) == 1
     entry = visit.ask("Where is it exactly, the [45, 0, 10, 10]?")
     assert len(visit.paths("#chart", "view")) == 4
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_which_views_mattered_is_told_and_shaded_on_a_phone_by_keyboard_alone(
+    visit: Any, picture: Path, oracle: Any, scheme: str, shots: Path
+) -> None:
+    visit = visit(color_scheme=scheme, viewport={"width": 390, "height": 844})
+    visit.open(picture)
+    page, told = visit.page, visit.page.locator(".told")
+    entry = visit.ask("Where is the red sphere?")
+    assert told.count() == 0  # nobody asked for it
+    page.focus("#views")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "mattered"
+    page.keyboard.press("Space")
+    expect(entry.locator(".told")).to_contain_text("Views that mattered: ")
+    question = Question(about_panorama("Where is the red sphere?"), oracle.open(picture))
+    shares = oracle.views_mattered(question, "front").shares
+    said = dict(re.findall(r"(front|right|back|left): (\d+) %", told.inner_text()))
+    names = ("front", "right", "back", "left")
+    for name, share in zip(names, shares, strict=True):
+        assert abs(float(said.get(name, 0)) - 100 * share) <= 0.51
+    filled = page.locator("#chart path.carrying").all()
+    opacity = np.array([float(path.get_attribute("fill-opacity")) for path in filled])
+    assert np.allclose(opacity / opacity.sum(), shares, atol=0.01)
+    assert page.evaluate(CONTRAST, ".told") >= 4.5
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.screenshot(path=f"{shots}.png", full_page=True)
+    page.uncheck("#mattered")
+    expect(page.locator("#chart path.carrying")).to_have_count(0)
+
+
+def test_shares_follow_each_new_answer_and_leave_with_the_turn_they_are_of(
+    visit: Any, picture: Path
+) -> None:
+    visit = visit()
+    visit.open(picture)
+    visit.page.check("#mattered")
+    visit.ask("Where is the red sphere?")
+    carrying, told = visit.page.locator("#chart path.carrying"), visit.page.locator(".told")
+    expect(carrying).to_have_count(4)
+    expect(told).to_contain_text("Views that mattered: ")
+    visit.ask("Where is the blue cube?")
+    expect(told.last).to_contain_text("No view carried this alone")
+    expect(carrying).to_have_count(0)
+    visit.ask("Where is the yellow cone?")
+    expect(told).to_have_count(3)
+    expect(carrying).to_have_count(4)
+    visit.page.evaluate(
+        """() => { const turn = document.getElementById('turn'); turn.value = 1;
+        turn.dispatchEvent(new Event('input')); }"""
+    )
+    expect(carrying).to_have_count(0)
+
+
+def test_shares_are_put_into_words_that_tell_views_apart(visit: Any) -> None:
+    said = visit().page.evaluate(
+        """import('./mattered.js').then(({ inWords }) => [
+        inWords(null, []),
+        inWords([0, 0.004, 0.996], [0, 90, 90].map((yaw) => ({ yaw_deg: yaw, pitch_deg: -yaw }))),
+        ])"""
+    )
+    assert said[0].startswith("No view carried this alone")
+    assert said[1].startswith("Views that mattered: right (90°, −90°): 100 %, others: 0 %. ")
 
 
 def test_an_answer_that_stays_true_under_every_turn_is_said_to(

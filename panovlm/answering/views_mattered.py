@@ -1,0 +1,149 @@
+"""Which views carried an answer: each is blanked in turn, and the answer gets less likely or not.
+
+A drop says that a view mattered to these words, not why, nor that they are right. Views overlap, so
+what one loses its neighbour may see: an answer that rests on two may drop with neither.
+
+Shapes: V views, T latent tokens of a view, D_* the width of each part, n tokens of an answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from panovlm.answering.prefixes import Prefix
+from panovlm.answering.prompts import Prompt
+from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.model.vision import encode_views
+
+NEGLIGIBLE = 0.05
+"""Drops in nats below which an answer stays about as likely: at most 5 % less."""
+_SCORED = 16
+"""Tokens of an answer scored at once: each has a number for every word of the vocabulary."""
+
+
+def view_shares(weights: Sequence[float]) -> list[float] | None:
+    """Share an answer out among the views that it loses by; None if it loses by none.
+
+    Args:
+        weights: For each view how much is lost without it, or whether anything is; below 0 counts
+            as nothing.
+    """
+    lost = [max(0.0, float(weight)) for weight in weights]
+    total = sum(lost)
+    return [each / total for each in lost] if total else None
+
+
+@dataclass(frozen=True)
+class ViewsMattered:
+    """How much each view carried an answer.
+
+    Attributes:
+        log_probability: Of the answer's words with all views, in nats, at most 0.
+        drops: For each view, by how much that falls where the view is blank; negative where the
+            words get likelier. The answer is exp(drop) times less likely without the view.
+    """
+
+    log_probability: float
+    drops: tuple[float, ...]
+
+    @property
+    def shares(self) -> list[float] | None:
+        """Each view's share of all drops; None where each of them is negligible."""
+        return view_shares(self.drops) if max(self.drops) >= NEGLIGIBLE else None
+
+
+@torch.inference_mode()
+def views_mattered(
+    model: PanoVLMForConditionalGeneration,
+    prompt: Prompt,
+    prefix: Prefix,
+    answer: Sequence[int],
+    views: Tensor,
+    batch_size: int,
+) -> ViewsMattered:
+    """Compare how likely an answer is with all views, and with each of them blank.
+
+    With all views the prefix is not read again. The others are read whole, several at a time.
+
+    Args:
+        model: In eval mode.
+        prompt: What was asked.
+        prefix: Its beginning, read before.
+        answer: Tokens of the answer, at least one.
+        views: Of the panorama [1, V, 3, H, W], normalised: blank is 0.
+        batch_size: Blanked panoramas that are read at the same time.
+    """
+    said = torch.tensor(answer, device=model.device)
+    words = torch.tensor([*prompt.ids[prompt.num_prefix :], *answer[:-1]], device=model.device)
+    embedded: Tensor = model.get_input_embeddings()(words)
+    whole = float(_log_probabilities(model, embedded[None], said, DynamicCache(prefix.states)))
+    is_image = (
+        torch.tensor(prompt.ids[: prompt.num_prefix], device=model.device)
+        == model.config.image_token_id
+    )
+    latents = _latents_and_blank(model, views)
+    without: list[float] = []
+    for blanked in torch.arange(views.shape[1]).split(batch_size):
+        read = prefix.embeddings.repeat(len(blanked), 1, 1)
+        read[:, is_image] = _image_tokens_without(model, latents, blanked).to(read.dtype)
+        read = torch.cat([read, embedded.expand(len(blanked), -1, -1)], dim=1)
+        without += _log_probabilities(model, read, said).tolist()
+    return ViewsMattered(whole, tuple(whole - each for each in without))
+
+
+def _latents_and_blank(model: PanoVLMForConditionalGeneration, views: Tensor) -> Tensor:
+    """Give the latent tokens of each view, and those of a blank one last, [V + 1, T, D_latent].
+
+    Up to there no view knows of another: each is encoded once.
+    """
+    parts = model.model
+    pixels = torch.cat([views[0], torch.zeros_like(views[0, :1])])
+    patch_tokens = encode_views(parts.vision_encoder, pixels.to(model.device, model.dtype))
+    latents: Tensor = parts.resampler(patch_tokens.to(parts.resampler.norm_in.weight.dtype))
+    return latents
+
+
+def _image_tokens_without(
+    model: PanoVLMForConditionalGeneration, latents: Tensor, blanked: Tensor
+) -> Tensor:
+    """Give the image tokens of panoramas that each lack one view.
+
+    Args:
+        model: Of the panorama.
+        latents: Of the views and of a blank one [V + 1, T, D_latent].
+        blanked: Which view each panorama lacks [B].
+
+    Returns:
+        [B, image tokens, D_lm].
+    """
+    panoramas = latents[:-1].repeat(len(blanked), 1, 1, 1)
+    panoramas[torch.arange(len(blanked)), blanked] = latents[-1]
+    tokens: Tensor = model.model.projection(panoramas)
+    return tokens
+
+
+def _log_probabilities(
+    model: PanoVLMForConditionalGeneration,
+    embeddings: Tensor,
+    answer: Tensor,
+    cache: DynamicCache | None = None,
+) -> Tensor:
+    """Give how likely an answer [n] is after embeddings [B, tokens, D_lm] that end in it.
+
+    Its last token is left out there: nothing follows it.
+
+    Returns:
+        Sums over the answer of log-probabilities, in nats [B].
+    """
+    outputs = model.model(
+        inputs_embeds=embeddings, past_key_values=cache, use_cache=cache is not None
+    )
+    hidden = outputs.last_hidden_state[:, -len(answer) :]
+    total = hidden.new_zeros(len(hidden), dtype=torch.float32)
+    for part, said in zip(hidden.split(_SCORED, dim=1), answer.split(_SCORED), strict=True):
+        scores = model.lm_head(part).float().log_softmax(-1)
+        total += scores[:, torch.arange(len(said)), said].sum(-1)
+    return total

@@ -1,0 +1,134 @@
+"""A view's drop is what blanking it truly costs the answer, however it is computed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
+from panovlm.answering.prompts import about_panorama
+from panovlm.answering.views_mattered import NEGLIGIBLE, ViewsMattered, view_shares
+from panovlm.model.errors import PanoVLMError
+from panovlm.stages import STAGES
+from panovlm.training.build import build_model, build_processor
+from panovlm.training.recipe import ModelSection
+
+ANSWER = "a blue cube, <|im_end|> to the left"
+"""A special token in an answer is text."""
+TEXT = "What is behind me?"
+
+
+def question(panorama: OpenedPanorama | None, text: str = TEXT) -> Question:
+    return Question(about_panorama(text), [panorama] if panorama else ())
+
+
+def plain_log_probability(
+    assistant: Assistant, picture: Path, views: torch.Tensor, answer: str
+) -> float:
+    """By one plain forward over the whole prompt and the answer."""
+    conversation: Any = about_panorama(TEXT)
+    conversation[0]["content"][0]["path"] = str(picture)
+    asked = assistant.processor.apply_chat_template(
+        conversation,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        add_generation_prompt=True,
+    )["input_ids"]
+    said = assistant.processor.tokenizer(
+        answer, add_special_tokens=False, split_special_tokens=True, return_tensors="pt"
+    )["input_ids"]
+    ids = torch.cat([asked, said], dim=1)
+    with torch.inference_mode():
+        scores = assistant.model(input_ids=ids, pixel_values=views).logits[0].log_softmax(-1)
+    first = asked.shape[1] - 1
+    return sum(float(scores[first + place, token]) for place, token in enumerate(said[0]))
+
+
+def without(views: torch.Tensor, view: int) -> torch.Tensor:
+    blanked = views.clone()
+    blanked[:, view] = 0
+    return blanked
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text", "qwen3_sliding", "smollm3"])
+@pytest.mark.parametrize("pooling", ["concat", "mean"])
+def test_drops_equal_differences_of_plain_forward_passes(
+    kind: str,
+    pooling: str,
+    model_section: ModelSection,
+    language_model_folder: Callable[..., Path],
+    pictures: list[Path],
+) -> None:
+    folder = str(language_model_folder(kind=kind))
+    section = model_section.model_copy(update={"language_model": folder, "pooling": pooling})
+    torch.manual_seed(0)
+    model = build_model(section, STAGES["finetune"]).eval()
+    assistant = Assistant(model, build_processor(section))
+    panorama = assistant.open(pictures[0])
+    found = assistant.views_mattered(question(panorama), ANSWER)
+    whole = plain_log_probability(assistant, pictures[0], panorama.views, ANSWER)
+    plain = [
+        whole - plain_log_probability(assistant, pictures[0], without(panorama.views, view), ANSWER)
+        for view in range(4)
+    ]
+    assert found.log_probability == pytest.approx(whole, abs=1e-3)
+    assert found.drops == pytest.approx(plain, abs=1e-3)
+    assert max(map(abs, plain)) > 0.05
+
+
+def test_many_at_once_give_what_one_at_a_time_gives(
+    assistant: Assistant, pictures: list[Path]
+) -> None:
+    asked = question(assistant.open(pictures[0]))
+    alone = assistant.views_mattered(asked, ANSWER, batch_size=1)
+    for batch_size in (3, 4, 8):
+        together = assistant.views_mattered(asked, ANSWER, batch_size)
+        assert together.drops == pytest.approx(alone.drops, abs=1e-4)
+
+
+def test_a_view_that_is_blank_anyway_changes_nothing(
+    assistant: Assistant, pictures: list[Path]
+) -> None:
+    panorama = assistant.open(pictures[0])
+    blank = replace(panorama, key="blanked", views=without(panorama.views, 2))
+    drops = assistant.views_mattered(question(blank), ANSWER).drops
+    assert drops[2] == pytest.approx(0, abs=1e-4)
+    assert all(abs(drops[view]) > 1e-3 for view in (0, 1, 3))
+
+
+def test_the_prefix_is_not_read_again_and_later_answers_stay_the_same(
+    assistant: Assistant, pictures: list[Path]
+) -> None:
+    panorama = assistant.open(pictures[0])
+    before = assistant.ask(panorama, TEXT)
+    held = assistant.prefixes.num_bytes
+    first = assistant.views_mattered(question(panorama), before)
+    assert assistant.views_mattered(question(panorama), before) == first
+    assert assistant.prefixes.num_bytes == held
+    assert len(assistant.prefixes) == 1
+    assert assistant.ask(panorama, TEXT) == before
+
+
+def test_no_words_no_panorama_and_too_many_words_are_refused(
+    assistant: Assistant, pictures: list[Path]
+) -> None:
+    panorama = assistant.open(pictures[0])
+    with pytest.raises(PanoVLMError, match="an answer of 0 tokens"):
+        assistant.views_mattered(question(panorama), "")
+    with pytest.raises(PanoVLMError, match="found 0 panoramas"):
+        assistant.views_mattered(Question([{"role": "user", "content": "Hello"}]), "Hello")
+    two = Question.about([panorama, panorama], "What differs?")
+    with pytest.raises(PanoVLMError, match="found 2 panoramas"):
+        assistant.views_mattered(two, "Nothing")
+    with pytest.raises(PanoVLMError, match="expected at most 1024 together"):
+        assistant.views_mattered(question(panorama), "long " * 300)
+
+
+def test_shares_are_of_the_drops_alone_and_none_where_all_are_negligible() -> None:
+    assert view_shares([0.3, -0.5, 0.1, 0.0]) == pytest.approx([0.75, 0, 0.25, 0])
+    assert ViewsMattered(-1.0, (NEGLIGIBLE / 2, -3.0)).shares is None
+    assert ViewsMattered(-1.0, (NEGLIGIBLE, -3.0)).shares == [1.0, 0.0]
