@@ -146,16 +146,12 @@ STAGES = {
 
 
 def stage_rows() -> tuple[list[str], list[list[str]]]:
-    """Give the header and the rows of the table as text, for any renderer."""
-    header = ["stage", "objective", "supervised", *MODULES, "starts from"]
+    """Give the header and the rows of the table as text, a column for each stage."""
+    stages = STAGES.values()
     rows = [
-        [
-            stage.name,
-            stage.objective.value,
-            stage.supervision.value,
-            *(stage.role(module).value for module in MODULES),
-            stage.starts_from or "backbones",
-        ]
-        for stage in STAGES.values()
+        ["loss", *(stage.objective.value for stage in stages)],
+        ["supervised", *(stage.supervision.value for stage in stages)],
+        *([module, *(stage.role(module).value for stage in stages)] for module in MODULES),
+        ["starts from", *(stage.starts_from or "backbones" for stage in stages)],
     ]
-    return header, rows
+    return ["", *(stage.name for stage in stages)], rows
