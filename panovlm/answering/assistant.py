@@ -174,9 +174,7 @@ class Assistant:
                 "expected one panorama and some words; ask about one at a time"
             )
         prompt = self.prompt(replace(question, wishes=Wishes(max_tokens=len(said))))
-        prefix = self._prefix(prompt, question.panoramas)
-        assert prefix is not None  # there is a panorama
-        views = question.panoramas[0].views
+        prefix, views = self._prefix(prompt, question.panoramas), question.panoramas[0].views
         return views_mattered(self.model, prompt, prefix, said, views, batch_size)
 
     def prompt(self, question: Question) -> Prompt:
@@ -208,9 +206,10 @@ class Assistant:
         schema = question.wishes.json_schema
         constraint = None if schema is None else self.grammars.constraint(schema)
         answer = Answer(self.processor.tokenizer, self._end_ids, question.wishes, constraint)
-        return Row(prompt, self._prefix(prompt, question.panoramas), answer)
+        prefix = self._prefix(prompt, question.panoramas) if question.panoramas else None
+        return Row(prompt, prefix, answer)
 
-    def _prefix(self, prompt: Prompt, panoramas: Sequence[OpenedPanorama]) -> Prefix | None:
+    def _prefix(self, prompt: Prompt, panoramas: Sequence[OpenedPanorama]) -> Prefix:
         def read(key: Key, before: Prefix | None) -> Prefix:
             panorama, ids = key[-1]
             image_tokens = self.prefixes.image_tokens(panorama)
@@ -219,5 +218,4 @@ class Assistant:
             return read_piece(self.model, ids, image_tokens, before)
 
         names = [panorama.key for panorama in panoramas]
-        key = tuple(zip(names, prompt.pieces, strict=True))
-        return self.prefixes.get(key, read) if key else None
+        return self.prefixes.get(tuple(zip(names, prompt.pieces, strict=True)), read)

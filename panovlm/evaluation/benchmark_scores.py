@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from panovlm.evaluation.asking import Answers
-from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, interval_over_panoramas
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.scoring import Prediction
 from panovlm.metrics.choices import every_order_right
-from panovlm.metrics.intervals import difference_interval, mean_interval
-from panovlm.metrics.scores import Score, summarise, summarise_by, values_of
+from panovlm.metrics.intervals import difference_interval
+from panovlm.metrics.scores import Score, summarise, summarise_by
 from panovlm.metrics.strata import pole_stratum, seam_stratum
 from panovlm.progress import progress_bar
 
@@ -102,7 +102,7 @@ class Scored:
         changed = [any(self.answers.changed[place]) for place in ablated]
         return {
             "seed": seed,
-            "interval": _interval(self.items, self.scores, seed),
+            "interval": interval_over_panoramas(self.items, self.scores, seed),
             **self._turned_facts(self.answers.turned_draws[seed]),
             **({"changed_by_any": sum(changed) / len(changed)} if changed else {}),
         }
@@ -141,20 +141,12 @@ def describe(
     pole = [pole_stratum(item.pitch_deg) for item in items]
     return {
         "score": asdict(summarise(scores, are_errors=benchmark.less_is_better)),
-        "interval": _interval(items, scores),
+        "interval": interval_over_panoramas(items, scores),
         "by_kind": _grouped(benchmark, scores, [item.kind for item in items]),
         "by_distance_from_seam": _grouped(benchmark, scores, seam),
         "by_distance_from_pole": _grouped(benchmark, scores, pole),
         "extras": benchmark.extras(items, answers, scores),
     }
-
-
-def _interval(
-    items: Sequence[Item], scores: Sequence[Score], seed: int = 0
-) -> dict[str, Any] | None:
-    panoramas = [str(i.image) for i, s in zip(items, scores, strict=True) if s.value is not None]
-    interval = mean_interval(values_of(scores), groups=panoramas, seed=seed)
-    return asdict(interval) if interval else None
 
 
 def _texts(predictions: Sequence[Prediction]) -> list[str]:

@@ -5,14 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from panovlm.answering.answers import Wishes
 from panovlm.answering.assistant import Assistant, Question
 from panovlm.answering.batches import Batch, Row
-from panovlm.stages import STAGES
-from panovlm.training.build import build_model, build_processor
-from panovlm.training.recipe import ModelSection
 
 TEXTS = ["Left?", "What is behind me?", "Where is the red box? " * 9]
 LENGTHS = [6, 3, 9]
@@ -76,15 +72,10 @@ def test_joining_at_any_step_changes_no_token_of_any_answer(
 @pytest.mark.parametrize("kind", ["gemma3_text", "qwen3_sliding", "phi3", "smollm3"])
 def test_windows_and_layers_without_positions_see_what_they_see_alone(
     kind: str,
-    model_section: ModelSection,
-    language_model_folder: Callable[..., Path],
+    assistant_of: Callable[..., Assistant],
     pictures: list[Path],
 ) -> None:
-    folder = str(language_model_folder(kind=kind))
-    section = model_section.model_copy(update={"language_model": folder})
-    torch.manual_seed(0)
-    model = build_model(section, STAGES["finetune"]).eval()
-    assistant = Assistant(model, build_processor(section))
+    assistant = assistant_of(kind)
     questions = questions_for(assistant, pictures)
     expected = [alone(assistant, question) for question in questions]
     assert joined_at(assistant, questions, 2) == expected

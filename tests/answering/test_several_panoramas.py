@@ -13,9 +13,6 @@ from panovlm.answering.answers import Wishes
 from panovlm.answering.assistant import Assistant, Question
 from panovlm.answering.batches import Batch
 from panovlm.answering.prefixes import PrefixStore
-from panovlm.stages import STAGES
-from panovlm.training.build import build_model, build_processor
-from panovlm.training.recipe import ModelSection
 
 SHORT = Wishes(max_tokens=8)
 Shown = str | int
@@ -96,15 +93,10 @@ def test_answers_equal_those_of_a_plain_generate_over_the_whole_prompt(
 @pytest.mark.parametrize("kind", ["gemma3_text", "qwen3_sliding", "phi3", "smollm3"])
 def test_windows_and_layers_without_positions_see_what_they_see_in_a_plain_generate(
     kind: str,
-    model_section: ModelSection,
-    language_model_folder: Callable[..., Path],
+    assistant_of: Callable[..., Assistant],
     pictures: list[Path],
 ) -> None:
-    folder = str(language_model_folder(kind=kind))
-    section = model_section.model_copy(update={"language_model": folder})
-    torch.manual_seed(0)
-    model = build_model(section, STAGES["finetune"]).eval()
-    assistant = Assistant(model, build_processor(section))
+    assistant = assistant_of(kind)
     for turns in TURNS.values():
         check_equals_plain(assistant, turns, pictures)
 

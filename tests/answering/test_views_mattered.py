@@ -12,9 +12,6 @@ from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
 from panovlm.answering.prompts import about_panorama
 from panovlm.answering.views_mattered import NEGLIGIBLE, ViewsMattered, view_shares
 from panovlm.model.errors import PanoVLMError
-from panovlm.stages import STAGES
-from panovlm.training.build import build_model, build_processor
-from panovlm.training.recipe import ModelSection
 
 ANSWER = "a blue cube, <|im_end|> to the left"
 """A special token in an answer is text."""
@@ -59,15 +56,10 @@ def without(views: torch.Tensor, view: int) -> torch.Tensor:
 def test_drops_equal_differences_of_plain_forward_passes(
     kind: str,
     pooling: str,
-    model_section: ModelSection,
-    language_model_folder: Callable[..., Path],
+    assistant_of: Callable[..., Assistant],
     pictures: list[Path],
 ) -> None:
-    folder = str(language_model_folder(kind=kind))
-    section = model_section.model_copy(update={"language_model": folder, "pooling": pooling})
-    torch.manual_seed(0)
-    model = build_model(section, STAGES["finetune"]).eval()
-    assistant = Assistant(model, build_processor(section))
+    assistant = assistant_of(kind, pooling=pooling)
     panorama = assistant.open(pictures[0])
     found = assistant.views_mattered(question(panorama), ANSWER)
     whole = plain_log_probability(assistant, pictures[0], panorama.views, ANSWER)

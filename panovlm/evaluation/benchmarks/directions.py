@@ -16,10 +16,9 @@ import numpy as np
 
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
 from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, each, interval_over_panoramas
 from panovlm.metrics.angles import great_circle_error_deg, sector, yaw_error_deg
 from panovlm.metrics.directions import parse_direction, parse_pitch
-from panovlm.metrics.intervals import mean_interval
 from panovlm.metrics.scores import NO_REFERENCE, Score, score_read, summarise, values_of
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.sphere import DIRECTIONS, direction_index, wrap_deg
@@ -146,11 +145,8 @@ def extras(
 def _summed(
     items: Sequence[Item], scores: Sequence[Score], *, are_errors: bool = False
 ) -> dict[str, Any]:
-    """Summarise scores with the interval of their mean over whole panoramas."""
-    panoramas = [str(i.image) for i, s in zip(items, scores, strict=True) if s.value is not None]
-    interval = mean_interval(values_of(scores), groups=panoramas)
     facts = asdict(summarise(scores, are_errors=are_errors))
-    return facts | {"interval": asdict(interval) if interval else None}
+    return facts | {"interval": interval_over_panoramas(items, scores)}
 
 
 def chance(rights_deg: Sequence[float]) -> dict[str, float]:

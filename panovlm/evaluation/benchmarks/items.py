@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from panovlm.metrics.scores import Score
+from panovlm.metrics.intervals import mean_interval
+from panovlm.metrics.scores import Score, values_of
 
 
 @dataclass(frozen=True)
@@ -111,3 +112,12 @@ def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:
     return lambda items, answers: [
         score_one(item, answer) for item, answer in zip(items, answers, strict=True)
     ]
+
+
+def interval_over_panoramas(
+    items: Sequence[Item], scores: Sequence[Score], seed: int = 0
+) -> dict[str, Any] | None:
+    """Give the mean of scores with its interval, whole panoramas drawn; None without a score."""
+    panoramas = [str(i.image) for i, s in zip(items, scores, strict=True) if s.value is not None]
+    interval = mean_interval(values_of(scores), groups=panoramas, seed=seed)
+    return asdict(interval) if interval else None
