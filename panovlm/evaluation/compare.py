@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.evaluation.compare_page import comparison_page
-from panovlm.files import write_whole
+from panovlm.evaluation.page import write_page
 from panovlm.metrics.intervals import difference_interval
 from panovlm.metrics.scores import Score
 from panovlm.model.errors import PanoVLMError
@@ -62,9 +62,7 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
 
 def write_comparison(comparison: dict[str, Any], out: Path) -> None:
     """Write a comparison as a page, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    page = comparison_page(comparison)
-    write_whole(out, lambda partial: partial.write_text(page, encoding="utf-8"))
+    write_page(comparison_page(comparison), out)
 
 
 def _difference(pairs: Sequence[tuple[Row, Row]]) -> dict[str, Any]:

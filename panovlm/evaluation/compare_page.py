@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from panovlm.evaluation.charts import percent
 from panovlm.evaluation.difference_chart import Difference, difference_chart
 from panovlm.evaluation.page import data_table, page
+from panovlm.evaluation.units import SHARE
 
 Facts = Mapping[str, Any]
 
@@ -58,8 +58,8 @@ def _table(parts: Facts) -> str:
     rows = [
         [
             name,
-            percent(f["first"]),
-            percent(f["second"]),
+            SHARE.say(f["first"]),
+            SHARE.say(f["second"]),
             f"{100 * f['difference']:+.1f}",
             f"{100 * f['low']:+.1f} to {100 * f['high']:+.1f}",
             f"{f['gained']:,}",
