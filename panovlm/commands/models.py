@@ -131,7 +131,7 @@ def _evaluate_benchmark(
     )
     for line in benchmark_lines(report):
         typer.echo(line)
-    typer.echo(f"written to {out}")
+    typer.echo(f"written to {out} and {out.with_suffix('.html')}")
 
 
 def features(

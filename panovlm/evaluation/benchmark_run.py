@@ -1,4 +1,4 @@
-"""`panovlm evaluate --benchmark`: a model's scores on a published benchmark, as JSON."""
+"""`panovlm evaluate --benchmark`: a model's scores on a benchmark, as JSON and as a page."""
 
 import time
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 from panovlm.data.records import Record, Turn
 from panovlm.evaluation.asking import Extent, ablation_facts
+from panovlm.evaluation.benchmark_page import write_benchmark_page
 from panovlm.evaluation.benchmark_scores import Scored
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
 from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS
@@ -65,7 +66,7 @@ def evaluate_benchmark(
     Args:
         path: A model's folder or a run.
         data: The benchmark's file or folder, in the format it is published in.
-        out: JSON file to write.
+        out: JSON file to write; the page is written beside it with the ending `.html`.
         name: One of `BENCHMARKS`.
         images: Folder of its pictures; that of the file if left out.
         limit: Only the first so many items that have a picture.
@@ -100,6 +101,8 @@ def evaluate_benchmark(
     report: dict[str, Any] = {
         "benchmark": name,
         "metric": benchmark.metric,
+        "unit": benchmark.unit.name,
+        "less_is_better": benchmark.less_is_better,
         "source": benchmark.source,
         "differs": benchmark.differs,
         **scored.report(),
@@ -110,12 +113,15 @@ def evaluate_benchmark(
         "settings": {
             "model": str(model_folder(path)),
             "data": str(data),
+            "images": str(pictures_folder(data, images)),
             "items": len(items),
             **asdict(extent),
         },
         "seconds_evaluation": time.perf_counter() - started,
     }
-    write_json(out, report | {"predictions": scored.rows()})
+    rows = scored.rows()
+    write_json(out, report | {"predictions": rows})
+    write_benchmark_page(report, rows, out.with_suffix(".html"))
     sitting.journal.end()
     return report
 

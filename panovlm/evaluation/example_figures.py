@@ -6,6 +6,7 @@ from html import escape
 from panovlm.evaluation.marked_pictures import Example, as_data_uri, draw_marks
 from panovlm.model.processing import view_words
 
+NO_ANSWER = '<span class="soft">nothing was said</span>'
 _CLASSES = {True: "right", False: "wrong", None: ""}
 
 
@@ -29,13 +30,13 @@ def _example(example: Example) -> str:
         f'<div class="question">{escape(example.question)}</div>\n<dl class="answers">'
         f"<dt>right answer</dt><dd>{escape(example.expected)}</dd>"
         f'<dt>given answer</dt><dd class="{_CLASSES[example.is_right]}">'
-        f"{escape(example.answer)}</dd>{_also(example)}</dl></figcaption></figure>"
+        f"{escape(example.answer) or NO_ANSWER}</dd>{_also(example)}</dl></figcaption></figure>"
     )
 
 
 def _also(example: Example) -> str:
-    """Say what turning the picture and blanking its views did to the answer, where it was asked."""
-    facts = []
+    """Say what the answer is worth, and what turning and blanking did to it, where it was asked."""
+    facts = [("score", example.worth.said)] if example.worth else []
     if example.right_turns is not None:
         right, turns = example.right_turns
         facts.append(("turned", f"right under {right} of {turns} turns"))
