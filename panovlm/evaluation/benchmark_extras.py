@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from panovlm.evaluation.page import beside, data_table, figure
-from panovlm.evaluation.roses import Petal, rose
+from panovlm.evaluation.page import data_table, figure, grid
+from panovlm.evaluation.roses import Petal, rose, round_up
 from panovlm.evaluation.units import DEGREES, NOT_MEASURED, SHARE, Unit
 from panovlm.model.sphere import DIRECTIONS
 
@@ -81,7 +81,7 @@ def extras_section(report: Facts) -> str:
         "Further figures", ["figure", "value", "95 % interval", "blind", "scored", "asked"], rows
     )
     said, missing = extras.get("said"), extras.get("not_computed") or {}
-    drawn = (beside(_said_rose(said), table) if said else table) if rows else ""
+    drawn = f"{grid([_said_rose(said)]) if said else ''}{table}" if rows else ""
     left_out = [[name, why] for name, why in missing.items()]
     note = data_table("Not computed", ["figure", "why"], left_out) if left_out else ""
     return f"<h2>The benchmark's own figures</h2>\n{drawn}{note}" if drawn or note else ""
@@ -127,8 +127,10 @@ def _say(unit: Unit, value: float | None) -> str:
 
 def _said_rose(said: Mapping[str, int]) -> str:
     total = sum(said.values())
+    shares = [said.get(word, 0) / total for word in DIRECTIONS]
     petals = [
-        Petal(word, 45.0 * place, said.get(word, 0) / total)
-        for place, word in enumerate(DIRECTIONS)
+        Petal(word, 45.0 * place, share)
+        for place, (word, share) in enumerate(zip(DIRECTIONS, shares, strict=True))
     ]
-    return figure(rose(petals, "Where answers point"), f"where the {total:,} read answers point")
+    drawn = rose(petals, "Where answers point", most=round_up(max(shares)))
+    return figure(drawn, f"where the {total:,} answers that were read point")

@@ -91,7 +91,7 @@ def evaluate_benchmark(
     extent = extent or Extent()
     sitting = sit(
         path,
-        [_record(item) for item in items],
+        [as_record(item) for item in items],
         out,
         extent,
         max_new_tokens=benchmark.max_new_tokens,
@@ -157,7 +157,7 @@ def with_pictures(items: Sequence[Item]) -> list[Item]:
     return found
 
 
-def _record(item: Item) -> Record:
+def as_record(item: Item) -> Record:
     """Give the question alone, with an empty response to be filled."""
     turns = (Turn(role="user", content=item.question), Turn(role="assistant", content=""))
     return Record(

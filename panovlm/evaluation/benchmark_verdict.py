@@ -72,9 +72,10 @@ def benchmark_tiles(report: Report) -> list[tuple[str, str, str]]:
         note = _interval_note(unit, report["interval"])
         note += ", less is better" if report["less_is_better"] else ""
         tiles.append((name, unit.say(score["mean"]), note))
-    of = f"{score['scored']:,} of {score['count']:,} answers"
+    of = f"{score['scored']:,} of {score['count']:,}"
     tiles.append(("Could be scored", of, unscored(score) or "none is left out"))
-    if score["missing"] and (whole := score["mean_unreadable_wrong"]) is not None:
+    whole = score["mean_unreadable_wrong"]
+    if score["missing"] and score["mean"] is not None and whole is not None:
         tiles.append(("Counted as wrong", unit.say(whole), "if what cannot be read scores 0"))
     blind = report["baselines"].get("blind")
     if blind and blind["score"]["mean"] is not None:

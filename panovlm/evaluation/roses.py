@@ -52,6 +52,13 @@ def rose(petals: Sequence[Petal], title: str, *, most: float = 1.0, unit: Unit =
     return svg(2 * centre[0], 2 * centre[1], title, parts)
 
 
+def round_up(share: float) -> float:
+    """Give the smallest of a few round shares that is not below."""
+    return next(
+        round_share for round_share in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if share <= round_share
+    )
+
+
 def _petal(
     petal: Petal, centre: tuple[float, float], half: float, most: float, unit: Unit
 ) -> list[str]:

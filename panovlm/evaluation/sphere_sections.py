@@ -5,7 +5,7 @@ from typing import Any
 
 from panovlm.evaluation.charts import Bar
 from panovlm.evaluation.page import beside, data_table, figure, folded, grid
-from panovlm.evaluation.roses import Petal, rose
+from panovlm.evaluation.roses import Petal, rose, round_up
 from panovlm.evaluation.score_sections import ACCURACY, bars_table, strata_section
 from panovlm.evaluation.units import NOT_MEASURED, SHARE
 from panovlm.model.sphere import DIRECTIONS
@@ -95,7 +95,7 @@ def view_section(report: Facts) -> str:
 
 def _offsets(ablation: Facts) -> str:
     shares, limits = ablation["changed_by_offset"], ablation["interval_by_offset"]
-    most = _round_up(max(end for ends in limits.values() for end in ends))
+    most = round_up(max(end for ends in limits.values() for end in ends))
     petals = [
         Petal(name, float(name.rstrip("°")), share, limits[name]) for name, share in shares.items()
     ]
@@ -159,10 +159,3 @@ def _share(facts: Facts, key: str, count: str) -> list[str]:
 
 def _count(count: int | None) -> str:
     return NOT_MEASURED if count is None else f"{count:,}"
-
-
-def _round_up(share: float) -> float:
-    """Give the smallest of a few round shares that is not below."""
-    return next(
-        round_share for round_share in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if share <= round_share
-    )
