@@ -67,6 +67,7 @@ def write_benchmark_page(report: Report, rows: Sequence[Mapping[str, Any]], out:
         _baselines(report, measure),
         extras_section(report),
         _strata(report, measure),
+        _on_seam(report, measure),
         _turned(report, measure),
         view_section(report),
         _seeds(report, measure),
@@ -119,6 +120,27 @@ def _strata(report: Report, measure: Measure) -> str:
         return ""
     parts = {"the seam": "by_distance_from_seam", "the nearest pole": "by_distance_from_pole"}
     return strata_section(measure, {name: _bars(report[key]) for name, key in parts.items()})
+
+
+def _on_seam(report: Report, measure: Measure) -> str:
+    """Compare pictures turned so that the seam cuts what is asked about with those as they are."""
+    seam = report.get("on_seam")
+    if not seam:
+        return ""
+    parts = {"as it is": seam["as_it_is"], "what is asked about on the seam": seam["score"]}
+    rows = [
+        [name, *_without_other(cells(measure.unit, _bar(name, score, None)))]
+        for name, score in parts.items()
+    ]
+    gain, unit = seam["gain"], measure.unit
+    note = "No question was scored in both."
+    if gain:
+        reach = f"[{unit.signed(gain['low'])}, {unit.signed(gain['high'])}]"
+        note = f"On the seam against as it is: {unit.say_step(gain['mean'])} {reach}"
+        note += ", less than 0 is better." if measure.less_is_better else "."
+    header = ["picture", measure.column, "95 % interval", "scored", "asked"]
+    table = data_table(f"{measure.name} on the seam", header, rows)
+    return f'<h2>On the seam</h2>\n<p class="soft">{note}</p>\n{table}'
 
 
 def _turned(report: Report, measure: Measure) -> str:

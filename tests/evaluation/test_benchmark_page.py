@@ -54,7 +54,9 @@ def run(
 
     again = {0: [Prediction(as_record(items[0]), each) for each in turned]} if turned else {}
     draws = [[*again]] * 2
-    answers = Answers(asked(said), {"blind": asked(blind)}, again, {}, draws, [[], []])
+    answers = Answers(
+        asked(said), {"blind": asked(blind)}, again, {}, {}, draws, [[], []], [[], []]
+    )
     scored = Scored.of(benchmark, items, answers, None)
     report = {
         "benchmark": name,
