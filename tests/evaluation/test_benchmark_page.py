@@ -188,3 +188,14 @@ def test_groups_have_intervals_and_strata_come_by_distance(errors: Any) -> None:
     assert [*report["by_distance_from_seam"]] == ["0-45°", "90-135°", "135-180°"]
     assert [*report["turned"]["by_turn"]] == ["0°", "90°", "180°", "270°"]
     assert report["turned"]["by_turn"]["0°"]["mean"] == 0.0
+
+
+def test_objects_on_the_seam_are_compared_with_the_pictures_as_they_are(
+    tmp_path: Path, errors: Any
+) -> None:
+    report, rows = errors
+    gain = {"mean": 12.5, "low": 3.0, "high": 20.0, "count": 3}
+    seam = {"score": report["score"], "as_it_is": report["score"], "gain": gain}
+    page = page_of(tmp_path, report | {"on_seam": seam}, rows)
+    said = "On the seam against as it is: +12.5° [+3.0, +20.0], less than 0 is better."
+    assert said in page.text and "On the seam" in page.headings
