@@ -134,7 +134,7 @@ def _benchmark_lines(
     report = evaluate_benchmark(
         model, data, out, name, images=images, limit=limit, judge=judge, extent=extent
     )
-    return [*benchmark_lines(report), f"written to {out}"]
+    return [*benchmark_lines(report), f"written to {out} and {out.with_suffix('.html')}"]
 
 
 def features(
