@@ -35,6 +35,7 @@ from panovlm.evaluation.score_sections import (
     baselines_section,
     cells,
     kinds_section,
+    on_seam_section,
     seeds_section,
     strata_section,
 )
@@ -127,20 +128,11 @@ def _on_seam(report: Report, measure: Measure) -> str:
     seam = report.get("on_seam")
     if not seam:
         return ""
-    parts = {"as it is": seam["as_it_is"], "what is asked about on the seam": seam["score"]}
-    rows = [
-        [name, *_without_other(cells(measure.unit, _bar(name, score, None)))]
-        for name, score in parts.items()
-    ]
-    gain, unit = seam["gain"], measure.unit
-    note = "No question was scored in both."
-    if gain:
-        reach = f"[{unit.signed(gain['low'])}, {unit.signed(gain['high'])}]"
-        note = f"On the seam against as it is: {unit.say_step(gain['mean'])} {reach}"
-        note += ", less than 0 is better." if measure.less_is_better else "."
-    header = ["picture", measure.column, "95 % interval", "scored", "asked"]
-    table = data_table(f"{measure.name} on the seam", header, rows)
-    return f'<h2>On the seam</h2>\n<p class="soft">{note}</p>\n{table}'
+    as_it_is, on_seam = (
+        _bar(name, seam[key], None)
+        for name, key in (("where it is", "as_it_is"), ("on the seam", "score"))
+    )
+    return on_seam_section(measure, as_it_is, on_seam, seam["gain"])
 
 
 def _turned(report: Report, measure: Measure) -> str:

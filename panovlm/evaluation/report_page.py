@@ -24,6 +24,7 @@ from panovlm.evaluation.score_sections import (
 from panovlm.evaluation.sphere_sections import (
     direction_section,
     rotation_section,
+    seam_section,
     stratum_section,
     view_section,
 )
@@ -62,6 +63,7 @@ def write_report(
         _baselines(report),
         direction_section(report["accuracy"]),
         stratum_section(report["accuracy"]),
+        seam_section(report),
         rotation_section(report),
         view_section(report),
         _seeds(report),

@@ -145,3 +145,23 @@ def _gain(unit: Unit, gain: Mapping[str, Any] | None, bar: Bar) -> str:
 
 def _most_asked(kinds: Sequence[Bar]) -> list[Bar]:
     return sorted(kinds, key=lambda bar: -(bar.count or 0))[:MAX_KINDS]
+
+
+def on_seam_section(
+    measure: Measure, as_it_is: Bar, on_seam: Bar, gain: Mapping[str, float] | None
+) -> str:
+    """Compare pictures turned so that the seam cuts what is asked about with those as they are.
+
+    Args:
+        measure: What the scores are.
+        as_it_is: Score of the pictures as they are.
+        on_seam: Score of the turned ones, on the same questions.
+        gain: Mean, low and high of the difference; None if nothing was scored in both.
+    """
+    unit, note = measure.unit, "No question was scored in both."
+    if gain:
+        reach = f"[{unit.signed(gain['low'])}, {unit.signed(gain['high'])}]"
+        note = f"On the seam against as it is: {unit.say_step(gain['mean'])} {reach}"
+        note += ", less than 0 is better." if measure.less_is_better else "."
+    table = bars_table(measure, "what is asked about", [as_it_is, on_seam])
+    return f'<h2>On the seam</h2>\n<p class="soft">{note}</p>\n{table}'

@@ -6,7 +6,12 @@ from typing import Any
 from panovlm.evaluation.charts import Bar
 from panovlm.evaluation.page import beside, data_table, figure, folded, grid
 from panovlm.evaluation.roses import Petal, rose, round_up
-from panovlm.evaluation.score_sections import ACCURACY, bars_table, strata_section
+from panovlm.evaluation.score_sections import (
+    ACCURACY,
+    bars_table,
+    on_seam_section,
+    strata_section,
+)
 from panovlm.evaluation.units import NOT_MEASURED, SHARE
 from panovlm.model.sphere import DIRECTIONS
 
@@ -45,6 +50,16 @@ def stratum_section(accuracy: Facts) -> str:
     names = {"the seam": "seam_distance", "the nearest pole": "pole_distance"}
     parts = {place: _bars(accuracy, name) for place, name in names.items()}
     return strata_section(ACCURACY, parts, _crossing(accuracy))
+
+
+def seam_section(report: Facts) -> str:
+    """Give accuracy with what is asked about on the seam beside that of the same as it is."""
+    seam = report.get("on_seam")
+    if not seam:
+        return ""
+    as_it_is = Bar("where it is", seam["as_it_is"], count=seam["count"])
+    on_seam = Bar("on the seam", seam["overall"], count=seam["count"], interval=seam["interval"])
+    return on_seam_section(ACCURACY, as_it_is, on_seam, seam["gain"])
 
 
 def rotation_section(report: Facts) -> str:
