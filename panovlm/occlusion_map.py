@@ -18,6 +18,7 @@ from panovlm.answering.likelihood import NEGLIGIBLE
 from panovlm.answering.occlusion import Occlusion
 from panovlm.files import write_whole
 from panovlm.geometry.places import angles_to_panorama
+from panovlm.model.errors import PanoVLMError
 from panovlm.model.panorama import Pixels, load_panorama
 from panovlm.model.sphere import DIRECTIONS, Floats, direction_index, panorama_rays
 
@@ -59,8 +60,22 @@ def draw_occlusion(found: Occlusion, question: str, panorama: Path) -> Image.Ima
     sheet = Image.new("RGB", size, _BACKGROUND)
     sheet.paste(picture, (_MARGIN_PX, _HEAD_PX))
     _write_head(ImageDraw.Draw(sheet), question, found.answer)
-    _write_foot(sheet, found, largest)
+    _write_foot(sheet, found, largest, unseen=bool(np.isnan(drops).any()))
     return sheet
+
+
+def require_folder(*files: Path) -> None:
+    """Refuse files whose folder is not there, before the work begins.
+
+    Raises:
+        PanoVLMError: If one is not.
+    """
+    for file in files:
+        if not file.parent.is_dir():
+            raise PanoVLMError(
+                f"found no folder {file.parent} to write {file.name} to, expected one; make it or "
+                "name another"
+            )
 
 
 def save_occlusion(found: Occlusion, question: str, out: Path) -> None:
@@ -147,7 +162,7 @@ def _one_line(text: str) -> str:
     return f"{text}…"
 
 
-def _write_foot(sheet: Image.Image, found: Occlusion, largest: float) -> None:
+def _write_foot(sheet: Image.Image, found: Occlusion, largest: float, *, unseen: bool) -> None:
     """Write directions below the panorama, then the colours' scale and what marks mean."""
     draw, top = ImageDraw.Draw(sheet), _HEAD_PX + _HEIGHT_PX + 8
     words = ("back", "left", "front", "right", "back")
@@ -160,8 +175,8 @@ def _write_foot(sheet: Image.Image, found: Occlusion, largest: float) -> None:
     _draw_scale(sheet, (_MARGIN_PX, top), largest)
     left = _MARGIN_PX + _SCALE_PX[0] + 64
     lines = [f"rests most on {describe_peak(found)}"]
-    if not found.layout.sees(panorama_rays(_HEIGHT_PX, _WIDTH_PX)).all():
-        lines.append("hatched: no view of the model looks there")
+    if unseen:
+        lines.append("hatched: no view looks there, or no cap lies there")
     for number, line in enumerate(lines):
         draw.text((left, top - 4 + 24 * number), line, _TEXT, _font(_SMALL_PX))
 

@@ -26,7 +26,7 @@ def latents_of(model: PanoVLMForConditionalGeneration, views: Tensor) -> Tensor:
     """Give the latent tokens [M, T, D_latent] of normalised views [M, 3, S, S]."""
     parts = model.model
     patch_tokens = encode_views(parts.vision_encoder, views.to(model.device, model.dtype))
-    latents: Tensor = parts.resampler(patch_tokens.to(parts.resampler.norm_in.weight.dtype))
+    latents: Tensor = parts.resampler(patch_tokens)
     return latents
 
 

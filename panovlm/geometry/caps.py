@@ -103,11 +103,11 @@ def caps_over_views(
         layout: The views.
         radius_deg: Of each cap, in [1, 90].
         step_deg: How far apart centres lie: each stands for an area of this squared. From 1 to
-            `radius_deg`, so that nothing is left between caps; half the radius if left out, at
-            least 1.
+            `radius_deg`, so that nothing is left between caps (at the border of narrow views
+            something may be); half the radius if left out, at least 1.
 
     Raises:
-        PanoVLMError: If a value is out of its range.
+        PanoVLMError: If a value is out of its range, or no centre is seen.
     """
     if not 1.0 <= radius_deg <= 90.0:
         raise PanoVLMError(
@@ -120,4 +120,10 @@ def caps_over_views(
             "so that nothing lies between them; change the step or the radius"
         )
     rays = even_rays(round(4 * np.pi / np.radians(step_deg) ** 2))
-    return Caps(rays[layout.sees(rays)], radius_deg)
+    seen = layout.sees(rays)
+    if not seen.any():
+        raise PanoVLMError(
+            f"found no cap's centre in any view at {step_deg:g}° from cap to cap, expected one or "
+            "more; lower the step"
+        )
+    return Caps(rays[seen], radius_deg)
