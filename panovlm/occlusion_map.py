@@ -117,7 +117,8 @@ def _dimmed(panorama: Path) -> NDArray[np.float32]:
     pixels = Image.fromarray(load_panorama(panorama, _WIDTH_PX))
     small = pixels.resize((_WIDTH_PX, _HEIGHT_PX), Image.Resampling.BOX)
     grey = np.asarray(small.convert("L"), np.float32)[..., None]
-    return _DIMMED * (grey + _COLOURED * (np.asarray(small, np.float32) - grey))
+    dimmed = _DIMMED * (grey + _COLOURED * (np.asarray(small, np.float32) - grey))
+    return dimmed.astype(np.float32)
 
 
 def _coloured(below: NDArray[np.float32], shares: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -131,8 +132,8 @@ def _coloured(below: NDArray[np.float32], shares: NDArray[np.float32]) -> NDArra
 
 def _hatched(dim: NDArray[np.float32]) -> NDArray[np.float32]:
     """Draw slanted lines over a picture that is dimmed once more, [h, w, 3]."""
-    rows, columns = np.indices(dim.shape[:2])
-    on_line = (rows + columns) % _HATCH_PX < 1
+    rows, columns = (np.arange(length) for length in dim.shape[:2])
+    on_line = np.add.outer(rows, columns) % _HATCH_PX == 0
     return np.where(on_line[..., None], np.float32(72), dim * np.float32(_DIMMED))
 
 
