@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
+from panovlm.answering.likelihood import NEGLIGIBLE
 from panovlm.answering.prompts import about_panorama
-from panovlm.answering.views_mattered import NEGLIGIBLE, ViewsMattered, view_shares
+from panovlm.answering.views_mattered import ViewsMattered, view_shares
 from panovlm.model.errors import PanoVLMError
 
 ANSWER = "a blue cube, <|im_end|> to the left"
