@@ -8,7 +8,6 @@ from typing import Any
 
 from panovlm.data.records import Record, Turn
 from panovlm.evaluation.asking import Extent, ablation_facts
-from panovlm.evaluation.benchmark_page import write_benchmark_page
 from panovlm.evaluation.benchmark_scores import Scored
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
 from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS
@@ -25,7 +24,8 @@ from panovlm.evaluation.benchmarks.quic360 import QUIC_360
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
 from panovlm.evaluation.benchmarks.vqa_360 import VQA_360
 from panovlm.evaluation.judge import Judge
-from panovlm.evaluation.run import sit, versions, write_json
+from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
+from panovlm.evaluation.run import Sitting, sit, versions, write_json
 from panovlm.inference import model_folder
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.sphere import wrap_deg
@@ -85,9 +85,7 @@ def evaluate_benchmark(
     started = time.perf_counter()
     ranks.join()
     with ranks.together():
-        benchmark = find_benchmark(name)
-        if judge and benchmark.rubric is None:
-            raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
+        benchmark = _judgeable(name, judge)
         listed = benchmark.read(data, pictures_folder(data, images))
         items = with_pictures(listed)
     num_missing, items = len(listed) - len(items), items[:limit]
@@ -103,18 +101,8 @@ def evaluate_benchmark(
 
     def report() -> dict[str, Any]:
         scored = Scored.of(benchmark, items, sitting.answers, judge)
-        facts: dict[str, Any] = {
-            "benchmark": name,
-            "metric": benchmark.metric,
-            "unit": benchmark.unit.name,
-            "less_is_better": benchmark.less_is_better,
-            "source": benchmark.source,
-            "differs": benchmark.differs,
-            **scored.report(),
-            **ablation_facts(sitting.answers, sitting.evaluator),
+        facts = _measured(name, scored, sitting, judge) | {
             "items_without_picture": num_missing,
-            "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
-            "versions": versions(),
             "settings": {
                 "model": str(model_folder(path)),
                 "data": str(data),
@@ -132,6 +120,31 @@ def evaluate_benchmark(
         return facts
 
     return ranks.from_first(report)
+
+
+def _judgeable(name: str, judge: Judge | None) -> Benchmark:
+    """Give a benchmark, after checking that it takes the judge there is."""
+    benchmark = find_benchmark(name)
+    if judge and benchmark.rubric is None:
+        raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
+    return benchmark
+
+
+def _measured(name: str, scored: Scored, sitting: Sitting, judge: Judge | None) -> dict[str, Any]:
+    """Give what was measured, and by which rule."""
+    benchmark = scored.benchmark
+    return {
+        "benchmark": name,
+        "metric": benchmark.metric,
+        "unit": benchmark.unit.name,
+        "less_is_better": benchmark.less_is_better,
+        "source": benchmark.source,
+        "differs": benchmark.differs,
+        **scored.report(),
+        **ablation_facts(sitting.answers, sitting.evaluator),
+        "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
+        "versions": versions(),
+    }
 
 
 def find_benchmark(name: str) -> Benchmark:

@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from panovlm.evaluation.compare_page import comparison_page
 from panovlm.evaluation.compared_reports import Asked, Compared, read_compared
-from panovlm.evaluation.page import write_page
+from panovlm.evaluation.pages.compare_page import comparison_page
+from panovlm.evaluation.pages.page import write_page
 from panovlm.metrics.intervals import difference_interval
 from panovlm.model.errors import PanoVLMError
 

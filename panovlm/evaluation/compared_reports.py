@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.units import SHARE, UNITS, Unit
+from panovlm.evaluation.pages.units import SHARE, UNITS, Unit
 from panovlm.metrics.scores import Missing, Score
 from panovlm.model.errors import PanoVLMError
 

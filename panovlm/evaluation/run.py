@@ -27,9 +27,9 @@ from panovlm.evaluation.asking import (
     turned_facts,
 )
 from panovlm.evaluation.evaluate import Evaluator
-from panovlm.evaluation.examples import choose_examples
 from panovlm.evaluation.journal import Journal
-from panovlm.evaluation.report_page import write_report
+from panovlm.evaluation.pages.examples import choose_examples
+from panovlm.evaluation.pages.report_page import write_report
 from panovlm.evaluation.scoring import gain_over, score
 from panovlm.files import write_whole
 from panovlm.inference import load_model, model_folder

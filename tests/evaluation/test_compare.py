@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from panovlm.evaluation.compare import compare, write_comparison
-from panovlm.evaluation.compare_page import comparison_verdict
+from panovlm.evaluation.pages.compare_page import comparison_verdict
 from panovlm.evaluation.summary import comparison_lines
 from panovlm.model.errors import PanoVLMError
 

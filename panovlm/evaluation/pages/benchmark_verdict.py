@@ -7,8 +7,8 @@ where nothing could be scored there is no number at all.
 from collections.abc import Mapping
 from typing import Any
 
-from panovlm.evaluation.stage_section import duration
-from panovlm.evaluation.units import UNITS, Unit
+from panovlm.evaluation.pages.stage_section import duration
+from panovlm.evaluation.pages.units import UNITS, Unit
 from panovlm.metrics.scores import Missing
 
 Report = Mapping[str, Any]

@@ -5,7 +5,7 @@ from html import escape
 from math import isfinite
 from typing import Any
 
-from panovlm.evaluation.charts import Band, legend, line_chart, small_line_chart
+from panovlm.evaluation.pages.charts import Band, legend, line_chart, small_line_chart
 
 Facts = Mapping[str, Any]
 Log = Sequence[Mapping[str, Any]]

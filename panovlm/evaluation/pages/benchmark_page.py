@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.benchmark_examples import best_and_worst, example_of, without_score
-from panovlm.evaluation.benchmark_extras import extras_section
-from panovlm.evaluation.benchmark_verdict import (
+from panovlm.evaluation.pages.benchmark_examples import best_and_worst, example_of, without_score
+from panovlm.evaluation.pages.benchmark_extras import extras_section
+from panovlm.evaluation.pages.benchmark_verdict import (
     benchmark_tiles,
     benchmark_verdict,
     coverage_note,
     score_name,
 )
-from panovlm.evaluation.charts import Bar
-from panovlm.evaluation.example_figures import examples_section
-from panovlm.evaluation.page import (
+from panovlm.evaluation.pages.charts import Bar
+from panovlm.evaluation.pages.example_figures import examples_section
+from panovlm.evaluation.pages.page import (
     all_values,
     beside,
     data_table,
@@ -29,8 +29,8 @@ from panovlm.evaluation.page import (
     values_section,
     write_page,
 )
-from panovlm.evaluation.roses import Petal, rose
-from panovlm.evaluation.score_sections import (
+from panovlm.evaluation.pages.roses import Petal, rose
+from panovlm.evaluation.pages.score_sections import (
     Measure,
     baselines_section,
     cells,
@@ -39,8 +39,8 @@ from panovlm.evaluation.score_sections import (
     seeds_section,
     strata_section,
 )
-from panovlm.evaluation.sphere_sections import view_section
-from panovlm.evaluation.units import SHARE, UNITS
+from panovlm.evaluation.pages.sphere_sections import view_section
+from panovlm.evaluation.pages.units import SHARE, UNITS
 
 Report = Mapping[str, Any]
 _MARKS = (

@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from panovlm.evaluation.charts import (
+from panovlm.evaluation.pages.charts import (
     Band,
     Bar,
     bar_chart,
@@ -14,7 +14,7 @@ from panovlm.evaluation.charts import (
     small_line_chart,
     ticks,
 )
-from panovlm.evaluation.units import SHARE
+from panovlm.evaluation.pages.units import SHARE
 
 
 def of_class(svg: str, name: str) -> list[Element]:

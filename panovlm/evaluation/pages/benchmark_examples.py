@@ -5,9 +5,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from panovlm.evaluation.examples import spread
-from panovlm.evaluation.marked_pictures import Example, Worth
-from panovlm.evaluation.units import UNITS, Unit
+from panovlm.evaluation.pages.examples import spread
+from panovlm.evaluation.pages.marked_pictures import Example, Worth
+from panovlm.evaluation.pages.units import UNITS, Unit
 
 Row = Mapping[str, Any]
 

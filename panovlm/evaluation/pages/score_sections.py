@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from panovlm.evaluation.charts import Bar, bar_chart, legend
-from panovlm.evaluation.page import data_table, folded
-from panovlm.evaluation.units import NOT_MEASURED, SHARE, Unit
+from panovlm.evaluation.pages.charts import Bar, bar_chart, legend
+from panovlm.evaluation.pages.page import data_table, folded
+from panovlm.evaluation.pages.units import NOT_MEASURED, SHARE, Unit
 
 BASELINES_SEE = {
     "blind": "nothing (blind)",

@@ -10,12 +10,12 @@ from PIL import Image
 from reading_pages import Page
 
 from panovlm.evaluation.asking import Answers
-from panovlm.evaluation.benchmark_examples import best_and_worst, example_of
-from panovlm.evaluation.benchmark_page import write_benchmark_page
 from panovlm.evaluation.benchmark_run import BENCHMARKS, as_record
 from panovlm.evaluation.benchmark_scores import Scored
-from panovlm.evaluation.benchmark_verdict import benchmark_verdict
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.pages.benchmark_examples import best_and_worst, example_of
+from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
+from panovlm.evaluation.pages.benchmark_verdict import benchmark_verdict
 from panovlm.evaluation.scoring import Prediction
 
 YAWS = (0.0, 90.0, -90.0, 170.0)

@@ -11,25 +11,25 @@ from typing import Any
 
 from PIL import Image
 
-from panovlm.evaluation.charts import Bar
-from panovlm.evaluation.example_figures import examples_section
-from panovlm.evaluation.marked_pictures import Example, as_data_uri
-from panovlm.evaluation.page import all_values, headline, page, values_section, write_page
-from panovlm.evaluation.score_sections import (
+from panovlm.evaluation.pages.charts import Bar
+from panovlm.evaluation.pages.example_figures import examples_section
+from panovlm.evaluation.pages.marked_pictures import Example, as_data_uri
+from panovlm.evaluation.pages.page import all_values, headline, page, values_section, write_page
+from panovlm.evaluation.pages.score_sections import (
     ACCURACY,
     baselines_section,
     kinds_section,
     seeds_section,
 )
-from panovlm.evaluation.sphere_sections import (
+from panovlm.evaluation.pages.sphere_sections import (
     direction_section,
     rotation_section,
     seam_section,
     stratum_section,
     view_section,
 )
-from panovlm.evaluation.stage_section import Log, duration, stage_section
-from panovlm.evaluation.units import NOT_MEASURED, SHARE
+from panovlm.evaluation.pages.stage_section import Log, duration, stage_section
+from panovlm.evaluation.pages.units import NOT_MEASURED, SHARE
 
 __all__ = ["Example", "write_report"]
 

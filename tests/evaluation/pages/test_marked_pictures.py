@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from panovlm.evaluation.marked_pictures import (
+from panovlm.evaluation.pages.marked_pictures import (
     ANSWERED,
     MEANT,
     RIGHT,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from panovlm.evaluation.asking import Answers
-from panovlm.evaluation.marked_pictures import Example
+from panovlm.evaluation.pages.marked_pictures import Example
 from panovlm.evaluation.scoring import Prediction
 
 T = TypeVar("T")

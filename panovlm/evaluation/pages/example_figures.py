@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from panovlm.evaluation.marked_pictures import Example, as_data_uri, draw_marks
+from panovlm.evaluation.pages.marked_pictures import Example, as_data_uri, draw_marks
 from panovlm.model.processing import view_words
 
 NO_ANSWER = '<span class="soft">nothing was said</span>'

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from panovlm.evaluation.charts import Bar
-from panovlm.evaluation.page import beside, data_table, figure, folded, grid
-from panovlm.evaluation.roses import Petal, rose, round_up
-from panovlm.evaluation.score_sections import (
+from panovlm.evaluation.pages.charts import Bar
+from panovlm.evaluation.pages.page import beside, data_table, figure, folded, grid
+from panovlm.evaluation.pages.roses import Petal, rose, round_up
+from panovlm.evaluation.pages.score_sections import (
     ACCURACY,
     bars_table,
     on_seam_section,
     strata_section,
 )
-from panovlm.evaluation.units import NOT_MEASURED, SHARE
+from panovlm.evaluation.pages.units import NOT_MEASURED, SHARE
 from panovlm.model.sphere import DIRECTIONS
 
 Facts = Mapping[str, Any]

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from panovlm.evaluation.difference_chart import Difference, difference_chart
-from panovlm.evaluation.page import data_table, page
-from panovlm.evaluation.units import NOT_MEASURED, UNITS, Unit
+from panovlm.evaluation.pages.difference_chart import Difference, difference_chart
+from panovlm.evaluation.pages.page import data_table, page
+from panovlm.evaluation.pages.units import NOT_MEASURED, UNITS, Unit
 
 Facts = Mapping[str, Any]
 
