@@ -20,7 +20,7 @@ from panovlm.answering.prompts import (
     plain_ids,
     write_prompt,
 )
-from panovlm.answering.views_mattered import ViewsMattered, views_mattered
+from panovlm.answering.views_mattered import ViewsMattered, neighbours, views_mattered
 from panovlm.inference import load_model
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
@@ -156,12 +156,12 @@ class Assistant:
             pass
 
     def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
-        """Tell how much each view carried an answer to a question, whoever gave it.
+        """Tell how much each view, and each two neighbours, carried an answer, whoever gave it.
 
         Args:
             question: About a panorama.
             answer: Its words; tokenised anew, without an end.
-            batch_size: Panoramas without a view that are read at the same time.
+            batch_size: Panoramas without a view or two that are read at the same time.
 
         Raises:
             PanoVLMError: If there is not one panorama, or no word, or they are too long together.
@@ -175,7 +175,8 @@ class Assistant:
             )
         prompt = self.prompt(replace(question, wishes=Wishes(max_tokens=len(said))))
         prefix, views = self._prefix(prompt, question.panoramas), question.panoramas[0].views
-        return views_mattered(self.model, prompt, prefix, said, views, batch_size)
+        pairs = neighbours(self.processor.image_processor.layout)
+        return views_mattered(self.model, prompt, prefix, said, views, batch_size, pairs)
 
     def prompt(self, question: Question) -> Prompt:
         """Tokenise a question. Any thread may call this.

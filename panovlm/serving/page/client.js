@@ -60,11 +60,11 @@ export class Client {
     return this.hear(await this.post("v1/chat/completions", { ...asked, stream: true, grounded: true }, signal), onPiece);
   }
 
-  /** Give each view's share of an answer; null where none of them mattered alone. */
+  /** Give each view's share of an answer, or null, and the two neighbours that carried it together, or null. */
   async viewsMattered({ question, url, turned, answer, signal }) {
     const messages = [turn(question, url), { role: "assistant", content: answer }];
     const response = await this.post("v1/views/mattered", { messages, turned_right_deg: turned }, signal);
-    return (await response.json()).shares;
+    return response.json();
   }
 
   async hear(response, onPiece) {

@@ -62,6 +62,12 @@ class Visit:
         assert found, text
         return float(found[1]), float(found[2])
 
+    def of_script(self, name: str, code: str, given: Any = None) -> Any:
+        """What a function (its code) makes of the exports of one of the page's scripts."""
+        script = self.page.locator(f"link[href$='/{name}']").get_attribute("href")
+        call = f"([path, given]) => import('./' + path).then((script) => ({code})(script, given))"
+        return self.page.evaluate(call, [script, given])
+
     def paths(self, place: str, kind: str) -> list[str]:
         """The outlines of a kind in "#outlines" or "#chart"."""
         found = self.page.locator(f"{place} path.{kind}:not(.halo)")
