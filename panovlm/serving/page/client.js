@@ -31,12 +31,27 @@ export class Client {
   constructor(key) {
     this.key = key;
     this.model = null;
+    this.ahead = null;
   }
 
   async get(path) {
     const response = await fetch(path, { headers: this.headers() });
     if (!response.ok) throw await refusal(response);
     return response.json();
+  }
+
+  /** Ask for a picture that will be wanted. */
+  fetchAhead(path) {
+    const picture = fetch(path).then((response) => response.blob());
+    picture.catch(() => {});  // who wants it hears of it
+    this.ahead = { path, picture };
+  }
+
+  /** Give a picture: the one asked for ahead if it is that. */
+  async picture(path) {
+    const { ahead } = this;
+    this.ahead = null;
+    return ahead?.path === path ? ahead.picture : (await fetch(path)).blob();
   }
 
   headers() {

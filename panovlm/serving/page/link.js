@@ -21,11 +21,3 @@ export function writeLink({ yaw, pitch, fov }, q, example) {
   if (example) given.set("example", example);
   history.replaceState(null, "", `#${given}`);
 }
-
-/** Ask for the picture of the example that the address names, if any, before anyone knows what examples there are. */
-export function preloadExample() {
-  const { example } = readLink();
-  if (!/^\d+$/.test(example)) return;
-  const hint = { rel: "preload", as: "fetch", crossOrigin: "anonymous", href: `examples/${example}.jpg` };
-  document.head.append(Object.assign(document.createElement("link"), hint));
-}

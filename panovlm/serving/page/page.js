@@ -1,7 +1,7 @@
 // Puts the page together: a picture is opened, looked around in and asked about.
 
 import { Client } from "./client.js";
-import { preloadExample, readLink, writeLink } from "./link.js";
+import { readLink, writeLink } from "./link.js";
 import { Mattered } from "./mattered.js";
 import { wrap } from "./sphere.js";
 import { Strip, seen } from "./strip.js";
@@ -17,7 +17,8 @@ const IDEAS = ["What is behind me?", "What do I see to my left?", "How many obje
 const at = (id) => document.getElementById(id);
 const client = new Client(() => at("key").value.trim());
 const listed = client.get("examples");  // on their way while the viewer is set up
-preloadExample();
+const linked = readLink().example;
+if (/^\d+$/.test(linked)) client.fetchAhead(`examples/${linked}.jpg`);
 const state = { url: null, example: "", views: [], mark: null, asking: null, still: 0, opening: 0, toLook: null };
 
 function setUpViewer() {
@@ -166,8 +167,7 @@ function offerExamples(examples) {
 async function openExample(example, number) {
   at("opening").hidden = false;
   try {
-    const response = await fetch(example.picture);
-    await open(await response.blob(), { example: String(number + 1), ideas: example.questions });
+    await open(await client.picture(example.picture), { example: String(number + 1), ideas: example.questions });
   } catch (error) {
     at("opening").hidden = true;
     complain(at("talk"), `The example cannot be opened: ${error.message}`);

@@ -128,7 +128,9 @@ export class Viewer {
 
   /** Draw before the next frame is shown, however often that is asked for until then. */
   draw() {
-    if (this.isShowing) this.drawing ??= requestAnimationFrame(() => this.drawNow());
+    if (!this.isShowing) return;
+    this.drawing ??= requestAnimationFrame(() => this.drawNow());
+    this.onLook(this.frame);
   }
 
   drawNow() {
@@ -141,7 +143,6 @@ export class Viewer {
     gl.uniform2f(this.uniforms.slope, slope, (slope * canvas.height) / canvas.width);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
     this.drawMarks();
-    this.onLook(this.frame);
   }
 
   drawMarks() {

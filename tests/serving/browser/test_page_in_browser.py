@@ -213,7 +213,7 @@ def test_which_views_mattered_is_told_and_shaded_on_a_phone_by_keyboard_alone(
     assert page.evaluate("document.activeElement.id") == "mattered"
     page.keyboard.press("Space")
     expect(entry.locator(".told")).to_contain_text("Views that mattered: ")
-    question = Question(about_panorama("Where is the red sphere?"), oracle.open(picture))
+    question = Question(about_panorama("Where is the red sphere?"), [oracle.open(picture)])
     shares = oracle.views_mattered(question, "front").shares
     said = dict(re.findall(r"(front|right|back|left): (\d+) %", told.inner_text()))
     names = ("front", "right", "back", "left")
@@ -253,7 +253,7 @@ def test_shares_follow_each_new_answer_and_leave_with_the_turn_they_are_of(
 
 
 def test_shares_and_pairs_are_put_into_words(visit: Any) -> None:
-    said = visit().words(
+    said = visit().of_script(
         "mattered.js",
         """({ inWords }) => [
         { shares: null, together: null },
@@ -476,7 +476,11 @@ def test_an_example_that_is_linked_to_hides_the_others_and_a_bad_link_shows_them
     assert linked.evaluate(f"{small}.length") == 0  # nobody sees them
     linked.click("#other")
     expect(linked.locator("#welcome")).to_be_visible()
-    linked.wait_for_function(f"{small}.length === 4")
+    linked.evaluate(
+        """Promise.all([...document.querySelectorAll('#examples img')].map((image) =>
+        image.complete || new Promise((resolve) => image.addEventListener('load', resolve))))"""
+    )
+    assert linked.evaluate(f"{small}.length") == 4
     expect(visit("#example=none").page.locator("#welcome")).to_be_visible()
 
 
@@ -485,7 +489,7 @@ def test_a_second_visit_takes_the_pages_files_from_where_it_keeps_them(visit: An
     first.direction()
     again = first.context.new_page()
     again.goto(f"{first.address}/#example=1")
-    again.wait_for_function("document.querySelector('#look').textContent")
+    expect(again.locator("#look")).to_contain_text("pitch")
     taken = again.evaluate(
         """performance.getEntriesByType('resource').map((part) => [part.name, part.transferSize])"""
     )
