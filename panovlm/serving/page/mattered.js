@@ -1,6 +1,7 @@
 // Which views mattered to the last answer: found on request, after the answer.
 
 const percent = (share) => Math.round(100 * share);
+const inPercent = (share) => `${percent(share)}\u00a0%`;  // never parted by the end of a line
 
 /** Say in words what carried an answer: the shares of its views, else two neighbours together, else nothing. */
 export function inWords({ shares, together }, views) {
@@ -8,13 +9,13 @@ export function inWords({ shares, together }, views) {
   if (!together) return "No view carried this alone, nor two neighbours together: with them blank, it stays about as likely or gets likelier.";
   const names = together.views.map((view) => views[view].name).join(" and ");
   return `No view carried this alone, but ${names} together did: with both blank, these words get ` +
-    `${percent(1 - Math.exp(-together.drop))} % less likely. That says neither why nor that they are right.`;
+    `${inPercent(1 - Math.exp(-together.drop))} less likely. That says neither why nor that they are right.`;
 }
 
 function inShares(shares, views) {
   const order = [...shares.keys()].sort((one, other) => shares[other] - shares[one]);
-  const said = order.filter((view) => percent(shares[view])).map((view) => `${views[view].name}: ${percent(shares[view])} %`);
-  if (said.length < views.length) said.push("others: 0 %");
+  const said = order.filter((view) => percent(shares[view])).map((view) => `${views[view].name}: ${inPercent(shares[view])}`);
+  if (said.length < views.length) said.push(`others: ${inPercent(0)}`);
   return `Views that mattered: ${said.join(", ")}. Shares of how much less likely these words get with one view blank; ` +
     "they say neither why nor that the words are right.";
 }
