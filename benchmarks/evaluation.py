@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from panovlm.data.records import Needs, Record, read_records
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Prompt
@@ -31,10 +32,12 @@ def main() -> None:
     records = read_records(options.data, Needs(text=True, image=True))[: options.limit]
     model, processor = load_model(options.model)
     evaluator = Evaluator(model, processor, records, use_bf16=used_bf16(options.model))
-    prompts = _prompts(evaluator, records)
+    patch_tokens = {picture: evaluator.cache.load(picture) for picture in _panoramas(records)}
     ways: dict[str, Callable[[], list[str]]] = {
-        "batched": lambda: evaluator.answerer(prompts, lambda _: None),
-        "one by one": lambda: [_alone(evaluator, prompt) for prompt in prompts],
+        "batched": lambda: _together(evaluator, records, patch_tokens),
+        "one by one": lambda: [
+            _alone(evaluator, record, patch_tokens[record.picture]) for record in records
+        ],
     }
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     answers: dict[str, list[str]] = {}
@@ -44,7 +47,7 @@ def main() -> None:
             answers[name] = ask()
             spent = {clock: now() - started[clock] for clock, now in CLOCKS.items()}
             seconds[name].append(spent)
-    print(json.dumps(_summary(len(prompts), len(_panoramas(records)), seconds, answers), indent=2))
+    print(json.dumps(_summary(len(records), len(patch_tokens), seconds, answers), indent=2))
 
 
 def _options() -> argparse.Namespace:
@@ -61,19 +64,23 @@ def _panoramas(records: Sequence[Record]) -> set[Path]:
     return {record.picture for record in records}
 
 
-def _prompts(evaluator: Evaluator, records: Sequence[Record]) -> list[Prompt]:
-    views = {picture: evaluator.cache.load(picture) for picture in _panoramas(records)}
-    return [Prompt(views[record.picture], record.prompt) for record in records]
+def _together(
+    evaluator: Evaluator, records: Sequence[Record], patch_tokens: dict[Path, Tensor]
+) -> list[str]:
+    """Answer all questions as an evaluation does, each panorama resampled once."""
+    latents = {picture: evaluator.latents.resampled(of) for picture, of in patch_tokens.items()}
+    prompts = [Prompt(latents[record.picture], record.prompt) for record in records]
+    return evaluator.answerer(prompts, lambda _: None)
 
 
 @torch.inference_mode()
-def _alone(evaluator: Evaluator, prompt: Prompt) -> str:
+def _alone(evaluator: Evaluator, record: Record, patch_tokens: Tensor) -> str:
     """Answer one question as a script would: its image tokens, then `generate`."""
     answerer = evaluator.answerer
     model, processor = answerer.model, answerer.processor
-    messages = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
+    messages = [{"role": turn.role, "content": turn.content} for turn in record.prompt]
     ids, _ = processor.tokenize(messages, add_generation_prompt=True)
-    images = model.get_image_features(patch_tokens=prompt.views[None].to(model.device))
+    images = model.get_image_features(patch_tokens=patch_tokens[None].to(model.device))
     output = model.generate(
         input_ids=torch.tensor([ids], device=model.device),
         mm_encoder_outputs={"image": images},

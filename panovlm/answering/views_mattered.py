@@ -132,7 +132,7 @@ def _latents_and_blank(model: PanoVLMForConditionalGeneration, views: Tensor) ->
     parts = model.model
     pixels = torch.cat([views[0], torch.zeros_like(views[0, :1])])
     patch_tokens = encode_views(parts.vision_encoder, pixels.to(model.device, model.dtype))
-    latents: Tensor = parts.resampler(patch_tokens.to(parts.resampler.norm_in.weight.dtype))
+    latents: Tensor = parts.resampler(patch_tokens)
     return latents
 
 

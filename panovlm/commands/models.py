@@ -27,6 +27,9 @@ def evaluate(
     ablated: Annotated[
         int, typer.Option(min=0, help="Records asked again with each view blank.")
     ] = 100,
+    on_seam: Annotated[
+        int, typer.Option(min=0, help="Records asked again with their object on the seam.")
+    ] = 0,
     baselines: Annotated[
         str, typer.Option(help="What to compare with: all, blind or none.")
     ] = "blind",
@@ -49,35 +52,37 @@ def evaluate(
 ) -> None:
     """Score a MODEL on records or a benchmark, beside the blind baseline.
 
-    Started again after a kill, it goes on where it was.
+    Started again after a kill, it goes on where it was. Under torchrun, processes share the work.
     """
     from panovlm.evaluation.asking import Extent
     from panovlm.evaluation.judge import Judge
+    from panovlm.training import ranks
+
+    hide_loading_bars()
+    extent = Extent(baselines, turned, ablated, on_seam, seeds)
+    if not benchmark and (images or judge):
+        raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
+    try:
+        if benchmark:
+            key = os.environ.get("PANOVLM_JUDGE_KEY")
+            grader = Judge(judge, judge_model, key) if judge else None
+            lines = _benchmark_lines(model, data, out, benchmark, images, limit, grader, extent)
+        else:
+            lines = _report_lines(model, data, out, limit, since, extent)
+    except ranks.ToldElsewhereError:
+        raise typer.Exit(2) from None
+    for line in lines if ranks.is_first() else []:
+        typer.echo(line)
+
+
+def _report_lines(
+    model: Path, data: Path, out: Path, limit: int | None, since: float | None, extent: "Extent"
+) -> list[str]:
     from panovlm.evaluation.run import evaluate as run
     from panovlm.evaluation.summary import summary_lines
 
-    hide_loading_bars()
-    if benchmark:
-        extent = Extent(baselines, turned, ablated, seeds)
-        grader = Judge(judge, judge_model, os.environ.get("PANOVLM_JUDGE_KEY")) if judge else None
-        _evaluate_benchmark(model, data, out, benchmark, images, limit, grader, extent)
-        return
-    if images or judge:
-        raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
-    report = run(
-        model,
-        data,
-        out,
-        limit=limit,
-        num_turned=turned,
-        since=since,
-        num_ablated=ablated,
-        baselines=baselines,
-        seeds=seeds,
-    )
-    for line in summary_lines(report):
-        typer.echo(line)
-    typer.echo(f"written to {out} and {out.with_suffix('.html')}")
+    report = run(model, data, out, limit=limit, since=since, extent=extent)
+    return [*summary_lines(report), f"written to {out} and {out.with_suffix('.html')}"]
 
 
 def compare(
@@ -113,7 +118,7 @@ def card(
     typer.echo(f"written to {write_card(run, licence=licence, overwrite=overwrite)}")
 
 
-def _evaluate_benchmark(
+def _benchmark_lines(
     model: Path,
     data: Path,
     out: Path,
@@ -122,16 +127,14 @@ def _evaluate_benchmark(
     limit: int | None,
     judge: "Judge | None",
     extent: "Extent",
-) -> None:
+) -> list[str]:
     from panovlm.evaluation.benchmark_run import evaluate_benchmark
     from panovlm.evaluation.summary import benchmark_lines
 
     report = evaluate_benchmark(
         model, data, out, name, images=images, limit=limit, judge=judge, extent=extent
     )
-    for line in benchmark_lines(report):
-        typer.echo(line)
-    typer.echo(f"written to {out}")
+    return [*benchmark_lines(report), f"written to {out}"]
 
 
 def features(

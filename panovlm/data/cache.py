@@ -4,6 +4,7 @@ The folder's name is a digest of the encoder's weights and the views; a file's n
 of the picture's bytes. Stages, epochs, ranks and runs share it, and a file is complete or absent.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -11,11 +12,13 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -45,21 +48,39 @@ NPY_HEADER_BYTES = 128
 DIGEST_LETTERS = 32
 
 
+@dataclass(frozen=True)
+class Change:
+    """What is done to a panorama before its views are cut.
+
+    Attributes:
+        name: Part of the name of the folder that keeps what the encoder makes of it.
+        apply: Takes a picture's file.
+    """
+
+    name: str
+    apply: Callable[[Path], Image.Image]
+
+
 class ViewSource:
     """Gives the normalised views of a picture, for stages whose encoder trains.
 
     Args:
         image_processor: Cuts and normalises the views.
+        change: What is done to pictures before; None for nothing.
     """
 
     key = "pixel_values"
 
-    def __init__(self, image_processor: PanoVLMImageProcessor) -> None:
+    def __init__(
+        self, image_processor: PanoVLMImageProcessor, change: Change | None = None
+    ) -> None:
         self.image_processor = image_processor
+        self.change = change
 
     def load(self, picture: Path) -> Tensor:
         """Give the views of a picture, [V, 3, H, W] float32; only a full sphere is taken."""
-        inputs = self.image_processor(str(picture), strict_aspect=True, return_tensors="pt")
+        given = self.change.apply(picture) if self.change else str(picture)
+        inputs = self.image_processor(given, strict_aspect=True, return_tensors="pt")
         values: Tensor = inputs["pixel_values"][0]
         return values
 
@@ -97,6 +118,14 @@ class PatchTokenCache:
         digest = encoder_digest(encoder, image_processor, use_bf16=use_bf16)
         below = f"-below-{num_trained_layers}" if num_trained_layers else ""
         self.folder = root / f"{digest}{below}"
+        self.change: Change | None = None
+
+    def changed(self, change: Change) -> "PatchTokenCache":
+        """Give the cache of the same encoder for pictures that are changed before."""
+        other = copy.copy(self)
+        other.change = change
+        other.folder = self.folder.with_name(f"{self.folder.name}-{change.name}")
+        return other
 
     @property
     def is_possible(self) -> bool:
@@ -191,6 +220,7 @@ class PatchTokenCache:
             "encoder": self.encoder.config.name_or_path or self.encoder.config.model_type,
             "views": self.image_processor.layout.describe(),
             "trained_layers_left_out": self.num_trained_layers,
+            "pictures": self.change.name if self.change else "as they are",
         }
         text = json.dumps(facts, indent=2) + "\n"
         write_whole(self.folder / FACTS, lambda partial: partial.write_text(text))
@@ -207,7 +237,7 @@ class PatchTokenCache:
 
     def _decoded(self, batches: Sequence[Sequence[Path]]) -> Iterator[list[Decoded]]:
         """Give each batch decoded; a picture that another process has kept by now is left out."""
-        source = ViewSource(self.image_processor)
+        source = ViewSource(self.image_processor, self.change)
 
         def decode(picture: Path) -> Decoded:
             if self._file(picture).exists():

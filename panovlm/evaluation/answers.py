@@ -33,11 +33,11 @@ class Prompt:
     """A question about a panorama.
 
     Attributes:
-        views: Patch tokens [V, S, D_vision], as the frozen encoder gives them.
+        latents: Latent tokens [V, T, D_latent], as the resampler gives them.
         turns: The conversation up to the question, the picture's mark in place.
     """
 
-    views: Tensor
+    latents: Tensor
     turns: tuple[Turn, ...]
 
 
@@ -45,13 +45,13 @@ class Prompt:
 class _Asked:
     """A prompt's token ids: its head, which other questions share, and the rest."""
 
-    views: Tensor
+    latents: Tensor
     head: tuple[int, ...]
     rest: list[int]
 
     @property
     def key(self) -> _Key:
-        return id(self.views), self.head
+        return id(self.latents), self.head
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Answerer:
         """Answer prompts in any order of lengths; answers come back in the order given.
 
         Args:
-            prompts: Those of one panorama should share one `views` tensor: it is read once.
+            prompts: Those of one panorama should share one `latents` tensor: it is read once.
             progress: Told how many answers were given after each batch.
         """
         asked = [self._asked(prompt) for prompt in prompts]
@@ -114,9 +114,9 @@ class Answerer:
         messages = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
         ids, _ = self.processor.tokenize(messages, add_generation_prompt=True)
         if not self.keeps_heads:
-            return _Asked(prompt.views, (), ids)
+            return _Asked(prompt.latents, (), ids)
         length = len(ids) - ids[::-1].index(self.processor.image_token_id)
-        return _Asked(prompt.views, tuple(ids[:length]), ids[length:])
+        return _Asked(prompt.latents, tuple(ids[:length]), ids[length:])
 
     def _read_heads(self, asked: Sequence[_Asked]) -> _Heads:
         """Run each distinct head once; all are of one length."""
@@ -153,11 +153,11 @@ class Answerer:
 
     def _image_outputs(self, asked: Sequence[_Asked]) -> BaseModelOutputWithPooling:
         """Compute the image tokens of each distinct panorama once, and repeat them in place."""
-        distinct = {id(each.views): each.views for each in asked}
+        distinct = {id(each.latents): each.latents for each in asked}
         places = {key: place for place, key in enumerate(distinct)}
-        views = torch.stack(list(distinct.values())).to(self.model.device)
-        tokens = self.model.get_image_features(patch_tokens=views).pooler_output
-        index = torch.tensor([places[id(each.views)] for each in asked], device=tokens.device)
+        latents = torch.stack(list(distinct.values())).to(self.model.device)
+        tokens = self.model.model.projection(latents)
+        index = torch.tensor([places[id(each.latents)] for each in asked], device=tokens.device)
         return BaseModelOutputWithPooling(pooler_output=tokens[index])
 
 
@@ -166,7 +166,7 @@ def _groups(asked: Sequence[_Asked]) -> Iterator[list[int]]:
     group: list[int] = []
     pictures: set[int] = set()
     for place in sorted(range(len(asked)), key=lambda i: len(asked[i].head)):
-        picture, length = id(asked[place].views), len(asked[place].head)
+        picture, length = id(asked[place].latents), len(asked[place].head)
         is_full = len(pictures) == MAX_PICTURES and picture not in pictures
         if group and (is_full or length != len(asked[group[0]].head)):
             yield sorted(group, key=lambda i: (len(asked[i].rest), i))

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from panovlm.answering.views_mattered import view_shares
+from panovlm.data.records import Record
 from panovlm.evaluation.evaluate import Evaluator, drawn
+from panovlm.evaluation.on_seam import seam_facts, stays_right
 from panovlm.evaluation.rotation import consistent_answers, rotation
 from panovlm.evaluation.scoring import Prediction, accuracy, interval
 from panovlm.evaluation.view_ablation import changes, view_ablation
 from panovlm.metrics.strata import seam_distance_deg
 from panovlm.model.errors import PanoVLMError
+from panovlm.training import ranks
 
 BASELINES: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -35,6 +38,7 @@ class Extent:
         baselines: A key of `BASELINES`.
         num_turned: Questions drawn by each seed to be asked again under every turn.
         num_ablated: Questions drawn by each seed to be asked again without each view.
+        num_on_seam: Questions drawn by each seed to be asked again with their object on the seam.
         seeds: How many seeds draw, from 0 on.
 
     Raises:
@@ -44,6 +48,7 @@ class Extent:
     baselines: str = "blind"
     num_turned: int = 0
     num_ablated: int = 0
+    num_on_seam: int = 0
     seeds: int = 1
 
     def __post_init__(self) -> None:
@@ -62,16 +67,20 @@ class Answers:
         baselines: By name, the same with less of it.
         turned: Of some questions, the answers under every turn, unturned first.
         changed: Of some questions, whether blanking each view changes the answer.
+        on_seam: Of some questions, the answer with the object on the seam.
         turned_draws: What was asked again on turned pictures, by seed.
         ablated_draws: What was asked again without a view, by seed.
+        on_seam_draws: What was asked again with its object on the seam, by seed.
     """
 
     seen: list[Prediction]
     baselines: dict[str, list[Prediction]]
     turned: dict[int, list[Prediction]]
     changed: dict[int, list[bool]]
+    on_seam: dict[int, Prediction]
     turned_draws: Draws
     ablated_draws: Draws
+    on_seam_draws: Draws
 
 
 def ask_all(evaluator: Evaluator, extent: Extent, turnable: Sequence[int] | None = None) -> Answers:
@@ -84,11 +93,14 @@ def ask_all(evaluator: Evaluator, extent: Extent, turnable: Sequence[int] | None
             whose records know their turned answers.
 
     Raises:
-        PanoVLMError: If pictures shall be turned and the model cannot.
+        PanoVLMError: If pictures shall be turned and the model cannot, or objects shall be put on
+            the seam and of none it is known what is right then.
     """
     known = evaluator.turnable() if turnable is None else turnable
-    if extent.num_turned and known:
-        evaluator.check_turnable()  # before the questions take their time
+    with ranks.together():  # before the questions take their time
+        seamable = _seamable(evaluator.records, extent, turnable)
+        if extent.num_turned and known:
+            evaluator.check_turnable()
     seen = evaluator.predict("questions")
     ways = {
         "blind": evaluator.predict_blind,
@@ -101,7 +113,27 @@ def ask_all(evaluator: Evaluator, extent: Extent, turnable: Sequence[int] | None
     ablated_draws = [_ablatable(evaluator, extent.num_ablated, seed) for seed in seeds]
     turned = _ask_turned(evaluator, seen, _union(turned_draws))
     changed = _ask_ablated(evaluator, seen, _union(ablated_draws))
-    return Answers(seen, others, turned, changed, turned_draws, ablated_draws)
+    on_seam_draws = [drawn(seamable, extent.num_on_seam, seed) for seed in seeds]
+    on_seam = _ask_on_seam(evaluator, _union(on_seam_draws))
+    draws = turned_draws, ablated_draws, on_seam_draws
+    return Answers(seen, others, turned, changed, on_seam, *draws)
+
+
+def _seamable(
+    records: Sequence[Record], extent: Extent, turnable: Sequence[int] | None
+) -> list[int]:
+    """Give the places of the questions that may be asked with their object on the seam."""
+    if turnable is None:
+        found = [place for place, record in enumerate(records) if stays_right(record)]
+    else:
+        found = [place for place in turnable if records[place].yaw_deg is not None]
+    if extent.num_on_seam and not found:
+        raise PanoVLMError(
+            f"found --on-seam {extent.num_on_seam}, but no question with a direction (yaw_deg) and "
+            "an answer that is known after any turn, as where all rolled_responses are one; leave "
+            "--on-seam out"
+        )
+    return found
 
 
 def _union(draws: Draws) -> list[int]:
@@ -141,6 +173,14 @@ def _ask_ablated(
     return dict(zip(places, rows, strict=True))
 
 
+def _ask_on_seam(evaluator: Evaluator, places: Sequence[int]) -> dict[int, Prediction]:
+    if not places:
+        return {}
+    records = [evaluator.records[place] for place in places]
+    asked = evaluator.predict_on_seam("questions, object on the seam", records)
+    return dict(zip(places, asked, strict=True))
+
+
 def turned_facts(answers: Answers) -> dict[str, Any]:
     """Sum up the answers on turned pictures, over all that was drawn; empty if none was asked.
 
@@ -168,14 +208,23 @@ def ablation_facts(answers: Answers, evaluator: Evaluator) -> dict[str, Any]:
     return {"view_ablation": view_ablation(whole, [*answers.changed.values()], ring)}
 
 
+def on_seam_facts(answers: Answers) -> dict[str, Any]:
+    """Sum up the answers with objects on the seam, under `on_seam`; empty if none was asked."""
+    if not answers.on_seam:
+        return {}
+    as_it_is = [answers.seen[place] for place in answers.on_seam]
+    return {"on_seam": seam_facts(as_it_is, [*answers.on_seam.values()])}
+
+
 def by_seed(answers: Answers) -> list[dict[str, Any]]:
     """Give what each seed alone would have said, for its spread."""
-    draws = zip(answers.turned_draws, answers.ablated_draws, strict=True)
+    draws = zip(answers.turned_draws, answers.ablated_draws, answers.on_seam_draws, strict=True)
     return [
         {"seed": seed, "accuracy_interval": interval(answers.seen, seed)}
         | _turned_of(answers, turned)
         | _ablated_of(answers, ablated)
-        for seed, (turned, ablated) in enumerate(draws)
+        | _on_seam_of(answers, on_seam)
+        for seed, (turned, ablated, on_seam) in enumerate(draws)
     ]
 
 
@@ -194,6 +243,10 @@ def _ablated_of(answers: Answers, places: Sequence[int]) -> dict[str, float]:
     if not places:
         return {}
     return {"changed_by_any": sum(any(answers.changed[p]) for p in places) / len(places)}
+
+
+def _on_seam_of(answers: Answers, places: Sequence[int]) -> dict[str, float]:
+    return {"on_seam": accuracy([answers.on_seam[place] for place in places])} if places else {}
 
 
 def _really_turned(questions: Sequence[Sequence[Prediction]]) -> list[Prediction]:
@@ -227,4 +280,6 @@ def _row(answers: Answers, place: int) -> dict[str, Any]:
     if changed := answers.changed.get(place):
         row["changed_by_view"] = changed
         row["view_shares"] = view_shares(changed)
+    if on_seam := answers.on_seam.get(place):
+        row["on_seam"] = {"answer": on_seam.answer, "right": on_seam.is_right}
     return row

@@ -28,6 +28,7 @@ from panovlm.evaluation.run import sit, versions, write_json
 from panovlm.inference import model_folder
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.sphere import wrap_deg
+from panovlm.training import ranks
 
 BENCHMARKS = {
     "quic-360": QUIC_360,
@@ -81,11 +82,13 @@ def evaluate_benchmark(
         PanoVLMError: If the benchmark is unknown or takes no judge, or no item has a picture.
     """
     started = time.perf_counter()
-    benchmark = find_benchmark(name)
-    if judge and benchmark.rubric is None:
-        raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
-    listed = benchmark.read(data, pictures_folder(data, images))
-    items = with_pictures(listed)
+    ranks.join()
+    with ranks.together():
+        benchmark = find_benchmark(name)
+        if judge and benchmark.rubric is None:
+            raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
+        listed = benchmark.read(data, pictures_folder(data, images))
+        items = with_pictures(listed)
     num_missing, items = len(listed) - len(items), items[:limit]
     extent = extent or Extent()
     sitting = sit(
@@ -96,28 +99,33 @@ def evaluate_benchmark(
         max_new_tokens=benchmark.max_new_tokens,
         turnable=range(len(items) if benchmark.turned else 0),
     )
-    scored = Scored.of(benchmark, items, sitting.answers, judge)
-    report: dict[str, Any] = {
-        "benchmark": name,
-        "metric": benchmark.metric,
-        "source": benchmark.source,
-        "differs": benchmark.differs,
-        **scored.report(),
-        **ablation_facts(sitting.answers, sitting.evaluator),
-        "items_without_picture": num_missing,
-        "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
-        "versions": versions(),
-        "settings": {
-            "model": str(model_folder(path)),
-            "data": str(data),
-            "items": len(items),
-            **asdict(extent),
-        },
-        "seconds_evaluation": time.perf_counter() - started,
-    }
-    write_json(out, report | {"predictions": scored.rows()})
-    sitting.journal.end()
-    return report
+
+    def report() -> dict[str, Any]:
+        scored = Scored.of(benchmark, items, sitting.answers, judge)
+        facts: dict[str, Any] = {
+            "benchmark": name,
+            "metric": benchmark.metric,
+            "source": benchmark.source,
+            "differs": benchmark.differs,
+            **scored.report(),
+            **ablation_facts(sitting.answers, sitting.evaluator),
+            "items_without_picture": num_missing,
+            "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
+            "versions": versions(),
+            "settings": {
+                "model": str(model_folder(path)),
+                "data": str(data),
+                "items": len(items),
+                "processes": ranks.number(),
+                **asdict(extent),
+            },
+            "seconds_evaluation": time.perf_counter() - started,
+        }
+        write_json(out, facts | {"predictions": scored.rows()})
+        sitting.journal.end()
+        return facts
+
+    return ranks.from_first(report)
 
 
 def find_benchmark(name: str) -> Benchmark:

@@ -7,6 +7,7 @@ from typing import Any
 from panovlm.evaluation.asking import Answers
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, interval_over_panoramas
 from panovlm.evaluation.judge import Judge
+from panovlm.evaluation.on_seam import turn_to_edge_deg
 from panovlm.evaluation.scoring import Prediction
 from panovlm.metrics.choices import every_order_right
 from panovlm.metrics.intervals import difference_interval
@@ -26,6 +27,7 @@ class Scored:
         scores: Of the answers with the whole picture.
         baselines: Of the answers with less to see, by the baseline's name.
         turned: Of some items, by their places, the scores under every turn, unturned first.
+        on_seam: Of some items, by their places, the scores with their object on the seam.
     """
 
     benchmark: Benchmark
@@ -34,6 +36,7 @@ class Scored:
     scores: list[Score]
     baselines: Mapping[str, list[Score]]
     turned: Mapping[int, list[Score]]
+    on_seam: Mapping[int, Score]
 
     @classmethod
     def of(
@@ -49,7 +52,11 @@ class Scored:
             place: [scores[place], *_turned_scores(benchmark, items[place], _texts(given)[1:])]
             for place, given in answers.turned.items()
         }
-        return cls(benchmark, items, answers, scores, baselines, turned)
+        on_seam = {
+            place: _score_on_seam(benchmark, items[place], given.answer)
+            for place, given in answers.on_seam.items()
+        }
+        return cls(benchmark, items, answers, scores, baselines, turned, on_seam)
 
     def report(self) -> dict[str, Any]:
         """Sum up the scores: all, with less to see, on turned pictures, and by seed."""
@@ -66,6 +73,7 @@ class Scored:
             },
             "better_than": {name: asdict(gain) if gain else None for name, gain in better.items()},
             **self._turned_facts([*self.turned]),
+            **self._on_seam_facts(),
             "seeds": [self._of_seed(seed) for seed in range(len(self.answers.turned_draws))],
         }
 
@@ -95,6 +103,21 @@ class Scored:
             every = every_order_right([score for _, score in asked], [place for place, _ in asked])
             facts["right_every"] = asdict(summarise(every.values()))
         return {"turned": facts}
+
+    def _on_seam_facts(self) -> dict[str, Any]:
+        """Compare the scores of objects on the seam with those of the pictures as they are."""
+        if not self.on_seam:
+            return {}
+        as_it_is, on_seam = [self.scores[p] for p in self.on_seam], [*self.on_seam.values()]
+        panoramas = [self._panoramas[place] for place in self.on_seam]
+        gain = difference_interval(as_it_is, on_seam, groups=panoramas)
+        are_errors = self.benchmark.less_is_better
+        facts = {
+            "score": asdict(summarise(on_seam, are_errors=are_errors)),
+            "as_it_is": asdict(summarise(as_it_is, are_errors=are_errors)),
+            "gain": asdict(gain) if gain else None,
+        }
+        return {"on_seam": facts}
 
     def _of_seed(self, seed: int) -> dict[str, Any]:
         """Give what one seed alone would have said."""
@@ -130,6 +153,8 @@ class Scored:
             row["turned"] = [_answered(each.answer, score) for each, score in given]
         if place in self.answers.changed:
             row["changed_by_view"] = self.answers.changed[place]
+        if place in self.on_seam:
+            row["on_seam"] = _answered(self.answers.on_seam[place].answer, self.on_seam[place])
         return row
 
 
@@ -169,6 +194,12 @@ def _turned_scores(benchmark: Benchmark, item: Item, answers: Sequence[str]) -> 
     step_deg = 360.0 / (len(answers) + 1)
     turned = [benchmark.turned(item, turn * step_deg) for turn in range(1, len(answers) + 1)]
     return benchmark.score(turned, answers)
+
+
+def _score_on_seam(benchmark: Benchmark, item: Item, answer: str) -> Score:
+    if benchmark.turned is None or item.yaw_deg is None:
+        raise ValueError("found an answer about an object on the seam, of no known direction")
+    return benchmark.score([benchmark.turned(item, turn_to_edge_deg(item.yaw_deg))], [answer])[0]
 
 
 def _grouped(

@@ -1,6 +1,7 @@
 """Asks a model the questions of records: on pictures as they are, turned, blanked or in part."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,24 @@ from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Record, raise_faults
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
 from panovlm.evaluation.journal import Journal
+from panovlm.evaluation.latents import LatentTokens
+from panovlm.evaluation.on_seam import on_the_edge
 from panovlm.evaluation.scoring import Prediction
-from panovlm.evaluation.squeezing import squeezed
+from panovlm.evaluation.squeezing import squeeze
+from panovlm.model.cutting import required_width
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.model.panorama import load_panorama
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.model.vision import encode_views
 from panovlm.progress import progress_bar
+from panovlm.training import ranks
 from panovlm.training.sources import fill_caches
 
 GROUP = 256
 """Questions whose patch tokens are in memory at once, and which a kill may cost at most."""
 
-Load = Callable[[Path], Tensor]
+Load = Callable[[Record], Tensor]
+"""Gives the latent tokens shown for a question: one tensor for all questions shown the same."""
 
 
 class Evaluator:
@@ -62,7 +68,10 @@ class Evaluator:
             use_bf16=use_bf16,
         )
         pictures = [record.picture for record in self.records]
-        raise_faults("pictures", fill_caches({self.cache: pictures}, "vision encoder"))
+        faults = fill_caches({self.cache: pictures}, "vision encoder")
+        with ranks.together():
+            raise_faults("pictures", faults)
+        self.latents = LatentTokens(model, self.cache)
 
     @property
     def num_views(self) -> int:
@@ -72,36 +81,72 @@ class Evaluator:
 
     def predict(self, label: str) -> list[Prediction]:
         """Ask every question about its picture."""
-        return self._predict(label, self.records, self.cache.load)
+        return self._predict(label, self.records, _by_picture(self.latents.of))
 
     def predict_blind(self, label: str) -> list[Prediction]:
-        """Ask every question about a blank picture: what can be guessed without looking."""
-        blank = self._blank()
-        return self._predict(label, self.records, lambda _: blank)
+        """Ask every question about a blank picture: what can be guessed without looking.
+
+        All pictures are alike then, so equal questions are asked once.
+        """
+        blank, distinct = self.latents.blank, {record.prompt: record for record in self.records}
+        said = self._ask(label, [*distinct.values()], lambda _: blank)
+        answers = dict(zip(distinct, said, strict=True))
+        return [Prediction(record, answers[record.prompt]) for record in self.records]
 
     def predict_single_view(self, label: str) -> list[Prediction]:
         """Ask every question with all views blank but the one to the front."""
-        blank = self._blank()
+        blank = self.latents.blank
 
         def load(picture: Path) -> Tensor:
-            return torch.cat([self.cache.load(picture)[:1], blank[1:].to(torch.float16).cpu()])
+            return torch.cat([self.latents.of(picture)[:1], blank[1:]])
 
-        return self._predict(label, self.records, load)
+        return self._predict(label, self.records, _by_picture(load))
 
     def predict_squeezed(self, label: str) -> list[Prediction]:
         """Ask every question with views cut from a panorama of as many pixels as one view."""
-        return self._predict(label, self.records, self._load_squeezed)
+        cache = self.cache.changed(squeeze(self.answerer.model.config.view_size))
+        pictures = [record.picture for record in self.records]
+        wanted = {self.cache: pictures, cache: pictures}  # what is kept of both stays for now
+        faults = fill_caches(wanted, "squeezed pictures")
+        with ranks.together():
+            raise_faults("pictures", faults)
+        latents = LatentTokens(self.answerer.model, cache)
+        return self._predict(label, self.records, _by_picture(latents.of))
 
     def predict_without_view(
         self, label: str, records: Sequence[Record], view: int
     ) -> list[Prediction]:
         """Ask questions about pictures of which one view of the ring is blank."""
-        blank = self._blank()[view].to(torch.float16).cpu()
+        blank = self.latents.blank[view]
 
         def load(picture: Path) -> Tensor:
-            views = self.cache.load(picture).clone()
-            views[view] = blank
-            return views
+            latents = self.latents.of(picture).clone()
+            latents[view] = blank
+            return latents
+
+        return self._predict(label, records, _by_picture(load))
+
+    def predict_on_seam(self, label: str, records: Sequence[Record]) -> list[Prediction]:
+        """Ask questions about pictures that are turned until what they ask about is on the edge.
+
+        The picture itself is turned, by whole pixels, and encoded anew.
+
+        Args:
+            label: Of the progress bar.
+            records: Questions whose direction is known; predictions hold their answers as they are.
+        """
+        processor = self.cache.image_processor
+
+        @lru_cache(maxsize=GROUP)
+        def turned(picture: Path, yaw_deg: float) -> Tensor:
+            pixels = load_panorama(picture, required_width(processor.layout))
+            views = processor(on_the_edge(pixels, yaw_deg), return_tensors="pt")["pixel_values"][0]
+            return self.latents.resampled(torch.from_numpy(self.cache.encode(views)))
+
+        def load(record: Record) -> Tensor:
+            if record.yaw_deg is None:
+                raise ValueError(f"found no direction of {record.image} to turn to the edge")
+            return turned(record.picture, record.yaw_deg)
 
         return self._predict(label, records, load)
 
@@ -137,9 +182,9 @@ class Evaluator:
         self.check_turnable()
 
         def load(picture: Path) -> Tensor:
-            return self.cache.load(picture).roll(-strides, dims=0)
+            return self.latents.of(picture).roll(-strides, dims=0)
 
-        answers = self._ask(label, records, load)
+        answers = self._ask(label, records, _by_picture(load))
         return [
             Prediction(
                 record, answer, strides * len(record.rolled_responses or ()) // self.num_views
@@ -152,37 +197,49 @@ class Evaluator:
         return [Prediction(*pair) for pair in zip(records, answers, strict=True)]
 
     def _ask(self, label: str, records: Sequence[Record], load: Load) -> list[str]:
-        """Ask panorama by panorama, a group at a time, so that memory stays small."""
+        """Ask a group of questions at a time, so that memory stays small; ranks take them in turn.
+
+        After each round all ranks know all its answers, and the first one keeps them.
+        """
+        groups = [records[start : start + GROUP] for start in range(0, len(records), GROUP)]
         answers: list[str] = []
         with progress_bar(label, len(records)) as advance:
-            for number, start in enumerate(range(0, len(records), GROUP)):
-                group = records[start : start + GROUP]
-                kept = self.journal.find(label, number) if self.journal else None
-                if kept is None:
-                    views = {picture: load(picture) for picture in {r.picture for r in group}}
-                    prompts = [Prompt(views[record.picture], record.prompt) for record in group]
-                    kept = self.answerer(prompts, advance)
-                    if self.journal:
-                        self.journal.keep(label, number, kept)
-                else:
-                    advance(len(group))
-                answers += kept
+            for first in range(0, len(groups), ranks.number()):
+                own = first + ranks.own()
+                with ranks.together():
+                    said = self._answered(label, own, groups, load, advance)
+                for number, given in enumerate(ranks.gathered(said), first):
+                    self._keep(label, number, given)
+                    answers += given
+                    advance(len(given) if number != own else 0)
         return answers
 
-    @torch.inference_mode()
-    def _blank(self) -> Tensor:
-        model = self.answerer.model
-        config = model.config
-        shape = (config.layout.num_views, 3, config.view_size, config.view_size)
-        return encode_views(model.model.vision_encoder, torch.zeros(shape, device=model.device))
+    def _answered(
+        self,
+        label: str,
+        number: int,
+        groups: Sequence[Sequence[Record]],
+        load: Load,
+        advance: Callable[[int], None],
+    ) -> list[str]:
+        """Answer one group, or give what was kept of it; there may be none for the last ranks."""
+        group = groups[number] if number < len(groups) else []
+        kept = self.journal.find(label, number) if self.journal else None
+        if kept is None:
+            return self.answerer([Prompt(load(each), each.prompt) for each in group], advance)
+        advance(len(kept))
+        return kept
 
-    @torch.inference_mode()
-    def _load_squeezed(self, picture: Path) -> Tensor:
-        model, image_processor = self.answerer.model, self.cache.image_processor
-        small = squeezed(picture, model.config.view_size)
-        views = image_processor(small, return_tensors="pt")["pixel_values"][0]
-        tokens = encode_views(model.model.vision_encoder, views.to(model.device))
-        return tokens.to(torch.float16).cpu()
+    def _keep(self, label: str, number: int, answers: list[str]) -> None:
+        is_new = self.journal and answers and self.journal.find(label, number) is None
+        if self.journal and is_new and ranks.is_first():
+            self.journal.keep(label, number, answers)
+
+
+def _by_picture(load: Callable[[Path], Tensor]) -> Load:
+    """Show the same tensor for all questions of a group about one picture."""
+    kept = lru_cache(maxsize=GROUP)(load)
+    return lambda record: kept(record.picture)
 
 
 def drawn(places: Sequence[int], count: int, seed: int) -> list[int]:

@@ -22,6 +22,7 @@ from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import IMAGE_MARK, Turn, marked
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.evaluate import GROUP
+from panovlm.evaluation.latents import LatentTokens
 from panovlm.evaluation.run import used_bf16
 from panovlm.inference import load_model
 from panovlm.model.errors import PanoVLMError
@@ -68,6 +69,7 @@ class PanoVLM(lmms):
             self.processor.image_processor,
             use_bf16=used_bf16(Path(pretrained)),
         )
+        self.latents = LatentTokens(self.model, self.cache)
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Answer requests for generated text, each about one panorama.
@@ -114,15 +116,15 @@ class PanoVLM(lmms):
 
     def _prompts(self, requests: Sequence[Any]) -> list[Prompt]:
         """Encode every panorama of some requests once."""
-        views: dict[bytes, Tensor] = {}
+        latents: dict[bytes, Tensor] = {}
         prompts = []
         for request in requests:
             picture = self._picture(request)
             digest = hashlib.sha256(picture.tobytes()).digest()
-            if digest not in views:
-                views[digest] = self._encoded(picture)
+            if digest not in latents:
+                latents[digest] = self._encoded(picture)
             question = request.args[0].replace(IMAGE_MARK, "").strip()
-            prompts.append(Prompt(views[digest], marked((Turn(role="user", content=question),))))
+            prompts.append(Prompt(latents[digest], marked((Turn(role="user", content=question),))))
         return prompts
 
     def _picture(self, request: Any) -> Image.Image:
@@ -139,7 +141,8 @@ class PanoVLM(lmms):
     def _encoded(self, picture: Image.Image) -> Tensor:
         processor = self.processor.image_processor
         inputs = processor(picture, strict_aspect=True, return_tensors="pt")
-        return torch.from_numpy(self.cache.encode(inputs["pixel_values"][0]))
+        patch_tokens = self.cache.encode(inputs["pixel_values"][0])
+        return self.latents.resampled(torch.from_numpy(patch_tokens))
 
     def _kept(self, request: Any, answer: str) -> str:
         """Cut an answer where the task says that it ends, and tell lmms-eval's cache."""

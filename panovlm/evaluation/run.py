@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from panovlm.evaluation.asking import (
     ablation_facts,
     ask_all,
     by_seed,
+    on_seam_facts,
     rows,
     turned_facts,
 )
@@ -37,6 +38,7 @@ from panovlm.model.panorama import load_panorama
 from panovlm.precision import uses_bf16
 from panovlm.progress import console
 from panovlm.stages import STAGES
+from panovlm.training import ranks
 from panovlm.training.outputs import STAGE_FACTS, load_result
 from panovlm.training.trainer import read_log
 from panovlm.views_sheet import draw_views_sheet
@@ -49,14 +51,13 @@ def evaluate(
     data: Path,
     out: Path,
     *,
-    limit: int | None,
-    num_turned: int,
-    since: float | None,
-    num_ablated: int = 0,
-    baselines: str = "blind",
-    seeds: int = 1,
+    limit: int | None = None,
+    since: float | None = None,
+    extent: Extent | None = None,
 ) -> dict[str, Any]:
     """Score a model and write its report.
+
+    Processes that `torchrun` started share the questions; the first one writes.
 
     Answers are kept beside `out` as they are given (`.jsonl`) until the report is written: started
     again with the same model, data and settings, a killed evaluation goes on, and ends with the
@@ -67,45 +68,61 @@ def evaluate(
         data: Records with right answers.
         out: JSON file; the page is written beside it with the ending `.html`.
         limit: Only the first so many records.
-        num_turned: Records asked again under every turn; 0 leaves rotation consistency out.
         since: Unix time at which the whole job began, if this is the end of one.
-        num_ablated: Records asked again without each view; 0 leaves it out.
-        baselines: A key of `BASELINES`.
-        seeds: How many seeds draw the records asked again.
+        extent: What is asked besides; the blind baseline if left out.
 
     Returns:
         The report.
 
     Raises:
-        PanoVLMError: If the baselines are unknown, or a file is faulty.
+        PanoVLMError: If a file is faulty, or the model cannot be asked so.
     """
-    started = time.perf_counter()
-    extent = Extent(baselines, num_turned, num_ablated, seeds)
-    records = read_records(data, Needs(text=True, image=True))[:limit]
+    started, extent = time.perf_counter(), extent or Extent()
+    ranks.join()
+    with ranks.together():
+        records = read_records(data, Needs(text=True, image=True))[:limit]
     sitting = sit(path, records, out, extent)
-    answers, evaluator = sitting.answers, sitting.evaluator
-    report = _measured(answers, evaluator) | _stage_facts(path)
+
+    def report() -> dict[str, Any]:
+        facts = _measured(sitting.answers, sitting.evaluator) | _stage_facts(path)
+        facts |= _spent(facts["stages"].values(), started, since)
+        facts["versions"] = versions()
+        facts["settings"] = {
+            "model": str(model_folder(path)),
+            "data": str(data),
+            "records": len(records),
+            "cpus": os.cpu_count(),
+            "processes": ranks.number(),
+            "decoding": "greedy, exact match up to case and a final stop",
+            **asdict(extent),
+        }
+        _write(facts, sitting, path, out)
+        return facts
+
+    return ranks.from_first(report)
+
+
+def _spent(
+    stages: Collection[Mapping[str, Any]], started: float, since: float | None
+) -> dict[str, float]:
+    """Give what all of it took: seconds, and the memory of the largest process."""
     seconds = time.perf_counter() - started
-    report["seconds_evaluation"] = seconds
-    stages = report["stages"].values()
     in_stages = seconds + sum(stage["seconds"] for stage in stages)
-    report["seconds_total"] = time.time() - since if since else in_stages
-    report["peak_memory_mb"] = max(peak_memory_mb(), *(s["peak_memory_mb"] for s in stages), 0)
-    report["versions"] = versions()
-    report["settings"] = {
-        "model": str(model_folder(path)),
-        "data": str(data),
-        "records": len(records),
-        "cpus": os.cpu_count(),
-        "decoding": "greedy, exact match up to case and a final stop",
-        **asdict(extent),
+    return {
+        "seconds_evaluation": seconds,
+        "seconds_total": time.time() - since if since else in_stages,
+        "peak_memory_mb": max(peak_memory_mb(), *(s["peak_memory_mb"] for s in stages), 0),
     }
+
+
+def _write(report: dict[str, Any], sitting: "Sitting", path: Path, out: Path) -> None:
+    """Write the report as JSON with every answer, and as a page."""
+    answers, evaluator = sitting.answers, sitting.evaluator
     write_json(out, report | {"predictions": rows(answers)})
     layout = evaluator.answerer.model.config.layout
-    sheet = draw_views_sheet(load_panorama(records[0].picture), layout)
+    sheet = draw_views_sheet(load_panorama(evaluator.records[0].picture), layout)
     write_report(report, _logs(path), choose_examples(answers), sheet, out.with_suffix(".html"))
     sitting.journal.end()
-    return report
 
 
 @dataclass(frozen=True)
@@ -145,8 +162,10 @@ def sit(
     Raises:
         PanoVLMError: If there is no model, a picture is faulty, or the model cannot be turned.
     """
-    facts = _identity(path, records, {**asdict(extent), "max_new_tokens": max_new_tokens})
-    journal = Journal(out.with_suffix(".jsonl"), facts)
+    settings = {**asdict(extent), "max_new_tokens": max_new_tokens}
+    journal = ranks.from_first(
+        lambda: Journal(out.with_suffix(".jsonl"), _identity(path, records, settings))
+    )
     if journal.num_kept:
         console.print(f"{journal.num_kept} answers kept from before in {journal.path}")
     evaluator = Evaluator(
@@ -171,6 +190,7 @@ def _measured(answers: Answers, evaluator: Evaluator) -> dict[str, Any]:
         },
         **turned_facts(answers),
         **ablation_facts(answers, evaluator),
+        **on_seam_facts(answers),
         "seeds": by_seed(answers),
     }
 

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from panovlm.data.cache import Change
 from panovlm.model.panorama import load_panorama
+
+
+def squeeze(view_size: int) -> Change:
+    """Give the change of every panorama into its squeezed one."""
+    return Change("squeezed", lambda picture: squeezed(picture, view_size))
 
 
 def squeezed(picture: Path, view_size: int) -> Image.Image:

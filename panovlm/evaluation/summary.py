@@ -21,6 +21,10 @@ def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
         shares = report["rotation_consistency"], report["rotation_interval"]
         yield f"turned      {_with_interval(*shares)}"
         yield from _rotation_lines(report["rotation"])
+    if "on_seam" in report:
+        facts = report["on_seam"]
+        share = _with_interval(facts["overall"], facts["interval"])
+        yield f"on the seam {share} of {facts['count']}, {facts['as_it_is']:.1%} as they are"
     if "view_ablation" in report:
         share = report["view_ablation"]["changed_by_any"]
         yield f"{share:.1%} of answers change with one view blank"
@@ -32,6 +36,8 @@ def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
     parts |= {f"{name.replace('_', ' ')}, ": b["score"] for name, b in report["baselines"].items()}
     if "turned" in report:
         parts["turned, "] = report["turned"]["score"]
+    if "on_seam" in report:
+        parts["on the seam, "] = report["on_seam"]["score"]
     for label, score in parts.items():
         mean = "no score" if score["mean"] is None else f"{score['mean']:.4f}"
         of = f"{score['scored']} of {score['count']} answers"

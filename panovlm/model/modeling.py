@@ -131,7 +131,6 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
             tokens = tokens_of_states(self.vision_encoder, states, self.config.view_size)
             patch_tokens = tokens.unflatten(0, lower_states.shape[:2])
         tokens = patch_tokens_of(self.vision_encoder, pixel_values, patch_tokens)
-        tokens = tokens.to(self.resampler.norm_in.weight.dtype)
         latents = self.resampler(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
         return BaseModelOutputWithPooling(
             last_hidden_state=latents.flatten(1, 2), pooler_output=self.projection(latents)

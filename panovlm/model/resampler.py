@@ -145,8 +145,8 @@ class Resampler(nn.Module):
         self.norm_out = nn.LayerNorm(width)
 
     def forward(self, patch_tokens: Tensor) -> Tensor:
-        """Resample the patch tokens of M views."""
-        tokens = self._narrowed(patch_tokens)
+        """Resample the patch tokens of M views, whatever precision they are kept in."""
+        tokens = self._narrowed(patch_tokens.to(self.norm_in.weight.dtype))
         latents: Tensor = self.norm_out(self._ask(tokens) if self.asks else self._merge(tokens))
         return latents
 

@@ -30,7 +30,7 @@ def test_figures_are_set_against_those_wanted():
     side = {
         "answers_per_s": 2.0,
         "lost": 0,
-        "memory_mb": {"start": 100.0, "end": 120.0},
+        "memory_mb": {"start": 50.0, "first_half": 100.0, "second_half": 120.0, "end": 50.0},
         "first_token": {"first": 1.0, "second": 0.1},
     }
     rows = serving.criteria({serving.OURS: side | {"answers_per_s": 7.0}, serving.ALONE: side})

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from panovlm.data.cache import PatchTokenCache
+from panovlm.evaluation.asking import Extent
 from panovlm.evaluation.run import evaluate
 from panovlm.model.errors import PanoVLMError
 from panovlm.training import run
@@ -78,6 +79,6 @@ def test_a_global_view_goes_through_all_stages(recipe: Recipe, scenes_file: Path
     assert len(run.train(chosen, list(stages), resume=False)) == 3
     folder, out = chosen.output, chosen.output / "report.json"
     with pytest.raises(PanoVLMError, match=r"cannot be turned.*--turned 0"):
-        evaluate(folder, scenes_file, out, limit=2, num_turned=2, since=None)
-    report = evaluate(folder, scenes_file, out, limit=2, num_turned=0, since=None)
+        evaluate(folder, scenes_file, out, limit=2, extent=Extent(num_turned=2))
+    report = evaluate(folder, scenes_file, out, limit=2)
     assert report["accuracy"]["count"] == 2

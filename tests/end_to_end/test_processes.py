@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from panovlm.training import run
 from panovlm.training.recipe import Recipe
 from panovlm.training.trainer import read_log
 
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TIME_LIMIT = 240  # seconds; a hang fails the test instead of the suite
 ALL = ["vision", "resampler", "finetune"]
 
@@ -21,9 +23,8 @@ def torchrun(recipe: Recipe, *options: str) -> subprocess.CompletedProcess[str]:
     file = recipe.output.with_suffix(".yaml")
     file.parent.mkdir(exist_ok=True)
     file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launcher += ["--nproc-per-node", "2", "-m", "panovlm", "train", str(file), *options]
-    return subprocess.run(launcher, capture_output=True, text=True, timeout=TIME_LIMIT)
+    command = [*LAUNCHER, "-m", "panovlm", "train", str(file), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
 
 
 def losses(recipe: Recipe, stage: str) -> list[float]:
@@ -90,3 +91,50 @@ def test_a_process_whose_share_is_text_alone_trains_as_one_does(
     assert ended.returncode == 0, ended.stderr
     for stage in ("resampler", "finetune"):
         assert losses(other, stage) == pytest.approx(losses(one, stage), abs=1e-4), stage
+
+
+def test_two_processes_evaluate_as_one_does_and_share_the_questions(
+    generator, processor, scenes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
+    for part in (generator, processor):
+        part.save_pretrained(tmp_path / "model")
+    several = tmp_path / "several.jsonl"  # more groups than one, and an odd number of them
+    several.write_text("\n".join(_many(scenes_file, 600)))
+    options = ["--data", str(several), "--baselines", "all", "--turned", "3", "--ablated", "2"]
+    ways = {"one": [sys.executable], "two": [*LAUNCHER]}
+    reports = {}
+    for name, launcher in ways.items():
+        out = tmp_path / f"{name}.json"
+        command = [*launcher, "-m", "panovlm", "evaluate", str(tmp_path / "model")]
+        ended = subprocess.run(
+            [*command, *options, "--on-seam", "2", "--out", str(out)],
+            capture_output=True,
+            text=True,
+            timeout=TIME_LIMIT,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.count("written to") == 1
+        reports[name] = json.loads(out.read_text())
+    one, two = reports["one"], reports["two"]
+    assert two["settings"].pop("processes") == 2 == 1 + one["settings"].pop("processes")
+    own = ("seconds_evaluation", "seconds_total", "peak_memory_mb")
+    assert {k: v for k, v in one.items() if k not in own} == {
+        k: v for k, v in two.items() if k not in own
+    }
+    assert not (tmp_path / "two.jsonl").exists()
+
+
+def _many(scenes_file: Path, count: int) -> list[str]:
+    """Give lines of records with whole paths, some of them right under all turns."""
+    lines = []
+    for line in cycle(scenes_file.read_text().splitlines()):
+        record = json.loads(line)
+        record["image"] = str(scenes_file.parent / record["image"])
+        if len(lines) % 3 == 0:
+            record["yaw_deg"] = 33.75
+            record["rolled_responses"] = [record["messages"][-1]["content"]] * 8
+        lines.append(json.dumps(record))
+        if len(lines) == count:
+            return lines
+    raise AssertionError(scenes_file)

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from panovlm.data.records import Turn
 from panovlm.evaluation import answers
 from panovlm.evaluation.answers import Answerer, Prompt
+from panovlm.model.projection import Projection
 
 TEXTS = ["Where?", "What is to my left, behind the table?", "How many?", "Is it?", "Or not?"]
 
@@ -13,19 +15,22 @@ TEXTS = ["Where?", "What is to my left, behind the table?", "How many?", "Is it?
 def prompts(model) -> list[Prompt]:
     shape = (model.config.num_views, 16, model.config.vision_config.hidden_size)
     views = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    latents = [model.model.resampler(each).detach() for each in views]
     system = Turn(role="system", content="Look around.")
     asked = [Turn(role="user", content=f"<image>{text}") for text in TEXTS]
     return [
-        Prompt(views[i % 3], (*([system] * (i // 5)), asked[i % 5])) for i in range(2 * len(TEXTS))
+        Prompt(latents[i % 3], (*([system] * (i // 5)), asked[i % 5]))
+        for i in range(2 * len(TEXTS))
     ]
 
 
 def whole_prompt(model, processor, prompt: Prompt) -> str:
     messages = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
     ids, _ = processor.tokenize(messages, add_generation_prompt=True)
+    image_tokens = model.model.projection(prompt.latents[None])
     output = model.generate(
         input_ids=torch.tensor([ids]),
-        mm_encoder_outputs={"image": model.get_image_features(patch_tokens=prompt.views[None])},
+        mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=image_tokens)},
         max_new_tokens=answers.MAX_NEW_TOKENS,
         do_sample=False,
     )
@@ -48,15 +53,15 @@ def test_few_pictures_at_a_time_change_nothing(generator, processor, monkeypatch
     assert answerer(asked, lambda _: None) == said
 
 
-def test_a_picture_goes_through_the_model_once(generator, processor, monkeypatch) -> None:
+def test_a_picture_goes_through_the_projection_once(generator, processor, monkeypatch) -> None:
     rows: list[int] = []
-    original = type(generator).get_image_features
+    original = Projection.forward
 
-    def spy(self, patch_tokens):
-        rows.append(len(patch_tokens))
-        return original(self, patch_tokens=patch_tokens)
+    def spy(self, latents):
+        rows.append(len(latents))
+        return original(self, latents)
 
-    monkeypatch.setattr(type(generator), "get_image_features", spy)
+    monkeypatch.setattr(Projection, "forward", spy)
     Answerer(generator, processor)(prompts(generator)[:5], lambda _: None)
     assert rows == [3]
 

@@ -109,6 +109,20 @@ def test_turned_pictures_are_shown_only_where_it_is_known_what_is_right_then(
     assert [each["score"] for each in row["turned"]] == [1.0, 0.0, 0.0, 0.0]
 
 
+def test_objects_of_a_benchmark_are_put_on_the_seam_and_scored_there(
+    model: Path, table: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, extent = tmp_path / "report.json", Extent("none", num_on_seam=2)
+    monkeypatch.setattr(Answerer, "__call__", says("submit(180,0)"))
+    facts = evaluate_benchmark(model, search, out, "hstar-bench", extent=extent)["on_seam"]
+    assert facts["score"] == facts["as_it_is"] == facts["score"] | {"mean": 1.0, "count": 2}
+    assert facts["gain"]["mean"] == 0.0
+    row = json.loads(out.read_text())["predictions"][0]
+    assert row["on_seam"] == {"answer": "submit(180,0)", "score": 1.0, "missing": None}
+    with pytest.raises(PanoVLMError, match="leave --on-seam out"):
+        evaluate_benchmark(model, table, out, "quic-360", extent=extent)
+
+
 def test_a_benchmark_is_compared_with_every_baseline(
     model: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,11 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Needs, Record, Turn, read_records
+from panovlm.evaluation import latents
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.evaluate import Evaluator
+from panovlm.evaluation.latents import LatentTokens
 from panovlm.evaluation.scoring import Prediction, accuracy, normalised, score
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.vision import encode_views
 
 
 def record(answer: str = "left", **fields) -> Record:
@@ -69,8 +73,10 @@ def prompts(generator, num: int) -> list[Prompt]:
     shape = (config.num_views, 16, config.vision_config.hidden_size)
     texts = ["Where?", "What is to my left, behind the table?", "How many?", "Is it?", "Or?"]
     views = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    latents = [generator.model.resampler(each).detach() for each in views]
     return [
-        Prompt(views[i % 2], (Turn(role="user", content=f"<image>{texts[i]}"),)) for i in range(num)
+        Prompt(latents[i % 2], (Turn(role="user", content=f"<image>{texts[i]}"),))
+        for i in range(num)
     ]
 
 
@@ -107,16 +113,79 @@ def test_turned_questions_meet_turned_views(evaluator: Evaluator, monkeypatch) -
     original = evaluator.answerer.__class__.__call__
 
     def spy(self, asked, progress):
-        seen.extend(prompt.views for prompt in asked)
+        seen.extend(prompt.latents for prompt in asked)
         return original(self, asked, progress)
 
     monkeypatch.setattr(evaluator.answerer.__class__, "__call__", spy)
     records = [evaluator.records[place] for place in evaluator.turnable()[:1]]
     turned = [evaluator.predict_turned("turned", records, strides) for strides in range(4)]
-    picture = evaluator.cache.load(records[0].image)
+    patch_tokens = evaluator.cache.load(records[0].image)
     assert [ps[0].turns for ps in turned] == [0, 2, 4, 6]  # turns of four views, in eighths
-    for strides, views in enumerate(seen):
-        assert torch.equal(views, picture.roll(-strides, dims=0))
+    for strides, shown in enumerate(seen):
+        expected = evaluator.latents.resampled(patch_tokens.roll(-strides, dims=0))
+        assert torch.allclose(shown, expected, atol=1e-5)
+
+
+def test_a_blank_view_is_what_the_model_makes_of_a_blank_picture_there(
+    evaluator: Evaluator, monkeypatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        evaluator.answerer.__class__,
+        "__call__",
+        lambda self, asked, progress: [seen.append(each.latents) or "" for each in asked],
+    )
+    records = evaluator.records[:1]
+    evaluator.predict_without_view("without", records, 2)
+    evaluator.predict_single_view("single view")
+    picture = evaluator.cache.image_processor(str(records[0].image), return_tensors="pt")
+    views = picture["pixel_values"][0].clone()
+    views[2] = 0
+    encoder, resampler = evaluator.latents.model.model.vision_encoder, evaluator.latents.resampled
+    with torch.inference_mode():
+        assert torch.allclose(seen[0], resampler(encode_views(encoder, views)), atol=2e-2)
+    assert torch.equal(seen[1][0], evaluator.latents.of(records[0].picture)[0])
+    assert torch.equal(seen[1][1:], evaluator.latents.blank[1:])
+
+
+def test_equal_questions_about_a_blank_picture_are_asked_once(
+    evaluator: Evaluator, monkeypatch
+) -> None:
+    asked: list[tuple[Turn, ...]] = []
+    original = evaluator.answerer.__class__.__call__
+
+    def spy(self, prompts, progress):
+        asked.extend(prompt.turns for prompt in prompts)
+        return original(self, prompts, progress)
+
+    monkeypatch.setattr(evaluator.answerer.__class__, "__call__", spy)
+    evaluator.records *= 2
+    assert len(evaluator.predict_blind("blind")) == len(evaluator.records)
+    assert len(asked) == len(set(asked)) == len({each.prompt for each in evaluator.records})
+
+
+def test_squeezed_pictures_are_encoded_once_and_kept_apart(
+    evaluator: Evaluator, monkeypatch
+) -> None:
+    before = {file: file.read_bytes() for file in evaluator.cache.folder.glob("*.npy")}
+    first = evaluator.predict_squeezed("squeezed")
+    kept = evaluator.cache.folder.with_name(f"{evaluator.cache.folder.name}-squeezed")
+    assert len([*kept.glob("*.npy")]) == len(before)
+    assert {file: file.read_bytes() for file in before} == before
+    monkeypatch.setattr(PatchTokenCache, "_encode", None)
+    assert evaluator.predict_squeezed("squeezed") == first
+
+
+def test_what_is_beyond_memory_is_resampled_again(evaluator: Evaluator, monkeypatch) -> None:
+    pictures = [*dict.fromkeys(record.picture for record in evaluator.records)][:2]
+    roomy = [evaluator.latents.of(picture) for picture in pictures]
+    assert roomy[0] is evaluator.latents.of(pictures[0])
+    monkeypatch.setattr(latents, "KEPT_BYTES", 1)
+    tight = LatentTokens(evaluator.latents.model, evaluator.cache)
+    assert all(torch.equal(tight.of(p), of) for p, of in zip(pictures, roomy, strict=True))
+    first = tight.of(pictures[0])
+    tight.of(pictures[1])
+    assert first is not tight.of(pictures[0])
 
 
 def test_missing_pictures_are_listed(generator, processor, tmp_path, monkeypatch) -> None:

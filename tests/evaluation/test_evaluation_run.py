@@ -1,23 +1,18 @@
 """A whole evaluation: every answer is in the report, and a killed one ends with the same report."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from panovlm.evaluation.answers import Answerer
+from panovlm.evaluation.asking import Extent
 from panovlm.evaluation.run import evaluate
 from panovlm.model.errors import PanoVLMError
 
-SETTINGS: dict[str, Any] = {
-    "limit": None,
-    "num_turned": 2,
-    "num_ablated": 2,
-    "baselines": "all",
-    "seeds": 2,
-    "since": None,
-}
+EXTENT = Extent("all", num_turned=2, num_ablated=2, seeds=2)
 OF_THE_START = ("seconds_evaluation", "seconds_total", "peak_memory_mb")
 
 
@@ -38,7 +33,7 @@ def test_the_report_holds_every_answer_with_all_that_was_asked(
     folder: Path, scenes_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out" / "report.json"
-    report = evaluate(folder, scenes_file, out, **SETTINGS)
+    report = evaluate(folder, scenes_file, out, extent=EXTENT)
     rows = json.loads(out.read_text())["predictions"]
     assert len(rows) == report["accuracy"]["count"] == len(scenes_file.read_text().splitlines())
     assert report["accuracy"]["overall"] == sum(row["right"] for row in rows) / len(rows)
@@ -61,7 +56,7 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_report(
     folder: Path, scenes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     whole, out = tmp_path / "whole.json", tmp_path / "killed.json"
-    evaluate(folder, scenes_file, whole, **SETTINGS)
+    evaluate(folder, scenes_file, whole, extent=EXTENT)
     original, asked = Answerer.__call__, []
 
     def dies(self, prompts, progress):
@@ -72,18 +67,18 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_report(
 
     monkeypatch.setattr(Answerer, "__call__", dies)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(folder, scenes_file, out, **SETTINGS)
+        evaluate(folder, scenes_file, out, extent=EXTENT)
     assert not out.exists()
     monkeypatch.setattr(Answerer, "__call__", original)
-    evaluate(folder, scenes_file, out, **SETTINGS)
+    evaluate(folder, scenes_file, out, extent=EXTENT)
     assert figures(out) == figures(whole)
 
 
 def test_seeds_change_what_is_drawn_and_no_answer(
     folder: Path, scenes_file: Path, tmp_path: Path
 ) -> None:
-    one = evaluate(folder, scenes_file, tmp_path / "1.json", **SETTINGS | {"seeds": 1})
-    two = evaluate(folder, scenes_file, tmp_path / "2.json", **SETTINGS | {"seeds": 2})
+    one = evaluate(folder, scenes_file, tmp_path / "1.json", extent=replace(EXTENT, seeds=1))
+    two = evaluate(folder, scenes_file, tmp_path / "2.json", extent=EXTENT)
     assert one["accuracy"] == two["accuracy"]
     assert one["seeds"] == two["seeds"][:1]
     assert one["rotation"]["count"] == 2 < two["rotation"]["count"]
@@ -91,4 +86,4 @@ def test_seeds_change_what_is_drawn_and_no_answer(
 
 def test_unknown_baselines_are_named(folder: Path, scenes_file: Path, tmp_path: Path) -> None:
     with pytest.raises(PanoVLMError, match="found --baselines some, expected none, blind, all"):
-        evaluate(folder, scenes_file, tmp_path / "r.json", **SETTINGS | {"baselines": "some"})
+        evaluate(folder, scenes_file, tmp_path / "r.json", extent=Extent("some"))

@@ -1,0 +1,104 @@
+"""Objects on the seam: the picture is turned until they are there, and what is right is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from panovlm.data.records import Needs, Record, Turn, read_records
+from panovlm.evaluation.answers import Answerer
+from panovlm.evaluation.asking import Extent
+from panovlm.evaluation.evaluate import Evaluator
+from panovlm.evaluation.on_seam import on_the_edge, seam_facts, stays_right, turn_to_edge_deg
+from panovlm.evaluation.run import evaluate
+from panovlm.evaluation.scoring import Prediction
+from panovlm.model.errors import PanoVLMError
+from panovlm.model.panorama import load_panorama
+
+NEEDS = Needs(text=True, image=True)
+TURNS = (Turn(role="user", content="What colour?"), Turn(role="assistant", content="red"))
+
+
+def record(**fields) -> Record:
+    return Record(image=Path("p.png"), messages=TURNS, **fields)
+
+
+@pytest.fixture
+def data(scenes_file: Path) -> Path:
+    """Records about a direction, with one right answer whichever way the camera looks."""
+    known = read_records(scenes_file, NEEDS)
+    update = {"messages": TURNS, "rolled_responses": ("red",) * 8, "yaw_deg": 33.75}
+    file = scenes_file.with_name("colours.jsonl")
+    lines = [each.model_copy(update=update).model_dump_json(exclude_none=True) for each in known]
+    file.write_text("\n".join(lines))
+    return file
+
+
+@pytest.mark.parametrize("yaw_deg", [-180.0, -90.0, 0.0, 33.75, 179.0])
+def test_a_yaw_comes_to_the_edge_and_nothing_is_lost(yaw_deg: float) -> None:
+    pixels = np.arange(256, dtype=np.uint8)[None, :, None].repeat(128, 0).repeat(3, 2)
+    turned = on_the_edge(pixels, yaw_deg)
+    column = int((yaw_deg / 360 + 0.5) * 256) % 256
+    assert {int(turned[0, 0, 0]), int(turned[0, -1, 0])} & {column, (column + 1) % 256}
+    assert np.array_equal(np.sort(turned, axis=1), pixels)
+
+
+def test_the_camera_turns_right_until_its_back_is_to_the_object() -> None:
+    assert turn_to_edge_deg(180.0) == turn_to_edge_deg(-180.0) == 0.0
+    assert turn_to_edge_deg(0.0) == 180.0
+    assert turn_to_edge_deg(-90.0) == 90.0  # at -90 - 90 = -180 then
+
+
+def test_only_questions_with_a_direction_and_one_answer_under_all_turns_are_asked() -> None:
+    assert stays_right(record(yaw_deg=10.0, rolled_responses=("red", "red")))
+    assert not stays_right(record(yaw_deg=10.0, rolled_responses=("red", "blue")))
+    assert not stays_right(record(yaw_deg=10.0))
+    assert not stays_right(record(rolled_responses=("red", "red")))
+
+
+def test_answers_on_the_seam_are_compared_with_the_same_questions_as_they_are() -> None:
+    asked = record(yaw_deg=10.0)
+    as_it_is = [Prediction(asked, "red"), Prediction(asked, "red")]
+    facts = seam_facts(as_it_is, [Prediction(asked, "red"), Prediction(asked, "blue")])
+    assert (facts["overall"], facts["as_it_is"], facts["count"]) == (0.5, 1.0, 2)
+    assert facts["gain"]["mean"] == -0.5
+
+
+def test_the_model_is_shown_the_turned_picture(
+    generator, processor, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
+    asked = read_records(data, NEEDS)[0]
+    evaluator = Evaluator(generator, processor, [asked], use_bf16=False)
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        Answerer, "__call__", lambda self, ps, tell: [seen.append(p.latents) or "" for p in ps]
+    )
+    evaluator.predict_on_seam("on the seam", [asked])
+    pixels = on_the_edge(load_panorama(asked.picture), asked.yaw_deg)
+    views = processor.image_processor(pixels, return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        latents = generator.model.get_image_features(views).last_hidden_state
+    assert torch.allclose(seen[0].flatten(0, 1), latents[0], atol=2e-2)
+    with pytest.raises(ValueError, match="found no direction"):
+        evaluator.predict_on_seam("on the seam", [asked.model_copy(update={"yaw_deg": None})])
+
+
+def test_the_report_has_them_and_refuses_where_nothing_can_be_asked(
+    generator, processor, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
+    for part in (generator, processor):
+        part.save_pretrained(tmp_path / "model")
+    out, extent = tmp_path / "report.json", Extent("none", num_on_seam=3, seeds=2)
+    report = evaluate(tmp_path / "model", data, out, extent=extent)
+    rows = [r for r in json.loads(out.read_text())["predictions"] if "on_seam" in r]
+    assert 3 <= len(rows) == report["on_seam"]["count"] <= 6
+    assert report["on_seam"]["overall"] == sum(r["on_seam"]["right"] for r in rows) / len(rows)
+    assert [0.0 <= seed["on_seam"] <= 1.0 for seed in report["seeds"]] == [True, True]
+    plain = [{"image": str(r["image"]), "messages": [t.model_dump() for t in TURNS]} for r in rows]
+    (tmp_path / "plain.jsonl").write_text("".join(json.dumps(each) + "\n" for each in plain))
+    with pytest.raises(PanoVLMError, match=r"found --on-seam 3, but no question with a direction"):
+        evaluate(tmp_path / "model", tmp_path / "plain.jsonl", out, extent=extent)
