@@ -210,7 +210,7 @@ def load(server: Served, bodies: list[bytes], clients: int, seconds: float) -> d
         rounds = threads.map(lambda number: _client(server, bodies, number, end), range(clients))
         heard = [each for client in rounds for each in client]
         took = time.perf_counter() - began
-        memory = samples.result() + [server.memory_mb()]
+        memory = [*samples.result(), server.memory_mb()]
     return _summary(heard, took, memory)
 
 

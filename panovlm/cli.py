@@ -27,6 +27,7 @@ for command in (
     models.compare,
     models.card,
     models.features,
+    models.occlude,
     models.ask,
     models.chat,
     models.serve,

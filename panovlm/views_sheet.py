@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from panovlm.files import write_whole
 from panovlm.geometry.places import border_places
 from panovlm.model.cutting import cut_views
 from panovlm.model.errors import PanoVLMError
@@ -62,15 +63,28 @@ def draw_views_sheet(
 
 
 def save_sheet(picture: Image.Image, out: Path) -> None:
-    """Write a picture in the format that its name ends in.
+    """Write a picture, whole or not at all, in the format that its name ends in.
 
     Raises:
         PanoVLMError: If no format has that ending.
     """
-    try:
-        picture.save(out)
-    except ValueError as fault:
-        raise PanoVLMError(f"cannot write {out}: {fault}; end the name in .png or .jpg") from fault
+    format = picture_format(out)
+    write_whole(out, lambda path: picture.save(path, format))
+
+
+def picture_format(out: Path) -> str:
+    """Give the format that a picture's name ends in.
+
+    Raises:
+        PanoVLMError: If no format that can be written has that ending.
+    """
+    format = Image.registered_extensions().get(out.suffix.lower())
+    if format not in Image.SAVE:
+        raise PanoVLMError(
+            f"cannot write {out}: unknown file extension: {out.suffix or 'none'}; end the name in "
+            ".png or .jpg"
+        )
+    return format
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import yaml
 from PIL import Image
 
 from panovlm import cli
+from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.model.processing import PanoVLMProcessor
 from panovlm.training.recipe import ModelSection
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -411,3 +413,33 @@ def test_a_run_whose_pictures_do_not_fit_the_cache_encodes_nothing(
     assert code == 2
     assert "PANOVLM_CACHE_LIMIT_GB allows" in err
     assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_occlude_draws_a_map_and_refuses_before_the_work(
+    run_cli: Cli,
+    tmp_path: Path,
+    scenes_file: Path,
+    generator: PanoVLMForConditionalGeneration,
+    processor: PanoVLMProcessor,
+) -> None:
+    generator.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    words = ("occlude", tmp_path / "model", scenes_file.parent / "0.png", "What is behind me?")
+    picture, numbers = tmp_path / "map.png", tmp_path / "map.json"
+    fast = ("--answer", "a cube", "--radius", 60, "--step", 60, "--out", picture)
+    code, out, _ = run_cli(*words, *fast, "--json", numbers)
+    assert code == 0
+    assert "a cube: rests most on" in out
+    assert json.loads(numbers.read_text())["radius_deg"] == 60
+    with Image.open(picture) as drawn:
+        assert drawn.format == "PNG"
+    for option, value, said in (
+        ("--out", tmp_path / "map.xyz", "end the name in .png"),
+        ("--json", tmp_path / "nowhere" / "map.json", "found no folder"),
+        ("--radius", 120, "found caps with a radius of 120°"),
+        ("--step", 70, "found caps 70° apart"),
+        ("--answer", "", "some words"),
+    ):
+        code, _, err = run_cli(*words, *fast, option, value)
+        assert code == 2
+        assert said in err

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     },
     "formats": {"files", "model", "data"},
     "doctor": {"files", "processes", "progress", "model", "data", "formats", "stages", "training"},
-    "answering": {"model", "data", "metrics", "inference", "progress"},
+    "answering": {"model", "geometry", "data", "metrics", "inference", "progress"},
     "serving": {"model", "answering", "scenes"},
     "exporting": {"files", "model", "stages", "backbones", "training", "inference"},
     "evaluation": {

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -12,6 +12,7 @@ from torch import Tensor
 from panovlm.answering.answers import GREEDY, Answer, Wishes
 from panovlm.answering.batches import Batch, Row
 from panovlm.answering.grammars import Grammars
+from panovlm.answering.occlusion import Occlusion, log_probabilities_under
 from panovlm.answering.prefixes import Key, Prefix, PrefixStore, read_piece, read_views
 from panovlm.answering.prompts import (
     Conversation,
@@ -21,6 +22,7 @@ from panovlm.answering.prompts import (
     write_prompt,
 )
 from panovlm.answering.views_mattered import ViewsMattered, neighbours, views_mattered
+from panovlm.geometry.caps import Caps, caps_over_views
 from panovlm.inference import load_model
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
@@ -166,17 +168,52 @@ class Assistant:
         Raises:
             PanoVLMError: If there is not one panorama, or no word, or they are too long together.
         """
+        prompt, prefix, said = self._given(question, answer)
+        views = question.panoramas[0].views
+        pairs = neighbours(self.processor.image_processor.layout)
+        return views_mattered(self.model, prompt, prefix, said, views, batch_size, pairs)
+
+    def occlusion(
+        self,
+        question: Question,
+        answer: str | None = None,
+        caps: Caps | None = None,
+        batch_size: int = 8,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Occlusion:
+        """Tell which places on the sphere an answer to a question rests on.
+
+        Args:
+            question: About a panorama.
+            answer: Its words; tokenised anew, without an end. The model's own if left out.
+            caps: What to cover, one cap at a time; `caps_over_views` of the model's if left out.
+            batch_size: Covered panoramas that are read at the same time.
+            progress: Told the number of caps done since the last time.
+
+        Raises:
+            PanoVLMError: If there is not one panorama, or no word, or they are too long together.
+        """
+        layout = self.model.config.layout
+        caps = caps_over_views(layout) if caps is None else caps
+        answer = self.answer([question])[0].text if answer is None else answer
+        prompt, prefix, said = self._given(question, answer)
+        views = question.panoramas[0].views
+        whole, under = log_probabilities_under(
+            caps, self.model, prompt, prefix, said, views, batch_size, progress
+        )
+        return Occlusion(answer, whole, caps, whole - under, layout)
+
+    def _given(self, question: Question, answer: str) -> tuple[Prompt, Prefix, list[int]]:
+        """Prepare a question about one panorama, and tokenise an answer given to it."""
         with self._tokenizing:
             said = plain_ids(self.processor.tokenizer, answer)
-        if len(question.panoramas) != 1 or not said:
+        if len(question.panoramas) != 1 or not answer.strip():
             raise PanoVLMError(
                 f"found {len(question.panoramas)} panoramas and an answer of {len(said)} tokens, "
                 "expected one panorama and some words; ask about one at a time"
             )
         prompt = self.prompt(replace(question, wishes=Wishes(max_tokens=len(said))))
-        prefix, views = self._prefix(prompt, question.panoramas), question.panoramas[0].views
-        pairs = neighbours(self.processor.image_processor.layout)
-        return views_mattered(self.model, prompt, prefix, said, views, batch_size, pairs)
+        return prompt, self._prefix(prompt, question.panoramas), said
 
     def prompt(self, question: Question) -> Prompt:
         """Tokenise a question. Any thread may call this.

@@ -4,7 +4,7 @@ A drop says that a view mattered to these words, not why, nor that they are righ
 what one loses its neighbour may see: an answer that rests on two may drop with neither. So any two
 neighbours of a ring are blanked together too.
 
-Shapes: V views, T latent tokens of a view, D_* the width of each part, n tokens of an answer.
+Shapes: V views, T latent tokens of a view, D_* the width of each part.
 """
 
 from collections.abc import Sequence
@@ -12,18 +12,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from panovlm.answering.likelihood import NEGLIGIBLE, Likelihood, latents_of
 from panovlm.answering.prefixes import Prefix
 from panovlm.answering.prompts import Prompt
 from panovlm.model.layouts import ViewLayout
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
-from panovlm.model.vision import encode_views
-
-NEGLIGIBLE = 0.05
-"""Drops in nats below which an answer stays about as likely: at most 5 % less."""
-_SCORED = 16
-"""Tokens of an answer scored at once: each has a number for every word of the vocabulary."""
 
 
 def view_shares(weights: Sequence[float]) -> list[float] | None:
@@ -104,76 +98,28 @@ def views_mattered(
         batch_size: Blanked panoramas that are read at the same time.
         pairs: Views to blank together, by their places.
     """
-    said = torch.tensor(answer, device=model.device)
-    words = torch.tensor([*prompt.ids[prompt.num_prefix :], *answer[:-1]], device=model.device)
-    embedded: Tensor = model.get_input_embeddings()(words)
-    whole = float(_log_probabilities(model, embedded[None], said, DynamicCache(prefix.states)))
-    is_image = (
-        torch.tensor(prompt.ids[: prompt.num_prefix], device=model.device)
-        == model.config.image_token_id
-    )
-    latents = _latents_and_blank(model, views)
+    likelihood = Likelihood(model, prompt, prefix, answer)
+    whole = likelihood.unchanged()
+    # The latent tokens of each view, and those of a blank one last.
+    latents = latents_of(model, torch.cat([views[0], torch.zeros_like(views[0, :1])]))
     alone = [(view, view) for view in range(views.shape[1])]
     without: list[float] = []
     for blanked in torch.tensor([*alone, *pairs]).split(batch_size):
-        read = prefix.embeddings.repeat(len(blanked), 1, 1)
-        read[:, is_image] = _image_tokens_without(model, latents, blanked).to(read.dtype)
-        read = torch.cat([read, embedded.expand(len(blanked), -1, -1)], dim=1)
-        without += _log_probabilities(model, read, said).tolist()
+        without += likelihood.with_latents(_panoramas_without(latents, blanked)).tolist()
     drops = tuple(whole - each for each in without)
     return ViewsMattered(whole, drops[: len(alone)], tuple(pairs), drops[len(alone) :])
 
 
-def _latents_and_blank(model: PanoVLMForConditionalGeneration, views: Tensor) -> Tensor:
-    """Give the latent tokens of each view, and those of a blank one last, [V + 1, T, D_latent].
-
-    Up to there no view knows of another: each is encoded once.
-    """
-    parts = model.model
-    pixels = torch.cat([views[0], torch.zeros_like(views[0, :1])])
-    patch_tokens = encode_views(parts.vision_encoder, pixels.to(model.device, model.dtype))
-    latents: Tensor = parts.resampler(patch_tokens)
-    return latents
-
-
-def _image_tokens_without(
-    model: PanoVLMForConditionalGeneration, latents: Tensor, blanked: Tensor
-) -> Tensor:
-    """Give the image tokens of panoramas that each lack one view, or two.
+def _panoramas_without(latents: Tensor, blanked: Tensor) -> Tensor:
+    """Give the latent tokens of panoramas that each lack one view, or two.
 
     Args:
-        model: Of the panorama.
         latents: Of the views and of a blank one [V + 1, T, D_latent].
         blanked: Which two views each panorama lacks [B, 2], the same twice for one.
 
     Returns:
-        [B, image tokens, D_lm].
+        [B, V, T, D_latent].
     """
     panoramas = latents[:-1].repeat(len(blanked), 1, 1, 1)
     panoramas[torch.arange(len(blanked))[:, None], blanked] = latents[-1]
-    tokens: Tensor = model.model.projection(panoramas)
-    return tokens
-
-
-def _log_probabilities(
-    model: PanoVLMForConditionalGeneration,
-    embeddings: Tensor,
-    answer: Tensor,
-    cache: DynamicCache | None = None,
-) -> Tensor:
-    """Give how likely an answer [n] is after embeddings [B, tokens, D_lm] that end in it.
-
-    Its last token is left out there: nothing follows it.
-
-    Returns:
-        Sums over the answer of log-probabilities, in nats [B].
-    """
-    outputs = model.model(
-        inputs_embeds=embeddings, past_key_values=cache, use_cache=cache is not None
-    )
-    hidden = outputs.last_hidden_state[:, -len(answer) :]
-    total = hidden.new_zeros(len(hidden), dtype=torch.float32)
-    for part, said in zip(hidden.split(_SCORED, dim=1), answer.split(_SCORED), strict=True):
-        scores = model.lm_head(part).float().log_softmax(-1)
-        total += scores[:, torch.arange(len(said)), said].sum(-1)
-    return total
+    return panoramas

@@ -134,7 +134,7 @@ def _benchmark_lines(
     report = evaluate_benchmark(
         model, data, out, name, images=images, limit=limit, judge=judge, extent=extent
     )
-    return [*benchmark_lines(report), f"written to {out}"]
+    return [*benchmark_lines(report), f"written to {out} and {out.with_suffix('.html')}"]
 
 
 def features(
@@ -149,6 +149,47 @@ def features(
     hide_loading_bars()
     save_sheet(draw_feature_colours(run, panorama), out)
     typer.echo(f"written to {out}")
+
+
+def occlude(
+    model: Path,
+    panorama: Path,
+    question: str,
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("occlusion.png"),
+    answer: Annotated[
+        str | None, typer.Option(help="Whose support is looked for; the model's own if left out.")
+    ] = None,
+    radius: Annotated[float, typer.Option(help="Of each cap, in degrees.")] = 20.0,
+    step: Annotated[
+        float | None, typer.Option(help="From cap to cap, in degrees; half the radius if left out.")
+    ] = None,
+    numbers: Annotated[Path | None, typer.Option("--json", help="JSON to write as well.")] = None,
+) -> None:
+    """Draw which places of a PANORAMA a MODEL's answer to a QUESTION rests on."""
+    from panovlm.answering.assistant import Assistant, Question
+    from panovlm.geometry.caps import caps_over_views
+    from panovlm.occlusion_map import (
+        describe_peak,
+        draw_occlusion,
+        require_folder,
+        save_occlusion,
+    )
+    from panovlm.progress import progress_bar
+    from panovlm.views_sheet import picture_format, save_sheet
+
+    hide_loading_bars()
+    picture_format(out)
+    require_folder(out, *([numbers] if numbers else []))
+    assistant = Assistant.load(model)
+    caps = caps_over_views(assistant.model.config.layout, radius, step)
+    asked = Question.about(assistant.open(panorama), question)
+    with progress_bar("covering caps", len(caps)) as advance:
+        found = assistant.occlusion(asked, answer, caps, progress=advance)
+    save_sheet(draw_occlusion(found, question, panorama), out)
+    if numbers:
+        save_occlusion(found, question, numbers)
+    typer.echo(f"{found.answer}: rests most on {describe_peak(found)}")
+    typer.echo(f"written to {out}{f' and {numbers}' if numbers else ''}")
 
 
 def ask(

@@ -1,4 +1,4 @@
-"""`panovlm evaluate --benchmark`: a model's scores on a published benchmark, as JSON."""
+"""`panovlm evaluate --benchmark`: a model's scores on a benchmark, as JSON and as a page."""
 
 import time
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 from panovlm.data.records import Record, Turn
 from panovlm.evaluation.asking import Extent, ablation_facts
+from panovlm.evaluation.benchmark_page import write_benchmark_page
 from panovlm.evaluation.benchmark_scores import Scored
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
 from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS
@@ -66,7 +67,7 @@ def evaluate_benchmark(
     Args:
         path: A model's folder or a run.
         data: The benchmark's file or folder, in the format it is published in.
-        out: JSON file to write.
+        out: JSON file to write; the page is written beside it with the ending `.html`.
         name: One of `BENCHMARKS`.
         images: Folder of its pictures; that of the file if left out.
         limit: Only the first so many items that have a picture.
@@ -93,7 +94,7 @@ def evaluate_benchmark(
     extent = extent or Extent()
     sitting = sit(
         path,
-        [_record(item) for item in items],
+        [as_record(item) for item in items],
         out,
         extent,
         max_new_tokens=benchmark.max_new_tokens,
@@ -105,6 +106,8 @@ def evaluate_benchmark(
         facts: dict[str, Any] = {
             "benchmark": name,
             "metric": benchmark.metric,
+            "unit": benchmark.unit.name,
+            "less_is_better": benchmark.less_is_better,
             "source": benchmark.source,
             "differs": benchmark.differs,
             **scored.report(),
@@ -115,13 +118,16 @@ def evaluate_benchmark(
             "settings": {
                 "model": str(model_folder(path)),
                 "data": str(data),
+                "images": str(pictures_folder(data, images)),
                 "items": len(items),
                 "processes": ranks.number(),
                 **asdict(extent),
             },
             "seconds_evaluation": time.perf_counter() - started,
         }
-        write_json(out, facts | {"predictions": scored.rows()})
+        rows = scored.rows()
+        write_json(out, facts | {"predictions": rows})
+        write_benchmark_page(facts, rows, out.with_suffix(".html"))
         sitting.journal.end()
         return facts
 
@@ -159,7 +165,7 @@ def with_pictures(items: Sequence[Item]) -> list[Item]:
     return found
 
 
-def _record(item: Item) -> Record:
+def as_record(item: Item) -> Record:
     """Give the question alone, with an empty response to be filled."""
     turns = (Turn(role="user", content=item.question), Turn(role="assistant", content=""))
     return Record(

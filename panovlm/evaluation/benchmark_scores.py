@@ -5,13 +5,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from panovlm.evaluation.asking import Answers
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, interval_over_panoramas
+from panovlm.evaluation.benchmarks.items import (
+    Benchmark,
+    Item,
+    interval_over_panoramas,
+    summary_over_panoramas,
+)
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.on_seam import turn_to_edge_deg
-from panovlm.evaluation.scoring import Prediction
+from panovlm.evaluation.scoring import Prediction, rank
 from panovlm.metrics.choices import every_order_right
 from panovlm.metrics.intervals import difference_interval
-from panovlm.metrics.scores import Score, summarise, summarise_by
+from panovlm.metrics.scores import Score, summarise
 from panovlm.metrics.strata import pole_stratum, seam_stratum
 from panovlm.progress import progress_bar
 
@@ -89,20 +94,36 @@ class Scored:
         """Sum up the answers on turned pictures to some items; empty if none was asked.
 
         Returns:
-            Under `turned`: `score`, of the answers on turned pictures, the unturned left out; and
-            `right_every`, in which an item counts 1 if it is fully right under every turn (not of
-            errors, which are never quite right).
+            Under `turned`: `score`, of the answers on turned pictures, the unturned left out;
+            `by_turn`, the same by the degrees the camera turned right, from 0; and `right_every`,
+            in which an item counts 1 if it is fully right under every turn (not of errors, which
+            are never quite right).
         """
         if not places:
             return {}
-        are_errors = self.benchmark.less_is_better
-        apart = [score for place in places for score in self.turned[place][1:]]
-        facts = {"score": asdict(summarise(apart, are_errors=are_errors))}
-        if not are_errors:
+        by_turn = [*zip(*(self.turned[place] for place in places), strict=True)]
+        items = [self.items[place] for place in places]
+        apart = [score for scores in by_turn[1:] for score in scores]
+        step_deg = 360 / len(by_turn)
+        facts = {
+            "score": self._summary(items * (len(by_turn) - 1), apart),
+            "by_turn": {
+                f"{turn * step_deg:g}°": self._summary(items, scores)
+                for turn, scores in enumerate(by_turn)
+            },
+        }
+        if not self.benchmark.less_is_better:
             asked = [(place, score) for place in places for score in self.turned[place]]
             every = every_order_right([score for _, score in asked], [place for place, _ in asked])
-            facts["right_every"] = asdict(summarise(every.values()))
+            kept = [place for place in places if place in every]
+            facts["right_every"] = summary_over_panoramas(
+                [self.items[place] for place in kept], [every[place] for place in kept]
+            )
         return {"turned": facts}
+
+    def _summary(self, items: Sequence[Item], scores: Sequence[Score]) -> dict[str, Any]:
+        are_errors = self.benchmark.less_is_better
+        return summary_over_panoramas(items, scores, are_errors=are_errors)
 
     def _on_seam_facts(self) -> dict[str, Any]:
         """Compare the scores of objects on the seam with those of the pictures as they are."""
@@ -148,6 +169,8 @@ class Scored:
                 for name, others in self.answers.baselines.items()
             },
         }
+        if self.benchmark.point is not None:
+            row["answered_deg"] = self.benchmark.point(self.answers.seen[place].answer)
         if place in self.turned:
             given = zip(self.answers.turned[place], self.turned[place], strict=True)
             row["turned"] = [_answered(each.answer, score) for each, score in given]
@@ -167,9 +190,9 @@ def describe(
     return {
         "score": asdict(summarise(scores, are_errors=benchmark.less_is_better)),
         "interval": interval_over_panoramas(items, scores),
-        "by_kind": _grouped(benchmark, scores, [item.kind for item in items]),
-        "by_distance_from_seam": _grouped(benchmark, scores, seam),
-        "by_distance_from_pole": _grouped(benchmark, scores, pole),
+        "by_kind": _grouped(benchmark, items, scores, [item.kind for item in items]),
+        "by_distance_from_seam": _grouped(benchmark, items, scores, seam),
+        "by_distance_from_pole": _grouped(benchmark, items, scores, pole),
         "extras": benchmark.extras(items, answers, scores),
     }
 
@@ -203,10 +226,23 @@ def _score_on_seam(benchmark: Benchmark, item: Item, answer: str) -> Score:
 
 
 def _grouped(
-    benchmark: Benchmark, scores: Sequence[Score], keys: Sequence[str | None]
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    scores: Sequence[Score],
+    keys: Sequence[str | None],
 ) -> dict[str, Any]:
-    groups = summarise_by(scores, keys, are_errors=benchmark.less_is_better)
-    return {name: asdict(summary) for name, summary in groups.items()}
+    groups: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        if key is not None:
+            groups.setdefault(key, []).append(place)
+    return {
+        key: summary_over_panoramas(
+            [items[place] for place in groups[key]],
+            [scores[place] for place in groups[key]],
+            are_errors=benchmark.less_is_better,
+        )
+        for key in sorted(groups, key=rank)
+    }
 
 
 def _answered(answer: str, score: Score) -> dict[str, Any]:

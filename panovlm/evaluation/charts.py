@@ -11,6 +11,7 @@ from html import escape
 from itertools import accumulate
 
 from panovlm.evaluation.svg import circle, line, rect, svg, text
+from panovlm.evaluation.units import SHARE, Unit
 
 Point = tuple[float, float]
 
@@ -18,6 +19,8 @@ WIDTH = 760
 LINE_HEIGHT = 270
 SMALL_SIZE = (240, 150)
 _ROW, _LABEL_WIDTH, _VALUE_WIDTH = 40, 150, 64
+_LETTER_WIDTH, _MAX_LETTERS = 7.0, 36
+"""Of a row's label, in pixels; longer ones are shortened."""
 _MARGINS = (52, 14, 14, 30)
 """Left, right, top and bottom of a line chart, in its own pixels."""
 _SMALL_MARGINS = (38, 6, 8, 22)
@@ -33,19 +36,29 @@ class Bar:
 
     Attributes:
         label: What is measured.
-        value: Share in [0, 1].
-        other: Share in [0, 1] to compare with; None leaves its bar out.
-        count: Number of things the share is of; None leaves it out.
+        value: Score; None if nothing could be scored, which is said in place of a bar.
+        other: Score to compare with; None leaves its bar out.
+        count: Number of things that were asked; None leaves it out.
         is_total: Whether it sums up the other rows.
         interval: Low and high end of the value's interval; None draws none.
+        scored: How many of `count` could be scored; None where all can.
     """
 
     label: str
-    value: float
+    value: float | None
     other: float | None = None
     count: int | None = None
     is_total: bool = False
     interval: Sequence[float] | None = None
+    scored: int | None = None
+
+    @property
+    def reach(self) -> float:
+        """The highest score that is drawn."""
+        ends = self.interval or ()
+        return max(
+            (each for each in (self.value, self.other, *ends) if each is not None), default=0
+        )
 
 
 @dataclass(frozen=True)
@@ -100,45 +113,85 @@ class _Frame:
         return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
 
 
-def bar_chart(bars: Sequence[Bar], title: str, other_name: str) -> str:
-    """Draw shares as horizontal bars from 0 to 100 %, each above the one it is compared with.
+def bar_chart(bars: Sequence[Bar], title: str, other_name: str, unit: Unit = SHARE) -> str:
+    """Draw scores as horizontal bars from 0 on, each above the one it is compared with.
 
     Args:
         bars: At least one.
         title: Read out by screen readers.
-        other_name: What the `other` shares are of.
+        other_name: What the `other` scores are of.
+        unit: Of the scores.
     """
     height = len(bars) * _ROW + 24
-    left, right = _LABEL_WIDTH, WIDTH - _VALUE_WIDTH
+    end = unit.axis_end(max(bar.reach for bar in bars))
+    left, right = label_width([bar.label for bar in bars]), WIDTH - _VALUE_WIDTH
     parts = []
-    for percent in (0, 25, 50, 75, 100):
-        x = left + percent / 100 * (right - left)
+    for fourth in range(5):
+        x = left + fourth / 4 * (right - left)
         parts += [
             line(x, 4, x, height - 20, "grid"),
-            text(x, height - 5, f"{percent} %", "tick middle"),
+            text(x, height - 5, unit.tick(fourth / 4 * end), "tick middle"),
         ]
-    for row, bar in enumerate(bars):
-        parts += _bar_row(bar, 4 + row * _ROW, left, right, other_name)
+    row = _Rows(left, (right - left) / end, other_name, unit)
+    for place, bar in enumerate(bars):
+        parts += row.of(bar, 4 + place * _ROW)
     return svg(WIDTH, height, title, parts)
 
 
-def _bar_row(bar: Bar, top: float, left: float, right: float, other_name: str) -> list[str]:
-    width = right - left
-    end = max(bar.value, bar.interval[1]) if bar.interval else bar.value
-    weight = " strong" if bar.is_total else ""
-    parts = [
-        text(left - 12, top + 17, bar.label, f"label end{weight}"),
-        rect(left, top + 7, bar.value * width, 13, "ours", f"{bar.label}: {percent(bar.value)}"),
-        text(left + end * width + 8, top + 18, percent(bar.value), f"value{weight}"),
-    ]
-    if bar.interval is not None:
-        parts += _whisker(left, width, top + 13.5, bar.interval)
-    if bar.count is not None:
-        parts.append(text(left - 12, top + 31, f"n = {bar.count:,}", "tick end"))
-    if bar.other is not None:
-        tip = f"{bar.label}, {other_name}: {percent(bar.other)}"
-        parts.append(rect(left, top + 22, bar.other * width, 6, "other", tip))
-    return parts
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a bar chart: where bars begin, pixels for 1, and what is said of them."""
+
+    left: float
+    scale: float
+    other_name: str
+    unit: Unit
+
+    def of(self, bar: Bar, top: float) -> list[str]:
+        weight = " strong" if bar.is_total else ""
+        label = shortened(bar.label)
+        parts = [text(self.left - 12, top + 17, label, f"label end{weight}")]
+        if bar.value is None:
+            parts.append(text(self.left + 8, top + 18, "nothing could be scored", "note"))
+        else:
+            parts += self._value(bar, bar.value, top, weight)
+        if bar.count is not None:
+            parts.append(text(self.left - 12, top + 31, f"n = {_count(bar)}", "tick end"))
+        if bar.other is not None:
+            tip = f"{bar.label}, {self.other_name}: {self.unit.say(bar.other)}"
+            parts.append(rect(self.left, top + 22, bar.other * self.scale, 6, "other", tip))
+        return parts
+
+    def _value(self, bar: Bar, value: float, top: float, weight: str) -> list[str]:
+        said, scale = self.unit.say(value), self.scale
+        end = max(value, bar.interval[1]) if bar.interval else value
+        parts = [
+            rect(self.left, top + 7, value * scale, 13, "ours", f"{bar.label}: {said}"),
+            text(self.left + end * scale + 8, top + 18, said, f"value{weight}"),
+        ]
+        if bar.interval is not None:
+            parts += _whisker(self.left, scale, top + 13.5, bar.interval)
+        return parts
+
+
+def _count(bar: Bar) -> str:
+    if bar.scored is None or bar.scored == bar.count:
+        return f"{bar.count:,}"
+    return f"{bar.scored:,} of {bar.count:,}"
+
+
+def label_width(labels: Iterable[str]) -> float:
+    """Give how many pixels of a chart the labels of its rows take."""
+    longest = max(len(shortened(label)) for label in labels)
+    return max(_LABEL_WIDTH, longest * _LETTER_WIDTH + 20)
+
+
+def shortened(label: str) -> str:
+    """Give a label with its middle left out if it is too long for a chart."""
+    if len(label) <= _MAX_LETTERS:
+        return label
+    kept = _MAX_LETTERS // 2
+    return f"{label[: kept - 1].rstrip()} … {label[1 - kept :].lstrip()}"
 
 
 def _whisker(left: float, width: float, y: float, interval: Sequence[float]) -> list[str]:
@@ -164,11 +217,6 @@ def line_chart(points: Sequence[Point], title: str, bands: Sequence[Band] = ()) 
 def small_line_chart(points: Sequence[Point], title: str) -> str:
     """Draw a curve as `line_chart` does, small enough for three beside each other."""
     return _curve(points, title, (), SMALL_SIZE, _SMALL_MARGINS)
-
-
-def percent(share: float) -> str:
-    """Give a share in [0, 1] as a percentage with one decimal."""
-    return f"{100 * share:.1f} %"
 
 
 def legend(entries: Iterable[tuple[str, str]]) -> str:

@@ -4,22 +4,19 @@ A paired bootstrap over whole panoramas: what makes a question hard for both doe
 difference. It covers the choice of questions, not the seeds of training.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from panovlm.evaluation.compare_page import comparison_page
-from panovlm.files import write_whole
+from panovlm.evaluation.compared_reports import Asked, Compared, read_compared
+from panovlm.evaluation.page import write_page
 from panovlm.metrics.intervals import difference_interval
-from panovlm.metrics.scores import Score
 from panovlm.model.errors import PanoVLMError
 
-Row = dict[str, Any]
-Key = tuple[str, str, str, int]
-_TEXTS = ("image", "question", "expected", "answer")
+Pair = tuple[Asked, Asked]
 
 
 def compare(first: Path, second: Path) -> dict[str, Any]:
@@ -27,101 +24,101 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
 
     Args:
         first: JSON of one model.
-        second: JSON of the other, whose gain is asked for.
+        second: JSON of the other, whose gain is asked for; of the same benchmark if the first is of
+            one.
 
     Returns:
-        `shared`, `only_first`, `only_second` (numbers of questions); `overall` and, by kind,
-        `by_kind`, each with `first`, `second` (shares right), `difference` (second - first) with
-        `low` and `high`, `count`, and how many `gained` and `lost` being right.
+        `benchmark` (None for records), `metric`, `unit`, `less_is_better`; `shared`, `only_first`,
+        `only_second` (numbers of questions); `overall` and, by kind, `by_kind`, each with `first`,
+        `second` (means over the questions scored in both), `difference` (second - first) with
+        `low` and `high` (all None if no question was scored in both), `count` of these questions,
+        how many `gained` and `lost`, and how many have no score: `unscored_first`,
+        `unscored_second`.
 
     Raises:
-        PanoVLMError: If a file is no such report, or they share no question.
+        PanoVLMError: If a file is no such report, they share no question, or their scores do not
+            compare.
     """
-    ours, theirs = (_questions(path) for path in (first, second))
-    shared = [key for key in ours if key in theirs]
+    ours, theirs = read_compared(first), read_compared(second)
+    _check_alike(ours, theirs)
+    shared = [key for key in ours.asked if key in theirs.asked]
     if not shared:
         raise PanoVLMError(
-            f"found no question that both {first} ({len(ours)} questions) and {second} "
-            f"({len(theirs)}) were asked; evaluate both models on the same --data"
+            f"found no question that both {first} ({len(ours.asked)} questions) and {second} "
+            f"({len(theirs.asked)}) were asked; evaluate both models on the same --data"
         )
-    pairs = [(ours[key], theirs[key]) for key in shared]
-    kinds = sorted({a.get("kind") or "all" for a, _ in pairs})
+    only_first, only_second = (len(each.asked) - len(shared) for each in (ours, theirs))
+    if ours.unit.depends_on_set and (only_first or only_second):
+        raise PanoVLMError(
+            f"found {only_first} items of {first} and {only_second} of {second} alone, but "
+            f"{ours.metric} weighs words by all items; evaluate both models on the same ones"
+        )
+    pairs = [(ours.asked[key], theirs.asked[key]) for key in shared]
+    sign = -1 if ours.less_is_better else 1
     return {
         "first": str(first),
         "second": str(second),
+        "benchmark": ours.benchmark,
+        "metric": ours.metric,
+        "unit": ours.unit.name,
+        "less_is_better": ours.less_is_better,
         "shared": len(shared),
-        "only_first": len(ours) - len(shared),
-        "only_second": len(theirs) - len(shared),
-        "overall": _difference(pairs),
+        "only_first": only_first,
+        "only_second": only_second,
+        "overall": _difference(pairs, sign),
         "by_kind": {
-            kind: _difference([pair for pair in pairs if (pair[0].get("kind") or "all") == kind])
-            for kind in kinds
+            kind: _difference([pair for pair in pairs if pair[0].kind == kind], sign)
+            for kind in sorted({a.kind for a, _ in pairs})
         },
     }
 
 
+def _check_alike(ours: Compared, theirs: Compared) -> None:
+    """Check that the scores of two reports mean the same.
+
+    Raises:
+        PanoVLMError: If they do not.
+    """
+    names = [each.benchmark or "records" for each in (ours, theirs)]
+    if names[0] != names[1]:
+        raise PanoVLMError(
+            f"found reports of {names[0]} and of {names[1]}, expected two of the same; evaluate "
+            "both models on one --data with the same --benchmark"
+        )
+    for word, first, second in (
+        ("metrics", ours.metric, theirs.metric),
+        ("judges", ours.judge, theirs.judge),
+    ):
+        if first != second:
+            raise PanoVLMError(
+                f"found two {word}, {first} and {second}, whose scores do not compare; evaluate "
+                "both models in the same way"
+            )
+
+
 def write_comparison(comparison: dict[str, Any], out: Path) -> None:
     """Write a comparison as a page, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    page = comparison_page(comparison)
-    write_whole(out, lambda partial: partial.write_text(page, encoding="utf-8"))
+    write_page(comparison_page(comparison), out)
 
 
-def _difference(pairs: Sequence[tuple[Row, Row]]) -> dict[str, Any]:
-    first, second = ([_score(pair[i]) for pair in pairs] for i in (0, 1))
-    panoramas = [pair[0]["image"] for pair in pairs]
-    found = difference_interval(first, second, groups=panoramas)
-    if found is None:
-        raise ValueError("found no pair of questions, expected one or more")
-    facts = asdict(found)
+def _difference(pairs: Sequence[Pair], sign: int) -> dict[str, Any]:
+    """Compare scores; `sign` is -1 where less is better."""
+    first, second = ([pair[i].score for pair in pairs] for i in (0, 1))
+    found = difference_interval(first, second, groups=[pair[0].panorama for pair in pairs])
+    both = [
+        (a.value, b.value)
+        for a, b in zip(first, second, strict=True)
+        if a.value is not None and b.value is not None
+    ]
+    facts = asdict(found) if found else {"mean": None, "low": None, "high": None, "count": 0}
     return {
-        "first": sum(a["right"] for a, _ in pairs) / len(pairs),
-        "second": sum(b["right"] for _, b in pairs) / len(pairs),
+        "first": fmean(a for a, _ in both) if both else None,
+        "second": fmean(b for _, b in both) if both else None,
         "difference": facts.pop("mean"),
         **facts,
-        "panoramas": len(set(panoramas)),
-        "gained": sum(b["right"] and not a["right"] for a, b in pairs),
-        "lost": sum(a["right"] and not b["right"] for a, b in pairs),
+        "panoramas": len({pair[0].panorama for pair in pairs}),
+        "gained": sum(sign * (b - a) > 0 for a, b in both),
+        "lost": sum(sign * (b - a) < 0 for a, b in both),
+        "unscored_first": sum(score.value is None for score in first),
+        "unscored_second": sum(score.value is None for score in second),
     }
-
-
-def _score(row: Row) -> Score:
-    return Score(float(row["right"]))
-
-
-def _questions(path: Path) -> dict[Key, Row]:
-    """Read the questions of a report; those asked twice of one picture are told by their order."""
-    report = _read(path)
-    settings = report.get("settings")
-    folder = Path(str(settings.get("data", "") if isinstance(settings, dict) else "")).parent
-    found: dict[Key, Row] = {}
-    for row in report["predictions"]:
-        picture = os.path.relpath(row["image"], folder)
-        number = 0
-        while (key := (picture, row["question"], row["expected"], number)) in found:
-            number += 1
-        found[key] = row
-    return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as fault:
-        raise PanoVLMError(
-            f"cannot read the report {path}: {fault}; name the JSON that `panovlm evaluate` wrote"
-        ) from fault
-    rows = report.get("predictions") if isinstance(report, dict) else None
-    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
-        raise PanoVLMError(
-            f"found in {path} no predictions with {', '.join(_TEXTS)} and right, expected a report "
-            f"that `panovlm evaluate` wrote of records (not of a --benchmark)"
-        )
-    return dict(report)
-
-
-def _is_row(row: object) -> bool:
-    if not isinstance(row, dict) or not isinstance(row.get("kind"), str | None):
-        return False
-    is_told = all(isinstance(row.get(field), str) for field in _TEXTS) and bool(row["image"])
-    return is_told and isinstance(row.get("right"), bool)

@@ -1,11 +1,15 @@
 """Which questions a report shows with their pictures: the best and the worst cases."""
 
 from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from panovlm.evaluation.asking import Answers
 from panovlm.evaluation.marked_pictures import Example
 from panovlm.evaluation.scoring import Prediction
+
+T = TypeVar("T")
 
 EXAMPLES = 8
 """Right answers shown, and as many wrong ones."""
@@ -17,19 +21,41 @@ def choose_examples(answers: Answers) -> list[Example]:
     Among the right ones, those come first that stay right under more turns; among the wrong ones
     those that are wrong under more. Questions that were never turned come last.
     """
-    share = -(-EXAMPLES // len({p.record.kind for p in answers.seen}))
-    chosen: list[int] = []
-    for is_right in (True, False):
-        pictures: set[Path] = set()
-        kinds: Counter[str | None] = Counter()
-        for place in _most_telling(answers, is_right=is_right):
-            record = answers.seen[place].record
-            fresh = record.picture not in pictures and kinds[record.kind] < share
-            if fresh and len(pictures) < EXAMPLES:
-                chosen.append(place)
-                pictures.add(record.picture)
-                kinds[record.kind] += 1
-    return [_example(answers, place) for place in chosen]
+    num_kinds = len({p.record.kind for p in answers.seen})
+
+    def about(place: int) -> tuple[Path, str | None]:
+        record = answers.seen[place].record
+        return record.picture, record.kind
+
+    return [
+        _example(answers, place)
+        for is_right in (True, False)
+        for place in spread(_most_telling(answers, is_right=is_right), about, num_kinds, EXAMPLES)
+    ]
+
+
+def spread(
+    things: Iterable[T], about: Callable[[T], tuple[Hashable, Hashable]], num_kinds: int, most: int
+) -> list[T]:
+    """Take things in order, each about another picture, the kinds in equal shares.
+
+    Args:
+        things: The first are taken.
+        about: Gives the picture and the kind of one.
+        num_kinds: How many kinds share the room.
+        most: Room.
+    """
+    share = -(-most // max(1, num_kinds))
+    chosen: list[T] = []
+    pictures: set[Hashable] = set()
+    kinds: Counter[Hashable] = Counter()
+    for thing in things:
+        picture, kind = about(thing)
+        if picture not in pictures and kinds[kind] < share and len(chosen) < most:
+            chosen.append(thing)
+            pictures.add(picture)
+            kinds[kind] += 1
+    return chosen
 
 
 def _most_telling(answers: Answers, *, is_right: bool) -> list[int]:

@@ -1,11 +1,14 @@
-"""A self-contained page and its tables: no script, no link, nothing to load."""
+"""A self-contained page and its parts: no script, no link, nothing to load."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
-NOT_MEASURED = "–"
-"""What a cell says for which there is no figure."""
+from panovlm.evaluation.units import NOT_MEASURED
+from panovlm.files import write_whole
+from panovlm.model.errors import PanoVLMError
+
 _STYLE = Path(__file__).with_name("report.css")
 
 
@@ -27,6 +30,33 @@ def page(title: str, body: str) -> str:
 </body>
 </html>
 """
+
+
+def write_page(text: str, out: Path) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        PanoVLMError: If it cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, lambda partial: partial.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise PanoVLMError(
+            f"cannot write the page {out}: {error}; free some space or name another file"
+        ) from error
+
+
+def headline(title: str, verdict: str, tiles: Iterable[tuple[str, str, str]]) -> str:
+    """Give the head of a page: what it is, one sentence, and (name, value, note) of each number."""
+    cells = "\n".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>"
+        for name, value, note in tiles
+    )
+    return (
+        f'<h1>{escape(title)}</h1>\n<p class="verdict">{escape(verdict)}</p>\n'
+        f'<dl class="tiles">\n{cells}\n</dl>'
+    )
 
 
 def data_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -51,6 +81,52 @@ def data_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]
 def folded(summary: str, content: str) -> str:
     """Fold HTML away under a line that opens it."""
     return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
+
+
+def figure(chart: str, caption: str) -> str:
+    """Give a chart with the words below it."""
+    return f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def grid(figures: Iterable[str]) -> str:
+    """Give figures beside one another."""
+    return '<div class="roses">\n' + "\n".join(figures) + "\n</div>\n"
+
+
+def beside(chart: str, table: str) -> str:
+    """Give a figure with a table to its right, or below it where there is no room."""
+    return f'<div class="beside">{chart}{table}</div>'
+
+
+def values_section(title: str, values: Mapping[str, Any]) -> str:
+    """Give nested values under a heading; empty if there are none."""
+    return f"<h2>{escape(title)}</h2>\n{_values(values)}" if values else ""
+
+
+def all_values(report: Mapping[str, Any]) -> str:
+    """List every value of a report under its keys in the JSON file."""
+    measured = {key: value for key, value in report.items() if key not in ("versions", "settings")}
+    table = folded("Every value under its keys in the JSON report", _values(measured))
+    return f"<h2>All numbers</h2>\n{table}"
+
+
+def _values(values: Mapping[str, Any]) -> str:
+    cells = "\n".join(
+        f"<tr><td><code>{escape(key)}</code></td><td>{escape(str(value))}</td></tr>"
+        for key, value in _flat(values)
+    )
+    return f"<table>\n{cells}\n</table>"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Give nested values as (keys joined by dots, value), leaving out what was not measured."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            pairs.append((f"{prefix}{key}", value))
+    return pairs
 
 
 def _row(cells: Sequence[str]) -> str:

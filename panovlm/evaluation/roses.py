@@ -1,10 +1,10 @@
-"""Roses: shares by direction, drawn as one looks down on the camera, the front at the top."""
+"""Roses: scores by direction, drawn as one looks down on the camera, the front at the top."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from panovlm.evaluation.charts import percent
 from panovlm.evaluation.svg import circle, line, polar, svg, text, wedge
+from panovlm.evaluation.units import SHARE, Unit
 
 RADIUS = 100.0
 _PAD = (62.0, 26.0)
@@ -21,9 +21,9 @@ class Petal:
     Attributes:
         label: Said outside of it.
         angle_deg: Where it lies, clockwise from the front.
-        value: Share in [0, 1]; None where nothing was asked.
+        value: Score; None where nothing was asked.
         interval: Low and high end; None draws none.
-        count: What the share is of.
+        count: How many questions it is of.
     """
 
     label: str
@@ -33,29 +33,39 @@ class Petal:
     count: int | None = None
 
 
-def rose(petals: Sequence[Petal], title: str, *, most: float = 1.0) -> str:
-    """Draw shares by direction; the length of a petal is its share, the thin line its interval.
+def rose(petals: Sequence[Petal], title: str, *, most: float = 1.0, unit: Unit = SHARE) -> str:
+    """Draw scores by direction; the length of a petal is its score, the thin line its interval.
 
     Args:
         petals: At least one; they divide the circle evenly.
         title: Read out by screen readers.
-        most: Share at the outermost ring, in (0, 1].
+        most: Score at the outermost ring, above 0.
+        unit: Of the scores.
     """
     centre = (RADIUS + _PAD[0], RADIUS + _PAD[1])
     parts = [circle(*centre, RADIUS * ring, "ring") for ring in _RINGS]
     half = 180 / len(petals) - _GAP_DEG
     for petal in petals:
-        parts += _petal(petal, centre, half, most)
+        parts += _petal(petal, centre, half, most, unit)
     ring_label = polar(centre, RADIUS, 180 / len(petals))
-    parts.append(text(ring_label[0] + 3, ring_label[1] - 3, f"{most:.0%}", "tick"))
+    parts.append(text(ring_label[0] + 3, ring_label[1] - 3, unit.tick(most), "tick"))
     return svg(2 * centre[0], 2 * centre[1], title, parts)
 
 
-def _petal(petal: Petal, centre: tuple[float, float], half: float, most: float) -> list[str]:
+def round_up(share: float) -> float:
+    """Give the smallest of a few round shares that is not below."""
+    return next(
+        round_share for round_share in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if share <= round_share
+    )
+
+
+def _petal(
+    petal: Petal, centre: tuple[float, float], half: float, most: float, unit: Unit
+) -> list[str]:
     parts = [_label(petal, centre)]
     if petal.value is None:
         return parts
-    tip = f"{petal.label}: {percent(petal.value)}"
+    tip = f"{petal.label}: {unit.say(petal.value)}"
     tip += f" of {petal.count:,}" if petal.count is not None else ""
     angles = (petal.angle_deg - half, petal.angle_deg + half)
     radius = RADIUS * min(petal.value / most, 1.0)

@@ -123,7 +123,7 @@ def _grouped(
             groups.setdefault(group, []).append(prediction)
     if not groups:
         return {}
-    ordered = {key: groups[key] for key in sorted(groups, key=_rank)}
+    ordered = {key: groups[key] for key in sorted(groups, key=rank)}
     return {
         f"by_{name}": {key: accuracy(group) for key, group in ordered.items()},
         f"count_by_{name}": {key: len(group) for key, group in ordered.items()},
@@ -131,7 +131,7 @@ def _grouped(
     }
 
 
-def _rank(name: str) -> tuple[int, str]:
+def rank(name: str) -> tuple[int, str]:
     """Order strata by their distance, and all else by name."""
     stratum = re.match(r"(\d+)-\d+°$", name)
     return int(stratum[1]) if stratum else -1, name

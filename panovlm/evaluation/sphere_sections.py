@@ -1,12 +1,18 @@
 """The report's sections on what only a panorama has: directions, seam, poles, turns and views."""
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Mapping
 from typing import Any
 
-from panovlm.evaluation.charts import Bar, bar_chart, percent
-from panovlm.evaluation.page import NOT_MEASURED, data_table, folded
-from panovlm.evaluation.roses import Petal, rose
+from panovlm.evaluation.charts import Bar
+from panovlm.evaluation.page import beside, data_table, figure, folded, grid
+from panovlm.evaluation.roses import Petal, rose, round_up
+from panovlm.evaluation.score_sections import (
+    ACCURACY,
+    bars_table,
+    on_seam_section,
+    strata_section,
+)
+from panovlm.evaluation.units import NOT_MEASURED, SHARE
 from panovlm.model.sphere import DIRECTIONS
 
 Facts = Mapping[str, Any]
@@ -28,30 +34,32 @@ def direction_section(accuracy: Facts) -> str:
     """Give roses of accuracy by the true direction, over all and for each kind."""
     if not accuracy.get("by_sector"):
         return ""
-    figures = [_figure(_sector_rose("all", accuracy, "by_sector"), "all kinds")]
+    figures = [figure(_sector_rose("all", accuracy, "by_sector"), "all kinds")]
     for kind, scores in accuracy.get("by_kind_and_sector", {}).items():
-        figures.append(_figure(_sector_rose(kind, scores, "by_sector"), kind))
+        figures.append(figure(_sector_rose(kind, scores, "by_sector"), kind))
     return (
         '<h2>Accuracy by direction</h2>\n<p class="soft">As seen from above, the front of the '
         f"panorama at the top: where what is asked about really is. {_INTERVAL_NOTE}</p>\n"
-        + _grid(figures)
-        + folded("As a table", _strata_table(accuracy, "sector", "direction", DIRECTIONS))
+        + grid(figures)
+        + folded("As a table", bars_table(ACCURACY, "direction", _sectors(accuracy)))
     )
 
 
 def stratum_section(accuracy: Facts) -> str:
     """Give accuracy by the distance from the seam and from the nearest pole."""
-    parts = []
-    for name, place in (("seam_distance", "the seam"), ("pole_distance", "the nearest pole")):
-        shares = accuracy.get(f"by_{name}", {})
-        if len(shares) > 1:  # one alone compares nothing
-            bars = [_bar(accuracy, name, stratum) for stratum in shares]
-            chart = bar_chart(bars, f"Accuracy by distance from {place}", "")
-            parts.append(
-                f'<h3>By distance from {place}</h3>\n<div class="chart">{chart}</div>\n'
-                + folded("As a table", _strata_table(accuracy, name, "distance", list(shares)))
-            )
-    return "<h2>Seam and poles</h2>\n" + "\n".join([*parts, _crossing(accuracy)]) if parts else ""
+    names = {"the seam": "seam_distance", "the nearest pole": "pole_distance"}
+    parts = {place: _bars(accuracy, name) for place, name in names.items()}
+    return strata_section(ACCURACY, parts, _crossing(accuracy))
+
+
+def seam_section(report: Facts) -> str:
+    """Give accuracy with what is asked about on the seam beside that of the same as it is."""
+    seam = report.get("on_seam")
+    if not seam:
+        return ""
+    as_it_is = Bar("where it is", seam["as_it_is"], count=seam["count"])
+    on_seam = Bar("on the seam", seam["overall"], count=seam["count"], interval=seam["interval"])
+    return on_seam_section(ACCURACY, as_it_is, on_seam, seam["gain"])
 
 
 def rotation_section(report: Facts) -> str:
@@ -70,7 +78,7 @@ def rotation_section(report: Facts) -> str:
         rows.append(
             ["the same answer under all", *_share(rotation, "consistent", "consistent_count")]
         )
-        agreement = percent(rotation["agreement"])
+        agreement = SHARE.say(rotation["agreement"])
         rows.append(
             [
                 "pairs of turns that agree",
@@ -79,40 +87,42 @@ def rotation_section(report: Facts) -> str:
                 f"{rotation['consistent_count']:,}",
             ]
         )
-    return (
-        f'<h2>Rotation</h2>\n<p class="soft">{_ROTATION_NOTE}</p>\n'
-        '<div class="beside">'
-        + _figure(rose(petals, "Accuracy by turn of the camera"), "right, by turn")
-        + data_table("Over all turns", ["answers", "share", "95 % interval", "questions"], rows)
-        + "</div>"
+    return f'<h2>Rotation</h2>\n<p class="soft">{_ROTATION_NOTE}</p>\n' + beside(
+        figure(rose(petals, "Accuracy by turn of the camera"), "right, by turn"),
+        data_table("Over all turns", ["answers", "share", "95 % interval", "questions"], rows),
     )
 
 
 def view_section(report: Facts) -> str:
-    """Give which views answers depend on, by their offset from the object."""
+    """Give which views answers depend on, by their offset from the object where it is known."""
     ablation = report.get("view_ablation")
-    if not ablation or not ablation.get("changed_by_offset"):
+    if not ablation:
         return ""
-    shares = ablation["changed_by_offset"]
-    most = _round_up(max(end for ends in ablation["interval_by_offset"].values() for end in ends))
+    told = (
+        "One view at a time is replaced by a blank one, for "
+        f"{ablation['count']:,} questions; {SHARE.say(ablation['changed_by_any'])} of the answers "
+        "change without some single view."
+    )
+    drawn = _offsets(ablation) if ablation["changed_by_offset"] else ""
+    note = f" {_VIEW_NOTE}" if drawn else ""
+    return f'<h2>Which view carries the answer</h2>\n<p class="soft">{told}{note}</p>\n{drawn}'
+
+
+def _offsets(ablation: Facts) -> str:
+    shares, limits = ablation["changed_by_offset"], ablation["interval_by_offset"]
+    most = round_up(max(end for ends in limits.values() for end in ends))
     petals = [
-        Petal(name, float(name.rstrip("°")), share, ablation["interval_by_offset"][name])
-        for name, share in shares.items()
+        Petal(name, float(name.rstrip("°")), share, limits[name]) for name, share in shares.items()
     ]
     parts = ablation["share_by_offset"]
     rows = [
-        [name, percent(share), _limits(ablation["interval_by_offset"][name]), _part(parts, name)]
+        [name, SHARE.say(share), SHARE.say_limits(limits[name]), SHARE.say(parts.get(name))]
         for name, share in shares.items()
     ]
     header = ["view, from the object", "answers that change", "95 % interval", "share of changes"]
-    return (
-        f'<h2>Which view carries the answer</h2>\n<p class="soft">One view at a time is replaced '
-        f"by a blank one, for {ablation['count']:,} questions; "
-        f"{percent(ablation['changed_by_any'])} of the answers change without some single view. "
-        f'{_VIEW_NOTE}</p>\n<div class="beside">'
-        + _figure(rose(petals, "Answers that change, by view", most=most), "answers that change")
-        + data_table("By the view's offset", header, rows)
-        + "</div>"
+    return beside(
+        figure(rose(petals, "Answers that change, by view", most=most), "answers that change"),
+        data_table("By the view's offset", header, rows),
     )
 
 
@@ -130,22 +140,18 @@ def _sector_rose(name: str, scores: Facts, key: str) -> str:
     return rose(petals, f"Accuracy by direction, {name}")
 
 
-def _bar(accuracy: Facts, name: str, stratum: str) -> Bar:
-    limits = accuracy.get(f"interval_by_{name}", {}).get(stratum)
-    count = accuracy.get(f"count_by_{name}", {}).get(stratum)
-    return Bar(stratum, accuracy[f"by_{name}"][stratum], count=count, interval=limits)
+def _sectors(accuracy: Facts) -> list[Bar]:
+    """Give the rows of all sectors asked about, from the front on to the right."""
+    return sorted(_bars(accuracy, "sector"), key=lambda bar: DIRECTIONS.index(bar.label))
 
 
-def _strata_table(accuracy: Facts, name: str, column: str, order: Sequence[str]) -> str:
-    shares = accuracy[f"by_{name}"]
+def _bars(accuracy: Facts, name: str) -> list[Bar]:
     limits = accuracy.get(f"interval_by_{name}", {})
     counts = accuracy.get(f"count_by_{name}", {})
-    rows = [
-        [key, percent(shares[key]), _limits(limits.get(key)), _count(counts.get(key))]
-        for key in order
-        if key in shares
+    return [
+        Bar(key, share, count=counts.get(key), interval=limits.get(key))
+        for key, share in accuracy.get(f"by_{name}", {}).items()
     ]
-    return data_table(f"Accuracy by {column}", [column, "right", "95 % interval", "asked"], rows)
 
 
 def _crossing(accuracy: Facts) -> str:
@@ -159,31 +165,12 @@ def _crossing(accuracy: Facts) -> str:
 
 
 def _share(facts: Facts, key: str, count: str) -> list[str]:
-    return [percent(facts[key]), _limits(facts.get(f"interval_{key}")), _count(facts.get(count))]
-
-
-def _limits(limits: Sequence[float] | None) -> str:
-    return f"{100 * limits[0]:.1f}–{100 * limits[1]:.1f}" if limits else NOT_MEASURED
+    return [
+        SHARE.say(facts[key]),
+        SHARE.say_limits(facts.get(f"interval_{key}")),
+        _count(facts.get(count)),
+    ]
 
 
 def _count(count: int | None) -> str:
     return NOT_MEASURED if count is None else f"{count:,}"
-
-
-def _part(parts: Facts, name: str) -> str:
-    return percent(parts[name]) if name in parts else NOT_MEASURED
-
-
-def _round_up(share: float) -> float:
-    """Give the smallest of a few round shares that is not below."""
-    return next(
-        round_share for round_share in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if share <= round_share
-    )
-
-
-def _figure(chart: str, caption: str) -> str:
-    return f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _grid(figures: Sequence[str]) -> str:
-    return '<div class="roses">\n' + "\n".join(figures) + "\n</div>\n"

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from panovlm.evaluation.units import UNITS, Unit
+
 
 def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Give a report's main figures, each with its interval, one a line."""
@@ -67,10 +69,22 @@ def comparison_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
         f"{comparison['shared']} shared questions; left out: {comparison['only_first']} of the "
         f"first alone, {comparison['only_second']} of the second alone"
     )
+    unit = UNITS[comparison["unit"]]
+    if comparison["benchmark"] is not None:
+        yield f"{comparison['benchmark']}: {comparison['metric']}"
     for name, facts in {"overall": comparison["overall"], **comparison["by_kind"]}.items():
-        points, low, high = (100 * facts[key] for key in ("difference", "low", "high"))
-        clear = "" if low > 0 or high < 0 else ", not clear"
-        yield (
-            f"{name:10} {facts['first']:.1%} → {facts['second']:.1%}, {points:+.1f} points "
-            f"[{low:+.1f}, {high:+.1f}] of {facts['count']}{clear}"
-        )
+        yield f"{name:10} {_compared(unit, facts)}"
+
+
+def _compared(unit: Unit, facts: Mapping[str, Any]) -> str:
+    unscored = facts["unscored_first"], facts["unscored_second"]
+    rest = f" (no score: {unscored[0]} of the first, {unscored[1]} of the second)"
+    rest = rest if any(unscored) else ""
+    if facts["difference"] is None:
+        return f"no question could be scored for both{rest}"
+    clear = "" if facts["low"] > 0 or facts["high"] < 0 else ", not clear"
+    return (
+        f"{unit.say(facts['first'])} → {unit.say(facts['second'])}, "
+        f"{unit.say_step(facts['difference'])} [{unit.signed(facts['low'])}, "
+        f"{unit.signed(facts['high'])}] of {facts['count']}{clear}{rest}"
+    )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import PanoVLMError
 from .sphere import Floats, panorama_rays, wrap_deg
@@ -178,18 +179,25 @@ class ViewLayout:
         """Give the unit rays of every view's grid of cell centres, [V, height, width, 3]."""
         return np.stack([view.rays(height, width) for view in self.views])
 
-    def coverage(self, rows: int = 360) -> float:
-        """Give the share of the sphere that at least one perspective view sees, in [0, 1].
+    def sees(self, rays: Floats) -> NDArray[np.bool_]:
+        """Whether at least one perspective view sees rays [..., 3], [...].
 
-        A global view sees all of it, if not sharply: it counts only where it stands alone, and a
-        layout of nothing else covers everything.
+        A global view sees all of them, if not sharply: it counts only where it stands alone, and a
+        layout of nothing else sees everything.
+        """
+        seen: NDArray[np.bool_] = np.any(
+            [view.sees(rays) for view in (self.perspective or self).views], axis=0
+        )
+        return seen
+
+    def coverage(self, rows: int = 360) -> float:
+        """Give the share of the sphere that is seen, in [0, 1]; see `sees`.
 
         Args:
             rows: Rows of the grid of directions it is counted on; each counts by its solid angle.
         """
-        counted = self.perspective or self
         rays = panorama_rays(rows, 2 * rows)
-        seen = np.any([view.sees(rays) for view in counted.views], axis=0)
+        seen = self.sees(rays)
         solid_angle = np.hypot(rays[..., 0], rays[..., 2])  # cos of the row's pitch
         return float((seen * solid_angle).sum() / solid_angle.sum())
 

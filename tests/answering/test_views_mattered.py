@@ -9,13 +9,9 @@ import pytest
 import torch
 
 from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
+from panovlm.answering.likelihood import NEGLIGIBLE
 from panovlm.answering.prompts import about_panorama
-from panovlm.answering.views_mattered import (
-    NEGLIGIBLE,
-    ViewsMattered,
-    neighbours,
-    view_shares,
-)
+from panovlm.answering.views_mattered import ViewsMattered, neighbours, view_shares
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.layouts import ViewLayout
 

@@ -11,10 +11,10 @@ from panovlm.evaluation.charts import (
     bar_chart,
     legend,
     line_chart,
-    percent,
     small_line_chart,
     ticks,
 )
+from panovlm.evaluation.units import SHARE
 
 
 def of_class(svg: str, name: str) -> list[Element]:
@@ -135,4 +135,4 @@ def test_ticks_are_round_and_span_the_range(
 
 
 def test_a_share_of_all_is_a_hundred_percent() -> None:
-    assert percent(1.0) == "100.0 %"
+    assert SHARE.say(1.0) == "100.0 %"

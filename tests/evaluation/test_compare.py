@@ -8,6 +8,7 @@ import pytest
 
 from panovlm.evaluation.compare import compare, write_comparison
 from panovlm.evaluation.compare_page import comparison_verdict
+from panovlm.evaluation.summary import comparison_lines
 from panovlm.model.errors import PanoVLMError
 
 
@@ -99,3 +100,90 @@ def test_the_page_names_every_kind_and_escapes(tmp_path: Path) -> None:
     assert "&lt;b&gt;.json" in page and "<b>.json" not in page
     assert page.count('scope="row"') == 3
     assert "http" not in page
+
+
+def write_benchmark(path: Path, scores: list[float | None], start: int = 0, **facts: Any) -> Path:
+    rows = [
+        {
+            "image": f"pictures/{(start + i) // 2}.png",
+            "question": f"Where is {start + i}?",
+            "references": ["yaw 10.0"],
+            "answer": "left",
+            "score": score,
+            "missing": "the answer could not be read" if score is None else None,
+            "kind": "near" if i % 2 else "far",
+        }
+        for i, score in enumerate(scores)
+    ]
+    report = {
+        "benchmark": "directions",
+        "metric": "yaw error in degrees: less is better",
+        "unit": "degrees",
+        "less_is_better": True,
+        "judge": None,
+        "settings": {"data": "a.jsonl", "images": "pictures"},
+        "predictions": rows,
+    }
+    path.write_text(json.dumps(report | facts))
+    return path
+
+
+SHARES = {"benchmark": "labels", "metric": "share", "unit": "share", "less_is_better": False}
+
+
+def test_a_model_with_less_error_is_better(tmp_path: Path) -> None:
+    first = write_benchmark(tmp_path / "a.json", [90.0] * 20)
+    second = write_benchmark(tmp_path / "b.json", [30.0, 40.0] * 10)
+    comparison = compare(first, second)
+    facts = comparison["overall"]
+    assert (facts["difference"], facts["gained"], facts["lost"]) == (-55.0, 20, 0)
+    verdict = comparison_verdict(comparison)
+    assert verdict.startswith("The second model is better: -55.0° [")
+    assert "of directions (yaw error in degrees: less is better)" in verdict
+    assert "first model is better" in comparison_verdict(compare(second, first))
+    write_comparison(comparison, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "less than 0 is better" in page and 'class="mark gain"' in page and " %</" not in page
+    assert "90.0° → 35.0°, -55.0°" in "".join(comparison_lines(comparison))
+
+
+def test_only_what_was_scored_for_both_counts_and_the_rest_is_told(tmp_path: Path) -> None:
+    first = write_benchmark(tmp_path / "a.json", [1.0, None, 0.0, 1.0, None], **SHARES)
+    second = write_benchmark(tmp_path / "b.json", [1.0, 1.0, None, 0.0, None], **SHARES)
+    comparison = compare(first, second)
+    facts = comparison["overall"]
+    assert (facts["count"], facts["first"], facts["second"], facts["lost"]) == (2, 1.0, 0.5, 1)
+    assert (facts["unscored_first"], facts["unscored_second"]) == (2, 2)
+    write_comparison(comparison, tmp_path / "page.html")
+    assert "Without a score are 2 answers of the first" in (tmp_path / "page.html").read_text()
+
+
+def test_nothing_scored_for_both_gives_no_figure(tmp_path: Path) -> None:
+    first = write_benchmark(tmp_path / "a.json", [None, 1.0])
+    second = write_benchmark(tmp_path / "b.json", [1.0, None])
+    comparison = compare(first, second)
+    assert "Nothing can be compared" in comparison_verdict(comparison)
+    write_comparison(comparison, tmp_path / "page.html")
+    assert "<svg" not in (tmp_path / "page.html").read_text()
+    assert "no question could be scored for both" in "".join(comparison_lines(comparison))
+
+
+def test_reports_whose_scores_mean_other_things_are_refused(tmp_path: Path) -> None:
+    ours = write_benchmark(tmp_path / "a.json", [1.0] * 4)
+    labels = write_benchmark(tmp_path / "b.json", [1.0] * 4, **SHARES)
+    with pytest.raises(PanoVLMError, match=r"reports of directions and of labels.*same --bench"):
+        compare(ours, labels)
+    with pytest.raises(PanoVLMError, match="reports of records and of directions"):
+        compare(write(tmp_path / "c.json", [True] * 4), ours)
+    judge = {"model": "m", "prompt_sha256": "0"}
+    judged = write_benchmark(tmp_path / "d.json", [1.0] * 4, judge=judge)
+    with pytest.raises(PanoVLMError, match="two judges"):
+        compare(ours, judged)
+    captions = {"unit": "CIDEr", "less_is_better": False}
+    first = write_benchmark(tmp_path / "e.json", [1.0] * 4, **captions)
+    second = write_benchmark(tmp_path / "f.json", [1.0] * 4, start=1, **captions)
+    with pytest.raises(PanoVLMError, match="weighs words by all items"):
+        compare(first, second)
+    old = write_benchmark(tmp_path / "g.json", [1.0] * 4, unit="feet")
+    with pytest.raises(PanoVLMError, match="expected a report that this version"):
+        compare(ours, old)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from PIL import Image
 
 from panovlm.evaluation.marked_pictures import (
     ANSWERED,
+    MEANT,
     RIGHT,
     WIDTH,
     WRONG,
     Colour,
     Example,
+    Worth,
     as_data_uri,
     draw_marks,
 )
@@ -102,3 +105,12 @@ def test_a_data_uri_holds_the_picture() -> None:
     start, data = as_data_uri(Image.new("RGBA", (32, 16), (255, 0, 0, 255))).split(",")
     assert start == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (32, 16)
+
+
+def test_an_arrow_from_below_points_where_an_answer_was_read_to_point(picture: Path) -> None:
+    worth = Worth("45.0° off", None)
+    shown = example(picture, "yaw 90", "front-right", 90.0)
+    drawn = draw_marks(replace(shown, pitch_deg=0.0, answered_deg=(45.0, None), worth=worth))
+    assert columns_of(drawn, ARROW_ROW, MEANT).mean() == pytest.approx(768, abs=1)
+    assert columns_of(drawn, 420, ANSWERED).mean() == pytest.approx(640, abs=1)
+    assert columns_of(drawn, WIDTH // 4 + 30, MEANT).size == 0  # it ends at its pitch

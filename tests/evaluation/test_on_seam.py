@@ -98,6 +98,8 @@ def test_the_report_has_them_and_refuses_where_nothing_can_be_asked(
     assert 3 <= len(rows) == report["on_seam"]["count"] <= 6
     assert report["on_seam"]["overall"] == sum(r["on_seam"]["right"] for r in rows) / len(rows)
     assert [0.0 <= seed["on_seam"] <= 1.0 for seed in report["seeds"]] == [True, True]
+    section = out.with_suffix(".html").read_text().split("<h2>On the seam</h2>")[1]
+    assert "where it is" in section.split("<h2>")[0]
     plain = [{"image": str(r["image"]), "messages": [t.model_dump() for t in TURNS]} for r in rows]
     (tmp_path / "plain.jsonl").write_text("".join(json.dumps(each) + "\n" for each in plain))
     with pytest.raises(PanoVLMError, match=r"found --on-seam 3, but no question with a direction"):

@@ -1,18 +1,17 @@
 """Claims about the report page: whole, self-contained, escaped, silent on what is not there."""
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from reading_pages import Page
 
 from panovlm.evaluation.report_page import Example, verdict, write_report
 from panovlm.evaluation.stage_section import duration
 from panovlm.model.errors import PanoVLMError
 
-VOID = {"meta", "img", "br"}
 LEAST: dict[str, Any] = {"accuracy": {"overall": 0.5, "by_kind": {"turn": 0.5}, "count": 40}}
 FULL: dict[str, Any] = {
     "accuracy": {
@@ -45,39 +44,6 @@ LOGS = {
         for i in range(1, 20)
     ]
 }
-
-
-class Page(HTMLParser):
-    """A page that has been read, with every tag closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.headings: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-        if self.open and self.open[-1] in ("h1", "h2"):
-            self.headings.append(data)
-
-    def count(self, name: str) -> int:
-        return sum(tag == name for tag, _ in self.tags)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
 from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each, interval_over_panoramas
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, each, summary_over_panoramas
+from panovlm.evaluation.units import DEGREES
 from panovlm.metrics.angles import great_circle_error_deg, sector, yaw_error_deg
 from panovlm.metrics.directions import parse_direction, parse_pitch
-from panovlm.metrics.scores import NO_REFERENCE, Score, score_read, summarise, values_of
+from panovlm.metrics.scores import NO_REFERENCE, Score, score_read, values_of
 from panovlm.model.errors import PanoVLMError
 from panovlm.model.sphere import DIRECTIONS, direction_index, wrap_deg
 
@@ -134,19 +135,14 @@ def extras(
     return {
         "median_error_deg": float(np.median(errors)) if errors else None,
         "mean_unreadable_guessed_deg": float(np.mean(guessed)),
-        "great_circle_deg": _summed(items, by_circle(items, answers), are_errors=True),
+        "great_circle_deg": summary_over_panoramas(
+            items, by_circle(items, answers), are_errors=True
+        ),
         "pitch_said": sum(place is not None and place[1] is not None for place in said),
-        "right_sector": _summed(items, in_sector(items, answers)),
+        "right_sector": summary_over_panoramas(items, in_sector(items, answers)),
         "said": {word: pointed[word] for word in DIRECTIONS if word in pointed},
         "chance": chance([item.yaw_deg or 0.0 for item in items]),
     }
-
-
-def _summed(
-    items: Sequence[Item], scores: Sequence[Score], *, are_errors: bool = False
-) -> dict[str, Any]:
-    facts = asdict(summarise(scores, are_errors=are_errors))
-    return facts | {"interval": interval_over_panoramas(items, scores)}
 
 
 def chance(rights_deg: Sequence[float]) -> dict[str, float]:
@@ -185,4 +181,6 @@ DIRECTION_ERRORS = Benchmark(
     extras=extras,
     turned=turned,
     less_is_better=True,
+    unit=DEGREES,
+    point=parse_place,
 )

@@ -143,4 +143,5 @@ HSTAR_BENCH = Benchmark(
     "counts for targets across yaw 0 too",
     extras=extras,
     turned=turned,
+    point=parse_submission,
 )

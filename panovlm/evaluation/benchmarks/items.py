@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from panovlm.evaluation.units import SHARE, Unit
 from panovlm.metrics.intervals import mean_interval
-from panovlm.metrics.scores import Score, values_of
+from panovlm.metrics.scores import Score, summarise, values_of
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], dict[str, An
 Turn = Callable[[Item, float], Item]
 """Takes an item, and by how many degrees the camera has turned right; gives what is right then."""
 
+Point = Callable[[str], tuple[float, float | None] | None]
+"""Takes an answer; gives yaw and pitch in degrees, or None if it names no direction."""
+
 
 @dataclass(frozen=True)
 class Rubric:
@@ -93,6 +97,9 @@ class Benchmark:
         rubric: Set where the published score is a judge's.
         turned: Set where it is known what is right about a turned picture.
         less_is_better: Whether a score is an error.
+        unit: In which scores are written.
+        point: Reads where an answer points, in yaw and, where one is said, pitch; set where answers
+            are directions.
     """
 
     read: Read
@@ -105,6 +112,8 @@ class Benchmark:
     rubric: Rubric | None = None
     turned: Turn | None = None
     less_is_better: bool = False
+    unit: Unit = SHARE
+    point: Point | None = None
 
 
 def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:
@@ -121,3 +130,11 @@ def interval_over_panoramas(
     panoramas = [str(i.image) for i, s in zip(items, scores, strict=True) if s.value is not None]
     interval = mean_interval(values_of(scores), groups=panoramas, seed=seed)
     return asdict(interval) if interval else None
+
+
+def summary_over_panoramas(
+    items: Sequence[Item], scores: Sequence[Score], *, are_errors: bool = False
+) -> dict[str, Any]:
+    """Give the summary of scores, as plain data, with its `interval`, whole panoramas drawn."""
+    facts = asdict(summarise(scores, are_errors=are_errors))
+    return facts | {"interval": interval_over_panoramas(items, scores)}

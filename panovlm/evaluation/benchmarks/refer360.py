@@ -7,6 +7,7 @@ from typing import Any
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.units import DEGREES
 from panovlm.metrics.angles import great_circle_error_deg
 from panovlm.metrics.scores import Score, score_read, summarise, values_of
 
@@ -77,4 +78,6 @@ REFER_360 = Benchmark(
     differs="degrees on the sphere for one answer, instead of pixels in the last view of an agent",
     extras=extras,
     less_is_better=True,
+    unit=DEGREES,
+    point=parse_submission,
 )

@@ -1,0 +1,71 @@
+"""Units of scores: how a score is written, and how far the axis of a chart goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NOT_MEASURED = "–"
+"""What a cell says for which there is no figure."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How scores of a kind are written and drawn.
+
+    Attributes:
+        name: In a report's JSON.
+        factor: What a score is multiplied by to be written.
+        decimals: Digits behind the point.
+        sign: Written behind a score.
+        step_sign: Written behind a difference of two.
+        ends: Where the axis of a chart may end, ascending, in scores; the first that holds all is
+            taken, and a fourth of it makes a whole step of the axis.
+        depends_on_set: Whether a score depends on what else is scored beside it.
+    """
+
+    name: str
+    factor: float
+    decimals: int
+    sign: str
+    step_sign: str
+    ends: tuple[float, ...]
+    depends_on_set: bool = False
+
+    def say(self, score: float | None) -> str:
+        """Write a score."""
+        return NOT_MEASURED if score is None else f"{self._number(score)}{self.sign}"
+
+    def say_limits(self, limits: Sequence[float] | None) -> str:
+        """Write the low and the high end of an interval, without the sign."""
+        if limits is None:
+            return NOT_MEASURED
+        return f"{self._number(limits[0])}–{self._number(limits[1])}"
+
+    def say_step(self, step: float) -> str:
+        """Write a difference of two scores with + or -."""
+        return f"{self.signed(step)}{self.step_sign}"
+
+    def signed(self, step: float) -> str:
+        """Write a difference as `say_step` does, without its unit."""
+        rounded = round(self.factor * step, self.decimals) or 0.0
+        return f"{rounded:+.{self.decimals}f}"
+
+    def axis_end(self, most: float) -> float:
+        """Give where an axis ends that holds scores up to `most`."""
+        return next((end for end in self.ends if most <= end), self.ends[-1])
+
+    def tick(self, score: float) -> str:
+        """Write a score at an axis."""
+        return f"{round(self.factor * score, 6):g}{self.sign}"
+
+    def _number(self, score: float) -> str:
+        return f"{self.factor * score:.{self.decimals}f}"
+
+
+SHARE = Unit("share", 100.0, 1, " %", " points", (1.0,))
+"""Anything in [0, 1], 1 the best."""
+DEGREES = Unit("degrees", 1.0, 1, "°", "°", (20.0, 40.0, 60.0, 120.0, 180.0))
+"""Angles between two directions, in [0, 180]."""
+CIDER = Unit("CIDEr", 1.0, 3, "", "", (0.4, 1.0, 2.0, 4.0, 10.0), depends_on_set=True)
+"""In [0, 10]; words are weighed by the references of the whole set."""
+UNITS = {unit.name: unit for unit in (SHARE, DEGREES, CIDER)}
+"""All units by the names that reports give them."""

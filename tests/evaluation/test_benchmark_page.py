@@ -1,0 +1,201 @@
+"""Claims about a benchmark's page: in its unit, self-contained, silent where nothing was scored."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from reading_pages import Page
+
+from panovlm.evaluation.asking import Answers
+from panovlm.evaluation.benchmark_examples import best_and_worst, example_of
+from panovlm.evaluation.benchmark_page import write_benchmark_page
+from panovlm.evaluation.benchmark_run import BENCHMARKS, as_record
+from panovlm.evaluation.benchmark_scores import Scored
+from panovlm.evaluation.benchmark_verdict import benchmark_verdict
+from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.scoring import Prediction
+
+YAWS = (0.0, 90.0, -90.0, 170.0)
+RIGHT = ("front", "right", "left", "back")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{place}.jpg" for place in range(4)]
+    for path in paths:
+        Image.new("RGB", (64, 32), (90, 90, 90)).save(path)
+    return paths
+
+
+def run(
+    name: str,
+    pictures: Sequence[Path],
+    said: Sequence[str],
+    blind: Sequence[str],
+    turned: Sequence[str] = (),
+    **facts: Any,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Give the report and the rows of four questions, without a model."""
+    benchmark: Benchmark = BENCHMARKS[name]
+    options = {"options": ["a sky", "a wall"], "right": 0, "asked": "?"}
+    items = [
+        Item(
+            f"{i}", picture, f"Where is <b>{i}</b>?", ("a sky",), f"kind {i % 2}", yaw, 5.0, options
+        )
+        for i, (picture, yaw) in enumerate(zip(pictures, YAWS, strict=True))
+    ]
+
+    def asked(answers: Sequence[str]) -> list[Prediction]:
+        pairs = zip(items, answers, strict=True)
+        return [Prediction(as_record(item), answer) for item, answer in pairs]
+
+    again = {0: [Prediction(as_record(items[0]), each) for each in turned]} if turned else {}
+    draws = [[*again]] * 2
+    answers = Answers(
+        asked(said), {"blind": asked(blind)}, again, {}, {}, draws, [[], []], [[], []]
+    )
+    scored = Scored.of(benchmark, items, answers, None)
+    report = {
+        "benchmark": name,
+        "metric": benchmark.metric,
+        "unit": benchmark.unit.name,
+        "less_is_better": benchmark.less_is_better,
+        "source": benchmark.source,
+        "differs": benchmark.differs,
+        **scored.report(),
+        "items_without_picture": 3,
+        "judge": None,
+        "versions": {"torch": "2.13.0"},
+        "settings": {"data": "<i>.jsonl", "items": 4},
+        "seconds_evaluation": 3.0,
+    }
+    return report | facts, scored.rows()
+
+
+def page_of(tmp_path: Path, report: dict[str, Any], rows: list[dict[str, Any]]) -> Page:
+    out = tmp_path / "new" / "report.html"
+    write_benchmark_page(report, rows, out)
+    return Page(out.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def errors(pictures: list[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    said = ("front", "right", "yaw -80, pitch 10", "no idea <b>")
+    return run("directions", pictures, said, ("back",) * 4, ("front", "left", "back", "?"))
+
+
+def test_an_error_is_said_in_degrees_and_less_is_better(tmp_path: Path, errors: Any) -> None:
+    report, rows = errors
+    verdict = benchmark_verdict(report)
+    assert "mean is 3.3° (yaw error in degrees: less is better) over the 3 of 4" in verdict
+    assert "116.7° better than without seeing the picture" in verdict
+    assert verdict.endswith("; 1 could not be read.")
+    page = page_of(tmp_path, report, rows)
+    assert "less is better" in page.text and "less than 0 is better" in page.text
+    chart = next(attrs for tag, attrs in page.tags if tag == "svg")
+    assert chart["aria-label"] == "Mean error by kind of question"
+    assert "180°" in page.text and "75 %" not in page.text.split("With less to see")[0]
+    assert "What has no error is left out, not counted as 0." in page.text
+
+
+def test_a_worse_error_is_called_worse(pictures: list[Path]) -> None:
+    report, _ = run("directions", pictures, ("back",) * 3 + ("front",), RIGHT)
+    assert "worse than without seeing the picture" in benchmark_verdict(report)
+    report, _ = run("directions", pictures, RIGHT, RIGHT)
+    assert "not clearly other than without seeing the picture" in benchmark_verdict(report)
+
+
+def test_no_figure_stands_where_nothing_could_be_scored(
+    tmp_path: Path, pictures: list[Path]
+) -> None:
+    report, rows = run("labels", pictures, ("dunno",) * 4, ("",) * 4)
+    page = page_of(tmp_path, report | {"extras": {}}, rows)
+    assert "Nothing could be scored: of 4 answers, 4 could not be read." in page.text
+    shown = page.text.split("All numbers")[0]
+    assert "%" not in shown.replace("95 % interval", "")
+    assert page.count("svg") == 0
+    assert "Without a score" in page.headings and "Best answers" not in page.headings
+    assert shown.count("none: the answer could not be read") == 4
+    assert "None" not in page.text.split("All numbers")[0]
+
+
+def test_the_page_needs_no_other_file_and_escapes(tmp_path: Path, errors: Any) -> None:
+    page = page_of(tmp_path, *errors)
+    assert page.open == []
+    assert not [tag for tag, attrs in page.tags if tag in ("script", "link") or "href" in attrs]
+    html = (tmp_path / "new" / "report.html").read_text()
+    assert not re.search(r"https?://|@import|url\(", html)
+    assert "<b>" not in html and "<i>.jsonl" not in html
+    assert "no idea <b>" in page.text
+    styles = set(re.findall(r"\.([a-z]+)", html.split("<style>")[1].split("</style>")[0]))
+    used = {name for _, attrs in page.tags for name in (attrs.get("class") or "").split()}
+    assert used <= styles
+
+
+def test_sections_come_in_order_and_what_was_not_asked_is_left_out(
+    tmp_path: Path, errors: Any, pictures: list[Path]
+) -> None:
+    assert page_of(tmp_path, *errors).headings == [
+        "PanoVLM on directions",
+        "Mean error by kind",
+        "With less to see",
+        "The benchmark's own figures",
+        "Seam and poles",
+        "Turned pictures",
+        "Seeds",
+        "Least off",
+        "Furthest off",
+        "Without a score",
+        "How it was scored",
+        "Versions",
+        "Settings",
+        "All numbers",
+    ]
+    least = run("labels", pictures, ("A",) * 4, ("B",) * 4, baselines={}, better_than={}, seeds=[])
+    headings = page_of(tmp_path, *least).headings
+    assert "With less to see" not in headings and "Turned pictures" not in headings
+    assert "Judge" not in headings and "Worst answers" not in headings
+
+
+def test_source_and_judge_are_told(tmp_path: Path, pictures: list[Path]) -> None:
+    judge = {"model": "some-judge", "date": "2026-11-24"}
+    page = page_of(
+        tmp_path, *run("360bench", pictures, ("A",) * 4, ("B",) * 4, judge=judge, extras={})
+    )
+    assert BENCHMARKS["360bench"].source in page.text
+    assert BENCHMARKS["360bench"].differs in page.text
+    assert "some-judge" in page.text and "Judge" in page.headings
+    assert "items without a picture, not asked3" in page.text
+
+
+def test_best_and_worst_are_told_by_the_side_on_which_less_is(errors: Any) -> None:
+    report, rows = errors
+    best, worst = best_and_worst(report, rows)
+    assert [row["name"] for row in best] == ["0", "1"]
+    assert [row["name"] for row in worst] == ["2"]
+    assert rows[2]["answered_deg"] == (-80.0, 10.0)
+    shown = example_of(report, worst[0])
+    assert (shown.answered_deg, shown.worth and shown.worth.said) == ((-80.0, 10.0), "10.0° off")
+    assert shown.is_right is None
+
+
+def test_groups_have_intervals_and_strata_come_by_distance(errors: Any) -> None:
+    report, _ = errors
+    assert report["by_kind"]["kind 0"]["interval"]["count"] == 2
+    assert [*report["by_distance_from_seam"]] == ["0-45°", "90-135°", "135-180°"]
+    assert [*report["turned"]["by_turn"]] == ["0°", "90°", "180°", "270°"]
+    assert report["turned"]["by_turn"]["0°"]["mean"] == 0.0
+
+
+def test_objects_on_the_seam_are_compared_with_the_pictures_as_they_are(
+    tmp_path: Path, errors: Any
+) -> None:
+    report, rows = errors
+    gain = {"mean": 12.5, "low": 3.0, "high": 20.0, "count": 3}
+    seam = {"score": report["score"], "as_it_is": report["score"], "gain": gain}
+    page = page_of(tmp_path, report | {"on_seam": seam}, rows)
+    said = "On the seam against as it is: +12.5° [+3.0, +20.0], less than 0 is better."
+    assert said in page.text and "On the seam" in page.headings
