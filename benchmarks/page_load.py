@@ -34,11 +34,14 @@ WATCH_FRAMES = """{
   WebGL2RenderingContext.prototype.drawArrays = function (...given) {
     draw.apply(this, given);
     if (window.firstFrame) return;
-    this.finish();
+    this.readPixels(0, 0, 1, 1, this.RGBA, this.UNSIGNED_BYTE, new Uint8Array(4));
     window.firstFrame = performance.now();
   };
 }"""
-"""Set before the page's own scripts: keeps when the first frame was drawn to its end."""
+"""Set before the page's own scripts: keeps when the first frame was drawn to its end.
+
+A pixel is read back, which waits for all of them; Chromium's `finish` waits for nothing.
+"""
 READ = """async () => {
   while (!window.firstFrame || document.readyState !== "complete") await new Promise(requestAnimationFrame);
   const [page] = performance.getEntriesByType("navigation");

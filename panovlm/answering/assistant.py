@@ -21,7 +21,7 @@ from panovlm.answering.prompts import (
     plain_ids,
     write_prompt,
 )
-from panovlm.answering.views_mattered import ViewsMattered, views_mattered
+from panovlm.answering.views_mattered import ViewsMattered, neighbours, views_mattered
 from panovlm.geometry.caps import Caps, caps_over_views
 from panovlm.inference import load_model
 from panovlm.model.errors import PanoVLMError
@@ -158,19 +158,20 @@ class Assistant:
             pass
 
     def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
-        """Tell how much each view carried an answer to a question, whoever gave it.
+        """Tell how much each view, and each two neighbours, carried an answer, whoever gave it.
 
         Args:
             question: About a panorama.
             answer: Its words; tokenised anew, without an end.
-            batch_size: Panoramas without a view that are read at the same time.
+            batch_size: Panoramas without a view or two that are read at the same time.
 
         Raises:
             PanoVLMError: If there is not one panorama, or no word, or they are too long together.
         """
         prompt, prefix, said = self._given(question, answer)
         views = question.panoramas[0].views
-        return views_mattered(self.model, prompt, prefix, said, views, batch_size)
+        pairs = neighbours(self.processor.image_processor.layout)
+        return views_mattered(self.model, prompt, prefix, said, views, batch_size, pairs)
 
     def occlusion(
         self,

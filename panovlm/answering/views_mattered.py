@@ -1,7 +1,8 @@
 """Which views carried an answer: each is blanked in turn, and the answer gets less likely or not.
 
 A drop says that a view mattered to these words, not why, nor that they are right. Views overlap, so
-what one loses its neighbour may see: an answer that rests on two may drop with neither.
+what one loses its neighbour may see: an answer that rests on two may drop with neither. So any two
+neighbours of a ring are blanked together too.
 
 Shapes: V views, T latent tokens of a view, D_* the width of each part.
 """
@@ -15,6 +16,7 @@ from torch import Tensor
 from panovlm.answering.likelihood import NEGLIGIBLE, Likelihood, latents_of
 from panovlm.answering.prefixes import Prefix
 from panovlm.answering.prompts import Prompt
+from panovlm.model.layouts import ViewLayout
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 
 
@@ -38,15 +40,39 @@ class ViewsMattered:
         log_probability: Of the answer's words with all views, in nats, at most 0.
         drops: For each view, by how much that falls where the view is blank; negative where the
             words get likelier. The answer is exp(drop) times less likely without the view.
+        pairs: Two neighbours each, by their places among the views.
+        pair_drops: For each pair, by how much that falls where both are blank.
     """
 
     log_probability: float
     drops: tuple[float, ...]
+    pairs: tuple[tuple[int, int], ...] = ()
+    pair_drops: tuple[float, ...] = ()
 
     @property
     def shares(self) -> list[float] | None:
         """Each view's share of all drops; None where each of them is negligible."""
         return view_shares(self.drops) if max(self.drops) >= NEGLIGIBLE else None
+
+    @property
+    def together(self) -> int | None:
+        """Which pair carried the answer most, where no view did alone; None where none did."""
+        if self.shares is not None or max(self.pair_drops, default=0.0) < NEGLIGIBLE:
+            return None
+        return self.pair_drops.index(max(self.pair_drops))
+
+
+def neighbours(layout: ViewLayout) -> list[tuple[int, int]]:
+    """Give each two neighbours of a layout's ring, the last and the first too; none without one.
+
+    Global views beside the ring see all that any two lose, and are in no pair.
+    """
+    ring = layout.perspective
+    if ring is None or not ring.is_ring:
+        return []
+    places = [place for place, view in enumerate(layout.views) if not view.is_global]
+    pairs = list(zip(places, [*places[1:], places[0]], strict=True))
+    return pairs[:1] if len(pairs) == 2 else pairs  # of two, each is on both sides of the other
 
 
 @torch.inference_mode()
@@ -57,8 +83,9 @@ def views_mattered(
     answer: Sequence[int],
     views: Tensor,
     batch_size: int,
+    pairs: Sequence[tuple[int, int]] = (),
 ) -> ViewsMattered:
-    """Compare how likely an answer is with all views, and with each of them blank.
+    """Compare how likely an answer is with all views, with each of them blank, and with two.
 
     With all views the prefix is not read again. The others are read whole, several at a time.
 
@@ -69,27 +96,30 @@ def views_mattered(
         answer: Tokens of the answer, at least one.
         views: Of the panorama [1, V, 3, H, W], normalised: blank is 0.
         batch_size: Blanked panoramas that are read at the same time.
+        pairs: Views to blank together, by their places.
     """
     likelihood = Likelihood(model, prompt, prefix, answer)
     whole = likelihood.unchanged()
     # The latent tokens of each view, and those of a blank one last.
     latents = latents_of(model, torch.cat([views[0], torch.zeros_like(views[0, :1])]))
+    alone = [(view, view) for view in range(views.shape[1])]
     without: list[float] = []
-    for blanked in torch.arange(views.shape[1]).split(batch_size):
+    for blanked in torch.tensor([*alone, *pairs]).split(batch_size):
         without += likelihood.with_latents(_panoramas_without(latents, blanked)).tolist()
-    return ViewsMattered(whole, tuple(whole - each for each in without))
+    drops = tuple(whole - each for each in without)
+    return ViewsMattered(whole, drops[: len(alone)], tuple(pairs), drops[len(alone) :])
 
 
 def _panoramas_without(latents: Tensor, blanked: Tensor) -> Tensor:
-    """Give the latent tokens of panoramas that each lack one view.
+    """Give the latent tokens of panoramas that each lack one view, or two.
 
     Args:
         latents: Of the views and of a blank one [V + 1, T, D_latent].
-        blanked: Which view each panorama lacks [B].
+        blanked: Which two views each panorama lacks [B, 2], the same twice for one.
 
     Returns:
         [B, V, T, D_latent].
     """
     panoramas = latents[:-1].repeat(len(blanked), 1, 1, 1)
-    panoramas[torch.arange(len(blanked)), blanked] = latents[-1]
+    panoramas[torch.arange(len(blanked))[:, None], blanked] = latents[-1]
     return panoramas

@@ -215,6 +215,13 @@ class MatteredRequest(BaseModel):
         return request, str(words)
 
 
+class PairDrop(BaseModel):
+    """How much two neighbouring views carried an answer together."""
+
+    views: tuple[int, int] = Field(description="Their places in the order of `/v1/views`, from 0.")
+    drop: float = Field(description="How far the log-probability falls where both are blank.")
+
+
 class MatteredReply(BaseModel):
     """How much each view carried an answer, in the order of `/v1/views`."""
 
@@ -227,13 +234,25 @@ class MatteredReply(BaseModel):
     shares: list[float] | None = Field(
         description="Each view's share of the drops, 1 together; null where all are negligible."
     )
+    pair_drops: list[PairDrop] = Field(
+        description="The same for each two neighbours of a ring; none in other layouts."
+    )
+    together: PairDrop | None = Field(
+        description="The pair that falls furthest, where no view does alone; null where none does."
+    )
 
     @classmethod
     def of(cls, model: str, found: ViewsMattered) -> "MatteredReply":
         """Write what was found."""
-        drops = list(found.drops)
+        both = zip(found.pairs, found.pair_drops, strict=True)
+        pairs = [PairDrop(views=views, drop=drop) for views, drop in both]
         return cls(
-            model=model, log_probability=found.log_probability, drops=drops, shares=found.shares
+            model=model,
+            log_probability=found.log_probability,
+            drops=list(found.drops),
+            shares=found.shares,
+            pair_drops=pairs,
+            together=None if found.together is None else pairs[found.together],
         )
 
 

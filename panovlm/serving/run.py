@@ -1,6 +1,7 @@
 """Runs the server until it is told to stop; what is at work then is finished first."""
 
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import uvicorn
 
 from panovlm.answering.assistant import Assistant
 from panovlm.answering.prefixes import PrefixStore
+from panovlm.serving import examples
 from panovlm.serving.app import create_app
 from panovlm.serving.connections import Connection
 from panovlm.serving.fetching import Fetcher, parse_hosts
@@ -44,6 +46,8 @@ def serve(
     logging.basicConfig(format="%(message)s")
     logging.getLogger("panovlm.serving").setLevel(logging.INFO)
     fetcher = Fetcher(hosts, limits.max_body_bytes) if hosts else None
+    # Beside the loading of the model: then nobody waits for them.
+    threading.Thread(target=examples.draw_all, name="examples", daemon=True).start()
     assistant = Assistant.load(model, prefixes)
     app = create_app(assistant, limits=limits, keys=keys, fetcher=fetcher)
     uvicorn.run(

@@ -1,21 +1,43 @@
 """The page at /: its files, its example panoramas, and what it asks about the model."""
 
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 
 from panovlm.answering.turning import stride_deg
 from panovlm.model.layouts import ViewLayout
+from panovlm.model.sphere import DIRECTIONS, direction_index
 from panovlm.serving import examples
+from panovlm.serving.assets import ASK_AGAIN, FOR_EVER, Asset
 
 PAGE_FOLDER = Path(__file__).with_name("page")
-PAGE = {
-    "/": "index.html",
-    **{f"/{file.name}": file.name for file in PAGE_FOLDER.iterdir() if file.suffix != ".html"},
-}
+_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+def _page() -> dict[str, Asset]:
+    """Read the page: its document asks for all else in a folder named by what is in it.
+
+    The scripts name one another by names alone, and so stay in that folder.
+    """
+    files = {file.name: file.read_bytes() for file in sorted(PAGE_FOLDER.iterdir())}
+    folder = f"page/{hashlib.sha256(b''.join(files.values())).hexdigest()[:12]}"
+    document = re.sub(
+        r'(href|src)="([\w.]+)"', rf'\1="{folder}/\2"', files.pop("index.html").decode()
+    )
+    others = {
+        f"/{folder}/{name}": Asset(body, _MEDIA_TYPES[Path(name).suffix], FOR_EVER)
+        for name, body in files.items()
+    }
+    return {"/": Asset(document.encode(), "text/html", ASK_AGAIN), **others}
+
+
+PAGE = _page()
 """The page's paths, and the files they give."""
 EXAMPLES: dict[str, tuple[int, int]] = {
     f"/examples/{number + 1}{kind}.jpg": (number, height)
@@ -39,16 +61,19 @@ PAGE_HEADERS = {
 def add_page(app: FastAPI, layout: ViewLayout) -> None:
     """Add the page's routes to a server whose model cuts its panoramas into a layout of views."""
 
-    async def page(http: Request) -> Response:
-        name = PAGE["/" + http.url.path.rpartition("/")[2]]
-        return FileResponse(PAGE_FOLDER / name, headers=PAGE_HEADERS)
+    def give(asset: Asset) -> Callable[[Request], Awaitable[Response]]:
+        async def page(http: Request) -> Response:
+            return asset.response(http, PAGE_HEADERS)
+
+        return page
 
     def example(http: Request) -> Response:  # no coroutine: drawing takes a moment
         number, height = EXAMPLES["/examples/" + http.url.path.rpartition("/")[2]]
-        return Response(examples.picture(number, height), media_type="image/jpeg")
+        asset = Asset(examples.picture(number, height), "image/jpeg", ASK_AGAIN)
+        return asset.response(http)
 
-    for path in PAGE:
-        app.add_route(path, page)
+    for path, asset in PAGE.items():
+        app.add_route(path, give(asset))
     for path in EXAMPLES:
         app.add_route(path, example)
 
@@ -65,5 +90,20 @@ def add_page(app: FastAPI, layout: ViewLayout) -> None:
 
     @app.get("/v1/views")
     async def views() -> dict[str, Any]:
-        looks = [asdict(view) | {"is_global": view.is_global} for view in layout.views]
+        looks = [
+            {"name": name, **asdict(view), "is_global": view.is_global}
+            for name, view in zip(view_names(layout), layout.views, strict=True)
+        ]
         return {"stride_deg": stride_deg(layout), "views": looks}
+
+
+def view_names(layout: ViewLayout) -> list[str]:
+    """Name views by where they look: "front"; by their degrees too where several would be alike."""
+    names = [
+        "whole picture" if view.is_global else DIRECTIONS[direction_index(view.yaw_deg)]
+        for view in layout.views
+    ]
+    return [
+        name if names.count(name) == 1 else f"{name} ({view.yaw_deg:.0f}°, {view.pitch_deg:.0f}°)"
+        for name, view in zip(names, layout.views, strict=True)
+    ]

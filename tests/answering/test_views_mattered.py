@@ -11,8 +11,9 @@ import torch
 from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
 from panovlm.answering.likelihood import NEGLIGIBLE
 from panovlm.answering.prompts import about_panorama
-from panovlm.answering.views_mattered import ViewsMattered, view_shares
+from panovlm.answering.views_mattered import ViewsMattered, neighbours, view_shares
 from panovlm.model.errors import PanoVLMError
+from panovlm.model.layouts import ViewLayout
 
 ANSWER = "a blue cube, <|im_end|> to the left"
 """A special token in an answer is text."""
@@ -46,9 +47,9 @@ def plain_log_probability(
     return sum(float(scores[first + place, token]) for place, token in enumerate(said[0]))
 
 
-def without(views: torch.Tensor, view: int) -> torch.Tensor:
+def without(views: torch.Tensor, *lost: int) -> torch.Tensor:
     blanked = views.clone()
-    blanked[:, view] = 0
+    blanked[:, list(lost)] = 0
     return blanked
 
 
@@ -64,13 +65,19 @@ def test_drops_equal_differences_of_plain_forward_passes(
     panorama = assistant.open(pictures[0])
     found = assistant.views_mattered(question(panorama), ANSWER)
     whole = plain_log_probability(assistant, pictures[0], panorama.views, ANSWER)
-    plain = [
-        whole - plain_log_probability(assistant, pictures[0], without(panorama.views, view), ANSWER)
-        for view in range(4)
-    ]
+
+    def drop(*lost: int) -> float:
+        blanked = without(panorama.views, *lost)
+        return whole - plain_log_probability(assistant, pictures[0], blanked, ANSWER)
+
+    plain = [drop(view) for view in range(4)]
     assert found.log_probability == pytest.approx(whole, abs=1e-3)
     assert found.drops == pytest.approx(plain, abs=1e-3)
     assert max(map(abs, plain)) > 0.05
+    assert found.pairs == ((0, 1), (1, 2), (2, 3), (3, 0))
+    together = [drop(*pair) for pair in found.pairs]
+    assert found.pair_drops == pytest.approx(together, abs=1e-3)
+    assert max(abs(both - one) for both, one in zip(together, plain, strict=True)) > 0.01
 
 
 def test_many_at_once_give_what_one_at_a_time_gives(
@@ -81,6 +88,7 @@ def test_many_at_once_give_what_one_at_a_time_gives(
     for batch_size in (3, 4, 8):
         together = assistant.views_mattered(asked, ANSWER, batch_size)
         assert together.drops == pytest.approx(alone.drops, abs=1e-4)
+        assert together.pair_drops == pytest.approx(alone.pair_drops, abs=1e-4)
 
 
 def test_a_view_that_is_blank_anyway_changes_nothing(
@@ -125,3 +133,19 @@ def test_shares_are_of_the_drops_alone_and_none_where_all_are_negligible() -> No
     assert view_shares([0.3, -0.5, 0.1, 0.0]) == pytest.approx([0.75, 0, 0.25, 0])
     assert ViewsMattered(-1.0, (NEGLIGIBLE / 2, -3.0)).shares is None
     assert ViewsMattered(-1.0, (NEGLIGIBLE, -3.0)).shares == [1.0, 0.0]
+
+
+def test_a_pair_is_told_only_where_no_view_carried_the_answer_alone() -> None:
+    pairs, little = ((0, 1), (1, 0)), (NEGLIGIBLE / 2, 0.0)
+    assert ViewsMattered(-1.0, little, pairs, (NEGLIGIBLE, 2.0)).together == 1
+    assert ViewsMattered(-1.0, little, pairs, (0.0, NEGLIGIBLE / 2)).together is None
+    assert ViewsMattered(-1.0, (NEGLIGIBLE, 0.0), pairs, (2.0, 2.0)).together is None
+    assert ViewsMattered(-1.0, little).together is None
+
+
+def test_neighbours_go_round_a_ring_and_other_layouts_have_none() -> None:
+    ring = ViewLayout.ring(3, view_size=8)
+    assert neighbours(ring) == neighbours(ring.with_global()) == [(0, 1), (1, 2), (2, 0)]
+    assert neighbours(ViewLayout.ring(2, view_size=8)) == [(0, 1)]
+    assert neighbours(ViewLayout.cubemap(8)) == []
+    assert neighbours(ViewLayout.equirectangular(8)) == []

@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from panovlm.answering.assistant import Assistant
+from panovlm.model.layouts import ViewLayout
+from panovlm.model.processing import view_words
 from panovlm.model.sphere import direction_index
 from panovlm.scenes.render import render
 from panovlm.serving import examples
 from panovlm.serving.app import create_app
-from panovlm.serving.site import PAGE, PAGE_FOLDER
+from panovlm.serving.site import PAGE, PAGE_FOLDER, view_names
 
-NAMED = re.compile(r'(?:href|src|from)[= ]"(?:\./)?([\w.-]+)"')
+NAMED = re.compile(r'(?:href|src)="([\w./]+)"')
+IMPORTED = re.compile(r'from "\./([\w.]+)"')
 MOST_LINES = 400
 
 
@@ -30,21 +34,75 @@ def test_every_file_of_the_page_is_served_without_a_key_and_names_no_other_host(
         assert page.headers["content-type"].startswith("text/html")
         assert "default-src 'none'" in page.headers["content-security-policy"]
         texts = {name: client.get(name).text for name in PAGE}
-        named = {f"/{name}" for text in texts.values() for name in NAMED.findall(text)}
-        assert named == set(PAGE) - {"/"}
+        (folder,) = {name.rpartition("/")[0] for name in PAGE if name != "/"}
+        asked_for = {f"/{name}" for name in NAMED.findall(page.text)}
+        named = {f"{folder}/{name}" for text in texts.values() for name in IMPORTED.findall(text)}
+        assert asked_for == set(PAGE) - {"/"}
+        assert named < asked_for
         for text in texts.values():
             assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
-        assert client.get("/page.js").headers["content-type"].startswith("text/javascript")
+        script = client.get(f"{folder}/page.js")
+        assert script.headers["content-type"].startswith("text/javascript")
+        assert client.get("/page/elsewhere/page.js").status_code == 401
         assert client.get("/v1/models").status_code == 401
         assert client.get("/v1/views").status_code == 401
 
 
-def test_the_models_views_are_told(client: TestClient) -> None:
+def test_what_has_its_content_in_its_path_is_kept_and_the_rest_is_asked_about(
+    client: TestClient,
+) -> None:
+    for path in [*PAGE, "/examples/1-small.jpg"]:
+        first = client.get(path)
+        kept = "immutable" in first.headers["cache-control"]
+        assert kept is path.startswith("/page/")
+        assert kept or first.headers["cache-control"] == "no-cache"
+        tag = first.headers["etag"]
+        for held in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
+            again = client.get(path, headers={"if-none-match": held})
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == tag
+        assert client.get(path, headers={"if-none-match": '"other"'}).status_code == 200
+
+
+def test_the_pages_text_is_gzipped_for_who_takes_it_and_pictures_and_answers_never_are(
+    client: TestClient, body: Ask
+) -> None:
+    for path in PAGE:
+        packed = client.get(path, headers={"accept-encoding": "br, gzip;q=0.8"})
+        assert packed.headers["content-encoding"] == "gzip"
+        for takes in ("br", "gzip;q=0", "identity"):
+            plain = client.get(path, headers={"accept-encoding": takes})
+            assert "content-encoding" not in plain.headers
+            assert plain.text == packed.text
+            assert int(packed.headers["content-length"]) < len(plain.content)
+            assert plain.headers["vary"] == "Accept-Encoding"
+    packed_only = {"accept-encoding": "gzip"}
+    for path in ("/examples/1-small.jpg", "/examples", "/v1/views", "/v1/models", "/openapi.json"):
+        assert "content-encoding" not in client.get(path, headers=packed_only).headers
+    for asked in (body(), body(stream=True)):
+        reply = client.post(PATH, json=asked, headers=packed_only)
+        assert reply.status_code == 200
+        assert "content-encoding" not in reply.headers
+
+
+def test_the_models_views_are_told_by_the_names_that_the_model_has_for_them(
+    client: TestClient,
+) -> None:
     said = client.get("/v1/views").json()
     assert said["stride_deg"] == 90.0
+    assert [view["name"] for view in said["views"]] == view_words(4)
     assert [view["yaw_deg"] for view in said["views"]] == [0.0, 90.0, 180.0, -90.0]
     assert {view["fov_deg"] for view in said["views"]} == {120.0}
     assert {view["is_global"] for view in said["views"]} == {False}
+
+
+def test_views_that_look_the_same_way_are_told_apart_by_their_degrees() -> None:
+    for num_views in (2, 4, 8):
+        assert view_names(ViewLayout.ring(num_views, view_size=8)) == view_words(num_views)
+    looks = [(90.0, 0.0, 0.0, 60.0), (80.0, -30.0, 0.0, 60.0), (0.0, 0.0, 0.0, 60.0)]
+    layout = ViewLayout.free(looks, view_size=8).with_global()
+    expected = ["right (90°, 0°)", "right (80°, -30°)", "front", "whole picture"]
+    assert view_names(layout) == expected
 
 
 def test_a_turned_panorama_is_asked_about_and_half_a_stride_is_refused(
@@ -71,6 +129,7 @@ def test_examples_are_panoramas_with_questions_and_need_no_key(assistant: Assist
             small = Image.open(io.BytesIO(client.get(example["thumbnail"]).content))
             assert small.size == (2 * examples.THUMBNAIL_HEIGHT, examples.THUMBNAIL_HEIGHT)
             assert len(example["questions"]) >= 2
+            assert example["picture"] == f"examples/{listed.index(example) + 1}.jpg"  # link.js
         assert client.get("/examples/99.jpg").status_code == 401
 
 
@@ -108,3 +167,11 @@ def test_the_scripts_are_sound_javascript() -> None:
             capture_output=True,
             input=file.read_bytes(),
         )
+
+
+def test_examples_are_drawn_once_however_many_ask_for_them() -> None:
+    examples._drawn.cache_clear()
+    with ThreadPoolExecutor(4) as threads:
+        drawn = [threads.submit(examples.picture, 1, 64) for _ in range(4)]
+        assert len({each.result() for each in drawn}) == 1
+    assert examples._drawn.cache_info().misses == 1

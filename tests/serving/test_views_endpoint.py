@@ -17,6 +17,7 @@ from panovlm.answering.prompts import about_panorama
 from panovlm.answering.turning import turned_right
 from panovlm.answering.views_mattered import ViewsMattered
 from panovlm.serving.app import create_app
+from panovlm.serving.protocol import MatteredReply
 
 PATH = "/v1/views/mattered"
 QUESTION, ANSWER = "What is behind me?", "a blue cube"
@@ -55,6 +56,18 @@ def test_the_reply_says_what_the_assistant_finds(
     assert found.shares is not None
     assert said["shares"] == pytest.approx(found.shares, abs=1e-3)
     assert sum(said["shares"]) == pytest.approx(1)
+    assert [tuple(pair["views"]) for pair in said["pair_drops"]] == list(found.pairs)
+    pair_drops = [pair["drop"] for pair in said["pair_drops"]]
+    assert pair_drops == pytest.approx(found.pair_drops, abs=1e-4)
+    assert said["together"] is None
+
+
+def test_two_neighbours_are_told_where_no_view_carried_an_answer_alone() -> None:
+    pairs = ((0, 1), (1, 2), (2, 0))
+    said = MatteredReply.of("m", ViewsMattered(-1.0, (0.0, 0.01, 0.0), pairs, (0.0, 0.5, 0.1)))
+    assert said.shares is None
+    assert said.together == said.pair_drops[1]
+    assert said.model_dump()["together"] == {"views": (1, 2), "drop": 0.5}
 
 
 def test_an_answer_in_parts_is_the_same_answer(client: TestClient, given: Ask) -> None:

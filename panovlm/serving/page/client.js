@@ -31,12 +31,27 @@ export class Client {
   constructor(key) {
     this.key = key;
     this.model = null;
+    this.ahead = null;
   }
 
   async get(path) {
     const response = await fetch(path, { headers: this.headers() });
     if (!response.ok) throw await refusal(response);
     return response.json();
+  }
+
+  /** Ask for a picture that will be wanted. */
+  fetchAhead(path) {
+    const picture = fetch(path).then((response) => response.blob());
+    picture.catch(() => {});  // who wants it hears of it
+    this.ahead = { path, picture };
+  }
+
+  /** Give a picture: the one asked for ahead if it is that. */
+  async picture(path) {
+    const { ahead } = this;
+    this.ahead = null;
+    return ahead?.path === path ? ahead.picture : (await fetch(path)).blob();
   }
 
   headers() {
@@ -60,11 +75,11 @@ export class Client {
     return this.hear(await this.post("v1/chat/completions", { ...asked, stream: true, grounded: true }, signal), onPiece);
   }
 
-  /** Give each view's share of an answer; null where none of them mattered alone. */
+  /** Give each view's share of an answer, or null, and the two neighbours that carried it together, or null. */
   async viewsMattered({ question, url, turned, answer, signal }) {
     const messages = [turn(question, url), { role: "assistant", content: answer }];
     const response = await this.post("v1/views/mattered", { messages, turned_right_deg: turned }, signal);
-    return (await response.json()).shares;
+    return response.json();
   }
 
   async hear(response, onPiece) {

@@ -1,17 +1,29 @@
 // Which views mattered to the last answer: found on request, after the answer.
 
-import { viewNames } from "./words.js";
-
 const percent = (share) => Math.round(100 * share);
+const inPercent = (share) => `${percent(share)}\u00a0%`;  // never parted by the end of a line
 
-/** Say in words what shares of an answer its views have; null where none mattered alone. */
-export function inWords(shares, views) {
-  if (!shares) return "No view carried this alone: with any one of them blank, it stays about as likely or gets likelier.";
-  const names = viewNames(views), order = [...shares.keys()].sort((one, other) => shares[other] - shares[one]);
-  const said = order.filter((view) => percent(shares[view])).map((view) => `${names[view]}: ${percent(shares[view])} %`);
-  if (said.length < views.length) said.push("others: 0 %");
+/** Say in words what carried an answer: the shares of its views, else two neighbours together, else nothing. */
+export function inWords({ shares, together }, views) {
+  if (shares) return inShares(shares, views);
+  if (!together) return "No view carried this alone, nor two neighbours together: with them blank, it stays about as likely or gets likelier.";
+  const names = together.views.map((view) => views[view].name).join(" and ");
+  return `No view carried this alone, but ${names} together did: with both blank, these words get ` +
+    `${inPercent(1 - Math.exp(-together.drop))} less likely. That says neither why nor that they are right.`;
+}
+
+function inShares(shares, views) {
+  const order = [...shares.keys()].sort((one, other) => shares[other] - shares[one]);
+  const said = order.filter((view) => percent(shares[view])).map((view) => `${views[view].name}: ${inPercent(shares[view])}`);
+  if (said.length < views.length) said.push(`others: ${inPercent(0)}`);
   return `Views that mattered: ${said.join(", ")}. Shares of how much less likely these words get with one view blank; ` +
     "they say neither why nor that the words are right.";
+}
+
+/** How much of an answer to show in each view: two that carried it together have half of it each. */
+function weights({ shares, together }, count) {
+  if (shares || !together) return shares;
+  return Array.from({ length: count }, (_, view) => (together.views.includes(view) ? 0.5 : 0));
 }
 
 export class Mattered {
@@ -50,10 +62,11 @@ export class Mattered {
 
   async find(last) {
     const finding = (this.finding = new AbortController());
-    last.entry.tell("Blanking one view after the other …");
+    last.entry.tell("Blanking one view after the other, and neighbours together …");
     try {
-      last.shares = await this.client.viewsMattered({ ...last, signal: finding.signal });
-      last.entry.tell(inWords(last.shares, this.views));
+      const found = await this.client.viewsMattered({ ...last, signal: finding.signal });
+      last.shares = weights(found, this.views.length);
+      last.entry.tell(inWords(found, this.views));
     } catch (error) {
       if (finding.signal.aborted) return;
       last.entry.tell(`Which views mattered cannot be told: ${error.message}`);

@@ -17,6 +17,8 @@ const IDEAS = ["What is behind me?", "What do I see to my left?", "How many obje
 const at = (id) => document.getElementById(id);
 const client = new Client(() => at("key").value.trim());
 const listed = client.get("examples");  // on their way while the viewer is set up
+const linked = readLink().example;
+if (/^\d+$/.test(linked)) client.fetchAhead(`examples/${linked}.jpg`);
 const state = { url: null, example: "", views: [], mark: null, asking: null, still: 0, opening: 0, toLook: null };
 
 function setUpViewer() {
@@ -100,16 +102,19 @@ async function open(blob, { example = "", ideas = IDEAS } = {}) {
     state.asking?.abort();
     Object.assign(state, { url, example, mark: null });
     viewer?.show(bitmap);
-    strip.show(bitmap);
-    bitmap.close();
     lookAsLinked();
     begin(ideas);
+    await frameShown();  // the picture first, then its map
+    strip.show(bitmap);
+    bitmap.close();
   } catch (error) {
     complain(at("talk"), `The picture cannot be shown: ${error.message}`);
   } finally {
     if (opening === state.opening) at("opening").hidden = true;
   }
 }
+
+const frameShown = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
 
 /** Look where the address says, once. */
 function lookAsLinked() {
@@ -151,6 +156,7 @@ function offerIdeas(ideas) {
 function offerExamples(examples) {
   at("examples").replaceChildren(...examples.map((example, number) => {
     const choice = button("", () => openExample(example, number)), picture = document.createElement("img");
+    picture.loading = "lazy";  // behind an example that was linked to, nobody sees it
     picture.src = example.thumbnail;
     picture.alt = `Example ${number + 1}`;
     choice.append(picture);
@@ -161,8 +167,7 @@ function offerExamples(examples) {
 async function openExample(example, number) {
   at("opening").hidden = false;
   try {
-    const response = await fetch(example.picture);
-    await open(await response.blob(), { example: String(number + 1), ideas: example.questions });
+    await open(await client.picture(example.picture), { example: String(number + 1), ideas: example.questions });
   } catch (error) {
     at("opening").hidden = true;
     complain(at("talk"), `The example cannot be opened: ${error.message}`);
@@ -267,11 +272,15 @@ async function followLink() {
   const link = readLink();
   at("question").value = link.q;
   state.toLook = link.yaw === null ? null : link;
-  const examples = await listed;
-  offerExamples(examples);
-  const example = examples[Number(link.example) - 1];
-  if (example && link.example !== state.example) await openExample(example, Number(link.example) - 1);
-  lookAsLinked();
+  if (!link.example) welcome(!state.url);
+  try {
+    const examples = await listed, example = examples[Number(link.example) - 1];
+    offerExamples(examples);
+    if (example && link.example !== state.example) await openExample(example, Number(link.example) - 1);
+    lookAsLinked();
+  } finally {
+    if (!state.url) welcome(true);
+  }
 }
 
 function listen() {
@@ -301,8 +310,7 @@ function listenForDrops() {
   });
 }
 
-welcome(true);
 offerIdeas(IDEAS);
 listen();
-learnViews();
 followLink().catch((error) => complain(at("talk"), error.message));
+learnViews();

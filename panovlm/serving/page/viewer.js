@@ -42,7 +42,8 @@ export class Viewer {
     this.yaw = 0; this.pitch = 0; this.fov = 90;
     this.turned = 0;  // how far the panorama was turned: its own yaw is `yaw` + `turned`
     this.marks = [];
-    this.gl = canvas.getContext("webgl2");
+    this.fit();  // at once: a change of size waits for all that the graphics card has to do
+    this.gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false });
     if (!this.gl) throw new Error("this browser has no WebGL 2");
     this.build();
     this.listen();
@@ -117,18 +118,31 @@ export class Viewer {
     requestAnimationFrame(turn);
   }
 
+  /** Give the canvas as many pixels as its place has. */
+  fit() {
+    const { canvas } = this;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.round(side * devicePixelRatio));
+    if (canvas.width !== width) canvas.width = width;
+    if (canvas.height !== height) canvas.height = height;
+  }
+
+  /** Draw before the next frame is shown, however often that is asked for until then. */
   draw() {
     if (!this.isShowing) return;
+    this.drawing ??= requestAnimationFrame(() => this.drawNow());
+    this.onLook(this.frame);
+  }
+
+  drawNow() {
     const gl = this.gl, canvas = this.canvas;
-    const size = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.round(side * devicePixelRatio));
-    if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
+    this.drawing = null;
+    this.fit();
     gl.viewport(0, 0, canvas.width, canvas.height);
     const slope = Math.tan((this.fov / 2) * RAD);
     gl.uniform2f(this.uniforms.look, (this.yaw + this.turned) * RAD, this.pitch * RAD);
     gl.uniform2f(this.uniforms.slope, slope, (slope * canvas.height) / canvas.width);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
     this.drawMarks();
-    this.onLook(this.frame);
   }
 
   drawMarks() {

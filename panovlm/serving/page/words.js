@@ -12,22 +12,12 @@ export const PLACES = [
   "to my left",
   "to my front-left",
 ];
-const NAMES = ["front", "front-right", "right", "back-right", "back", "back-left", "left", "front-left"];
 const ANY = new RegExp(PLACES.join("|"), "gi");
 
 const sectorOf = (yaw) => (((Math.floor(yaw / 45 + 0.5)) % 8) + 8) % 8;
 
 /** Say where a yaw is. */
 export const placeAt = (yaw) => PLACES[sectorOf(yaw)];
-
-/** Name views by where they look: "front"; by their degrees where several would be called the same. */
-export function viewNames(views) {
-  const names = views.map((view) => (view.is_global ? "whole picture" : NAMES[sectorOf(view.yaw_deg)]));
-  const isAlone = (name) => names.indexOf(name) === names.lastIndexOf(name);
-  return names.map((name, place) => (isAlone(name) ? name : `${name} ${at(views[place])}`));
-}
-
-const at = ({ yaw_deg: yaw, pitch_deg: pitch }) => `(${Math.round(yaw)}°, ${Math.round(pitch)}°)`.replaceAll("-", "−");
 
 /** Give the yaw that a text's only place names; null if it names none, or several. */
 export function yawNamed(text) {

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import re
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from visiting import Visit
 
 from panovlm.answering.assistant import Question
 from panovlm.answering.prompts import about_panorama
+from panovlm.answering.views_mattered import ViewsMattered
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.fields_of_view import parse_field_of_view
 from panovlm.model.cutting import cut_views
@@ -213,9 +213,9 @@ def test_which_views_mattered_is_told_and_shaded_on_a_phone_by_keyboard_alone(
     assert page.evaluate("document.activeElement.id") == "mattered"
     page.keyboard.press("Space")
     expect(entry.locator(".told")).to_contain_text("Views that mattered: ")
-    question = Question(about_panorama("Where is the red sphere?"), oracle.open(picture))
+    question = Question(about_panorama("Where is the red sphere?"), [oracle.open(picture)])
     shares = oracle.views_mattered(question, "front").shares
-    said = dict(re.findall(r"(front|right|back|left): (\d+) %", told.inner_text()))
+    said = dict(re.findall(r"(front|right|back|left): (\d+)\s%", told.inner_text()))
     names = ("front", "right", "back", "left")
     for name, share in zip(names, shares, strict=True):
         assert abs(float(said.get(name, 0)) - 100 * share) <= 0.51
@@ -252,15 +252,37 @@ def test_shares_follow_each_new_answer_and_leave_with_the_turn_they_are_of(
     expect(carrying).to_have_count(0)
 
 
-def test_shares_are_put_into_words_that_tell_views_apart(visit: Any) -> None:
-    said = visit().page.evaluate(
-        """import('./mattered.js').then(({ inWords }) => [
-        inWords(null, []),
-        inWords([0, 0.004, 0.996], [0, 90, 90].map((yaw) => ({ yaw_deg: yaw, pitch_deg: -yaw }))),
-        ])"""
+def test_shares_and_pairs_are_put_into_words(visit: Any) -> None:
+    said = visit().of_script(
+        "mattered.js",
+        """({ inWords }) => [
+        { shares: null, together: null },
+        { shares: null, together: { views: [7, 0], drop: 0.5 } },
+        { shares: [0, 0.004, 0.996, 0, 0, 0, 0, 0], together: null },
+        ].map((found) => inWords(found, [..."abcdefgh"].map((name) => ({ name }))))""",
     )
-    assert said[0].startswith("No view carried this alone")
-    assert said[1].startswith("Views that mattered: right (90°, −90°): 100 %, others: 0 %. ")
+    said = [text.replace("\xa0", " ") for text in said]
+    assert said[0].startswith("No view carried this alone, nor two neighbours together")
+    pair = "No view carried this alone, but h and a together did: with both blank"
+    assert said[1].startswith(f"{pair}, these words get 39 % less likely. ")
+    assert said[2].startswith("Views that mattered: c: 100 %, others: 0 %. ")
+
+
+def test_two_neighbours_that_carried_an_answer_together_are_named_and_shaded(
+    visit: Any, picture: Path, oracle: Any
+) -> None:
+    pairs = ((0, 1), (1, 2), (2, 3), (3, 0))
+    found = ViewsMattered(-1.0, (0.0, 0.01, 0.0, 0.0), pairs, (0.0, 0.0, 0.1, 0.5))
+    oracle.views_mattered = lambda *_: found
+    visit = visit()
+    visit.open(picture)
+    visit.page.check("#mattered")
+    entry = visit.ask("Where is the red sphere?")
+    expect(entry.locator(".told")).to_contain_text("but left and front together did")
+    filled = visit.page.locator("#chart path.carrying").all()
+    assert [path.get_attribute("fill-opacity") for path in filled] == [
+        "0.400", "0.000", "0.000", "0.400",
+    ]  # fmt: skip
 
 
 def test_an_answer_that_stays_true_under_every_turn_is_said_to(
@@ -293,10 +315,10 @@ def test_another_thing_in_the_same_direction_is_no_agreement_and_listings_are_le
     visit: Any, picture: Path, oracle: Any
 ) -> None:
     visit = visit()
-    compare = """(texts) => import('./turns.js').then(({ compare }) => {
+    compare = """({ compare }, texts) => {
       const [first, again] = texts.map(([text, yaw]) => ({ text, yaw }));
       return compare(first, again).agrees;
-    })"""
+    }"""
     for first, again, agrees in (
         (["left to back: red cone", 180], ["front to left: red cone", 180], True),
         (["left to back: red cone", 180], ["front to left: blue cube", 180], False),
@@ -306,7 +328,7 @@ def test_another_thing_in_the_same_direction_is_no_agreement_and_listings_are_le
         (["Yes.", None], [" yes.", None], True),
         (["front: a\nback: b", None], ["left: a\nright: b", None], None),
     ):
-        assert visit.page.evaluate(compare, [first, again]) is agrees, (first, again)
+        assert visit.of_script("turns.js", compare, [first, again]) is agrees, (first, again)
 
 
 def test_a_question_that_names_a_direction_is_turned_with_the_picture(
@@ -436,13 +458,47 @@ CONTRAST = """(selector) => {
 
 def test_a_link_carries_the_example_the_view_and_the_question(visit: Any) -> None:
     visit = visit("#example=1&yaw=120&pitch=-5&fov=60&q=What+is+behind+me%3F")
-    expect(visit.page.locator("#welcome")).to_be_hidden()  # once it is drawn
+    expect(visit.page.locator("#look")).to_be_visible()  # once it is drawn
     assert visit.direction() == (120.0, -5.0)
     assert visit.page.input_value("#question") == "What is behind me?"
     visit.page.focus("#view")
     visit.page.keyboard.press("ArrowRight")
     link = _link_after_a_while(visit)
     assert link == "#yaw=125&pitch=-5&fov=60&q=What+is+behind+me%3F&example=1"
+
+
+def test_an_example_that_is_linked_to_hides_the_others_and_a_bad_link_shows_them(
+    visit: Any,
+) -> None:
+    linked = visit("#example=2").page
+    expect(linked.locator("#look")).to_be_visible()
+    expect(linked.locator("#welcome")).to_be_hidden()
+    small = "performance.getEntriesByType('resource').filter((part) => /-small/.test(part.name))"
+    assert linked.evaluate(f"{small}.length") == 0  # nobody sees them
+    linked.click("#other")
+    expect(linked.locator("#welcome")).to_be_visible()
+    linked.evaluate(
+        """Promise.all([...document.querySelectorAll('#examples img')].map((image) =>
+        image.complete || new Promise((resolve) => image.addEventListener('load', resolve))))"""
+    )
+    assert linked.evaluate(f"{small}.length") == 4
+    expect(visit("#example=none").page.locator("#welcome")).to_be_visible()
+
+
+def test_a_second_visit_takes_the_pages_files_from_where_it_keeps_them(visit: Any) -> None:
+    first = visit("#example=1")
+    first.direction()
+    again = first.context.new_page()
+    again.goto(f"{first.address}/#example=1")
+    expect(again.locator("#look")).to_contain_text("pitch")
+    taken = again.evaluate(
+        """performance.getEntriesByType('resource').map((part) => [part.name, part.transferSize])"""
+    )
+    files = [size for name, size in taken if "/page/" in name]
+    assert len(files) > 10
+    assert sum(files) == 0
+    (size,) = [size for name, size in taken if name.endswith("/examples/1.jpg")]
+    assert size < 1000  # asked about, and the same
 
 
 def test_an_answer_under_way_is_stopped_by_the_button(
@@ -481,6 +537,4 @@ def test_words_of_an_answer_are_never_markup(visit: Any, picture: Path, oracle: 
 def test_the_pages_words_for_directions_are_the_scenes(visit: Any) -> None:
     from panovlm.scenes.language import PLACES
 
-    page = visit().page
-    said = page.evaluate("import('./words.js').then((words) => JSON.stringify(words.PLACES))")
-    assert tuple(json.loads(said)) == PLACES
+    assert tuple(visit().of_script("words.js", "({ PLACES }) => PLACES")) == PLACES

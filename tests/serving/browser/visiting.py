@@ -9,6 +9,13 @@ from playwright.sync_api import Browser, Locator, expect
 expect.set_options(timeout=60_000)  # machines may be busy
 
 
+FRAMES = """new Promise((resolve) => {
+  const wait = (count) => requestAnimationFrame(() => (count ? wait(count - 1) : setTimeout(resolve)));
+  wait(3);
+})"""  # noqa: E501
+"""Waits for a few frames: a turn takes one, and its drawing another."""
+
+
 class Visit:
     """A page in a context of its own: fresh storage, a size, a colour scheme."""
 
@@ -56,11 +63,17 @@ class Visit:
 
     def direction(self) -> tuple[float, float]:
         """Where the page says it looks: yaw and pitch in degrees."""
-        self.page.wait_for_timeout(100)  # a turn takes a frame
+        self.page.evaluate(FRAMES)
         text = self.page.inner_text("#look").replace("−", "-")
         found = re.match(r"(-?\d+)°.*pitch (-?\d+)°", text)
         assert found, text
         return float(found[1]), float(found[2])
+
+    def of_script(self, name: str, code: str, given: Any = None) -> Any:
+        """What a function (its code) makes of the exports of one of the page's scripts."""
+        script = self.page.locator(f"link[href$='/{name}']").get_attribute("href")
+        call = f"([path, given]) => import('./' + path).then((script) => ({code})(script, given))"
+        return self.page.evaluate(call, [script, given])
 
     def paths(self, place: str, kind: str) -> list[str]:
         """The outlines of a kind in "#outlines" or "#chart"."""
