@@ -161,7 +161,8 @@ def on_seam_section(
     unit, note = measure.unit, "No question was scored in both."
     if gain:
         reach = f"[{unit.signed(gain['low'])}, {unit.signed(gain['high'])}]"
-        note = f"On the seam against as it is: {unit.say_step(gain['mean'])} {reach}"
+        note = f"On the seam against where it is: {unit.say_step(gain['mean'])} {reach}"
+        note += f" on the {gain['count']:,} scored in both"
         note += ", less than 0 is better." if measure.less_is_better else "."
     table = bars_table(measure, "what is asked about", [as_it_is, on_seam])
     return f'<h2>On the seam</h2>\n<p class="soft">{note}</p>\n{table}'
