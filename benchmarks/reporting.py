@@ -194,6 +194,8 @@ def print_tables(heading: str, tables: Iterable[tuple[str, Table]]) -> None:
     from rich.table import Table as Printed
 
     console = Console()
+    if not console.is_terminal:  # a log has no width, and a table squeezed into 80 columns is lost
+        console = Console(width=200)
     console.print(heading, highlight=False)
     for title, rows in tables:
         table = Printed(*rows[0], title=title)
