@@ -171,7 +171,7 @@ class Resampler(nn.Module):
         norm's weights alone would cost as much again as the linear map does forwards.
         """
         norm, linear = self.norm_in, self.narrow_in
-        if not torch.is_grad_enabled():  # servers pack or quantise weights: the layer knows how
+        if not self.training:  # servers pack or quantise weights: the layer knows how
             plain: Tensor = linear(norm(patch_tokens))
             return plain
         tokens = nn.functional.layer_norm(patch_tokens, norm.normalized_shape, eps=norm.eps)

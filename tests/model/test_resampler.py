@@ -128,9 +128,9 @@ def test_the_first_norm_and_linear_map_are_one_function_with_the_gradients_of_tw
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
-@torch.no_grad()
-def test_without_gradients_the_linear_map_is_a_layer_that_may_hold_its_weights_in_any_form():
-    module, tokens = resampler(), torch.randn(2, SIDE * SIDE, 24)
+def test_outside_training_the_linear_map_is_a_layer_that_may_hold_its_weights_in_any_form():
+    """Whether gradients are on or not: servers warm up with them on."""
+    module, tokens = resampler().eval(), torch.randn(2, SIDE * SIDE, 24)
     expected = module(tokens)
     linear = module.narrow_in
     packed = [linear.weight.clone(), linear.bias.clone()]
