@@ -260,3 +260,17 @@ def scenes_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = folder / "records.jsonl"
     file.write_text("\n".join(lines) + "\n")
     return file
+
+
+@pytest.fixture
+def saved_model(
+    generator: PanoVLMForConditionalGeneration,
+    processor: PanoVLMProcessor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """The folder of a tiny model, with a cache of its own beside it."""
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
+    for part in (generator, processor):
+        part.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"

@@ -9,8 +9,6 @@ import yaml
 from PIL import Image
 
 from panovlm import cli
-from panovlm.model.modeling import PanoVLMForConditionalGeneration
-from panovlm.model.processing import PanoVLMProcessor
 from panovlm.training.recipe import ModelSection
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -419,12 +417,9 @@ def test_occlude_draws_a_map_and_refuses_before_the_work(
     run_cli: Cli,
     tmp_path: Path,
     scenes_file: Path,
-    generator: PanoVLMForConditionalGeneration,
-    processor: PanoVLMProcessor,
+    saved_model: Path,
 ) -> None:
-    generator.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    words = ("occlude", tmp_path / "model", scenes_file.parent / "0.png", "What is behind me?")
+    words = ("occlude", saved_model, scenes_file.parent / "0.png", "What is behind me?")
     picture, numbers = tmp_path / "map.png", tmp_path / "map.json"
     fast = ("--answer", "a cube", "--radius", 60, "--step", 60, "--out", picture)
     code, out, _ = run_cli(*words, *fast, "--json", numbers)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from plain_pass import plain_log_probability
 
 from panovlm.answering import occlusion
 from panovlm.answering.assistant import Assistant, Question
 from panovlm.answering.occlusion import Occlusion
-from panovlm.answering.prompts import about_panorama
 from panovlm.answering.turning import turned_right
 from panovlm.geometry.caps import Caps, caps_over_views
 from panovlm.model.errors import PanoVLMError
@@ -30,24 +30,6 @@ def caps_at(places_deg: Any, radius_deg: float = 20.0) -> Caps:
     return Caps(rays_from_angles(yaw, pitch), radius_deg)
 
 
-def plain_log_probability(assistant: Assistant, picture: Path, views: torch.Tensor) -> float:
-    """By one plain forward over the whole prompt and the answer."""
-    conversation: Any = about_panorama(TEXT)
-    conversation[0]["content"][0]["path"] = str(picture)
-    asked = assistant.processor.apply_chat_template(
-        conversation,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        add_generation_prompt=True,
-    )["input_ids"]
-    said = assistant.processor.tokenizer(ANSWER, return_tensors="pt")["input_ids"]
-    with torch.inference_mode():
-        output = assistant.model(input_ids=torch.cat([asked, said], dim=1), pixel_values=views)
-    scores = output.logits[0].log_softmax(-1)[asked.shape[1] - 1 : -1]
-    return float(scores.gather(1, said[0][:, None]).sum())
-
-
 @pytest.mark.parametrize("global_view", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_drops_equal_plain_forward_passes_on_covered_pixels(
@@ -62,14 +44,14 @@ def test_drops_equal_plain_forward_passes_on_covered_pixels(
     caps = caps_at(PLACES_DEG)
     question = Question.about(panorama, TEXT)
     found = assistant.occlusion(question, ANSWER, caps, batch_size)
-    whole = plain_log_probability(assistant, pictures[0], panorama.views)
+    whole = plain_log_probability(assistant, pictures[0], panorama.views, TEXT, ANSWER)
     rays = assistant.model.config.layout.rays(32, 32)
     assert len(rays) == 4 + global_view
     plain = []
     for centre in caps.centres:
         inside = np.degrees(np.arccos(np.clip(rays @ centre, -1, 1))) <= 20
         covered = torch.where(torch.from_numpy(inside)[None, :, None], 0.0, panorama.views)
-        plain.append(whole - plain_log_probability(assistant, pictures[0], covered))
+        plain.append(whole - plain_log_probability(assistant, pictures[0], covered, TEXT, ANSWER))
     assert found.log_probability == pytest.approx(whole, abs=1e-3)
     assert found.drops == pytest.approx(plain, abs=1e-3)
     assert max(map(abs, plain)) > 0.02

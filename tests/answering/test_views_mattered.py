@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from plain_pass import plain_log_probability
 
 from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
 from panovlm.answering.likelihood import NEGLIGIBLE
@@ -22,29 +22,6 @@ TEXT = "What is behind me?"
 
 def question(panorama: OpenedPanorama | None, text: str = TEXT) -> Question:
     return Question(about_panorama(text), [panorama] if panorama else ())
-
-
-def plain_log_probability(
-    assistant: Assistant, picture: Path, views: torch.Tensor, answer: str
-) -> float:
-    """By one plain forward over the whole prompt and the answer."""
-    conversation: Any = about_panorama(TEXT)
-    conversation[0]["content"][0]["path"] = str(picture)
-    asked = assistant.processor.apply_chat_template(
-        conversation,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        add_generation_prompt=True,
-    )["input_ids"]
-    said = assistant.processor.tokenizer(
-        answer, add_special_tokens=False, split_special_tokens=True, return_tensors="pt"
-    )["input_ids"]
-    ids = torch.cat([asked, said], dim=1)
-    with torch.inference_mode():
-        scores = assistant.model(input_ids=ids, pixel_values=views).logits[0].log_softmax(-1)
-    first = asked.shape[1] - 1
-    return sum(float(scores[first + place, token]) for place, token in enumerate(said[0]))
 
 
 def without(views: torch.Tensor, *lost: int) -> torch.Tensor:
@@ -64,11 +41,11 @@ def test_drops_equal_differences_of_plain_forward_passes(
     assistant = assistant_of(kind, pooling=pooling)
     panorama = assistant.open(pictures[0])
     found = assistant.views_mattered(question(panorama), ANSWER)
-    whole = plain_log_probability(assistant, pictures[0], panorama.views, ANSWER)
+    whole = plain_log_probability(assistant, pictures[0], panorama.views, TEXT, ANSWER)
 
     def drop(*lost: int) -> float:
         blanked = without(panorama.views, *lost)
-        return whole - plain_log_probability(assistant, pictures[0], blanked, ANSWER)
+        return whole - plain_log_probability(assistant, pictures[0], blanked, TEXT, ANSWER)
 
     plain = [drop(view) for view in range(4)]
     assert found.log_probability == pytest.approx(whole, abs=1e-3)

@@ -94,11 +94,8 @@ def test_a_process_whose_share_is_text_alone_trains_as_one_does(
 
 
 def test_two_processes_evaluate_as_one_does_and_share_the_questions(
-    generator, processor, scenes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved_model: Path, scenes_file: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
-    for part in (generator, processor):
-        part.save_pretrained(tmp_path / "model")
     several = tmp_path / "several.jsonl"  # more groups than one, and an odd number of them
     several.write_text("\n".join(_many(scenes_file, 600)))
     options = ["--data", str(several), "--baselines", "all", "--turned", "3", "--ablated", "2"]
@@ -106,7 +103,7 @@ def test_two_processes_evaluate_as_one_does_and_share_the_questions(
     reports = {}
     for name, launcher in ways.items():
         out = tmp_path / f"{name}.json"
-        command = [*launcher, "-m", "panovlm", "evaluate", str(tmp_path / "model")]
+        command = [*launcher, "-m", "panovlm", "evaluate", str(saved_model)]
         ended = subprocess.run(
             [*command, *options, "--on-seam", "2", "--out", str(out)],
             capture_output=True,

@@ -19,14 +19,6 @@ from panovlm.model.errors import PanoVLMError
 
 
 @pytest.fixture
-def model(generator, processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
-    for part in (generator, processor):
-        part.save_pretrained(tmp_path / "model")
-    return tmp_path / "model"
-
-
-@pytest.fixture
 def table(scenes_file: Path, tmp_path: Path) -> Path:
     shutil.copy(scenes_file.parent / "0.png", tmp_path)
     rows = [("0.png", "sky", "A grey sky."), ("0.png", "cars", "None."), ("9.png", "sky", "Blue.")]
@@ -46,10 +38,10 @@ def says(*answers: str) -> Callable[..., list[str]]:
 
 
 def test_answers_and_their_scores_are_kept_and_missing_pictures_counted(
-    model: Path, table: Path, tmp_path: Path
+    saved_model: Path, table: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out" / "report.json"
-    report = evaluate_benchmark(model, table, out, "quic-360")
+    report = evaluate_benchmark(saved_model, table, out, "quic-360")
     kept = json.loads(out.read_text())
     assert kept["items_without_picture"] == 1
     assert kept["score"]["count"] == 2
@@ -63,7 +55,7 @@ def test_answers_and_their_scores_are_kept_and_missing_pictures_counted(
 
 
 def test_a_judge_is_asked_where_the_published_score_is_one(
-    model: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved_model: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = [{"value": "<image>\nWhat is there?"}, {"value": "A sky."}]
     rows = [{"id": f"N{i}_a", "image": "0.png", "conversations": turns} for i in (1, 2)]
@@ -72,11 +64,11 @@ def test_a_judge_is_asked_where_the_published_score_is_one(
     monkeypatch.setattr(Answerer, "__call__", says("Clouds."))
     monkeypatch.setattr(Judge, "_ask", lambda self, rubric, said: 4)
     judge = Judge("http://localhost:1", "some-model")
-    report = evaluate_benchmark(model, data, tmp_path / "r.json", "panovqa", judge=judge)
+    report = evaluate_benchmark(saved_model, data, tmp_path / "r.json", "panovqa", judge=judge)
     assert report["score"]["mean"] == 0.75
     assert report["extras"]["mean_of_categories"]["count"] == 2
     assert report["judge"]["model"] == "some-model"
-    report = evaluate_benchmark(model, data, tmp_path / "r.json", "panovqa", limit=1)
+    report = evaluate_benchmark(saved_model, data, tmp_path / "r.json", "panovqa", limit=1)
     assert report["score"]["missing"] == {NOT_JUDGED.missing: 1}
     assert report["score"]["mean"] is report["better_than"]["blind"] is report["judge"] is None
 
@@ -95,12 +87,14 @@ def search(scenes_file: Path, tmp_path: Path) -> Path:
 
 
 def test_turned_pictures_are_shown_only_where_it_is_known_what_is_right_then(
-    model: Path, table: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved_model: Path, table: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "report.json"
     monkeypatch.setattr(Answerer, "__call__", says("submit(180,0)"))
-    assert "turned" not in evaluate_benchmark(model, table, out, "quic-360", extent=EVERYTHING)
-    report = evaluate_benchmark(model, search, out, "hstar-bench", extent=EVERYTHING)
+    assert "turned" not in evaluate_benchmark(
+        saved_model, table, out, "quic-360", extent=EVERYTHING
+    )
+    report = evaluate_benchmark(saved_model, search, out, "hstar-bench", extent=EVERYTHING)
     assert report["score"]["mean"] == 1.0
     assert report["turned"]["score"] == report["turned"]["score"] | {"mean": 0.0, "count": 6}
     assert report["turned"]["right_every"]["mean"] == 0.0
@@ -110,25 +104,25 @@ def test_turned_pictures_are_shown_only_where_it_is_known_what_is_right_then(
 
 
 def test_objects_of_a_benchmark_are_put_on_the_seam_and_scored_there(
-    model: Path, table: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved_model: Path, table: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, extent = tmp_path / "report.json", Extent("none", num_on_seam=2)
     monkeypatch.setattr(Answerer, "__call__", says("submit(180,0)"))
-    facts = evaluate_benchmark(model, search, out, "hstar-bench", extent=extent)["on_seam"]
+    facts = evaluate_benchmark(saved_model, search, out, "hstar-bench", extent=extent)["on_seam"]
     assert facts["score"] == facts["as_it_is"] == facts["score"] | {"mean": 1.0, "count": 2}
     assert facts["gain"]["mean"] == 0.0
     row = json.loads(out.read_text())["predictions"][0]
     assert row["on_seam"] == {"answer": "submit(180,0)", "score": 1.0, "missing": None}
     with pytest.raises(PanoVLMError, match="leave --on-seam out"):
-        evaluate_benchmark(model, table, out, "quic-360", extent=extent)
+        evaluate_benchmark(saved_model, table, out, "quic-360", extent=extent)
 
 
 def test_a_benchmark_is_compared_with_every_baseline(
-    model: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved_model: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Answerer, "__call__", says("submit(175,0)", "behind me"))
     out = tmp_path / "report.json"
-    report = evaluate_benchmark(model, search, out, "hstar-bench", extent=EVERYTHING)
+    report = evaluate_benchmark(saved_model, search, out, "hstar-bench", extent=EVERYTHING)
     names = {"blind", "single_view", "squeezed"}
     assert {*report["baselines"]} == {*report["better_than"]} == names
     assert report["baselines"]["blind"]["score"] == report["score"]
@@ -144,7 +138,7 @@ def test_a_benchmark_is_compared_with_every_baseline(
 
 @pytest.mark.parametrize("calls", [1, 4, 9])
 def test_a_killed_benchmark_goes_on_and_ends_with_the_same_report(
-    model: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+    saved_model: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     whole, out = tmp_path / "whole.json", tmp_path / "killed.json"
     asked: list[int] = []
@@ -160,12 +154,12 @@ def test_a_killed_benchmark_goes_on_and_ends_with_the_same_report(
 
     monkeypatch.setattr(Answerer, "__call__", dies)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_benchmark(model, search, out, "hstar-bench", extent=EVERYTHING)
+        evaluate_benchmark(saved_model, search, out, "hstar-bench", extent=EVERYTHING)
     assert not out.exists()
     monkeypatch.setattr(Answerer, "__call__", counted)
-    evaluate_benchmark(model, search, out, "hstar-bench", extent=EVERYTHING)
+    evaluate_benchmark(saved_model, search, out, "hstar-bench", extent=EVERYTHING)
     on_two_starts = len(asked)
-    evaluate_benchmark(model, search, whole, "hstar-bench", extent=EVERYTHING)
+    evaluate_benchmark(saved_model, search, whole, "hstar-bench", extent=EVERYTHING)
     assert len(asked) == 2 * on_two_starts  # nothing was asked twice
     first, second = (json.loads(path.read_text()) for path in (whole, out))
     del first["seconds_evaluation"], second["seconds_evaluation"]
@@ -184,11 +178,13 @@ def test_strata_hold_the_items_whose_place_is_known() -> None:
     assert (described["score"]["mean"], described["interval"]["count"]) == (3.0, 3)
 
 
-def test_mistakes_are_named(model: Path, table: Path, tmp_path: Path) -> None:
+def test_mistakes_are_named(saved_model: Path, table: Path, tmp_path: Path) -> None:
     with pytest.raises(PanoVLMError, match="found --benchmark vqa, expected one of quic-360"):
-        evaluate_benchmark(model, table, tmp_path / "r.json", "vqa")
+        evaluate_benchmark(saved_model, table, tmp_path / "r.json", "vqa")
     judge = Judge("http://localhost:1", "m")
     with pytest.raises(PanoVLMError, match="quic-360 is scored by rule"):
-        evaluate_benchmark(model, table, tmp_path / "r.json", "quic-360", judge=judge)
+        evaluate_benchmark(saved_model, table, tmp_path / "r.json", "quic-360", judge=judge)
     with pytest.raises(PanoVLMError, match="found none of the 3 pictures"):
-        evaluate_benchmark(model, table, tmp_path / "r.json", "quic-360", images=tmp_path / "no")
+        evaluate_benchmark(
+            saved_model, table, tmp_path / "r.json", "quic-360", images=tmp_path / "no"
+        )

@@ -16,24 +16,16 @@ EXTENT = Extent("all", num_turned=2, num_ablated=2, seeds=2)
 OF_THE_START = ("seconds_evaluation", "seconds_total", "peak_memory_mb")
 
 
-@pytest.fixture
-def folder(generator, processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
-    generator.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    return tmp_path / "model"
-
-
 def figures(out: Path) -> dict[str, Any]:
     report = json.loads(out.read_text())
     return {key: value for key, value in report.items() if key not in OF_THE_START}
 
 
 def test_the_report_holds_every_answer_with_all_that_was_asked(
-    folder: Path, scenes_file: Path, tmp_path: Path
+    saved_model: Path, scenes_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out" / "report.json"
-    report = evaluate(folder, scenes_file, out, extent=EXTENT)
+    report = evaluate(saved_model, scenes_file, out, extent=EXTENT)
     rows = json.loads(out.read_text())["predictions"]
     assert len(rows) == report["accuracy"]["count"] == len(scenes_file.read_text().splitlines())
     assert report["accuracy"]["overall"] == sum(row["right"] for row in rows) / len(rows)
@@ -53,10 +45,14 @@ def test_the_report_holds_every_answer_with_all_that_was_asked(
 
 @pytest.mark.parametrize("calls", [1, 3, 6])
 def test_a_killed_evaluation_goes_on_and_ends_with_the_same_report(
-    folder: Path, scenes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+    saved_model: Path,
+    scenes_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: int,
 ) -> None:
     whole, out = tmp_path / "whole.json", tmp_path / "killed.json"
-    evaluate(folder, scenes_file, whole, extent=EXTENT)
+    evaluate(saved_model, scenes_file, whole, extent=EXTENT)
     original, asked = Answerer.__call__, []
 
     def dies(self, prompts, progress):
@@ -67,23 +63,23 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_report(
 
     monkeypatch.setattr(Answerer, "__call__", dies)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(folder, scenes_file, out, extent=EXTENT)
+        evaluate(saved_model, scenes_file, out, extent=EXTENT)
     assert not out.exists()
     monkeypatch.setattr(Answerer, "__call__", original)
-    evaluate(folder, scenes_file, out, extent=EXTENT)
+    evaluate(saved_model, scenes_file, out, extent=EXTENT)
     assert figures(out) == figures(whole)
 
 
 def test_seeds_change_what_is_drawn_and_no_answer(
-    folder: Path, scenes_file: Path, tmp_path: Path
+    saved_model: Path, scenes_file: Path, tmp_path: Path
 ) -> None:
-    one = evaluate(folder, scenes_file, tmp_path / "1.json", extent=replace(EXTENT, seeds=1))
-    two = evaluate(folder, scenes_file, tmp_path / "2.json", extent=EXTENT)
+    one = evaluate(saved_model, scenes_file, tmp_path / "1.json", extent=replace(EXTENT, seeds=1))
+    two = evaluate(saved_model, scenes_file, tmp_path / "2.json", extent=EXTENT)
     assert one["accuracy"] == two["accuracy"]
     assert one["seeds"] == two["seeds"][:1]
     assert one["rotation"]["count"] == 2 < two["rotation"]["count"]
 
 
-def test_unknown_baselines_are_named(folder: Path, scenes_file: Path, tmp_path: Path) -> None:
+def test_unknown_baselines_are_named(saved_model: Path, scenes_file: Path, tmp_path: Path) -> None:
     with pytest.raises(PanoVLMError, match="found --baselines some, expected none, blind, all"):
-        evaluate(folder, scenes_file, tmp_path / "r.json", extent=Extent("some"))
+        evaluate(saved_model, scenes_file, tmp_path / "r.json", extent=Extent("some"))

@@ -55,14 +55,6 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def folder(generator, processor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
-    for part in (generator, processor):
-        part.save_pretrained(tmp_path / "model")
-    return tmp_path / "model"
-
-
-@pytest.fixture
 def records(scenes_file: Path, tmp_path: Path) -> Path:
     """Records whose mark is nowhere, so that the picture comes directly before the question."""
     shutil.copytree(scenes_file.parent, tmp_path / "scenes")
@@ -95,9 +87,9 @@ def test_the_entry_point_names_the_model(plugin: ModuleType) -> None:
 
 
 def test_answers_are_those_of_an_evaluation_here(
-    plugin: ModuleType, folder: Path, docs: list[dict[str, Any]], records: Path
+    plugin: ModuleType, saved_model: Path, docs: list[dict[str, Any]], records: Path
 ) -> None:
-    model = plugin.PanoVLM(str(folder), batch_size=1)
+    model = plugin.PanoVLM(str(saved_model), batch_size=1)
     model.task_dict = {TASK: {SPLIT: docs}}
     asked = requests(docs, {"max_new_tokens": 8, "temperature": 0})
     said = model.generate_until(asked)
@@ -114,9 +106,9 @@ def test_answers_are_those_of_an_evaluation_here(
 
 
 def test_answers_end_where_a_task_says(
-    plugin: ModuleType, folder: Path, docs: list[dict[str, Any]]
+    plugin: ModuleType, saved_model: Path, docs: list[dict[str, Any]]
 ) -> None:
-    model = plugin.PanoVLM(str(folder))
+    model = plugin.PanoVLM(str(saved_model))
     model.task_dict = {TASK: {SPLIT: docs}}
     (whole,) = model.generate_until(requests(docs[:1], {"max_new_tokens": 8}))
     stop = whole[3:5]
@@ -136,17 +128,17 @@ def test_answers_end_where_a_task_says(
     ],
 )
 def test_what_is_no_panorama_is_refused(
-    plugin: ModuleType, folder: Path, docs: list[dict[str, Any]], shown: Any, fault: str
+    plugin: ModuleType, saved_model: Path, docs: list[dict[str, Any]], shown: Any, fault: str
 ) -> None:
-    model = plugin.PanoVLM(str(folder))
+    model = plugin.PanoVLM(str(saved_model))
     model.task_dict = {TASK: {SPLIT: docs}}
     request = SimpleNamespace(args=("?", {}, lambda doc: shown, 0, TASK, SPLIT))
     with pytest.raises(PanoVLMError, match=fault):
         model.generate_until([request])
 
 
-def test_other_ways_of_scoring_are_refused(plugin: ModuleType, folder: Path) -> None:
-    model = plugin.PanoVLM(str(folder))
+def test_other_ways_of_scoring_are_refused(plugin: ModuleType, saved_model: Path) -> None:
+    model = plugin.PanoVLM(str(saved_model))
     with pytest.raises(PanoVLMError, match="scored by likelihoods"):
         model.loglikelihood([])
     with pytest.raises(PanoVLMError, match="several rounds"):

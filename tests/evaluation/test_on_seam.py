@@ -87,13 +87,10 @@ def test_the_model_is_shown_the_turned_picture(
 
 
 def test_the_report_has_them_and_refuses_where_nothing_can_be_asked(
-    generator, processor, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved_model: Path, data: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
-    for part in (generator, processor):
-        part.save_pretrained(tmp_path / "model")
     out, extent = tmp_path / "report.json", Extent("none", num_on_seam=3, seeds=2)
-    report = evaluate(tmp_path / "model", data, out, extent=extent)
+    report = evaluate(saved_model, data, out, extent=extent)
     rows = [r for r in json.loads(out.read_text())["predictions"] if "on_seam" in r]
     assert 3 <= len(rows) == report["on_seam"]["count"] <= 6
     assert report["on_seam"]["overall"] == sum(r["on_seam"]["right"] for r in rows) / len(rows)
@@ -103,4 +100,4 @@ def test_the_report_has_them_and_refuses_where_nothing_can_be_asked(
     plain = [{"image": str(r["image"]), "messages": [t.model_dump() for t in TURNS]} for r in rows]
     (tmp_path / "plain.jsonl").write_text("".join(json.dumps(each) + "\n" for each in plain))
     with pytest.raises(PanoVLMError, match=r"found --on-seam 3, but no question with a direction"):
-        evaluate(tmp_path / "model", tmp_path / "plain.jsonl", out, extent=extent)
+        evaluate(saved_model, tmp_path / "plain.jsonl", out, extent=extent)

@@ -197,5 +197,5 @@ def test_objects_on_the_seam_are_compared_with_the_pictures_as_they_are(
     gain = {"mean": 12.5, "low": 3.0, "high": 20.0, "count": 3}
     seam = {"score": report["score"], "as_it_is": report["score"], "gain": gain}
     page = page_of(tmp_path, report | {"on_seam": seam}, rows)
-    said = "On the seam against as it is: +12.5° [+3.0, +20.0], less than 0 is better."
+    said = "where it is: +12.5° [+3.0, +20.0] on the 3 scored in both, less than 0 is better."
     assert said in page.text and "On the seam" in page.headings
