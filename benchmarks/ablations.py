@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from panovlm.evaluation.asking import Extent
 from panovlm.evaluation.run import PACKAGES, evaluate
 from panovlm.files import write_whole
 from panovlm.model.errors import PanoVLMError
@@ -129,8 +130,7 @@ def _result(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
         options.data,
         cell.recipe.output / "report.json",
         limit=options.limit,
-        num_turned=options.turned,
-        since=None,
+        extent=Extent(num_turned=options.turned),
     )
     found = {"variant": cell.variant, "seed": cell.seed, "settings": cell.settings}
     found |= figures(cell, report)
