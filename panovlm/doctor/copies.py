@@ -48,11 +48,13 @@ class Copy:
         first: Index of one.
         second: Index of the other.
         turn_deg: How far the camera has turned right from the first to the second, in [0, 360).
+        alike: Their correlation at that turn, in [`ALIKE`, 1].
     """
 
     first: int
     second: int
     turn_deg: float
+    alike: float
 
 
 def spectrum_of(panorama: Panorama) -> Spectrum | None:
@@ -104,7 +106,7 @@ def find_copies(spectra: NDArray[np.complex64], others: NDArray[np.complex64]) -
                 continue
             alike, turn_deg = correlate(spectra[first], others[second])
             if alike >= ALIKE:
-                yield Copy(first, int(second), turn_deg)
+                yield Copy(first, int(second), turn_deg, alike)
 
 
 def correlate(first: Spectrum, second: Spectrum) -> tuple[float, float]:

@@ -44,7 +44,7 @@ Pair = tuple[Path, Path, str]
 
 
 def _copy(first: Path, second: Path, how: str) -> Finding:
-    cure = "keep one name for one panorama"
+    cure = "keep one name for one panorama, unless what little differs is what is asked about"
     return Finding(Kind.COPY, f"{second}: found {how} {first}", cure, field="image")
 
 
@@ -75,8 +75,9 @@ def _same_sight(first: Sequence[Picture], second: Sequence[Picture]) -> Iterator
     for copy in find_copies(spectra, other_spectra):
         by_second[copy.second].append(copy)
     for index, copies in by_second.items():
-        how = f"the same panorama, the camera turned by {copies[0].turn_deg:.0f}°, as"
-        yield seen[copies[0].first], others[index], how
+        copy = copies[0]
+        alike = f"to {min(copy.alike, 1.0):.1%}, the camera turned by {copy.turn_deg:.0f}°,"
+        yield seen[copy.first], others[index], f"the same panorama {alike} as"
 
 
 def _with_spectra(pictures: Sequence[Picture]) -> tuple[list[Path], Spectrum]:
