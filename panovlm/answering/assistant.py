@@ -12,6 +12,7 @@ from torch import Tensor
 from panovlm.answering.answers import GREEDY, Answer, Wishes
 from panovlm.answering.batches import Batch, Row
 from panovlm.answering.grammars import Grammars
+from panovlm.answering.likelihood import Likelihood
 from panovlm.answering.occlusion import Occlusion, log_probabilities_under
 from panovlm.answering.prefixes import Key, Prefix, PrefixStore, read_piece, read_views
 from panovlm.answering.prompts import (
@@ -168,10 +169,9 @@ class Assistant:
         Raises:
             PanoVLMError: If there is not one panorama, or no word, or they are too long together.
         """
-        prompt, prefix, said = self._given(question, answer)
-        views = question.panoramas[0].views
+        likelihood = self._likelihood(question, answer)
         pairs = neighbours(self.processor.image_processor.layout)
-        return views_mattered(self.model, prompt, prefix, said, views, batch_size, pairs)
+        return views_mattered(likelihood, question.panoramas[0].views, batch_size, pairs)
 
     def occlusion(
         self,
@@ -196,15 +196,12 @@ class Assistant:
         layout = self.model.config.layout
         caps = caps_over_views(layout) if caps is None else caps
         answer = self.answer([question])[0].text if answer is None else answer
-        prompt, prefix, said = self._given(question, answer)
-        views = question.panoramas[0].views
-        whole, under = log_probabilities_under(
-            caps, self.model, prompt, prefix, said, views, batch_size, progress
-        )
+        likelihood, views = self._likelihood(question, answer), question.panoramas[0].views
+        whole, under = log_probabilities_under(caps, likelihood, views, batch_size, progress)
         return Occlusion(answer, whole, caps, whole - under, layout)
 
-    def _given(self, question: Question, answer: str) -> tuple[Prompt, Prefix, list[int]]:
-        """Prepare a question about one panorama, and tokenise an answer given to it."""
+    def _likelihood(self, question: Question, answer: str) -> Likelihood:
+        """Prepare to score an answer given to a question about one panorama."""
         with self._tokenizing:
             said = plain_ids(self.processor.tokenizer, answer)
         if len(question.panoramas) != 1 or not answer.strip():
@@ -213,7 +210,7 @@ class Assistant:
                 "expected one panorama and some words; ask about one at a time"
             )
         prompt = self.prompt(replace(question, wishes=Wishes(max_tokens=len(said))))
-        return prompt, self._prefix(prompt, question.panoramas), said
+        return Likelihood(self.model, prompt, self._prefix(prompt, question.panoramas), said)
 
     def prompt(self, question: Question) -> Prompt:
         """Tokenise a question. Any thread may call this.

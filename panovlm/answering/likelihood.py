@@ -40,6 +40,7 @@ class Likelihood:
         answer: Tokens of the answer, at least one.
     """
 
+    @torch.inference_mode()
     def __init__(
         self,
         model: PanoVLMForConditionalGeneration,
@@ -47,7 +48,7 @@ class Likelihood:
         prefix: Prefix,
         answer: Sequence[int],
     ) -> None:
-        self._model, self._prefix = model, prefix
+        self.model, self._prefix = model, prefix
         self._answer = torch.tensor(answer, device=model.device)
         # The last token of the answer is left out: nothing follows it.
         words = torch.tensor([*prompt.ids[prompt.num_prefix :], *answer[:-1]], device=model.device)
@@ -62,18 +63,18 @@ class Likelihood:
     def with_latents(self, latents: Tensor) -> Tensor:
         """Score with other latent tokens [B, V, T, D_latent], read whole: [B], in nats."""
         read = self._prefix.embeddings.repeat(len(latents), 1, 1)
-        read[:, self._is_image] = self._model.model.projection(latents).to(read.dtype)
+        read[:, self._is_image] = self.model.model.projection(latents).to(read.dtype)
         return self._score(torch.cat([read, self._words.expand(len(latents), -1, -1)], dim=1))
 
     def _score(self, embeddings: Tensor, cache: DynamicCache | None = None) -> Tensor:
         """Sum the log-probabilities of the answer that embeddings [B, tokens, D_lm] end in, [B]."""
-        outputs = self._model.model(
+        outputs = self.model.model(
             inputs_embeds=embeddings, past_key_values=cache, use_cache=cache is not None
         )
         hidden = outputs.last_hidden_state[:, -len(self._answer) :]
         total = hidden.new_zeros(len(hidden), dtype=torch.float32)
         parts = zip(hidden.split(_SCORED, dim=1), self._answer.split(_SCORED), strict=True)
         for part, said in parts:
-            scores = self._model.lm_head(part).float().log_softmax(-1)
+            scores = self.model.lm_head(part).float().log_softmax(-1)
             total += scores[:, torch.arange(len(said)), said].sum(-1)
         return total

@@ -14,16 +14,15 @@ Source:
     place: Petsiuk et al., "RISE", arXiv:1806.07421.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from panovlm.answering.likelihood import NEGLIGIBLE, Likelihood, latents_of
-from panovlm.answering.prefixes import Prefix
-from panovlm.answering.prompts import Prompt
 from panovlm.geometry.caps import Caps
 from panovlm.model.layouts import ViewLayout
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
@@ -66,7 +65,7 @@ class Occlusion:
             means[some] = self.drops @ weights / np.where(total > 0, total, np.nan)
         return means.reshape(rays.shape[:-1])
 
-    @property
+    @cached_property
     def peak_deg(self) -> tuple[float, float] | None:
         """(yaw, pitch) where the mean drop is largest; None if it is negligible everywhere."""
         rays = panorama_rays(_PEAK_ROWS, 2 * _PEAK_ROWS).reshape(-1, 3)
@@ -81,10 +80,7 @@ class Occlusion:
 @torch.inference_mode()
 def log_probabilities_under(
     caps: Caps,
-    model: PanoVLMForConditionalGeneration,
-    prompt: Prompt,
-    prefix: Prefix,
-    answer: Sequence[int],
+    likelihood: Likelihood,
     views: Tensor,
     batch_size: int,
     progress: Callable[[int], None],
@@ -95,10 +91,7 @@ def log_probabilities_under(
 
     Args:
         caps: What to cover, one cap at a time.
-        model: In eval mode.
-        prompt: What was asked.
-        prefix: Its beginning, read before.
-        answer: Tokens of the answer, at least one.
+        likelihood: Of the answer.
         views: Of the panorama [1, V, 3, S, S], normalised: covered is 0.
         batch_size: Panoramas that are read, and views that are encoded, at the same time.
         progress: Told the number of caps done since the last time.
@@ -106,7 +99,7 @@ def log_probabilities_under(
     Returns:
         Log-probability with nothing covered, and under each cap [C], in nats.
     """
-    likelihood = Likelihood(model, prompt, prefix, answer)
+    model = likelihood.model
     pixels = views[0].to(model.device, model.dtype)
     latents = latents_of(model, pixels)
     rays = model.config.layout.rays(*pixels.shape[-2:])

@@ -14,10 +14,7 @@ import torch
 from torch import Tensor
 
 from panovlm.answering.likelihood import NEGLIGIBLE, Likelihood, latents_of
-from panovlm.answering.prefixes import Prefix
-from panovlm.answering.prompts import Prompt
 from panovlm.model.layouts import ViewLayout
-from panovlm.model.modeling import PanoVLMForConditionalGeneration
 
 
 def view_shares(weights: Sequence[float]) -> list[float] | None:
@@ -77,10 +74,7 @@ def neighbours(layout: ViewLayout) -> list[tuple[int, int]]:
 
 @torch.inference_mode()
 def views_mattered(
-    model: PanoVLMForConditionalGeneration,
-    prompt: Prompt,
-    prefix: Prefix,
-    answer: Sequence[int],
+    likelihood: Likelihood,
     views: Tensor,
     batch_size: int,
     pairs: Sequence[tuple[int, int]] = (),
@@ -90,18 +84,15 @@ def views_mattered(
     With all views the prefix is not read again. The others are read whole, several at a time.
 
     Args:
-        model: In eval mode.
-        prompt: What was asked.
-        prefix: Its beginning, read before.
-        answer: Tokens of the answer, at least one.
+        likelihood: Of the answer.
         views: Of the panorama [1, V, 3, H, W], normalised: blank is 0.
         batch_size: Blanked panoramas that are read at the same time.
         pairs: Views to blank together, by their places.
     """
-    likelihood = Likelihood(model, prompt, prefix, answer)
     whole = likelihood.unchanged()
     # The latent tokens of each view, and those of a blank one last.
-    latents = latents_of(model, torch.cat([views[0], torch.zeros_like(views[0, :1])]))
+    pixels = torch.cat([views[0], torch.zeros_like(views[0, :1])])
+    latents = latents_of(likelihood.model, pixels)
     alone = [(view, view) for view in range(views.shape[1])]
     without: list[float] = []
     for blanked in torch.tensor([*alone, *pairs]).split(batch_size):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.pages.units import SHARE, UNITS, Unit
+from panovlm.evaluation.units import SHARE, UNITS, Unit
 from panovlm.metrics.scores import Missing, Score
 from panovlm.model.errors import PanoVLMError
 
@@ -76,7 +76,7 @@ def read_compared(path: Path) -> Compared:
 
 
 def _records(report: Row) -> Compared:
-    asked = _by_key(report, _parent(report, "data"), lambda row: row["expected"], _right)
+    asked = _by_key(report, _folder(report, "data").parent, lambda row: row["expected"], _right)
     return Compared(None, "share of right answers", SHARE, False, None, asked)
 
 
@@ -116,10 +116,6 @@ def _by_key(
 def _folder(report: Row, setting: str) -> Path:
     settings = report.get("settings")
     return Path(str(settings.get(setting, "") if isinstance(settings, dict) else ""))
-
-
-def _parent(report: Row, setting: str) -> Path:
-    return _folder(report, setting).parent
 
 
 def _right(row: Row) -> Score:

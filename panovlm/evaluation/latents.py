@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from panovlm.answering.likelihood import latents_of
 from panovlm.data.cache import PatchTokenCache
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
-from panovlm.model.vision import encode_views
 
 KEPT_BYTES = 256 * 2**20
 """What is kept in memory; beyond it, what was used longest ago is resampled when next asked for."""
@@ -49,9 +49,9 @@ class LatentTokens:
         """Those of a picture that normalises to 0 everywhere."""
         config = self.model.config
         shape = (config.layout.num_views, 3, config.view_size, config.view_size)
-        pixels = torch.zeros(shape, device=self.model.device)
+        pixels = torch.zeros(shape)
         with torch.inference_mode():
-            return self.resampled(encode_views(self.model.model.vision_encoder, pixels))
+            return latents_of(self.model, pixels)
 
     @torch.inference_mode()
     def resampled(self, patch_tokens: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from panovlm.evaluation.pages.units import UNITS, Unit
+from panovlm.evaluation.units import UNITS, Unit
 
 
 def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:

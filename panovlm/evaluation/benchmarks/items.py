@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.pages.units import SHARE, Unit
+from panovlm.evaluation.units import SHARE, Unit
 from panovlm.metrics.intervals import mean_interval
 from panovlm.metrics.scores import Score, summarise, values_of
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from panovlm.evaluation.benchmarks.files import picture_at, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
-from panovlm.evaluation.pages.units import CIDER
+from panovlm.evaluation.units import CIDER
 from panovlm.metrics.captions import score_captions
 from panovlm.metrics.java_captions import SCORERS, java_score
 from panovlm.metrics.scores import Score

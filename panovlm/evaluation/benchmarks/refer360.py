@@ -7,7 +7,7 @@ from typing import Any
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
-from panovlm.evaluation.pages.units import DEGREES
+from panovlm.evaluation.units import DEGREES
 from panovlm.metrics.angles import great_circle_error_deg
 from panovlm.metrics.scores import Score, score_read, summarise, values_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from panovlm.evaluation.pages.examples import spread
 from panovlm.evaluation.pages.marked_pictures import Example, Worth
-from panovlm.evaluation.pages.units import UNITS, Unit
+from panovlm.evaluation.units import UNITS, Unit
 
 Row = Mapping[str, Any]
 

@@ -22,7 +22,6 @@ from panovlm.evaluation.pages.example_figures import examples_section
 from panovlm.evaluation.pages.page import (
     all_values,
     beside,
-    data_table,
     figure,
     headline,
     page,
@@ -33,14 +32,15 @@ from panovlm.evaluation.pages.roses import Petal, rose
 from panovlm.evaluation.pages.score_sections import (
     Measure,
     baselines_section,
-    cells,
     kinds_section,
     on_seam_section,
+    row_of,
+    rows_table,
     seeds_section,
     strata_section,
 )
 from panovlm.evaluation.pages.sphere_sections import view_section
-from panovlm.evaluation.pages.units import SHARE, UNITS
+from panovlm.evaluation.units import SHARE, UNITS
 
 Report = Mapping[str, Any]
 _MARKS = (
@@ -146,12 +146,10 @@ def _turned(report: Report, measure: Measure) -> str:
     )
     unit, bars = measure.unit, _bars(turned["by_turn"])
     listed = [*bars, _bar("all turns but 0°", turned["score"], turned["score"]["interval"])]
-    rows = [[bar.label, *_without_other(cells(unit, bar))] for bar in listed]
+    rows = [row_of(unit, bar) for bar in listed]
     if every := turned.get("right_every"):
-        bar = _bar("right under every turn", every, every["interval"])
-        rows.append([bar.label, *_without_other(cells(SHARE, bar))])
-    header = ["turn", measure.column, "95 % interval", "scored", "asked"]
-    table = data_table(f"{measure.name} by turn", header, rows)
+        rows.append(row_of(SHARE, _bar("right under every turn", every, every["interval"])))
+    table = rows_table(measure, "turn", rows)
     if all(bar.value is None for bar in bars):
         return f"{head}{table}"
     most = unit.axis_end(max(bar.reach for bar in bars))
@@ -162,10 +160,6 @@ def _turned(report: Report, measure: Measure) -> str:
     caption = f"{measure.column}, by turn" + (": short is good" if measure.less_is_better else "")
     drawn = rose(petals, f"{measure.name} by turn of the camera", most=most, unit=unit)
     return head + beside(figure(drawn, caption), table)
-
-
-def _without_other(row: list[str]) -> list[str]:
-    return [*row[:2], *row[3:]]
 
 
 def _seeds(report: Report, measure: Measure) -> str:

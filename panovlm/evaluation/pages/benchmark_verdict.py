@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from panovlm.evaluation.pages.stage_section import duration
-from panovlm.evaluation.pages.units import UNITS, Unit
+from panovlm.evaluation.units import UNITS, Unit
 from panovlm.metrics.scores import Missing
 
 Report = Mapping[str, Any]

@@ -11,7 +11,7 @@ from html import escape
 from itertools import accumulate
 
 from panovlm.evaluation.pages.svg import circle, line, rect, svg, text
-from panovlm.evaluation.pages.units import SHARE, Unit
+from panovlm.evaluation.units import SHARE, Unit
 
 Point = tuple[float, float]
 

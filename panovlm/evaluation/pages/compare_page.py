@@ -6,7 +6,7 @@ from typing import Any
 
 from panovlm.evaluation.pages.difference_chart import Difference, difference_chart
 from panovlm.evaluation.pages.page import data_table, page
-from panovlm.evaluation.pages.units import NOT_MEASURED, UNITS, Unit
+from panovlm.evaluation.units import NOT_MEASURED, UNITS, Unit
 
 Facts = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from panovlm.evaluation.pages.charts import WIDTH, label_width, shortened, ticks
 from panovlm.evaluation.pages.svg import circle, line, svg, text
-from panovlm.evaluation.pages.units import SHARE, Unit
+from panovlm.evaluation.units import SHARE, Unit
 
 _ROW, _RIGHT = 34, 80
 

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.pages.units import NOT_MEASURED
+from panovlm.evaluation.units import NOT_MEASURED
 from panovlm.files import write_whole
 from panovlm.model.errors import PanoVLMError
 

@@ -29,7 +29,7 @@ from panovlm.evaluation.pages.sphere_sections import (
     view_section,
 )
 from panovlm.evaluation.pages.stage_section import Log, duration, stage_section
-from panovlm.evaluation.pages.units import NOT_MEASURED, SHARE
+from panovlm.evaluation.units import NOT_MEASURED, SHARE
 
 __all__ = ["Example", "write_report"]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from panovlm.evaluation.pages.svg import circle, line, polar, svg, text, wedge
-from panovlm.evaluation.pages.units import SHARE, Unit
+from panovlm.evaluation.units import SHARE, Unit
 
 RADIUS = 100.0
 _PAD = (62.0, 26.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from panovlm.evaluation.pages.charts import Bar, bar_chart, legend
 from panovlm.evaluation.pages.page import data_table, folded
-from panovlm.evaluation.pages.units import NOT_MEASURED, SHARE, Unit
+from panovlm.evaluation.units import NOT_MEASURED, SHARE, Unit
 
 BASELINES_SEE = {
     "blind": "nothing (blind)",
@@ -67,9 +67,18 @@ def kinds_section(measure: Measure, total: Bar, kinds: Sequence[Bar], note: str 
 
 def bars_table(measure: Measure, column: str, bars: Sequence[Bar]) -> str:
     """Give the rows of a chart as a table; `column` heads what they are told by."""
+    return rows_table(measure, column, [row_of(measure.unit, bar) for bar in bars])
+
+
+def rows_table(measure: Measure, column: str, rows: Sequence[Sequence[str]]) -> str:
+    """Give a table of rows of `row_of`; `column` heads what they are told by."""
     header = [column, measure.column, "95 % interval", "blind", "scored", "asked"]
-    rows = [[bar.label, *cells(measure.unit, bar)] for bar in bars]
     return data_table(f"{measure.name} by {column}", header, rows)
+
+
+def row_of(unit: Unit, bar: Bar) -> list[str]:
+    """Give a bar's label and its `cells`."""
+    return [bar.label, *cells(unit, bar)]
 
 
 def cells(unit: Unit, bar: Bar) -> list[str]:

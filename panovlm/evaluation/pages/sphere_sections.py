@@ -12,7 +12,7 @@ from panovlm.evaluation.pages.score_sections import (
     on_seam_section,
     strata_section,
 )
-from panovlm.evaluation.pages.units import NOT_MEASURED, SHARE
+from panovlm.evaluation.units import NOT_MEASURED, SHARE
 from panovlm.model.sphere import DIRECTIONS
 
 Facts = Mapping[str, Any]

@@ -14,7 +14,7 @@ from panovlm.evaluation.pages.charts import (
     small_line_chart,
     ticks,
 )
-from panovlm.evaluation.pages.units import SHARE
+from panovlm.evaluation.units import SHARE
 
 
 def of_class(svg: str, name: str) -> list[Element]:
