@@ -48,7 +48,7 @@ benchmark: $(VENV)/.installed
 # Bulk inference in two workers.
 ray: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
-	$(BIN)/pytest tests/answering/test_ray_data.py
+	$(BIN)/pytest tests/inference/test_ray_data.py
 
 $(VLLM)/.installed: pyproject.toml vllm-requirements.txt
 	$(PYTHON) -m venv $(VLLM)

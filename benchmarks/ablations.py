@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import Extent
 from panovlm.evaluation.run import PACKAGES, evaluate
-from panovlm.files import write_whole
-from panovlm.model.errors import PanoVLMError
+from panovlm.runtime.files import write_whole
 from panovlm.stages import STAGES, Objective
 from panovlm.training.recipe import Recipe, load_recipe
 from panovlm.training.run import log_file, train

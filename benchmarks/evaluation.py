@@ -20,7 +20,7 @@ from panovlm.data.records import Needs, Record, read_records
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Prompt
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.run import used_bf16
-from panovlm.inference import load_model
+from panovlm.inference.loading import load_model
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 

@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel, LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.scenes.generate import write_scenes
 from panovlm.stages import STAGES
 from panovlm.training.checkpoints import checkpoint_folder, step_of, whole_checkpoints

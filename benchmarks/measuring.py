@@ -19,7 +19,7 @@ from methods import (
     methods,
     pillow_decode,
 )
-from panovlm.model.layouts import ViewLayout
+from panovlm.geometry.layouts import ViewLayout
 from pictures import Picture
 from quality import HALF_INTEGER, Grid, psnr_db, reference, ssim
 

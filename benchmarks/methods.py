@@ -22,11 +22,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from panovlm.model.cutting import cut_views, required_width
+from panovlm.geometry.cutting import cut_views, required_width
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import angles_from_rays
 from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.panorama import load_panorama
-from panovlm.model.sphere import angles_from_rays
+from panovlm.pictures.panorama import load_panorama
 from quality import HALF_INTEGER, Grid, end_point_grid
 
 Pixels = NDArray[np.uint8]

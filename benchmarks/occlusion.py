@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
-from panovlm.answering.occlusion import Occlusion
 from panovlm.data.records import Needs, Record, read_records
-from panovlm.model.sphere import Floats, angles_between, rays_from_angles
+from panovlm.geometry.sphere import Floats, angles_between, rays_from_angles
+from panovlm.inference.assistant import Assistant, OpenedPanorama, Question
+from panovlm.inference.occlusion import Occlusion
 
 KINDS = ("direction", "what", "colour")
 NEAR_DEG = 20.0

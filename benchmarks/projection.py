@@ -52,7 +52,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Measure at every width, giving the whole report."""
     from measuring import measure
     from methods import methods
-    from panovlm.model.layouts import ViewLayout
+    from panovlm.geometry.layouts import ViewLayout
     from pictures import JPEG_QUALITY, prepare
     from quality import RAYS
     from reporting import criteria, environment

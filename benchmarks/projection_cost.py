@@ -68,7 +68,7 @@ def _measured_row(
 ) -> dict[str, Any]:
     """Time our steps on the pictures of one width for one layout."""
     from measuring import summarised, timed
-    from panovlm.model.layouts import ViewLayout
+    from panovlm.geometry.layouts import ViewLayout
     from pictures import prepare
 
     layout = ViewLayout.ring(num_views, 90.0, view_size)
@@ -91,8 +91,8 @@ def _measured_row(
 def _steps(path: Path, layout: Any) -> dict[str, Callable[[], object]]:
     """Give the calls that are timed: each step on the outcome of the one before."""
     from methods import normalised
-    from panovlm.model.cutting import cut_views, required_width
-    from panovlm.model.panorama import load_panorama
+    from panovlm.geometry.cutting import cut_views, required_width
+    from panovlm.pictures.panorama import load_panorama
 
     panorama = load_panorama(path, required_width(layout))
     views = cut_views(panorama, layout)

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panovlm.model.sphere import angles_from_rays
-from panovlm.model.views import View
+from panovlm.geometry.sphere import angles_from_rays
+from panovlm.geometry.views import View
 
 RAYS = 8
 """K: rays along each side of a pixel of the reference."""

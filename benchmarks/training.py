@@ -135,7 +135,7 @@ def environment(threads: int) -> dict[str, Any]:
 
     import torch
 
-    from panovlm.precision import uses_bf16
+    from panovlm.runtime.precision import uses_bf16
     from reporting import cpu_model, version_of
 
     packages = ("panovlm", "torch", "transformers", "peft")

@@ -38,12 +38,12 @@ from panovlm.data.packing import IGNORED, TokenSequence, pack
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
-from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.overlap.objective import OverlapObjective
-from panovlm.precision import uses_bf16
+from panovlm.runtime.precision import uses_bf16
 from panovlm.stages import STAGES, Objective, Supervision
 from panovlm.training.assembly import training_arguments
 from panovlm.training.build import free_vision_encoder
+from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.training.overlap.objective import OverlapObjective
 from panovlm.training.recipe import LoraSection, ModelSection, Recipe, StageSection
 from panovlm.training.trainable import apply_stage
 from panovlm.training.trainer import StageTrainer

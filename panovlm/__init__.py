@@ -11,15 +11,15 @@ from transformers import (
     AutoProcessor,
 )
 
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.cutting import cut_views
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.model.configuration import PanoVLMConfig
-from panovlm.model.cutting import cut_views
-from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.layouts import ViewLayout
 from panovlm.model.modeling import PanoVLMForConditionalGeneration, PanoVLMModel
-from panovlm.model.panorama import load_panorama
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.pictures.panorama import load_panorama
+from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 
 __version__ = "0.1.0"
 

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from panovlm.commands import data, models, pictures, training
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 app = typer.Typer(
     no_args_is_help=True,

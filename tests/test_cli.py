@@ -46,7 +46,7 @@ def recipe_file(tmp_path: Path, model_section: ModelSection, scenes_file: Path) 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("panovlm.progress.console.width", 200, raising=False)
+    monkeypatch.setattr("panovlm.runtime.progress.console.width", 200, raising=False)
 
 
 def test_stages_shows_a_row_for_each_stage(run_cli: Cli) -> None:

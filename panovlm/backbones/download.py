@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from panovlm.backbones.folders import Facts, build_once, sha256
+from panovlm.errors import PanoVLMError
 from panovlm.model.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
-from panovlm.model.errors import PanoVLMError
 from panovlm.model.processing import CHATML
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 MANIFEST = "manifest.json"
 """Written last into a folder: its presence says that the folder is whole."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from panovlm.backbones.download import efficientnet_lite0, smollm2
-from panovlm.backbones.scene_language_model import scene_lm
+from panovlm.scenes.scene_language_model import scene_lm
 
 PACKAGED = {
     "efficientnet-lite0": efficientnet_lite0,

@@ -21,8 +21,8 @@ def check(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
 ) -> None:
     """Check data before training: exit code 2 for faults, 0 for a clean set or mere warnings."""
-    from panovlm.doctor.report import show, write_json
-    from panovlm.doctor.run import examine
+    from panovlm.data.doctor.report import show, write_json
+    from panovlm.data.doctor.run import examine
     from panovlm.training.recipe import load_recipe
 
     examination = examine(
@@ -55,7 +55,7 @@ def convert_records(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over OUT.")] = False,
 ) -> None:
     """Convert IN to OUT: records, llava, sharegpt, messages, csv, tsv or datasets."""
-    from panovlm.formats.run import convert_data
+    from panovlm.data.formats.run import convert_data
 
     done = convert_data(
         given,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from panovlm.model.errors import PanoVLMError
-from panovlm.progress import hide_loading_bars
+from panovlm.errors import PanoVLMError
+from panovlm.runtime.progress import hide_loading_bars
 
 if TYPE_CHECKING:
     from panovlm.evaluation.asking import Extent
@@ -143,8 +143,8 @@ def features(
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("features.png"),
 ) -> None:
     """Draw the tokens of a PANORAMA as colours, before and after stage 1 of a RUN."""
-    from panovlm.feature_colours import draw_feature_colours
-    from panovlm.views_sheet import save_sheet
+    from panovlm.figures.feature_colours import draw_feature_colours
+    from panovlm.figures.views_sheet import save_sheet
 
     hide_loading_bars()
     save_sheet(draw_feature_colours(run, panorama), out)
@@ -166,16 +166,16 @@ def occlude(
     numbers: Annotated[Path | None, typer.Option("--json", help="JSON to write as well.")] = None,
 ) -> None:
     """Draw which places of a PANORAMA a MODEL's answer to a QUESTION rests on."""
-    from panovlm.answering.assistant import Assistant, Question
-    from panovlm.geometry.caps import caps_over_views
-    from panovlm.occlusion_map import (
+    from panovlm.figures.occlusion_map import (
         describe_peak,
         draw_occlusion,
         require_folder,
         save_occlusion,
     )
-    from panovlm.progress import progress_bar
-    from panovlm.views_sheet import picture_format, save_sheet
+    from panovlm.figures.views_sheet import picture_format, save_sheet
+    from panovlm.geometry.caps import caps_over_views
+    from panovlm.inference.assistant import Assistant, Question
+    from panovlm.runtime.progress import progress_bar
 
     hide_loading_bars()
     picture_format(out)
@@ -222,9 +222,9 @@ def ask(
 def _ask_one(
     model: Path, panoramas: list[Path], question: str, grounded: bool, max_tokens: int
 ) -> None:
-    from panovlm.answering.answers import Wishes
-    from panovlm.answering.assistant import Assistant
-    from panovlm.answering.grounding import check_one_panorama
+    from panovlm.inference.answers import Wishes
+    from panovlm.inference.assistant import Assistant
+    from panovlm.inference.grounding import check_one_panorama
 
     hide_loading_bars()
     if grounded:
@@ -238,7 +238,7 @@ def _ask_one(
 
 
 def _show_grounding(answer: str) -> None:
-    from panovlm.answering.grounding import ground
+    from panovlm.inference.grounding import ground
 
     grounding = ground(answer)
     typer.echo(grounding.describe() if grounding else "no direction named")
@@ -246,9 +246,9 @@ def _show_grounding(answer: str) -> None:
 
 
 def _ask_many(model: Path, questions: Path, out: Path, grounded: bool, max_tokens: int) -> None:
-    from panovlm.answering.answers import Wishes
-    from panovlm.answering.assistant import Assistant
-    from panovlm.answering.many import answer_file
+    from panovlm.inference.answers import Wishes
+    from panovlm.inference.assistant import Assistant
+    from panovlm.inference.many import answer_file
 
     hide_loading_bars()
     wishes = Wishes(max_tokens=max_tokens)
@@ -268,10 +268,10 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
 ) -> None:
     """Talk with a MODEL (a folder or a run) about PANORAMAS; an empty line ends it."""
-    from panovlm.answering.answers import Wishes
-    from panovlm.answering.assistant import Assistant
-    from panovlm.answering.conversations import Chat
-    from panovlm.answering.grounding import check_one_panorama
+    from panovlm.inference.answers import Wishes
+    from panovlm.inference.assistant import Assistant
+    from panovlm.inference.conversations import Chat
+    from panovlm.inference.grounding import check_one_panorama
 
     hide_loading_bars()
     if grounded:
@@ -326,7 +326,7 @@ def serve(
             f"found no module {error.name}, which panovlm serve needs; run: pip install "
             "'panovlm[serve]'"
         ) from error
-    from panovlm.answering.prefixes import PrefixStore
+    from panovlm.inference.prefixes import PrefixStore
     from panovlm.serving.limits import Limits
 
     hide_loading_bars()
@@ -351,7 +351,7 @@ def serve(
 def merge(base: Path, adapter: Path, out: Path) -> None:
     """Merge the ADAPTER folder of a stage into its BASE, the stage before, and write OUT."""
     from panovlm.exporting.merging import merge as run
-    from panovlm.progress import show_table
+    from panovlm.runtime.progress import show_table
 
     hide_loading_bars()
     report = run(base, adapter, out)

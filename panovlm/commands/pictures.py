@@ -31,11 +31,11 @@ def views(
     tokens: Annotated[int, typer.Option(min=1, help="Tokens along a side, for --explain.")] = 16,
 ) -> None:
     """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
-    from panovlm.layout_choice import choose_layout
-    from panovlm.model.cutting import required_width
-    from panovlm.model.panorama import load_panorama
-    from panovlm.views_explained import explain_overlap
-    from panovlm.views_sheet import draw_views_sheet, save_sheet
+    from panovlm.figures.views_explained import explain_overlap
+    from panovlm.figures.views_sheet import draw_views_sheet, save_sheet
+    from panovlm.geometry.cutting import required_width
+    from panovlm.geometry.layout_choice import choose_layout
+    from panovlm.pictures.panorama import load_panorama
 
     layout = choose_layout(
         view_size,
@@ -83,8 +83,8 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Convert all anew.")] = False,
 ) -> None:
     """Convert IN, a picture or a folder of them, to panoramas, cube maps or views in OUT."""
-    from panovlm.conversion.run import convert as run
-    from panovlm.conversion.settings import ConversionSettings, parse_turn
+    from panovlm.pictures.conversion.run import convert as run
+    from panovlm.pictures.conversion.settings import ConversionSettings, parse_turn
 
     settings = ConversionSettings(
         to=to,
@@ -123,7 +123,7 @@ def scenes(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
 ) -> None:
     """Draw panoramas with exactly known content, their listings and their questions."""
-    from panovlm.progress import progress_bar
+    from panovlm.runtime.progress import progress_bar
     from panovlm.scenes.generate import write_scenes
 
     with progress_bar("drawing scenes", count + test_count) as advance:

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from panovlm.model.errors import PanoVLMError
-from panovlm.progress import hide_loading_bars
+from panovlm.errors import PanoVLMError
+from panovlm.runtime.progress import hide_loading_bars
 
 
 def stages() -> None:
     """Show the stage table, rendered from the code."""
-    from panovlm.progress import show_table
+    from panovlm.runtime.progress import show_table
     from panovlm.stages import stage_rows
 
     show_table("The three stages", *stage_rows())
@@ -40,7 +40,7 @@ def plan(
     ] = False,
 ) -> None:
     """Say what the stages of a RECIPE will take, and refuse what cannot fit, before they run."""
-    from panovlm.progress import show_table
+    from panovlm.runtime.progress import show_table
     from panovlm.training import plan as planning
     from panovlm.training.recipe import load_recipe
 
@@ -111,7 +111,7 @@ def cache(
     everything: Annotated[bool, typer.Option("--all", help="Remove all of it.")] = False,
 ) -> None:
     """Show what is kept of frozen encoders' outputs, or remove some of it."""
-    from panovlm.cache_listing import prune_cache, show_cache
+    from panovlm.data.cache_listing import prune_cache, show_cache
 
     rules = sum((limit_gb is not None, older_than is not None, everything))
     if rules != prune:

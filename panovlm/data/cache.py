@@ -23,8 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from panovlm.data.cache_room import FACTS, PART
-from panovlm.files import write_whole
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.vision import (
     encode_views,
@@ -33,6 +32,7 @@ from panovlm.model.vision import (
     token_grid,
 )
 from panovlm.model.vision_layers import can_be_cut, lower_states
+from panovlm.runtime.files import write_whole
 
 Progress = Callable[[int], None]
 Decoded = tuple[Path, Tensor | PanoVLMError | None]

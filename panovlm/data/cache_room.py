@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 FACTS = "facts.json"
 """Says in a folder which encoder and which views its files are of."""

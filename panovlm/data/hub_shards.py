@@ -6,7 +6,7 @@ from typing import Any
 
 from panovlm.data.records import Record
 from panovlm.data.shards import Sample
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 
 def datasets_library() -> Any:

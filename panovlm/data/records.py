@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from panovlm.data.findings import Finding, Kind, shown
 from panovlm.data.lines import json_lines
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
 
 IMAGE_MARK = "<image>"

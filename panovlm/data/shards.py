@@ -18,7 +18,7 @@ from typing import Any
 
 from panovlm.data.findings import Finding
 from panovlm.data.records import Located, Needs, Record, located
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 MAX_SHARDS = 1_000_000
 """A range of more is a slip of the keyboard."""

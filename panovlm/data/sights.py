@@ -18,7 +18,7 @@ from torch import Tensor
 
 from panovlm.data.cache import PatchTokenCache, ViewSource, bytes_digest
 from panovlm.data.cache_room import StreamRoom, mark_used
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 
 

@@ -21,7 +21,7 @@ from panovlm.data.packing import PackedSequence, collate
 from panovlm.data.records import Needs, Record
 from panovlm.data.shards import Sample, Stream, records_of
 from panovlm.data.sights import Eyes, Sight
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from panovlm.data.lines import NotJsonError, parse_json
 from panovlm.data.shards import Sample
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 MAX_BYTES = {"json": 16_000_000} | dict.fromkeys(PICTURES, 256_000_000)

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from panovlm.answering.views_mattered import view_shares
 from panovlm.data.records import Record
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.evaluate import Evaluator, drawn
 from panovlm.evaluation.on_seam import seam_facts, stays_right
 from panovlm.evaluation.rotation import consistent_answers, rotation
 from panovlm.evaluation.scoring import Prediction, accuracy, interval
 from panovlm.evaluation.view_ablation import changes, view_ablation
+from panovlm.inference.views_mattered import view_shares
 from panovlm.metrics.strata import seam_distance_deg
-from panovlm.model.errors import PanoVLMError
 from panovlm.training import ranks
 
 BASELINES: dict[str, tuple[str, ...]] = {

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_run import pictures_folder, with_pictures
 from panovlm.evaluation.benchmarks.choosing import LETTERS
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.lmms_eval_task import EXPORTED, METRICS, doc_of
-from panovlm.files import whole_folder, write_whole
-from panovlm.model.errors import PanoVLMError
+from panovlm.runtime.files import whole_folder, write_whole
 
 TASK = """task: {task}
 dataset_path: json

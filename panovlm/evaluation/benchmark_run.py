@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.data.records import Record, Turn
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import Extent, ablation_facts
 from panovlm.evaluation.benchmark_scores import Scored
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
@@ -26,9 +27,8 @@ from panovlm.evaluation.benchmarks.vqa_360 import VQA_360
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
 from panovlm.evaluation.run import Sitting, sit, versions, write_json
-from panovlm.inference import model_folder
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import wrap_deg
+from panovlm.geometry.sphere import wrap_deg
+from panovlm.inference.loading import model_folder
 from panovlm.training import ranks
 
 BENCHMARKS = {

@@ -18,7 +18,7 @@ from panovlm.metrics.choices import every_order_right
 from panovlm.metrics.intervals import difference_interval
 from panovlm.metrics.scores import Score, summarise
 from panovlm.metrics.strata import pole_stratum, seam_stratum
-from panovlm.progress import progress_bar
+from panovlm.runtime.progress import progress_bar
 
 
 @dataclass(frozen=True)

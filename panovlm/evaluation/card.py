@@ -15,9 +15,9 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from panovlm.backbones.folders import sha256
 from panovlm.backbones.packaged import PACKAGED
-from panovlm.files import write_whole
-from panovlm.inference import model_folder
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
+from panovlm.inference.loading import model_folder
+from panovlm.runtime.files import write_whole
 from panovlm.stages import STAGES
 from panovlm.training.outputs import STAGE_FACTS
 

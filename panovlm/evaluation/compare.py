@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.compared_reports import Asked, Compared, read_compared
 from panovlm.evaluation.pages.compare_page import comparison_page
 from panovlm.evaluation.pages.page import write_page
 from panovlm.metrics.intervals import difference_interval
-from panovlm.model.errors import PanoVLMError
 
 Pair = tuple[Asked, Asked]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.units import SHARE, UNITS, Unit
 from panovlm.metrics.scores import Missing, Score
-from panovlm.model.errors import PanoVLMError
 
 Row = dict[str, Any]
 Key = tuple[str, str, str, int]

@@ -11,18 +11,18 @@ from torch import Tensor
 from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Record, raise_faults
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
 from panovlm.evaluation.journal import Journal
 from panovlm.evaluation.latents import LatentTokens
 from panovlm.evaluation.on_seam import on_the_edge
 from panovlm.evaluation.scoring import Prediction
 from panovlm.evaluation.squeezing import squeeze
-from panovlm.model.cutting import required_width
-from panovlm.model.errors import PanoVLMError
+from panovlm.geometry.cutting import required_width
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
-from panovlm.model.panorama import load_panorama
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.progress import progress_bar
+from panovlm.pictures.panorama import load_panorama
+from panovlm.runtime.progress import progress_bar
 from panovlm.training import ranks
 from panovlm.training.sources import fill_caches
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.items import Item, Rubric
 from panovlm.metrics.scores import NOT_JUDGED, UNREADABLE, Score
-from panovlm.model.errors import PanoVLMError
 
 AT_ONCE = 8
 """Answers under way at a time."""

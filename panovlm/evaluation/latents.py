@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from panovlm.answering.likelihood import latents_of
 from panovlm.data.cache import PatchTokenCache
+from panovlm.inference.likelihood import latents_of
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 
 KEPT_BYTES = 256 * 2**20

@@ -20,13 +20,13 @@ from torch import Tensor
 from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import IMAGE_MARK, Turn, marked
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.evaluate import GROUP
 from panovlm.evaluation.latents import LatentTokens
 from panovlm.evaluation.run import used_bf16
-from panovlm.inference import load_model
-from panovlm.model.errors import PanoVLMError
-from panovlm.progress import progress_bar
+from panovlm.inference.loading import load_model
+from panovlm.runtime.progress import progress_bar
 
 MAX_NEW_TOKENS = 128
 """Where an answer is cut off if the task does not say it."""

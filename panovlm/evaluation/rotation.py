@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from panovlm.evaluation.scoring import Prediction, accuracy, interval, normalised, share_interval
-from panovlm.model.sphere import DIRECTIONS
+from panovlm.geometry.sphere import DIRECTIONS
 
 _WORD = re.compile(
     r"(?<![\w-])(?:" + "|".join(sorted(DIRECTIONS, key=len, reverse=True)) + r")(?![\w-])"

@@ -31,17 +31,17 @@ from panovlm.evaluation.journal import Journal
 from panovlm.evaluation.pages.examples import choose_examples
 from panovlm.evaluation.pages.report_page import write_report
 from panovlm.evaluation.scoring import gain_over, score
-from panovlm.files import write_whole
-from panovlm.inference import load_model, model_folder
-from panovlm.measure import peak_memory_mb
-from panovlm.model.panorama import load_panorama
-from panovlm.precision import uses_bf16
-from panovlm.progress import console
+from panovlm.figures.views_sheet import draw_views_sheet
+from panovlm.inference.loading import load_model, model_folder
+from panovlm.pictures.panorama import load_panorama
+from panovlm.runtime.files import write_whole
+from panovlm.runtime.measure import peak_memory_mb
+from panovlm.runtime.precision import uses_bf16
+from panovlm.runtime.progress import console
 from panovlm.stages import STAGES
 from panovlm.training import ranks
 from panovlm.training.outputs import STAGE_FACTS, load_result
 from panovlm.training.trainer import read_log
-from panovlm.views_sheet import draw_views_sheet
 
 PACKAGES = ("panovlm", "torch", "transformers", "peft", "accelerate", "numpy", "pillow")
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from panovlm.data.records import Record
+from panovlm.geometry.sphere import DIRECTIONS, direction_index
 from panovlm.metrics.intervals import Interval, difference_interval, mean_interval
 from panovlm.metrics.scores import Score
 from panovlm.metrics.strata import pole_stratum, seam_stratum
-from panovlm.model.sphere import DIRECTIONS, direction_index
 
 
 @dataclass(frozen=True)

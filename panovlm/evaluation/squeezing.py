@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from panovlm.data.cache import Change
-from panovlm.model.panorama import load_panorama
+from panovlm.pictures.panorama import load_panorama
 
 
 def squeeze(view_size: int) -> Change:

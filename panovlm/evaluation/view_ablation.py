@@ -2,17 +2,17 @@
 
 A change says that the view mattered, not how: the model may look there for the object, or be
 led astray by what no view should show. Views overlap, so what one loses its neighbour may see.
-How much less likely an answer gets, `panovlm.answering.views_mattered` tells.
+How much less likely an answer gets, `panovlm.inference.views_mattered` tells.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from panovlm.answering.views_mattered import view_shares
 from panovlm.evaluation.scoring import Prediction, normalised, share_interval
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.sphere import wrap_deg
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import wrap_deg
+from panovlm.inference.views_mattered import view_shares
 
 
 def changes(

@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 
 import panovlm.model
 from panovlm.exporting.new_folder import new_folder
-from panovlm.inference import load_model, model_folder
+from panovlm.inference.loading import load_model, model_folder
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.training.outputs import STAGE_FACTS
 

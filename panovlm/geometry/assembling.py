@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from panovlm.errors import PanoVLMError
 from panovlm.geometry.boxes import PanoramaBox, ViewBox, view_box_to_panorama_box
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.places import panorama_to_rays
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.sphere import Floats
-from panovlm.model.views import AnyView, GlobalView
+from panovlm.geometry.sphere import Floats
+from panovlm.geometry.views import AnyView, GlobalView
 
 _LEAST_WEIGHT = 1e-3
 """Of a view's very border and of a global view, which show where no other view does."""

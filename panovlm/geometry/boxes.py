@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from panovlm.errors import PanoVLMError
 from panovlm.geometry.places import angles_to_panorama, border_places, panorama_to_angles
 from panovlm.geometry.polygons import clip_polygon, pitch_range_rad, side_normals, yaw_range_rad
 from panovlm.geometry.regions import Region
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import Floats, rays_from_angles
-from panovlm.model.views import View
+from panovlm.geometry.sphere import Floats, rays_from_angles
+from panovlm.geometry.views import View
 
 _SLIVER = 1e-9
 """Share of a picture's side that counts as nothing."""

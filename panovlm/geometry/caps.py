@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.sphere import Floats, angles_from_rays, rays_from_angles
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import Floats, angles_from_rays, rays_from_angles
 
 _GOLDEN_ANGLE_RAD = np.pi * (3 - np.sqrt(5))
 _BORDER_TOLERANCE = 1e-12

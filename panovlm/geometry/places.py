@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from panovlm.model.sphere import Floats, angles_between, angles_from_rays, rays_from_angles
-from panovlm.model.views import View
+from panovlm.geometry.sphere import Floats, angles_between, angles_from_rays, rays_from_angles
+from panovlm.geometry.views import View
 
 
 def panorama_to_angles(

@@ -5,7 +5,7 @@ Every side is shorter than 180°. Shapes: M corners.
 
 import numpy as np
 
-from panovlm.model.sphere import Floats, angles_from_rays
+from panovlm.geometry.sphere import Floats, angles_from_rays
 
 _SLIVER = 1e-9
 """Radians that count as nothing."""

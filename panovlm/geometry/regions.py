@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from panovlm.errors import PanoVLMError
 from panovlm.geometry.places import border_places
 from panovlm.geometry.polygons import clip_polygon, polygon_area_sr, side_normals
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import Floats, angles_from_rays, wrap_deg
-from panovlm.model.views import View
+from panovlm.geometry.sphere import Floats, angles_from_rays, wrap_deg
+from panovlm.geometry.views import View
 
 Bounds = tuple[float, float, float, float]
 """(yaw, pitch, width, height) in degrees."""

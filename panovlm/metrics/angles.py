@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from panovlm.model.sphere import (
+from panovlm.geometry.sphere import (
     DIRECTIONS,
     angles_between,
     direction_index,

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Callable
 
+from panovlm.geometry.sphere import DIRECTIONS, wrap_deg
 from panovlm.metrics.angles import sectors_apart, yaw_error_deg, yaw_of_clock_deg
 from panovlm.metrics.counts import NUMBER_WORDS
 from panovlm.metrics.scores import Score, score_read
-from panovlm.model.sphere import DIRECTIONS, wrap_deg
 
 _SIDES = {"left": -1, "port": -1, "counterclockwise": -1, "anticlockwise": -1}
 _SIDES |= {"right": 1, "starboard": 1, "clockwise": 1}

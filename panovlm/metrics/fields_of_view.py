@@ -3,9 +3,9 @@
 import json
 import re
 
+from panovlm.errors import PanoVLMError
 from panovlm.geometry.regions import Bounds, Region, interval_iou
 from panovlm.metrics.scores import Score, score_read
-from panovlm.model.errors import PanoVLMError
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 _FOUR = re.compile(

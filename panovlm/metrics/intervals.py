@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import Floats
 from panovlm.metrics.scores import Score
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import Floats
 
 _BATCH_VALUES = 4_000_000
 """Drawn at once, so that memory stays small."""

@@ -6,9 +6,9 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .errors import PanoVLMError
-from .layouts import ViewLayout
-from .vision import token_grid
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.model.vision import token_grid
 
 
 @strict

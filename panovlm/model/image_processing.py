@@ -22,11 +22,11 @@ from transformers.image_utils import ChannelDimension, SizeDict
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils.generic import TensorType
 
-from .cutting import cut_mask, cut_views, required_width
-from .errors import PanoVLMError
-from .layouts import ViewLayout
-from .panorama import Panorama, Pixels, as_panorama, read_panorama
-from .recognising import is_full_sphere
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.cutting import cut_mask, cut_views, required_width
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.pictures.panorama import Panorama, Pixels, as_panorama, read_panorama
+from panovlm.pictures.recognising import is_full_sphere
 
 Picture = Image.Image | NDArray[np.generic] | torch.Tensor | str | Path
 """One panorama: a Pillow image, an array [H, W, 3], a tensor [3, H, W] or the path of a file.

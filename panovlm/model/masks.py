@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from .errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 """The library's names for layers that see all before them, and that see a window."""

@@ -16,13 +16,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutpu
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 
-from .configuration import PanoVLMConfig
-from .errors import PanoVLMError
-from .masks import attention_masks
-from .projection import Projection
-from .resampler import PerceiverLayer, Resampler
-from .vision import patch_token_width, patch_tokens_of
-from .vision_layers import tokens_of_states
+from panovlm.errors import PanoVLMError
+from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.masks import attention_masks
+from panovlm.model.projection import Projection
+from panovlm.model.resampler import PerceiverLayer, Resampler
+from panovlm.model.vision import patch_token_width, patch_tokens_of
+from panovlm.model.vision_layers import tokens_of_states
 
 ImageOutputs = dict[str, BaseModelOutputWithPooling]
 

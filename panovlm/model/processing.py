@@ -12,9 +12,9 @@ from typing import Any
 from transformers import ProcessorMixin
 from transformers.processing_utils import MultiModalData
 
-from .errors import PanoVLMError
-from .image_processing import PanoVLMImageProcessor
-from .sphere import DIRECTIONS, direction_index
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import DIRECTIONS, direction_index
+from panovlm.model.image_processing import PanoVLMImageProcessor
 
 CHATML = Path(__file__).with_name("chatml.jinja")
 """The chat template of language models that know ChatML, with the assistant's spans marked."""

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .configuration import PanoVLMConfig
-from .layouts import ViewLayout
-from .sphere import angles_from_rays
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import angles_from_rays
+from panovlm.model.configuration import PanoVLMConfig
 
 
 @lru_cache(maxsize=8)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .configuration import PanoVLMConfig
-from .vision import patch_token_width, token_grid
+from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.vision import patch_token_width, token_grid
 
 
 class ResamplerLayer(GradientCheckpointingLayer):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from .errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .errors import PanoVLMError
-from .layouts import ViewLayout
-from .sampling import SAMPLES, STEPS, MapCache, SampleMap, reductions, sample_map, whole_columns
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sampling import (
+    SAMPLES,
+    STEPS,
+    MapCache,
+    SampleMap,
+    reductions,
+    sample_map,
+    whole_columns,
+)
 
 _GRIDS: MapCache[Tensor] = MapCache()
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .efficientnet_lite import EfficientNetLiteConfig
-from .errors import PanoVLMError
-from .timm_encoders import timm_facts, timm_model
+from panovlm.errors import PanoVLMError
+from panovlm.model.efficientnet_lite import EfficientNetLiteConfig
+from panovlm.model.timm_encoders import timm_facts, timm_model
 
 # Encoders by `model_type`: whether a class token stands before the patch tokens.
 HAS_CLASS_TOKEN = {

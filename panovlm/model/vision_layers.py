@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .vision import encode_views
+from panovlm.model.vision import encode_views
 
 
 class _Given(nn.Module):

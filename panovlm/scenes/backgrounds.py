@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 TEST_STRIDE = 5

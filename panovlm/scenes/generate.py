@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from panovlm.files import whole_folder
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import load_panorama, read_panorama
-from panovlm.processes import mapping
+from panovlm.errors import PanoVLMError
+from panovlm.pictures.panorama import load_panorama, read_panorama
+from panovlm.runtime.files import whole_folder
+from panovlm.runtime.processes import mapping
 from panovlm.scenes.backgrounds import Backgrounds, find_backgrounds
 from panovlm.scenes.language import LISTING_REQUEST, Question, ask_all, listing
 from panovlm.scenes.render import Picture, render

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from panovlm.model.sphere import DIRECTIONS, wrap_deg
+from panovlm.geometry.sphere import DIRECTIONS, wrap_deg
 from panovlm.scenes.world import COLOURS, SHAPES, Scene, Solid
 
 LISTING_REQUEST = "List what is in each direction."

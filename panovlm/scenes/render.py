@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import Floats, panorama_rays, rays_from_angles
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import Floats, panorama_rays, rays_from_angles
 from panovlm.scenes.world import CAMERA_HEIGHT_M, COLOURS, Scene, Solid
 
 Picture = NDArray[np.uint8]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from panovlm.model.sphere import direction_index, wrap_deg
+from panovlm.geometry.sphere import direction_index, wrap_deg
 
 SHAPES = ("sphere", "cube", "cylinder", "cone")
 COLOURS: dict[str, tuple[int, int, int]] = {

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from panovlm.answering.assistant import Assistant
+from panovlm.inference.assistant import Assistant
 from panovlm.serving.desk import CLIENT_LEFT, Desk
 from panovlm.serving.faults import INTERNAL, RequestFault
 from panovlm.serving.fetching import Fetcher

@@ -11,11 +11,11 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from panovlm.answering.answers import Answer
-from panovlm.answering.assistant import Assistant, OpenedPanorama, Question
-from panovlm.answering.turning import turned_right
-from panovlm.answering.views_mattered import ViewsMattered
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
+from panovlm.inference.answers import Answer
+from panovlm.inference.assistant import Assistant, OpenedPanorama, Question
+from panovlm.inference.turning import turned_right
+from panovlm.inference.views_mattered import ViewsMattered
 from panovlm.serving.faults import RequestFault
 from panovlm.serving.fetching import Fetcher
 from panovlm.serving.limits import Limits

@@ -26,7 +26,7 @@ from httpcore2 import (
     TimeoutException,
 )
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.serving.faults import RequestFault
 
 MAX_FETCH_S = 20.0

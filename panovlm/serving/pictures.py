@@ -13,8 +13,8 @@ from threading import Lock
 
 from PIL import Image
 
-from panovlm.answering.assistant import Assistant, OpenedPanorama
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
+from panovlm.inference.assistant import Assistant, OpenedPanorama
 from panovlm.serving.faults import RequestFault
 from panovlm.serving.limits import Limits
 

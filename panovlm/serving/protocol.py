@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from panovlm.answering.answers import Answer, Wishes
-from panovlm.answering.grounding import check_one_panorama, ground
-from panovlm.answering.views_mattered import ViewsMattered
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
+from panovlm.inference.answers import Answer, Wishes
+from panovlm.inference.grounding import check_one_panorama, ground
+from panovlm.inference.views_mattered import ViewsMattered
 from panovlm.serving.faults import RequestFault
 from panovlm.serving.limits import Limits
 

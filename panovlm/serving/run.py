@@ -7,8 +7,8 @@ from pathlib import Path
 
 import uvicorn
 
-from panovlm.answering.assistant import Assistant
-from panovlm.answering.prefixes import PrefixStore
+from panovlm.inference.assistant import Assistant
+from panovlm.inference.prefixes import PrefixStore
 from panovlm.serving import examples
 from panovlm.serving.app import create_app
 from panovlm.serving.connections import Connection

@@ -10,9 +10,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from panovlm.answering.turning import stride_deg
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.sphere import DIRECTIONS, direction_index
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import DIRECTIONS, direction_index
+from panovlm.inference.turning import stride_deg
 from panovlm.serving import examples
 from panovlm.serving.assets import ASK_AGAIN, FOR_EVER, Asset
 

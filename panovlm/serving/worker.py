@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Thread
 
-from panovlm.answering.answers import Answer
-from panovlm.answering.assistant import Assistant, Question
-from panovlm.answering.batches import Batch, Row
-from panovlm.answering.views_mattered import ViewsMattered
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
+from panovlm.inference.answers import Answer
+from panovlm.inference.assistant import Assistant, Question
+from panovlm.inference.batches import Batch, Row
+from panovlm.inference.views_mattered import ViewsMattered
 from panovlm.serving.faults import INTERNAL, RequestFault
 from panovlm.serving.limits import Limits
 

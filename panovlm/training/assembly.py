@@ -13,7 +13,7 @@ from panovlm.data.records import Needs, read_records
 from panovlm.data.shards import is_stream
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.precision import uses_bf16
+from panovlm.runtime.precision import uses_bf16
 from panovlm.stages import Objective, Stage
 from panovlm.training import ranks
 from panovlm.training.checkpoints import checkpoint_folder

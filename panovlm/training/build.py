@@ -19,16 +19,16 @@ from transformers import (
 )
 
 from panovlm.backbones.packaged import PACKAGED, locate
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.model.configuration import PanoVLMConfig
-from panovlm.model.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import CHATML, IMAGE_TOKEN, PanoVLMProcessor
-from panovlm.model.sphere import DIRECTIONS
 from panovlm.model.vision import INTERPOLATING
-from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.overlap.objective import OverlapObjective
 from panovlm.stages import ABSENT, Objective, Stage
+from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.training.overlap.objective import OverlapObjective
 from panovlm.training.recipe import ModelSection, OverlapSection
 from panovlm.training.trainable import module_of
 

@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from panovlm.files import sync, sync_tree, write_whole
-from panovlm.model.errors import PanoVLMError
-from panovlm.progress import console
+from panovlm.errors import PanoVLMError
+from panovlm.runtime.files import sync, sync_tree, write_whole
+from panovlm.runtime.progress import console
 from panovlm.training.disk import disk_faults
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.recipe import Recipe

@@ -10,10 +10,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.records import Record
-from panovlm.model.errors import PanoVLMError
-from panovlm.overlap.diagnostics import collapse, diagnose
-from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.errors import PanoVLMError
 from panovlm.training import ranks
+from panovlm.training.overlap.diagnostics import collapse, diagnose
+from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 
 MOST_PICTURES = 64
 """Held-out panoramas that are looked at; more would hardly change the figures."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 PYTORCH_WRITER = "inline_container"
 """What `torch.save` names where the disk fails it: it raises no `OSError`."""

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.vision import token_grid
-from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.stages import Objective, Stage
+from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training.recipe import LoraSection
 from panovlm.training.trainable import apply_stage
 

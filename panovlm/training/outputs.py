@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 
 from panovlm.backbones.folders import sha256
 from panovlm.data.shards import is_stream, open_stream
-from panovlm.files import sync, sync_tree
-from panovlm.measure import peak_memory_mb
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.runtime.files import sync, sync_tree
+from panovlm.runtime.measure import peak_memory_mb
 from panovlm.stages import Stage
 from panovlm.training.adapters import ADAPTER
 from panovlm.training.disk import disk_faults

@@ -17,11 +17,11 @@ from panovlm.data.datasets import PanoramaDataset
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import Needs, read_records
 from panovlm.data.shards import is_stream, open_stream, records_of
-from panovlm.measure import peak_memory_mb
+from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
-from panovlm.model.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.model.vision import num_prefix_tokens, token_grid
+from panovlm.runtime.measure import peak_memory_mb
 from panovlm.stages import STAGES, Stage
 from panovlm.training.build import build_config, build_processor
 from panovlm.training.footprint import (

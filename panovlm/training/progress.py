@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from panovlm.progress import progress_bar
+from panovlm.runtime.progress import progress_bar
 
 
 class TrainingBar(TrainerCallback):

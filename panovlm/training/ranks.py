@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 
-from panovlm.model.errors import PanoVLMError
-from panovlm.progress import console
+from panovlm.errors import PanoVLMError
+from panovlm.runtime.progress import console
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES, Objective
 
 Count = Annotated[int, Field(ge=1)]

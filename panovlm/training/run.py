@@ -24,9 +24,9 @@ from transformers.integrations import TensorBoardCallback
 from panovlm.data.checking import check_records
 from panovlm.data.records import Needs, raise_faults
 from panovlm.data.shards import is_stream
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.progress import console, show_table
+from panovlm.runtime.progress import console, show_table
 from panovlm.stages import STAGES, Stage
 from panovlm.training import ranks
 from panovlm.training.adapters import (

@@ -14,10 +14,10 @@ from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.cache_room import cache_limit, gigabytes, make_room, mark_used
 from panovlm.data.records import Record, raise_faults
 from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.panorama import panorama_fault
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.precision import uses_bf16
-from panovlm.progress import console, progress_bar
+from panovlm.pictures.panorama import panorama_fault
+from panovlm.runtime.precision import uses_bf16
+from panovlm.runtime.progress import console, progress_bar
 from panovlm.stages import Stage
 from panovlm.training import ranks
 from panovlm.training.build import (

@@ -12,10 +12,10 @@ from panovlm.data.records import Needs
 from panovlm.data.shards import Sample, open_stream, records_of
 from panovlm.data.sights import CachedEyes, Eyes, PixelEyes, as_file
 from panovlm.data.streaming import StreamDataset
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import panorama_fault
+from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.progress import console
+from panovlm.pictures.panorama import panorama_fault
+from panovlm.runtime.progress import console
 from panovlm.stages import STAGES, Objective, Stage
 from panovlm.training import ranks
 from panovlm.training.recipe import Recipe, StageSection

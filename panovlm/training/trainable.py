@@ -6,7 +6,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.model.vision_layers import layer_stack
 from panovlm.stages import MODULES, TRAINED, Role, Stage
 from panovlm.training.adapters import LORA_MARK, add_adapters

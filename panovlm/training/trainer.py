@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from panovlm.data.streaming import StreamDataset
-from panovlm.files import sweep_parts, sync, write_whole
-from panovlm.model.errors import PanoVLMError
-from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.errors import PanoVLMError
+from panovlm.runtime.files import sweep_parts, sync, write_whole
 from panovlm.training import ranks
 from panovlm.training.checkpoints import PARTIAL, publish, step_of
 from panovlm.training.disk import disk_faults
+from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training.recipe import LearningRates
 from panovlm.training.sampler import WholeSteps
 from panovlm.training.sharded import (

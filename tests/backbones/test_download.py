@@ -13,12 +13,12 @@ from torch import Tensor
 from transformers import AutoModel
 
 from panovlm.backbones import download, folders
+from panovlm.errors import PanoVLMError
 from panovlm.model.efficientnet_lite import (
     EfficientNetLiteConfig,
     EfficientNetLiteModel,
     SameConv2d,
 )
-from panovlm.model.errors import PanoVLMError
 
 
 def published_efficientnet() -> dict[str, Tensor]:

@@ -14,11 +14,11 @@ import projection
 import projection_cost
 import reporting
 from measuring import ENTROPY, summarised, timed
-from panovlm.model.cutting import cut_views, required_width
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.panorama import load_panorama
-from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import View
+from panovlm.geometry.cutting import cut_views, required_width
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import panorama_rays
+from panovlm.geometry.views import View
+from panovlm.pictures.panorama import load_panorama
 from quality import HALF_INTEGER, Grid, end_point_grid, psnr_db, reference, ssim
 
 MARKERS = "<!-- {0}: written by the script -->\nold\n<!-- {0}: end -->\n"

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 import panovlm
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES
 from panovlm.training.build import build_model
 

@@ -12,7 +12,7 @@ from transformers import AutoModel
 
 from panovlm.data.cache import STALE_SECONDS, PatchTokenCache, ViewSource, _batches, encoder_digest
 from panovlm.data.cache_room import FACTS
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.vision import encode_views
 from panovlm.model.vision_layers import layer_stack, tokens_of_states

@@ -15,7 +15,7 @@ from panovlm.data.cache_room import (
     remove_oldest,
     remove_unused,
 )
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 SIZE = 1000
 

@@ -10,7 +10,7 @@ from panovlm.data.cache import ViewSource
 from panovlm.data.datasets import ConversationTokenizer, PanoramaCollator, PanoramaDataset
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import Needs, Record, read_records
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
 
 NUM_VIEWS = 4

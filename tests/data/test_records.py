@@ -5,7 +5,7 @@ import json
 import pytest
 
 from panovlm.data.records import MAX_FAULTS_SHOWN, Needs, Record, Turn, marked, read_records
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 USER = {"role": "user", "content": "Where is it?"}
 ASSISTANT = {"role": "assistant", "content": "left"}

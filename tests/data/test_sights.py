@@ -10,7 +10,7 @@ from transformers import AutoModel
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.cache_room import StreamRoom, num_bytes
 from panovlm.data.sights import CachedEyes
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 
 SIZE = {"height": 32, "width": 32}

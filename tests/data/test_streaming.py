@@ -16,7 +16,7 @@ from panovlm.data.records import Needs, read_records
 from panovlm.data.shards import Sample, Stream, is_stream, open_stream, records_of
 from panovlm.data.sights import PixelEyes
 from panovlm.data.streaming import StreamCollator, StreamDataset, shuffled
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
 
 TEXT = Needs(text=True, image=False)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from panovlm.answering.answers import Wishes
-from panovlm.answering.assistant import Assistant
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
 from panovlm.exporting.merging import merge
+from panovlm.inference.answers import Wishes
+from panovlm.inference.assistant import Assistant
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.stages import STAGES
 from panovlm.training import run

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from panovlm.data.cache import PatchTokenCache
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import Extent
 from panovlm.evaluation.run import evaluate
-from panovlm.model.errors import PanoVLMError
 from panovlm.training import run
 from panovlm.training.recipe import OverlapSection, Recipe
 from panovlm.training.trainer import read_log

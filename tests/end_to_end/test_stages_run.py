@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 
-from panovlm.answering.answers import Wishes
-from panovlm.answering.assistant import Assistant
 from panovlm.data.cache import PatchTokenCache
-from panovlm.inference import model_folder
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
+from panovlm.inference.answers import Wishes
+from panovlm.inference.assistant import Assistant
+from panovlm.inference.loading import model_folder
 from panovlm.training import run
 from panovlm.training.recipe import Recipe
 from panovlm.training.trainer import StageTrainer, read_log

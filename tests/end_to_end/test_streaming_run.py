@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.training import plan, run
 from panovlm.training.recipe import OverlapSection, Recipe
 from panovlm.training.trainer import StageTrainer, read_log

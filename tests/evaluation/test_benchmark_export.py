@@ -13,9 +13,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_export import export_benchmark
 from panovlm.evaluation.lmms_eval_task import EXPORTED, doc_of, item_of
-from panovlm.model.errors import PanoVLMError
 
 DATA: dict[str, list[dict[str, Any]]] = {
     "quic-360": [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.asking import Extent
 from panovlm.evaluation.benchmark_run import BENCHMARKS, evaluate_benchmark
@@ -15,7 +16,6 @@ from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
 from panovlm.evaluation.judge import Judge
 from panovlm.metrics.scores import NOT_JUDGED, Score
-from panovlm.model.errors import PanoVLMError
 
 
 @pytest.fixture

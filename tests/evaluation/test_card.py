@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.card import write_card
-from panovlm.model.errors import PanoVLMError
 
 RESULT = {"stage": "finetune", "loss_first": 3.25, "loss_last": 0.75, "seconds": 60.0}
 ACCURACY = {

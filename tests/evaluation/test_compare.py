@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.compare import compare, write_comparison
 from panovlm.evaluation.pages.compare_page import comparison_verdict
 from panovlm.evaluation.summary import comparison_lines
-from panovlm.model.errors import PanoVLMError
 
 
 def write(path: Path, right: list[bool], start: int = 0, folder: str = "data") -> Path:

@@ -7,12 +7,12 @@ import torch
 
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Needs, Record, Turn, read_records
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation import latents
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.latents import LatentTokens
 from panovlm.evaluation.scoring import Prediction, accuracy, normalised, score
-from panovlm.model.errors import PanoVLMError
 from panovlm.model.vision import encode_views
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer
 from panovlm.evaluation.asking import Extent
 from panovlm.evaluation.run import evaluate
-from panovlm.model.errors import PanoVLMError
 
 EXTENT = Extent("all", num_turned=2, num_ablated=2, seeds=2)
 OF_THE_START = ("seconds_evaluation", "seconds_total", "peak_memory_mb")

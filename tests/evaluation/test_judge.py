@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.items import Item, Rubric
 from panovlm.evaluation.judge import Judge
 from panovlm.metrics.scores import NOT_JUDGED, UNREADABLE
-from panovlm.model.errors import PanoVLMError
 
 RUBRIC = Rubric("Grade it.", lowest=1, highest=5)
 REPLIES: dict[str, Any] = {

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from panovlm.data.records import Needs, read_records
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_export import export_benchmark
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.lmms_eval_task import doc_to_text, doc_to_visual
-from panovlm.model.errors import PanoVLMError
 
 TASK, SPLIT = "panovlm_records", "test"
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_run import BENCHMARKS
 from panovlm.evaluation.benchmark_scores import describe
 from panovlm.evaluation.benchmarks.files import is_there
 from panovlm.evaluation.compare import compare
 from panovlm.metrics.scores import Score
-from panovlm.model.errors import PanoVLMError
 
 RIGHT: dict[str, tuple[str, Any]] = {
     "quic-360": ("a.tsv", [{"url": "p.png", "query": "sky", "annotation": "Grey."}]),

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from panovlm.data.records import Needs, Record, Turn, read_records
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer
 from panovlm.evaluation.asking import Extent
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.on_seam import on_the_edge, seam_facts, stays_right, turn_to_edge_deg
 from panovlm.evaluation.run import evaluate
 from panovlm.evaluation.scoring import Prediction
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.panorama import load_panorama
+from panovlm.pictures.panorama import load_panorama
 
 NEEDS = Needs(text=True, image=True)
 TURNS = (Turn(role="user", content="What colour?"), Turn(role="assistant", content="red"))

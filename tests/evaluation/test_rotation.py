@@ -7,7 +7,7 @@ import pytest
 from panovlm.data.records import Record, Turn
 from panovlm.evaluation.rotation import consistent_answers, rotation, turned_back
 from panovlm.evaluation.scoring import Prediction
-from panovlm.model.sphere import DIRECTIONS
+from panovlm.geometry.sphere import DIRECTIONS
 
 
 def turned(rolled: list[str], said: list[str]) -> list[Prediction]:

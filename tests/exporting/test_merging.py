@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from panovlm.errors import PanoVLMError
 from panovlm.exporting.merging import merge
-from panovlm.model.errors import PanoVLMError
 
 VARIANTS = ["lora", "dora", "rslora"]
 

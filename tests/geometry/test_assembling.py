@@ -5,12 +5,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.geometry.assembling import assemble_panorama
-from panovlm.model.cutting import cut_views
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import GlobalView, View
+from panovlm.geometry.cutting import cut_views
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import panorama_rays
+from panovlm.geometry.views import GlobalView, View
 
 
 def smooth(rays):

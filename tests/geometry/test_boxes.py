@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.geometry.boxes import (
     PanoramaBox,
     ViewBox,
@@ -16,8 +17,7 @@ from panovlm.geometry.boxes import (
 )
 from panovlm.geometry.places import panorama_to_rays
 from panovlm.geometry.regions import Region
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.views import View
+from panovlm.geometry.views import View
 
 SIZE = (180, 360)  # a pixel is a degree
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.geometry.caps import Caps, caps_over_views, even_rays
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.sphere import angles_between, panorama_rays, rays_from_angles
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import angles_between, panorama_rays, rays_from_angles
 
 RAYS = panorama_rays(360, 720)
 SOLID_ANGLE = np.hypot(RAYS[..., 0], RAYS[..., 2])

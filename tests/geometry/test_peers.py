@@ -8,11 +8,11 @@ the panorama one column and one row further on.
 import numpy as np
 import pytest
 
+from panovlm.geometry.cutting import cut_views
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.places import panorama_to_rays, rays_to_panorama
-from panovlm.model.cutting import cut_views
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import View
+from panovlm.geometry.sphere import panorama_rays
+from panovlm.geometry.views import View
 
 SIZE, HEIGHT, WIDTH = 96, 512, 1024
 SEAM_AND_POLE = [View(0), View(30, 20), View(-170, -40, fov_deg=70), View(100, 85)]

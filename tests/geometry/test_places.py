@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.places import (
     angles_to_panorama,
     border_places,
@@ -13,9 +14,8 @@ from panovlm.geometry.places import (
     view_to_panorama,
     views_that_see,
 )
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.sphere import panorama_rays
-from panovlm.model.views import View
+from panovlm.geometry.sphere import panorama_rays
+from panovlm.geometry.views import View
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.geometry.regions import Region, interval_iou
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import angles_from_rays, rays_from_angles
-from panovlm.model.views import View
+from panovlm.geometry.sphere import angles_from_rays, rays_from_angles
+from panovlm.geometry.views import View
 
 PAIRS = [
     (Region(10, 0, 60, 40), Region(30, 10, 50, 50)),

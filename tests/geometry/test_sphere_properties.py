@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from panovlm.errors import PanoVLMError
 from panovlm.geometry.assembling import assemble_panorama
 from panovlm.geometry.boxes import (
     PanoramaBox,
@@ -17,6 +18,8 @@ from panovlm.geometry.boxes import (
     view_box_to_panorama_box,
     view_box_to_region,
 )
+from panovlm.geometry.cutting import cut_views, required_width
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.places import (
     angles_to_panorama,
     nearest_view,
@@ -29,10 +32,7 @@ from panovlm.geometry.places import (
 )
 from panovlm.geometry.polygons import clip_polygon, polygon_area_sr, side_normals
 from panovlm.geometry.regions import Region, interval_iou
-from panovlm.model.cutting import cut_views, required_width
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.sphere import (
+from panovlm.geometry.sphere import (
     angles_between,
     angles_from_rays,
     direction_index,
@@ -40,7 +40,7 @@ from panovlm.model.sphere import (
     rays_from_angles,
     wrap_deg,
 )
-from panovlm.model.views import View
+from panovlm.geometry.views import View
 
 always = settings(derandomize=True, deadline=None, max_examples=60)
 rarely = settings(always, max_examples=15)

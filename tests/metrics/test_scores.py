@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.metrics.intervals import difference_interval, mean_interval
 from panovlm.metrics.scores import (
     NO_REFERENCE,
@@ -13,7 +14,6 @@ from panovlm.metrics.scores import (
     summarise,
     summarise_by,
 )
-from panovlm.model.errors import PanoVLMError
 
 
 def test_a_missing_score_is_counted_and_left_out_of_the_mean() -> None:

@@ -7,8 +7,8 @@ from huggingface_hub.errors import (
 )
 from transformers import AutoConfig, LlamaConfig, SiglipVisionConfig
 
+from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
-from panovlm.model.errors import PanoVLMError
 
 VISION = SiglipVisionConfig(image_size=32, patch_size=4, hidden_size=32).to_dict()
 TEXT = LlamaConfig(hidden_size=32, vocab_size=300).to_dict()

@@ -5,10 +5,10 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from panovlm.model.cutting import cut_views
+from panovlm.geometry.cutting import cut_views
+from panovlm.geometry.sphere import angles_from_rays
+from panovlm.geometry.views import GlobalView
 from panovlm.model.projection import position_features
-from panovlm.model.sphere import angles_from_rays
-from panovlm.model.views import GlobalView
 from panovlm.stages import STAGES
 from panovlm.training.build import build_config, build_model, build_processor
 

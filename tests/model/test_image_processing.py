@@ -10,10 +10,10 @@ from PIL import Image
 from test_panorama import AREA, PART, SPHERE, save_with_xmp
 from xmp_packets import packet
 
-from panovlm.model.cutting import cut_mask, cut_views
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.cutting import cut_mask, cut_views
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.layouts import ViewLayout
 
 
 @pytest.fixture

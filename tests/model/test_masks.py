@@ -5,7 +5,7 @@ import torch
 from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen3NextConfig
 
 from panovlm.data.packing import branch_mask
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.model.masks import attention_masks
 
 LLAMA = LlamaConfig()

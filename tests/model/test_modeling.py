@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from panovlm.data.packing import TokenSequence, collate, pack
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.model.vision import patch_tokens_of
 from panovlm.model.vision_layers import layer_stack, lower_states
 from panovlm.stages import STAGES

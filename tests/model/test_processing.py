@@ -5,7 +5,7 @@ import json
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.model.processing import CHATML, PanoVLMProcessor, view_words
 from panovlm.training.build import build_config, build_processor
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, SiglipVisionConfig
 
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import angles_from_rays
 from panovlm.model.configuration import PanoVLMConfig
-from panovlm.model.layouts import ViewLayout
 from panovlm.model.projection import Projection, position_features
-from panovlm.model.sphere import angles_from_rays
 
 HARMONICS = 3
 

@@ -6,7 +6,7 @@ from transformers import LlamaConfig, SiglipVisionConfig
 
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.resampler import LAYERS, Resampler, squared_distances
-from panovlm.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 
 SIDE = 8
 KINDS = list(LAYERS)

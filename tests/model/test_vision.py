@@ -6,7 +6,7 @@ from torch import nn
 from transformers import AutoModel, BertConfig
 from transformers.models.siglip2.image_processing_pil_siglip2 import convert_image_to_patches
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.model.vision import (
     encode_views,
     num_prefix_tokens,

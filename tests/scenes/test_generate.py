@@ -11,9 +11,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from panovlm.data.records import Needs, Record, read_records
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.gpano import NAMESPACE
-from panovlm.model.sphere import DIRECTIONS
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.pictures.gpano import NAMESPACE
 from panovlm.scenes.backgrounds import find_backgrounds
 from panovlm.scenes.generate import write_scenes
 from panovlm.scenes.language import LISTING_REQUEST, listing

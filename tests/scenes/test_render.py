@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.scenes.render import render
 from panovlm.scenes.world import CAMERA_HEIGHT_M, COLOURS, SHAPES, Scene, Solid, draw_scene
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from panovlm.model.sphere import wrap_deg
+from panovlm.geometry.sphere import wrap_deg
 from panovlm.scenes.world import (
     COLOURS,
     DISTANCES_M,

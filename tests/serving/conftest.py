@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from panovlm.answering.assistant import Assistant
+from panovlm.inference.assistant import Assistant
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 

@@ -9,8 +9,8 @@ import pytest
 from asking import LIMITS, PATH, Ask, data_url
 from fastapi.testclient import TestClient
 
-from panovlm.answering.answers import Wishes
-from panovlm.answering.assistant import Assistant
+from panovlm.inference.answers import Wishes
+from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 
 

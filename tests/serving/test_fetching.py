@@ -22,8 +22,8 @@ from asking import LIMITS, PATH, Ask, data_url, encoded
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from panovlm.answering.assistant import Assistant
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
+from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 from panovlm.serving.faults import RequestFault
 from panovlm.serving.fetching import Fetcher, Host, is_public, parse_hosts

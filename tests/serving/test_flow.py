@@ -12,8 +12,8 @@ import pytest
 from asking import LIMITS, PATH, Ask, listening, wait_until
 from fastapi.testclient import TestClient
 
-from panovlm.answering.assistant import Assistant
-from panovlm.answering.batches import Batch
+from panovlm.inference.assistant import Assistant
+from panovlm.inference.batches import Batch
 from panovlm.serving.app import create_app
 
 

@@ -15,7 +15,7 @@ from asking import LIMITS, PATH, Ask, data_url, encoded
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from panovlm.answering.assistant import Assistant
+from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 
 

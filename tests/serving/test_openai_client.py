@@ -13,7 +13,7 @@ import pytest
 from asking import LIMITS, listening, wait_until
 from pydantic import BaseModel
 
-from panovlm.answering.assistant import Assistant
+from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 
 openai = pytest.importorskip("openai")

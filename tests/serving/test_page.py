@@ -12,10 +12,10 @@ from asking import LIMITS, PATH, Ask
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from panovlm.answering.assistant import Assistant
-from panovlm.model.layouts import ViewLayout
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import direction_index
+from panovlm.inference.assistant import Assistant
 from panovlm.model.processing import view_words
-from panovlm.model.sphere import direction_index
 from panovlm.scenes.render import render
 from panovlm.serving import examples
 from panovlm.serving.app import create_app

@@ -6,7 +6,7 @@ import pytest
 from asking import LIMITS, listening
 from hypothesis import HealthCheck, given, settings
 
-from panovlm.answering.assistant import Assistant
+from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 
 MAX_EXAMPLES = 25

@@ -11,8 +11,8 @@ import pytest
 from asking import LIMITS, PATH, data_url, listening
 from fastapi.testclient import TestClient
 
-from panovlm.answering.answers import Wishes
-from panovlm.answering.assistant import Assistant, Question
+from panovlm.inference.answers import Wishes
+from panovlm.inference.assistant import Assistant, Question
 from panovlm.serving.app import create_app
 
 Turn = tuple[str, list[Any]]

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 from asking import LIMITS, PATH, Ask, listening, wait_until
 
-from panovlm.answering.assistant import Assistant
+from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 from panovlm.serving.connections import Connection
 from panovlm.serving.desk import Stream

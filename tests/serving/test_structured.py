@@ -9,7 +9,7 @@ import pytest
 from asking import LIMITS, PATH, Ask
 from fastapi.testclient import TestClient
 
-from panovlm.answering.assistant import Assistant
+from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 
 needs_library = pytest.mark.skipif(find_spec("llguidance") is None, reason="needs llguidance")

@@ -12,10 +12,10 @@ from asking import LIMITS, Ask
 from asking import PATH as ANSWERS
 from fastapi.testclient import TestClient
 
-from panovlm.answering.assistant import Assistant, Question
-from panovlm.answering.prompts import about_panorama
-from panovlm.answering.turning import turned_right
-from panovlm.answering.views_mattered import ViewsMattered
+from panovlm.inference.assistant import Assistant, Question
+from panovlm.inference.prompts import about_panorama
+from panovlm.inference.turning import turned_right
+from panovlm.inference.views_mattered import ViewsMattered
 from panovlm.serving.app import create_app
 from panovlm.serving.protocol import MatteredReply
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from panovlm.data.packing import TokenSequence, collate, pack
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES
 from panovlm.training.adapters import LORA_MARK, read_adapters, write_adapters
 from panovlm.training.recipe import LoraSection

@@ -13,8 +13,8 @@ from transformers import (
     SiglipModel,
 )
 
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import DIRECTIONS
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.stages import STAGES
 from panovlm.training.build import (
     build_model,

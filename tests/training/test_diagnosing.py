@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from panovlm.data.records import Record
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.training.diagnosing import hold_out
 
 

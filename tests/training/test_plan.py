@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from panovlm.data.cache import PatchTokenCache
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES
 from panovlm.training import plan as planning
 from panovlm.training.build import build_image_processor, build_model, build_vision_encoder

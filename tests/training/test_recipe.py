@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.training.recipe import Recipe, load_recipe, parse_recipe, recipe_schema
 
 ROOT = Path(__file__).parents[2]

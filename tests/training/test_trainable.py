@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.stages import ABSENT, FROZEN, MODULES, STAGES, TRAINED
 from panovlm.training.build import build_model
 from panovlm.training.recipe import LoraSection, ResamplerSection

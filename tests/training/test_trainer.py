@@ -7,7 +7,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 from panovlm.training.recipe import LearningRates
 from panovlm.training.trainer import EpochDraws, StageTrainer
 

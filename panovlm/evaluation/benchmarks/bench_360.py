@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.choosing import LETTERS, score_choice, with_options
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.geometry.places import panorama_to_angles
 from panovlm.metrics.choices import every_order_right
 from panovlm.metrics.scores import Score, summarise
-from panovlm.model.errors import PanoVLMError
 
 COLUMNS = (
     "image_file",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from panovlm.model.errors import PanoVLMError
+from panovlm.errors import PanoVLMError
 
 GRID = 10
 NEAR = 2.0

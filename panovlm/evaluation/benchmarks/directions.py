@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
 from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each, summary_over_panoramas
 from panovlm.evaluation.units import DEGREES
+from panovlm.geometry.sphere import DIRECTIONS, direction_index, wrap_deg
 from panovlm.metrics.angles import great_circle_error_deg, sector, yaw_error_deg
 from panovlm.metrics.directions import parse_direction, parse_pitch
 from panovlm.metrics.scores import NO_REFERENCE, Score, score_read, values_of
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import DIRECTIONS, direction_index, wrap_deg
 
 KEYS = ("image", "yaw_deg")
 MAX_DEG = {"yaw_deg": 360.0, "pitch_deg": 90.0}

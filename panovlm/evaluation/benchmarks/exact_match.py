@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from panovlm.data.records import IMAGE_MARK, Needs, Record, read_records
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.evaluation.scoring import normalised
 from panovlm.metrics.scores import UNREADABLE, Score
-from panovlm.model.errors import PanoVLMError
 
 
 def read(path: Path, images: Path) -> list[Item]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.items import Item
-from panovlm.model.errors import PanoVLMError
 
 
 def read_text(path: Path) -> str:

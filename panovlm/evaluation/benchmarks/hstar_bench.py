@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.geometry.sphere import wrap_deg
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.scores import Score, score_read, summarise
-from panovlm.model.errors import PanoVLMError
-from panovlm.model.sphere import wrap_deg
 
 OBJECT_YAW_DEG, OBJECT_PITCH_DEG, PATH_YAW_DEG = 30.0, 20.0, 10.0
 """Half of the least size of a target: of an object's box, and of the way to walk."""

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.choosing import LETTERS, score_choice, with_options
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.evaluation.scoring import normalised
 from panovlm.metrics.scores import Score
-from panovlm.model.errors import PanoVLMError
 
 KEYS = ("image", "label")
 NUM_OTHERS = 3

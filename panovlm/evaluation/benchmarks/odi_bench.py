@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.choosing import (
     LETTERS,
     place_of,
@@ -20,7 +21,6 @@ from panovlm.evaluation.benchmarks.choosing import (
 from panovlm.evaluation.benchmarks.files import is_there, items_of, picture_at, read_objects
 from panovlm.evaluation.benchmarks.items import SAME_MEANING, Benchmark, Item, each
 from panovlm.metrics.scores import NOT_JUDGED, Score, summarise_by
-from panovlm.model.errors import PanoVLMError
 
 TASKS = {
     "object_attribute": "general",

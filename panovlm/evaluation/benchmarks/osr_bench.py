@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.cognitive_maps import (
     MapScore,
     map_of_grid,
@@ -23,7 +24,6 @@ from panovlm.evaluation.benchmarks.files import (
 )
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, score_read, summarise
-from panovlm.model.errors import PanoVLMError
 
 MAP = "cognitive_map"
 FORMS = {

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.captions import longest_common
 from panovlm.metrics.counts import NUMBER_WORDS
 from panovlm.metrics.scores import UNREADABLE, Score, summarise, summarise_by
-from panovlm.model.errors import PanoVLMError
 
 KEYS = ("conversations", "image", "question_type", "accu_reward_method", "expected_answer")
 FORMS = {

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import picture_at, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.units import CIDER
 from panovlm.metrics.captions import score_captions
 from panovlm.metrics.java_captions import SCORERS, java_score
 from panovlm.metrics.scores import Score
-from panovlm.model.errors import PanoVLMError
 
 COLUMNS = (("url", "query", "annotation"), ("url", "instruction", "response"))
 """Of the published table, and of the one CORA's releases use."""

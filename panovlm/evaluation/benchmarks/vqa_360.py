@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, summarise, summarise_by
 from panovlm.metrics.vqa import normalise_answer
-from panovlm.model.errors import PanoVLMError
 
 KEYS = ("image", "question", "answer", "type")
 FORMS = {

@@ -7,7 +7,7 @@ from typing import Any
 from panovlm.evaluation.pages.page import data_table, figure, grid
 from panovlm.evaluation.pages.roses import Petal, rose, round_up
 from panovlm.evaluation.units import DEGREES, NOT_MEASURED, SHARE, Unit
-from panovlm.model.sphere import DIRECTIONS
+from panovlm.geometry.sphere import DIRECTIONS
 
 Facts = Mapping[str, Any]
 

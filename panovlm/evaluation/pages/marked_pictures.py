@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from panovlm.evaluation.scoring import normalised
-from panovlm.model.panorama import load_panorama
-from panovlm.model.sphere import DIRECTIONS
+from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.pictures.panorama import load_panorama
 
 Colour = tuple[int, int, int]
 Place = tuple[float, float | None]

@@ -5,9 +5,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.units import NOT_MEASURED
-from panovlm.files import write_whole
-from panovlm.model.errors import PanoVLMError
+from panovlm.runtime.files import write_whole
 
 _STYLE = Path(__file__).with_name("report.css")
 

@@ -13,7 +13,7 @@ from panovlm.evaluation.pages.score_sections import (
     strata_section,
 )
 from panovlm.evaluation.units import NOT_MEASURED, SHARE
-from panovlm.model.sphere import DIRECTIONS
+from panovlm.geometry.sphere import DIRECTIONS
 
 Facts = Mapping[str, Any]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks import bench_360, quic360
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
 from panovlm.evaluation.benchmarks.quic360 import QUIC_360
 from panovlm.metrics.scores import Missing, summarise
-from panovlm.model.errors import PanoVLMError
 
 
 def write_table(path: Path, rows: list[dict[str, str]], delimiter: str = "\t") -> Path:

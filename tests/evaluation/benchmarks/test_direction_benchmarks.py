@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks import hstar_bench, refer360
 from panovlm.evaluation.benchmarks.hstar_bench import HSTAR_BENCH, is_hit, parse_submission
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
 from panovlm.metrics.scores import Missing, summarise
-from panovlm.model.errors import PanoVLMError
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_scores import describe
 from panovlm.evaluation.benchmarks import directions, labels
 from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS, chance, parse_place
 from panovlm.evaluation.benchmarks.labels import LABELS
 from panovlm.metrics.scores import UNREADABLE
-from panovlm.model.errors import PanoVLMError
 
 DOOR = {"image": "a.jpg", "name": "the door", "yaw_deg": 170.0, "pitch_deg": 60.0}
 

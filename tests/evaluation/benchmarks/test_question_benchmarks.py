@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.odi_bench import ODI_BENCH, ODI_BENCH_OPEN
 from panovlm.evaluation.benchmarks.vqa_360 import VQA_360
 from panovlm.metrics.scores import NO_REFERENCE, NOT_JUDGED, UNREADABLE, Score
-from panovlm.model.errors import PanoVLMError
 
 RIGHT, WRONG = Score(1.0), Score(0.0)
 ODI: dict[str, list[dict[str, Any]]] = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks import omnicot, osr_bench, panoenv, panovqa
 from panovlm.evaluation.benchmarks.cognitive_maps import map_of_grid, parse_map, score_map
 from panovlm.evaluation.benchmarks.items import Item
@@ -13,7 +14,6 @@ from panovlm.evaluation.benchmarks.osr_bench import OSR_BENCH
 from panovlm.evaluation.benchmarks.panoenv import PANOENV, similarity
 from panovlm.evaluation.benchmarks.panovqa import PANOVQA
 from panovlm.metrics.scores import Missing, Score
-from panovlm.model.errors import PanoVLMError
 
 GRID = [[[] for _ in range(10)] for _ in range(10)]
 GRID[2] = [["sofa"], [], [], ["tv", "chair"], [], [], [], [], [], ["chair"]]

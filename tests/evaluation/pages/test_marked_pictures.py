@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.pages.marked_pictures import (
     ANSWERED,
     MEANT,
@@ -22,7 +23,6 @@ from panovlm.evaluation.pages.marked_pictures import (
     as_data_uri,
     draw_marks,
 )
-from panovlm.model.errors import PanoVLMError
 
 ARROW_ROW = 150
 """A row that the arrow's shaft crosses, and no label."""

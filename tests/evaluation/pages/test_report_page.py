@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from reading_pages import Page
 
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.pages.report_page import Example, verdict, write_report
 from panovlm.evaluation.pages.stage_section import duration
-from panovlm.model.errors import PanoVLMError
 
 LEAST: dict[str, Any] = {"accuracy": {"overall": 0.5, "by_kind": {"turn": 0.5}, "count": 40}}
 FULL: dict[str, Any] = {

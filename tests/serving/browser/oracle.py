@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from panovlm.answering.answers import Answer
-from panovlm.answering.assistant import Assistant, Question
-from panovlm.answering.batches import Row
-from panovlm.model.sphere import DIRECTIONS
+from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.inference.answers import Answer
+from panovlm.inference.assistant import Assistant, Question
+from panovlm.inference.batches import Row
 from panovlm.scenes.language import PLACES
 from panovlm.scenes.render import render
 from panovlm.scenes.world import CAMERA_HEIGHT_M, Scene, Solid

@@ -14,14 +14,14 @@ from PIL import Image
 from playwright.sync_api import expect
 from visiting import Visit
 
-from panovlm.answering.assistant import Question
-from panovlm.answering.prompts import about_panorama
-from panovlm.answering.views_mattered import ViewsMattered
+from panovlm.geometry.cutting import cut_views
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import DIRECTIONS, angles_from_rays
+from panovlm.inference.assistant import Question
+from panovlm.inference.prompts import about_panorama
+from panovlm.inference.views_mattered import ViewsMattered
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.fields_of_view import parse_field_of_view
-from panovlm.model.cutting import cut_views
-from panovlm.model.layouts import ViewLayout
-from panovlm.model.sphere import DIRECTIONS, angles_from_rays
 
 SEAM = 180
 """Half the chart's width: outlines are drawn on it from -180 to 180."""

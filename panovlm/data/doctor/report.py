@@ -1,0 +1,97 @@
+"""What an examination says: one page on the terminal, everything in JSON."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from panovlm.data.doctor.run import Examination
+from panovlm.data.findings import Finding, Kind
+from panovlm.runtime.files import write_whole
+from panovlm.runtime.progress import show_table
+
+MAX_LINES = 8
+"""Findings of one kind told in full on the terminal."""
+MAX_TERMS = 8
+"""Licences told on the terminal."""
+
+
+def show(examination: Examination, *, say: Any = print) -> None:
+    """Tell an examination on the terminal: what was read, findings by kind, then the first lines.
+
+    Args:
+        examination: What was found.
+        say: Prints one line.
+    """
+    show_table("examined", ["what", "count"], _counts(examination))
+    findings = examination.findings
+    if not findings:
+        say("nothing is wrong")
+        return
+    by_kind: dict[Kind, list[Finding]] = {}
+    for finding in findings:
+        by_kind.setdefault(finding.kind, []).append(finding)
+    rows = [[f"{len(found):,}", kind.value, _severity(found[0])] for kind, found in by_kind.items()]
+    show_table("found", ["count", "kind", "is a"], rows)
+    for kind, found in by_kind.items():
+        for finding in found[:MAX_LINES]:
+            say(f"{_severity(finding)}: {finding}")
+        if len(found) > MAX_LINES:
+            say(f"and {len(found) - MAX_LINES} more ({kind.value}), see --json")
+
+
+def _severity(finding: Finding) -> str:
+    return "fault" if finding.is_fault else "warning"
+
+
+def _counts(examination: Examination) -> list[list[str]]:
+    rows = [
+        ["files", f"{len(examination.files):,}"],
+        ["good records", f"{examination.num_records:,}"],
+        ["pictures", f"{examination.num_pictures:,}"],
+    ]
+    if examination.num_against:
+        rows.append(["test pictures", f"{examination.num_against:,}"])
+    rows += _terms("licence", examination.licences)
+    named = {name: count for name, count in examination.sources.items() if name}
+    without = examination.sources.get("", 0)
+    return [*rows, [f"sources ({without:,} pictures without)", f"{len(named):,}"]]
+
+
+def _terms(field: str, counts: dict[str, int]) -> Iterable[list[str]]:
+    for name, count in list(counts.items())[:MAX_TERMS]:
+        yield [f"{field} {name[:60]}" if name else f"without {field}", f"{count:,}"]
+    if len(counts) > MAX_TERMS:
+        yield [
+            f"{len(counts) - MAX_TERMS} more {field}s",
+            f"{sum(list(counts.values())[MAX_TERMS:]):,}",
+        ]
+
+
+def write_json(examination: Examination, path: Path) -> None:
+    """Write everything found as JSON, whole or not at all."""
+    facts = {
+        "files": [str(file) for file in examination.files],
+        "num_records": examination.num_records,
+        "num_pictures": examination.num_pictures,
+        "num_against": examination.num_against,
+        "num_faults": examination.num_faults,
+        "num_warnings": len(examination.findings) - examination.num_faults,
+        "licences": examination.licences,
+        "sources": examination.sources,
+        "findings": [_facts(finding) for finding in examination.findings],
+    }
+    text = json.dumps(facts, indent=2) + "\n"
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _facts(finding: Finding) -> dict[str, str | None]:
+    return {
+        "severity": _severity(finding),
+        "kind": finding.kind.value,
+        "file": str(finding.file) if finding.file else None,
+        "place": finding.place or None,
+        "field": finding.field,
+        "found": finding.found,
+        "cure": finding.cure,
+    }

@@ -1,0 +1,105 @@
+"""What is said about pictures: questions asked twice, misplaced marks, lengths, terms of use."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from panovlm.data.datasets import TOO_LONG_CURE, ConversationTokenizer
+from panovlm.data.doctor.pictures import Picture
+from panovlm.data.findings import Finding, Kind, shown
+from panovlm.data.packing import IGNORED
+from panovlm.data.records import IMAGE_MARK, Located
+
+MAX_PLACES = 5
+"""Places named in one finding."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a model reads.
+
+    Attributes:
+        tokenizer: Tokenises conversations, image tokens included.
+        longest: Tokens the language model reads at most.
+    """
+
+    tokenizer: ConversationTokenizer
+    longest: int
+
+
+def asked_twice(records: Sequence[Located], pictures: Mapping[Path, Picture]) -> Iterator[Finding]:
+    """Find questions asked more than once about one picture, by its content, and their answers."""
+    groups: dict[tuple[str, str], list[Located]] = defaultdict(list)
+    for each in records:
+        image = each.record.image
+        if each.record.messages and image:
+            seen = pictures.get(image)
+            content = (seen and seen.digest) or str(image)
+            groups[content, _question(each)].append(each)
+    for group in groups.values():
+        if len(group) > 1:
+            yield _told_twice(group)
+
+
+def _question(each: Located) -> str:
+    """Give all that is said before the response, spaces and the picture's mark aside."""
+    turns = each.record.messages[:-1]
+    texts = (f"{turn.role}: {turn.content.replace(IMAGE_MARK, '')}" for turn in turns)
+    return "\n".join(" ".join(text.split()) for text in texts)
+
+
+def _told_twice(group: Sequence[Located]) -> Finding:
+    """Word one question that several records ask."""
+    first = group[0]
+    answers = {" ".join(each.record.response.split()) for each in group}
+    others = ", ".join(_place(each, first.file) for each in group[1 : MAX_PLACES + 1])
+    more = f" and {len(group) - 1 - MAX_PLACES} more" if len(group) - 1 > MAX_PLACES else ""
+    asked = f"found the same question about the same picture again in {others}{more}"
+    if len(answers) == 1:
+        found, cure, kind = f"{asked}, with the same answer", "keep one of them", Kind.REPEAT
+    else:
+        found = f"{asked}, with {len(answers)} different answers"
+        cure = "correct them, unless they are several references"
+        kind = Kind.CONFLICT
+    return Finding(kind, found, cure, first.file, first.place, "messages")
+
+
+def _place(each: Located, file: Path) -> str:
+    return each.place if each.file == file else f"{each.file} {each.place}"
+
+
+def misplaced_marks(records: Sequence[Located]) -> Iterator[Finding]:
+    """Find marks of the picture outside the user's turns."""
+    for each in records:
+        for turn in each.record.messages:
+            if turn.role != "user" and IMAGE_MARK in turn.content:
+                found = f"found {IMAGE_MARK} in a turn of the {turn.role}"
+                cure = "move it to a user's turn"
+                yield Finding(Kind.MISPLACED, found, cure, each.file, each.place, "messages")
+
+
+def unfit(records: Sequence[Located], room: Room) -> Iterator[Finding]:
+    """Find conversations that are too long for a model, or leave it nothing to learn."""
+    for each in records:
+        if not each.record.messages:
+            continue
+        tokens = room.tokenizer(each.record)
+        excess = len(tokens.ids) - room.longest
+        if excess > 0:
+            found = f"found {len(tokens.ids)} tokens, {excess} too many for {room.longest}"
+            yield Finding(Kind.LENGTH, found, TOO_LONG_CURE, each.file, each.place, "messages")
+        if all(label == IGNORED for label in tokens.labels):
+            found = f"found no supervised token in {shown(each.record.response)}"
+            cure = "add a response, or correct the chat template"
+            yield Finding(Kind.TEXT, found, cure, each.file, each.place, "messages")
+
+
+def terms(records: Sequence[Located], field: str) -> dict[str, int]:
+    """Count the pictures by `licence` or `source`; the empty name stands for those without."""
+    values: dict[Path, str] = {}
+    for each in records:
+        value: str | None = getattr(each.record, field)
+        if image := each.record.image:
+            values[image] = (value or "").strip() or values.get(image, "")
+    return dict(Counter(values.values()).most_common())

@@ -1,0 +1,101 @@
+"""Reading a data file of any format, and recognising which it is."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from panovlm.data.findings import Finding, Kind
+from panovlm.data.formats.chats import read_lines, read_list
+from panovlm.data.formats.content import Content
+from panovlm.data.formats.hub import read_folder
+from panovlm.data.formats.tables import is_row, read_csv, read_tsv
+from panovlm.data.lines import first_of_list, json_lines, read_text
+from panovlm.data.records import Located, Needs, located, no_records, scan_records
+
+ENDINGS = {".csv": "csv", ".tsv": "tsv", ".parquet": "datasets"}
+
+
+def _read_chats(path: Path) -> Content:
+    """Read a list or lines, whichever it is."""
+    return read_list(path) if _is_list(path) else read_lines(path)
+
+
+READERS: dict[str, Callable[[Path], Content]] = {
+    "records": read_lines,
+    "llava": _read_chats,
+    "sharegpt": _read_chats,
+    "messages": _read_chats,
+    "rows": _read_chats,
+    "csv": read_csv,
+    "tsv": read_tsv,
+    "datasets": read_folder,
+}
+
+
+def recognise(path: Path) -> str:
+    """Say which format a file or folder has, by its name and its first object."""
+    if path.is_dir():
+        return "datasets"
+    if path.suffix.lower() in ENDINGS:
+        return ENDINGS[path.suffix.lower()]
+    first = _first(path)
+    if not isinstance(first, dict):
+        return "llava" if _is_list(path) else "records"
+    if "conversations" in first:
+        return "llava" if "image" in first else "sharegpt"
+    if is_row(first):
+        return "rows"
+    is_lines = not _is_list(path) and "images" not in first
+    return "records" if is_lines and ("image" in first or "messages" not in first) else "messages"
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a file holds one JSON list, not one object a line; its name says it for `.jsonl`."""
+    if path.suffix.lower() == ".jsonl":
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+    except (OSError, ValueError):
+        return False
+
+
+def _first(path: Path) -> Any:
+    """Give the first object of a file; None if there is none to be read."""
+    if _is_list(path):
+        text = read_text(path)
+        return None if isinstance(text, Finding) else first_of_list(text)
+    for each in json_lines(path):
+        return None if isinstance(each, Finding) else each[1]
+    return None
+
+
+def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
+    """Read a file of any format as `scan_records` reads records.
+
+    Args:
+        path: The file or folder; pictures are relative to its folder.
+        needs: What every record must hold.
+    """
+    kind = recognise(path)
+    if kind == "records":
+        yield from scan_records(path, needs)
+        return
+    found, cure = f"found the format {kind}, expected records to train on", "panovlm data convert"
+    yield Finding(Kind.FORMAT, found, f"{cure} makes them", path)
+    content = READERS[kind](path)
+    yield from content.findings
+    yield from check_entries(content, path, needs)
+
+
+def check_entries(content: Content, path: Path, needs: Needs) -> Iterable[Located | Finding]:
+    """Check what a reader gave."""
+    inside = sum(entry.picture is not None for entry in content.entries)
+    if inside:
+        found = f"found {inside} pictures inside the data set, expected files"
+        yield Finding(Kind.PICTURE, found, "convert it to records first", path, field="image")
+    for entry in content.entries:
+        if entry.picture is None:
+            yield from located(entry.data, path, entry.place, needs)
+    if not content.entries and not content.findings:
+        yield no_records(path, "at least one")

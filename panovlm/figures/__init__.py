@@ -1,0 +1,1 @@
+"""Pictures for people: views, occlusion, features."""

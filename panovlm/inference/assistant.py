@@ -1,0 +1,256 @@
+"""Asks a model about panoramas: each is read once, however many questions follow."""
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+
+from torch import Tensor
+
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.caps import Caps, caps_over_views
+from panovlm.inference.answers import GREEDY, Answer, Wishes
+from panovlm.inference.batches import Batch, Row
+from panovlm.inference.grammars import Grammars
+from panovlm.inference.likelihood import Likelihood
+from panovlm.inference.loading import load_model
+from panovlm.inference.occlusion import Occlusion, log_probabilities_under
+from panovlm.inference.prefixes import Key, Prefix, PrefixStore, read_piece, read_views
+from panovlm.inference.prompts import (
+    Conversation,
+    Prompt,
+    about_panorama,
+    plain_ids,
+    write_prompt,
+)
+from panovlm.inference.views_mattered import ViewsMattered, neighbours, views_mattered
+from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.model.processing import PanoVLMProcessor
+
+
+@dataclass(frozen=True)
+class OpenedPanorama:
+    """A panorama that can be asked about.
+
+    Attributes:
+        key: The same for the same file.
+        views: Normalised views [1, V, 3, H, W].
+    """
+
+    key: str
+    views: Tensor = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A conversation that waits for an answer, with the panoramas in it, in their order."""
+
+    conversation: Conversation
+    panoramas: Sequence[OpenedPanorama] = ()
+    wishes: Wishes = GREEDY
+
+    @classmethod
+    def about(
+        cls,
+        panoramas: OpenedPanorama | Sequence[OpenedPanorama],
+        question: str,
+        wishes: Wishes = GREEDY,
+    ) -> "Question":
+        """Give one question about a panorama or several."""
+        several = [panoramas] if isinstance(panoramas, OpenedPanorama) else panoramas
+        return cls(about_panorama(question, len(several)), several, wishes)
+
+
+class Assistant:
+    """A loaded model, and the prefixes of the panoramas it was asked about. For one thread.
+
+        assistant = Assistant.load(Path("runs/demo"))
+        panorama = assistant.open(Path("panorama.jpg"))
+        assistant.ask(panorama, "What is behind me?")
+        assistant.ask(panorama, "And to the left?")  # the panorama is not read again
+        assistant.ask([panorama, another], "What differs?")  # only the other is read
+
+    Args:
+        model: In eval mode.
+        processor: The model's.
+        prefixes: Where what was read of panoramas is kept.
+
+    Raises:
+        PanoVLMError: If the language model has layers other than attention.
+    """
+
+    def __init__(
+        self,
+        model: PanoVLMForConditionalGeneration,
+        processor: PanoVLMProcessor,
+        prefixes: PrefixStore | None = None,
+    ) -> None:
+        self.model, self.processor = model, processor
+        self.prefixes = PrefixStore() if prefixes is None else prefixes
+        self._image_processor = copy.copy(processor.image_processor)
+        self._image_processor.strict_aspect = True
+        self._tokenizing = Lock()
+        text_config = model.config.text_config
+        kinds = set(getattr(text_config, "layer_types", None) or [])
+        if others := {kind for kind in kinds if not kind.endswith("attention")}:
+            raise PanoVLMError(
+                f"found layers of kind {', '.join(sorted(others))} in the language model, expected "
+                "attention alone, whose state can be cut back; use model.generate"
+            )
+        self.max_length: int | None = getattr(text_config, "max_position_embeddings", None)
+        end = model.generation_config.eos_token_id
+        self._end_ids: list[int] = end if isinstance(end, list) else [] if end is None else [end]
+        self.grammars = Grammars(processor.tokenizer, text_config.vocab_size, self._end_ids)
+
+    @classmethod
+    def load(cls, path: Path, prefixes: PrefixStore | None = None) -> "Assistant":
+        """Load a model from its folder or from a run."""
+        return cls(*load_model(path), prefixes)
+
+    def open(self, panorama: Path) -> OpenedPanorama:
+        """Read a panorama's file and cut its views. Any thread may call this.
+
+        Raises:
+            PanoVLMError: If the file is no good panorama.
+        """
+        given = self._image_processor(images=[panorama], return_tensors="pt")
+        with panorama.open("rb") as file:
+            key = hashlib.file_digest(file, "sha256").hexdigest()
+        return OpenedPanorama(key, given["pixel_values"])
+
+    def ask(
+        self,
+        panoramas: OpenedPanorama | Sequence[OpenedPanorama],
+        question: str,
+        wishes: Wishes = GREEDY,
+    ) -> str:
+        """Answer one question about a panorama or several."""
+        return self.answer([Question.about(panoramas, question, wishes)])[0].text
+
+    def stream(
+        self,
+        panoramas: OpenedPanorama | Sequence[OpenedPanorama],
+        question: str,
+        wishes: Wishes = GREEDY,
+    ) -> Iterator[str]:
+        """Answer one question piece by piece; together they are `ask`'s answer."""
+        return self.stream_conversation(Question.about(panoramas, question, wishes))
+
+    def stream_conversation(self, question: Question) -> Iterator[str]:
+        """Answer the last turn of a conversation piece by piece."""
+        batch = Batch(self.model, [self.row(question)])
+        while said := batch.step():
+            for _, piece in said:
+                if piece:
+                    yield piece
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer questions in one batch, each as if alone."""
+        rows = [self.row(question) for question in questions]
+        self.finish(rows)
+        return [row.answer for row in rows]
+
+    def finish(self, rows: Sequence[Row]) -> None:
+        """Say the answers of prepared questions to their ends, in one batch."""
+        batch = Batch(self.model, rows)
+        while batch.step():
+            pass
+
+    def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
+        """Tell how much each view, and each two neighbours, carried an answer, whoever gave it.
+
+        Args:
+            question: About a panorama.
+            answer: Its words; tokenised anew, without an end.
+            batch_size: Panoramas without a view or two that are read at the same time.
+
+        Raises:
+            PanoVLMError: If there is not one panorama, or no word, or they are too long together.
+        """
+        likelihood = self._likelihood(question, answer)
+        pairs = neighbours(self.processor.image_processor.layout)
+        return views_mattered(likelihood, question.panoramas[0].views, batch_size, pairs)
+
+    def occlusion(
+        self,
+        question: Question,
+        answer: str | None = None,
+        caps: Caps | None = None,
+        batch_size: int = 8,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Occlusion:
+        """Tell which places on the sphere an answer to a question rests on.
+
+        Args:
+            question: About a panorama.
+            answer: Its words; tokenised anew, without an end. The model's own if left out.
+            caps: What to cover, one cap at a time; `caps_over_views` of the model's if left out.
+            batch_size: Covered panoramas that are read at the same time.
+            progress: Told the number of caps done since the last time.
+
+        Raises:
+            PanoVLMError: If there is not one panorama, or no word, or they are too long together.
+        """
+        layout = self.model.config.layout
+        caps = caps_over_views(layout) if caps is None else caps
+        answer = self.answer([question])[0].text if answer is None else answer
+        likelihood, views = self._likelihood(question, answer), question.panoramas[0].views
+        whole, under = log_probabilities_under(caps, likelihood, views, batch_size, progress)
+        return Occlusion(answer, whole, caps, whole - under, layout)
+
+    def _likelihood(self, question: Question, answer: str) -> Likelihood:
+        """Prepare to score an answer given to a question about one panorama."""
+        with self._tokenizing:
+            said = plain_ids(self.processor.tokenizer, answer)
+        if len(question.panoramas) != 1 or not answer.strip():
+            raise PanoVLMError(
+                f"found {len(question.panoramas)} panoramas and an answer of {len(said)} tokens, "
+                "expected one panorama and some words; ask about one at a time"
+            )
+        prompt = self.prompt(replace(question, wishes=Wishes(max_tokens=len(said))))
+        return Likelihood(self.model, prompt, self._prefix(prompt, question.panoramas), said)
+
+    def prompt(self, question: Question) -> Prompt:
+        """Tokenise a question. Any thread may call this.
+
+        Raises:
+            PanoVLMError: If it and its answer are longer than the language model reads, or
+                there are other panoramas than places for them.
+        """
+        with self._tokenizing:  # it switches special tokens off and on
+            prompt = write_prompt(self.processor, question.conversation)
+        if len(prompt.ends) != len(question.panoramas):
+            raise PanoVLMError(
+                f"found {len(question.panoramas)} panorama(s) and {len(prompt.ends)} place(s) for "
+                "them in the conversation, expected as many; give each its place"
+            )
+        length = len(prompt.ids) + question.wishes.max_tokens
+        if self.max_length is not None and length > self.max_length:
+            raise PanoVLMError(
+                f"found {len(prompt.ids)} tokens and up to {question.wishes.max_tokens} of answer, "
+                f"expected at most {self.max_length} together; shorten the text, leave out "
+                "pictures or lower max_tokens"
+            )
+        return prompt
+
+    def row(self, question: Question) -> Row:
+        """Prepare a question for a batch: its prefix is read, or found among those held."""
+        prompt = self.prompt(question)
+        schema = question.wishes.json_schema
+        constraint = None if schema is None else self.grammars.constraint(schema)
+        answer = Answer(self.processor.tokenizer, self._end_ids, question.wishes, constraint)
+        prefix = self._prefix(prompt, question.panoramas) if question.panoramas else None
+        return Row(prompt, prefix, answer)
+
+    def _prefix(self, prompt: Prompt, panoramas: Sequence[OpenedPanorama]) -> Prefix:
+        def read(key: Key, before: Prefix | None) -> Prefix:
+            panorama, ids = key[-1]
+            image_tokens = self.prefixes.image_tokens(panorama)
+            if image_tokens is None:
+                image_tokens = read_views(self.model, panoramas[len(key) - 1].views)
+            return read_piece(self.model, ids, image_tokens, before)
+
+        names = [panorama.key for panorama in panoramas]
+        return self.prefixes.get(tuple(zip(names, prompt.pieces, strict=True)), read)

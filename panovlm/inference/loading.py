@@ -1,0 +1,47 @@
+"""Finds and loads a trained model."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from panovlm.errors import PanoVLMError
+from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.stages import STAGES
+
+
+def model_folder(path: Path) -> Path:
+    """Give the folder of a model: the path itself, or the last answering stage of a run.
+
+    Raises:
+        PanoVLMError: If there is no model that answers.
+    """
+    for folder in (path, *(path / name for name in reversed(STAGES))):
+        config = folder / "config.json"
+        if config.is_file() and _answers(config):
+            return folder
+    raise PanoVLMError(
+        f"found no answering model in {path}, expected a model's folder or a run whose stage "
+        f"'resampler' or 'finetune' is finished; run: panovlm train RECIPE"
+    )
+
+
+def _answers(config: Path) -> bool:
+    architectures: list[str] = json.loads(config.read_text()).get("architectures") or []
+    return PanoVLMForConditionalGeneration.__name__ in architectures
+
+
+def load_model(path: Path) -> tuple[PanoVLMForConditionalGeneration, PanoVLMProcessor]:
+    """Load a model and its processor from a folder or a run, ready to answer.
+
+    Nothing of the folder is run: its code is not, whatever its files say, nor are pickles read.
+    """
+    folder = model_folder(path)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForImageTextToText.from_pretrained(
+        folder, trust_remote_code=False, use_safetensors=True
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(device).eval(), processor

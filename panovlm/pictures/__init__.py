@@ -1,0 +1,1 @@
+"""Opening a picture and knowing what it shows."""

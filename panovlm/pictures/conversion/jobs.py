@@ -1,0 +1,167 @@
+"""Which inputs there are, what each becomes, and which of that is there already."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from panovlm.errors import PanoVLMError
+from panovlm.pictures.conversion.pictures import PILLOW_FORMATS
+from panovlm.pictures.conversion.settings import ConversionSettings
+from panovlm.pictures.conversion.views_folder import VIEWS_FILE
+from panovlm.runtime.files import write_whole
+
+SETTINGS_FILE = "conversion.json"
+"""In the folder written: the settings of all that is in it; what is older does not count."""
+ENDINGS = {*PILLOW_FORMATS, ".tif", ".tiff", ".avif"}
+"""How the names of pictures end."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and what is to be made of it.
+
+    Attributes:
+        source: A picture, or a folder of views.
+        target: The picture to write, or the folder of pictures.
+    """
+
+    source: Path
+    target: Path
+
+    def is_done(self, since_ns: int, *, makes_folder: bool) -> bool:
+        """Whether the target is whole and no older than its input and than the settings.
+
+        Args:
+            since_ns: When the settings were written, in nanoseconds.
+            makes_folder: Whether the target is a folder of pictures.
+        """
+        last_written = self.target / VIEWS_FILE if makes_folder else self.target
+        try:
+            return last_written.stat().st_mtime_ns >= max(since_ns, _changed_ns(self.source))
+        except OSError:
+            return False
+
+
+def is_picture_name(path: Path) -> bool:
+    """Whether a name ends as those of the pictures that can be written do."""
+    return path.suffix.lower() in PILLOW_FORMATS
+
+
+def find_sources(given: Path, out: Path) -> list[tuple[Path, Path]]:
+    """Find the inputs: a picture, a folder of views, or all of both in a folder, at any depth.
+
+    Names that begin with a dot are left out, links to folders are not followed.
+
+    Args:
+        given: What the user named.
+        out: Where the outputs go; not searched.
+
+    Returns:
+        Each input, and its path without ending below the folder given.
+
+    Raises:
+        PanoVLMError: If there is none.
+    """
+    if not given.exists():
+        raise PanoVLMError(
+            f"{given}: found no such file or folder, expected pictures to convert; check the path"
+        )
+    if not given.is_dir():
+        return [(given, Path(given.stem))]
+    if (given / VIEWS_FILE).is_file():
+        return [(given, Path(given.resolve().name))]
+    found = [(source, _without_ending(source, given)) for source in _walk(given, out.resolve())]
+    if not found:
+        raise PanoVLMError(
+            f"{given}: found no pictures, expected files that end in {', '.join(sorted(ENDINGS))} "
+            f"or folders with {VIEWS_FILE}; name another folder"
+        )
+    return found
+
+
+def plan_jobs(
+    sources: list[tuple[Path, Path]], out: Path, settings: ConversionSettings
+) -> tuple[list[Job], list[str]]:
+    """Say what each input becomes below the folder `out`.
+
+    Returns:
+        The jobs, and why inputs have none: those that would overwrite an input or another's output.
+    """
+    ending = "" if settings.makes_folders else settings.ending
+    inputs = {_place(source): source for source, _ in sources}
+    jobs: dict[Path, Job] = {}
+    faults = []
+    for source, name in sources:
+        target = out / name.with_name(name.name + ending)
+        place = _place(target)
+        if place in inputs:
+            faults.append(f"{source}: found the input {inputs[place]} where its output would go")
+        elif place in jobs:
+            faults.append(f"{source}: found the same output as for {jobs[place].source}; rename it")
+        else:
+            jobs[place] = Job(source, target)
+    return list(jobs.values()), faults
+
+
+def claim_folder(out: Path, settings: ConversionSettings, *, overwrite: bool) -> int:
+    """Make the folder written to, or see that it holds outputs of the same settings.
+
+    Returns:
+        When the settings were written, in nanoseconds; what is older does not count.
+
+    Raises:
+        PanoVLMError: If it holds something else and is not to be overwritten.
+    """
+    path, present = out / SETTINGS_FILE, settings.to_json()
+    if overwrite or not out.exists() or not any(out.iterdir()):
+        out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(present, indent=2) + "\n"
+        write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        return path.stat().st_mtime_ns
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = None
+    if before == present:
+        return path.stat().st_mtime_ns
+    if isinstance(before, dict):
+        other = [f"{key} {before.get(key)}" for key in present if before.get(key) != present[key]]
+        what = "outputs of other settings: " + ", ".join(other)
+    else:
+        what = "files that no conversion wrote"
+    raise PanoVLMError(
+        f"{out}: found {what}; expected a new or empty folder; name another one, or pass "
+        "--overwrite"
+    )
+
+
+def _walk(folder: Path, out: Path) -> Iterator[Path]:
+    """Give the pictures and the folders of views below a folder."""
+    for here, folders, files in os.walk(folder):
+        kept = (name for name in sorted(folders) if not name.startswith("."))
+        folders[:] = [name for name in kept if Path(here, name).resolve() != out]
+        if VIEWS_FILE in files:
+            yield Path(here)
+            continue
+        for name in sorted(files):
+            if Path(name).suffix.lower() in ENDINGS and not name.startswith("."):
+                yield Path(here, name)
+
+
+def _without_ending(source: Path, folder: Path) -> Path:
+    """Give an input's path below the folder given; a folder's name has no ending."""
+    below = source.relative_to(folder)
+    return below if source.is_dir() else below.with_suffix("")
+
+
+def _place(path: Path) -> Path:
+    """Give the one path of a directory entry, however it was reached; a link is its own entry."""
+    return path.parent.resolve() / path.name
+
+
+def _changed_ns(source: Path) -> int:
+    """Give when an input last changed, in nanoseconds."""
+    files = source.iterdir() if source.is_dir() else [source]
+    return max(file.stat().st_mtime_ns for file in files)

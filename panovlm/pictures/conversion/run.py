@@ -1,0 +1,199 @@
+"""The conversion of many pictures: in processes, each picture whole or not at all, resumable."""
+
+import os
+import signal
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.cutting import cut_views, required_width
+from panovlm.geometry.rotation import turn_panorama, turn_view
+from panovlm.geometry.views import View
+from panovlm.pictures.conversion.jobs import (
+    Job,
+    claim_folder,
+    find_sources,
+    is_picture_name,
+    plan_jobs,
+)
+from panovlm.pictures.conversion.pictures import PILLOW_FORMATS, write_picture
+from panovlm.pictures.conversion.settings import ConversionSettings
+from panovlm.pictures.conversion.views_folder import FACE_NAMES, assemble_folder, write_views
+from panovlm.pictures.cubemaps import join_cubemap
+from panovlm.pictures.panorama import Pixels, load_panorama
+from panovlm.runtime.processes import mapping
+from panovlm.runtime.progress import progress_bar
+
+_JOBS_PER_PROCESS = 8
+"""Inputs worth a process of their own: its start takes seconds."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        num_written: Inputs converted.
+        num_present: Inputs that had been converted before.
+        faults: Why each of the others was not.
+    """
+
+    num_written: int
+    num_present: int
+    faults: tuple[str, ...]
+
+
+def convert(
+    given: Path,
+    out: Path,
+    settings: ConversionSettings,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Convert a picture, or all pictures in a folder; what was converted before is left alone.
+
+    A faulty input does not keep the others from being converted. With more than one worker the
+    calling script needs its `if __name__ == "__main__"` guard.
+
+    Args:
+        given: A panorama or a cube map, a folder of views written by this function, or a folder
+            that holds any of them, at any depth.
+        out: A picture to write, for one input that becomes one picture, by its ending; otherwise a
+            folder, which repeats the tree of the folder given.
+        settings: What to make.
+        workers: Number of processes, at least 1; None takes one for each processor, fewer where
+            starting them would take longer than the work.
+        overwrite: Whether to write over what is at `out`. Inputs are never written over.
+
+    Raises:
+        PanoVLMError: If there is no input, `out` holds something else, or a process died.
+        OSError: If the disk fails.
+    """
+    if workers is not None and workers < 1:
+        raise PanoVLMError(f"found {workers} workers, expected 1 or more; raise workers")
+    sources = find_sources(given, out)
+    if _is_one_picture(sources, out, settings):
+        only = _only_job(sources[0][0], out, settings, overwrite=overwrite)
+        faults = _convert_all([only], settings, workers)
+        return Conversion(1 - len(faults), 0, tuple(faults))
+    _check_folder(given, out)
+    jobs, without = plan_jobs(sources, out, settings)
+    since_ns, folders = claim_folder(out, settings, overwrite=overwrite), settings.makes_folders
+    to_do = [job for job in jobs if not job.is_done(since_ns, makes_folder=folders)]
+    faults = _convert_all(to_do, settings, workers)
+    present = len(jobs) - len(to_do)
+    return Conversion(len(to_do) - len(faults), present, (*without, *faults))
+
+
+def _is_one_picture(
+    sources: list[tuple[Path, Path]], out: Path, settings: ConversionSettings
+) -> bool:
+    """Whether `out` names a picture, not a folder."""
+    one_to_one = len(sources) == 1 and not settings.makes_folders
+    return one_to_one and is_picture_name(out) and not out.is_dir()
+
+
+def _only_job(source: Path, out: Path, settings: ConversionSettings, *, overwrite: bool) -> Job:
+    """Check the name of a single picture to write."""
+    kinds = PILLOW_FORMATS[out.suffix.lower()], PILLOW_FORMATS[settings.ending]
+    if settings.format is not None and kinds[0] != kinds[1]:
+        raise PanoVLMError(
+            f"found --format {settings.format} and the name {out}, expected one format; leave "
+            "--format out or change the name"
+        )
+    if out.exists() and (not overwrite or out.samefile(source)):
+        cure = "name another file" + ("" if overwrite else ", or pass --overwrite")
+        raise PanoVLMError(f"{out}: found a file there already, expected a new name; {cure}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return Job(source, out)
+
+
+def _check_folder(given: Path, out: Path) -> None:
+    """Refuse a folder to write that is none, or that is the one read."""
+    if out.exists() and not out.is_dir():
+        raise PanoVLMError(f"{out}: found a file, expected a folder to write; name another one")
+    if given.is_dir() and out.resolve() == given.resolve():
+        raise PanoVLMError(
+            f"{out}: found the folder that is read, expected another one to write; name another one"
+        )
+
+
+def _convert_all(jobs: list[Job], settings: ConversionSettings, workers: int | None) -> list[str]:
+    """Convert all inputs, and give why some could not be."""
+    if workers is None:
+        workers = min(os.cpu_count() or 1, -(-len(jobs) // _JOBS_PER_PROCESS))
+    faults = []
+    convert_one = partial(_attempt, settings=settings)
+    try:
+        with (
+            progress_bar("converting", len(jobs)) as advance,
+            mapping(min(workers, len(jobs)), _begin_worker) as apply,
+        ):
+            for fault in apply(convert_one, jobs):
+                faults += [fault] if fault else []
+                advance(1, f"{len(faults)} failed" if faults else "")
+    except BrokenExecutor as error:
+        raise PanoVLMError(
+            f"found a process that ended early, perhaps for want of memory: {error}; pass a number "
+            f"below {workers} as --workers: what is written stays"
+        ) from error
+    return faults
+
+
+def _begin_worker() -> None:
+    """Keep to one processor, and end the picture in hand when the user stops the command."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _attempt(job: Job, settings: ConversionSettings) -> str | None:
+    """Convert one input; give why it could not be, or None."""
+    try:
+        _convert_one(job, settings)
+    except PanoVLMError as fault:
+        return str(fault)
+    except MemoryError:
+        return (
+            f"{job.source}: found too little memory, expected room for a few copies of the picture;"
+            " use fewer --workers or a smaller size"
+        )
+    return None
+
+
+def _convert_one(job: Job, settings: ConversionSettings) -> None:
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    if settings.to == "equirectangular":
+        pixels = turn_panorama(
+            _sphere(job.source, settings.width), *settings.turn_deg, width=settings.width
+        )
+        write_picture(pixels, job.target, settings.quality, is_sphere=True)
+        return
+    views = _cut(job.source, settings)
+    if settings.makes_folders:
+        numbered = tuple(f"view_{index:02d}" for index in range(len(views)))
+        names = FACE_NAMES if settings.to == "cubemap" else numbered
+        files = [name + settings.ending for name in names]
+        write_views(views, settings.layout, files, job.target, settings.quality)
+    else:
+        joined = join_cubemap(views, "dice" if settings.arrangement == "dice" else "strip")
+        write_picture(joined, job.target, settings.quality)
+
+
+def _cut(source: Path, settings: ConversionSettings) -> Pixels:
+    """Cut the turned views from the panorama as it is: it is sampled once, not twice."""
+    layout = settings.layout
+    views = (view for view in layout.views if isinstance(view, View))  # none of them is global
+    turned = replace(layout, views=tuple(turn_view(view, settings.camera) for view in views))
+    return cut_views(_sphere(source, required_width(turned)), turned)
+
+
+def _sphere(source: Path, min_width: int | None) -> Pixels:
+    """Read an input of any kind as an equirectangular panorama."""
+    if source.is_dir():
+        return assemble_folder(source)
+    return load_panorama(source, min_width)

@@ -1,0 +1,123 @@
+"""A folder of views: the pictures and `views.json`, which says where each of them looks.
+
+`views.json` is written last: a folder without it is not whole.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.assembling import assemble_panorama
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.views import View
+from panovlm.pictures.conversion.pictures import write_picture
+from panovlm.pictures.panorama import Pixels, load_panorama
+from panovlm.runtime.files import write_whole
+
+VIEWS_FILE = "views.json"
+FACE_NAMES = ("front", "right", "back", "left", "up", "down")
+"""Names of a cube map's faces, in the order of `ViewLayout.cubemap`."""
+MAX_ASSEMBLED_WIDTH = 8192
+"""The widest panorama that views are assembled to."""
+
+
+class _ViewEntry(BaseModel):
+    """One picture of the folder and where it looks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    file: Annotated[str, Field(pattern=r"^[^/\\]+$")]
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+    fov_deg: float
+
+
+class _ViewsFile(BaseModel):
+    """What `views.json` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    format: Literal[1] = 1
+    view_size: int
+    views: Annotated[list[_ViewEntry], Field(min_length=1)]
+
+
+def write_views(
+    views: Pixels, layout: ViewLayout, names: list[str], folder: Path, quality: int
+) -> None:
+    """Write views to a folder, `views.json` last.
+
+    Args:
+        views: uint8 [V, S, S, 3].
+        layout: Where they look.
+        names: V names of files, endings included.
+        folder: Where to write; it may be there.
+        quality: Of JPEG and WebP, 1 to 100.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / VIEWS_FILE).unlink(missing_ok=True)
+    for pixels, name in zip(views, names, strict=True):
+        write_picture(pixels, folder / name, quality)
+    entries = [
+        _ViewEntry(
+            file=name,
+            yaw_deg=view.yaw_deg,
+            pitch_deg=view.pitch_deg,
+            roll_deg=view.roll_deg,
+            fov_deg=view.fov_deg,
+        )
+        for name, view in zip(names, layout.views, strict=True)
+    ]
+    text = _ViewsFile(view_size=layout.view_size, views=entries).model_dump_json(indent=2) + "\n"
+    write_whole(folder / VIEWS_FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def assemble_folder(folder: Path) -> Pixels:
+    """Draw the views of a folder back onto the sphere.
+
+    Args:
+        folder: A folder that holds `views.json`.
+
+    Returns:
+        uint8 [H, 2·H, 3], as fine as the finest view is on average and at most
+        `MAX_ASSEMBLED_WIDTH` columns wide; black where no view looks.
+
+    Raises:
+        PanoVLMError: If `views.json` is damaged, or a picture is missing, damaged or of another
+            size.
+    """
+    listed = _read_views_file(folder / VIEWS_FILE)
+    try:
+        looks = [(e.yaw_deg, e.pitch_deg, e.roll_deg, e.fov_deg) for e in listed.views]
+        layout = ViewLayout(tuple(View(*look) for look in looks), listed.view_size)
+    except PanoVLMError as fault:
+        raise PanoVLMError(f"{folder / VIEWS_FILE}: {fault}") from fault
+    size = layout.view_size
+    views = np.stack([_read_view(folder / entry.file, size) for entry in listed.views])
+    width = min(max(360.0 / view.fov_deg * size for view in layout.views), MAX_ASSEMBLED_WIDTH)
+    panorama, _ = assemble_panorama(views, layout, max(1, round(width / 2)))
+    return np.rint(panorama, out=panorama).astype(np.uint8)
+
+
+def _read_views_file(path: Path) -> _ViewsFile:
+    try:
+        return _ViewsFile.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise PanoVLMError(
+            f"{path}: found no readable list of views, expected one as `panovlm convert --to views`"
+            " writes it; write the views again"
+        ) from error
+
+
+def _read_view(path: Path, size: int) -> Pixels:
+    pixels = load_panorama(path, strict=False)
+    if pixels.shape[:2] != (size, size):
+        raise PanoVLMError(
+            f"{path}: found {pixels.shape[1]}x{pixels.shape[0]}, expected {size}x{size} as "
+            f"{VIEWS_FILE} says; write the views again"
+        )
+    return pixels

@@ -1,0 +1,252 @@
+"""Decoding: from a picture file or object to an upright uint8 RGB array [H, W, 3].
+
+Only five formats are opened, and the number of pixels is checked before any of them is decoded.
+Pillow decodes, or, for the same pixels sooner, libjpeg-turbo's own interface where simplejpeg is
+installed (the extra `fast`). Every fault of a file becomes a `PanoVLMError` of one line.
+"""
+
+import stat
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+
+from panovlm.errors import PanoVLMError
+
+try:
+    from simplejpeg import decode_jpeg
+except ImportError:
+    decode_jpeg = None
+
+Pixels = NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
+"""The picture formats that are opened; fewer decoders, fewer holes."""
+MAX_PIXELS = 150_000_000
+"""The largest picture decoded: a panorama of 16384 x 8192 passes, a decompression bomb does not."""
+
+_ORIENTATION = 0x0112
+_QUARTER_TURNS = (5, 6, 7, 8)
+"""EXIF orientations that swap width and height."""
+_DECODER_FAULTS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+)
+"""What Pillow's decoders raise on broken files."""
+
+
+def opened(path: str | Path, name: str) -> Image.Image:
+    """Open a picture file and read its header only.
+
+    Raises:
+        PanoVLMError: If there is no such file, or it is no picture, or too large a one.
+    """
+    try:
+        _check_regular(path, name)
+        with warnings.catch_warnings():
+            # Pillow warns from 89 megapixels on, where ours is a limit, not a warning.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(path, formats=FORMATS)
+    except PanoVLMError:
+        raise
+    except FileNotFoundError as error:
+        raise PanoVLMError(
+            f"{name}: found no such file, expected a panorama picture; check the path"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise PanoVLMError(
+            f"{name}: found too large a picture, expected at most {MAX_PIXELS / 1e6:g} megapixels; "
+            "scale it down"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise PanoVLMError(
+            f"{name}: found no readable picture, expected a whole {', '.join(FORMATS[:-1])} or "
+            f"{FORMATS[-1]} file; convert, re-copy or remove it"
+        ) from error
+    except PermissionError as error:
+        raise PanoVLMError(
+            f"{name}: found a file that may not be read, expected a panorama picture; change its "
+            "permissions"
+        ) from error
+    except _DECODER_FAULTS as error:
+        raise _damaged(name) from error
+
+
+def _check_regular(path: str | Path, name: str) -> None:
+    """Refuse what is no file: opening a pipe would wait for ever.
+
+    Raises:
+        PanoVLMError: If the path leads to anything but a regular file, or in circles.
+        OSError: If it leads nowhere.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # too long, with a null, a circle of links
+        raise PanoVLMError(
+            f"{name[:200]!r}: found a path that leads nowhere, expected that of a picture file; "
+            "check the path"
+        ) from error
+    if stat.S_ISDIR(mode):
+        raise PanoVLMError(f"{name}: found a directory, expected a picture file; name a file in it")
+    if not stat.S_ISREG(mode):
+        raise PanoVLMError(
+            f"{name}: found a pipe, socket or device, expected a picture file; copy it to a file"
+        )
+
+
+def upright_size(image: Image.Image, name: str) -> tuple[int, int]:
+    """Give (width, height) of an opened picture as its EXIF orientation turns it."""
+    with _decoding(name):
+        turned = image.getexif().get(_ORIENTATION, 1) in _QUARTER_TURNS
+    width, height = image.size
+    return (height, width) if turned else (width, height)
+
+
+def xmp_of(image: Image.Image) -> bytes | None:
+    """Give the XMP packet of an opened picture; None if it has none."""
+    xmp = image.info.get("xmp")
+    return xmp if isinstance(xmp, bytes) else None
+
+
+def decoded(image: Image.Image, name: str, min_width: int | None = None) -> Pixels:
+    """Decode an opened picture, turn it upright and convert it to RGB.
+
+    Args:
+        image: The picture.
+        name: What errors call it.
+        min_width: Columns of the upright picture that are enough. Of the scales at which a JPEG
+            can be decoded the smallest that keeps them is taken; None decodes at full size.
+
+    Raises:
+        PanoVLMError: If the picture is damaged or of a kind that is not read.
+    """
+    with _decoding(name):
+        if min_width is not None:
+            # `draft` takes the smallest scale that keeps both sides; 1 leaves the other side free.
+            turned = upright_size(image, name) != image.size
+            image.draft(image.mode, (1, min_width) if turned else (min_width, 1))
+        if (pixels := _turbo_decoded(image)) is not None:
+            return pixels
+        image.load()
+        if image.getexif().get(_ORIENTATION, 1) != 1:  # turning copies even what is upright
+            image = ImageOps.exif_transpose(image)
+    return _to_rgb(image, name)
+
+
+def _turbo_decoded(image: Image.Image) -> Pixels | None:
+    """Decode a plain upright JPEG at the size that `draft` chose; None leaves it to Pillow.
+
+    What libjpeg-turbo finds fault with is left to Pillow too, whose word counts.
+    """
+    if decode_jpeg is None or not isinstance(image, JpegImageFile) or not image.tile:
+        return None
+    if image.mode != "RGB" or image.getexif().get(_ORIENTATION, 1) != 1 or image.fp is None:
+        return None
+    image.fp.seek(0)
+    try:
+        pixels: Pixels = decode_jpeg(
+            image.fp.read(), "RGB", min_width=image.width, min_height=image.height
+        )
+    except ValueError:
+        return None
+    return pixels if pixels.shape[1::-1] == image.size else None
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into one clear line."""
+    try:
+        yield
+    except _DECODER_FAULTS as error:
+        raise _damaged(name) from error
+
+
+def _damaged(name: str) -> PanoVLMError:
+    """Word a decoder's fault; Pillow's own text may hold addresses and tells the user nothing."""
+    return PanoVLMError(
+        f"{name}: found a truncated or damaged file, expected a whole picture; re-copy or remove it"
+    )
+
+
+def _to_rgb(image: Image.Image, name: str) -> Pixels:
+    """Convert a decoded picture of any mode to uint8 RGB [H, W, 3]."""
+    if image.mode == "F":
+        raise PanoVLMError(
+            f"{name}: found floating-point pixels, expected 8 or 16 bits per channel; tone-map the "
+            "picture first"
+        )
+    if image.mode.startswith("I"):  # I;16 and its kin, and I where the file held 16 bits
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return from_array(grey.astype(np.uint16), name)
+    if image.has_transparency_data:
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image.convert("RGBA"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def from_array(array: NDArray[np.generic], name: str) -> Pixels:
+    """Convert an array [H, W] or [H, W, C] to uint8 RGB [H, W, 3].
+
+    Raises:
+        PanoVLMError: If it has another shape, or values that are no picture's.
+    """
+    pixels = _to_uint8(array, name)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
+    if pixels.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or pixels.size == 0:
+        raise PanoVLMError(
+            f"{name}: found an array of shape {array.shape}, expected [H, W] or [H, W, C] with C "
+            "in 1 to 4; put the channels last"
+        )
+    if channels == 3:
+        return np.ascontiguousarray(pixels)
+    if channels == 1:
+        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+    return _to_rgb(Image.fromarray(pixels), name)
+
+
+def _to_uint8(array: NDArray[np.generic], name: str) -> Pixels:
+    """Scale the values of an array to 0..255."""
+    if array.dtype == np.uint8:
+        return array.astype(np.uint8, copy=False)
+    if array.dtype == np.uint16:
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if np.issubdtype(array.dtype, np.floating):
+        values = array.astype(np.float64)
+        if bool(np.all((values >= 0.0) & (values <= 1.0))):  # false for NaN too
+            return np.rint(values * 255).astype(np.uint8)
+    raise PanoVLMError(
+        f"{name}: found an array of {array.dtype} out of range, expected uint8, uint16, bool or "
+        "float in [0, 1]; convert it first"
+    )
+
+
+def check_pixels(image: Image.Image, name: str) -> None:
+    """Refuse a picture that would take too much memory, before it is decoded.
+
+    Raises:
+        PanoVLMError: If it has more than `MAX_PIXELS`, or none.
+    """
+    width, height = image.size
+    if width * height == 0:
+        raise PanoVLMError(f"{name}: found a picture without pixels, expected some; re-copy it")
+    if width * height > MAX_PIXELS:
+        raise PanoVLMError(
+            f"{name}: found {width}x{height}, too large a picture, expected at most "
+            f"{MAX_PIXELS / 1e6:g} megapixels; scale it down"
+        )

@@ -1,0 +1,218 @@
+"""Reading panoramas as cameras write them, in one form: the full sphere, and what of it is known.
+
+A level picture of the full sphere stays as it was decoded; everything else is drawn onto one.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from panovlm.errors import PanoVLMError
+from panovlm.pictures.cubemaps import sphere_from_cubemap, split_cubemap
+from panovlm.pictures.decoding import Pixels as Pixels
+from panovlm.pictures.decoding import (
+    check_pixels,
+    decoded,
+    from_array,
+    opened,
+    upright_size,
+    xmp_of,
+)
+from panovlm.pictures.recognising import (
+    Cube,
+    ProjectionName,
+    Reading,
+    by_shape,
+    by_xmp,
+    declared,
+    not_a_sphere,
+)
+from panovlm.pictures.surfaces import MAX_DRAWN_WIDTH, Projection, draw_sphere, fits
+
+
+@dataclass(frozen=True)
+class Panorama:
+    """The full sphere, and where a picture of a part of it shows something.
+
+    Attributes:
+        pixels: uint8 RGB [H, W, 3], W = 2·H, black where nothing is known. A picture read with
+            `strict=False` that is not 2:1 stays as it is and counts as stretched.
+        mask: Whether a pixel is known, bool [H, W]; None for all of them.
+    """
+
+    pixels: Pixels
+    mask: NDArray[np.bool_] | None = None
+
+
+def read_panorama(
+    path: str | Path,
+    min_width: int | None = None,
+    *,
+    strict: bool = True,
+    projection: ProjectionName | None = None,
+    hfov_deg: float | None = None,
+) -> Panorama:
+    """Read a panorama of any kind from a picture file.
+
+    A level picture of the full sphere is given as decoded. The following are drawn onto the sphere,
+    at most 8192 columns wide:
+
+    - a part of the sphere, or a cylinder, by the file's Photo Sphere XMP or by the keywords;
+    - a picture whose XMP says that the camera was tilted: its horizon is levelled;
+    - a cube map of 6:1, 1:6 or, as a cross with blank corners, 4:3 (`cubemaps.py` has the order of
+      the faces); 3:2 and 2:3 only with `projection="cubemap"`.
+
+    Yaw 0 is the direction at the centre column of the full sphere; the compass heading changes
+    nothing. XMP that is faulty, or contradicts the picture, is ignored with a warning where the
+    picture is 2:1 or `strict` is off, and refused otherwise.
+
+    A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 that keeps `min_width` columns:
+    the decoder then skips most of the work. `cutting.required_width` gives the right number.
+
+    Args:
+        path: A JPEG, PNG, WebP, TIFF or AVIF file.
+        min_width: Columns of the full sphere that are enough; None keeps the file's resolution.
+        strict: Whether a picture is refused that is not 2:1 and not known to be anything else.
+        projection: What the file is, whatever it says itself: the whole sphere, or with `hfov_deg`
+            a part of it whose middle is yaw 0 on the horizon.
+        hfov_deg: Angle between the left and the right edge, in (0, 360]; a cylinder needs it.
+
+    Returns:
+        The panorama, upright by its EXIF orientation. Alpha is laid over black and 16 bits are
+        scaled to 8.
+
+    Raises:
+        PanoVLMError: If the file is missing, is no picture, is damaged, too large, not 2:1, or not
+            what was declared.
+    """
+    name = str(path)
+    with opened(path, name) as image:
+        check_pixels(image, name)
+        size = upright_size(image, name)
+        if projection is None:
+            reading = by_xmp(xmp_of(image), size, name, strict=strict)
+        else:
+            reading = Reading(declared(projection, hfov_deg, size, name))
+        pixels = decoded(image, name, _columns_needed(reading.projection, size, min_width))
+    return _on_sphere(pixels, reading, name, min_width, strict=strict)
+
+
+def load_panorama(path: str | Path, min_width: int | None = None, *, strict: bool = True) -> Pixels:
+    """Read the pixels of a panorama: those of `read_panorama`, which has the details.
+
+    Args:
+        path: A JPEG, PNG, WebP, TIFF or AVIF file.
+        min_width: Columns that are enough for the caller; None decodes at full size.
+        strict: Whether a picture that is not 2:1 is refused.
+
+    Returns:
+        uint8 RGB [H, W, 3], the full sphere, black where a partial panorama shows nothing.
+
+    Raises:
+        PanoVLMError: If the file is missing, is no picture, is damaged, too large or not 2:1.
+    """
+    return read_panorama(path, min_width, strict=strict).pixels
+
+
+def check_panorama(path: str | Path) -> None:
+    """Decode a panorama as cheaply as possible, to prove that training will be able to.
+
+    Raises:
+        PanoVLMError: Whatever `load_panorama` would raise for this file.
+    """
+    load_panorama(path, min_width=1)
+
+
+def panorama_fault(path: str | Path) -> str | None:
+    """Say what keeps a file from being a panorama; None if nothing does."""
+    try:
+        check_panorama(path)
+    except PanoVLMError as fault:
+        return str(fault)
+    return None
+
+
+def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = False) -> Pixels:
+    """Turn a picture object into the array the views are cut from.
+
+    Only its pixels count: an object may have been cropped or turned since its metadata was written.
+
+    Args:
+        picture: A Pillow image of any mode but "F", or an array [H, W] or [H, W, C], C in 1 to 4
+            (grey, grey + alpha, RGB, RGBA), of uint8, uint16, bool or float in [0, 1].
+        strict: Whether a picture that is neither 2:1 nor a cube map is refused.
+
+    Returns:
+        uint8 RGB [H, W, 3], turned upright by its EXIF orientation. Alpha is laid over black and
+        16 bits are scaled to 8. A cube map is drawn as a sphere.
+
+    Raises:
+        PanoVLMError: If the picture is of another kind, damaged, too large or (strict) not 2:1.
+    """
+    name = "the picture given"
+    if isinstance(picture, np.ndarray):
+        pixels = from_array(picture, name)
+    else:
+        check_pixels(picture, name)
+        pixels = decoded(picture, name)
+    reading = by_shape((pixels.shape[1], pixels.shape[0]), name, strict=strict)
+    return _on_sphere(pixels, reading, name, None, strict=strict).pixels
+
+
+def _columns_needed(
+    projection: Projection | Cube | None, size: tuple[int, int], min_width: int | None
+) -> int | None:
+    """Give the columns of the picture itself that `min_width` columns of the sphere need."""
+    if min_width is None:
+        return None
+    if projection is None:
+        return min_width
+    if not isinstance(projection, Cube):
+        least = 8 / min(projection.width, projection.height)  # keeps a narrow picture whole
+        wanted = min_width if projection.is_full_sphere else max(min_width, least)
+        return max(1, math.ceil(wanted * projection.width))
+    across, side = projection.cells[0], size[0] // projection.cells[0]
+    # A scale that does not divide the faces would move their borders.
+    wanted = max(1, math.ceil(min_width / 4))
+    scale = max(s for s in (1, 2, 4, 8) if s == 1 or (side % s == 0 and side // s >= wanted))
+    return side // scale * across
+
+
+def _on_sphere(
+    pixels: Pixels, reading: Reading, name: str, min_width: int | None, *, strict: bool
+) -> Panorama:
+    """Bring a decoded picture to the one internal form."""
+    projection = reading.projection
+    if isinstance(projection, Cube):
+        faces = split_cubemap(pixels, grids=projection.is_declared)
+        if faces is not None:
+            return Panorama(_from_cube(faces, min_width))
+        if strict:
+            raise not_a_sphere((pixels.shape[1], pixels.shape[0]), name)
+        return Panorama(pixels)
+    if projection is None or (projection.is_full_sphere and reading.axes is None):
+        return Panorama(pixels)
+    if not fits(pixels, projection):
+        raise PanoVLMError(
+            f"{name}: found {pixels.shape[1]}x{pixels.shape[0]}, too tall a picture for its angle, "
+            "expected a panorama; correct hfov_deg or its Photo Sphere XMP"
+        )
+    return Panorama(*draw_sphere(pixels, projection, reading.axes, min_width))
+
+
+def _from_cube(faces: Pixels, min_width: int | None) -> Pixels:
+    """Draw a cube map, reduced first where it has far more pixels than are wanted."""
+    side = faces.shape[1]
+    wanted = side if min_width is None or side < min_width // 2 else math.ceil(min_width / 4)
+    wanted = min(wanted, MAX_DRAWN_WIDTH // 4)
+    if wanted < side:
+        resized = [
+            cv2.resize(face, (wanted, wanted), interpolation=cv2.INTER_AREA) for face in faces
+        ]
+        faces = np.stack(resized).astype(np.uint8, copy=False)
+    return sphere_from_cubemap(faces)

@@ -1,0 +1,1 @@
+"""What every wing stands on: files written whole, processes, precision, progress, memory."""

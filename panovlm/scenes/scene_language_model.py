@@ -1,0 +1,301 @@
+"""A small language model of the scenes' language, trained from text alone in a few minutes.
+
+It stands in for a pretrained LM where a demo must finish on two cores: a Llama of a million
+parameters that has read listings and questions about scenes, and never seen a picture. Where a
+picture's tokens would stand, it reads what can be said of each direction: the words of one token
+are read at once, as the sum of their embeddings ("back", "red", "cone", "3"). A frozen LM that
+answers from words at these places can answer from image tokens that learn to mean the same.
+"""
+
+import logging
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from panovlm.backbones.folders import build_once
+from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import DIRECTIONS, Floats, angles_from_rays, direction_index
+from panovlm.model.masks import attention_masks
+from panovlm.model.processing import IMAGE_TOKEN
+from panovlm.runtime.precision import uses_bf16
+from panovlm.runtime.progress import progress_bar
+from panovlm.scenes.language import LISTING_REQUEST, NOTHING, PLACES, ask_all, listing
+from panovlm.scenes.muon import Muon
+from panovlm.scenes.world import (
+    CAMERA_HEIGHT_M,
+    COLOURS,
+    DISTANCES_M,
+    SHAPES,
+    Scene,
+    Solid,
+    draw_scene,
+)
+
+logger = logging.getLogger(__name__)
+
+PAD, IMAGE, START, END = "<|pad|>", IMAGE_TOKEN, "<|im_start|>", "<|im_end|>"
+TOKEN_ROWS = 3
+TOKENS_PER_VIEW = TOKEN_ROWS**2
+RAYS_PER_TOKEN = 5
+FILLING = 0.5
+"""What a token must hold of a solid to stand for it, next to the token that holds most of it."""
+MOST_NOISE = 1.5
+"""Largest noise on what image tokens stand for, beside a signal of 1; its median is a quarter."""
+FEW_COLOURS = 3
+"""Colours of every other scene: many of its solids differ in their shape alone."""
+ASKED_TWICE = ("colour", "existence", "count")
+"""Kinds of questions that take longest to learn."""
+SETTINGS = {
+    "version": 7,  # of everything below that no other setting shows
+    "hidden_size": 128,
+    "num_layers": 4,
+    "num_heads": 4,
+    "steps": 1900,
+    "scenes_per_step": 4,
+    "learning_rate": 2e-3,
+    "seed": 0,
+}
+
+
+def scene_lm() -> Path:
+    """Give a folder with the language model and its tokenizer, training it on the first call."""
+    return build_once("scene-lm", SETTINGS, _train_into)
+
+
+def _train_into(folder: Path) -> None:
+    torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
+    tokenizer = scene_tokenizer()
+    with torch.random.fork_rng():  # a run that finds no LM yet draws the same numbers afterwards
+        torch.manual_seed(SETTINGS["seed"])
+        model = LlamaForCausalLM(_config(tokenizer))
+        train(model, tokenizer, steps=int(SETTINGS["steps"]))
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def scene_tokenizer() -> PreTrainedTokenizerFast:
+    """Build a byte-level BPE tokenizer in which every word of the scenes is one token."""
+    inner = Tokenizer(models.BPE())
+    words = pre_tokenizers.Split(Regex(r" ?[\w-]+:?|\n| ?[^\w\s]"), "isolated")
+    # A word is the same token at the head of a line and inside one: "red" asked is "red" seen.
+    in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)
+    inner.pre_tokenizer = pre_tokenizers.Sequence([words, in_bytes])
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2048,
+        special_tokens=[PAD, IMAGE, START, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    inner.train_from_iterator(_corpus(), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token=PAD,
+        eos_token=END,
+        extra_special_tokens=[IMAGE, START],
+    )
+
+
+def _corpus() -> Iterator[str]:
+    """Give every word of the scenes, at the head of a line and inside one."""
+    rng = np.random.default_rng(0)
+    yield f"user\nassistant\nsystem\n{LISTING_REQUEST}\n"
+    for word in (*DIRECTIONS, *COLOURS, *SHAPES, *map(str, DISTANCES_M), NOTHING, *PLACES):
+        yield f"{word}\n {word}\n" * 2
+    for _ in range(300):
+        scene = draw_scene(rng)
+        yield listing(scene)
+        for question in ask_all(scene, rng):
+            yield f"{question.text}\n{question.answer(scene)}"
+
+
+def _config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    width, heads = int(SETTINGS["hidden_size"]), int(SETTINGS["num_heads"])
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=int(SETTINGS["num_layers"]),
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=1024,
+        # At 0.02, made for wide models, attention starts flat and learns to look things up late.
+        initializer_range=width**-0.5,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int) -> float:
+    """Train on drawn scenes, each with its listing and all its questions in one sequence.
+
+    Args:
+        model: Freshly initialised.
+        tokenizer: As `scene_tokenizer` gives it.
+        steps: Optimiser steps.
+
+    Returns:
+        The mean loss of the last tenth of the steps.
+    """
+    rng = np.random.default_rng(int(SETTINGS["seed"]))
+    optimizers = _optimizers(model)
+    losses: list[float] = []
+    with progress_bar("scene-lm: reading", steps) as advance:
+        for step in range(steps):
+            loss = text_loss(model, tokenizer, rng)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = float(SETTINGS["learning_rate"]) * _schedule(step / steps)
+                optimizer.step()
+            model.zero_grad()
+            losses.append(loss.item())
+            advance(1, f"loss {losses[-1]:.3f}")
+    last = losses[-max(steps // 10, 1) :]
+    logger.info("scene-lm: loss %.3f at first, %.3f at last", losses[0], sum(last) / len(last))
+    return sum(last) / len(last)
+
+
+def _optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
+    """Give Muon for the layers' matrices, AdamW for the rest.
+
+    Muon learns to look things up in about half of AdamW's steps.
+    """
+    hidden = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    known = {id(parameter) for parameter in hidden}
+    others = [p for p in model.parameters() if id(p) not in known]
+    return [
+        Muon(hidden, weight_decay=0.05),
+        torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def _schedule(done: float) -> float:
+    """Rise over the first 3 %, stay while new ways to look are found, fall over the last 20 %."""
+    return min(done / 0.03 + 1e-3, 1.0, (1 - done) / 0.2)
+
+
+def text_loss(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator
+) -> Tensor:
+    """Give the mean cross entropy of the responses about freshly drawn scenes."""
+    scenes = [_scene(rng, place) for place in range(int(SETTINGS["scenes_per_step"]))]
+    sequences = [pack(list(_conversations(scene, tokenizer, rng))) for scene in scenes]
+    batch = collate(sequences, tokenizer.pad_token_id)
+    words = [words for scene in scenes for words in sight(scene)]
+    noise = MOST_NOISE * torch.from_numpy(rng.random(len(scenes), dtype=np.float32)) ** 2
+    with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16("auto")):
+        embeds = _embed(model, tokenizer, batch["input_ids"], words, noise)
+        hidden = model.model(
+            inputs_embeds=embeds,
+            position_ids=batch["position_ids"],
+            attention_mask=attention_masks(
+                batch["attention_mask"], batch["position_ids"], model.config, embeds.dtype
+            ),
+        ).last_hidden_state[:, :-1]
+        targets = batch["labels"][:, 1:]
+        logits = model.lm_head(hidden[targets != IGNORED])
+    return torch.nn.functional.cross_entropy(logits.float(), targets[targets != IGNORED])
+
+
+def _scene(rng: np.random.Generator, place: int) -> Scene:
+    """Draw a scene; at every other place of a batch, one that only whole names tell apart."""
+    colours = rng.permutation(list(COLOURS))[: FEW_COLOURS if place % 2 else None]
+    return draw_scene(rng, [str(colour) for colour in colours])
+
+
+def sight(scene: Scene) -> list[tuple[str, ...]]:
+    """Give the words that each image token of a scene would stand for, view after view.
+
+    A token stands for a solid that is there as much as, or half as much as, in any other token,
+    else for nothing in the direction it looks.
+    """
+    yaw_deg, pitch_deg = _rays_of_tokens()  # [tokens, rays]
+    filled = np.stack([_covers(solid, yaw_deg, pitch_deg) for solid in scene.solids])
+    filled /= filled.max(axis=1, keepdims=True)
+    fullest, share = filled.argmax(axis=0), filled.max(axis=0)
+    tokens: list[tuple[str, ...]] = []
+    for yaws, place, filling in zip(yaw_deg, fullest, share, strict=True):
+        if filling < FILLING:
+            tokens.append((DIRECTIONS[direction_index(yaws[len(yaws) // 2])], NOTHING))
+        else:
+            solid = scene.solids[place]
+            direction = DIRECTIONS[solid.sector]
+            tokens.append((direction, solid.colour, solid.shape, str(solid.distance_m)))
+    return tokens
+
+
+@cache
+def _rays_of_tokens() -> tuple[Floats, Floats]:
+    """Give yaw and pitch in degrees of a grid of rays through each image token, [tokens, rays]."""
+    side = RAYS_PER_TOKEN
+    rays = ViewLayout.ring(num_views=8).rays(TOKEN_ROWS * side, TOKEN_ROWS * side)
+    grouped = rays.reshape(8, TOKEN_ROWS, side, TOKEN_ROWS, side, 3).swapaxes(2, 3)
+    yaw_rad, pitch_rad = angles_from_rays(grouped.reshape(8 * TOKENS_PER_VIEW, side * side, 3))
+    return np.degrees(yaw_rad), np.degrees(pitch_rad)
+
+
+def _covers(solid: Solid, yaw_deg: Floats, pitch_deg: Floats) -> Floats:
+    """Give the share of each token's rays that meet the box around a solid, [tokens]."""
+    base, top = (
+        np.degrees(np.arctan2(height - CAMERA_HEIGHT_M, solid.distance_m))
+        for height in (0.0, solid.size_m)
+    )
+    aside = np.abs((yaw_deg - solid.yaw_deg + 180) % 360 - 180) < solid.half_width_deg
+    return (aside & (base < pitch_deg) & (pitch_deg < top)).mean(axis=1)
+
+
+def _conversations(
+    scene: Scene, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator
+) -> Iterator[TokenSequence]:
+    views = "".join(f"{direction}:{IMAGE * TOKENS_PER_VIEW}\n" for direction in DIRECTIONS)
+    opening = tokenizer.encode(f"{START}user\n{views}")
+    unseen = [IGNORED] * len(opening)
+    request = tokenizer.encode(f"{LISTING_REQUEST}{END}\n{START}assistant\n{listing(scene)}{END}")
+    # All text of the listing, for the stage that supervises all text; else the responses.
+    yield TokenSequence(opening + request, [*unseen[1:], opening[-1], *request])
+    again = [question for question in ask_all(scene, rng) if question.kind in ASKED_TWICE]
+    for question in ask_all(scene, rng) + again:
+        prompt = tokenizer.encode(f"{question.text}{END}\n{START}assistant\n")
+        response = tokenizer.encode(question.answer(scene) + END)
+        labels = [*unseen, *[IGNORED] * len(prompt), *response]
+        yield TokenSequence(opening + prompt + response, labels)
+
+
+def _embed(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    input_ids: Tensor,
+    words: list[tuple[str, ...]],
+    noise: Tensor,
+) -> Tensor:
+    """Embed a batch; an image token is the sum of its words, noisy, at the length of one word.
+
+    The noise [B] differs from scene to scene: a model that has weighed unsure tokens answers in
+    proportion to what they hold, which gives the projection a slope to learn on.
+    """
+    table = model.get_input_embeddings()
+    width = max(map(len, words))
+    padded = [[*token, *[PAD] * (width - len(token))] for token in words]
+    known = {word: tokenizer.encode(word)[0] for word in {w for token in padded for w in token}}
+    ids = torch.tensor([[known[word] for word in token] for token in padded])
+    used = table(ids)
+    is_word = (ids != tokenizer.pad_token_id)[..., None]
+    length = used[:, 0].detach().pow(2).mean().sqrt()
+    sums = torch.nn.functional.rms_norm((used * is_word).sum(1), used.shape[-1:])
+    level = noise.repeat_interleave(len(words) // len(noise))[:, None]
+    noisy = torch.nn.functional.rms_norm(sums + level * torch.randn_like(sums), sums.shape[-1:])
+    embeds: Tensor = table(input_ids)
+    is_image = input_ids == tokenizer.convert_tokens_to_ids(IMAGE)
+    return embeds.masked_scatter(is_image[..., None], (noisy * length).to(embeds.dtype))

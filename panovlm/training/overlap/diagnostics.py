@@ -1,0 +1,91 @@
+"""How well stage 1 does on panoramas it does not train on, whatever it minimises.
+
+Partners are always the exact ones, by rays, so that runs with different pairings compare.
+
+Shape letters: N panoramas, V views, T = h·w tokens of a view, D width, M pairs of tokens.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from panovlm.training.overlap.pairs import PairIndex
+from panovlm.training.overlap.vicreg import effective_rank
+
+LEAST_STD = 1e-2
+"""A mean deviation of features below it is collapse: VICReg asks for 1, and the resampler ends in a
+normalisation that gives every token a mean square of 1."""
+LEAST_RANK = 1.5
+"""An effective rank below it is collapse: nearly all tokens lie on one line."""
+_COLLAPSED_BELOW = {
+    "latent_std": LEAST_STD,
+    "projected_std": LEAST_STD,
+    "latent_rank": LEAST_RANK,
+    "projected_rank": LEAST_RANK,
+}
+
+
+@torch.no_grad()
+def diagnose(latents: Tensor, projected: Tensor, pairs: PairIndex) -> dict[str, float]:
+    """Measure agreement and spread of tokens.
+
+    Args:
+        latents: The resampler's tokens, [N, V·T, D_latent]; the figures of agreement are theirs,
+            since they are what the next stage receives.
+        projected: The projector's, [N, V·T, D_vicreg].
+        pairs: By rays.
+
+    Returns:
+        `overlap_cosine` and `overlap_mse` of partners, each pair weighted by how much of the
+        partner lies within its view; `retrieval`, the share of tokens whose nearest token by cosine
+        in the other view is the one with the largest share in their partner, beside
+        `retrieval_chance`; `latent_std`, `projected_std` (mean over dimensions), `latent_rank` and
+        `projected_rank` (effective ranks); `wrap_share`, the share of pairs across the seam.
+    """
+    current, following = pairs.pair(latents.float())
+    cosine = nn.functional.cosine_similarity(current, following, dim=-1)
+    found = {
+        "overlap_cosine": _weighted(cosine, pairs),
+        "overlap_mse": _weighted((current - following).square().mean(dim=-1), pairs),
+        **_retrieval(latents.float(), pairs),
+        "wrap_share": pairs.wrap_share,
+    }
+    for name, tokens in (("latent", latents), ("projected", projected)):
+        flat = tokens.float().flatten(0, 1)
+        found[f"{name}_std"] = float(flat.std(dim=0).mean())
+        found[f"{name}_rank"] = effective_rank(flat)
+    return found
+
+
+def collapse(figures: Mapping[str, float]) -> str | None:
+    """Say what of `diagnose`'s figures is no number or shows a collapse; None if nothing does."""
+    for name, figure in figures.items():
+        if not math.isfinite(figure):
+            return f"{name} is {figure}"
+        least = _COLLAPSED_BELOW.get(name, -math.inf)
+        if figure < least:
+            return f"{name} is {figure:.3g}, less than {least:g}: all tokens become alike"
+    return None
+
+
+def _weighted(figures: Tensor, pairs: PairIndex) -> float:
+    """Give the mean of figures [N, M] by the weights of the pairs."""
+    return float((figures * pairs.weights).sum() / (pairs.weights.sum() * len(figures)))
+
+
+def _retrieval(latents: Tensor, pairs: PairIndex) -> dict[str, float]:
+    """Look for each token's partner among all tokens of the other view."""
+    num_tokens = latents.shape[1] // (int(pairs.views.max()) + 1)
+    grid = nn.functional.normalize(latents, dim=-1).unflatten(1, (-1, num_tokens))
+    places = pairs.partners.gather(1, pairs.shares.argmax(dim=1, keepdim=True))[:, 0]
+    hits = 0
+    for slots, present in zip(pairs.slots, pairs.present, strict=True):
+        chosen = slots[present]
+        view, other = pairs.views[chosen[0]].tolist()
+        asking = grid[:, view, pairs.tokens[chosen] % num_tokens]
+        nearest = (asking @ grid[:, other].mT).argmax(dim=-1)
+        hits += int((nearest == places[chosen] % num_tokens).sum())
+    asked = len(latents) * len(pairs.tokens)
+    return {"retrieval": hits / asked, "retrieval_chance": 1 / num_tokens}

@@ -1,0 +1,112 @@
+"""PanoVLMForOverlapPretraining: the model of stage 1, which knows no language.
+
+Shape letters: N panoramas, V views, S patch tokens, T = h·w latent tokens of a view, D_* widths.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers import AutoModel
+from transformers.modeling_outputs import ModelOutput
+from transformers.utils import can_return_tuple
+
+from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.modeling import PanoVLMPreTrainedModel
+from panovlm.model.resampler import Resampler
+from panovlm.model.vision import patch_tokens_of
+from panovlm.training.overlap.objective import BY_COLUMNS, OverlapObjective, overlap_loss
+from panovlm.training.overlap.pairs import PairIndex, Pairing, pair_index
+from panovlm.training.overlap.vicreg import VICRegProjector
+
+
+@dataclass
+class OverlapOutput(ModelOutput):
+    """What stage 1 returns: the loss, and the scalars worth logging.
+
+    Attributes:
+        loss: What is minimised; of VICReg the weighted sum of the three terms.
+        invariance: Mean squared distance of partners (VICReg).
+        variance: Hinge of the std below 1, both sides (VICReg).
+        covariance: Squared off-diagonal covariance, both sides (VICReg).
+        feature_std: Mean std of the projected dimensions; near 0 means collapse.
+    """
+
+    loss: Tensor | None = None
+    invariance: Tensor | None = None
+    variance: Tensor | None = None
+    covariance: Tensor | None = None
+    feature_std: Tensor | None = None
+
+
+class OverlapTrunk(PanoVLMPreTrainedModel):
+    """Vision encoder and resampler, under the same names as in `PanoVLMModel`."""
+
+    def __init__(self, config: PanoVLMConfig) -> None:
+        super().__init__(config)
+        self.vision_encoder = AutoModel.from_config(config.vision_config)
+        self.resampler = Resampler(config)
+        self.post_init()
+
+
+class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
+    """Vision encoder, resampler and VICReg projector, trained on what views share.
+
+    Args:
+        config: Of the whole model.
+        objective: What to minimise; of training alone, so it is not saved with the model.
+    """
+
+    main_input_name = "pixel_values"
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
+        r"^lm_head",
+        r"^model\.projection\.",
+        r"^model\.language_model\.",
+    ]
+
+    def __init__(self, config: PanoVLMConfig, objective: OverlapObjective = BY_COLUMNS) -> None:
+        super().__init__(config)
+        self.objective = objective
+        self.model = OverlapTrunk(config)
+        self.vicreg_projector = VICRegProjector(config.latent_size, config.vicreg_size)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        patch_tokens: Tensor | None = None,
+        return_loss: bool = True,
+        **kwargs: Any,
+    ) -> OverlapOutput:
+        """Compute the loss on what views share, wrap-around included.
+
+        Args:
+            pixel_values: Normalised views [N, V, 3, H, W].
+            patch_tokens: Instead, the frozen encoder's output [N, V, S, D_vision].
+            return_loss: Of the library's protocol; the loss is always computed.
+            **kwargs: Of the library's protocol; unused.
+        """
+        projected = self.vicreg_projector(self.latents(pixel_values, patch_tokens))
+        terms = overlap_loss(projected, self.pairs(), self.objective)
+        spread = projected.detach().flatten(0, 1).float().std(dim=0).mean()
+        return OverlapOutput(**terms, feature_std=spread)
+
+    def latents(
+        self, pixel_values: Tensor | None = None, patch_tokens: Tensor | None = None
+    ) -> Tensor:
+        """Give the resampler's tokens [N, V·T, D_latent] of pixels or patch tokens."""
+        tokens = patch_tokens_of(self.model.vision_encoder, pixel_values, patch_tokens)
+        resampler = self.model.resampler
+        latents: Tensor = resampler(tokens.flatten(0, 1).to(resampler.norm_in.weight.dtype))
+        return latents.unflatten(0, tokens.shape[:2]).flatten(1, 2)
+
+    def pairs(self, pairing: Pairing | None = None) -> PairIndex:
+        """Give the pairs of tokens, those of the objective if no other pairing is named.
+
+        Raises:
+            PanoVLMError: If the views have no such pairs.
+        """
+        config = self.config
+        grid = (config.token_rows, config.token_columns)
+        return pair_index(config.layout, *grid, pairing or self.objective.pairing, self.device)

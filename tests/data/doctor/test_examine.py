@@ -1,0 +1,190 @@
+"""`panovlm data check`: what is counted, what is a fault, what only a warning, and what is told."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from panovlm.data.doctor.report import MAX_LINES, show, write_json
+from panovlm.data.doctor.run import Examination, examine, look_at_all
+from panovlm.data.findings import Kind
+from panovlm.errors import PanoVLMError
+from panovlm.training.recipe import ModelSection, Recipe, StageSection
+
+Write = Callable[..., Path]
+
+
+def turns(question: str = "Where?", answer: str = "left") -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def photo(seed: int) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 16, 3), dtype=np.uint8)
+    wrapped = np.concatenate([coarse, coarse[:, :1]], axis=1)
+    return Image.fromarray(cv2.resize(wrapped, (272, 128))[:, 8:-8])
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a file of records; pictures that are not there yet are drawn, each another one."""
+
+    def write_records(*records: dict[str, object], name: str = "data.jsonl") -> Path:
+        for record in records:
+            picture = tmp_path / str(record["image"])
+            if picture.suffix == ".png" and not picture.exists():
+                photo(sum(picture.name.encode())).save(picture)
+        text = "".join(json.dumps({"messages": turns()} | record) + "\n" for record in records)
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write_records
+
+
+def kinds(examination: Examination) -> list[Kind]:
+    return [finding.kind for finding in examination.findings]
+
+
+def only(examination: Examination, kind: Kind) -> str:
+    """The one finding there is."""
+    assert kinds(examination) == [kind]
+    return str(examination.findings[0])
+
+
+def test_a_clean_set_has_no_findings(write: Write) -> None:
+    examination = examine([write({"image": "a.png"}, {"image": "b.png"})])
+    assert not examination.findings
+    assert (examination.num_records, examination.num_pictures) == (2, 2)
+
+
+def test_pictures_are_looked_at_in_processes_alike(write: Write, tmp_path: Path) -> None:
+    write({"image": "a.png"}, {"image": "b.png"})
+    (tmp_path / "c.png").write_text("no picture")
+    paths = sorted(tmp_path.glob("*.png"))
+    alone, together = look_at_all(paths, 1), look_at_all(paths, 2)
+    assert [*alone] == [*together] == paths
+    for path in paths:
+        assert alone[path].digest == together[path].digest
+        assert alone[path].fault == together[path].fault
+    with pytest.raises(PanoVLMError, match="found 0 workers, expected 1 or more"):
+        look_at_all(paths, 0)
+
+
+def test_missing_broken_and_flat_pictures_are_faults(write: Write, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "square.jpg")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    names = ("square.jpg", "broken.jpg", "nowhere.jpg")
+    examination = examine([write(*({"image": name} for name in names))])
+    assert kinds(examination) == [Kind.PICTURE, Kind.PICTURE, Kind.MISSING]
+    said = [str(finding) for finding in examination.findings]
+    assert "line 1: " in said[0] and "found 64x64, expected width = 2 x height" in said[0]
+    assert "line 2: " in said[1] and "broken.jpg" in said[1]
+    assert "line 3: " in said[2] and "found no such file" in said[2]
+
+
+def test_urls_are_listed_and_not_fetched(write: Write) -> None:
+    said = only(examine([write({"image": "https://example.org/a.jpg"})]), Kind.URL)
+    assert "line 1: field 'image': found the URL 'https://example.org/a.jpg'" in said
+    assert "never fetched" in said
+
+
+def test_repeated_questions_and_several_answers_are_warnings(write: Write, tmp_path: Path) -> None:
+    file = write({"image": "a.png"}, {"image": "b.png"}, {"image": "a.png"})
+    examination = examine([file])
+    assert "again in line 3, with the same answer" in only(examination, Kind.REPEAT)
+    assert examination.num_faults == 0
+    other = {"image": "a.png", "messages": turns("<image> Where?  ", "right")}
+    said = only(examine([write({"image": "a.png"}, other)]), Kind.CONFLICT)
+    assert "with 2 different answers" in said
+    (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+    by_content = examine([write({"image": "a.png"}, {**other, "image": "copy.png"})])
+    assert kinds(by_content) == [Kind.COPY, Kind.CONFLICT]
+
+
+def test_a_mark_outside_the_users_turns_is_a_warning(write: Write) -> None:
+    file = write({"image": "a.png", "messages": turns("Where?", "<image> left")})
+    assert "in a turn of the assistant" in only(examine([file]), Kind.MISPLACED)
+
+
+def test_leaks_are_faults_however_the_copy_was_made(write: Write, tmp_path: Path) -> None:
+    test = write({"image": "a.png"}, name="test.jsonl")
+    with Image.open(tmp_path / "a.png") as picture:
+        rolled = Image.fromarray(np.roll(np.asarray(picture), 60, axis=1))
+    rolled.resize((200, 100)).save(tmp_path / "rolled.jpg", quality=50)
+    (tmp_path / "bytes.png").write_bytes((tmp_path / "a.png").read_bytes())
+    for name, words in (
+        ("a.png", "as the same file"),
+        ("bytes.png", "with the same bytes"),
+        ("rolled.jpg", "the same panorama to "),
+    ):
+        train = write({"image": name}, {"image": "b.png"}, name="train.jsonl")
+        examination = examine([train], against=[test])
+        said = only(examination, Kind.LEAK)
+        assert words in said and name in said
+        assert examination.num_faults == 1
+    assert not examine([write({"image": "b.png"}, name="train.jsonl")], against=[test]).findings
+
+
+def test_ignored_xmp_is_a_warning(write: Write, tmp_path: Path) -> None:
+    xmp = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        'xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" GPano:ProjectionType="fisheye"/>'
+        "</rdf:RDF></x:xmpmeta>"
+    )
+    photo(0).save(tmp_path / "odd.jpg", xmp=xmp.encode())
+    assert "the XMP is ignored" in only(examine([write({"image": "odd.jpg"})]), Kind.XMP)
+
+
+@pytest.fixture
+def recipe(model_section: ModelSection, tmp_path: Path) -> Recipe:
+    stage = StageSection(data=tmp_path / "data.jsonl", steps=1)
+    return Recipe(output=tmp_path, model=model_section, stages={"finetune": stage})
+
+
+def test_a_recipe_tells_what_is_too_long(write: Write, recipe: Recipe) -> None:
+    short, long = {"image": "a.png"}, {"image": "b.png", "messages": turns("long " * 300)}
+    said = only(examine([write(short, long)], recipe=recipe), Kind.LENGTH)
+    assert "line 2: " in said and "too many for 1024" in said and "num_views" in said
+
+
+def test_licences_and_sources_are_counted_by_picture(write: Write) -> None:
+    records = [{"image": f"{n}.png", "licence": "CC0", "source": f"s{n}"} for n in range(2)]
+    other = {"image": "0.png", "messages": turns("What?")}
+    examination = examine([write(*records, other, {"image": "x.png"})])
+    assert examination.licences == {"CC0": 2, "": 1}
+    assert examination.sources == {"s0": 1, "s1": 1, "": 1}
+
+
+def test_other_formats_are_checked_and_named(write: Write, tmp_path: Path) -> None:
+    write({"image": "a.png"})
+    file = tmp_path / "data.csv"
+    file.write_text("url,query,annotation\na.png,Where?,left\n")
+    said = only(examine([file]), Kind.FORMAT)
+    assert "found the format csv, expected records" in said
+    file.write_text("url,query,annotation\na.png,Where?,\n")
+    assert kinds(examine([file])) == [Kind.TEXT, Kind.FORMAT]
+
+
+def test_records_without_text_are_faults_unless_allowed(write: Write) -> None:
+    file = write({"image": "a.png", "messages": []})
+    assert kinds(examine([file])) == [Kind.TEXT]
+    assert not examine([file], needs_text=False).findings
+
+
+def test_the_page_is_capped_and_the_json_whole(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examination = examine([write(*({"image": f"{n}.jpg"} for n in range(MAX_LINES + 5)))])
+    show(examination)
+    page = capsys.readouterr().out
+    assert page.count("fault: ") == MAX_LINES
+    assert "and 5 more (missing picture), see --json" in page
+    write_json(examination, tmp_path / "out.json")
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert facts["num_faults"] == len(facts["findings"]) == MAX_LINES + 5
+    first = facts["findings"][0]
+    assert (first["kind"], first["place"], first["field"]) == ("missing picture", "line 1", "image")

@@ -1,0 +1,78 @@
+"""A panorama turned by whole strides is the picture turned, without being read again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.cutting import cut_views
+from panovlm.geometry.layouts import ViewLayout
+from panovlm.inference.assistant import Assistant, OpenedPanorama
+from panovlm.inference.turning import stride_deg, turned_right
+
+RING = ViewLayout.ring(num_views=4, fov_deg=100.0, view_size=32)
+LAYOUTS = {"ring": RING, "ring and global view": RING.with_global()}
+
+
+def opened(picture: Image.Image, layout: ViewLayout) -> OpenedPanorama:
+    views = cut_views(np.asarray(picture), layout).transpose(0, 3, 1, 2)
+    return OpenedPanorama("it", torch.from_numpy(views)[None].float())
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("turn_deg", [0.0, 90.0, -90.0, 180.0, 450.0])
+def test_it_is_what_is_cut_from_the_turned_picture(
+    panorama: Image.Image, name: str, turn_deg: float
+) -> None:
+    layout = LAYOUTS[name]
+    columns = round(turn_deg / 360 * panorama.width)
+    picture = Image.fromarray(np.roll(np.asarray(panorama), -columns, axis=1))
+    right = opened(picture, layout).views
+    said = turned_right(opened(panorama, layout), layout, turn_deg).views
+    assert (said - right).abs().max() <= 1  # of 255: maps are rounded
+
+
+def test_each_turn_has_a_prefix_of_its_own(panorama: Image.Image) -> None:
+    picture = opened(panorama, RING)
+    keys = [turned_right(picture, RING, turn_deg).key for turn_deg in (0, 90, 180, 450)]
+    assert keys == ["it+0", "it+1", "it+2", "it+1"]
+
+
+def test_the_models_answer_to_a_turn_is_its_answer_to_the_turned_picture(
+    assistant: Assistant, scenes_file: Path, tmp_path: Path
+) -> None:
+    file = scenes_file.parent / "0.png"
+    pixels = np.asarray(Image.open(file))
+    Image.fromarray(np.roll(pixels, -pixels.shape[1] // 4, axis=1)).save(tmp_path / "turned.png")
+    layout = assistant.processor.image_processor.layout
+    turned = turned_right(assistant.open(file), layout, layout.stride_deg)
+    question = "What is behind me?"
+    right = assistant.ask(assistant.open(tmp_path / "turned.png"), question)
+    assert assistant.ask(turned, question) == right
+    assert assistant.ask(assistant.open(file), question) != right
+
+
+@pytest.mark.parametrize(
+    ("layout", "stride"),
+    [
+        (RING, 90.0),
+        (RING.with_global(), 90.0),
+        (ViewLayout.ring(num_views=3, fov_deg=130.0, view_size=32).with_global(), None),
+        (ViewLayout.cubemap(), None),
+        (ViewLayout.equirectangular(), None),
+        (ViewLayout.ring(num_views=4, pitches_deg=(0.0, -45.0)), None),
+    ],
+)
+def test_only_rings_have_a_stride(layout: ViewLayout, stride: float | None) -> None:
+    assert stride_deg(layout) == stride
+
+
+def test_other_turns_and_layouts_are_refused_with_what_to_change(panorama: Image.Image) -> None:
+    with pytest.raises(PanoVLMError, match="turn of 45°, expected a whole number of strides"):
+        turned_right(opened(panorama, RING), RING, 45.0)
+    cube = ViewLayout.cubemap(view_size=32)
+    with pytest.raises(PanoVLMError, match=r"no ring .*leave turned_right_deg out"):
+        turned_right(opened(panorama, cube), cube, 90.0)
