@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.asking import Extent
+from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.run import PACKAGES, evaluate
 from panovlm.runtime.files import write_whole
 from panovlm.stages import STAGES, Objective
@@ -80,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         cells = [cell_of(options, v, seed) for seed in range(options.seeds) for v in options.only]
         results = [_result(cell, options) for cell in cells]
-    except PanoVLMError as fault:
-        print(f"ablations: {fault}", file=sys.stderr)
+    except PanoVLMError as error:
+        print(f"ablations: {error}", file=sys.stderr)
         return 2
     report = {
         "command": shlex.join(["python", "benchmarks/ablations.py", *(arguments or sys.argv[1:])]),
@@ -130,7 +130,7 @@ def _result(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
         options.data,
         cell.recipe.output / "report.json",
         limit=options.limit,
-        extent=Extent(num_turned=options.turned),
+        options=EvaluationOptions(num_turned=options.turned),
     )
     found = {"variant": cell.variant, "seed": cell.seed, "settings": cell.settings}
     found |= figures(cell, report)

@@ -36,7 +36,7 @@ from panovlm.training.recipe import Recipe, parse_recipe
 from panovlm.training.run import log_file, train
 from panovlm.training.saving import Stopped
 
-USER_FAULT, CRASH = 2, 70
+USER_ERROR, CRASH = 2, 70
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}
 RATES = {"resampler": 1e-3, "projection": 1e-3, "vicreg_projector": 1e-3, "lora": 1e-3}
 
@@ -145,9 +145,9 @@ def fork(
     except Stopped as stop:
         os.write(2, str(stop).encode())
         code = stop.exit_code
-    except PanoVLMError as fault:
-        os.write(2, str(fault).encode())
-        code = USER_FAULT
+    except PanoVLMError as error:
+        os.write(2, str(error).encode())
+        code = USER_ERROR
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:

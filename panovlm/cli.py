@@ -49,9 +49,9 @@ def main() -> None:
     logging.getLogger("panovlm").setLevel(logging.INFO)
     try:
         app()
-    except PanoVLMError as fault:
-        typer.echo(f"panovlm: {fault}", err=True)
+    except PanoVLMError as error:
+        typer.echo(f"panovlm: {error}", err=True)
         sys.exit(2)
-    except OSError as fault:
-        typer.echo(f"panovlm: the disk or a file failed: {fault}; nothing was lost", err=True)
+    except OSError as error:
+        typer.echo(f"panovlm: the disk or a file failed: {error}; nothing was lost", err=True)
         sys.exit(2)

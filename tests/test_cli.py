@@ -190,7 +190,7 @@ def test_views_that_cannot_be_exit_with_2(
     assert message in err
 
 
-def test_data_check_tells_counts_and_exits_by_faults(
+def test_data_check_tells_counts_and_exits_by_errors(
     run_cli: Cli, tmp_path: Path, scenes_file: Path, recipe_file: Path
 ) -> None:
     report = tmp_path / "check.json"
@@ -198,7 +198,7 @@ def test_data_check_tells_counts_and_exits_by_faults(
     code, out, _ = run_cli("data", "check", scenes_file, *words)
     assert code == 0
     assert "nothing is wrong" in out
-    assert json.loads(report.read_text())["num_faults"] == 0
+    assert json.loads(report.read_text())["num_errors"] == 0
     code, out, _ = run_cli("data", "check", scenes_file, "--against", scenes_file)
     assert code == 2
     assert "leak" in out
@@ -276,7 +276,7 @@ def test_train_evaluate_and_ask_work_from_the_shell(
     code, out, err = run_cli("ask", tmp_path / "run", *files)
     assert code == 0
     assert "1 answers written" in out
-    assert "1 lines have a fault" in err
+    assert "1 lines have a error" in err
 
 
 def test_resume_continues_to_the_end(run_cli: Cli, recipe_file: Path) -> None:

@@ -49,11 +49,11 @@ def build_once(name: str, facts: Facts, build: Callable[[Path], None]) -> Path:
     try:
         if not _is_whole(folder, facts):
             _build(folder, facts, build)
-    except (OSError, SafetensorError) as fault:
+    except (OSError, SafetensorError) as error:
         raise PanoVLMError(
-            f"cannot keep {name} under {cache_folder()}: {fault}. It needs a writable folder with "
+            f"cannot keep {name} under {cache_folder()}: {error}. It needs a writable folder with "
             "1 GB free: make room, or set PANOVLM_CACHE to another folder"
-        ) from fault
+        ) from error
     return folder
 
 

@@ -20,7 +20,7 @@ def check(
     ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
 ) -> None:
-    """Check data before training: exit code 2 for faults, 0 for a clean set or mere warnings."""
+    """Check data before training: exit code 2 for errors, 0 for a clean set or mere warnings."""
     from panovlm.data.doctor.report import show, write_json
     from panovlm.data.doctor.run import examine
     from panovlm.training.recipe import load_recipe
@@ -36,7 +36,7 @@ def check(
     if json is not None:
         write_json(examination, json)
         typer.echo(f"written to {json}")
-    if examination.num_faults:
+    if examination.num_errors:
         raise typer.Exit(2)
 
 

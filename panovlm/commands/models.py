@@ -12,7 +12,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.runtime.progress import hide_loading_bars
 
 if TYPE_CHECKING:
-    from panovlm.evaluation.asking import Extent
+    from panovlm.evaluation.asking import EvaluationOptions
     from panovlm.evaluation.judge import Judge
 
 
@@ -54,34 +54,39 @@ def evaluate(
 
     Started again after a kill, it goes on where it was. Under torchrun, processes share the work.
     """
-    from panovlm.evaluation.asking import Extent
+    from panovlm.evaluation.asking import EvaluationOptions
     from panovlm.evaluation.judge import Judge
     from panovlm.training import ranks
 
     hide_loading_bars()
-    extent = Extent(baselines, turned, ablated, on_seam, seeds)
+    options = EvaluationOptions(baselines, turned, ablated, on_seam, seeds)
     if not benchmark and (images or judge):
         raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
     try:
         if benchmark:
             key = os.environ.get("PANOVLM_JUDGE_KEY")
             grader = Judge(judge, judge_model, key) if judge else None
-            lines = _benchmark_lines(model, data, out, benchmark, images, limit, grader, extent)
+            lines = _benchmark_lines(model, data, out, benchmark, images, limit, grader, options)
         else:
-            lines = _report_lines(model, data, out, limit, since, extent)
-    except ranks.ToldElsewhereError:
+            lines = _report_lines(model, data, out, limit, since, options)
+    except ranks.RaisedElsewhereError:
         raise typer.Exit(2) from None
     for line in lines if ranks.is_first() else []:
         typer.echo(line)
 
 
 def _report_lines(
-    model: Path, data: Path, out: Path, limit: int | None, since: float | None, extent: "Extent"
+    model: Path,
+    data: Path,
+    out: Path,
+    limit: int | None,
+    since: float | None,
+    options: "EvaluationOptions",
 ) -> list[str]:
     from panovlm.evaluation.run import evaluate as run
     from panovlm.evaluation.summary import summary_lines
 
-    report = run(model, data, out, limit=limit, since=since, extent=extent)
+    report = run(model, data, out, limit=limit, since=since, options=options)
     return [*summary_lines(report), f"written to {out} and {out.with_suffix('.html')}"]
 
 
@@ -126,13 +131,13 @@ def _benchmark_lines(
     images: Path | None,
     limit: int | None,
     judge: "Judge | None",
-    extent: "Extent",
+    options: "EvaluationOptions",
 ) -> list[str]:
     from panovlm.evaluation.benchmark_run import evaluate_benchmark
     from panovlm.evaluation.summary import benchmark_lines
 
     report = evaluate_benchmark(
-        model, data, out, name, images=images, limit=limit, judge=judge, extent=extent
+        model, data, out, name, images=images, limit=limit, judge=judge, options=options
     )
     return [*benchmark_lines(report), f"written to {out} and {out.with_suffix('.html')}"]
 
@@ -222,7 +227,7 @@ def ask(
 def _ask_one(
     model: Path, panoramas: list[Path], question: str, grounded: bool, max_tokens: int
 ) -> None:
-    from panovlm.inference.answers import Wishes
+    from panovlm.inference.answers import SamplingParams
     from panovlm.inference.assistant import Assistant
     from panovlm.inference.grounding import check_one_panorama
 
@@ -231,7 +236,7 @@ def _ask_one(
         check_one_panorama("--grounded", len(panoramas))
     assistant = Assistant.load(model)
     opened = [assistant.open(panorama) for panorama in panoramas]
-    answer = assistant.ask(opened, question, Wishes(max_tokens=max_tokens))
+    answer = assistant.ask(opened, question, SamplingParams(max_tokens=max_tokens))
     typer.echo(answer)
     if grounded:
         _show_grounding(answer)
@@ -246,17 +251,17 @@ def _show_grounding(answer: str) -> None:
 
 
 def _ask_many(model: Path, questions: Path, out: Path, grounded: bool, max_tokens: int) -> None:
-    from panovlm.inference.answers import Wishes
+    from panovlm.inference.answers import SamplingParams
     from panovlm.inference.assistant import Assistant
     from panovlm.inference.many import answer_file
 
     hide_loading_bars()
-    wishes = Wishes(max_tokens=max_tokens)
-    done = answer_file(Assistant.load(model), questions, out, grounded=grounded, wishes=wishes)
+    sampling = SamplingParams(max_tokens=max_tokens)
+    done = answer_file(Assistant.load(model), questions, out, grounded=grounded, sampling=sampling)
     present = f", {done.num_present} were there already" if done.num_present else ""
     typer.echo(f"{done.num_answered} answers written to {out}{present}")
-    if done.num_faults:
-        typer.echo(f"panovlm: {done.num_faults} lines have a fault instead of an answer", err=True)
+    if done.num_errors:
+        typer.echo(f"panovlm: {done.num_errors} lines have an error instead of an answer", err=True)
 
 
 def chat(
@@ -268,7 +273,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
 ) -> None:
     """Talk with a MODEL (a folder or a run) about PANORAMAS; an empty line ends it."""
-    from panovlm.inference.answers import Wishes
+    from panovlm.inference.answers import SamplingParams
     from panovlm.inference.assistant import Assistant
     from panovlm.inference.conversations import Chat
     from panovlm.inference.grounding import check_one_panorama
@@ -278,15 +283,15 @@ def chat(
         check_one_panorama("--grounded", len(panoramas))
     assistant = Assistant.load(model)
     opened = [assistant.open(panorama) for panorama in panoramas]
-    conversation = Chat(assistant, opened, Wishes(max_tokens=max_tokens))
+    conversation = Chat(assistant, opened, SamplingParams(max_tokens=max_tokens))
     while question := _next_question():
         said = ""
         try:
             for piece in conversation.ask(question):
                 typer.echo(piece, nl=False)
                 said += piece
-        except PanoVLMError as fault:
-            typer.echo(f"panovlm: {fault}", err=True)
+        except PanoVLMError as error:
+            typer.echo(f"panovlm: {error}", err=True)
         typer.echo()
         if grounded:
             _show_grounding(said)

@@ -106,9 +106,9 @@ def convert(
         raise typer.Exit(130) from None
     present = f", {done.num_present} were there already" if done.num_present else ""
     typer.echo(f"{done.num_written} written to {out}{present}")
-    if done.faults:
-        lines = "\n".join(f"  {fault}" for fault in done.faults)
-        typer.echo(f"panovlm: {len(done.faults)} could not be converted:\n{lines}", err=True)
+    if done.errors:
+        lines = "\n".join(f"  {error}" for error in done.errors)
+        typer.echo(f"panovlm: {len(done.errors)} could not be converted:\n{lines}", err=True)
         raise typer.Exit(2)
 
 

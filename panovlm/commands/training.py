@@ -49,9 +49,9 @@ def plan(
     columns = zip(planning.HEADER, *(p.row() for p in plans), strict=True)
     rows = [list(cells) for cells in columns]
     show_table("memory and cache in MiB, of one process", rows[0], rows[1:])
-    faults = planning.refusals(loaded, plans)
-    if faults:
-        raise PanoVLMError("this cannot run here:\n  " + "\n  ".join(faults))
+    errors = planning.refusals(loaded, plans)
+    if errors:
+        raise PanoVLMError("this cannot run here:\n  " + "\n  ".join(errors))
     for each in (planning.measure(loaded, p) for p in plans if measure):
         epoch = (
             "" if each.seconds_per_epoch is None else f"{each.seconds_per_epoch:.0f} s an epoch, "
@@ -84,7 +84,7 @@ def train(
     chosen: list[str] = [*loaded.stages] if stage == "all" else [stage]
     try:
         results = run(loaded, chosen, resume=resume)
-    except ranks.ToldElsewhereError:
+    except ranks.RaisedElsewhereError:
         raise typer.Exit(2) from None
     except Stopped as stop:
         if ranks.is_first():

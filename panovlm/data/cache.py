@@ -49,7 +49,7 @@ DIGEST_LETTERS = 32
 
 
 @dataclass(frozen=True)
-class Change:
+class ImageTransform:
     """What is done to a panorama before its views are cut.
 
     Attributes:
@@ -72,7 +72,7 @@ class ViewSource:
     key = "pixel_values"
 
     def __init__(
-        self, image_processor: PanoVLMImageProcessor, change: Change | None = None
+        self, image_processor: PanoVLMImageProcessor, change: ImageTransform | None = None
     ) -> None:
         self.image_processor = image_processor
         self.change = change
@@ -118,9 +118,9 @@ class PatchTokenCache:
         digest = encoder_digest(encoder, image_processor, use_bf16=use_bf16)
         below = f"-below-{num_trained_layers}" if num_trained_layers else ""
         self.folder = root / f"{digest}{below}"
-        self.change: Change | None = None
+        self.change: ImageTransform | None = None
 
-    def changed(self, change: Change) -> "PatchTokenCache":
+    def changed(self, change: ImageTransform) -> "PatchTokenCache":
         """Give the cache of the same encoder for pictures that are changed before."""
         other = copy.copy(self)
         other.change = change
@@ -150,11 +150,11 @@ class PatchTokenCache:
         """
         try:
             return torch.from_numpy(np.array(np.load(self._file(picture), mmap_mode="r")))
-        except FileNotFoundError as fault:
+        except FileNotFoundError as error:
             raise PanoVLMError(
                 f"{picture}: its patch tokens were removed from {self.folder} during the run, by "
                 f"another run or by hand; continue with --resume, and let the cache hold more"
-            ) from fault
+            ) from error
 
     def file_of(self, digest: str) -> Path:
         """Give the file that holds what is kept of a picture; `bytes_digest` gives its digest."""
@@ -198,20 +198,20 @@ class PatchTokenCache:
         Raises:
             PanoVLMError: If the disk fails.
         """
-        faults: dict[Path, str] = {}
+        errors: dict[Path, str] = {}
         try:
             self.prepare_folder()
             for batch in self._decoded(_batches(pictures, batch_size)):
                 self._keep([each for each in batch if isinstance(each[1], Tensor)])
-                faults |= {p: str(e) for p, e in batch if isinstance(e, PanoVLMError)}
+                errors |= {p: str(e) for p, e in batch if isinstance(e, PanoVLMError)}
                 progress(len(batch))
-        except OSError as fault:
+        except OSError as error:
             raise PanoVLMError(
-                f"cannot keep patch tokens in {self.folder}: {fault}; make room there (`panovlm "
+                f"cannot keep patch tokens in {self.folder}: {error}; make room there (`panovlm "
                 f"cache --prune`) or set PANOVLM_CACHE to another folder, then start again: what "
                 f"is kept already stays"
-            ) from fault
-        return [faults[picture] for picture in pictures if picture in faults]
+            ) from error
+        return [errors[picture] for picture in pictures if picture in errors]
 
     def prepare_folder(self) -> None:
         """Make the folder, say in it what it holds, and sweep what killed processes left."""
@@ -244,8 +244,8 @@ class PatchTokenCache:
                 return picture, None
             try:
                 return picture, source.load(picture)
-            except PanoVLMError as fault:
-                return picture, fault
+            except PanoVLMError as error:
+                return picture, error
 
         if self.encoder.device.type == "cpu":  # it takes all cores; a thread beside it costs more
             yield from ([decode(picture) for picture in batch] for batch in batches)

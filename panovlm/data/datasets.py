@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, collate, pack
-from panovlm.data.records import Record, raise_faults
+from panovlm.data.records import Record, raise_errors
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Supervision
 
-TOO_LONG_CURE = "shorten the text, or lower token_rows, token_columns or num_views"
+TOO_LONG_FIX = "shorten the text, or lower token_rows, token_columns or num_views"
 MARKUP_BYTES = 64
 """More than any chat template writes around a turn."""
 
@@ -65,7 +65,7 @@ class PanoramaDataset(Dataset[Example]):
         self.groups = list(groups.values())
         self.source = source
         self.tokenizer = ConversationTokenizer(processor, supervision)
-        self.draws = Draws(self.tokenizer, per_panorama, roll)
+        self.sampler = RecordSampler(self.tokenizer, per_panorama, roll)
         self.supervision = supervision
         self.seed = seed
         self.epoch = 0
@@ -81,17 +81,17 @@ class PanoramaDataset(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         records, key = self.groups[index], (self.seed, self.epoch, index)
         if records[0].image is None:
-            return {"views": None, "conversations": self.draws.told(records, key)}
+            return {"views": None, "conversations": self.sampler.packed(records, key)}
         views = self.source.load(records[0].image)
-        turns = self.draws.turns(records, key, len(views))
-        told = self.draws.told(records, key, turns, len(views))
-        return {"views": views.roll(-turns, dims=0), "conversations": told}
+        num_strides = self.sampler.num_strides(records, key, len(views))
+        packed = self.sampler.packed(records, key, num_strides, len(views))
+        return {"views": views.roll(-num_strides, dims=0), "conversations": packed}
 
     def text_bytes(self, index: int) -> int:
         """Say how long the text of an example is in this epoch, in bytes; no picture is read."""
         if self.supervision is Supervision.NONE:
             return 0
-        chosen = self.draws.chosen(len(self.groups[index]), (self.seed, self.epoch, index))
+        chosen = self.sampler.chosen(len(self.groups[index]), (self.seed, self.epoch, index))
         return sum(self.record_bytes[index][i] for i in chosen)
 
     def check_lengths(self, longest: int) -> None:
@@ -105,17 +105,17 @@ class PanoramaDataset(Dataset[Example]):
         """
         if self.supervision is Supervision.NONE:
             return
-        faults = []
+        errors = []
         for record in (record for records in self.groups for record in records):
             excess = self.tokenizer.excess(record, longest)
             if excess > 0:
                 name = record.image or f"text {record.messages[0].content[:40]!r}"
-                faults.append(f"{name}: {excess} tokens too many for {longest}")
-        raise_faults(f"lengths ({TOO_LONG_CURE})", faults)
+                errors.append(f"{name}: {excess} tokens too many for {longest}")
+        raise_errors(f"lengths ({TOO_LONG_FIX})", errors)
 
 
 @dataclass(frozen=True)
-class Draws:
+class RecordSampler:
     """What is drawn of a panorama's records; each draw depends on its key alone.
 
     Attributes:
@@ -128,10 +128,14 @@ class Draws:
     per_panorama: int
     roll: bool
 
-    def turns(self, records: Sequence[Record], key: tuple[int, ...], num_views: int) -> int:
+    def num_strides(self, records: Sequence[Record], key: tuple[int, ...], num_views: int) -> int:
         """Draw by how many strides to the right the camera turns, in [0, num_views)."""
         rng = np.random.default_rng(key)
-        return int(rng.integers(num_views)) if self.roll and self._can(records, num_views) else 0
+        return (
+            int(rng.integers(num_views))
+            if self.roll and self._can_rotate(records, num_views)
+            else 0
+        )
 
     def chosen(self, count: int, key: tuple[int, ...]) -> list[int]:
         """Draw which of a panorama's conversations are told."""
@@ -140,32 +144,38 @@ class Draws:
         rng = np.random.default_rng((*key, 1))
         return sorted(map(int, rng.permutation(count)[: self.per_panorama]))
 
-    def told(
-        self, records: Sequence[Record], key: tuple[int, ...], turns: int = 0, num_views: int = 1
+    def packed(
+        self,
+        records: Sequence[Record],
+        key: tuple[int, ...],
+        num_strides: int = 0,
+        num_views: int = 1,
     ) -> PackedSequence | None:
         """Give the conversations drawn, after the camera has turned; None without supervision."""
         if self.tokenizer.supervision is Supervision.NONE:
             return None
-        chosen = [_rolled(records[i], turns, num_views) for i in self.chosen(len(records), key)]
+        chosen = [
+            _yaw_rotated(records[i], num_strides, num_views) for i in self.chosen(len(records), key)
+        ]
         return pack([self.tokenizer(record) for record in chosen])
 
-    def _can(self, records: Sequence[Record], num_views: int) -> bool:
+    def _can_rotate(self, records: Sequence[Record], num_views: int) -> bool:
         """Without text any turn is right; with text, only if each record knows its responses."""
         if self.tokenizer.supervision is Supervision.NONE:
             return True
-        return all(record.knows_turns(num_views) for record in records)
+        return all(record.can_rotate(num_views) for record in records)
 
 
 def _num_bytes(record: Record) -> int:
     """Give more bytes than a record's conversation has with a chat template's marks."""
-    return sum(len(turn.content.encode()) + MARKUP_BYTES for turn in record.messages)
+    return sum(len(message.content.encode()) + MARKUP_BYTES for message in record.messages)
 
 
-def _rolled(record: Record, turns: int, num_views: int) -> Record:
+def _yaw_rotated(record: Record, num_strides: int, num_views: int) -> Record:
     """Give the record after so many strides to the right, of which V make a full turn."""
     if record.rolled_responses is None:
         return record
-    return record.rolled(turns * len(record.rolled_responses) // num_views)
+    return record.yaw_rotated(num_strides * len(record.rolled_responses) // num_views)
 
 
 class ConversationTokenizer:
@@ -179,11 +189,13 @@ class ConversationTokenizer:
     def __init__(self, processor: PanoVLMProcessor, supervision: Supervision) -> None:
         self.processor = processor
         self.supervision = supervision
-        self._tokenize = lru_cache(maxsize=20_000)(self._tokenize_turns)
+        self._tokenize = lru_cache(maxsize=20_000)(self._tokenize_messages)
 
     def __call__(self, record: Record) -> TokenSequence:
         """Tokenise a record's conversation; the picture itself is not read."""
-        return self._tokenize(tuple((turn.role, turn.content) for turn in record.turns))
+        return self._tokenize(
+            tuple((message.role, message.content) for message in record.marked_messages)
+        )
 
     def excess(self, record: Record, longest: int) -> int:
         """Give how many tokens too long a conversation is; at most 0 where it fits."""
@@ -197,9 +209,9 @@ class ConversationTokenizer:
         around = len(expansion) - image_tokens * len(self.processor.image_token)
         return words + image_tokens + around <= longest
 
-    def _tokenize_turns(self, turns: tuple[tuple[str, str], ...]) -> TokenSequence:
-        messages = [{"role": role, "content": content} for role, content in turns]
-        ids, said = self.processor.tokenize(messages)
+    def _tokenize_messages(self, messages: tuple[tuple[str, str], ...]) -> TokenSequence:
+        chat = [{"role": role, "content": content} for role, content in messages]
+        ids, said = self.processor.tokenize(chat)
         if self.supervision is Supervision.ALL_TEXT:
             said = self._follows_picture(ids)
         labels = [token if by else IGNORED for token, by in zip(ids, said, strict=True)]

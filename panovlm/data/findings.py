@@ -1,4 +1,4 @@
-"""Findings: what is wrong with a data set, where, and how to cure it."""
+"""Findings: what is wrong with a data set, where, and how to fix it."""
 
 import reprlib
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 200
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What a finding is about."""
 
     FILE = "file"
@@ -31,8 +31,17 @@ class Kind(StrEnum):
     CONFLICT = "several answers"
 
 
-WARNINGS = frozenset({Kind.FORMAT, Kind.XMP, Kind.MISPLACED, Kind.COPY, Kind.REPEAT, Kind.CONFLICT})
-"""Kinds that training accepts; all others are faults."""
+WARNINGS = frozenset(
+    {
+        FindingKind.FORMAT,
+        FindingKind.XMP,
+        FindingKind.MISPLACED,
+        FindingKind.COPY,
+        FindingKind.REPEAT,
+        FindingKind.CONFLICT,
+    }
+)
+"""Kinds that training accepts; all others are errors."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +51,28 @@ class Finding:
     Attributes:
         kind: What it is about.
         found: What was found.
-        cure: What to do about it; empty where `found` says it.
+        fix: What to do about it; empty where `found` says it.
         file: The data file; None where several share it.
         place: Where in the file, as in "line 3"; empty for all of it.
         field: The record's field.
     """
 
-    kind: Kind
+    kind: FindingKind
     found: str
-    cure: str = ""
+    fix: str = ""
     file: Path | None = None
     place: str = ""
     field: str | None = None
 
     @property
-    def is_fault(self) -> bool:
+    def is_error(self) -> bool:
         """Whether training would refuse the data, or a test would be worthless."""
         return self.kind not in WARNINGS
 
     @property
     def in_file(self) -> str:
         """The finding in one line, without the file's name."""
-        said = f"{self.found}; {self.cure}" if self.cure else self.found
+        said = f"{self.found}; {self.fix}" if self.fix else self.found
         return f"{self.place}: {said}" if self.place else said
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Reading text files line by line, and JSON texts strictly: each fault says its line.
+"""Reading text files line by line, and JSON texts strictly: each error says its line.
 
 Python's own reader takes more than JSON allows: a key twice (the last wins), NaN, half a surrogate
 pair (which no tokenizer can encode). All of that is refused here.
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding, Kind, shown
+from panovlm.data.findings import Finding, FindingKind, shown
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -27,11 +27,13 @@ def read_text(path: Path) -> str | Finding:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a null
         reason = getattr(error, "strerror", None) or str(error)
-        return Finding(Kind.FILE, f"cannot read the records {path}: {reason}", "check the path")
+        return Finding(
+            FindingKind.FILE, f"cannot read the records {path}: {reason}", "check the path"
+        )
     for mark, encoding in _MARKS_OF_ENCODINGS.items():
         if data.startswith(mark):
             found = f"cannot read the records {path}: found {encoding}, expected UTF-8"
-            return Finding(Kind.FILE, found, "save the file as UTF-8")
+            return Finding(FindingKind.FILE, found, "save the file as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -40,7 +42,7 @@ def read_text(path: Path) -> str | Finding:
             f"cannot read the records {path}: found the byte 0x{data[error.start]:02x} in line "
             f"{line}, expected UTF-8"
         )
-        return Finding(Kind.FILE, found, "save the file as UTF-8")
+        return Finding(FindingKind.FILE, found, "save the file as UTF-8")
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any] | Finding]:
@@ -55,9 +57,9 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any] | Finding]:
             try:
                 yield number, parse_json(line)
             except NotJsonError as error:
-                cure = "write one object a line"
+                fix = "write one object a line"
                 place = f"line {number}"
-                yield Finding(Kind.JSON, f"not JSON ({error})", cure, path, place)
+                yield Finding(FindingKind.JSON, f"not JSON ({error})", fix, path, place)
 
 
 def first_of_list(text: str) -> Any:

@@ -9,7 +9,7 @@ there is no mark). A conversation may do without a picture, where a stage trains
 mix both. The other fields are optional: `kind` groups scores; `yaw_deg` is the direction
 the answer is about, and `pitch_deg` how far up it is; `rolled_responses[j]` is the right response
 after the camera has turned right by j/n of a full turn, n being their number, which allows training
-and testing on turned pictures; `licence` and `source` say under which terms and from where the
+and testing on yaw-rotated pictures; `licence` and `source` say under which terms and from where the
 picture came.
 """
 
@@ -21,16 +21,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from panovlm.data.findings import Finding, Kind, shown
+from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.lines import json_lines
 from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
 
 IMAGE_MARK = "<image>"
-MAX_FAULTS_SHOWN = 20
+MAX_ERRORS_SHOWN = 20
 
 
-class Turn(BaseModel):
+class Message(BaseModel):
     """One message of a conversation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,7 +45,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     image: Path | None = None
-    messages: tuple[Turn, ...] = ()
+    messages: tuple[Message, ...] = ()
     kind: str | None = None
     yaw_deg: Annotated[float, Field(gt=-360, le=360)] | None = None
     pitch_deg: Annotated[float, Field(ge=-90, le=90)] | None = None
@@ -66,8 +66,8 @@ class Record(BaseModel):
         return self.image
 
     @property
-    def turns(self) -> tuple[Turn, ...]:
-        """All turns, with the picture's mark in place where there is a picture."""
+    def marked_messages(self) -> tuple[Message, ...]:
+        """All messages, with the picture's mark in place where there is a picture."""
         return marked(self.messages) if self.image else self.messages
 
     @property
@@ -76,35 +76,35 @@ class Record(BaseModel):
         return self.messages[-1].content
 
     @property
-    def prompt(self) -> tuple[Turn, ...]:
-        """The turns before the last response, with the picture's mark in place."""
-        return self.turns[:-1]
+    def prompt(self) -> tuple[Message, ...]:
+        """The messages before the last response, with the picture's mark in place."""
+        return self.marked_messages[:-1]
 
-    def knows_turns(self, num_views: int) -> bool:
-        """Say whether a right response is known for every turn by whole strides of a ring."""
+    def can_rotate(self, num_views: int) -> bool:
+        """Return whether a response is known for every yaw rotation by whole strides of a ring."""
         return self.rolled_responses is not None and len(self.rolled_responses) % num_views == 0
 
     def beside(self, folder: Path) -> "Record":
         """Give the record with its picture's path taken from a folder."""
         return self.model_copy(update={"image": folder / self.image}) if self.image else self
 
-    def rolled(self, turns: int) -> "Record":
-        """Give the record as it is after the camera has turned right by so many steps."""
-        if self.rolled_responses is None or turns == 0:
+    def yaw_rotated(self, num_steps: int) -> "Record":
+        """Return the record as it is after the camera has turned right by so many steps."""
+        if self.rolled_responses is None or num_steps == 0:
             return self
-        response = self.rolled_responses[turns % len(self.rolled_responses)]
+        response = self.rolled_responses[num_steps % len(self.rolled_responses)]
         last = self.messages[-1].model_copy(update={"content": response})
         return self.model_copy(update={"messages": (*self.messages[:-1], last)})
 
 
-def marked(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    """Put `<image>` at the front of the first user turn if no turn has it."""
-    if not turns or any(IMAGE_MARK in turn.content for turn in turns):
-        return turns
-    first = next(i for i, turn in enumerate(turns) if turn.role == "user")
-    turn = turns[first]
-    with_mark = turn.model_copy(update={"content": f"{IMAGE_MARK}{turn.content}"})
-    return (*turns[:first], with_mark, *turns[first + 1 :])
+def marked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Put `<image>` at the front of the first user message if no message has it."""
+    if not messages or any(IMAGE_MARK in message.content for message in messages):
+        return messages
+    first = next(i for i, message in enumerate(messages) if message.role == "user")
+    message = messages[first]
+    with_mark = message.model_copy(update={"content": f"{IMAGE_MARK}{message.content}"})
+    return (*messages[:first], with_mark, *messages[first + 1 :])
 
 
 @dataclass(frozen=True)
@@ -152,29 +152,29 @@ def read_records(path: Path, needs: Needs) -> list[Record]:
         needs: What every record must hold.
 
     Raises:
-        PanoVLMError: Listing every faulty line with its cure; nothing is skipped silently.
+        PanoVLMError: Listing every invalid line with its fix; nothing is skipped silently.
     """
     records: list[Record] = []
-    faults: list[Finding] = []
+    errors: list[Finding] = []
     for each in scan_records(path, needs):
         if isinstance(each, Finding):
-            faults.append(each)
+            errors.append(each)
         else:
             records.append(each.record)
-    if faults and faults[0].kind is Kind.FILE:
-        raise PanoVLMError(faults[0].in_file)
-    raise_faults(str(path), (fault.in_file for fault in faults))
+    if errors and errors[0].kind is FindingKind.FILE:
+        raise PanoVLMError(errors[0].in_file)
+    raise_errors(str(path), (error.in_file for error in errors))
     return records
 
 
-def raise_faults(source: str, faults: Iterable[str]) -> None:
-    """Raise one error that lists all faults found in `source`, if there are any."""
-    listed = list(faults)
+def raise_errors(source: str, errors: Iterable[str]) -> None:
+    """Raise one error that lists all errors found in `source`, if there are any."""
+    listed = list(errors)
     if listed:
-        lines = "\n  ".join(listed[:MAX_FAULTS_SHOWN])
-        more = len(listed) - MAX_FAULTS_SHOWN
+        lines = "\n  ".join(listed[:MAX_ERRORS_SHOWN])
+        more = len(listed) - MAX_ERRORS_SHOWN
         rest = f"\n  ... and {more} more" if more > 0 else ""
-        raise PanoVLMError(f"{source} has {len(listed)} fault(s):\n  {lines}{rest}")
+        raise PanoVLMError(f"{source} has {len(listed)} error(s):\n  {lines}{rest}")
 
 
 def scan_records(path: Path, needs: Needs) -> Iterator[Located | Finding]:
@@ -197,7 +197,7 @@ def scan_records(path: Path, needs: Needs) -> Iterator[Located | Finding]:
 
 def no_records(path: Path, expected: str) -> Finding:
     """Word what is wrong with a file that holds nothing."""
-    return Finding(Kind.FILE, f"{path}: found no records, expected {expected}")
+    return Finding(FindingKind.FILE, f"{path}: found no records, expected {expected}")
 
 
 def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located | Finding]:
@@ -210,16 +210,16 @@ def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located
         needs: What the record must hold.
 
     Returns:
-        The record alone, or its faults.
+        The record alone, or its errors.
     """
     try:
         record = Record.model_validate(data)
     except ValidationError as error:
-        return [_finding(fault, file, place) for fault in error.errors(include_url=False)]
-    fault = _address_fault(data.get("image")) or _fault_of(record, needs)
-    if fault:
-        kind, found, cure = fault
-        return [Finding(kind, found, cure, file, place)]
+        return [_finding(error, file, place) for error in error.errors(include_url=False)]
+    wrong = _address_error(data.get("image")) or _error_of(record, needs)
+    if wrong:
+        kind, found, fix = wrong
+        return [Finding(kind, found, fix, file, place)]
     return [Located(record.beside(file.parent), file, place)]
 
 
@@ -228,15 +228,15 @@ def is_address(image: object) -> bool:
     return isinstance(image, str) and ("://" in image[:30] or image[:5].lower() == "data:")
 
 
-def _finding(fault: Any, file: Path, place: str) -> Finding:
-    """Turn one of pydantic's faults into a finding with its cure."""
-    field = ".".join(map(str, fault["loc"])) or "record"
-    found, cure = f"field {field!r}: found {shown(fault['input'])}, expected: {fault['msg']}", ""
-    if fault["type"] == "missing":
-        found, cure = f"field {field!r} is missing", "every record needs it"
-    if fault["type"] == "extra_forbidden":
-        found, cure = f"unknown field {shown(field)}", f"remove or rename it{_nearest(field)}"
-    return Finding(Kind.FIELD, found, cure, file, place, field)
+def _finding(error: Any, file: Path, place: str) -> Finding:
+    """Message one of pydantic's errors into a finding with its fix."""
+    field = ".".join(map(str, error["loc"])) or "record"
+    found, fix = f"field {field!r}: found {shown(error['input'])}, expected: {error['msg']}", ""
+    if error["type"] == "missing":
+        found, fix = f"field {field!r} is missing", "every record needs it"
+    if error["type"] == "extra_forbidden":
+        found, fix = f"unknown field {shown(field)}", f"remove or rename it{_nearest(field)}"
+    return Finding(FindingKind.FIELD, found, fix, file, place, field)
 
 
 def _nearest(field: str) -> str:
@@ -244,41 +244,45 @@ def _nearest(field: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _address_fault(image: object) -> tuple[Kind, str, str] | None:
+def _address_error(image: object) -> tuple[FindingKind, str, str] | None:
     if not is_address(image):
         return None
     found = f"field 'image': found the URL {shown(image)}, which is never fetched"
-    return Kind.URL, found, "download the picture and name its file"
+    return FindingKind.URL, found, "download the picture and name its file"
 
 
-def _fault_of(record: Record, needs: Needs) -> tuple[Kind, str, str] | None:
-    """Give what keeps a well-formed record from being trained on: its kind, and found and cure."""
-    marks = sum(turn.content.count(IMAGE_MARK) for turn in record.messages)
+def _error_of(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | None:
+    """Give what keeps a well-formed record from being trained on: its kind, and found and fix."""
+    marks = sum(message.content.count(IMAGE_MARK) for message in record.messages)
     if record.image is None and "image" in record.model_fields_set:
-        return Kind.FIELD, "field 'image' is null", "leave it out of a text without a picture"
+        return (
+            FindingKind.FIELD,
+            "field 'image' is null",
+            "leave it out of a text without a picture",
+        )
     if record.image is None and needs.image:
-        return Kind.FIELD, "field 'image' is missing", "every record needs it here"
+        return FindingKind.FIELD, "field 'image' is missing", "every record needs it here"
     if record.image is None and marks:
-        return Kind.MARK, f"found {marks} {IMAGE_MARK} mark(s) but no picture", "add `image`"
+        return FindingKind.MARK, f"found {marks} {IMAGE_MARK} mark(s) but no picture", "add `image`"
     if marks > 1:
         found = f"found {marks} {IMAGE_MARK} marks for 1 picture"
-        return Kind.MARK, found, "keep one mark a picture"
-    turned = record.rolled_responses
-    if turned and record.messages and (turned[0] != record.response or "" in turned):
+        return FindingKind.MARK, found, "keep one mark a picture"
+    rotated = record.rolled_responses
+    if rotated and record.messages and (rotated[0] != record.response or "" in rotated):
         found = (
-            f"found rolled_responses {shown(turned)}, expected the response itself, "
+            f"found rolled_responses {shown(rotated)}, expected the response itself, "
             f"{shown(record.response)}, first and no empty text"
         )
-        return Kind.TEXT, found, "correct them or leave them out"
-    return _fault_of_text(record) if needs.text else None
+        return FindingKind.TEXT, found, "correct them or leave them out"
+    return _error_of_text(record) if needs.text else None
 
 
-def _fault_of_text(record: Record) -> tuple[Kind, str, str] | None:
-    roles = [turn.role for turn in record.messages]
+def _error_of_text(record: Record) -> tuple[FindingKind, str, str] | None:
+    roles = [message.role for message in record.messages]
     if "user" not in roles:
-        found = "found no user turn, expected a question before the response"
-        return Kind.TEXT, found, "add one to messages"
+        found = "found no user message, expected a question before the response"
+        return FindingKind.TEXT, found, "add one to messages"
     if roles[-1] != "assistant" or not record.response.strip():
-        found = "found no supervised token: the last turn must be the assistant's and not empty"
-        return Kind.TEXT, found, "add the response"
+        found = "found no supervised token: the last message must be the assistant's and not empty"
+        return FindingKind.TEXT, found, "add the response"
     return None

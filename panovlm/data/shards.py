@@ -34,13 +34,13 @@ class Sample:
         place: Shard and key, for messages.
         told: Records without their picture, not checked yet.
         picture: Bytes of the picture file, if there is one.
-        fault: What already the shard's reader found wrong with it.
+        error: What already the shard's reader found wrong with it.
     """
 
     place: str
     told: tuple[Any, ...]
     picture: bytes | None
-    fault: str | None = None
+    error: str | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -115,15 +115,15 @@ def records_of(sample: Sample, needs: Needs) -> list[Record]:
     Raises:
         PanoVLMError: Saying everything that is wrong with it.
     """
-    if sample.fault:
-        raise PanoVLMError(f"{sample.place}: {sample.fault}")
+    if sample.error:
+        raise PanoVLMError(f"{sample.place}: {sample.error}")
     if sample.picture is None and len(sample.told) != 1:
         found = f"found {len(sample.told)} records without a picture"
         raise PanoVLMError(f"{sample.place}: {found}, expected one; give each a key of its own")
     checked = [each for data in sample.told for each in _checked(data, sample, needs)]
-    faults = [str(each) for each in checked if isinstance(each, Finding)]
-    if faults or not checked:
-        raise PanoVLMError("; ".join(faults) or f"{sample.place}: found no record, expected one")
+    errors = [str(each) for each in checked if isinstance(each, Finding)]
+    if errors or not checked:
+        raise PanoVLMError("; ".join(errors) or f"{sample.place}: found no record, expected one")
     return [each.record for each in checked if isinstance(each, Located)]
 
 

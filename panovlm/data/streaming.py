@@ -16,34 +16,34 @@ from typing import Any, TypedDict
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from panovlm.data.datasets import TOO_LONG_CURE, Draws
+from panovlm.data.datasets import TOO_LONG_FIX, RecordSampler
 from panovlm.data.packing import PackedSequence, collate
 from panovlm.data.records import Needs, Record
 from panovlm.data.shards import Sample, Stream, records_of
-from panovlm.data.sights import Eyes, Sight
+from panovlm.data.stream_features import StreamEncoder, ViewFeatures
 from panovlm.errors import PanoVLMError
 
 logger = logging.getLogger(__name__)
 
 BUFFER_EXAMPLES, BUFFER_BYTES = 1000, 256_000_000
 """The most that one reader's buffer holds: whichever is reached first."""
-MOST_FAULTY = 64
-"""Faulty examples in a row that end a run: then the whole stream is wrong."""
+MOST_INVALID = 64
+"""Invalid examples in a row that end a run: then the whole stream is wrong."""
 
 
 class StreamExample(TypedDict):
     """One sequence of a batch; both are None where a resumed run passes over it."""
 
-    sight: Sight | None
+    features: ViewFeatures | None
     conversations: PackedSequence | None
     skipped: int
 
 
-PASSED_OVER: StreamExample = {"sight": None, "conversations": None, "skipped": 0}
+PASSED_OVER: StreamExample = {"features": None, "conversations": None, "skipped": 0}
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledExample:
     """A sample, and what its draws depend on: seed, pass, shard and its number there."""
 
     sample: Sample
@@ -53,13 +53,13 @@ class Drawn:
 class StreamDataset(IterableDataset[StreamExample]):
     """Examples without end.
 
-    A faulty example gives its place to the next good one, and the batch counts it as skipped.
+    An invalid example gives its place to the next good one, and the batch counts it as skipped.
 
     Args:
         stream: The shards.
-        eyes: See the pictures.
-        draws: Draw conversations and turns.
-        longest: Tokens the language model reads at most; longer conversations are faulty.
+        encoder: Prepares the pictures.
+        sampler: Draw conversations and turns.
+        longest: Tokens the language model reads at most; longer conversations are invalid.
         seed: Of order and draws.
         batch_size: Examples in one batch of this rank.
         rank: Number of this rank and how many there are.
@@ -68,8 +68,8 @@ class StreamDataset(IterableDataset[StreamExample]):
     def __init__(
         self,
         stream: Stream,
-        eyes: Eyes,
-        draws: Draws,
+        encoder: StreamEncoder,
+        sampler: RecordSampler,
         *,
         longest: int,
         seed: int,
@@ -77,8 +77,8 @@ class StreamDataset(IterableDataset[StreamExample]):
         rank: tuple[int, int] = (0, 1),
     ) -> None:
         self.stream = stream
-        self.eyes = eyes
-        self.draws = draws
+        self.encoder = encoder
+        self.sampler = sampler
         self.longest = longest
         self.seed = seed
         self.batch_size = batch_size
@@ -91,15 +91,15 @@ class StreamDataset(IterableDataset[StreamExample]):
         reader = (self.rank[0] * number + own, self.rank[1] * number)
         # The data loader takes batch after batch from one worker after another.
         passed = len(range(own, self.batches_done, number)) * self.batch_size
-        samples = (drawn for epoch in count() for drawn in self.one_pass(epoch, reader))
+        samples = (sampled for epoch in count() for sampled in self.one_pass(epoch, reader))
         for _ in islice(samples, passed):
             yield PASSED_OVER
-        ahead: deque[Drawn] = deque()
+        ahead: deque[SampledExample] = deque()
         while True:
             yield self._first_good(ahead, samples)
             ahead.popleft()
 
-    def one_pass(self, epoch: int, reader: tuple[int, int] = (0, 1)) -> Iterator[Drawn]:
+    def one_pass(self, epoch: int, reader: tuple[int, int] = (0, 1)) -> Iterator[SampledExample]:
         """Give a reader's part of one pass in its order.
 
         Args:
@@ -112,77 +112,85 @@ class StreamDataset(IterableDataset[StreamExample]):
         own, number = reader
         rng = np.random.default_rng((self.seed, epoch, own, 2))
         is_empty = True
-        for drawn in shuffled(self._own_samples(epoch, own, number), rng):
+        for sampled in shuffled(self._own_samples(epoch, own, number), rng):
             is_empty = False
-            yield drawn
+            yield sampled
         if is_empty:
             raise PanoVLMError(
                 f"found no example for reader {own + 1} of {number} (processes times workers), "
                 f"expected at least one for each; add data, or lower workers"
             )
 
-    def _own_samples(self, epoch: int, own: int, number: int) -> Iterator[Drawn]:
+    def _own_samples(self, epoch: int, own: int, number: int) -> Iterator[SampledExample]:
         shards = self.stream.shards
         order = np.random.default_rng((self.seed, epoch)).permutation(len(shards))
         whole = len(order) - len(order) % number
         for shard in order[own:whole:number]:
             yield from self._of_shard(int(shard), epoch)
-        rest = (drawn for shard in order[whole:] for drawn in self._of_shard(int(shard), epoch))
+        rest = (sampled for shard in order[whole:] for sampled in self._of_shard(int(shard), epoch))
         yield from islice(rest, own, None, number)
 
-    def _of_shard(self, shard: int, epoch: int) -> Iterator[Drawn]:
+    def _of_shard(self, shard: int, epoch: int) -> Iterator[SampledExample]:
         for place, sample in enumerate(self.stream.read(self.stream.shards[shard])):
-            yield Drawn(sample, (self.seed, epoch, shard, place))
+            yield SampledExample(sample, (self.seed, epoch, shard, place))
 
-    def _first_good(self, ahead: deque[Drawn], samples: Iterator[Drawn]) -> StreamExample:
+    def _first_good(
+        self, ahead: deque[SampledExample], samples: Iterator[SampledExample]
+    ) -> StreamExample:
         """Give the next example, or the first good one after it, which keeps its own turn too."""
         skipped = 0
-        for place in range(MOST_FAULTY):
+        for place in range(MOST_INVALID):
             if place == len(ahead):
                 ahead.append(next(samples))
             try:
                 return {**self.example(ahead[place]), "skipped": skipped}
-            except PanoVLMError as fault:
-                last = fault
+            except PanoVLMError as error:
+                last = error
                 if place == 0:
                     skipped = 1
-                    logger.warning("skipped a faulty example: %s", fault)
-        raise PanoVLMError(f"found {MOST_FAULTY} faulty examples in a row; the last: {last}")
+                    logger.warning("skipped an invalid example: %s", error)
+        raise PanoVLMError(f"found {MOST_INVALID} invalid examples in a row; the last: {last}")
 
-    def example(self, drawn: Drawn) -> StreamExample:
+    def example(self, sampled: SampledExample) -> StreamExample:
         """Make an example.
 
         Raises:
-            PanoVLMError: If it is faulty.
+            PanoVLMError: If it is invalid.
         """
-        records = records_of(drawn.sample, Needs.of(self.draws.tokenizer.supervision))
-        self._check_lengths(records, drawn.sample.place)
-        if drawn.sample.picture is None:
-            told = self.draws.told(records, drawn.key)
-            return {"sight": None, "conversations": told, "skipped": 0}
-        sight = self.eyes.look(drawn.sample.picture, drawn.sample.place)
-        num_views = len(sight.states)
-        turns = self.draws.turns(records, drawn.key, num_views)
-        told = self.draws.told(records, drawn.key, turns, num_views)
-        return {"sight": replace(sight, turns=turns), "conversations": told, "skipped": 0}
+        records = records_of(sampled.sample, Needs.of(self.sampler.tokenizer.supervision))
+        self._check_lengths(records, sampled.sample.place)
+        if sampled.sample.picture is None:
+            packed = self.sampler.packed(records, sampled.key)
+            return {"features": None, "conversations": packed, "skipped": 0}
+        features = self.encoder.prepare(sampled.sample.picture, sampled.sample.place)
+        num_views = len(features.states)
+        num_strides = self.sampler.num_strides(records, sampled.key, num_views)
+        packed = self.sampler.packed(records, sampled.key, num_strides, num_views)
+        return {
+            "features": replace(features, num_strides=num_strides),
+            "conversations": packed,
+            "skipped": 0,
+        }
 
     def _check_lengths(self, records: Sequence[Record], place: str) -> None:
-        if not Needs.of(self.draws.tokenizer.supervision).text:
+        if not Needs.of(self.sampler.tokenizer.supervision).text:
             return
-        excess = max(self.draws.tokenizer.excess(record, self.longest) for record in records)
+        excess = max(self.sampler.tokenizer.excess(record, self.longest) for record in records)
         if excess > 0:
             raise PanoVLMError(
-                f"{place}: {excess} tokens too many for {self.longest}; {TOO_LONG_CURE}"
+                f"{place}: {excess} tokens too many for {self.longest}; {TOO_LONG_FIX}"
             )
 
 
-def shuffled(samples: Iterable[Drawn], rng: np.random.Generator) -> Iterator[Drawn]:
+def shuffled(
+    samples: Iterable[SampledExample], rng: np.random.Generator
+) -> Iterator[SampledExample]:
     """Mix samples through a buffer of bounded size."""
-    held: list[Drawn] = []
+    held: list[SampledExample] = []
     size = 0
-    for drawn in samples:
-        held.append(drawn)
-        size += drawn.sample.num_bytes
+    for sampled in samples:
+        held.append(sampled)
+        size += sampled.sample.num_bytes
         while len(held) > BUFFER_EXAMPLES or size > BUFFER_BYTES:
             size -= (given := _take(held, rng)).sample.num_bytes
             yield given
@@ -190,7 +198,7 @@ def shuffled(samples: Iterable[Drawn], rng: np.random.Generator) -> Iterator[Dra
         yield _take(held, rng)
 
 
-def _take(held: list[Drawn], rng: np.random.Generator) -> Drawn:
+def _take(held: list[SampledExample], rng: np.random.Generator) -> SampledExample:
     place = int(rng.integers(len(held)))
     held[place], held[-1] = held[-1], held[place]
     return held.pop()
@@ -207,8 +215,8 @@ class StreamCollator:
         self.pad_id = pad_id
 
     def __call__(self, examples: Sequence[StreamExample]) -> dict[str, Any]:
-        """Give `sights` and `skipped`, and, with text, what `packing.collate` gives."""
-        sights = [e["sight"] for e in examples if e["sight"] is not None]
+        """Give `features` and `skipped`, and, with text, what `packing.collate` gives."""
+        features = [e["features"] for e in examples if e["features"] is not None]
         packed = [e["conversations"] for e in examples if e["conversations"] is not None]
-        batch = {"sights": sights, "skipped": sum(e["skipped"] for e in examples)}
+        batch = {"features": features, "skipped": sum(e["skipped"] for e in examples)}
         return batch | (collate(packed, self.pad_id) if packed else {})

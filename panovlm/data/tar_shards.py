@@ -15,7 +15,7 @@ from panovlm.errors import PanoVLMError
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 MAX_BYTES = {"json": 16_000_000} | dict.fromkeys(PICTURES, 256_000_000)
-"""The kinds of members that are read, and the most of each; larger ones make a sample faulty."""
+"""The kinds of members that are read, and the most of each; larger ones make a sample invalid."""
 BLOCK = 512
 
 Member = tuple[str, str, bytes | None]

@@ -16,7 +16,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from panovlm.data.records import Turn
+from panovlm.data.records import Message
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 
@@ -34,11 +34,11 @@ class Prompt:
 
     Attributes:
         latents: Latent tokens [V, T, D_latent], as the resampler gives them.
-        turns: The conversation up to the question, the picture's mark in place.
+        messages: The conversation up to the question, the picture's mark in place.
     """
 
     latents: Tensor
-    turns: tuple[Turn, ...]
+    messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Answerer:
         return answers
 
     def _asked(self, prompt: Prompt) -> _Asked:
-        messages = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
+        messages = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
         ids, _ = self.processor.tokenize(messages, add_generation_prompt=True)
         if not self.keeps_heads:
             return _Asked(prompt.latents, (), ids)

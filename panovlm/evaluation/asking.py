@@ -31,7 +31,7 @@ Draws = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Extent:
+class EvaluationOptions:
     """How much is asked beyond every question once.
 
     Attributes:
@@ -83,12 +83,14 @@ class Answers:
     on_seam_draws: Draws
 
 
-def ask_all(evaluator: Evaluator, extent: Extent, turnable: Sequence[int] | None = None) -> Answers:
+def ask_all(
+    evaluator: Evaluator, options: EvaluationOptions, turnable: Sequence[int] | None = None
+) -> Answers:
     """Ask everything.
 
     Args:
         evaluator: Asks.
-        extent: How much.
+        options: How much.
         turnable: Places of the questions that may be asked about a turned picture; None for those
             whose records know their turned answers.
 
@@ -97,9 +99,9 @@ def ask_all(evaluator: Evaluator, extent: Extent, turnable: Sequence[int] | None
             the seam and of none it is known what is right then.
     """
     known = evaluator.turnable() if turnable is None else turnable
-    with ranks.together():  # before the questions take their time
-        seamable = _seamable(evaluator.records, extent, turnable)
-        if extent.num_turned and known:
+    with ranks.synchronized():  # before the questions take their time
+        seamable = _seamable(evaluator.records, options, turnable)
+        if options.num_turned and known:
             evaluator.check_turnable()
     seen = evaluator.predict("questions")
     ways = {
@@ -107,30 +109,30 @@ def ask_all(evaluator: Evaluator, extent: Extent, turnable: Sequence[int] | None
         "single_view": evaluator.predict_single_view,
         "squeezed": evaluator.predict_squeezed,
     }
-    others = {name: ways[name](f"questions, {name}") for name in BASELINES[extent.baselines]}
-    seeds = range(extent.seeds)
-    turned_draws = [drawn(known, extent.num_turned, seed) for seed in seeds]
-    ablated_draws = [_ablatable(evaluator, extent.num_ablated, seed) for seed in seeds]
+    others = {name: ways[name](f"questions, {name}") for name in BASELINES[options.baselines]}
+    seeds = range(options.seeds)
+    turned_draws = [drawn(known, options.num_turned, seed) for seed in seeds]
+    ablated_draws = [_ablatable(evaluator, options.num_ablated, seed) for seed in seeds]
     turned = _ask_turned(evaluator, seen, _union(turned_draws))
     changed = _ask_ablated(evaluator, seen, _union(ablated_draws))
-    on_seam_draws = [drawn(seamable, extent.num_on_seam, seed) for seed in seeds]
+    on_seam_draws = [drawn(seamable, options.num_on_seam, seed) for seed in seeds]
     on_seam = _ask_on_seam(evaluator, _union(on_seam_draws))
     draws = turned_draws, ablated_draws, on_seam_draws
     return Answers(seen, others, turned, changed, on_seam, *draws)
 
 
 def _seamable(
-    records: Sequence[Record], extent: Extent, turnable: Sequence[int] | None
+    records: Sequence[Record], options: EvaluationOptions, turnable: Sequence[int] | None
 ) -> list[int]:
     """Give the places of the questions that may be asked with their object on the seam."""
     if turnable is None:
         found = [place for place, record in enumerate(records) if stays_right(record)]
     else:
         found = [place for place in turnable if records[place].yaw_deg is not None]
-    if extent.num_on_seam and not found:
+    if options.num_on_seam and not found:
         raise PanoVLMError(
-            f"found --on-seam {extent.num_on_seam}, but no question with a direction (yaw_deg) and "
-            "an answer that is known after any turn, as where all rolled_responses are one; leave "
+            f"found --on-seam {options.num_on_seam}, but no question with a direction (yaw_deg) "
+            "and an answer known after any rotation, as where all rolled_responses are one; leave "
             "--on-seam out"
         )
     return found

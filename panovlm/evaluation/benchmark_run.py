@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.records import Record, Turn
+from panovlm.data.records import Message, Record
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.asking import Extent, ablation_facts
+from panovlm.evaluation.asking import EvaluationOptions, ablation_facts
 from panovlm.evaluation.benchmark_scores import Scored
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
 from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS
@@ -58,7 +58,7 @@ def evaluate_benchmark(
     images: Path | None = None,
     limit: int | None = None,
     judge: Judge | None = None,
-    extent: Extent | None = None,
+    options: EvaluationOptions | None = None,
 ) -> dict[str, Any]:
     """Score a model on a published benchmark, beside the same model with less to see.
 
@@ -72,7 +72,7 @@ def evaluate_benchmark(
         images: Folder of its pictures; that of the file if left out.
         limit: Only the first so many items that have a picture.
         judge: Grades answers where the published score is a judge's.
-        extent: What is asked besides; the blind baseline if left out. Turned pictures are shown
+        options: What is asked besides; the blind baseline if left out. Turned pictures are shown
             only where the benchmark says what is right then.
 
     Returns:
@@ -84,17 +84,17 @@ def evaluate_benchmark(
     """
     started = time.perf_counter()
     ranks.join()
-    with ranks.together():
+    with ranks.synchronized():
         benchmark = _judgeable(name, judge)
         listed = benchmark.read(data, pictures_folder(data, images))
         items = with_pictures(listed)
     num_missing, items = len(listed) - len(items), items[:limit]
-    extent = extent or Extent()
+    options = options or EvaluationOptions()
     sitting = sit(
         path,
         [as_record(item) for item in items],
         out,
-        extent,
+        options,
         max_new_tokens=benchmark.max_new_tokens,
         turnable=range(len(items) if benchmark.turned else 0),
     )
@@ -109,7 +109,7 @@ def evaluate_benchmark(
                 "images": str(pictures_folder(data, images)),
                 "items": len(items),
                 "processes": ranks.number(),
-                **asdict(extent),
+                **asdict(options),
             },
             "seconds_evaluation": time.perf_counter() - started,
         }
@@ -180,7 +180,7 @@ def with_pictures(items: Sequence[Item]) -> list[Item]:
 
 def as_record(item: Item) -> Record:
     """Give the question alone, with an empty response to be filled."""
-    turns = (Turn(role="user", content=item.question), Turn(role="assistant", content=""))
+    turns = (Message(role="user", content=item.question), Message(role="assistant", content=""))
     return Record(
         image=item.image,
         messages=turns,

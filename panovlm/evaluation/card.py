@@ -245,8 +245,8 @@ def _report(run: Path) -> dict[str, Any] | None:
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
         return {**report, "settings": report["settings"], "accuracy": report["accuracy"]}
-    except (ValueError, KeyError, TypeError) as fault:
+    except (ValueError, KeyError, TypeError) as error:
         raise PanoVLMError(
-            f"{file} is no report of `panovlm evaluate` ({fault}); move it away, or evaluate again "
+            f"{file} is no report of `panovlm evaluate` ({error}); move it away, or evaluate again "
             f"with --out {file}"
-        ) from fault
+        ) from error

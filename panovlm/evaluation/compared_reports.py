@@ -59,10 +59,10 @@ def read_compared(path: Path) -> Compared:
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as fault:
+    except (OSError, ValueError, RecursionError) as error:
         raise PanoVLMError(
-            f"cannot read the report {path}: {fault}; name the JSON that `panovlm evaluate` wrote"
-        ) from fault
+            f"cannot read the report {path}: {error}; name the JSON that `panovlm evaluate` wrote"
+        ) from error
     rows = report.get("predictions") if isinstance(report, dict) else None
     is_benchmark = isinstance(report, dict) and report.get("benchmark") is not None
     is_row = _is_item if is_benchmark else _is_row

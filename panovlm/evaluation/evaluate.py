@@ -10,7 +10,7 @@ from torch import Tensor
 
 from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache
-from panovlm.data.records import Record, raise_faults
+from panovlm.data.records import Record, raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
 from panovlm.evaluation.journal import Journal
@@ -68,9 +68,9 @@ class Evaluator:
             use_bf16=use_bf16,
         )
         pictures = [record.picture for record in self.records]
-        faults = fill_caches({self.cache: pictures}, "vision encoder")
-        with ranks.together():
-            raise_faults("pictures", faults)
+        errors = fill_caches({self.cache: pictures}, "vision encoder")
+        with ranks.synchronized():
+            raise_errors("pictures", errors)
         self.latents = LatentTokens(model, self.cache)
 
     @property
@@ -107,9 +107,9 @@ class Evaluator:
         cache = self.cache.changed(squeeze(self.answerer.model.config.view_size))
         pictures = [record.picture for record in self.records]
         wanted = {self.cache: pictures, cache: pictures}  # what is kept of both stays for now
-        faults = fill_caches(wanted, "squeezed pictures")
-        with ranks.together():
-            raise_faults("pictures", faults)
+        errors = fill_caches(wanted, "squeezed pictures")
+        with ranks.synchronized():
+            raise_errors("pictures", errors)
         latents = LatentTokens(self.answerer.model, cache)
         return self._predict(label, self.records, _by_picture(latents.of))
 
@@ -164,7 +164,7 @@ class Evaluator:
 
     def turnable(self) -> list[int]:
         """Give the places of the records that know their turned answers."""
-        return [i for i, record in enumerate(self.records) if record.knows_turns(self.num_views)]
+        return [i for i, record in enumerate(self.records) if record.can_rotate(self.num_views)]
 
     def predict_turned(
         self, label: str, records: Sequence[Record], strides: int
@@ -206,7 +206,7 @@ class Evaluator:
         with progress_bar(label, len(records)) as advance:
             for first in range(0, len(groups), ranks.number()):
                 own = first + ranks.own()
-                with ranks.together():
+                with ranks.synchronized():
                     said = self._answered(label, own, groups, load, advance)
                 for number, given in enumerate(ranks.gathered(said), first):
                     self._keep(label, number, given)

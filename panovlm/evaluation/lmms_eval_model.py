@@ -19,7 +19,7 @@ from torch import Tensor
 
 from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache
-from panovlm.data.records import IMAGE_MARK, Turn, marked
+from panovlm.data.records import IMAGE_MARK, Message, marked
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.evaluate import GROUP
@@ -124,7 +124,9 @@ class PanoVLM(lmms):
             if digest not in latents:
                 latents[digest] = self._encoded(picture)
             question = request.args[0].replace(IMAGE_MARK, "").strip()
-            prompts.append(Prompt(latents[digest], marked((Turn(role="user", content=question),))))
+            prompts.append(
+                Prompt(latents[digest], marked((Message(role="user", content=question),)))
+            )
         return prompts
 
     def _picture(self, request: Any) -> Image.Image:

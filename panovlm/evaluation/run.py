@@ -18,7 +18,7 @@ from panovlm.data.records import Needs, Record, read_records
 from panovlm.evaluation.answers import MAX_NEW_TOKENS
 from panovlm.evaluation.asking import (
     Answers,
-    Extent,
+    EvaluationOptions,
     ablation_facts,
     ask_all,
     by_seed,
@@ -53,7 +53,7 @@ def evaluate(
     *,
     limit: int | None = None,
     since: float | None = None,
-    extent: Extent | None = None,
+    options: EvaluationOptions | None = None,
 ) -> dict[str, Any]:
     """Score a model and write its report.
 
@@ -69,19 +69,19 @@ def evaluate(
         out: JSON file; the page is written beside it with the ending `.html`.
         limit: Only the first so many records.
         since: Unix time at which the whole job began, if this is the end of one.
-        extent: What is asked besides; the blind baseline if left out.
+        options: What is asked besides; the blind baseline if left out.
 
     Returns:
         The report.
 
     Raises:
-        PanoVLMError: If a file is faulty, or the model cannot be asked so.
+        PanoVLMError: If a file is invalid, or the model cannot be asked so.
     """
-    started, extent = time.perf_counter(), extent or Extent()
+    started, options = time.perf_counter(), options or EvaluationOptions()
     ranks.join()
-    with ranks.together():
+    with ranks.synchronized():
         records = read_records(data, Needs(text=True, image=True))[:limit]
-    sitting = sit(path, records, out, extent)
+    sitting = sit(path, records, out, options)
 
     def report() -> dict[str, Any]:
         facts = _measured(sitting.answers, sitting.evaluator) | _stage_facts(path)
@@ -94,7 +94,7 @@ def evaluate(
             "cpus": os.cpu_count(),
             "processes": ranks.number(),
             "decoding": "greedy, exact match up to case and a final stop",
-            **asdict(extent),
+            **asdict(options),
         }
         _write(facts, sitting, path, out)
         return facts
@@ -144,7 +144,7 @@ def sit(
     path: Path,
     records: Sequence[Record],
     out: Path,
-    extent: Extent,
+    options: EvaluationOptions,
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
     turnable: Sequence[int] | None = None,
@@ -155,14 +155,14 @@ def sit(
         path: A model's folder or a run.
         records: Questions.
         out: The report to come: answers are kept beside it, with the ending `.jsonl`.
-        extent: How much is asked.
+        options: How much is asked.
         max_new_tokens: Where an answer is cut off.
         turnable: As in `ask_all`.
 
     Raises:
-        PanoVLMError: If there is no model, a picture is faulty, or the model cannot be turned.
+        PanoVLMError: If there is no model, a picture is invalid, or the model cannot be turned.
     """
-    settings = {**asdict(extent), "max_new_tokens": max_new_tokens}
+    settings = {**asdict(options), "max_new_tokens": max_new_tokens}
     journal = ranks.from_first(
         lambda: Journal(out.with_suffix(".jsonl"), _identity(path, records, settings))
     )
@@ -175,7 +175,7 @@ def sit(
         max_new_tokens=max_new_tokens,
         journal=journal,
     )
-    return Sitting(ask_all(evaluator, extent, turnable), evaluator, journal)
+    return Sitting(ask_all(evaluator, options, turnable), evaluator, journal)
 
 
 def _measured(answers: Answers, evaluator: Evaluator) -> dict[str, Any]:

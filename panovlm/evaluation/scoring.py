@@ -32,7 +32,7 @@ class Prediction:
     @property
     def expected(self) -> str:
         """The right answer as the picture was shown."""
-        return self.record.rolled(self.turns).response
+        return self.record.yaw_rotated(self.turns).response
 
     @property
     def is_right(self) -> bool:

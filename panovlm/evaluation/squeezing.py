@@ -5,13 +5,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from panovlm.data.cache import Change
+from panovlm.data.cache import ImageTransform
 from panovlm.pictures.panorama import load_panorama
 
 
-def squeeze(view_size: int) -> Change:
+def squeeze(view_size: int) -> ImageTransform:
     """Give the change of every panorama into its squeezed one."""
-    return Change("squeezed", lambda picture: squeezed(picture, view_size))
+    return ImageTransform("squeezed", lambda picture: squeezed(picture, view_size))
 
 
 def squeezed(picture: Path, view_size: int) -> Image.Image:

@@ -51,9 +51,9 @@ def _look_deg(text: str) -> tuple[float, float, float, float]:
     """Read a look from text such as "30,-10,0,90"."""
     try:
         yaw_deg, pitch_deg, roll_deg, fov_deg = map(float, text.split(","))
-    except ValueError as fault:
+    except ValueError as error:
         raise PanoVLMError(
             f"found --view {text}, expected four numbers in degrees as in --view 30,-10,0,90: yaw, "
             "pitch, roll and field of view"
-        ) from fault
+        ) from error
     return yaw_deg, pitch_deg, roll_deg, fov_deg

@@ -250,7 +250,7 @@ class ViewLayout:
 
 
 def _free_view(index: int, look_deg: Sequence[float]) -> View:
-    """Make a view of four numbers; a fault says which view it is in."""
+    """Make a view of four numbers; an error says which view it is in."""
     if len(look_deg) != 4:
         raise PanoVLMError(
             f"view {index}: found {len(look_deg)} numbers, expected 4: yaw, pitch, roll and field "
@@ -258,8 +258,8 @@ def _free_view(index: int, look_deg: Sequence[float]) -> View:
         )
     try:
         return View(*look_deg)
-    except PanoVLMError as fault:
-        raise PanoVLMError(f"view {index}: {fault}") from fault
+    except PanoVLMError as error:
+        raise PanoVLMError(f"view {index}: {error}") from error
 
 
 def _is_even_row(views: Sequence[AnyView]) -> bool:

@@ -15,7 +15,7 @@ FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SamplingParams:
     """How an answer shall be said.
 
     Attributes:
@@ -35,7 +35,7 @@ class Wishes:
     json_schema: str | None = None
 
 
-GREEDY = Wishes()
+GREEDY = SamplingParams()
 
 
 class Answer:
@@ -54,31 +54,31 @@ class Answer:
         self,
         tokenizer: Any,
         end_ids: Sequence[int],
-        wishes: Wishes,
+        sampling: SamplingParams,
         constraint: Constraint | None = None,
     ) -> None:
-        self.wishes, self._constraint = wishes, constraint
+        self.sampling, self._constraint = sampling, constraint
         self.text = ""
         self.finish_reason: FinishReason | None = None
         self._tokenizer, self._end_ids = tokenizer, frozenset(end_ids)
         self._ids: list[int] = []
         self.num_tokens = 0
         self._draws = torch.Generator()
-        if wishes.seed is None:
+        if sampling.seed is None:
             self._draws.seed()
         else:
-            self._draws.manual_seed(wishes.seed)
+            self._draws.manual_seed(sampling.seed)
 
     def choose(self, scores: Tensor) -> int:
         """Choose the next token by its scores [vocabulary]."""
         if self._constraint:
             scores = self._constraint.keep(scores)
-        if self.wishes.temperature < COLD:
+        if self.sampling.temperature < COLD:
             return int(scores.argmax())
-        chances = (scores.float().cpu() / self.wishes.temperature).softmax(-1)
+        chances = (scores.float().cpu() / self.sampling.temperature).softmax(-1)
         ordered, tokens = chances.sort(descending=True)
         # The likeliest token always stays, and so does the one that crosses the limit.
-        ordered[ordered.cumsum(-1) - ordered >= self.wishes.top_p] = 0.0
+        ordered[ordered.cumsum(-1) - ordered >= self.sampling.top_p] = 0.0
         return int(tokens[torch.multinomial(ordered, 1, generator=self._draws)])
 
     def add(self, token: int) -> str:
@@ -90,12 +90,12 @@ class Answer:
         if self._constraint:
             self._constraint.take(token)
         said = self._said()
-        places = [place for stop in self.wishes.stop if (place := said.find(stop)) >= 0]
+        places = [place for stop in self.sampling.stop if (place := said.find(stop)) >= 0]
         if places:
             return self._end("stop", min(places))
         if self._constraint and self._constraint.is_over:
             return self._end("stop")
-        if self.num_tokens >= self.wishes.max_tokens:
+        if self.num_tokens >= self.sampling.max_tokens:
             return self._end("length")
         return self._give(self._certain(said))
 
@@ -105,7 +105,7 @@ class Answer:
 
     def _certain(self, said: str) -> str:
         said = said.rstrip("\ufffd")  # the first bytes of a character
-        for stop in self.wishes.stop:
+        for stop in self.sampling.stop:
             for length in range(min(len(stop), len(said)), 0, -1):
                 if said.endswith(stop[:length]):
                     said = said[:-length]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.caps import Caps, caps_over_views
-from panovlm.inference.answers import GREEDY, Answer, Wishes
+from panovlm.inference.answers import GREEDY, Answer, SamplingParams
 from panovlm.inference.batches import Batch, Row
 from panovlm.inference.grammars import Grammars
 from panovlm.inference.likelihood import Likelihood
@@ -49,18 +49,18 @@ class Question:
 
     conversation: Conversation
     panoramas: Sequence[OpenedPanorama] = ()
-    wishes: Wishes = GREEDY
+    sampling: SamplingParams = GREEDY
 
     @classmethod
     def about(
         cls,
         panoramas: OpenedPanorama | Sequence[OpenedPanorama],
         question: str,
-        wishes: Wishes = GREEDY,
+        sampling: SamplingParams = GREEDY,
     ) -> "Question":
         """Give one question about a panorama or several."""
         several = [panoramas] if isinstance(panoramas, OpenedPanorama) else panoramas
-        return cls(about_panorama(question, len(several)), several, wishes)
+        return cls(about_panorama(question, len(several)), several, sampling)
 
 
 class Assistant:
@@ -124,19 +124,19 @@ class Assistant:
         self,
         panoramas: OpenedPanorama | Sequence[OpenedPanorama],
         question: str,
-        wishes: Wishes = GREEDY,
+        sampling: SamplingParams = GREEDY,
     ) -> str:
         """Answer one question about a panorama or several."""
-        return self.answer([Question.about(panoramas, question, wishes)])[0].text
+        return self.answer([Question.about(panoramas, question, sampling)])[0].text
 
     def stream(
         self,
         panoramas: OpenedPanorama | Sequence[OpenedPanorama],
         question: str,
-        wishes: Wishes = GREEDY,
+        sampling: SamplingParams = GREEDY,
     ) -> Iterator[str]:
         """Answer one question piece by piece; together they are `ask`'s answer."""
-        return self.stream_conversation(Question.about(panoramas, question, wishes))
+        return self.stream_conversation(Question.about(panoramas, question, sampling))
 
     def stream_conversation(self, question: Question) -> Iterator[str]:
         """Answer the last turn of a conversation piece by piece."""
@@ -209,7 +209,7 @@ class Assistant:
                 f"found {len(question.panoramas)} panoramas and an answer of {len(said)} tokens, "
                 "expected one panorama and some words; ask about one at a time"
             )
-        prompt = self.prompt(replace(question, wishes=Wishes(max_tokens=len(said))))
+        prompt = self.prompt(replace(question, sampling=SamplingParams(max_tokens=len(said))))
         return Likelihood(self.model, prompt, self._prefix(prompt, question.panoramas), said)
 
     def prompt(self, question: Question) -> Prompt:
@@ -226,11 +226,11 @@ class Assistant:
                 f"found {len(question.panoramas)} panorama(s) and {len(prompt.ends)} place(s) for "
                 "them in the conversation, expected as many; give each its place"
             )
-        length = len(prompt.ids) + question.wishes.max_tokens
+        length = len(prompt.ids) + question.sampling.max_tokens
         if self.max_length is not None and length > self.max_length:
             raise PanoVLMError(
-                f"found {len(prompt.ids)} tokens and up to {question.wishes.max_tokens} of answer, "
-                f"expected at most {self.max_length} together; shorten the text, leave out "
+                f"found {len(prompt.ids)} tokens and up to {question.sampling.max_tokens} of "
+                f"answer, expected at most {self.max_length} together; shorten the text, leave out "
                 "pictures or lower max_tokens"
             )
         return prompt
@@ -238,9 +238,9 @@ class Assistant:
     def row(self, question: Question) -> Row:
         """Prepare a question for a batch: its prefix is read, or found among those held."""
         prompt = self.prompt(question)
-        schema = question.wishes.json_schema
+        schema = question.sampling.json_schema
         constraint = None if schema is None else self.grammars.constraint(schema)
-        answer = Answer(self.processor.tokenizer, self._end_ids, question.wishes, constraint)
+        answer = Answer(self.processor.tokenizer, self._end_ids, question.sampling, constraint)
         prefix = self._prefix(prompt, question.panoramas) if question.panoramas else None
         return Row(prompt, prefix, answer)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, OpenedPanorama, Question
 from panovlm.inference.prompts import about_panorama
 
@@ -12,9 +12,9 @@ class Chat:
     """A conversation about panoramas, in which every question knows what was said before."""
 
     def __init__(
-        self, assistant: Assistant, panoramas: Sequence[OpenedPanorama], wishes: Wishes
+        self, assistant: Assistant, panoramas: Sequence[OpenedPanorama], sampling: SamplingParams
     ) -> None:
-        self._assistant, self._panoramas, self._wishes = assistant, panoramas, wishes
+        self._assistant, self._panoramas, self._sampling = assistant, panoramas, sampling
         self._turns: list[dict[str, Any]] = []
 
     def ask(self, question: str) -> Iterator[str]:
@@ -28,7 +28,7 @@ class Chat:
             conversation = [dict(turn) for turn in about_panorama(question, len(self._panoramas))]
         said = ""
         for piece in self._assistant.stream_conversation(
-            Question(conversation, self._panoramas, self._wishes)
+            Question(conversation, self._panoramas, self._sampling)
         ):
             said += piece
             yield piece

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.errors import PanoVLMError
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, OpenedPanorama, Question
 from panovlm.inference.batches import Row
 from panovlm.inference.grounding import check_one_panorama, ground
@@ -16,7 +16,7 @@ BATCH_SIZE = 16
 NUM_OPENED = 4
 """Panoramas kept open, for batches about the same one that follow one another."""
 Outcome = dict[str, Any]
-"""`answer`, `finish_reason` and maybe `grounding`; or `fault` alone."""
+"""`answer`, `finish_reason` and maybe `grounding`; or `error` alone."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Line:
     Attributes:
         fields: `image` (a path, or a list of paths) and `question`, and whatever else the line
             holds.
-        fault: Why it cannot be asked, if it cannot.
+        error: Why it cannot be asked, if it cannot.
     """
 
     fields: Mapping[str, Any]
-    fault: str | None = None
+    error: str | None = None
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Line":
-        """Make a line of its fields, with a fault where image or question is missing."""
+        """Make a line of its fields, with an error where image or question is missing."""
         line = cls(fields)
         for name, texts in (("image", line.images), ("question", [fields.get("question")])):
             if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
@@ -54,14 +54,14 @@ class LineAnswerer:
     Args:
         assistant: Who answers.
         folder: Where relative paths of pictures begin.
-        wishes: How answers shall be said.
+        sampling: How answers shall be said.
         grounded: Whether `grounding` is told: the direction an answer names, else None.
     """
 
     def __init__(
-        self, assistant: Assistant, folder: Path, wishes: Wishes, *, grounded: bool
+        self, assistant: Assistant, folder: Path, sampling: SamplingParams, *, grounded: bool
     ) -> None:
-        self._assistant, self._folder, self._wishes = assistant, folder, wishes
+        self._assistant, self._folder, self._sampling = assistant, folder, sampling
         self._grounded = grounded
         self._opened: OrderedDict[str, OpenedPanorama] = OrderedDict()
 
@@ -74,17 +74,17 @@ class LineAnswerer:
         return [self._outcome(prepared[place]) for place in range(len(lines))]
 
     def _prepared(self, line: Line) -> Row | str:
-        """Give a line's question with its prefix read, or the fault that keeps it from that."""
-        if line.fault is not None:
-            return line.fault
+        """Give a line's question with its prefix read, or the error that keeps it from that."""
+        if line.error is not None:
+            return line.error
         try:
             if self._grounded:
                 check_one_panorama("grounded", len(line.images))
             panoramas = [self._open(image) for image in line.images]
-            question = Question.about(panoramas, line.fields["question"], self._wishes)
+            question = Question.about(panoramas, line.fields["question"], self._sampling)
             return self._assistant.row(question)
-        except PanoVLMError as fault:
-            return str(fault)
+        except PanoVLMError as error:
+            return str(error)
 
     def _open(self, image: str) -> OpenedPanorama:
         if image not in self._opened:
@@ -96,7 +96,7 @@ class LineAnswerer:
 
     def _outcome(self, prepared: Row | str) -> Outcome:
         if isinstance(prepared, str):
-            return {"fault": prepared}
+            return {"error": prepared}
         answer = prepared.answer
         outcome: Outcome = {"answer": answer.text, "finish_reason": answer.finish_reason}
         if self._grounded:

@@ -7,50 +7,50 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding, Kind
+from panovlm.data.findings import Finding, FindingKind
 from panovlm.data.lines import NotJsonError, json_lines, parse_json
 from panovlm.errors import PanoVLMError
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.lines import BATCH_SIZE, Line, LineAnswerer
 from panovlm.runtime.progress import progress_bar
 
 
 @dataclass(frozen=True)
-class Done:
+class Completed:
     """What came of a file of questions.
 
     Attributes:
         num_answered: Lines answered now.
-        num_faults: Lines that got a fault instead of an answer now.
+        num_errors: Lines that got an error instead of an answer now.
         num_present: Lines whose answers were there already.
     """
 
     num_answered: int
-    num_faults: int
+    num_errors: int
     num_present: int
 
 
 def answer_file(
-    assistant: Assistant, file: Path, out: Path, *, grounded: bool = False, wishes: Wishes
-) -> Done:
+    assistant: Assistant, file: Path, out: Path, *, grounded: bool = False, sampling: SamplingParams
+) -> Completed:
     """Answer each line of a file; what `out` holds already is kept and not asked again.
 
     Args:
         assistant: Who answers.
         file: A JSON object a line, with `image` (a path from the file's folder, or a list
             of paths) and `question`.
-        out: Each line gets its own with the same fields, `line`, and `answer` or `fault`.
+        out: Each line gets its own with the same fields, `line`, and `answer` or `error`.
         grounded: Whether `grounding` is added: the direction an answer names, else null.
-        wishes: How answers shall be said.
+        sampling: How answers shall be said.
 
     Raises:
         PanoVLMError: If the file cannot be read, or `out` holds answers to other questions.
     """
     lines = _read(file)
     present = _present(out, lines)
-    answerer = LineAnswerer(assistant, file.parent, wishes, grounded=grounded)
-    num_faults = 0
+    answerer = LineAnswerer(assistant, file.parent, sampling, grounded=grounded)
+    num_errors = 0
     with progress_bar("answering", len(lines)) as advance, out.open("a") as sink:
         advance(present)
         for start in range(present, len(lines), BATCH_SIZE):
@@ -61,15 +61,15 @@ def answer_file(
                 sink.write(json.dumps(written, ensure_ascii=False) + "\n")
             sink.flush()
             os.fsync(sink.fileno())
-            num_faults += sum("fault" in outcome for outcome in outcomes)
+            num_errors += sum("error" in outcome for outcome in outcomes)
             advance(len(batch))
-    return Done(len(lines) - present - num_faults, num_faults, present)
+    return Completed(len(lines) - present - num_errors, num_errors, present)
 
 
 def _read(file: Path) -> list[Line]:
     lines = []
     for found in json_lines(file):
-        if isinstance(found, Finding) and found.kind is Kind.FILE:
+        if isinstance(found, Finding) and found.kind is FindingKind.FILE:
             raise PanoVLMError(str(found))
         lines.append(_parsed(found))
     if not lines:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from ray.data import ActorPoolStrategy, Dataset
 
 from panovlm.errors import PanoVLMError
-from panovlm.inference.answers import GREEDY, Wishes
+from panovlm.inference.answers import GREEDY, SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.lines import BATCH_SIZE, Line, LineAnswerer
 from panovlm.runtime.progress import hide_loading_bars
@@ -23,7 +23,7 @@ GROUNDING = pa.struct(
 )
 # Types are said here: those of a batch in which nothing was answered could not be guessed, and
 # the files written of one data set would differ.
-OUTCOME = {"answer": pa.string(), "finish_reason": pa.string(), "fault": pa.string()}
+OUTCOME = {"answer": pa.string(), "finish_reason": pa.string(), "error": pa.string()}
 
 
 class DatasetAnswerer:
@@ -35,7 +35,7 @@ class DatasetAnswerer:
     Args:
         model: Folder of a model or a run, which every worker sees.
         folder: Where relative paths of pictures begin.
-        wishes: How answers shall be said.
+        sampling: How answers shall be said.
         grounded: Whether there is a column `grounding`: the direction that an answer names.
 
     Raises:
@@ -46,13 +46,13 @@ class DatasetAnswerer:
         self,
         model: Path | str,
         folder: Path | str = "",
-        wishes: Wishes = GREEDY,
+        sampling: SamplingParams = GREEDY,
         *,
         grounded: bool = False,
     ) -> None:
         hide_loading_bars()
         self._answerer = LineAnswerer(
-            Assistant.load(Path(model)), Path(folder), wishes, grounded=grounded
+            Assistant.load(Path(model)), Path(folder), sampling, grounded=grounded
         )
         self._types = OUTCOME | ({"grounding": GROUNDING} if grounded else {})
 
@@ -63,7 +63,7 @@ class DatasetAnswerer:
             batch: Columns `image` (a path) and `question`, and any others.
 
         Returns:
-            The same rows and columns with `answer` and `finish_reason`, or `fault`; what does not
+            The same rows and columns with `answer` and `finish_reason`, or `error`; what does not
             apply is null. Columns of these names that were there before are replaced.
 
         Raises:
@@ -83,7 +83,7 @@ def answer_dataset(
     dataset: Dataset,
     model: Path | str,
     folder: Path | str = "",
-    wishes: Wishes = GREEDY,
+    sampling: SamplingParams = GREEDY,
     *,
     grounded: bool = False,
     num_workers: int = 1,
@@ -100,7 +100,7 @@ def answer_dataset(
         dataset: Columns `image` (a path that every worker sees) and `question`, and any others.
         model: Folder of a model or a run, likewise.
         folder: Where relative paths of pictures begin.
-        wishes: How answers shall be said.
+        sampling: How answers shall be said.
         grounded: Whether there is a column `grounding`: the direction that an answer names.
         num_workers: Processes that each hold the model.
         num_blocks: Parts in which the rows are handed to the workers, and done again after a crash;
@@ -126,7 +126,7 @@ def answer_dataset(
     places = (Path(model).absolute(), Path(folder).absolute())
     return together.map_batches(
         DatasetAnswerer,
-        fn_constructor_args=(*places, wishes),
+        fn_constructor_args=(*places, sampling),
         fn_constructor_kwargs={"grounded": grounded},
         batch_format="pyarrow",
         batch_size=batch_size,

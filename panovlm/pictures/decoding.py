@@ -2,7 +2,7 @@
 
 Only five formats are opened, and the number of pixels is checked before any of them is decoded.
 Pillow decodes, or, for the same pixels sooner, libjpeg-turbo's own interface where simplejpeg is
-installed (the extra `fast`). Every fault of a file becomes a `PanoVLMError` of one line.
+installed (the extra `fast`). Every error of a file becomes a `PanoVLMError` of one line.
 """
 
 import stat
@@ -34,7 +34,7 @@ MAX_PIXELS = 150_000_000
 _ORIENTATION = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
-_DECODER_FAULTS = (
+_DECODER_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -80,7 +80,7 @@ def opened(path: str | Path, name: str) -> Image.Image:
             f"{name}: found a file that may not be read, expected a panorama picture; change its "
             "permissions"
         ) from error
-    except _DECODER_FAULTS as error:
+    except _DECODER_ERRORS as error:
         raise _damaged(name) from error
 
 
@@ -150,7 +150,7 @@ def decoded(image: Image.Image, name: str, min_width: int | None = None) -> Pixe
 def _turbo_decoded(image: Image.Image) -> Pixels | None:
     """Decode a plain upright JPEG at the size that `draft` chose; None leaves it to Pillow.
 
-    What libjpeg-turbo finds fault with is left to Pillow too, whose word counts.
+    What libjpeg-turbo finds error with is left to Pillow too, whose word counts.
     """
     if decode_jpeg is None or not isinstance(image, JpegImageFile) or not image.tile:
         return None
@@ -171,12 +171,12 @@ def _decoding(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises into one clear line."""
     try:
         yield
-    except _DECODER_FAULTS as error:
+    except _DECODER_ERRORS as error:
         raise _damaged(name) from error
 
 
 def _damaged(name: str) -> PanoVLMError:
-    """Word a decoder's fault; Pillow's own text may hold addresses and tells the user nothing."""
+    """Word a decoder's error; Pillow's own text may hold addresses and tells the user nothing."""
     return PanoVLMError(
         f"{name}: found a truncated or damaged file, expected a whole picture; re-copy or remove it"
     )

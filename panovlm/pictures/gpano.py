@@ -78,13 +78,13 @@ def read_facts(xmp: bytes, name: str) -> PanoFacts | None:
         name: What warnings call the picture.
 
     Returns:
-        The facts; None where there are none, or, with a warning, where the packet is faulty.
+        The facts; None where there are none, or, with a warning, where the packet is invalid.
     """
     try:
         return _facts(_properties(xmp))
-    except (expat.ExpatError, ValueError, LookupError) as fault:
+    except (expat.ExpatError, ValueError, LookupError) as error:
         warnings.warn(
-            f"{name}: found faulty XMP ({fault}), expected Photo Sphere properties; they are "
+            f"{name}: found invalid XMP ({error}), expected Photo Sphere properties; they are "
             "ignored and the picture's shape decides (remove or rewrite the XMP)",
             stacklevel=2,
         )

@@ -68,7 +68,7 @@ def read_panorama(
       the faces); 3:2 and 2:3 only with `projection="cubemap"`.
 
     Yaw 0 is the direction at the centre column of the full sphere; the compass heading changes
-    nothing. XMP that is faulty, or contradicts the picture, is ignored with a warning where the
+    nothing. XMP that is invalid, or contradicts the picture, is ignored with a warning where the
     picture is 2:1 or `strict` is off, and refused otherwise.
 
     A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 that keeps `min_width` columns:
@@ -128,12 +128,12 @@ def check_panorama(path: str | Path) -> None:
     load_panorama(path, min_width=1)
 
 
-def panorama_fault(path: str | Path) -> str | None:
+def panorama_error(path: str | Path) -> str | None:
     """Say what keeps a file from being a panorama; None if nothing does."""
     try:
         check_panorama(path)
-    except PanoVLMError as fault:
-        return str(fault)
+    except PanoVLMError as error:
+        return str(error)
     return None
 
 

@@ -21,7 +21,7 @@ class Map(Protocol):
 
 @contextmanager
 def mapping(workers: int, begin: Callable[[], None]) -> Iterator[Map]:
-    """Give a `map` that works in so many processes; what is not begun is dropped on a fault.
+    """Give a `map` that works in so many processes; what is not begun is dropped on an error.
 
     Args:
         workers: Number of processes; 1 or fewer work in this one.

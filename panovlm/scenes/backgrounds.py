@@ -34,18 +34,18 @@ class Backgrounds:
         """All panoramas."""
         return self.train + self.test
 
-    def without_faulty(self, faults: Iterable[str | None]) -> "Backgrounds":
+    def without_invalid(self, errors: Iterable[str | None]) -> "Backgrounds":
         """Leave out what cannot be read, with a warning each.
 
         Args:
-            faults: What is wrong with each of `paths`; None if nothing is.
+            errors: What is wrong with each of `paths`; None if nothing is.
 
         Raises:
             PanoVLMError: If a split has no panorama left.
         """
-        told = dict(zip(self.paths, faults, strict=True))
-        for fault in filter(None, told.values()):
-            logger.warning("background left out: %s", fault)
+        told = dict(zip(self.paths, errors, strict=True))
+        for error in filter(None, told.values()):
+            logger.warning("background left out: %s", error)
         train, test = (
             tuple(path for path in split if told[path] is None) for split in (self.train, self.test)
         )

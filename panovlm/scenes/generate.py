@@ -108,7 +108,7 @@ def write_scenes(
         if _holds(out, settings):
             return False
         with whole_folder(out) as folder, mapping(workers, _begin_worker) as apply:
-            readable = found.without_faulty(apply(_background_fault, found.paths))
+            readable = found.without_invalid(apply(_background_error, found.paths))
             chunks = _chunks(folder, settings, readable)
             _write_all(folder, settings, apply(_draw_chunk, chunks), progress)
     except OSError as error:
@@ -218,12 +218,12 @@ def _draw(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | 
     return scene, questions, _read_background(path, chunk.height)
 
 
-def _background_fault(path: Path) -> str | None:
+def _background_error(path: Path) -> str | None:
     """Say what keeps a file from standing behind solids; None if nothing does."""
     try:
         background = read_panorama(path, min_width=1)
-    except PanoVLMError as fault:
-        return str(fault)
+    except PanoVLMError as error:
+        return str(error)
     if background.mask is not None:
         return f"{path}: found a part of the sphere, expected all of it; use another panorama"
     return None

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.desk import CLIENT_LEFT, Desk
-from panovlm.serving.faults import INTERNAL, RequestFault
+from panovlm.serving.errors import INTERNAL, RequestError
 from panovlm.serving.fetching import Fetcher
 from panovlm.serving.gate import Gate
 from panovlm.serving.limits import Limits
@@ -59,7 +59,7 @@ def create_app(
     app = FastAPI(title="PanoVLM", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.desk = desk
     app.add_middleware(Gate, keys=keys, registry=registry)
-    _add_faults(app)
+    _add_errors(app)
     _add_routes(app, desk, registry)
     add_page(app, assistant.processor.image_processor.layout)
     return app
@@ -101,21 +101,21 @@ def _add_routes(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_faults(app: FastAPI) -> None:
-    @app.exception_handler(RequestFault)
-    async def refused(http: Request, fault: RequestFault) -> Response:
-        return fault.response()
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RequestError)
+    async def refused(http: Request, error: RequestError) -> Response:
+        return error.response()
 
     @app.exception_handler(HTTPException)
-    async def no_route(http: Request, fault: HTTPException) -> Response:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(fault.status_code, "bad_request")
-        refusal = RequestFault(fault.status_code, code.replace("_", " "), code)
+    async def no_route(http: Request, error: HTTPException) -> Response:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+        refusal = RequestError(error.status_code, code.replace("_", " "), code)
         return refusal.response()
 
     @app.exception_handler(ClientDisconnect)
-    async def left(http: Request, fault: ClientDisconnect) -> Response:
+    async def left(http: Request, error: ClientDisconnect) -> Response:
         return Response(status_code=CLIENT_LEFT)
 
     @app.exception_handler(Exception)
-    async def failed(http: Request, fault: Exception) -> Response:
+    async def failed(http: Request, error: Exception) -> Response:
         return INTERNAL.response()

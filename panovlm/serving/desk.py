@@ -16,7 +16,7 @@ from panovlm.inference.answers import Answer
 from panovlm.inference.assistant import Assistant, OpenedPanorama, Question
 from panovlm.inference.turning import turned_right
 from panovlm.inference.views_mattered import ViewsMattered
-from panovlm.serving.faults import RequestFault
+from panovlm.serving.errors import RequestError
 from panovlm.serving.fetching import Fetcher
 from panovlm.serving.limits import Limits
 from panovlm.serving.pictures import Pictures, data_of
@@ -88,7 +88,7 @@ class Desk:
         """Answer one request.
 
         Raises:
-            RequestFault: Whatever keeps it from being answered.
+            RequestError: Whatever keeps it from being answered.
         """
         asked = await self._take_in(http)
         ticket = self._submit(asked)
@@ -105,7 +105,7 @@ class Desk:
         """Tell which views mattered to an answer that a request gives.
 
         Raises:
-            RequestFault: Whatever keeps that from being found.
+            RequestError: Whatever keeps that from being found.
         """
         asked = await self._take_in(http, has_answer=True)
         found = await self._outcome(http, self._submit(asked), ViewsMattered)
@@ -121,7 +121,7 @@ class Desk:
                 return await self._read(http, has_answer=has_answer)
         except TimeoutError as error:
             self._let_out()
-            raise RequestFault(408, "the request came in too slowly", "timeout") from error
+            raise RequestError(408, "the request came in too slowly", "timeout") from error
         except BaseException:
             self._let_out()
             raise
@@ -133,9 +133,9 @@ class Desk:
 
     def _let_in(self) -> None:
         if self.is_draining:
-            raise RequestFault(503, "the server is stopping", "stopping", retry_after_s=10)
+            raise RequestError(503, "the server is stopping", "stopping", retry_after_s=10)
         if self._num_requests >= self._limits.max_requests:
-            raise RequestFault(429, "too many requests at once", "queue_full", retry_after_s=1)
+            raise RequestError(429, "too many requests at once", "queue_full", retry_after_s=1)
         self._num_requests += 1
 
     def _let_out(self) -> None:
@@ -149,10 +149,10 @@ class Desk:
             request = parse_request(body)
         if request.model != self.model_name:
             message = f"found no such model, expected {self.model_name}"
-            raise RequestFault(404, message, "model_not_found", "model")
-        wishes = request.wishes(self._limits)
-        if wishes.json_schema is not None:
-            await self._check_schema(wishes.json_schema)
+            raise RequestError(404, message, "model_not_found", "model")
+        sampling = request.sampling(self._limits)
+        if sampling.json_schema is not None:
+            await self._check_schema(sampling.json_schema)
         conversation, urls = request.conversation(self._limits)
         # One after the other: a request has no more than one decoded picture in memory.
         panoramas = [await self._panorama(url) for url in urls]
@@ -161,19 +161,19 @@ class Desk:
                 layout = self._assistant.processor.image_processor.layout
                 turn_deg = request.turned_right_deg
                 panoramas = [turned_right(each, layout, turn_deg) for each in panoramas]
-            question = Question(conversation, panoramas, wishes)
+            question = Question(conversation, panoramas, sampling)
             prompt = await asyncio.to_thread(self._assistant.prompt, question)
-        except PanoVLMError as fault:
-            raise RequestFault(400, str(fault), "invalid_request", "messages") from fault
+        except PanoVLMError as error:
+            raise RequestError(400, str(error), "invalid_request", "messages") from error
         return Asked(request, question, len(prompt.ids), given)
 
     async def _check_schema(self, schema: str) -> None:
         """Compile a schema, so that no answer under way waits for it later."""
         try:
             await asyncio.to_thread(self._assistant.grammars.constraint, schema)
-        except PanoVLMError as fault:
+        except PanoVLMError as error:
             name = "response_format"
-            raise RequestFault(400, str(fault), "unsupported_parameter", name) from fault
+            raise RequestError(400, str(error), "unsupported_parameter", name) from error
 
     async def _panorama(self, url: str) -> OpenedPanorama:
         if self._fetcher and url[:4].lower() == "http":
@@ -192,7 +192,7 @@ class Desk:
                     said = await asyncio.wait_for(ticket.hear(), _LOOK_EVERY_S)
                 if isinstance(said, kind):
                     return said
-                if isinstance(said, RequestFault):
+                if isinstance(said, RequestError):
                     raise said
                 if said is None and await http.is_disconnected():
                     return None
@@ -222,7 +222,7 @@ class Desk:
             if isinstance(said, str):
                 yield _event(reply.chunk({"content": said}))
                 continue
-            if isinstance(said, RequestFault):
+            if isinstance(said, RequestError):
                 yield _event(said.body())
             if isinstance(said, Answer):
                 self._count(http, asked, said)
@@ -266,17 +266,17 @@ async def _body(http: Request, max_bytes: int) -> bytes:
     """Read a body, but never more than is allowed.
 
     Raises:
-        RequestFault: If it is larger.
+        RequestError: If it is larger.
     """
-    fault = RequestFault(413, f"found a body of over {max_bytes} bytes", "too_large")
+    error = RequestError(413, f"found a body of over {max_bytes} bytes", "too_large")
     declared = http.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > max_bytes:
-        raise fault
+        raise error
     body = bytearray()
     async for piece in http.stream():
         body += piece
         if len(body) > max_bytes:
-            raise fault
+            raise error
     return bytes(body)
 
 

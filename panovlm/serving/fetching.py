@@ -27,7 +27,7 @@ from httpcore2 import (
 )
 
 from panovlm.errors import PanoVLMError
-from panovlm.serving.faults import RequestFault
+from panovlm.serving.errors import RequestError
 
 MAX_FETCH_S = 20.0
 NUM_FETCHES = 8
@@ -134,7 +134,7 @@ class Fetcher:
         """Give what stands at a URL.
 
         Raises:
-            RequestFault: If its host is not allowed, or does not give it.
+            RequestError: If its host is not allowed, or does not give it.
         """
         host, path = self._parse(url)
         try:
@@ -149,7 +149,7 @@ class Fetcher:
             host = _host(found[1].lower(), found[2].lower(), found[3])
             if host in self._hosts:
                 return host, found[4].partition("#")[0] or "/"
-        raise RequestFault(
+        raise RequestError(
             400,
             "found an image_url whose host this server does not fetch from, expected an allowed "
             "one or data:image/jpeg;base64,...",
@@ -201,5 +201,5 @@ class _Pinned(AsyncNetworkBackend):
         )
 
 
-def _not_given() -> RequestFault:
-    return RequestFault(400, "found no picture at that image_url", "invalid_image", "messages")
+def _not_given() -> RequestError:
+    return RequestError(400, "found no picture at that image_url", "invalid_image", "messages")

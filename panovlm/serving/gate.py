@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from panovlm.serving.faults import RequestFault
+from panovlm.serving.errors import RequestError
 from panovlm.serving.site import OPEN_PATHS
 
 logger = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ class Gate:
             if scope["path"] in NEEDS_NO_KEY or self._is_known(headers.get("authorization", "")):
                 await self._app(scope, receive, send_marked)
             else:
-                fault = RequestFault(401, "found no valid API key", "invalid_api_key")
-                await fault.response()(scope, receive, send_marked)
+                error = RequestError(401, "found no valid API key", "invalid_api_key")
+                await error.response()(scope, receive, send_marked)
         finally:
             self._note(scope, request_id, status, time.monotonic() - began)
 

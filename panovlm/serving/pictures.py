@@ -15,7 +15,7 @@ from PIL import Image
 
 from panovlm.errors import PanoVLMError
 from panovlm.inference.assistant import Assistant, OpenedPanorama
-from panovlm.serving.faults import RequestFault
+from panovlm.serving.errors import RequestError
 from panovlm.serving.limits import Limits
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -34,7 +34,7 @@ class Pictures:
         """Open the panorama in a picture's file.
 
         Raises:
-            RequestFault: If it is no good panorama.
+            RequestError: If it is no good panorama.
         """
         key = hashlib.sha256(data).hexdigest()
         with self._lock:
@@ -55,16 +55,16 @@ class Pictures:
             file.flush()
             try:
                 return self._assistant.open(Path(file.name))
-            except PanoVLMError as fault:
-                message = str(fault).replace(file.name, "the picture")
-                raise _bad_picture(message) from fault
+            except PanoVLMError as error:
+                message = str(error).replace(file.name, "the picture")
+                raise _bad_picture(message) from error
 
 
 def data_of(url: str) -> bytes:
     """Decode a data URL.
 
     Raises:
-        RequestFault: If it is another URL, or not base64.
+        RequestError: If it is another URL, or not base64.
     """
     head = _DATA_URL.match(url)
     if head is None:
@@ -82,7 +82,7 @@ def check_picture(data: bytes, max_pixels: int) -> None:
     """Check a picture's format and size by its header, decoding nothing.
 
     Raises:
-        RequestFault: If it is no JPEG, PNG or WebP, too large, or moves.
+        RequestError: If it is no JPEG, PNG or WebP, too large, or moves.
     """
     try:
         with warnings.catch_warnings():
@@ -102,5 +102,5 @@ def check_picture(data: bytes, max_pixels: int) -> None:
         raise _bad_picture("found a moving picture, expected one panorama")
 
 
-def _bad_picture(message: str) -> RequestFault:
-    return RequestFault(400, message, "invalid_image", "messages")
+def _bad_picture(message: str) -> RequestError:
+    return RequestError(400, message, "invalid_image", "messages")

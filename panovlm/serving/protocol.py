@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from panovlm.errors import PanoVLMError
-from panovlm.inference.answers import Answer, Wishes
+from panovlm.inference.answers import Answer, SamplingParams
 from panovlm.inference.grounding import check_one_panorama, ground
 from panovlm.inference.views_mattered import ViewsMattered
-from panovlm.serving.faults import RequestFault
+from panovlm.serving.errors import RequestError
 from panovlm.serving.limits import Limits
 
-DEFAULT_MAX_TOKENS = 128
+DEERROR_MAX_TOKENS = 128
 MAX_VALUES = 100_000
 """Commas and opening brackets in a request: each value of JSON takes many times its own bytes."""
 _ONLY: dict[str, tuple[Any, ...]] = {
@@ -81,7 +81,7 @@ class ResponseFormat(BaseModel):
         """Give the schema as JSON; None for any text.
 
         Raises:
-            RequestFault: If the schema is missing.
+            RequestError: If the schema is missing.
         """
         if self.type == "text":
             return None
@@ -89,7 +89,7 @@ class ResponseFormat(BaseModel):
             return '{"type": "object"}'
         if self.json_schema is None:
             message = "found json_schema without a schema; name one"
-            raise RequestFault(400, message, "invalid_value", "response_format")
+            raise RequestError(400, message, "invalid_value", "response_format")
         return json.dumps(self.json_schema.json_schema)
 
 
@@ -115,22 +115,22 @@ class ChatRequest(BaseModel):
     grounded: bool = False
     turned_right_deg: float = Field(0.0, ge=-360, le=360)
 
-    def wishes(self, limits: Limits) -> Wishes:
+    def sampling(self, limits: Limits) -> SamplingParams:
         """Say how the answer shall be said.
 
         Raises:
-            RequestFault: If it is longer than allowed, a stop is empty, or a schema is missing.
+            RequestError: If it is longer than allowed, a stop is empty, or a schema is missing.
         """
         length = self.max_completion_tokens or self.max_tokens
-        length = min(DEFAULT_MAX_TOKENS, limits.max_tokens) if length is None else length
+        length = min(DEERROR_MAX_TOKENS, limits.max_tokens) if length is None else length
         if length > limits.max_tokens:
             message = f"found max_tokens {length}, expected at most {limits.max_tokens}"
-            raise RequestFault(400, message, "invalid_value", "max_tokens")
+            raise RequestError(400, message, "invalid_value", "max_tokens")
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         if len(stop) > 4 or not all(0 < len(text) <= 200 for text in stop):
             message = "found stop with other than up to 4 texts of 1 to 200 characters"
-            raise RequestFault(400, message, "invalid_value", "stop")
-        return Wishes(
+            raise RequestError(400, message, "invalid_value", "stop")
+        return SamplingParams(
             max_tokens=length,
             temperature=self.temperature or 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
@@ -143,7 +143,7 @@ class ChatRequest(BaseModel):
         """Give the turns, and the URLs of their pictures in reading order.
 
         Raises:
-            RequestFault: If there are more pictures than allowed, or than a wish is for, or one
+            RequestError: If there are more pictures than allowed, or than a wish is for, or one
                 that no user shows.
         """
         urls: list[str] = []
@@ -153,7 +153,7 @@ class ChatRequest(BaseModel):
             if not isinstance(content, str):
                 pictures = [part.image_url.url for part in content if part.type == "image_url"]
                 if pictures and message.role != "user":
-                    raise RequestFault(
+                    raise RequestError(
                         400, "found a picture in a turn that is no user's", "invalid_value"
                     )
                 urls += pictures
@@ -169,13 +169,13 @@ class ChatRequest(BaseModel):
                 f"found {found} pictures in the conversation, expected at most "
                 f"{limits.max_pictures} (the server's --max-pictures); leave some out"
             )
-            raise RequestFault(400, message, "too_many_images", "messages")
-        wishes = {"grounded": self.grounded, "turned_right_deg": self.turned_right_deg}
-        for name in (name for name, wish in wishes.items() if wish):
+            raise RequestError(400, message, "too_many_images", "messages")
+        sampling = {"grounded": self.grounded, "turned_right_deg": self.turned_right_deg}
+        for name in (name for name, wish in sampling.items() if wish):
             try:
                 check_one_panorama(name, found)
-            except PanoVLMError as fault:
-                raise RequestFault(400, str(fault), "too_many_images", name) from fault
+            except PanoVLMError as error:
+                raise RequestError(400, str(error), "too_many_images", name) from error
 
 
 def _part(part: TextPart | ImagePart) -> dict[str, str]:
@@ -199,7 +199,7 @@ class MatteredRequest(BaseModel):
         """Give what was asked, and the words of the answer.
 
         Raises:
-            RequestFault: If the last turn is no assistant's.
+            RequestError: If the last turn is no assistant's.
         """
         *asked, last = self.messages
         content, words = last.content, last.content
@@ -207,7 +207,7 @@ class MatteredRequest(BaseModel):
             words = "".join(part.text for part in content if isinstance(part, TextPart))
         if last.role != "assistant" or not words:
             message = "found no words of the assistant's in the last turn, expected the answer"
-            raise RequestFault(400, message, "invalid_value", "messages")
+            raise RequestError(400, message, "invalid_value", "messages")
         turned = self.turned_right_deg
         request = ChatRequest(
             model=self.model, messages=asked, turned_right_deg=turned, max_tokens=1
@@ -274,12 +274,12 @@ def parse_request(body: bytes) -> ChatRequest:
     """Check the body of a request for an answer.
 
     Raises:
-        RequestFault: Of `parse_body`, or naming a field that would change the answer.
+        RequestError: Of `parse_body`, or naming a field that would change the answer.
     """
     request = parse_body(body, ChatRequest)
     for name, value in (request.model_extra or {}).items():
         if name in _ONLY and value is not None and value not in _ONLY[name]:
-            raise RequestFault(400, f"{name} is not supported", "unsupported_parameter", name)
+            raise RequestError(400, f"{name} is not supported", "unsupported_parameter", name)
     return request
 
 
@@ -287,11 +287,11 @@ def parse_body(body: bytes, kind: type[Body]) -> Body:
     """Check a request's body.
 
     Raises:
-        RequestFault: If it holds too many values, or naming the first field at fault.
+        RequestError: If it holds too many values, or naming the first field at error.
     """
     if sum(body.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
         message = f"found more than {MAX_VALUES} values in the request; say less"
-        raise RequestFault(413, message, "too_large")
+        raise RequestError(413, message, "too_large")
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
@@ -299,7 +299,7 @@ def parse_body(body: bytes, kind: type[Body]) -> Body:
         field = ".".join(map(str, first["loc"])) or None
         where = f"{field}: " if field else ""
         message = f"{where}{first['msg']}"[:300]
-        raise RequestFault(400, message, "invalid_request", field and field[:200]) from error
+        raise RequestError(400, message, "invalid_request", field and field[:200]) from error
 
 
 def usage(num_prompt: int, answer: Answer) -> dict[str, int]:

@@ -16,12 +16,12 @@ from panovlm.inference.answers import Answer
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.batches import Batch, Row
 from panovlm.inference.views_mattered import ViewsMattered
-from panovlm.serving.faults import INTERNAL, RequestFault
+from panovlm.serving.errors import INTERNAL, RequestError
 from panovlm.serving.limits import Limits
 
 logger = logging.getLogger(__name__)
-Said = str | Answer | ViewsMattered | RequestFault
-"""What a client hears: pieces of an answer, then the whole, or which views mattered, or a fault."""
+Said = str | Answer | ViewsMattered | RequestError
+"""What a client gets: pieces of an answer, then the whole, or which views mattered; or an error."""
 
 
 class Ticket:
@@ -41,14 +41,14 @@ class Ticket:
         self._said: asyncio.Queue[Said] = asyncio.Queue()
 
     async def hear(self) -> Said:
-        """Wait for what is said next; a fault when the time is over."""
+        """Wait for what is said next; an error when the time is over."""
         try:
             async with asyncio.timeout(self._ends_at - time.monotonic()):
                 return await self._said.get()
         except TimeoutError:
             self.cancel()
             message = "the answer took too long; ask for less"
-            return RequestFault(503, message, "timeout", retry_after_s=5)
+            return RequestError(503, message, "timeout", retry_after_s=5)
 
     def say(self, said: Said) -> None:
         """Say something to who asked; from the worker's thread."""
@@ -135,8 +135,8 @@ class Worker:
             if ticket.given is None:
                 return self._assistant.row(ticket.question)
             ticket.say(self._views_mattered(ticket.question, ticket.given))
-        except PanoVLMError as fault:
-            ticket.say(RequestFault(400, str(fault), "invalid_request"))
+        except PanoVLMError as error:
+            ticket.say(RequestError(400, str(error), "invalid_request"))
         except Exception:
             logger.exception("a prefix failed")
             ticket.say(INTERNAL)

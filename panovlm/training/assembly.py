@@ -39,7 +39,7 @@ def build_trainer(
     collator: StreamCollator | PanoramaCollator
     watched: Watched | None = None
     if is_stream(section.data):
-        with ranks.together():
+        with ranks.synchronized():
             dataset = stream_dataset(recipe, section, stage, model, processor, bf16=bf16)
         collator = StreamCollator(pad_id)
     else:
@@ -84,7 +84,7 @@ def _records_dataset(
     source = view_source(model, processor, records, stage, bf16=bf16)
     overlap = section.overlap_settings
     share = overlap.held_out if stage.objective is Objective.VICREG_OVERLAP else 0.0
-    with ranks.together():
+    with ranks.synchronized():
         held_out, records = hold_out(records, share, recipe.seed)
     dataset = PanoramaDataset(
         records,
@@ -95,7 +95,7 @@ def _records_dataset(
         roll=section.roll,
         seed=recipe.seed,
     )
-    with ranks.together():
+    with ranks.synchronized():
         dataset.check_lengths(_longest(model))
     return dataset, Watched(held_out, source)
 

@@ -14,7 +14,7 @@ from typing import Any
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.files import sync, sync_tree, write_whole
 from panovlm.runtime.progress import console
-from panovlm.training.disk import disk_faults
+from panovlm.training.disk import disk_errors
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.recipe import Recipe
 
@@ -96,7 +96,7 @@ def checkpoint_to_resume(folder: Path, facts: dict[str, Any], *, resume: bool) -
     sweep(folder)
     if not last:
         text = json.dumps(facts, indent=2) + "\n"
-        with disk_faults(f"write to {folder}"):
+        with disk_errors(f"write to {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / STAGE_FACTS, lambda partial: partial.write_text(text))
             sync_tree(folder)

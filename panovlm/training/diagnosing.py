@@ -82,7 +82,7 @@ class Diagnosis(TrainerCallback):
         if step != 1 and step % self.every and step != state.max_steps:
             return
         control.should_log = True
-        with ranks.together():
+        with ranks.synchronized():
             figures = self._look(model)
             for name, figure in figures.items():
                 self.scalars[name].append(figure)

@@ -14,8 +14,8 @@ PYTORCH_WRITER = "inline_container"
 
 
 @contextmanager
-def disk_faults(what: str) -> Iterator[None]:
-    """Turn a failure of the disk into a message with the cure.
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn a failure of the disk into a message with the fix.
 
     Args:
         what: What is being done, to follow "cannot".
@@ -25,13 +25,13 @@ def disk_faults(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as fault:
-        if isinstance(fault, RuntimeError) and PYTORCH_WRITER not in str(fault):
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and PYTORCH_WRITER not in str(error):
             raise
         raise PanoVLMError(
-            f"cannot {what}: {fault}; make room there, then continue with --resume: "
+            f"cannot {what}: {error}; make room there, then continue with --resume: "
             f"what was saved before is whole"
-        ) from fault
+        ) from error
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from panovlm.runtime.files import sync, sync_tree
 from panovlm.runtime.measure import peak_memory_mb
 from panovlm.stages import Stage
 from panovlm.training.adapters import ADAPTER
-from panovlm.training.disk import disk_faults
+from panovlm.training.disk import disk_errors
 from panovlm.training.recipe import Recipe, StageSection
 
 STAGE_FACTS = "stage.json"
@@ -100,7 +100,7 @@ def write_output(
     partial = _beside(output, "part")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        with disk_faults(f"write the finished stage to {partial}"):
+        with disk_errors(f"write the finished stage to {partial}"):
             model.save_pretrained(partial, max_shard_size="100GB")
             processor.save_pretrained(partial)
             if adapters is not None:
@@ -121,10 +121,10 @@ def finish(output: Path, checkpoints: Path) -> None:
     """
     os.replace(checkpoints, _beside(checkpoints, "done"))
     sync(checkpoints.parent)
-    settle(output, checkpoints)
+    recover_output(output, checkpoints)
 
 
-def settle(output: Path, checkpoints: Path) -> None:
+def recover_output(output: Path, checkpoints: Path) -> None:
     """Complete what a kill, or an unfinished stage, left: every moment's state has one way on.
 
     Args:

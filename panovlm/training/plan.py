@@ -133,7 +133,7 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     """Plan every stage of a recipe.
 
     Raises:
-        PanoVLMError: If a record is faulty, or a conversation is too long for the language model.
+        PanoVLMError: If a record is invalid, or a conversation is too long for the language model.
     """
     for name in (recipe.model.vision_encoder, recipe.model.language_model):
         if name in PACKAGED and not (cache_folder() / name / MANIFEST).is_file():
@@ -155,11 +155,11 @@ def measure(recipe: Recipe, each: StagePlan) -> Measured:
 
 def refusals(recipe: Recipe, plans: list[StagePlan]) -> list[str]:
     """Give a line for everything that cannot fit this machine, with the knob to turn."""
-    faults = []
+    errors = []
     memory_mb = _memory_mb()
     for each in plans:
         if each.memory_mb > memory_mb:
-            faults.append(
+            errors.append(
                 f"stage {each.name}: found about {each.memory_mb:,.0f} MiB needed, expected at "
                 f"most {memory_mb:,.0f} MiB, the memory of this machine; lower batch_size (and "
                 f"raise accumulation), questions_per_panorama, token_rows or token_columns"
@@ -168,14 +168,14 @@ def refusals(recipe: Recipe, plans: list[StagePlan]) -> list[str]:
         cache_folder(): (sum({p.cache_bytes for p in plans}), "set PANOVLM_CACHE to another disk"),
         recipe.output: (sum(2 * p.footprint.weights for p in plans), "set output to another disk"),
     }
-    for folder, (needed, cure) in needs.items():
+    for folder, (needed, fix) in needs.items():
         free = shutil.disk_usage(_existing(folder)).free
         if needed > free:
-            faults.append(
+            errors.append(
                 f"{folder}: found {free / MB:,.0f} MiB free, expected {needed / MB:,.0f} MiB; "
-                f"{cure}, or lower num_views or view_size"
+                f"{fix}, or lower num_views or view_size"
             )
-    return faults
+    return errors
 
 
 class _NoPictures:

@@ -25,7 +25,7 @@ LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 """What a collective says on the ranks that wait for one that has ended."""
 
 
-class ToldElsewhereError(PanoVLMError):
+class RaisedElsewhereError(PanoVLMError):
     """The end of a rank where another one says why."""
 
 
@@ -65,29 +65,29 @@ def gathered(item: Item) -> list[Item]:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def synchronized() -> Iterator[None]:
     """Do a part of the work that fails on all ranks or on none; ranks do not meet inside it.
 
     Raises:
         Exception: What this rank raised, if it is the first that raised anything.
-        ToldElsewhereError: On the other ranks.
+        RaisedElsewhereError: On the other ranks.
     """
     raised: Exception | None = None
     try:
         yield
-    except Exception as fault:  # whatever it is, the others must not wait for this rank
-        raised = fault
+    except Exception as error:  # whatever it is, the others must not wait for this rank
+        raised = error
     failed = [rank for rank, has in enumerate(gathered(raised is not None)) if has]
     if raised is not None and failed[0] == own():
         raise raised
     if failed:
-        raise ToldElsewhereError(f"rank {failed[0]} failed")
+        raise RaisedElsewhereError(f"rank {failed[0]} failed")
 
 
 def from_first(work: Callable[[], Result]) -> Result:
     """Let the first rank do something that the others wait for, and give its result to all."""
     result: Result | None = None
-    with together():
+    with synchronized():
         if is_first():
             result = work()
     given: list[Any] = [result]
@@ -96,7 +96,7 @@ def from_first(work: Callable[[], Result]) -> Result:
     return given[0]
 
 
-def hold_everywhere(flag: torch.Tensor) -> bool:
+def all_true_across_ranks(flag: torch.Tensor) -> bool:
     """Say whether a bool scalar is true on every rank."""
     if number() > 1:
         flag = flag.int()
@@ -109,15 +109,15 @@ def ends_with_the_others() -> Iterator[None]:
     """End quietly where a collective fails because another rank has ended and said why."""
     try:
         yield
-    except RuntimeError as fault:
-        if number() > 1 and any(sign in str(fault) for sign in LOST):
-            raise ToldElsewhereError(f"another rank ended: {fault}") from fault
+    except RuntimeError as error:
+        if number() > 1 and any(sign in str(error) for sign in LOST):
+            raise RaisedElsewhereError(f"another rank ended: {error}") from error
         raise
 
 
-def told_once(message: str) -> PanoVLMError:
-    """Give the error of a fault that every rank finds by itself; the first one says it."""
-    return PanoVLMError(message) if is_first() else ToldElsewhereError(message)
+def raise_on_all_ranks(message: str) -> PanoVLMError:
+    """Return the exception for an error that every rank finds by itself; the first one says it."""
+    return PanoVLMError(message) if is_first() else RaisedElsewhereError(message)
 
 
 def part_of_batch(batch_size: int) -> int:

@@ -263,7 +263,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         overrides: As in `stages.vision.steps=10`; values are YAML.
 
     Raises:
-        PanoVLMError: With every fault of the recipe in one message.
+        PanoVLMError: With every error of the recipe in one message.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -283,9 +283,9 @@ def parse_recipe(data: dict[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(fault) for fault in error.errors()]
+        lines = [_explain(error) for error in error.errors()]
         raise PanoVLMError(
-            f"{source} has {len(lines)} fault(s):\n  " + "\n  ".join(lines)
+            f"{source} has {len(lines)} error(s):\n  " + "\n  ".join(lines)
         ) from None
 
 
@@ -310,20 +310,20 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         raise PanoVLMError(f"-o {override}: the value is not YAML: {error}") from error
 
 
-def _explain(fault: Any) -> str:
-    """Turn one of pydantic's faults into a line with the cure."""
-    place = [str(part) for part in fault["loc"]]
-    if place[-1] == "[key]" or fault["type"] == "extra_forbidden":
+def _explain(error: Any) -> str:
+    """Turn one of pydantic's errors into a line with the fix."""
+    place = [str(part) for part in error["loc"]]
+    if place[-1] == "[key]" or error["type"] == "extra_forbidden":
         keys = [part for part in place if part != "[key]"]
         return f"{'.'.join(keys)}: unknown key{_nearest(keys)}"
     where = ".".join(place)
-    if fault["type"] == "value_error":
-        return f"{where}: {fault['ctx']['error']}"
-    if fault["type"] == "missing":
+    if error["type"] == "value_error":
+        return f"{where}: {error['ctx']['error']}"
+    if error["type"] == "missing":
         return f"{where}: missing, expected a value"
-    found = fault["input"]
+    found = error["input"]
     shown = f"found {found!r}" if not isinstance(found, dict) else "found a section"
-    return f"{where}: {shown}, expected: {fault['msg']}"
+    return f"{where}: {shown}, expected: {error['msg']}"
 
 
 def _nearest(path: list[str]) -> str:

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
 from panovlm.data.checking import check_records
-from panovlm.data.records import Needs, raise_faults
+from panovlm.data.records import Needs, raise_errors
 from panovlm.data.shards import is_stream
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
@@ -53,8 +53,8 @@ from panovlm.training.outputs import (
     StageResult,
     finish,
     finished_result,
+    recover_output,
     result_of,
-    settle,
     stage_facts,
     write_output,
 )
@@ -77,7 +77,7 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
         resume: Whether to skip finished stages and continue an unfinished one.
 
     Raises:
-        PanoVLMError: For every fault a user can cure; outputs of earlier stages stay whole.
+        PanoVLMError: For every error a user can fix; outputs of earlier stages stay whole.
         Stopped: If a signal ended it; training is saved up to then.
     """
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
@@ -93,7 +93,7 @@ def _take_over(recipe: Recipe, held: ExitStack) -> None:
     """Keep other runs out of the output and complete what a killed one left there."""
     held.enter_context(alone_in(recipe.output))
     for name in STAGES:
-        settle(recipe.output / name, checkpoint_folder(recipe, name))
+        recover_output(recipe.output / name, checkpoint_folder(recipe, name))
 
 
 def check_data(recipe: Recipe, names: list[str]) -> None:
@@ -101,13 +101,13 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
 
     Of a stream the first examples alone are looked at.
 
-    Good pictures are encoded on the way, so that each is decoded once. Where a record is faulty,
-    pictures are only decoded, as cheaply as possible: the list of faults shall come soon.
+    Good pictures are encoded on the way, so that each is decoded once. Where a record is invalid,
+    pictures are only decoded, as cheaply as possible: the list of errors shall come soon.
 
     Raises:
-        PanoVLMError: Listing every fault of every file.
+        PanoVLMError: Listing every error of every file.
     """
-    with ranks.together():
+    with ranks.synchronized():
         sections = {name: recipe.section(name) for name in names}
         for section in sections.values():
             ranks.part_of_batch(section.batch_size)
@@ -123,14 +123,14 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
     for section in sections.values():
         of_stage = pictures.setdefault(section.vision_layers, {})
         of_stage |= dict.fromkeys(checked.pictures_of(section.data))
-    faults = [str(finding) for finding in checked.findings]
-    if faults:
-        faults += check_pictures(checked.pictures)
+    errors = [str(finding) for finding in checked.findings]
+    if errors:
+        errors += check_pictures(checked.pictures)
     elif pictures:
-        faults += prepare_pictures(recipe, pictures)
-    with ranks.together():
-        faults += check_streams(streamed)
-        raise_faults(f"the data of {', '.join(names)}", dict.fromkeys(faults))
+        errors += prepare_pictures(recipe, pictures)
+    with ranks.synchronized():
+        errors += check_streams(streamed)
+        raise_errors(f"the data of {', '.join(names)}", dict.fromkeys(errors))
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
 def _train_from(run: StageRun, last: Path | None, signals: StopSignals) -> StageResult:
     started = time.perf_counter()
     set_seed(run.recipe.seed)
-    with ranks.together():
+    with ranks.synchronized():
         model = _prepare(run)
     adapters = apply_stage(model, run.stage, run.section.lora)
     _show(model, run.stage)

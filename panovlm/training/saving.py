@@ -134,7 +134,7 @@ class SavePoints(TrainerCallback):
 def _agreed(is_time: bool, received: int, device: torch.device) -> tuple[bool, int]:
     """Let all processes of a run save, and stop, after the same step."""
     if ranks.number() > 1:
-        wishes = torch.tensor([int(is_time), received], device=device)
-        distributed.all_reduce(wishes, distributed.ReduceOp.MAX)
-        is_time, received = bool(wishes[0]), int(wishes[1])
+        sampling = torch.tensor([int(is_time), received], device=device)
+        distributed.all_reduce(sampling, distributed.ReduceOp.MAX)
+        is_time, received = bool(sampling[0]), int(sampling[1])
     return is_time, received

@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.cache_room import cache_limit, gigabytes, make_room, mark_used
-from panovlm.data.records import Record, raise_faults
+from panovlm.data.records import Record, raise_errors
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.pictures.panorama import panorama_fault
+from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.precision import uses_bf16
 from panovlm.runtime.progress import console, progress_bar
 from panovlm.stages import Stage
@@ -25,7 +25,7 @@ from panovlm.training.build import (
     build_vision_encoder,
     free_vision_encoder,
 )
-from panovlm.training.disk import disk_faults
+from panovlm.training.disk import disk_errors
 from panovlm.training.recipe import Recipe
 
 ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
@@ -54,8 +54,8 @@ def view_source(
         return ViewSource(image_processor)
     pictures = [record.image for record in records if record.image]
     filled = fill_caches({cache: pictures}, stage.name)
-    with ranks.together():
-        raise_faults(f"pictures of stage {stage.name}", filled)
+    with ranks.synchronized():
+        raise_errors(f"pictures of stage {stage.name}", filled)
     if not stage.num_vision_layers:
         free_vision_encoder(model)
     return cache
@@ -71,26 +71,26 @@ def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> 
     Returns:
         A line for each picture that is no good panorama.
     """
-    with ranks.together():
+    with ranks.synchronized():
         encoder = build_vision_encoder(recipe.model)
         image_processor = build_image_processor(recipe.model)
     caches: dict[PatchTokenCache, Collection[Path]] = {}
-    faults: list[str] = []
+    errors: list[str] = []
     for num_layers, pictures in wanted.items():
         bf16 = uses_bf16(recipe.precision)
         cache = cache_of(encoder, image_processor, num_layers, bf16=bf16)
         if cache.is_possible:
             caches[cache] = pictures
         else:
-            faults += check_pictures(pictures)
-    return faults + fill_caches(caches, "vision encoder")
+            errors += check_pictures(pictures)
+    return errors + fill_caches(caches, "vision encoder")
 
 
 def check_pictures(pictures: Collection[Path]) -> list[str]:
     """Decode pictures as cheaply as possible; give a line for each that is no good panorama."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        own = [*pool.map(panorama_fault, ranks.share(list(pictures)))]
-    return [fault for faults in ranks.gathered(own) for fault in faults if fault]
+        own = [*pool.map(panorama_error, ranks.share(list(pictures)))]
+    return [error for errors in ranks.gathered(own) for error in errors if error]
 
 
 @dataclass(frozen=True)
@@ -129,14 +129,14 @@ def fill_caches(wanted: Mapping[PatchTokenCache, Collection[Path]], label: str) 
     absent = [picture for picture in every if not picture.is_file()]
     if absent:
         return [f"{p}: no such picture; correct `image` or restore the file" for p in absent]
-    with ranks.together():  # all look for what is missing before any of them writes
+    with ranks.synchronized():  # all look for what is missing before any of them writes
         fillings = [_filling(cache, list(pictures)) for cache, pictures in wanted.items()]
     for filling in fillings:
         console.print(filling.report(label), highlight=False, soft_wrap=True)
     ranks.from_first(lambda: _make_room(fillings))
-    with ranks.together():
-        own = [fault for f in fillings for fault in _fill(f.cache, ranks.share(f.missing))]
-    return [fault for faults in ranks.gathered(own) for fault in faults]
+    with ranks.synchronized():
+        own = [error for f in fillings for error in _fill(f.cache, ranks.share(f.missing))]
+    return [error for errors in ranks.gathered(own) for error in errors]
 
 
 def _make_room(fillings: Sequence[_Filling]) -> None:
@@ -156,7 +156,7 @@ def _fill(cache: PatchTokenCache, missing: Sequence[Path]) -> list[str]:
     if not missing:
         return []
     label = "vision encoder: reading panoramas once"
-    with disk_faults(f"fill {cache.folder}"), progress_bar(label, len(missing)) as advance:
+    with disk_errors(f"fill {cache.folder}"), progress_bar(label, len(missing)) as advance:
         is_fast = cache.encoder.device.type != "cpu"
         return cache.fill(missing, GPU_ENCODING_BATCH if is_fast else ENCODING_BATCH, advance)
 

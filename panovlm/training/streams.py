@@ -7,14 +7,14 @@ from transformers import PreTrainedModel
 
 from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache_room import StreamRoom, cache_limit
-from panovlm.data.datasets import ConversationTokenizer, Draws
+from panovlm.data.datasets import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs
 from panovlm.data.shards import Sample, open_stream, records_of
-from panovlm.data.sights import CachedEyes, Eyes, PixelEyes, as_file
+from panovlm.data.stream_features import CachingEncoder, PassThroughEncoder, StreamEncoder, as_file
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.pictures.panorama import panorama_fault
+from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.progress import console
 from panovlm.stages import STAGES, Objective, Stage
 from panovlm.training import ranks
@@ -32,39 +32,39 @@ def check_streams(sections: Mapping[str, StageSection]) -> list[str]:
         sections: Stages whose data are streams, by their names.
 
     Returns:
-        A line for each fault.
+        A line for each error.
     """
-    faults = []
+    errors = []
     for name, section in sections.items():
         stage = STAGES[name]
         overlap = section.overlap_settings
         if stage.objective is Objective.VICREG_OVERLAP and overlap.held_out:
-            faults.append(
+            errors.append(
                 f"stages.{name}: found held_out = {overlap.held_out} beside a stream, of which no "
                 f"share can be set apart; set stages.{name}.overlap.held_out: 0"
             )
-        faults += _faults_of_head(section.data, Needs.of(stage.supervision))
-    return faults
+        errors += _errors_of_head(section.data, Needs.of(stage.supervision))
+    return errors
 
 
-def _faults_of_head(data: Path, needs: Needs) -> list[str]:
+def _errors_of_head(data: Path, needs: Needs) -> list[str]:
     try:
         samples = list(open_stream(data).head(HEAD))
-    except PanoVLMError as fault:
-        return [str(fault)]
-    found = [_fault_of(sample, needs) for sample in samples] or [f"{data}: found no example"]
-    return [fault for fault in found if fault]
+    except PanoVLMError as error:
+        return [str(error)]
+    found = [_error_of(sample, needs) for sample in samples] or [f"{data}: found no example"]
+    return [error for error in found if error]
 
 
-def _fault_of(sample: Sample, needs: Needs) -> str | None:
+def _error_of(sample: Sample, needs: Needs) -> str | None:
     try:
         records_of(sample, needs)
-    except PanoVLMError as fault:
-        return str(fault)
+    except PanoVLMError as error:
+        return str(error)
     if sample.picture is None:
         return None
     with as_file(sample.picture) as file:
-        found = panorama_fault(file)
+        found = panorama_error(file)
     return found and found.replace(str(file), sample.place)
 
 
@@ -81,8 +81,8 @@ def stream_dataset(
     tokenizer = ConversationTokenizer(processor, stage.supervision)
     return StreamDataset(
         open_stream(section.data),
-        _eyes(model, processor, stage, bf16=bf16),
-        Draws(tokenizer, section.questions_per_panorama, section.roll),
+        _encoder(model, processor, stage, bf16=bf16),
+        RecordSampler(tokenizer, section.questions_per_panorama, section.roll),
         longest=model.config.text_config.max_position_embeddings,
         seed=recipe.seed,
         batch_size=ranks.part_of_batch(section.batch_size),
@@ -90,12 +90,14 @@ def stream_dataset(
     )
 
 
-def _eyes(model: PreTrainedModel, processor: PanoVLMProcessor, stage: Stage, *, bf16: bool) -> Eyes:
+def _encoder(
+    model: PreTrainedModel, processor: PanoVLMProcessor, stage: Stage, *, bf16: bool
+) -> StreamEncoder:
     image_processor = processor.image_processor
     encoder = model.model.vision_encoder
     cache = cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
     if not cache.is_possible:
-        return PixelEyes(image_processor)
+        return PassThroughEncoder(image_processor)
     room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.number())
     console.print(f"{stage.name}: a stream, encoded as it comes and kept in {cache.folder}")
-    return CachedEyes(cache, room)
+    return CachingEncoder(cache, room)

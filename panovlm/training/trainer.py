@@ -18,7 +18,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.runtime.files import sweep_parts, sync, write_whole
 from panovlm.training import ranks
 from panovlm.training.checkpoints import PARTIAL, publish, step_of
-from panovlm.training.disk import disk_faults
+from panovlm.training.disk import disk_errors
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training.recipe import LearningRates
 from panovlm.training.sampler import WholeSteps
@@ -79,18 +79,18 @@ class StageTrainer(Trainer):
         """Refuse launchers that shard a model in a way that nothing here saves."""
         deepspeed = self.accelerator.state.deepspeed_plugin if self.is_deepspeed_enabled else None
         if deepspeed is not None and deepspeed.zero_stage == 3:
-            raise ranks.told_once(
+            raise ranks.raise_on_all_ranks(
                 "found a launcher that shards the model by ZeRO-3, expected plain processes, "
                 "ZeRO-2 or FSDP2; change its sharding options"
             )
         if not self.is_fsdp_enabled:
             return
         if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
-            raise ranks.told_once(
+            raise ranks.raise_on_all_ranks(
                 "found FSDP1, expected FSDP2; set fsdp_version: 2 in the launcher"
             )
         if isinstance(self.model, PanoVLMForOverlapPretraining):
-            raise ranks.told_once(
+            raise ranks.raise_on_all_ranks(
                 "found a launcher that shards the model, expected plain processes for the stage "
                 "on overlaps, which has no language model; train it alone without FSDP (--stage)"
             )
@@ -115,20 +115,20 @@ class StageTrainer(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Finish the pictures of a stream's batch, and count what was skipped."""
-        if isinstance(self.train_dataset, StreamDataset) and "sights" in inputs:
-            eyes = self.train_dataset.eyes
-            views = [eyes.finish(sight) for sight in inputs["sights"]]
+        if isinstance(self.train_dataset, StreamDataset) and "features" in inputs:
+            encoder = self.train_dataset.encoder
+            views = [encoder.encode(features) for features in inputs["features"]]
             self.num_skipped += inputs["skipped"]
-            rest = {k: v for k, v in inputs.items() if k not in ("sights", "skipped")}
-            inputs = rest | ({eyes.key: torch.stack(views)} if views else {})
+            rest = {k: v for k, v in inputs.items() if k not in ("features", "skipped")}
+            inputs = rest | ({encoder.key: torch.stack(views)} if views else {})
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
         return prepared
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
         """Compute the loss and remember the scalars beside it; a loss that is no number stops."""
         loss, outputs = super().compute_loss(model, inputs, **{**kwargs, "return_outputs": True})
-        if not ranks.hold_everywhere(torch.isfinite(loss).all()):
-            raise ranks.told_once(
+        if not ranks.all_true_across_ranks(torch.isfinite(loss).all()):
+            raise ranks.raise_on_all_ranks(
                 f"the loss became {loss.mean().item()} at step {self.state.global_step}; lower the "
                 f"learning rates or set precision: fp32, then continue with --resume"
             )
@@ -168,7 +168,7 @@ class StageTrainer(Trainer):
         folder = Path(self.args.output_dir)
         written = folder / PARTIAL / f"checkpoint-{self.state.global_step}"
         try:
-            with disk_faults(f"write a checkpoint to {folder}"):
+            with disk_errors(f"write a checkpoint to {folder}"):
                 super()._save_checkpoint(model, trial)
                 self._between_logs(written).write_text(json.dumps(self._since_last_log()))
                 self.accelerator.wait_for_everyone()
@@ -276,7 +276,7 @@ class JsonLog(TrainerCallback):
             found = read_log(self.path) if self.path.exists() else []
             kept = [entry for entry in found if entry["step"] <= state.global_step]
             lines = "".join(json.dumps(entry) + "\n" for entry in kept)
-            with disk_faults(f"write {self.path}"):
+            with disk_errors(f"write {self.path}"):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 sweep_parts(self.path)
                 write_whole(self.path, lambda partial: partial.write_text(lines))
@@ -292,7 +292,7 @@ class JsonLog(TrainerCallback):
     ) -> None:
         """Append an entry."""
         if logs and "loss" in logs and state.is_world_process_zero:
-            with disk_faults(f"write {self.path}"), self.path.open("a") as file:
+            with disk_errors(f"write {self.path}"), self.path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

@@ -138,7 +138,7 @@ def test_other_checksum_is_refused_with_both_and_leaves_nothing(
     assert left_in(cache) == []
 
 
-def test_network_failure_gives_pips_reason_and_the_cures(
+def test_network_failure_gives_pips_reason_and_the_fixes(
     monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     def fail(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:

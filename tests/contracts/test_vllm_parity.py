@@ -95,14 +95,14 @@ def said_by_vllm(
         kv_cache_memory_bytes=64 << 20,
         enforce_eager=True,
     )
-    wishes = vllm.SamplingParams(
+    sampling = vllm.SamplingParams(
         temperature=0.0,
         max_tokens=NUM_TOKENS,
         logprobs=1,
         logit_bias=dict.fromkeys(unsaid, -100.0),  # vLLM does not read suppress_tokens
     )
     results = []
-    for output in engine.chat(conversations, wishes):
+    for output in engine.chat(conversations, sampling):
         said = output.outputs[0]
         tokens = list(said.token_ids)
         steps = zip(tokens, said.logprobs, strict=True)

@@ -56,8 +56,8 @@ def encoded(encoder):
 
 def fill(cache, pictures, batch_size=2):
     done = []
-    faults = cache.fill(cache.missing(pictures), batch_size, done.append)
-    return faults, done
+    errors = cache.fill(cache.missing(pictures), batch_size, done.append)
+    return errors, done
 
 
 def test_the_cache_gives_what_the_encoder_gives(cache, encoder, image_processor, pictures):
@@ -182,28 +182,28 @@ def test_a_file_comes_to_its_place_in_one_step(cache, pictures, monkeypatch):
     assert [file.name for file in cache.folder.iterdir()] == [FACTS]
 
 
-def test_faulty_pictures_are_listed_and_the_others_encoded(cache, pictures, tmp_path):
+def test_invalid_pictures_are_listed_and_the_others_encoded(cache, pictures, tmp_path):
     broken, tiny = tmp_path / "broken.jpg", tmp_path / "text.png"
     broken.write_bytes(b"\xff\xd8\xff\xe0 no picture")
     tiny.write_text("hello")
-    faults, done = fill(cache, [broken, *pictures, tiny])
-    assert sorted(name for name in ("broken.jpg", "text.png") if name in " ".join(faults)) == [
+    errors, done = fill(cache, [broken, *pictures, tiny])
+    assert sorted(name for name in ("broken.jpg", "text.png") if name in " ".join(errors)) == [
         "broken.jpg",
         "text.png",
     ]
-    assert len(faults) == 2
+    assert len(errors) == 2
     assert sum(done) == 5
     assert cache.missing([broken, *pictures, tiny]) == [broken, tiny]
 
 
-def test_a_batch_of_faulty_pictures_runs_no_encoder(cache, encoded, tmp_path):
+def test_a_batch_of_invalid_pictures_runs_no_encoder(cache, encoded, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_text("no picture")
     assert len(fill(cache, [broken])[0]) == 1
     assert encoded == []
 
 
-def test_nothing_to_fill_is_no_fault(cache):
+def test_nothing_to_fill_is_no_error(cache):
     assert fill(cache, []) == ([], [])
 
 

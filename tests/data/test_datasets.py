@@ -161,7 +161,7 @@ def test_conversations_that_do_not_fit_are_listed(dataset, scene_records):
         PanoVLMError, match="lower token_rows, token_columns or num_views"
     ) as caught:
         examples.check_lengths(20)
-    assert "12 fault(s)" in str(caught.value)
+    assert "12 error(s)" in str(caught.value)
     assert str(caught.value).count("tokens too many for 20") == 12
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from panovlm.data.records import MAX_FAULTS_SHOWN, Needs, Record, Turn, marked, read_records
+from panovlm.data.records import MAX_ERRORS_SHOWN, Message, Needs, Record, marked, read_records
 from panovlm.errors import PanoVLMError
 
 USER = {"role": "user", "content": "Where is it?"}
@@ -65,7 +65,7 @@ def test_pictures_alone_are_enough_without_text(write):
     assert read_records(write({"image": "a.jpg"}), Needs(text=False, image=True))[0].messages == ()
 
 
-TEXT_FAULTS = [
+TEXT_ERRORS = [
     ("{", "line 1: not JSON (Expecting property name", "write one object a line"),
     ("[1]", "line 1: field 'record': found [1]", "valid dictionary"),
     (
@@ -92,8 +92,8 @@ TEXT_FAULTS = [
         "line 1: found 2 <image> marks for 1 picture",
         "keep one mark a picture",
     ),
-    ({**WHOLE, "messages": [ASSISTANT]}, "line 1: found no user turn", "add one to messages"),
-    ({"image": "a.jpg"}, "line 1: found no user turn", "add one to messages"),
+    ({**WHOLE, "messages": [ASSISTANT]}, "line 1: found no user message", "add one to messages"),
+    ({"image": "a.jpg"}, "line 1: found no user message", "add one to messages"),
     ({**WHOLE, "messages": [USER]}, "line 1: found no supervised token", "add the response"),
     (
         {**WHOLE, "messages": [USER, {**ASSISTANT, "content": " "}]},
@@ -103,30 +103,30 @@ TEXT_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("line", "found", "cure"), TEXT_FAULTS)
-def test_every_fault_says_its_line_what_was_found_and_the_cure(write, line, found, cure):
+@pytest.mark.parametrize(("line", "found", "fix"), TEXT_ERRORS)
+def test_every_error_says_its_line_what_was_found_and_the_fix(write, line, found, fix):
     file = write(line)
     with pytest.raises(PanoVLMError) as caught:
         read_records(file, Needs(text=True, image=True))
     message = str(caught.value)
-    assert message.startswith(f"{file} has 1 fault(s):")
+    assert message.startswith(f"{file} has 1 error(s):")
     assert found in message
-    assert cure in message
+    assert fix in message
 
 
-def test_all_faults_are_told_at_once(write):
+def test_all_errors_are_told_at_once(write):
     with pytest.raises(PanoVLMError) as caught:
         read_records(write("{", WHOLE, {"image": 3, "x": 1}), Needs(text=True, image=True))
     message = str(caught.value)
-    assert "has 3 fault(s)" in message
-    for fault in ("line 1: not JSON", "line 3: field 'image'", "line 3: unknown field 'x'"):
-        assert fault in message
+    assert "has 3 error(s)" in message
+    for error in ("line 1: not JSON", "line 3: field 'image'", "line 3: unknown field 'x'"):
+        assert error in message
 
 
-def test_a_flood_of_faults_is_cut(write):
+def test_a_flood_of_errors_is_cut(write):
     with pytest.raises(PanoVLMError) as caught:
-        read_records(write(*["{"] * (MAX_FAULTS_SHOWN + 5)), Needs(text=True, image=True))
-    assert str(caught.value).count("not JSON") == MAX_FAULTS_SHOWN
+        read_records(write(*["{"] * (MAX_ERRORS_SHOWN + 5)), Needs(text=True, image=True))
+    assert str(caught.value).count("not JSON") == MAX_ERRORS_SHOWN
     assert str(caught.value).endswith("... and 5 more")
 
 
@@ -145,27 +145,27 @@ def test_turning_takes_the_turned_response_of_the_last_turn():
     record = Record.model_validate(
         {**WHOLE, "messages": [USER, ASSISTANT] * 2, "rolled_responses": ["left", "front", "right"]}
     )
-    assert record.rolled(1).response == "front"
-    assert record.rolled(4).response == "front"
-    assert record.rolled(1).messages[:-1] == record.messages[:-1]
-    assert record.rolled(0) is record
+    assert record.yaw_rotated(1).response == "front"
+    assert record.yaw_rotated(4).response == "front"
+    assert record.yaw_rotated(1).messages[:-1] == record.messages[:-1]
+    assert record.yaw_rotated(0) is record
 
 
 def test_records_that_do_not_know_stay_as_they_are():
     record = Record.model_validate(WHOLE)
-    assert record.rolled(3) is record
+    assert record.yaw_rotated(3) is record
 
 
 def test_the_mark_goes_to_the_front_of_the_first_user_turn():
-    system = Turn(role="system", content="s")
-    turns = (system, Turn(**USER), Turn(**ASSISTANT), Turn(**USER))
+    system = Message(role="system", content="s")
+    turns = (system, Message(**USER), Message(**ASSISTANT), Message(**USER))
     texts = [turn.content for turn in marked(turns)]
     assert texts == ["s", "<image>Where is it?", "left", "Where is it?"]
     assert marked(()) == ()
 
 
 def test_a_mark_that_is_there_stays():
-    turns = (Turn(role="user", content="Look: <image>"), Turn(**ASSISTANT))
+    turns = (Message(role="user", content="Look: <image>"), Message(**ASSISTANT))
     assert marked(turns) is turns
 
 
@@ -178,7 +178,10 @@ def test_a_text_may_stand_without_a_picture_where_pictures_are_not_needed(write)
     text = {"messages": [USER, ASSISTANT]}
     (record,) = read_records(write(text), Needs(text=True, image=False))
     assert record.image is None
-    assert [turn.content for turn in record.turns] == [USER["content"], ASSISTANT["content"]]
+    assert [turn.content for turn in record.marked_messages] == [
+        USER["content"],
+        ASSISTANT["content"],
+    ]
     pointing = {"messages": [{"role": "user", "content": "<image> Where?"}, ASSISTANT]}
     with pytest.raises(PanoVLMError, match=r"found 1 <image> mark.*but no picture"):
         read_records(write(pointing), Needs(text=True, image=False))

@@ -11,10 +11,10 @@ import pytest
 from torch.utils.data import DataLoader
 
 from panovlm.data import streaming
-from panovlm.data.datasets import ConversationTokenizer, Draws
+from panovlm.data.datasets import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs, read_records
 from panovlm.data.shards import Sample, Stream, is_stream, open_stream, records_of
-from panovlm.data.sights import PixelEyes
+from panovlm.data.stream_features import PassThroughEncoder
 from panovlm.data.streaming import StreamCollator, StreamDataset, shuffled
 from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
@@ -51,16 +51,16 @@ def of_texts(counts: list[int]) -> Stream:
 @pytest.fixture
 def dataset_of(processor):
     def build(stream, *, batch_size=2, supervision=Supervision.RESPONSES, rank=(0, 1)):
-        draws = Draws(ConversationTokenizer(processor, supervision), 4, roll=True)
-        eyes = PixelEyes(processor.image_processor)
+        draws = RecordSampler(ConversationTokenizer(processor, supervision), 4, roll=True)
+        encoder = PassThroughEncoder(processor.image_processor)
         shared = {"longest": 1024, "seed": 3, "batch_size": batch_size, "rank": rank}
-        return StreamDataset(stream, eyes, draws, **shared)
+        return StreamDataset(stream, encoder, draws, **shared)
 
     return build
 
 
-def places(drawn):
-    return [each.sample.place for each in drawn]
+def places(sampled):
+    return [each.sample.place for each in sampled]
 
 
 @pytest.mark.parametrize("counts", [[3], [2, 5], [1, 2, 3, 4, 5], [7, 7, 7, 7]])
@@ -107,7 +107,7 @@ def test_a_resumed_reader_goes_on_with_the_next_batch(dataset_of, workers):
         assert expected["input_ids"].equal(found["input_ids"])
 
 
-def test_a_faulty_example_gives_its_place_to_the_next_and_is_counted(dataset_of, caplog):
+def test_a_invalid_example_gives_its_place_to_the_next_and_is_counted(dataset_of, caplog):
     def read(shard):
         for place in range(6):
             told = json.loads(said(f"{place}")) if place != 2 else {"messages": [], "x": 1}
@@ -126,7 +126,7 @@ def test_a_faulty_example_gives_its_place_to_the_next_and_is_counted(dataset_of,
 
 def test_a_stream_that_is_wrong_throughout_ends(dataset_of):
     stream = Stream((Path("s"),), lambda shard: iter([Sample("s/1", ({"what": 1},), None)]))
-    with pytest.raises(PanoVLMError, match="64 faulty examples in a row"):
+    with pytest.raises(PanoVLMError, match="64 invalid examples in a row"):
         next(iter(dataset_of(stream)))
 
 
@@ -140,9 +140,9 @@ def test_the_buffer_is_bounded_in_examples_and_in_bytes(dataset_of, monkeypatch)
 
     def endless():
         nonlocal taken
-        for drawn in dataset_of(of_texts([10_000])).stream.read(Path("0")):
+        for sampled in dataset_of(of_texts([10_000])).stream.read(Path("0")):
             taken += 1
-            yield streaming.Drawn(drawn, (0, 0, 0, 0))
+            yield streaming.SampledExample(sampled, (0, 0, 0, 0))
 
     monkeypatch.setattr(streaming, "BUFFER_EXAMPLES", 50)
     next(shuffled(endless(), np.random.default_rng(0)))
@@ -164,7 +164,7 @@ def test_memory_does_not_grow_with_the_stream(dataset_of, tmp_path, monkeypatch)
         ]
         write_tar(tmp_path / f"{number}.tar", members)
     dataset = dataset_of(open_stream(tmp_path / "{0..3}.tar"))
-    given = (drawn for epoch in range(2) for drawn in dataset.one_pass(epoch))
+    given = (sampled for epoch in range(2) for sampled in dataset.one_pass(epoch))
     tracemalloc.start()
     count = sum(1 for _ in given)
     peak = tracemalloc.get_traced_memory()[1]
@@ -190,7 +190,7 @@ def test_a_tar_and_a_file_of_records_hold_the_same(dataset_of, scenes_file, tmp_
     examples = iter(dataset_of(stream))
     for _ in range(len(told)):
         example = next(examples)
-        assert example["sight"].states.shape == (4, 3, 32, 32)
+        assert example["features"].states.shape == (4, 3, 32, 32)
         assert example["conversations"].branches[-1] == 4
 
 
@@ -243,7 +243,7 @@ def test_a_broken_header_is_no_end(tmp_path):
     [
         ({**SAID, "image": "a.jpg"}, b"x", "remove the field"),
         ({"mesages": []}, b"x", "did you mean 'messages'"),
-        ({}, None, "no question|no user turn"),
+        ({}, None, "no question|no user message"),
         ([], b"x", "no record"),
     ],
 )

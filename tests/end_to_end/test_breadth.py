@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
 from panovlm.exporting.merging import merge
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.stages import STAGES
@@ -56,7 +56,7 @@ def go_through(recipe: Recipe, scenes_file: Path, monkeypatch: pytest.MonkeyPatc
         assert all(math.isfinite(result.loss_last) for result in results)
         assistant = Assistant.load(changed.output)
         panorama = assistant.open(scenes_file.parent / "0.png")
-        assert isinstance(assistant.ask(panorama, "Where?", Wishes(max_tokens=3)), str)
+        assert isinstance(assistant.ask(panorama, "Where?", SamplingParams(max_tokens=3)), str)
 
     return train
 

@@ -1,6 +1,6 @@
 """A run killed at any moment, on a full disk, or by a signal, goes on as if nothing had been.
 
-The injected faults live here and in `benchmarks/kills.py`, which also kills at random moments: a
+The injected errors live here and in `benchmarks/kills.py`, which also kills at random moments: a
 process of its own, forked once everything is imported, ends itself before a chosen operation.
 """
 
@@ -23,7 +23,7 @@ import pytest
 import yaml
 from transformers import TrainingArguments
 
-from kills import USER_FAULT, Outcome, done, fork, hooked, leftovers, outcome, same
+from kills import USER_ERROR, Outcome, done, fork, hooked, leftovers, outcome, same
 from panovlm.training import assembly, run
 from panovlm.training.checkpoints import whole_checkpoints
 from panovlm.training.disk import alone_in
@@ -115,7 +115,7 @@ def test_a_kill_while(pattern: str, again: Recipe, finished: Finished) -> None:
 @pytest.mark.parametrize("pattern", WRITES.values(), ids=WRITES)
 def test_a_disk_full_for(pattern: str, again: Recipe, finished: Finished) -> None:
     strike = hooked(again.output.parent, 1, pattern, fill_disk)
-    assert done(fork(again, STAGES, resume=False, before=strike)) == USER_FAULT, said(again)
+    assert done(fork(again, STAGES, resume=False, before=strike)) == USER_ERROR, said(again)
     assert "No space left on device; make room there" in said(again)
     assert_goes_on(again, finished)
 
@@ -126,7 +126,7 @@ def test_files_too_large_for_the_disk(largest: int, again: Recipe, finished: Fin
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
 
     assert done(fork(again, STAGES, resume=False)) == 0  # the cache's files are larger
-    assert done(fork(again, STAGES, resume=False, before=limit)) == USER_FAULT, said(again)
+    assert done(fork(again, STAGES, resume=False, before=limit)) == USER_ERROR, said(again)
     assert "cannot write a checkpoint to" in said(again)
     assert_goes_on(again, finished)
 
@@ -145,7 +145,7 @@ def test_signals_save_the_step_and_a_second_process_is_refused(
         folder = again.output / "checkpoints" / "vision"
         assert whole_checkpoints(folder)[-1].name == f"checkpoint-{step}"
     with alone_in(again.output):
-        assert done(fork(again, STAGES, resume=True)) == USER_FAULT
+        assert done(fork(again, STAGES, resume=True)) == USER_ERROR
     assert "another process trains in" in said(again)
     assert_goes_on(again, finished)
 

@@ -8,7 +8,7 @@ import torch
 
 from panovlm.data.cache import PatchTokenCache
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.asking import Extent
+from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.run import evaluate
 from panovlm.training import run
 from panovlm.training.recipe import OverlapSection, Recipe
@@ -79,6 +79,6 @@ def test_a_global_view_goes_through_all_stages(recipe: Recipe, scenes_file: Path
     assert len(run.train(chosen, list(stages), resume=False)) == 3
     folder, out = chosen.output, chosen.output / "report.json"
     with pytest.raises(PanoVLMError, match=r"cannot be turned.*--turned 0"):
-        evaluate(folder, scenes_file, out, limit=2, extent=Extent(num_turned=2))
+        evaluate(folder, scenes_file, out, limit=2, options=EvaluationOptions(num_turned=2))
     report = evaluate(folder, scenes_file, out, limit=2)
     assert report["accuracy"]["count"] == 2

@@ -55,7 +55,7 @@ def test_a_bad_picture_ends_all_processes_with_one_message(recipe: Recipe, tmp_p
     good.write_bytes((recipe.stages["vision"].data.parent / "0.png").read_bytes())
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
-    data = tmp_path / "faulty.jsonl"
+    data = tmp_path / "invalid.jsonl"
     data.write_text("".join(json.dumps({"image": str(p)}) + "\n" for p in (good, bad)))
     section = recipe.stages["vision"].model_copy(update={"data": data})
     ended = torchrun(recipe.model_copy(update={"stages": {"vision": section}}))

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCall
 
 from panovlm.data.cache import PatchTokenCache
 from panovlm.errors import PanoVLMError
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.loading import model_folder
 from panovlm.training import run
@@ -61,7 +61,9 @@ def test_three_stages_run_and_the_model_answers(recipe: Recipe, scenes_file: Pat
     assert model_folder(recipe.output) == recipe.output / "finetune"
     assistant = Assistant.load(recipe.output)
     panorama = assistant.open(scenes_file.parent / "0.png")
-    assert isinstance(assistant.ask(panorama, "What is behind me?", Wishes(max_tokens=4)), str)
+    assert isinstance(
+        assistant.ask(panorama, "What is behind me?", SamplingParams(max_tokens=4)), str
+    )
 
 
 def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> None:
@@ -253,13 +255,13 @@ def test_unfinished_run_is_not_begun_anew_by_mistake(
         run.train(recipe, ["vision"], resume=False)
 
 
-def test_faulty_pictures_are_listed_together_before_training(
+def test_invalid_pictures_are_listed_together_before_training(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "square.png")
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     names = ["square.png", "broken.jpg"]
-    data = tmp_path / "faulty.jsonl"
+    data = tmp_path / "invalid.jsonl"
     data.write_text("".join(json.dumps({"image": name}) + "\n" for name in names))
     monkeypatch.setattr(StageTrainer, "train", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(PanoVLMError) as caught:
@@ -288,7 +290,7 @@ def test_too_long_conversations_are_listed_before_training(
         run.train(with_section(recipe, "resampler", data=data), ["resampler"], resume=False)
 
 
-def test_loss_that_is_no_number_stops_with_the_cure(
+def test_loss_that_is_no_number_stops_with_the_fix(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -96,7 +96,7 @@ def test_two_processes_share_a_stream(streamed: Recipe) -> None:
         assert (streamed.output / stage / "model.safetensors").is_file()
 
 
-def test_a_faulty_head_and_a_share_held_out_are_told_before_training(
+def test_a_invalid_head_and_a_share_held_out_are_told_before_training(
     streamed: Recipe, tmp_path: Path
 ) -> None:
     with tarfile.open(tmp_path / "scenes-2.tar", "w") as archive:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from panovlm.data.records import Turn
+from panovlm.data.records import Message
 from panovlm.evaluation import answers
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.model.projection import Projection
@@ -16,8 +16,8 @@ def prompts(model) -> list[Prompt]:
     shape = (model.config.num_views, 16, model.config.vision_config.hidden_size)
     views = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(3)]
     latents = [model.model.resampler(each).detach() for each in views]
-    system = Turn(role="system", content="Look around.")
-    asked = [Turn(role="user", content=f"<image>{text}") for text in TEXTS]
+    system = Message(role="system", content="Look around.")
+    asked = [Message(role="user", content=f"<image>{text}") for text in TEXTS]
     return [
         Prompt(latents[i % 3], (*([system] * (i // 5)), asked[i % 5]))
         for i in range(2 * len(TEXTS))
@@ -25,7 +25,7 @@ def prompts(model) -> list[Prompt]:
 
 
 def whole_prompt(model, processor, prompt: Prompt) -> str:
-    messages = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
+    messages = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
     ids, _ = processor.tokenize(messages, add_generation_prompt=True)
     image_tokens = model.model.projection(prompt.latents[None])
     output = model.generate(

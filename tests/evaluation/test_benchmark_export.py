@@ -183,12 +183,12 @@ def test_records_are_exported_too(data: dict[str, Path], tmp_path: Path) -> None
 
 def test_mistakes_are_named(data: dict[str, Path], tmp_path: Path) -> None:
     out, given = tmp_path / "task", data["quic-360"]
-    for target, name, fault in [
+    for target, name, error in [
         ("helm", "quic-360", "found --to helm, expected one of lmms-eval, vlmevalkit"),
         ("lmms-eval", "quic", "found --benchmark quic, expected one of quic-360"),
         ("vlmevalkit", "quic-360", "expected a name that ends in .tsv"),
     ]:
-        with pytest.raises(PanoVLMError, match=fault):
+        with pytest.raises(PanoVLMError, match=error):
             export_benchmark(given, out, target, name=name)
         assert not out.exists()
     with pytest.raises(PanoVLMError, match="found something there already"):

@@ -9,7 +9,7 @@ import pytest
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer, Prompt
-from panovlm.evaluation.asking import Extent
+from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.benchmark_run import BENCHMARKS, evaluate_benchmark
 from panovlm.evaluation.benchmark_scores import describe
 from panovlm.evaluation.benchmarks.items import Item
@@ -73,7 +73,7 @@ def test_a_judge_is_asked_where_the_published_score_is_one(
     assert report["score"]["mean"] is report["better_than"]["blind"] is report["judge"] is None
 
 
-EVERYTHING = Extent(baselines="all", num_turned=2, num_ablated=2, seeds=2)
+EVERYTHING = EvaluationOptions(baselines="all", num_turned=2, num_ablated=2, seeds=2)
 
 
 @pytest.fixture
@@ -92,9 +92,9 @@ def test_turned_pictures_are_shown_only_where_it_is_known_what_is_right_then(
     out = tmp_path / "report.json"
     monkeypatch.setattr(Answerer, "__call__", says("submit(180,0)"))
     assert "turned" not in evaluate_benchmark(
-        saved_model, table, out, "quic-360", extent=EVERYTHING
+        saved_model, table, out, "quic-360", options=EVERYTHING
     )
-    report = evaluate_benchmark(saved_model, search, out, "hstar-bench", extent=EVERYTHING)
+    report = evaluate_benchmark(saved_model, search, out, "hstar-bench", options=EVERYTHING)
     assert report["score"]["mean"] == 1.0
     assert report["turned"]["score"] == report["turned"]["score"] | {"mean": 0.0, "count": 6}
     assert report["turned"]["right_every"]["mean"] == 0.0
@@ -106,15 +106,15 @@ def test_turned_pictures_are_shown_only_where_it_is_known_what_is_right_then(
 def test_objects_of_a_benchmark_are_put_on_the_seam_and_scored_there(
     saved_model: Path, table: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, extent = tmp_path / "report.json", Extent("none", num_on_seam=2)
+    out, options = tmp_path / "report.json", EvaluationOptions("none", num_on_seam=2)
     monkeypatch.setattr(Answerer, "__call__", says("submit(180,0)"))
-    facts = evaluate_benchmark(saved_model, search, out, "hstar-bench", extent=extent)["on_seam"]
+    facts = evaluate_benchmark(saved_model, search, out, "hstar-bench", options=options)["on_seam"]
     assert facts["score"] == facts["as_it_is"] == facts["score"] | {"mean": 1.0, "count": 2}
     assert facts["gain"]["mean"] == 0.0
     row = json.loads(out.read_text())["predictions"][0]
     assert row["on_seam"] == {"answer": "submit(180,0)", "score": 1.0, "missing": None}
     with pytest.raises(PanoVLMError, match="leave --on-seam out"):
-        evaluate_benchmark(saved_model, table, out, "quic-360", extent=extent)
+        evaluate_benchmark(saved_model, table, out, "quic-360", options=options)
 
 
 def test_a_benchmark_is_compared_with_every_baseline(
@@ -122,7 +122,7 @@ def test_a_benchmark_is_compared_with_every_baseline(
 ) -> None:
     monkeypatch.setattr(Answerer, "__call__", says("submit(175,0)", "behind me"))
     out = tmp_path / "report.json"
-    report = evaluate_benchmark(saved_model, search, out, "hstar-bench", extent=EVERYTHING)
+    report = evaluate_benchmark(saved_model, search, out, "hstar-bench", options=EVERYTHING)
     names = {"blind", "single_view", "squeezed"}
     assert {*report["baselines"]} == {*report["better_than"]} == names
     assert report["baselines"]["blind"]["score"] == report["score"]
@@ -154,12 +154,12 @@ def test_a_killed_benchmark_goes_on_and_ends_with_the_same_report(
 
     monkeypatch.setattr(Answerer, "__call__", dies)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_benchmark(saved_model, search, out, "hstar-bench", extent=EVERYTHING)
+        evaluate_benchmark(saved_model, search, out, "hstar-bench", options=EVERYTHING)
     assert not out.exists()
     monkeypatch.setattr(Answerer, "__call__", counted)
-    evaluate_benchmark(saved_model, search, out, "hstar-bench", extent=EVERYTHING)
+    evaluate_benchmark(saved_model, search, out, "hstar-bench", options=EVERYTHING)
     on_two_starts = len(asked)
-    evaluate_benchmark(saved_model, search, whole, "hstar-bench", extent=EVERYTHING)
+    evaluate_benchmark(saved_model, search, whole, "hstar-bench", options=EVERYTHING)
     assert len(asked) == 2 * on_two_starts  # nothing was asked twice
     first, second = (json.loads(path.read_text()) for path in (whole, out))
     del first["seconds_evaluation"], second["seconds_evaluation"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from panovlm.data.cache import PatchTokenCache
-from panovlm.data.records import Needs, Record, Turn, read_records
+from panovlm.data.records import Message, Needs, Record, read_records
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation import latents
 from panovlm.evaluation.answers import Answerer, Prompt
@@ -17,7 +17,7 @@ from panovlm.model.vision import encode_views
 
 
 def record(answer: str = "left", **fields) -> Record:
-    turns = (Turn(role="user", content="Where?"), Turn(role="assistant", content=answer))
+    turns = (Message(role="user", content="Where?"), Message(role="assistant", content=answer))
     return Record(image=Path("p.png"), messages=turns, **fields)
 
 
@@ -75,7 +75,7 @@ def prompts(generator, num: int) -> list[Prompt]:
     views = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(2)]
     latents = [generator.model.resampler(each).detach() for each in views]
     return [
-        Prompt(latents[i % 2], (Turn(role="user", content=f"<image>{texts[i]}"),))
+        Prompt(latents[i % 2], (Message(role="user", content=f"<image>{texts[i]}"),))
         for i in range(num)
     ]
 
@@ -151,11 +151,11 @@ def test_a_blank_view_is_what_the_model_makes_of_a_blank_picture_there(
 def test_equal_questions_about_a_blank_picture_are_asked_once(
     evaluator: Evaluator, monkeypatch
 ) -> None:
-    asked: list[tuple[Turn, ...]] = []
+    asked: list[tuple[Message, ...]] = []
     original = evaluator.answerer.__class__.__call__
 
     def spy(self, prompts, progress):
-        asked.extend(prompt.turns for prompt in prompts)
+        asked.extend(prompt.messages for prompt in prompts)
         return original(self, prompts, progress)
 
     monkeypatch.setattr(evaluator.answerer.__class__, "__call__", spy)

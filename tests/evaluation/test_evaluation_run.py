@@ -9,10 +9,10 @@ import pytest
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer
-from panovlm.evaluation.asking import Extent
+from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.run import evaluate
 
-EXTENT = Extent("all", num_turned=2, num_ablated=2, seeds=2)
+EXTENT = EvaluationOptions("all", num_turned=2, num_ablated=2, seeds=2)
 OF_THE_START = ("seconds_evaluation", "seconds_total", "peak_memory_mb")
 
 
@@ -25,7 +25,7 @@ def test_the_report_holds_every_answer_with_all_that_was_asked(
     saved_model: Path, scenes_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out" / "report.json"
-    report = evaluate(saved_model, scenes_file, out, extent=EXTENT)
+    report = evaluate(saved_model, scenes_file, out, options=EXTENT)
     rows = json.loads(out.read_text())["predictions"]
     assert len(rows) == report["accuracy"]["count"] == len(scenes_file.read_text().splitlines())
     assert report["accuracy"]["overall"] == sum(row["right"] for row in rows) / len(rows)
@@ -52,7 +52,7 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_report(
     calls: int,
 ) -> None:
     whole, out = tmp_path / "whole.json", tmp_path / "killed.json"
-    evaluate(saved_model, scenes_file, whole, extent=EXTENT)
+    evaluate(saved_model, scenes_file, whole, options=EXTENT)
     original, asked = Answerer.__call__, []
 
     def dies(self, prompts, progress):
@@ -63,18 +63,18 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_report(
 
     monkeypatch.setattr(Answerer, "__call__", dies)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(saved_model, scenes_file, out, extent=EXTENT)
+        evaluate(saved_model, scenes_file, out, options=EXTENT)
     assert not out.exists()
     monkeypatch.setattr(Answerer, "__call__", original)
-    evaluate(saved_model, scenes_file, out, extent=EXTENT)
+    evaluate(saved_model, scenes_file, out, options=EXTENT)
     assert figures(out) == figures(whole)
 
 
 def test_seeds_change_what_is_drawn_and_no_answer(
     saved_model: Path, scenes_file: Path, tmp_path: Path
 ) -> None:
-    one = evaluate(saved_model, scenes_file, tmp_path / "1.json", extent=replace(EXTENT, seeds=1))
-    two = evaluate(saved_model, scenes_file, tmp_path / "2.json", extent=EXTENT)
+    one = evaluate(saved_model, scenes_file, tmp_path / "1.json", options=replace(EXTENT, seeds=1))
+    two = evaluate(saved_model, scenes_file, tmp_path / "2.json", options=EXTENT)
     assert one["accuracy"] == two["accuracy"]
     assert one["seeds"] == two["seeds"][:1]
     assert one["rotation"]["count"] == 2 < two["rotation"]["count"]
@@ -82,4 +82,4 @@ def test_seeds_change_what_is_drawn_and_no_answer(
 
 def test_unknown_baselines_are_named(saved_model: Path, scenes_file: Path, tmp_path: Path) -> None:
     with pytest.raises(PanoVLMError, match="found --baselines some, expected none, blind, all"):
-        evaluate(saved_model, scenes_file, tmp_path / "r.json", extent=Extent("some"))
+        evaluate(saved_model, scenes_file, tmp_path / "r.json", options=EvaluationOptions("some"))

@@ -118,7 +118,7 @@ def test_answers_end_where_a_task_says(
 
 
 @pytest.mark.parametrize(
-    ("shown", "fault"),
+    ("shown", "error"),
     [
         ([], "found 0 visuals, expected one picture"),
         ([Image.new("RGB", (8, 4))] * 2, "found 2 visuals"),
@@ -128,12 +128,12 @@ def test_answers_end_where_a_task_says(
     ],
 )
 def test_what_is_no_panorama_is_refused(
-    plugin: ModuleType, saved_model: Path, docs: list[dict[str, Any]], shown: Any, fault: str
+    plugin: ModuleType, saved_model: Path, docs: list[dict[str, Any]], shown: Any, error: str
 ) -> None:
     model = plugin.PanoVLM(str(saved_model))
     model.task_dict = {TASK: {SPLIT: docs}}
     request = SimpleNamespace(args=("?", {}, lambda doc: shown, 0, TASK, SPLIT))
-    with pytest.raises(PanoVLMError, match=fault):
+    with pytest.raises(PanoVLMError, match=error):
         model.generate_until([request])
 
 

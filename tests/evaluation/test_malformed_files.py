@@ -188,15 +188,15 @@ def test_a_malformed_benchmark_is_named_or_scored_with_reasons(
     monkeypatch.setenv("PATH", "")  # without java
     name, content = RIGHT[benchmark]
     (tmp_path / "p.png").touch()
-    faults = 0
+    errors = 0
     for number, data in enumerate(files_of(name, content)):
         (tmp_path / name).write_bytes(data)
         try:
             items = BENCHMARKS[benchmark].read(tmp_path / name, tmp_path)
-        except PanoVLMError as fault:
-            assert number, f"the right file is refused: {fault}"
-            assert 10 < len(str(fault)) < 1000
-            faults += 1
+        except PanoVLMError as error:
+            assert number, f"the right file is refused: {error}"
+            assert 10 < len(str(error)) < 1000
+            errors += 1
             continue
         assert len([item for item in items if is_there(item.image)]) <= len(items)
         for answer in ANSWERS:
@@ -204,7 +204,7 @@ def test_a_malformed_benchmark_is_named_or_scored_with_reasons(
             assert all(is_sound(score) for score in scores), (data[:200], answer, scores)
         described = describe(BENCHMARKS[benchmark], items, [ANSWERS[0]] * len(items), scores)
         json.dumps(described, ensure_ascii=False).encode()
-    assert faults > 20
+    assert errors > 20
 
 
 def is_sound(score: Score) -> bool:
@@ -263,18 +263,18 @@ def test_a_malformed_report_is_named_or_compared_by_what_it_says(
 ) -> None:
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
     good.write_text(json.dumps(report))
-    faults = 0
+    errors = 0
     for data in reports(report):
         bad.write_bytes(data)
         try:
             compared = compare(good, bad)
-        except PanoVLMError as fault:
-            assert 10 < len(str(fault)) < 1000
-            faults += 1
+        except PanoVLMError as error:
+            assert 10 < len(str(error)) < 1000
+            errors += 1
             continue
         second = compared["overall"]["second"]
         assert second is None or 0.0 <= second <= 180.0
-    assert faults > 40
+    assert errors > 40
 
 
 def test_there_are_more_than_three_hundred_malformed_files() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from panovlm.data.records import Needs, Record, Turn, read_records
+from panovlm.data.records import Message, Needs, Record, read_records
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer
-from panovlm.evaluation.asking import Extent
+from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.on_seam import on_the_edge, seam_facts, stays_right, turn_to_edge_deg
 from panovlm.evaluation.run import evaluate
@@ -18,7 +18,7 @@ from panovlm.evaluation.scoring import Prediction
 from panovlm.pictures.panorama import load_panorama
 
 NEEDS = Needs(text=True, image=True)
-TURNS = (Turn(role="user", content="What colour?"), Turn(role="assistant", content="red"))
+TURNS = (Message(role="user", content="What colour?"), Message(role="assistant", content="red"))
 
 
 def record(**fields) -> Record:
@@ -89,8 +89,8 @@ def test_the_model_is_shown_the_turned_picture(
 def test_the_report_has_them_and_refuses_where_nothing_can_be_asked(
     saved_model: Path, data: Path, tmp_path: Path
 ) -> None:
-    out, extent = tmp_path / "report.json", Extent("none", num_on_seam=3, seeds=2)
-    report = evaluate(saved_model, data, out, extent=extent)
+    out, options = tmp_path / "report.json", EvaluationOptions("none", num_on_seam=3, seeds=2)
+    report = evaluate(saved_model, data, out, options=options)
     rows = [r for r in json.loads(out.read_text())["predictions"] if "on_seam" in r]
     assert 3 <= len(rows) == report["on_seam"]["count"] <= 6
     assert report["on_seam"]["overall"] == sum(r["on_seam"]["right"] for r in rows) / len(rows)
@@ -100,4 +100,4 @@ def test_the_report_has_them_and_refuses_where_nothing_can_be_asked(
     plain = [{"image": str(r["image"]), "messages": [t.model_dump() for t in TURNS]} for r in rows]
     (tmp_path / "plain.jsonl").write_text("".join(json.dumps(each) + "\n" for each in plain))
     with pytest.raises(PanoVLMError, match=r"found --on-seam 3, but no question with a direction"):
-        evaluate(saved_model, tmp_path / "plain.jsonl", out, extent=extent)
+        evaluate(saved_model, tmp_path / "plain.jsonl", out, options=options)

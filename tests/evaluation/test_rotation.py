@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from panovlm.data.records import Record, Turn
+from panovlm.data.records import Message, Record
 from panovlm.evaluation.rotation import consistent_answers, rotation, turned_back
 from panovlm.evaluation.scoring import Prediction
 from panovlm.geometry.sphere import DIRECTIONS
 
 
 def turned(rolled: list[str], said: list[str]) -> list[Prediction]:
-    turns = (Turn(role="user", content="?"), Turn(role="assistant", content=rolled[0]))
+    turns = (Message(role="user", content="?"), Message(role="assistant", content=rolled[0]))
     record = Record(image=Path("p.png"), messages=turns, rolled_responses=tuple(rolled))
     step = len(rolled) // len(said)
     return [Prediction(record, answer, step * i) for i, answer in enumerate(said)]

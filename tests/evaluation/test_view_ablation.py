@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from panovlm.data.records import Record, Turn
+from panovlm.data.records import Message, Record
 from panovlm.evaluation.scoring import Prediction
 from panovlm.evaluation.view_ablation import changes, view_ablation
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.views_mattered import view_shares
 
 RING = ViewLayout.ring(num_views=4, fov_deg=120.0, view_size=32)
-TURNS = (Turn(role="user", content="?"), Turn(role="assistant", content="x"))
+TURNS = (Message(role="user", content="?"), Message(role="assistant", content="x"))
 
 
 def prediction(yaw_deg: float | None, answer: str = "x") -> Prediction:

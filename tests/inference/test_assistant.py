@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from panovlm.errors import PanoVLMError
-from panovlm.inference.answers import Answer, Wishes
+from panovlm.inference.answers import Answer, SamplingParams
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.batches import Batch, Row
 from panovlm.inference.prefixes import PrefixStore
@@ -19,7 +19,7 @@ from panovlm.training.build import build_model, build_processor
 from panovlm.training.recipe import ModelSection
 
 QUESTIONS = ["What is behind me?", "Left?", "How many red boxes are there, and where is the sun?"]
-SHORT = Wishes(max_tokens=12)
+SHORT = SamplingParams(max_tokens=12)
 
 
 def count_encoder_runs(assistant: Assistant) -> list[int]:
@@ -120,7 +120,7 @@ def test_scores_equal_the_plain_forward_in_every_kind_of_language_model(
         )
     for picture, question in pairs[:2]:
         plain = plain_answer(assistant, picture, question, 8)
-        said = assistant.ask(assistant.open(picture), question, Wishes(max_tokens=8))
+        said = assistant.ask(assistant.open(picture), question, SamplingParams(max_tokens=8))
         assert said == plain
 
 
@@ -128,17 +128,19 @@ def test_streamed_pieces_together_are_the_answer(
     assistant: Assistant, pictures: list[Path]
 ) -> None:
     panorama = assistant.open(pictures[0])
-    wishes = Wishes(max_tokens=40)
-    pieces = list(assistant.stream(panorama, QUESTIONS[0], wishes))
-    assert "".join(pieces) == assistant.ask(panorama, QUESTIONS[0], wishes)
+    sampling = SamplingParams(max_tokens=40)
+    pieces = list(assistant.stream(panorama, QUESTIONS[0], sampling))
+    assert "".join(pieces) == assistant.ask(panorama, QUESTIONS[0], sampling)
 
 
 def test_the_same_seed_draws_the_same_answer_in_any_batch(
     assistant: Assistant, pictures: list[Path]
 ) -> None:
     panorama = assistant.open(pictures[0])
-    wishes = [Wishes(max_tokens=12, temperature=1.0, top_p=0.9, seed=s) for s in (1, 2, 1)]
-    questions = [Question.about(panorama, QUESTIONS[0], each) for each in wishes]
+    sampling = [
+        SamplingParams(max_tokens=12, temperature=1.0, top_p=0.9, seed=s) for s in (1, 2, 1)
+    ]
+    questions = [Question.about(panorama, QUESTIONS[0], each) for each in sampling]
     first, second, third = (answer.text for answer in assistant.answer(questions))
     assert first == third == assistant.answer(questions[:1])[0].text
     assert first != second
@@ -162,10 +164,10 @@ def test_what_a_user_types_is_text_and_never_a_special_token(
     assistant.ask(panorama, typed, SHORT)
 
 
-def test_faults_are_named(assistant: Assistant, pictures: list[Path], tmp_path: Path) -> None:
+def test_errors_are_named(assistant: Assistant, pictures: list[Path], tmp_path: Path) -> None:
     panorama = assistant.open(pictures[0])
     with pytest.raises(PanoVLMError, match="tokens and up to 9999 of answer"):
-        assistant.ask(panorama, "?", Wishes(max_tokens=9999))
+        assistant.ask(panorama, "?", SamplingParams(max_tokens=9999))
     for places, panoramas in [(2, [panorama]), (1, [panorama] * 2), (1, []), (0, [panorama])]:
         found = rf"found {len(panoramas)} panorama\(s\) and {places} place\(s\)"
         with pytest.raises(PanoVLMError, match=found):
@@ -184,15 +186,15 @@ def test_the_store_holds_no_more_than_its_bounds_and_drops_the_one_unused_longes
     runs = count_encoder_runs(assistant)
     first, second, third = (assistant.open(picture) for picture in pictures)
     for panorama in (first, second, first, third, first):
-        assistant.ask(panorama, "?", Wishes(max_tokens=1))
+        assistant.ask(panorama, "?", SamplingParams(max_tokens=1))
     assert len(runs) == 3
     assert len(assistant.prefixes) == 2
-    assistant.ask(second, "?", Wishes(max_tokens=1))
+    assistant.ask(second, "?", SamplingParams(max_tokens=1))
     assert len(runs) == 4
     size = assistant.prefixes.num_bytes
     assert size == sum(prefix.num_bytes for prefix in assistant.prefixes._held.values())
     assistant.prefixes = PrefixStore(max_bytes=size // 3)
-    assistant.ask(first, "?", Wishes(max_tokens=1))
+    assistant.ask(first, "?", SamplingParams(max_tokens=1))
     assert (len(assistant.prefixes), assistant.prefixes.num_bytes) == (0, 0)
 
 
@@ -218,7 +220,7 @@ def test_pieces_are_never_taken_back(
     said: str, stop: tuple[str, ...], text: str, reason: str
 ) -> None:
     tokens = said.encode()
-    answer = Answer(Letters(), [0], Wishes(max_tokens=len(tokens), stop=stop))
+    answer = Answer(Letters(), [0], SamplingParams(max_tokens=len(tokens), stop=stop))
     pieces = []
     for token in tokens:
         pieces.append(answer.add(token))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.batches import Batch, Row
 
@@ -24,11 +24,13 @@ def questions_for(assistant: Assistant, pictures: list[Path]) -> list[Question]:
     assistant._end_ids = []  # so that each answer has its length
     opened = [assistant.open(picture) for picture in pictures]
     asked = [
-        Question.about(opened[place], text, Wishes(max_tokens=LENGTHS[place]))
+        Question.about(opened[place], text, SamplingParams(max_tokens=LENGTHS[place]))
         for place, text in enumerate(TEXTS)
     ]
     for text in ("No picture at all", "x" * 300):
-        asked.append(Question([{"role": "user", "content": text}], (), Wishes(max_tokens=5)))
+        asked.append(
+            Question([{"role": "user", "content": text}], (), SamplingParams(max_tokens=5))
+        )
     return asked
 
 
@@ -39,7 +41,7 @@ def said_by(row: Row) -> list[int]:
 def alone(assistant: Assistant, question: Question) -> list[int]:
     row = assistant.row(question)
     assistant.finish([row])
-    assert len(said_by(row)) == question.wishes.max_tokens
+    assert len(said_by(row)) == question.sampling.max_tokens
     return said_by(row)
 
 
@@ -114,7 +116,7 @@ def test_a_batch_that_never_ends_does_not_grow(
 ) -> None:
     row = assistant.row(questions[0])
     batch = Batch(assistant.model, [row])
-    widest = max(len(assistant.prompt(q).ids) + q.wishes.max_tokens for q in questions)
+    widest = max(len(assistant.prompt(q).ids) + q.sampling.max_tokens for q in questions)
     for place in range(25):
         batch.step()
         batch.join([assistant.row(questions[place % len(questions)])])
@@ -143,7 +145,9 @@ def test_a_newcomer_that_fails_leaves_the_others_as_they_were(
 def test_rows_that_end_with_their_first_token_or_are_cancelled_before_it_leave_nothing(
     assistant: Assistant, questions: list[Question]
 ) -> None:
-    brief = Question(questions[1].conversation, questions[1].panoramas, Wishes(max_tokens=1))
+    brief = Question(
+        questions[1].conversation, questions[1].panoramas, SamplingParams(max_tokens=1)
+    )
     gone = assistant.row(questions[2])
     gone.is_cancelled = True
     batch = Batch(assistant.model)

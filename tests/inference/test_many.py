@@ -1,4 +1,4 @@
-"""Files of questions: a line out for each line in, resumable, faults kept with their lines."""
+"""Files of questions: a line out for each line in, resumable, errors kept with their lines."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ import pytest
 
 from panovlm.errors import PanoVLMError
 from panovlm.inference import many
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.conversations import Chat
 
-SHORT = Wishes(max_tokens=6)
+SHORT = SamplingParams(max_tokens=6)
 
 
 @pytest.fixture
@@ -34,19 +34,19 @@ def read(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_each_line_gets_an_answer_or_a_fault(
+def test_each_line_gets_an_answer_or_a_error(
     assistant: Assistant, questions: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "answers.jsonl"
-    done = many.answer_file(assistant, questions, out, grounded=True, wishes=SHORT)
+    done = many.answer_file(assistant, questions, out, grounded=True, sampling=SHORT)
     written = read(out)
-    assert (done.num_answered, done.num_faults, done.num_present) == (3, 5, 0)
+    assert (done.num_answered, done.num_errors, done.num_present) == (3, 5, 0)
     assert [line["line"] for line in written] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [("answer" in line) for line in written] == [True, True, *[False] * 5, True]
-    faults = [line["fault"] for line in written if "fault" in line]
+    errors = [line["error"] for line in written if "error" in line]
     parts = ["no such file", "image and question", "no JSON object", "tokens", "not JSON"]
-    for fault, part in zip(faults, parts, strict=True):
-        assert part in fault
+    for error, part in zip(errors, parts, strict=True):
+        assert part in error
     alone = assistant.ask(assistant.open(pictures[0]), "What is behind me?", SHORT)
     assert written[0]["answer"] == written[7]["answer"] == alone
     assert written[0]["id"] == 7
@@ -60,15 +60,15 @@ def test_a_line_may_show_several_pictures(
     asked = [{"image": each, "question": "What differs?"} for each in (*images, [], ["a", 1])]
     file = tmp_path / "questions.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in asked))
-    many.answer_file(assistant, file, tmp_path / "answers.jsonl", wishes=SHORT)
+    many.answer_file(assistant, file, tmp_path / "answers.jsonl", sampling=SHORT)
     *answered, empty, number = read(tmp_path / "answers.jsonl")
     opened = [assistant.open(picture) for picture in pictures[:2]]
     for line, panoramas in zip(answered, (opened, opened[::-1]), strict=True):
         assert line["answer"] == assistant.ask(panoramas, "What differs?", SHORT)
-    assert "image and question" in empty["fault"]
-    assert "image and question" in number["fault"]
-    many.answer_file(assistant, file, tmp_path / "grounded.jsonl", grounded=True, wishes=SHORT)
-    assert "found grounded and 2 pictures" in read(tmp_path / "grounded.jsonl")[0]["fault"]
+    assert "image and question" in empty["error"]
+    assert "image and question" in number["error"]
+    many.answer_file(assistant, file, tmp_path / "grounded.jsonl", grounded=True, sampling=SHORT)
+    assert "found grounded and 2 pictures" in read(tmp_path / "grounded.jsonl")[0]["error"]
 
 
 def test_a_killed_run_goes_on_where_it_was(
@@ -76,13 +76,13 @@ def test_a_killed_run_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(many, "BATCH_SIZE", 2)
     whole, out = tmp_path / "whole.jsonl", tmp_path / "answers.jsonl"
-    many.answer_file(assistant, questions, whole, wishes=SHORT)
+    many.answer_file(assistant, questions, whole, sampling=SHORT)
     lines = whole.read_text().splitlines(keepends=True)
     out.write_text("".join(lines[:3]) + lines[3][:10])
-    done = many.answer_file(assistant, questions, out, wishes=SHORT)
+    done = many.answer_file(assistant, questions, out, sampling=SHORT)
     assert out.read_text() == whole.read_text()
     assert done.num_present == 3
-    assert many.answer_file(assistant, questions, out, wishes=SHORT).num_present == 8
+    assert many.answer_file(assistant, questions, out, sampling=SHORT).num_present == 8
 
 
 def test_answers_to_other_questions_are_not_added_to(
@@ -91,10 +91,10 @@ def test_answers_to_other_questions_are_not_added_to(
     out = tmp_path / "answers.jsonl"
     out.write_text('{"line": 1, "question": "Another?", "answer": "Yes"}\n')
     with pytest.raises(PanoVLMError, match="line 1, no answer to that line"):
-        many.answer_file(assistant, questions, out, wishes=SHORT)
+        many.answer_file(assistant, questions, out, sampling=SHORT)
     assert len(read(out)) == 1
     with pytest.raises(PanoVLMError, match="cannot read"):
-        many.answer_file(assistant, tmp_path / "missing.jsonl", out, wishes=SHORT)
+        many.answer_file(assistant, tmp_path / "missing.jsonl", out, sampling=SHORT)
 
 
 def test_a_conversation_knows_what_was_said_and_reads_the_panorama_once(

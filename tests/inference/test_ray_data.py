@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.many import answer_file
 
@@ -75,7 +75,7 @@ def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def told(line: dict[str, Any]) -> dict[str, Any]:
     """What is said of a line, whichever way it was asked."""
-    names = ("image", "question", "id", "answer", "finish_reason", "grounding", "fault")
+    names = ("image", "question", "id", "answer", "finish_reason", "grounding", "error")
     return {name: line.get(name) for name in names}
 
 
@@ -89,10 +89,10 @@ def test_the_pages_example_answers_as_the_command_does_and_opens_each_picture_on
     table = parquet.read_table("answers")
     found = sorted(table.to_pylist(), key=lambda line: line["id"])
     out = place / "answers.jsonl"
-    answer_file(assistant, place / "questions.jsonl", out, grounded=True, wishes=Wishes())
+    answer_file(assistant, place / "questions.jsonl", out, grounded=True, sampling=SamplingParams())
     expected = [told(json.loads(line)) for line in out.read_text().splitlines()]
     assert [told(line) for line in found] == expected
-    assert sum(line["fault"] is not None for line in found) == len(TEXTS) + 1
+    assert sum(line["error"] is not None for line in found) == len(TEXTS) + 1
     counts = Counter(opened.read_text().split())
     assert {counts[picture.name] for picture in pictures} == {1}
 
@@ -100,15 +100,15 @@ def test_the_pages_example_answers_as_the_command_does_and_opens_each_picture_on
 def test_types_are_the_same_where_nothing_was_answered_and_old_outcomes_go(
     place: Path, pictures: list[Path]
 ) -> None:
-    short = Wishes(max_tokens=6)
+    short = SamplingParams(max_tokens=6)
     answerer = ray_data.DatasetAnswerer("runs/demo", "", short, grounded=True)
-    good = {"image": str(pictures[0]), "question": "Left?", "fault": "once"}
-    bad = {"image": "missing.png", "question": "Left?", "fault": "once"}
+    good = {"image": str(pictures[0]), "question": "Left?", "error": "once"}
+    bad = {"image": "missing.png", "question": "Left?", "error": "once"}
     answered, refused = (answerer(pa.Table.from_pylist([row])) for row in (good, bad))
     assert answered.schema == refused.schema
-    assert answered["fault"].to_pylist() == [None]
+    assert answered["error"].to_pylist() == [None]
     assert answered["answer"].to_pylist() != [None]
-    assert "no such file" in refused["fault"].to_pylist()[0]
+    assert "no such file" in refused["error"].to_pylist()[0]
     assert refused["answer"].to_pylist() == refused["grounding"].to_pylist() == [None]
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from panovlm.inference import assistant as assistants
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.batches import Batch
 from panovlm.inference.prefixes import PrefixStore
 
-SHORT = Wishes(max_tokens=8)
+SHORT = SamplingParams(max_tokens=8)
 Shown = str | int
 """Words, or the number of a picture."""
 TURNS: dict[str, list[list[Shown]]] = {

@@ -15,7 +15,7 @@ from panovlm.inference import vllm_plugin
 from panovlm.model.modeling import PanoVLMForConditionalGeneration, PanoVLMModel
 from panovlm.model.processing import PanoVLMProcessor
 
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 
 
 class Registry:

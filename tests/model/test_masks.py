@@ -49,6 +49,6 @@ def test_layers_of_two_kinds_get_two_masks():
     assert seen(near)[2] == [0, 1, 1, 0, 0, 0]
 
 
-def test_recurrent_layers_are_refused_with_the_cure():
+def test_recurrent_layers_are_refused_with_the_fix():
     with pytest.raises(PanoVLMError, match=r"linear_attention.*questions_per_panorama: 1"):
         attention_masks(branch_mask(BRANCHES), POSITIONS, Qwen3NextConfig(), torch.float32)

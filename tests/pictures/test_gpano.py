@@ -54,7 +54,7 @@ def entity_bomb():
 
 
 @pytest.mark.parametrize(
-    ("xmp", "fault"),
+    ("xmp", "error"),
     [
         (b"<x:xmpmeta", "unclosed token|not well-formed|unbound"),
         (b"\xff\xfe\x00", "not well-formed|no element"),
@@ -71,6 +71,6 @@ def entity_bomb():
         (packet({"PoseRollDegrees": "-200"}), "PoseRollDegrees -200, beyond 180"),
     ],
 )
-def test_faulty_xmp_is_ignored_with_a_warning(xmp, fault):
-    with pytest.warns(UserWarning, match=rf"photo: found faulty XMP \(.*({fault}).*expected.*XMP"):
+def test_invalid_xmp_is_ignored_with_a_warning(xmp, error):
+    with pytest.warns(UserWarning, match=rf"photo: found invalid XMP \(.*({error}).*expected.*XMP"):
         assert read_facts(xmp, "photo") is None

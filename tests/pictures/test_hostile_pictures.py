@@ -155,7 +155,7 @@ def traced_read():
 
     tracemalloc.start()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of faulty XMP, and Pillow's
+        warnings.simplefilter("ignore")  # those of invalid XMP, and Pillow's
         yield read
     tracemalloc.stop()
 
@@ -171,9 +171,9 @@ def test_hostile_files_are_refused_or_read_rightly_in_little_room(
     for path in files(tmp_path):
         try:
             panorama, peak = traced_read(path, MIN_WIDTH)
-        except PanoVLMError as fault:
-            assert "expected" in str(fault), path
-            assert "\n" not in str(fault)
+        except PanoVLMError as error:
+            assert "expected" in str(error), path
+            assert "\n" not in str(error)
             peak = tracemalloc.get_traced_memory()[1]
             refused += 1
         else:

@@ -1,4 +1,4 @@
-"""Reading panoramas: every mode arrives as upright uint8 RGB, every fault as one clear line."""
+"""Reading panoramas: every mode arrives as upright uint8 RGB, every error as one clear line."""
 
 import math
 import os
@@ -19,7 +19,7 @@ from panovlm.pictures.panorama import (
     as_panorama,
     check_panorama,
     load_panorama,
-    panorama_fault,
+    panorama_error,
     read_panorama,
 )
 from panovlm.pictures.surfaces import camera_axes
@@ -304,7 +304,7 @@ def test_a_cropped_panorama_is_placed_by_its_xmp_in_every_format(tmp_path, suffi
     off = np.abs(panorama.pixels.astype(int) - np.where(known[..., None], SPHERE, 0))
     assert off.max() <= (12 if suffix in (".jpg", ".avif") else 0)
     np.testing.assert_array_equal(load_panorama(path), panorama.pixels)
-    assert panorama_fault(path) is None
+    assert panorama_error(path) is None
 
 
 def test_a_whole_panorama_with_xmp_is_given_as_it_was_decoded(tmp_path):
@@ -414,7 +414,7 @@ def test_cube_maps_are_drawn_as_spheres(tmp_path, arrangement, suffix, min_width
     off = np.abs(panorama.pixels.astype(int) - colours(panorama_rays(width // 2, width)))
     # The blank cells of a cross, in JPEG, bleed into the borders of faces.
     assert (off.mean() < 3) if suffix == "jpg" else (off.max() <= 4)
-    assert panorama_fault(path) is None
+    assert panorama_error(path) is None
 
 
 def test_cube_maps_in_grids_must_be_declared(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from asking import LIMITS, PATH, Ask, data_url
 from fastapi.testclient import TestClient
 
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 
@@ -36,7 +36,7 @@ def test_a_completion_has_openais_shape_and_the_plain_answer(
     usage = said["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     panorama = assistant.open(scenes_file.parent / "0.png")
-    alone = assistant.ask(panorama, "What is behind me?", Wishes(max_tokens=12))
+    alone = assistant.ask(panorama, "What is behind me?", SamplingParams(max_tokens=12))
     assert said["choices"][0]["message"] == {
         "role": "assistant",
         "content": alone,

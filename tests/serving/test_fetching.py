@@ -25,7 +25,7 @@ from PIL import Image
 from panovlm.errors import PanoVLMError
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
-from panovlm.serving.faults import RequestFault
+from panovlm.serving.errors import RequestError
 from panovlm.serving.fetching import Fetcher, Host, is_public, parse_hosts
 
 NAME = "pictures.test"
@@ -167,12 +167,12 @@ def fetched(site: Any, path: str, **more: Any) -> bytes:
     return asyncio.run(fetcher(Host("http", NAME, port), **more).fetch(url))
 
 
-def refused(act: Callable[[], object]) -> RequestFault:
-    with pytest.raises(RequestFault) as fault:
+def refused(act: Callable[[], object]) -> RequestError:
+    with pytest.raises(RequestError) as error:
         act()
-    assert (fault.value.status, fault.value.code) == (400, "invalid_image")
-    assert "127.0.0.1" not in fault.value.message
-    return fault.value
+    assert (error.value.status, error.value.code) == (400, "invalid_image")
+    assert "127.0.0.1" not in error.value.message
+    return error.value
 
 
 def test_a_picture_is_fetched_from_the_address_that_was_looked_up_once(site: Any) -> None:

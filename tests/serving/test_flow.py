@@ -56,7 +56,7 @@ def test_refused_requests_leave_their_place(assistant: Assistant, body: Ask) -> 
             assert client.post(PATH, json=body(stream=True)).status_code == 200
 
 
-def test_a_late_answer_is_a_fault_whole_or_streamed(assistant: Assistant, body: Ask) -> None:
+def test_a_late_answer_is_a_error_whole_or_streamed(assistant: Assistant, body: Ask) -> None:
     def slowly(*_: Any) -> None:
         time.sleep(0.05)
 
@@ -74,7 +74,7 @@ def test_a_late_answer_is_a_fault_whole_or_streamed(assistant: Assistant, body: 
         assert client.post(PATH, json=body(max_tokens=1)).status_code == 200
 
 
-def test_a_failing_model_is_a_clear_fault_and_the_server_goes_on(
+def test_a_failing_model_is_a_clear_error_and_the_server_goes_on(
     assistant: Assistant, body: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with TestClient(create_app(assistant, limits=LIMITS)) as client:

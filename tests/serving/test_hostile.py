@@ -19,15 +19,15 @@ from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 
 
-def fault_of(reply: Any, status: int = 400) -> dict[str, Any]:
+def error_of(reply: Any, status: int = 400) -> dict[str, Any]:
     """Check a refusal's shape and that it leaks nothing; give it."""
     assert reply.status_code == status, reply.text
-    fault = reply.json()["error"]
-    assert set(fault) == {"message", "type", "param", "code"}
+    error = reply.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
     for inside in (tempfile.gettempdir(), "panovlm/", "Traceback", ".py", "PIL"):
         assert inside not in reply.text
     assert not re.search(r"\b0x[0-9a-f]", reply.text)
-    return fault
+    return error
 
 
 def png_of_size(width: int, height: int) -> bytes:
@@ -64,15 +64,15 @@ def test_nothing_is_fetched_and_only_pictures_in_data_urls_are_taken(
 ) -> None:
     asked = body()
     asked["messages"][0]["content"][0]["image_url"]["url"] = url
-    assert fault_of(client.post(PATH, json=asked))["code"] == "invalid_image"
+    assert error_of(client.post(PATH, json=asked))["code"] == "invalid_image"
 
 
 @pytest.mark.parametrize("size", [(50_000, 25_000), (2**31 - 1, 2**31 - 1), (1000, 500)])
 def test_bombs_are_refused_by_their_header(
     client: TestClient, body: Ask, size: tuple[int, int]
 ) -> None:
-    fault = fault_of(client.post(PATH, json=body(url=data_url(png_of_size(*size)))))
-    assert fault["code"] == "invalid_image"
+    error = error_of(client.post(PATH, json=body(url=data_url(png_of_size(*size)))))
+    assert error["code"] == "invalid_image"
 
 
 def png_with_a_text_that_unpacks_to(num_bytes: int) -> bytes:
@@ -86,7 +86,7 @@ def png_with_a_text_that_unpacks_to(num_bytes: int) -> bytes:
 def test_bombs_beside_the_pixels_are_not_unpacked(client: TestClient, body: Ask) -> None:
     bomb = png_with_a_text_that_unpacks_to(500 << 20)
     assert len(bomb) < LIMITS.max_body_bytes
-    fault_of(client.post(PATH, json=body(url=data_url(bomb))))
+    error_of(client.post(PATH, json=body(url=data_url(bomb))))
     harmless = png_with_a_text_that_unpacks_to(1000)
     assert client.post(PATH, json=body(url=data_url(harmless))).status_code == 200
 
@@ -96,7 +96,7 @@ def test_other_formats_are_refused_whatever_they_call_themselves(
     client: TestClient, body: Ask, panorama: Image.Image, kind: str
 ) -> None:
     url = data_url(encoded(panorama, kind), "png")
-    assert "no readable picture" in fault_of(client.post(PATH, json=body(url=url)))["message"]
+    assert "no readable picture" in error_of(client.post(PATH, json=body(url=url)))["message"]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -113,13 +113,13 @@ def test_broken_moving_and_narrow_pictures_are_refused(
     moving = encoded(panorama, save_all=True, append_images=[panorama.rotate(90)])
     narrow = encoded(panorama.crop((0, 0, 60, 64)))
     for data in (encoded(panorama)[:-2000], moving, narrow, b"", png_of_size(200, 100)):
-        assert fault_of(client.post(PATH, json=body(url=data_url(data))))["code"] == "invalid_image"
+        assert error_of(client.post(PATH, json=body(url=data_url(data))))["code"] == "invalid_image"
 
 
 def test_a_picture_that_no_user_shows_is_refused(client: TestClient, body: Ask) -> None:
     asked = body()
     asked["messages"][0]["role"] = "assistant"
-    fault_of(client.post(PATH, json=asked))
+    error_of(client.post(PATH, json=asked))
 
 
 @pytest.mark.parametrize(
@@ -141,27 +141,27 @@ def test_a_picture_that_no_user_shows_is_refused(client: TestClient, body: Ask) 
         ({"response_format": {"type": "json_schema"}}, "response_format"),
     ],
 )
-def test_fields_at_fault_are_named(
+def test_fields_at_error_are_named(
     client: TestClient, body: Ask, change: dict[str, Any], param: str
 ) -> None:
-    assert fault_of(client.post(PATH, json=body(**change)))["param"] == param
+    assert error_of(client.post(PATH, json=body(**change)))["param"] == param
 
 
 def test_huge_deep_and_broken_bodies_are_refused(client: TestClient, body: Ask) -> None:
-    fault_of(client.post(PATH, content=b"x" * (LIMITS.max_body_bytes + 1)), 413)
+    error_of(client.post(PATH, content=b"x" * (LIMITS.max_body_bytes + 1)), 413)
     pieces = (b"y" * 65536 for _ in range(20))
-    fault_of(client.post(PATH, content=pieces), 413)
+    error_of(client.post(PATH, content=pieces), 413)
     deep = b'{"messages":' + b"[" * 90_000 + b"]" * 90_000 + b"}"
     for broken in (b"", b"{", b"null", b"[]", b"\xff\xfe", deep, b'{"model": NaN}'):
-        fault_of(client.post(PATH, content=broken))
+        error_of(client.post(PATH, content=broken))
     for many in (b'{"x":' + b"[" * 100_000, b"[" + b"{}," * 100_000, b'{"a":0,' * 100_000):
-        fault_of(client.post(PATH, content=many), 413)
+        error_of(client.post(PATH, content=many), 413)
     nested = b'{"x":' * 40_000 + b"1" + b"}" * 40_000
-    fault_of(client.post(PATH, content=b'{"messages":[],"model":' + nested + b"}"))
-    fault_of(client.post(PATH, json=body("word " * 3000)))
-    fault_of(client.post(PATH, json=body(model="other")), 404)
-    fault_of(client.get(PATH), 405)
-    fault_of(client.get("/docs"), 404)
+    error_of(client.post(PATH, content=b'{"messages":[],"model":' + nested + b"}"))
+    error_of(client.post(PATH, json=body("word " * 3000)))
+    error_of(client.post(PATH, json=body(model="other")), 404)
+    error_of(client.get(PATH), 405)
+    error_of(client.get("/docs"), 404)
 
 
 def test_special_tokens_of_a_user_are_text(client: TestClient, body: Ask) -> None:
@@ -224,10 +224,10 @@ def test_keys_are_asked_for_everywhere_but_at_health(assistant: Assistant, body:
     with TestClient(app) as client:
         assert client.get("/health").status_code == 200
         for path in ("/v1/models", "/metrics", "/docs", "/v1/../metrics"):
-            fault_of(client.get(path), 401)
+            error_of(client.get(path), 401)
         for given in ("Bearer three", "Bearer ", "one two", "Basic one", "Bearer one\xff"):
             headers = {"Authorization": given.encode("latin-1")}
-            fault_of(client.post(PATH, json=body(), headers=headers), 401)
+            error_of(client.post(PATH, json=body(), headers=headers), 401)
         for key in ("one", "two"):
             reply = client.post(PATH, json=body(), headers={"Authorization": f"Bearer {key}"})
             assert reply.status_code == 200
@@ -253,4 +253,4 @@ def test_the_log_holds_neither_pictures_nor_questions_nor_keys(
 def test_base64_with_strange_letters_is_no_picture(client: TestClient, body: Ask) -> None:
     data = base64.b64encode(b"abc").decode() + "\n!"
     url = f"data:image/png;base64,{data}"
-    assert "not base64" in fault_of(client.post(PATH, json=body(url=url)))["message"]
+    assert "not base64" in error_of(client.post(PATH, json=body(url=url)))["message"]

@@ -107,15 +107,15 @@ def test_bad_requests_raise_with_the_field_and_what_to_do(
     assistant: Assistant, more: dict[str, Any], param: str, words: str
 ) -> None:
     asked = {"model": MODEL, "messages": about("Hello"), **more}
-    fault = pytest.raises(openai.BadRequestError, match=words)
-    with connected(assistant) as (client, _), fault as refused:
+    error = pytest.raises(openai.BadRequestError, match=words)
+    with connected(assistant) as (client, _), error as refused:
         client.chat.completions.create(**asked)
     assert refused.value.param == param
     assert refused.value.code
     assert refused.value.request_id
 
 
-def test_other_faults_raise_as_openais_do(assistant: Assistant, say: Say) -> None:
+def test_other_errors_raise_as_openais_do(assistant: Assistant, say: Say) -> None:
     with connected(assistant) as (client, _):
         with pytest.raises(openai.NotFoundError, match="no such model"):
             say(client, model="gpt")

@@ -11,7 +11,7 @@ import pytest
 from asking import LIMITS, PATH, data_url, listening
 from fastapi.testclient import TestClient
 
-from panovlm.inference.answers import Wishes
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.serving.app import create_app
 
@@ -57,11 +57,11 @@ def expected(assistant: Assistant, turns: list[Turn], scenes_file: Path) -> str:
         }
         for role, parts in turns
     ]
-    question = Question(conversation, panoramas, Wishes(max_tokens=12))
+    question = Question(conversation, panoramas, SamplingParams(max_tokens=12))
     return assistant.answer([question])[0].text
 
 
-def fault_of(reply: Any) -> dict[str, Any]:
+def error_of(reply: Any) -> dict[str, Any]:
     assert reply.status_code == 400
     error: dict[str, Any] = reply.json()["error"]
     return error
@@ -113,7 +113,7 @@ def test_more_pictures_than_allowed_are_refused_before_any_is_opened(
     with TestClient(create_app(assistant, limits=replace(LIMITS, max_pictures=2))) as client:
         assert client.post(PATH, json=talk(LATER)).status_code == 200
         monkeypatch.setattr(assistant, "open", lambda file: pytest.fail("opened"))
-        error = fault_of(client.post(PATH, json=talk([("user", [0]), *LATER])))
+        error = error_of(client.post(PATH, json=talk([("user", [0]), *LATER])))
     assert error["code"] == "too_many_images"
     assert "found 3 pictures in the conversation, expected at most 2" in error["message"]
     assert "--max-pictures" in error["message"]
@@ -124,7 +124,7 @@ def test_directions_are_of_one_picture_alone(
     client: TestClient, talk: Talk, wish: dict[str, Any]
 ) -> None:
     (name,) = wish
-    error = fault_of(client.post(PATH, json=talk(TWO, **wish)))
+    error = error_of(client.post(PATH, json=talk(TWO, **wish)))
     assert (error["code"], error["param"]) == ("too_many_images", name)
     assert f"found {name} and 2 pictures, expected one" in error["message"]
     assert client.post(PATH, json=talk([("user", [0, "?"])], **wish)).status_code == 200
@@ -137,7 +137,7 @@ def test_pictures_longer_together_than_the_model_reads_are_refused_with_what_to_
         usage = client.post(PATH, json=talk(TWO)).json()["usage"]
         assistant.max_length = length = usage["prompt_tokens"] + 12
         assert client.post(PATH, json=talk(TWO)).status_code == 200
-        error = fault_of(client.post(PATH, json=talk([("user", [0, 1, 2, "What differs?"])])))
+        error = error_of(client.post(PATH, json=talk([("user", [0, 1, 2, "What differs?"])])))
     assert f"expected at most {length} together; shorten the text, leave out" in error["message"]
 
 
@@ -146,7 +146,7 @@ def test_each_picture_is_held_to_the_limits_of_one(
 ) -> None:
     asked = talk(TWO)
     asked["messages"][0]["content"][1]["image_url"]["url"] = data_url(b"no picture")
-    assert fault_of(client.post(PATH, json=asked))["code"] == "invalid_image"
+    assert error_of(client.post(PATH, json=asked))["code"] == "invalid_image"
     asked["messages"][0]["content"][1]["image_url"]["url"] = data_url(b"0" * (1 << 20))
     assert client.post(PATH, json=asked).status_code == 413
     assert len(assistant.prefixes) == 0

@@ -75,7 +75,7 @@ def test_an_answer_in_parts_is_the_same_answer(client: TestClient, given: Ask) -
     assert client.post(PATH, json=parts).json() == client.post(PATH, json=given()).json()
 
 
-def test_faults_are_told_in_openais_shape(client: TestClient, given: Ask, body: Ask) -> None:
+def test_errors_are_told_in_openais_shape(client: TestClient, given: Ask, body: Ask) -> None:
     no_picture = body("Hello", None)
     no_picture["messages"].append({"role": "assistant", "content": "Hello"})
     for asked, status, words in (

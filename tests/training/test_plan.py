@@ -77,11 +77,11 @@ def test_what_cannot_fit_is_refused_with_the_knob(
     assert planning.refusals(recipe, plans) == []
     monkeypatch.setattr(planning, "_memory_mb", lambda: 10.0)
     monkeypatch.setattr(planning.shutil, "disk_usage", lambda folder: Disk(100))
-    faults = planning.refusals(recipe, plans)
-    assert len(faults) == 5
-    assert all("lower batch_size" in fault for fault in faults[:3])
-    assert "PANOVLM_CACHE" in faults[3]
-    assert "set output" in faults[4]
+    errors = planning.refusals(recipe, plans)
+    assert len(errors) == 5
+    assert all("lower batch_size" in error for error in errors[:3])
+    assert "PANOVLM_CACHE" in errors[3]
+    assert "set output" in errors[4]
 
 
 def test_a_conversation_too_long_for_the_model_is_refused(

@@ -1,4 +1,4 @@
-"""Recipes: strict reading, helpful faults, overrides and the schema for editors."""
+"""Recipes: strict reading, helpful errors, overrides and the schema for editors."""
 
 import json
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_null_switches_adapters_off():
         ("seed", {}, "seed: found a section, expected: Input should be a valid integer"),
     ],
 )
-def test_every_fault_says_where_what_was_found_and_the_cure(path, value, message):
+def test_every_error_says_where_what_was_found_and_the_fix(path, value, message):
     with pytest.raises(PanoVLMError) as caught:
         parse_recipe(changed(path, value), "recipe.yaml")
     assert "recipe.yaml has" in str(caught.value)
@@ -85,11 +85,11 @@ def test_an_unknown_key_like_no_other_gets_no_suggestion():
     assert "did you mean" not in str(caught.value)
 
 
-def test_all_faults_are_told_at_once():
+def test_all_errors_are_told_at_once():
     data = changed("stages.vision.steps", 0) | {"extra": 1, "seed": -1}
     with pytest.raises(PanoVLMError) as caught:
         parse_recipe(data, "recipe.yaml")
-    assert str(caught.value).startswith("recipe.yaml has 3 fault(s):")
+    assert str(caught.value).startswith("recipe.yaml has 3 error(s):")
     assert len(str(caught.value).splitlines()) == 4
 
 
@@ -135,7 +135,7 @@ def test_overrides_replace_and_add_values(recipe_file):
         ("stages.vision.stpes=1", "stages.vision.stpes: unknown key; did you mean 'steps'?"),
     ],
 )
-def test_faulty_overrides_are_refused(recipe_file, override, message):
+def test_invalid_overrides_are_refused(recipe_file, override, message):
     with pytest.raises(PanoVLMError) as caught:
         load_recipe(recipe_file, [override])
     assert message in str(caught.value)

@@ -8,7 +8,7 @@ import numpy as np
 
 from panovlm.data.doctor.copies import FREQUENCIES, ROWS, Spectrum, find_copies
 from panovlm.data.doctor.pictures import Picture
-from panovlm.data.findings import Finding, Kind
+from panovlm.data.findings import Finding, FindingKind
 
 
 def copied(pictures: Sequence[Picture]) -> Iterator[Finding]:
@@ -37,15 +37,17 @@ def leaked(pictures: Sequence[Picture], against: Sequence[Picture]) -> Iterator[
             if second not in told:
                 told.add(second)
                 found = f"{second}: found in the test data {how} {first}"
-                yield Finding(Kind.LEAK, found, "remove it from one of the two", field="image")
+                yield Finding(
+                    FindingKind.LEAK, found, "remove it from one of the two", field="image"
+                )
 
 
 Pair = tuple[Path, Path, str]
 
 
 def _copy(first: Path, second: Path, how: str) -> Finding:
-    cure = "keep one name for one panorama, unless what little differs is what is asked about"
-    return Finding(Kind.COPY, f"{second}: found {how} {first}", cure, field="image")
+    fix = "keep one name for one panorama, unless what little differs is what is asked about"
+    return Finding(FindingKind.COPY, f"{second}: found {how} {first}", fix, field="image")
 
 
 def _same_file(first: Sequence[Picture], second: Sequence[Picture]) -> Iterator[Pair]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 
 from panovlm.data.doctor.copies import COLUMNS, Spectrum, spectrum_of
-from panovlm.data.findings import Finding, Kind
+from panovlm.data.findings import Finding, FindingKind
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.panorama import read_panorama
 
@@ -20,7 +20,7 @@ class Picture:
 
     Attributes:
         path: The file.
-        fault: Why it is no panorama.
+        error: Why it is no panorama.
         is_missing: Whether that is because there is no such file.
         warnings: What was ignored in it.
         digest: SHA-256 of its bytes; None if it is no panorama.
@@ -28,7 +28,7 @@ class Picture:
     """
 
     path: Path
-    fault: str | None = None
+    error: str | None = None
     is_missing: bool = False
     warnings: tuple[str, ...] = ()
     digest: str | None = None
@@ -37,10 +37,10 @@ class Picture:
     @property
     def findings(self) -> list[Finding]:
         """What is wrong with it."""
-        said = [Finding(Kind.XMP, text, field="image") for text in self.warnings]
-        if self.fault is not None:
-            kind = Kind.MISSING if self.is_missing else Kind.PICTURE
-            said.append(Finding(kind, self.fault, field="image"))
+        said = [Finding(FindingKind.XMP, text, field="image") for text in self.warnings]
+        if self.error is not None:
+            kind = FindingKind.MISSING if self.is_missing else FindingKind.PICTURE
+            said.append(Finding(kind, self.error, field="image"))
         return said
 
 
@@ -52,8 +52,8 @@ def look_at(path: Path) -> Picture:
             panorama = read_panorama(path, min_width=2 * COLUMNS)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except (PanoVLMError, OSError) as fault:
-        return Picture(path, str(fault), isinstance(fault.__cause__, FileNotFoundError))
+    except (PanoVLMError, OSError) as error:
+        return Picture(path, str(error), isinstance(error.__cause__, FileNotFoundError))
     except MemoryError:
         return Picture(path, f"{path}: found too little memory to decode it; use fewer --workers")
     said = tuple(dict.fromkeys(str(warning.message) for warning in caught))

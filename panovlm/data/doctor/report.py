@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.data.doctor.run import Examination
-from panovlm.data.findings import Finding, Kind
+from panovlm.data.findings import Finding, FindingKind
 from panovlm.runtime.files import write_whole
 from panovlm.runtime.progress import show_table
 
@@ -28,7 +28,7 @@ def show(examination: Examination, *, say: Any = print) -> None:
     if not findings:
         say("nothing is wrong")
         return
-    by_kind: dict[Kind, list[Finding]] = {}
+    by_kind: dict[FindingKind, list[Finding]] = {}
     for finding in findings:
         by_kind.setdefault(finding.kind, []).append(finding)
     rows = [[f"{len(found):,}", kind.value, _severity(found[0])] for kind, found in by_kind.items()]
@@ -41,7 +41,7 @@ def show(examination: Examination, *, say: Any = print) -> None:
 
 
 def _severity(finding: Finding) -> str:
-    return "fault" if finding.is_fault else "warning"
+    return "error" if finding.is_error else "warning"
 
 
 def _counts(examination: Examination) -> list[list[str]]:
@@ -75,8 +75,8 @@ def write_json(examination: Examination, path: Path) -> None:
         "num_records": examination.num_records,
         "num_pictures": examination.num_pictures,
         "num_against": examination.num_against,
-        "num_faults": examination.num_faults,
-        "num_warnings": len(examination.findings) - examination.num_faults,
+        "num_errors": examination.num_errors,
+        "num_warnings": len(examination.findings) - examination.num_errors,
         "licences": examination.licences,
         "sources": examination.sources,
         "findings": [_facts(finding) for finding in examination.findings],
@@ -93,5 +93,5 @@ def _facts(finding: Finding) -> dict[str, str | None]:
         "place": finding.place or None,
         "field": finding.field,
         "found": finding.found,
-        "cure": finding.cure,
+        "fix": finding.fix,
     }

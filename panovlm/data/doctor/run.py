@@ -36,7 +36,7 @@ class Examination:
         num_against: Pictures of the test data.
         licences: Pictures by licence; the empty name for those without.
         sources: Pictures by source; the empty name for those without.
-        findings: Everything found: faults, then warnings.
+        findings: Everything found: errors, then warnings.
     """
 
     files: tuple[Path, ...]
@@ -48,9 +48,9 @@ class Examination:
     findings: tuple[Finding, ...]
 
     @property
-    def num_faults(self) -> int:
+    def num_errors(self) -> int:
         """Findings that are no mere warnings."""
-        return sum(finding.is_fault for finding in self.findings)
+        return sum(finding.is_error for finding in self.findings)
 
 
 def examine(
@@ -86,7 +86,7 @@ def examine(
     findings = [*_found(checked, others, pictures), *_found_in_texts(checked.records, pictures)]
     if room is not None:
         findings += unfit(checked.records, room)
-    findings.sort(key=lambda finding: not finding.is_fault)
+    findings.sort(key=lambda finding: not finding.is_error)
     return Examination(
         files=tuple(files),
         num_records=len(checked.records),
@@ -161,4 +161,4 @@ def _users(records: Iterable[Located]) -> dict[Path, Located]:
 
 def _at(finding: Finding, user: Located) -> Finding:
     """Say where a picture is named first."""
-    return Finding(finding.kind, finding.found, finding.cure, user.file, user.place, finding.field)
+    return Finding(finding.kind, finding.found, finding.fix, user.file, user.place, finding.field)

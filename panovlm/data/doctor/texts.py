@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from panovlm.data.datasets import TOO_LONG_CURE, ConversationTokenizer
+from panovlm.data.datasets import TOO_LONG_FIX, ConversationTokenizer
 from panovlm.data.doctor.pictures import Picture
-from panovlm.data.findings import Finding, Kind, shown
+from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import IMAGE_MARK, Located
 
@@ -57,12 +57,12 @@ def _told_twice(group: Sequence[Located]) -> Finding:
     more = f" and {len(group) - 1 - MAX_PLACES} more" if len(group) - 1 > MAX_PLACES else ""
     asked = f"found the same question about the same picture again in {others}{more}"
     if len(answers) == 1:
-        found, cure, kind = f"{asked}, with the same answer", "keep one of them", Kind.REPEAT
+        found, fix, kind = f"{asked}, with the same answer", "keep one of them", FindingKind.REPEAT
     else:
         found = f"{asked}, with {len(answers)} different answers"
-        cure = "correct them, unless they are several references"
-        kind = Kind.CONFLICT
-    return Finding(kind, found, cure, first.file, first.place, "messages")
+        fix = "correct them, unless they are several references"
+        kind = FindingKind.CONFLICT
+    return Finding(kind, found, fix, first.file, first.place, "messages")
 
 
 def _place(each: Located, file: Path) -> str:
@@ -75,8 +75,8 @@ def misplaced_marks(records: Sequence[Located]) -> Iterator[Finding]:
         for turn in each.record.messages:
             if turn.role != "user" and IMAGE_MARK in turn.content:
                 found = f"found {IMAGE_MARK} in a turn of the {turn.role}"
-                cure = "move it to a user's turn"
-                yield Finding(Kind.MISPLACED, found, cure, each.file, each.place, "messages")
+                fix = "move it to a user's turn"
+                yield Finding(FindingKind.MISPLACED, found, fix, each.file, each.place, "messages")
 
 
 def unfit(records: Sequence[Located], room: Room) -> Iterator[Finding]:
@@ -88,11 +88,13 @@ def unfit(records: Sequence[Located], room: Room) -> Iterator[Finding]:
         excess = len(tokens.ids) - room.longest
         if excess > 0:
             found = f"found {len(tokens.ids)} tokens, {excess} too many for {room.longest}"
-            yield Finding(Kind.LENGTH, found, TOO_LONG_CURE, each.file, each.place, "messages")
+            yield Finding(
+                FindingKind.LENGTH, found, TOO_LONG_FIX, each.file, each.place, "messages"
+            )
         if all(label == IGNORED for label in tokens.labels):
             found = f"found no supervised token in {shown(each.record.response)}"
-            cure = "add a response, or correct the chat template"
-            yield Finding(Kind.TEXT, found, cure, each.file, each.place, "messages")
+            fix = "add a response, or correct the chat template"
+            yield Finding(FindingKind.TEXT, found, fix, each.file, each.place, "messages")
 
 
 def terms(records: Sequence[Located], field: str) -> dict[str, int]:

@@ -13,11 +13,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding, Kind
+from panovlm.data.findings import Finding, FindingKind
 from panovlm.data.formats.content import CARRIED, Content, Entry, Item
 from panovlm.data.formats.tables import from_row, is_row
 from panovlm.data.lines import NotJsonError, json_lines, parse_json, read_text
-from panovlm.data.records import IMAGE_MARK, Turn, marked
+from panovlm.data.records import IMAGE_MARK, Message, marked
 
 ROLES = {"human": "user", "gpt": "assistant"}
 NAMES = {role: name for name, role in ROLES.items()} | {"system": "system"}
@@ -43,10 +43,10 @@ def read_list(path: Path) -> Content:
         data = parse_json(text)
     except NotJsonError as error:
         found = f"{path}: not JSON ({error})"
-        return Content(findings=[Finding(Kind.JSON, found, "write one list of objects")])
+        return Content(findings=[Finding(FindingKind.JSON, found, "write one list of objects")])
     if not isinstance(data, list):
         found = f"{path}: found {type(data).__name__}, expected a list of objects"
-        return Content(findings=[Finding(Kind.JSON, found, "put the objects in [...]")])
+        return Content(findings=[Finding(FindingKind.JSON, found, "put the objects in [...]")])
     content = Content()
     for number, item in enumerate(data):
         _add(content, item, path, f"item {number + 1}", number)
@@ -68,14 +68,14 @@ def _add(content: Content, item: Any, path: Path, place: str, number: int) -> No
         images = data.pop("images")
     if len(images) > 1:
         found = f"found {len(images)} pictures, expected one a record"
-        finding = Finding(Kind.FIELD, found, "split or remove it", path, place, "images")
+        finding = Finding(FindingKind.FIELD, found, "split or remove it", path, place, "images")
         content.findings.append(finding)
         return
     content.entries.append(Entry(data | {"image": images[0]} if images else data, place))
 
 
 def record_of(item: dict[str, Any], content: Content) -> dict[str, Any]:
-    """Turn an object with a conversation into the shape of a record.
+    """Message an object with a conversation into the shape of a record.
 
     Args:
         item: The object.
@@ -192,7 +192,7 @@ def _conversation(item: Item) -> list[dict[str, str]]:
     return [{"from": NAMES[turn.role], "value": turn.content} for turn in _marked(item)]
 
 
-def _marked(item: Item) -> tuple[Turn, ...]:
+def _marked(item: Item) -> tuple[Message, ...]:
     """Put the mark in its place, where there is a question to hold it."""
     turns = item.record.messages
     return marked(turns) if any(turn.role == "user" for turn in turns) else turns

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding, Kind
+from panovlm.data.findings import Finding, FindingKind
 from panovlm.data.formats.chats import record_of
 from panovlm.data.formats.content import CARRIED, Content, Entry, Item
 from panovlm.data.formats.tables import from_row, is_row
@@ -28,7 +28,9 @@ def read_folder(path: Path) -> Content:
         rows = _open(path, cache)
         if not set(IMAGE_COLUMNS) & set(rows.column_names):
             found = f"{path}: found the columns {rows.column_names}, expected one named image"
-            content.findings.append(Finding(Kind.FIELD, found, "rename the column of pictures"))
+            content.findings.append(
+                Finding(FindingKind.FIELD, found, "rename the column of pictures")
+            )
             return content
         for number, row in enumerate(_undecoded(rows), start=1):
             _add(content, row, path, f"row {number}")
@@ -81,7 +83,7 @@ def _add(content: Content, row: dict[str, Any], path: Path, place: str) -> None:
     pictures = [each for name in IMAGE_COLUMNS for each in _listed(row.pop(name, None))]
     if len(pictures) != 1:
         found = f"found {len(pictures)} pictures, expected one a record"
-        finding = Finding(Kind.FIELD, found, "split or remove it", path, place, "image")
+        finding = Finding(FindingKind.FIELD, found, "split or remove it", path, place, "image")
         content.findings.append(finding)
         return
     (picture,) = pictures

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding, Kind
+from panovlm.data.findings import Finding, FindingKind
 from panovlm.data.formats.chats import read_lines, read_list
 from panovlm.data.formats.content import Content
 from panovlm.data.formats.hub import read_folder
@@ -81,8 +81,8 @@ def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
     if kind == "records":
         yield from scan_records(path, needs)
         return
-    found, cure = f"found the format {kind}, expected records to train on", "panovlm data convert"
-    yield Finding(Kind.FORMAT, found, f"{cure} makes them", path)
+    found, fix = f"found the format {kind}, expected records to train on", "panovlm data convert"
+    yield Finding(FindingKind.FORMAT, found, f"{fix} makes them", path)
     content = READERS[kind](path)
     yield from content.findings
     yield from check_entries(content, path, needs)
@@ -93,7 +93,9 @@ def check_entries(content: Content, path: Path, needs: Needs) -> Iterable[Locate
     inside = sum(entry.picture is not None for entry in content.entries)
     if inside:
         found = f"found {inside} pictures inside the data set, expected files"
-        yield Finding(Kind.PICTURE, found, "convert it to records first", path, field="image")
+        yield Finding(
+            FindingKind.PICTURE, found, "convert it to records first", path, field="image"
+        )
     for entry in content.entries:
         if entry.picture is None:
             yield from located(entry.data, path, entry.place, needs)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Kind
+from panovlm.data.findings import FindingKind
 from panovlm.data.formats.chats import write_llava, write_messages, write_records, write_sharegpt
 from panovlm.data.formats.content import Content, Entry, Item
 from panovlm.data.formats.hub import write_folder
@@ -21,7 +21,7 @@ from panovlm.data.records import (
     is_address,
     located,
     no_records,
-    raise_faults,
+    raise_errors,
 )
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.files import write_whole
@@ -90,7 +90,7 @@ def convert_data(
         overwrite: Whether `out` may exist.
 
     Raises:
-        PanoVLMError: If anything in `given` is faulty, or the format written cannot hold a record;
+        PanoVLMError: If anything in `given` is invalid, or the format written cannot hold a record;
             then nothing is written.
     """
     kind, made = _formats(given, out, given_format, made_format)
@@ -136,7 +136,7 @@ def _checked(content: Content, given: Path) -> list[tuple[Entry, Record]]:
     """Check every entry as a record, but let URLs pass.
 
     Raises:
-        PanoVLMError: Listing every fault.
+        PanoVLMError: Listing every error.
     """
     findings = list(content.findings)
     good: list[tuple[Entry, Record]] = []
@@ -150,10 +150,10 @@ def _checked(content: Content, given: Path) -> list[tuple[Entry, Record]]:
                 findings.append(each)
     if not content.entries and not findings:
         findings.append(no_records(given, "at least one"))
-    whole = [finding.in_file for finding in findings if finding.kind is Kind.FILE]
+    whole = [finding.in_file for finding in findings if finding.kind is FindingKind.FILE]
     if whole:
         raise PanoVLMError(whole[0])
-    raise_faults(str(given), (finding.in_file for finding in findings))
+    raise_errors(str(given), (finding.in_file for finding in findings))
     return good
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding, Kind, shown
+from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.formats.content import CARRIED, Content, Entry, Item
 from panovlm.data.lines import NotJsonError, parse_json, read_text
 from panovlm.errors import PanoVLMError
@@ -39,16 +39,16 @@ def read_table(path: Path, delimiter: str) -> Content:
     if head is None:
         return content
     names = [cell.strip().lower() for cell in head[1]]
-    if fault := _fault_of_head(names, path):
-        content.findings.append(fault)
+    if error := _error_of_head(names, path):
+        content.findings.append(error)
         return content
     grouped: dict[tuple[Any, Any], list[Entry]] = {}
     for line, cells in rows:
         place = f"line {line}"
         if len(cells) != len(names):
             found = f"found {len(cells)} cells, expected {len(names)} as in the head line"
-            cure = "quote cells that hold the separator"
-            content.findings.append(Finding(Kind.FIELD, found, cure, path, place))
+            fix = "quote cells that hold the separator"
+            content.findings.append(Finding(FindingKind.FIELD, found, fix, path, place))
             continue
         data = from_row(dict(zip(names, cells, strict=True)), content, path, place)
         key = (str(data.get("image")), str(data["messages"][:1]))
@@ -71,25 +71,25 @@ def _rows(
                 yield start, cells
             start = reader.line_num + 1
     except csv.Error as error:
-        found, cure = f"found a broken row ({error})", "double the quotes within quoted cells"
-        content.findings.append(Finding(Kind.FIELD, found, cure, path, f"line {start}"))
+        found, fix = f"found a broken row ({error})", "double the quotes within quoted cells"
+        content.findings.append(Finding(FindingKind.FIELD, found, fix, path, f"line {start}"))
     finally:
         csv.field_size_limit(limit)
 
 
-def _fault_of_head(names: list[str], path: Path) -> Finding | None:
+def _error_of_head(names: list[str], path: Path) -> Finding | None:
     found = f"found the columns {', '.join(map(shown, names[:12]))}"
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        cure = "give each a name of its own"
-        return Finding(Kind.FIELD, f"{found}, some of them twice", cure, path, "line 1")
+        fix = "give each a name of its own"
+        return Finding(FindingKind.FIELD, f"{found}, some of them twice", fix, path, "line 1")
     wanted = ["image"] if not {"question", "answer"} & _kinds(names) else list(COLUMNS)
     missing = [kind for kind in wanted if kind not in _kinds(names)]
     if not missing:
         return None
     expected = "; ".join(f"one of {', '.join(COLUMNS[kind])}" for kind in missing)
-    cure = "rename the columns in the head line, or separate them by commas or tabs"
-    return Finding(Kind.FIELD, f"{found}, expected also {expected}", cure, path, "line 1")
+    fix = "rename the columns in the head line, or separate them by commas or tabs"
+    return Finding(FindingKind.FIELD, f"{found}, expected also {expected}", fix, path, "line 1")
 
 
 def _kinds(names: list[str]) -> set[str]:
@@ -123,7 +123,7 @@ def from_row(row: dict[str, Any], content: Content, path: Path, place: str) -> d
                 data[name] = _value(name, value)
             except NotJsonError as error:
                 found = f"field {name!r}: found {shown(value)}, not JSON ({error})"
-                content.findings.append(Finding(Kind.FIELD, found, "", path, place, name))
+                content.findings.append(Finding(FindingKind.FIELD, found, "", path, place, name))
     content.lose(rest)
     turns = [] if question is None and answer is None else _turns(question, answer)
     return {"image": image, "messages": turns, **data}

@@ -17,7 +17,7 @@ def read(path: Path, images: Path) -> list[Item]:
         images: Not looked at: pictures are relative to the file.
 
     Raises:
-        PanoVLMError: If a record is faulty or a longer conversation.
+        PanoVLMError: If a record is invalid or a longer conversation.
     """
     records = read_records(path, Needs(text=True, image=True))
     return [_item(record, number) for number, record in enumerate(records, start=1)]

@@ -95,7 +95,7 @@ def _item(turn: Mapping[str, Any], scene: str, picture: Path) -> Item:
         raise PanoVLMError(f"{scene}: found a question of kind {kind!r}, expected {[*FORMS]}")
     is_map = kind == MAP
     if kind == "object_counting":
-        int(str(turn["answer"]))  # a fault of the file shows here, not when answers are scored
+        int(str(turn["answer"]))  # an error of the file shows here, not when answers are scored
     return Item(
         name=f"{scene}/{turn['turn_id']}",
         image=picture,

@@ -92,17 +92,17 @@ def plan_jobs(
     ending = "" if settings.makes_folders else settings.ending
     inputs = {_place(source): source for source, _ in sources}
     jobs: dict[Path, Job] = {}
-    faults = []
+    errors = []
     for source, name in sources:
         target = out / name.with_name(name.name + ending)
         place = _place(target)
         if place in inputs:
-            faults.append(f"{source}: found the input {inputs[place]} where its output would go")
+            errors.append(f"{source}: found the input {inputs[place]} where its output would go")
         elif place in jobs:
-            faults.append(f"{source}: found the same output as for {jobs[place].source}; rename it")
+            errors.append(f"{source}: found the same output as for {jobs[place].source}; rename it")
         else:
             jobs[place] = Job(source, target)
-    return list(jobs.values()), faults
+    return list(jobs.values()), errors
 
 
 def claim_folder(out: Path, settings: ConversionSettings, *, overwrite: bool) -> int:

@@ -39,12 +39,12 @@ class Conversion:
     Attributes:
         num_written: Inputs converted.
         num_present: Inputs that had been converted before.
-        faults: Why each of the others was not.
+        errors: Why each of the others was not.
     """
 
     num_written: int
     num_present: int
-    faults: tuple[str, ...]
+    errors: tuple[str, ...]
 
 
 def convert(
@@ -57,7 +57,7 @@ def convert(
 ) -> Conversion:
     """Convert a picture, or all pictures in a folder; what was converted before is left alone.
 
-    A faulty input does not keep the others from being converted. With more than one worker the
+    An invalid input does not keep the others from being converted. With more than one worker the
     calling script needs its `if __name__ == "__main__"` guard.
 
     Args:
@@ -79,15 +79,15 @@ def convert(
     sources = find_sources(given, out)
     if _is_one_picture(sources, out, settings):
         only = _only_job(sources[0][0], out, settings, overwrite=overwrite)
-        faults = _convert_all([only], settings, workers)
-        return Conversion(1 - len(faults), 0, tuple(faults))
+        errors = _convert_all([only], settings, workers)
+        return Conversion(1 - len(errors), 0, tuple(errors))
     _check_folder(given, out)
     jobs, without = plan_jobs(sources, out, settings)
     since_ns, folders = claim_folder(out, settings, overwrite=overwrite), settings.makes_folders
     to_do = [job for job in jobs if not job.is_done(since_ns, makes_folder=folders)]
-    faults = _convert_all(to_do, settings, workers)
+    errors = _convert_all(to_do, settings, workers)
     present = len(jobs) - len(to_do)
-    return Conversion(len(to_do) - len(faults), present, (*without, *faults))
+    return Conversion(len(to_do) - len(errors), present, (*without, *errors))
 
 
 def _is_one_picture(
@@ -107,8 +107,8 @@ def _only_job(source: Path, out: Path, settings: ConversionSettings, *, overwrit
             "--format out or change the name"
         )
     if out.exists() and (not overwrite or out.samefile(source)):
-        cure = "name another file" + ("" if overwrite else ", or pass --overwrite")
-        raise PanoVLMError(f"{out}: found a file there already, expected a new name; {cure}")
+        fix = "name another file" + ("" if overwrite else ", or pass --overwrite")
+        raise PanoVLMError(f"{out}: found a file there already, expected a new name; {fix}")
     out.parent.mkdir(parents=True, exist_ok=True)
     return Job(source, out)
 
@@ -127,22 +127,22 @@ def _convert_all(jobs: list[Job], settings: ConversionSettings, workers: int | N
     """Convert all inputs, and give why some could not be."""
     if workers is None:
         workers = min(os.cpu_count() or 1, -(-len(jobs) // _JOBS_PER_PROCESS))
-    faults = []
+    errors = []
     convert_one = partial(_attempt, settings=settings)
     try:
         with (
             progress_bar("converting", len(jobs)) as advance,
             mapping(min(workers, len(jobs)), _begin_worker) as apply,
         ):
-            for fault in apply(convert_one, jobs):
-                faults += [fault] if fault else []
-                advance(1, f"{len(faults)} failed" if faults else "")
+            for failure in apply(convert_one, jobs):
+                errors += [failure] if failure else []
+                advance(1, f"{len(errors)} failed" if errors else "")
     except BrokenExecutor as error:
         raise PanoVLMError(
             f"found a process that ended early, perhaps for want of memory: {error}; pass a number "
             f"below {workers} as --workers: what is written stays"
         ) from error
-    return faults
+    return errors
 
 
 def _begin_worker() -> None:
@@ -155,8 +155,8 @@ def _attempt(job: Job, settings: ConversionSettings) -> str | None:
     """Convert one input; give why it could not be, or None."""
     try:
         _convert_one(job, settings)
-    except PanoVLMError as fault:
-        return str(fault)
+    except PanoVLMError as error:
+        return str(error)
     except MemoryError:
         return (
             f"{job.source}: found too little memory, expected room for a few copies of the picture;"

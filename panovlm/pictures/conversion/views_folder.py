@@ -94,8 +94,8 @@ def assemble_folder(folder: Path) -> Pixels:
     try:
         looks = [(e.yaw_deg, e.pitch_deg, e.roll_deg, e.fov_deg) for e in listed.views]
         layout = ViewLayout(tuple(View(*look) for look in looks), listed.view_size)
-    except PanoVLMError as fault:
-        raise PanoVLMError(f"{folder / VIEWS_FILE}: {fault}") from fault
+    except PanoVLMError as error:
+        raise PanoVLMError(f"{folder / VIEWS_FILE}: {error}") from error
     size = layout.view_size
     views = np.stack([_read_view(folder / entry.file, size) for entry in listed.views])
     width = min(max(360.0 / view.fov_deg * size for view in layout.views), MAX_ASSEMBLED_WIDTH)

@@ -60,7 +60,7 @@ export class Entry {
 
   fail(message) {
     this.close();
-    this.root.append(made("p", "fault", message));
+    this.root.append(made("p", "error", message));
     this.scroll();
   }
 
@@ -76,6 +76,6 @@ export class Entry {
 
 /** Say what went wrong outside any question. */
 export function complain(list, message) {
-  list.append(made("p", "fault", message));
+  list.append(made("p", "error", message));
   list.scrollTop = list.scrollHeight;
 }

@@ -1,4 +1,4 @@
-"""`panovlm data check`: what is counted, what is a fault, what only a warning, and what is told."""
+"""`panovlm data check`: what is counted, what is an error or a warning, and what is told."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from PIL import Image
 
 from panovlm.data.doctor.report import MAX_LINES, show, write_json
 from panovlm.data.doctor.run import Examination, examine, look_at_all
-from panovlm.data.findings import Kind
+from panovlm.data.findings import FindingKind
 from panovlm.errors import PanoVLMError
 from panovlm.training.recipe import ModelSection, Recipe, StageSection
 
@@ -44,11 +44,11 @@ def write(tmp_path: Path) -> Write:
     return write_records
 
 
-def kinds(examination: Examination) -> list[Kind]:
+def kinds(examination: Examination) -> list[FindingKind]:
     return [finding.kind for finding in examination.findings]
 
 
-def only(examination: Examination, kind: Kind) -> str:
+def only(examination: Examination, kind: FindingKind) -> str:
     """The one finding there is."""
     assert kinds(examination) == [kind]
     return str(examination.findings[0])
@@ -68,17 +68,17 @@ def test_pictures_are_looked_at_in_processes_alike(write: Write, tmp_path: Path)
     assert [*alone] == [*together] == paths
     for path in paths:
         assert alone[path].digest == together[path].digest
-        assert alone[path].fault == together[path].fault
+        assert alone[path].error == together[path].error
     with pytest.raises(PanoVLMError, match="found 0 workers, expected 1 or more"):
         look_at_all(paths, 0)
 
 
-def test_missing_broken_and_flat_pictures_are_faults(write: Write, tmp_path: Path) -> None:
+def test_missing_broken_and_flat_pictures_are_errors(write: Write, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "square.jpg")
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     names = ("square.jpg", "broken.jpg", "nowhere.jpg")
     examination = examine([write(*({"image": name} for name in names))])
-    assert kinds(examination) == [Kind.PICTURE, Kind.PICTURE, Kind.MISSING]
+    assert kinds(examination) == [FindingKind.PICTURE, FindingKind.PICTURE, FindingKind.MISSING]
     said = [str(finding) for finding in examination.findings]
     assert "line 1: " in said[0] and "found 64x64, expected width = 2 x height" in said[0]
     assert "line 2: " in said[1] and "broken.jpg" in said[1]
@@ -86,7 +86,7 @@ def test_missing_broken_and_flat_pictures_are_faults(write: Write, tmp_path: Pat
 
 
 def test_urls_are_listed_and_not_fetched(write: Write) -> None:
-    said = only(examine([write({"image": "https://example.org/a.jpg"})]), Kind.URL)
+    said = only(examine([write({"image": "https://example.org/a.jpg"})]), FindingKind.URL)
     assert "line 1: field 'image': found the URL 'https://example.org/a.jpg'" in said
     assert "never fetched" in said
 
@@ -94,22 +94,22 @@ def test_urls_are_listed_and_not_fetched(write: Write) -> None:
 def test_repeated_questions_and_several_answers_are_warnings(write: Write, tmp_path: Path) -> None:
     file = write({"image": "a.png"}, {"image": "b.png"}, {"image": "a.png"})
     examination = examine([file])
-    assert "again in line 3, with the same answer" in only(examination, Kind.REPEAT)
-    assert examination.num_faults == 0
+    assert "again in line 3, with the same answer" in only(examination, FindingKind.REPEAT)
+    assert examination.num_errors == 0
     other = {"image": "a.png", "messages": turns("<image> Where?  ", "right")}
-    said = only(examine([write({"image": "a.png"}, other)]), Kind.CONFLICT)
+    said = only(examine([write({"image": "a.png"}, other)]), FindingKind.CONFLICT)
     assert "with 2 different answers" in said
     (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
     by_content = examine([write({"image": "a.png"}, {**other, "image": "copy.png"})])
-    assert kinds(by_content) == [Kind.COPY, Kind.CONFLICT]
+    assert kinds(by_content) == [FindingKind.COPY, FindingKind.CONFLICT]
 
 
 def test_a_mark_outside_the_users_turns_is_a_warning(write: Write) -> None:
     file = write({"image": "a.png", "messages": turns("Where?", "<image> left")})
-    assert "in a turn of the assistant" in only(examine([file]), Kind.MISPLACED)
+    assert "in a turn of the assistant" in only(examine([file]), FindingKind.MISPLACED)
 
 
-def test_leaks_are_faults_however_the_copy_was_made(write: Write, tmp_path: Path) -> None:
+def test_leaks_are_errors_however_the_copy_was_made(write: Write, tmp_path: Path) -> None:
     test = write({"image": "a.png"}, name="test.jsonl")
     with Image.open(tmp_path / "a.png") as picture:
         rolled = Image.fromarray(np.roll(np.asarray(picture), 60, axis=1))
@@ -122,9 +122,9 @@ def test_leaks_are_faults_however_the_copy_was_made(write: Write, tmp_path: Path
     ):
         train = write({"image": name}, {"image": "b.png"}, name="train.jsonl")
         examination = examine([train], against=[test])
-        said = only(examination, Kind.LEAK)
+        said = only(examination, FindingKind.LEAK)
         assert words in said and name in said
-        assert examination.num_faults == 1
+        assert examination.num_errors == 1
     assert not examine([write({"image": "b.png"}, name="train.jsonl")], against=[test]).findings
 
 
@@ -136,7 +136,7 @@ def test_ignored_xmp_is_a_warning(write: Write, tmp_path: Path) -> None:
         "</rdf:RDF></x:xmpmeta>"
     )
     photo(0).save(tmp_path / "odd.jpg", xmp=xmp.encode())
-    assert "the XMP is ignored" in only(examine([write({"image": "odd.jpg"})]), Kind.XMP)
+    assert "the XMP is ignored" in only(examine([write({"image": "odd.jpg"})]), FindingKind.XMP)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def recipe(model_section: ModelSection, tmp_path: Path) -> Recipe:
 
 def test_a_recipe_tells_what_is_too_long(write: Write, recipe: Recipe) -> None:
     short, long = {"image": "a.png"}, {"image": "b.png", "messages": turns("long " * 300)}
-    said = only(examine([write(short, long)], recipe=recipe), Kind.LENGTH)
+    said = only(examine([write(short, long)], recipe=recipe), FindingKind.LENGTH)
     assert "line 2: " in said and "too many for 1024" in said and "num_views" in said
 
 
@@ -163,15 +163,15 @@ def test_other_formats_are_checked_and_named(write: Write, tmp_path: Path) -> No
     write({"image": "a.png"})
     file = tmp_path / "data.csv"
     file.write_text("url,query,annotation\na.png,Where?,left\n")
-    said = only(examine([file]), Kind.FORMAT)
+    said = only(examine([file]), FindingKind.FORMAT)
     assert "found the format csv, expected records" in said
     file.write_text("url,query,annotation\na.png,Where?,\n")
-    assert kinds(examine([file])) == [Kind.TEXT, Kind.FORMAT]
+    assert kinds(examine([file])) == [FindingKind.TEXT, FindingKind.FORMAT]
 
 
-def test_records_without_text_are_faults_unless_allowed(write: Write) -> None:
+def test_records_without_text_are_errors_unless_allowed(write: Write) -> None:
     file = write({"image": "a.png", "messages": []})
-    assert kinds(examine([file])) == [Kind.TEXT]
+    assert kinds(examine([file])) == [FindingKind.TEXT]
     assert not examine([file], needs_text=False).findings
 
 
@@ -181,10 +181,10 @@ def test_the_page_is_capped_and_the_json_whole(
     examination = examine([write(*({"image": f"{n}.jpg"} for n in range(MAX_LINES + 5)))])
     show(examination)
     page = capsys.readouterr().out
-    assert page.count("fault: ") == MAX_LINES
+    assert page.count("error: ") == MAX_LINES
     assert "and 5 more (missing picture), see --json" in page
     write_json(examination, tmp_path / "out.json")
     facts = json.loads((tmp_path / "out.json").read_text())
-    assert facts["num_faults"] == len(facts["findings"]) == MAX_LINES + 5
+    assert facts["num_errors"] == len(facts["findings"]) == MAX_LINES + 5
     first = facts["findings"][0]
     assert (first["kind"], first["place"], first["field"]) == ("missing picture", "line 1", "image")

@@ -126,10 +126,10 @@ def test_every_malformed_file_gives_clear_lines(tmp_path: Path, name: str, conte
     file = tmp_path / name
     file.write_bytes(content)
     examination = examine([file], workers=1)
-    faults = [finding for finding in examination.findings if finding.is_fault]
-    assert faults
-    for fault in faults:
-        check_line(fault, file)
+    errors = [finding for finding in examination.findings if finding.is_error]
+    assert errors
+    for error in errors:
+        check_line(error, file)
     out = tmp_path / "out"
     for made in set(WRITERS) - {"datasets"}:
         try:
@@ -139,9 +139,9 @@ def test_every_malformed_file_gives_clear_lines(tmp_path: Path, name: str, conte
     assert not [left for left in tmp_path.iterdir() if left.suffix in (".part", ".old")]
 
 
-def check_line(fault: Finding, file: Path) -> None:
+def check_line(error: Finding, file: Path) -> None:
     """One printable line of bearable length that names the file or the picture in its folder."""
-    said = str(fault)
+    said = str(error)
     said.encode()
     assert str(file.parent) in said
     assert len(said) < 1000

@@ -153,11 +153,11 @@ def test_a_table_refuses_what_it_cannot_hold(write: Write, tmp_path: Path) -> No
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_faulty_input_is_refused_with_every_fault(write: Write, tmp_path: Path) -> None:
+def test_invalid_input_is_refused_with_every_error(write: Write, tmp_path: Path) -> None:
     given = write(PLAIN, {"image": 3, "messages": []}, {**PLAIN, "yaw_deg": 999})
     with pytest.raises(PanoVLMError) as caught:
         convert_data(given, tmp_path / "out.json")
-    assert "has 2 fault(s)" in str(caught.value)
+    assert "has 2 error(s)" in str(caught.value)
     assert "line 2: field 'image'" in str(caught.value)
     assert "line 3: field 'yaw_deg'" in str(caught.value)
     two = put(tmp_path / "two.json", [{**PLAIN, "images": ["a.jpg", "c.jpg"]}])

@@ -33,7 +33,7 @@ OSR = {
     "answer": "many",
     "skills_tested": "object_counting",
 }
-FAULTY: list[tuple[str, Any]] = [
+INVALID: list[tuple[str, Any]] = [
     ("omnicot", [OMNICOT, OMNICOT | {"random_objects": 3}]),
     ("panoenv", [PANOENV]),
     ("panovqa", [{"id": "N1_a", "image": "a.jpg", "conversations": [{"value": "?"}]}]),
@@ -42,7 +42,7 @@ FAULTY: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content"), FAULTY, ids=[name for name, _ in FAULTY])
+@pytest.mark.parametrize(("name", "content"), INVALID, ids=[name for name, _ in INVALID])
 def test_an_entry_of_another_form_is_named(name: str, content: Any, tmp_path: Path) -> None:
     file = tmp_path / "data.json"
     file.write_text(json.dumps(content))
@@ -52,7 +52,7 @@ def test_an_entry_of_another_form_is_named(name: str, content: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("read", "name", "text", "fault"),
+    ("read", "name", "text", "error"),
     [
         (read_objects, "a.json", "{", "not JSON"),
         (read_objects, "a.json", "[]", "found no list of objects"),
@@ -65,10 +65,10 @@ def test_an_entry_of_another_form_is_named(name: str, content: Any, tmp_path: Pa
     ],
 )
 def test_a_broken_file_is_named(
-    read: Callable[..., Any], name: str, text: str, fault: str, tmp_path: Path
+    read: Callable[..., Any], name: str, text: str, error: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(PanoVLMError, match=fault):
+    with pytest.raises(PanoVLMError, match=error):
         read(tmp_path / name, ("k",))
     with pytest.raises(PanoVLMError, match="cannot read"):
         read(tmp_path / "none.json", ("k",))

@@ -76,7 +76,7 @@ def test_submissions_are_read_and_nothing_else(tasks: Path) -> None:
     assert HSTAR_BENCH.extras(items, answers, scores)["mean_yaw_error_deg"] == pytest.approx(10.0)
 
 
-def test_faulty_tasks_are_named(tmp_path: Path) -> None:
+def test_invalid_tasks_are_named(tmp_path: Path) -> None:
     with pytest.raises(PanoVLMError, match=r"found no annotation\.json"):
         hstar_bench.read(tmp_path, tmp_path)
     (tmp_path / "annotation.json").write_text(json.dumps([{"task": "Find.", "yaw": [1]}]))

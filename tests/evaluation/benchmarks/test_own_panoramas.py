@@ -1,4 +1,4 @@
-"""Directions and labels of one's own panoramas: read with clear faults, scored without guessing."""
+"""Directions and labels of one's own panoramas: read with clear errors, scored without guessing."""
 
 import json
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_chance_is_what_answers_reach_that_do_not_look() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "fault"),
+    ("change", "error"),
     [
         ({"yaw_deg": "left"}, "entry 2: found yaw_deg 'left', expected degrees from -360 to 360"),
         ({"yaw_deg": True}, "entry 2: found yaw_deg True"),
@@ -105,8 +105,8 @@ def test_chance_is_what_answers_reach_that_do_not_look() -> None:
         ({"image": None}, "entry 2: found another form"),
     ],
 )
-def test_faulty_directions_are_named(change: dict[str, Any], fault: str, tmp_path: Path) -> None:
-    with pytest.raises(PanoVLMError, match=fault):
+def test_invalid_directions_are_named(change: dict[str, Any], error: str, tmp_path: Path) -> None:
+    with pytest.raises(PanoVLMError, match=error):
         directions.read(written(tmp_path, DOOR, DOOR | change), tmp_path)
 
 
@@ -147,7 +147,7 @@ def test_options_are_given_or_drawn_from_the_other_labels_of_the_file(tmp_path: 
     "options",
     [[], ["lake"], ["hall", "roof"], ["lake", "Lake."], ["lake", 3], "lake", ["lake"] * 9],
 )
-def test_faulty_options_are_named(options: Any, tmp_path: Path) -> None:
+def test_invalid_options_are_named(options: Any, tmp_path: Path) -> None:
     with pytest.raises(PanoVLMError, match=r"entry 1: found options .* 'Lake' among them"):
         labels.read(written(tmp_path, LAKE | {"options": options}), tmp_path)
 

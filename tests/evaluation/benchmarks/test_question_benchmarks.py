@@ -90,7 +90,7 @@ def test_odi_bench_asked_freely_has_the_text_of_the_right_option(odi: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("row", "fault"),
+    ("row", "error"),
     [
         ({"image": "a.jpg"}, r"expected \['question'\] too"),
         ({"question": "?"}, "entry 1: found another form.*imagename"),
@@ -98,9 +98,9 @@ def test_odi_bench_asked_freely_has_the_text_of_the_right_option(odi: Path) -> N
         ({"image": "a.jpg", "question": "?", "options": ["a"] * 9}, "expected a list of up to 8"),
     ],
 )
-def test_a_broken_entry_of_odi_bench_is_named(row: Any, fault: str, tmp_path: Path) -> None:
+def test_a_broken_entry_of_odi_bench_is_named(row: Any, error: str, tmp_path: Path) -> None:
     (tmp_path / "ocr.jsonl").write_text(json.dumps(row))
-    with pytest.raises(PanoVLMError, match=fault):
+    with pytest.raises(PanoVLMError, match=error):
         ODI_BENCH.read(tmp_path / "ocr.jsonl", tmp_path)
     with pytest.raises(PanoVLMError, match="found no file named as a task"):
         ODI_BENCH.read(tmp_path / "QAs", tmp_path)
@@ -168,7 +168,7 @@ def test_vqa_360_weighs_every_type_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "fault"),
+    ("change", "error"),
     [
         ({"type": "smell"}, "found the type 'smell', expected one of"),
         ({"answer": ["yes"]}, r"found the answer \['yes'\], expected a text"),
@@ -176,10 +176,10 @@ def test_vqa_360_weighs_every_type_alike(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_entry_of_vqa_360_is_named(
-    change: dict[str, Any], fault: str, tmp_path: Path
+    change: dict[str, Any], error: str, tmp_path: Path
 ) -> None:
     (tmp_path / "test.json").write_text(json.dumps([vqa_rows()[0] | change]))
-    with pytest.raises(PanoVLMError, match=fault):
+    with pytest.raises(PanoVLMError, match=error):
         VQA_360.read(tmp_path / "test.json", tmp_path)
 
 

@@ -15,8 +15,8 @@ VIEWS = ConversionSettings(to="views")
 
 
 def targets(given: Path, out: Path, settings: ConversionSettings = SPHERES) -> list[str]:
-    jobs, faults = plan_jobs(find_sources(given, out), out, settings)
-    assert not faults
+    jobs, errors = plan_jobs(find_sources(given, out), out, settings)
+    assert not errors
     return sorted(str(job.target.relative_to(out)) for job in jobs)
 
 
@@ -66,9 +66,9 @@ def test_missing_and_empty_inputs_are_refused(tmp_path: Path) -> None:
 
 def test_two_inputs_of_one_output_are_told(album: Path, tmp_path: Path) -> None:
     (album / "a.JPG").write_bytes(b"")
-    jobs, faults = plan_jobs(find_sources(album, tmp_path), tmp_path / "out", SPHERES)
+    jobs, errors = plan_jobs(find_sources(album, tmp_path), tmp_path / "out", SPHERES)
     assert len(jobs) == 3
-    assert faults == [
+    assert errors == [
         f"{album / 'a.png'}: found the same output as for {album / 'a.JPG'}; rename it"
     ]
 
@@ -77,12 +77,12 @@ def test_no_output_takes_the_place_of_an_input(album: Path) -> None:
     (album / "a.png").rename(album / "attic" / "a.jpg")
     (album / "attic" / "a.webp").write_bytes(b"")
     out = album / "x" / ".." / "attic"
-    jobs, faults = plan_jobs([(album / "attic" / "a.webp", Path("a"))], out, SPHERES)
+    jobs, errors = plan_jobs([(album / "attic" / "a.webp", Path("a"))], out, SPHERES)
     assert len(jobs) == 1
     both = [(album / "attic" / name, Path("a")) for name in ("a.jpg", "a.webp")]
-    jobs, faults = plan_jobs(both, album / "attic", SPHERES)
+    jobs, errors = plan_jobs(both, album / "attic", SPHERES)
     assert not jobs
-    assert all("where its output would go" in fault for fault in faults)
+    assert all("where its output would go" in error for error in errors)
 
 
 def test_done_is_what_is_newer_than_input_and_settings(tmp_path: Path) -> None:

@@ -49,16 +49,16 @@ def test_too_large_for_a_format_names_another(tmp_path: Path) -> None:
     write_picture(wide, tmp_path / "p.jpg", 95)
 
 
-@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path, fault: BaseException) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "p.jpg"
     path.write_text("before")
 
     def fail(partial: Path) -> None:
         partial.write_text("half of")
-        raise fault
+        raise error
 
-    with pytest.raises(type(fault)):
+    with pytest.raises(type(error)):
         write_whole(path, fail)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""Conversions show the same world, go on where they stopped, and survive faulty inputs."""
+"""Conversions show the same world, go on where they stopped, and survive invalid inputs."""
 
 import os
 from collections.abc import Callable
@@ -125,9 +125,9 @@ def test_a_folder_of_views_that_is_not_whole_is_written_again(album: Path, tmp_p
     assert {name.split("/")[0] for name in before if before[name] != after[name]} == {"a"}
 
 
-@pytest.mark.parametrize("fault", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_a_stop_leaves_whole_files_and_a_second_run_goes_on(
-    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     out, chosen = tmp_path / "out", settings("equirectangular", width=32)
     save, calls = Image.Image.save, []
@@ -136,10 +136,10 @@ def test_a_stop_leaves_whole_files_and_a_second_run_goes_on(
         save(image, path, **options)
         calls.append(path)
         if len(calls) == 2:
-            raise fault
+            raise error
 
     monkeypatch.setattr(Image.Image, "save", stopped)
-    with pytest.raises(type(fault)):
+    with pytest.raises(type(error)):
         convert(album, out, chosen, workers=1)
     assert times(out).keys() == {"conversion.json", "a.png"}
     assert convert(album, out, chosen, workers=1) == Conversion(2, 1, ())
@@ -164,7 +164,7 @@ def test_an_overwrite_that_was_stopped_goes_on_with_the_new_settings(
     assert all(read(path).shape[1] == 48 for path in out.rglob("*.png"))
 
 
-def test_faulty_inputs_are_listed_and_the_others_converted(
+def test_invalid_inputs_are_listed_and_the_others_converted(
     album: Path, tmp_path: Path, panorama: Pixels
 ) -> None:
     (album / "text.jpg").write_text("no picture")
@@ -174,16 +174,16 @@ def test_faulty_inputs_are_listed_and_the_others_converted(
     (album / "views" / "views.json").write_text("{}")
     done = convert(album, tmp_path / "out", settings("equirectangular", width=32), workers=1)
     assert done.num_written == 3
-    faults = sorted(done.faults)
-    assert "cut.png: found a truncated or damaged file" in faults[0]
-    assert "photo.png: found 90x60" in faults[1]
-    assert "text.jpg: found no readable picture" in faults[2]
-    assert "views.json: found no readable list of views" in faults[3]
+    errors = sorted(done.errors)
+    assert "cut.png: found a truncated or damaged file" in errors[0]
+    assert "photo.png: found 90x60" in errors[1]
+    assert "text.jpg: found no readable picture" in errors[2]
+    assert "views.json: found no readable list of views" in errors[3]
     again = convert(album, tmp_path / "out", settings("equirectangular", width=32), workers=1)
-    assert (again.num_written, again.num_present, len(again.faults)) == (0, 3, 4)
+    assert (again.num_written, again.num_present, len(again.errors)) == (0, 3, 4)
 
 
-def test_too_little_memory_for_one_picture_is_its_fault_alone(
+def test_too_little_memory_for_one_picture_is_its_error_alone(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scarce(path: Path, min_width: int | None) -> Pixels:
@@ -194,7 +194,7 @@ def test_too_little_memory_for_one_picture_is_its_fault_alone(
     monkeypatch.setattr(run, "load_panorama", scarce)
     done = convert(album, tmp_path / "out", settings("equirectangular"), workers=1)
     assert done.num_written == 2
-    assert "a.png: found too little memory" in done.faults[0]
+    assert "a.png: found too little memory" in done.errors[0]
 
 
 def test_a_single_output_is_not_written_over_unless_told(picture: Path, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_an_input_is_never_written_over(picture: Path, tmp_path: Path) -> None:
         with pytest.raises(PanoVLMError, match=r"expected a new name; name another file$"):
             convert(picture, out, small, overwrite=True)
     done = convert(picture, tmp_path, small, overwrite=True)
-    assert "found the input" in done.faults[0]
+    assert "found the input" in done.errors[0]
     with pytest.raises(PanoVLMError, match="found the folder that is read"):
         convert(tmp_path, tmp_path / "x" / "..", small, overwrite=True)
     assert picture.read_bytes() == before

@@ -64,7 +64,7 @@ def test_the_list_of_views_comes_last(
         ({"file": "none.png"}, r"none\.png: found no such file"),
     ],
 )
-def test_a_faulty_list_is_refused(folder: Path, change: dict[str, object], message: str) -> None:
+def test_a_invalid_list_is_refused(folder: Path, change: dict[str, object], message: str) -> None:
     listed = json.loads((folder / VIEWS_FILE).read_text())
     (key,) = change
     (listed if key in {*listed, "colour"} else listed["views"][0]).update(change)

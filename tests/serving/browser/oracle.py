@@ -36,8 +36,8 @@ SCENE = Scene(
 class ToldAnswer(Answer):
     """Says a text whatever the model thinks."""
 
-    def __init__(self, text: str, tokenizer: Any, end_ids: list[int], wishes: Any) -> None:
-        super().__init__(tokenizer, end_ids, wishes)
+    def __init__(self, text: str, tokenizer: Any, end_ids: list[int], sampling: Any) -> None:
+        super().__init__(tokenizer, end_ids, sampling)
         self._to_say = [*tokenizer.encode(text, add_special_tokens=False), *end_ids[:1]]
 
     def choose(self, scores: Tensor) -> int:
@@ -60,7 +60,7 @@ class Oracle(Assistant):
         text = _last_words(question)
         self.asked.append(text)
         answer = self.said(self._scene_shown(question), text)
-        row.answer = ToldAnswer(answer, self.processor.tokenizer, self._end_ids, question.wishes)
+        row.answer = ToldAnswer(answer, self.processor.tokenizer, self._end_ids, question.sampling)
         return row
 
     def _scene_shown(self, question: Question) -> Scene:

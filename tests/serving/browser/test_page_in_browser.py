@@ -512,7 +512,7 @@ def test_an_answer_under_way_is_stopped_by_the_button(
     visit.page.keyboard.press("Enter")
     expect(visit.page.locator("#ask")).to_have_text("Stop")
     visit.page.click("#ask")
-    expect(visit.page.locator(".fault")).to_have_text("Stopped.")
+    expect(visit.page.locator(".error")).to_have_text("Stopped.")
     expect(visit.page.locator("#ask")).to_have_text("Ask")
     step.remove()
 
@@ -522,7 +522,7 @@ def test_what_cannot_be_opened_is_said(visit: Any, tmp_path: Path) -> None:
     bad.write_bytes(b"no picture")
     visit = visit()
     visit.page.set_input_files("#file", bad)
-    expect(visit.page.locator(".fault")).to_contain_text("cannot be shown")
+    expect(visit.page.locator(".error")).to_contain_text("cannot be shown")
 
 
 def test_words_of_an_answer_are_never_markup(visit: Any, picture: Path, oracle: Any) -> None:

@@ -39,7 +39,7 @@ class Visit:
     def leave(self) -> None:
         """Go; nothing may have been complained about, or asked of another host."""
         elsewhere = [url for url in self.requests if not url.startswith((self.address, "data:"))]
-        complaints = [*self.complaints]  # what is cut off by closing is nobody's fault
+        complaints = [*self.complaints]  # what is cut off by closing is nobody's error
         self.context.close()
         assert elsewhere == []
         assert complaints == []

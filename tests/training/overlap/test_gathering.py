@@ -53,8 +53,8 @@ def work(rank, port, folder):
     )
     try:
         join_processes(torch.zeros(3 + 2 * rank, 4))
-    except PanoVLMError as fault:
-        (folder / f"{rank}.txt").write_text(str(fault))
+    except PanoVLMError as error:
+        (folder / f"{rank}.txt").write_text(str(error))
     dist.destroy_process_group()
 
 

@@ -13,14 +13,14 @@ _TYPES = {
 }
 
 
-class RequestFault(Exception):
+class RequestError(Exception):
     """A request that gets no answer.
 
     Args:
         status: Of HTTP.
         message: For the client; never holds a path, an address or a library's own words.
-        code: The fault in one word.
-        param: The field at fault.
+        code: The error in one word.
+        param: The field at error.
         retry_after_s: When to come back; None where that would not help.
     """
 
@@ -57,4 +57,4 @@ class RequestFault(Exception):
         return JSONResponse(self.body(), self.status, headers)
 
 
-INTERNAL = RequestFault(500, "the server failed; its log says why", "internal_error")
+INTERNAL = RequestError(500, "the server failed; its log says why", "internal_error")

@@ -9,7 +9,7 @@ from transformers import AutoModel
 
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.cache_room import StreamRoom, num_bytes
-from panovlm.data.sights import CachedEyes
+from panovlm.data.stream_features import CachingEncoder
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 
@@ -35,31 +35,31 @@ def pictures(panorama, tmp_path):
     return build
 
 
-def eyes_of(cache, limit=10**9, sharers=1):
-    return CachedEyes(cache, StreamRoom(cache.root, limit, sharers))
+def encoder_of(cache, limit=10**9, sharers=1):
+    return CachingEncoder(cache, StreamRoom(cache.root, limit, sharers))
 
 
-def see(eyes, file):
-    return eyes.finish(eyes.look(file.read_bytes(), "here"))
+def see(encoder, file):
+    return encoder.encode(encoder.prepare(file.read_bytes(), "here"))
 
 
 def test_a_stream_and_files_share_what_is_kept(cache, pictures):
     (file,) = pictures(1)
-    eyes = eyes_of(cache)
-    first = eyes.look(file.read_bytes(), "here")
+    encoder = encoder_of(cache)
+    first = encoder.prepare(file.read_bytes(), "here")
     assert first.digest is not None
-    fresh = eyes.finish(first)
+    fresh = encoder.encode(first)
     assert cache.missing([file]) == []
     assert torch.equal(cache.load(file), fresh)
-    again = eyes.look(file.read_bytes(), "here")
+    again = encoder.prepare(file.read_bytes(), "here")
     assert again.digest is None
-    assert torch.equal(eyes.finish(again), fresh)
+    assert torch.equal(encoder.encode(again), fresh)
 
 
 def test_what_is_kept_never_passes_the_limit_and_the_oldest_goes(cache, pictures):
     limit = 25 * cache.bytes_per_picture
     files = pictures(60)
-    both = [eyes_of(cache, limit, sharers=2) for _ in range(2)]
+    both = [encoder_of(cache, limit, sharers=2) for _ in range(2)]
     for number, file in enumerate(files):
         see(both[number % 2], file)
         assert num_bytes(cache.root) <= limit
@@ -70,9 +70,9 @@ def test_what_is_kept_never_passes_the_limit_and_the_oldest_goes(cache, pictures
 
 
 def test_a_limit_below_one_picture_keeps_nothing_and_goes_on(cache, pictures):
-    eyes = eyes_of(cache, limit=cache.bytes_per_picture)
+    encoder = encoder_of(cache, limit=cache.bytes_per_picture)
     (file,) = pictures(1)
-    assert see(eyes, file).shape == (4, 16, 32)
+    assert see(encoder, file).shape == (4, 16, 32)
     assert num_bytes(cache.root) == 0
 
 
@@ -82,9 +82,9 @@ def test_a_full_disk_keeps_nothing_and_goes_on(cache, pictures, monkeypatch):
 
     monkeypatch.setattr("panovlm.data.cache._save", full)
     (file,) = pictures(1)
-    assert see(eyes_of(cache), file).shape == (4, 16, 32)
+    assert see(encoder_of(cache), file).shape == (4, 16, 32)
 
 
 def test_a_bad_picture_is_named_by_its_place(cache):
     with pytest.raises(PanoVLMError, match=r"^a\.tar/7: found no readable picture"):
-        eyes_of(cache).look(b"no picture", "a.tar/7")
+        encoder_of(cache).prepare(b"no picture", "a.tar/7")

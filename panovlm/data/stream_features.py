@@ -23,29 +23,29 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 
 
 @dataclass(frozen=True)
-class Sight:
+class ViewFeatures:
     """A picture as a data loader's process saw it.
 
     Attributes:
         states: Its views [V, 3, H, W], or what is kept of them, [V, S, D_vision].
         digest: Of its bytes, where the views are still to be encoded.
-        turns: Strides to the right that the camera turns.
+        num_strides: Strides to the right that the camera num_strides.
     """
 
     states: Tensor
     digest: str | None = None
-    turns: int = 0
+    num_strides: int = 0
 
 
-class Eyes(Protocol):
+class StreamEncoder(Protocol):
     """Sees pictures, in two parts."""
 
     key: str
 
-    def look(self, picture: bytes, place: str) -> Sight:
+    def prepare(self, picture: bytes, place: str) -> ViewFeatures:
         """Look at a picture file's bytes, in any process."""
 
-    def finish(self, sight: Sight) -> Tensor:
+    def encode(self, features: ViewFeatures) -> Tensor:
         """Give what the model takes, [V, ...], in the training process."""
 
 
@@ -58,7 +58,7 @@ def as_file(picture: bytes) -> Iterator[Path]:
         yield Path(file.name)
 
 
-class PixelEyes:
+class PassThroughEncoder:
     """Sees pixels, where the encoder trains as a whole.
 
     Args:
@@ -70,7 +70,7 @@ class PixelEyes:
     def __init__(self, image_processor: PanoVLMImageProcessor) -> None:
         self.source = ViewSource(image_processor)
 
-    def look(self, picture: bytes, place: str) -> Sight:
+    def prepare(self, picture: bytes, place: str) -> ViewFeatures:
         """Cut the views of a picture.
 
         Raises:
@@ -78,17 +78,17 @@ class PixelEyes:
         """
         with as_file(picture) as file:
             try:
-                return Sight(self.source.load(file))
-            except PanoVLMError as fault:
-                raise PanoVLMError(str(fault).replace(str(file), place)) from fault
+                return ViewFeatures(self.source.load(file))
+            except PanoVLMError as error:
+                raise PanoVLMError(str(error).replace(str(file), place)) from error
 
-    def finish(self, sight: Sight) -> Tensor:
+    def encode(self, features: ViewFeatures) -> Tensor:
         """Turn the views."""
-        return sight.states.roll(-sight.turns, dims=0)
+        return features.states.roll(-features.num_strides, dims=0)
 
 
-class CachedEyes:
-    """Sees what the frozen part of the encoder makes of pictures, each encoded at first sight.
+class CachingEncoder:
+    """Sees what the frozen part of the encoder makes of pictures, each encoded at first features.
 
     Every picture is encoded alone, so that what is kept of it depends on no other.
 
@@ -101,10 +101,10 @@ class CachedEyes:
         self.cache = cache
         self.room = room
         self.key = cache.key
-        self.pixels = PixelEyes(cache.image_processor)
+        self.pixels = PassThroughEncoder(cache.image_processor)
         cache.prepare_folder()
 
-    def look(self, picture: bytes, place: str) -> Sight:
+    def prepare(self, picture: bytes, place: str) -> ViewFeatures:
         """Read what is kept of a picture, or cut its views.
 
         Raises:
@@ -115,18 +115,18 @@ class CachedEyes:
         try:
             states = torch.from_numpy(np.load(file))
         except (FileNotFoundError, EOFError, ValueError):
-            return Sight(self.pixels.look(picture, place).states, digest)
+            return ViewFeatures(self.pixels.prepare(picture, place).states, digest)
         mark_used([file])
-        return Sight(states)
+        return ViewFeatures(states)
 
-    def finish(self, sight: Sight) -> Tensor:
+    def encode(self, features: ViewFeatures) -> Tensor:
         """Encode what is not kept yet, keep it where there is room, and turn the views."""
-        states = sight.states
-        if sight.digest is not None:
+        states = features.states
+        if features.digest is not None:
             encoded = self.cache.encode(states)
-            self._keep(sight.digest, encoded)
+            self._keep(features.digest, encoded)
             states = torch.from_numpy(encoded)
-        return states.roll(-sight.turns, dims=0)
+        return states.roll(-features.num_strides, dims=0)
 
     def _keep(self, digest: str, encoded: np.ndarray) -> None:
         try:
