@@ -1,5 +1,5 @@
 """`python -m panovlm`: the command line where no script is installed, as launchers need it."""
 
-from panovlm.cli import main
+from panovlm.commands.app import main
 
 main()

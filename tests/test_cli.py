@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from panovlm import cli
+from panovlm.commands import app as cli
 from panovlm.training.recipe import ModelSection
 
 Cli = Callable[..., tuple[int, str, str]]

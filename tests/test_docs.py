@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from panovlm import cli
+from panovlm.commands import app as cli
 from panovlm.training.recipe import ModelSection
 
 ROOT = Path(__file__).parents[1]

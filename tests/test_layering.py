@@ -9,77 +9,71 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "panovlm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 70
-MAY_IMPORT = {
-    "model": set(),
-    "geometry": {"model"},
-    "metrics": {"model", "geometry"},
-    "overlap": {"model"},
-    "scenes": {"files", "model", "processes"},
-    "conversion": {"model", "geometry", "files", "processes", "progress"},
-    "data": {"model", "stages", "files"},
-    "backbones": {"model", "data", "scenes", "precision", "progress"},
-    "training": {
-        "files",
-        "measure",
-        "model",
-        "overlap",
-        "data",
-        "backbones",
-        "stages",
-        "precision",
-        "progress",
-    },
-    "formats": {"files", "model", "data"},
-    "doctor": {"files", "processes", "progress", "model", "data", "formats", "stages", "training"},
-    "answering": {"model", "geometry", "data", "metrics", "inference", "progress"},
-    "serving": {"model", "answering", "scenes"},
-    "exporting": {"files", "model", "stages", "backbones", "training", "inference"},
-    "evaluation": {
-        "answering",
-        "files",
-        "measure",
-        "model",
-        "data",
-        "backbones",
-        "training",
-        "stages",
-        "precision",
-        "progress",
-        "inference",
-        "views_sheet",
-        "scenes",
-        "metrics",
-        "geometry",
-    },
-}
+WINGS = (
+    "errors",
+    "stages",
+    "runtime",
+    "geometry",
+    "pictures",
+    "metrics",
+    "model",
+    "data",
+    "scenes",
+    "backbones",
+    "training",
+    "inference",
+    "figures",
+    "exporting",
+    "evaluation",
+    "serving",
+    "commands",
+)
+"""Each imports from those before it alone."""
 
 
-def imported_rooms(file: Path) -> Iterator[str]:
+def module_name(file: Path) -> str:
+    parts = ("panovlm", *file.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(file): file for file in FILES}
+
+
+def own_imports(file: Path) -> Iterator[str]:
+    """Modules of the package that a file imports, at its head or when it runs."""
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            parts = node.module.split(".")
-            if parts[0] == "panovlm":
-                yield parts[1] if len(parts) > 1 else "panovlm"
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{file} has a relative import"
+            for name in (f"{node.module}.{alias.name}" for alias in node.names):
+                yield from {name, node.module} & MODULES.keys()
+        elif isinstance(node, ast.Import):
+            yield from {alias.name for alias in node.names} & MODULES.keys()
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_rooms_import_only_what_lies_before_them(room: str) -> None:
-    for file in (PACKAGE / room).rglob("*.py"):
-        assert set(imported_rooms(file)) <= MAY_IMPORT[room] | {room}, file
+IMPORTS = {name: set(own_imports(file)) for name, file in MODULES.items()}
 
 
-def test_the_exported_folder_is_flat_and_imports_its_own_files_with_one_dot() -> None:
-    for file in (PACKAGE / "model").glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                assert node.level == 1, file
-                assert node.module, file
-                assert "." not in node.module, file
-    assert not [
-        path
-        for path in (PACKAGE / "model").iterdir()
-        if path.is_dir() and path.name != "__pycache__"
-    ]
+def test_every_part_of_the_package_has_its_place() -> None:
+    top = {path.stem for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "py.typed")}
+    assert top == {*WINGS, "__init__", "__main__"}
+    assert len(WINGS) <= 17
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.count(".")])
+def test_wings_import_only_what_lies_before_them(module: str) -> None:
+    own = module.split(".")[1]
+    if own != "__main__":
+        lower = WINGS[: WINGS.index(own) + 1]
+        assert {name.split(".")[1] for name in IMPORTS[module] - {"panovlm"}} <= {*lower}
+
+
+def test_no_files_import_each_other() -> None:
+    waiting, done = dict(IMPORTS), set[str]()
+    while free := [name for name, needs in waiting.items() if needs <= done | {name}]:
+        done.update(free)
+        for name in free:
+            del waiting[name]
+    assert not waiting
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))

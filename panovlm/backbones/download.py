@@ -23,10 +23,10 @@ from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from panovlm.backbones.folders import Facts, build_once, sha256
 from panovlm.errors import PanoVLMError
 from panovlm.model.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
 from panovlm.model.processing import CHATML
+from panovlm.runtime.cached_folders import Facts, build_once, sha256
 
 logger = logging.getLogger(__name__)
 

@@ -23,12 +23,13 @@ def check(
     """Check data before training: exit code 2 for errors, 0 for a clean set or mere warnings."""
     from panovlm.data.doctor.report import show, write_json
     from panovlm.data.doctor.run import examine
+    from panovlm.training.build import text_limit
     from panovlm.training.recipe import load_recipe
 
     examination = examine(
         files,
         against=against or (),
-        recipe=load_recipe(recipe) if recipe else None,
+        limit=text_limit(load_recipe(recipe).model) if recipe else None,
         needs_text=not without_text,
         workers=workers,
     )

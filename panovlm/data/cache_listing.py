@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache_room import GB, folders_of, gigabytes, remove_oldest, remove_unused
+from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console, show_table
 
 

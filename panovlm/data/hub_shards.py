@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.data.records import Record
-from panovlm.data.shards import Sample
+from panovlm.data.samples import Sample
 from panovlm.errors import PanoVLMError
 
 

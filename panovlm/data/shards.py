@@ -3,8 +3,6 @@
 `train-{000..099}.tar`   WebDataset: `key.jpg`, `.png` or `.webp` beside `key.json`
 `train-*.parquet`        rows with `messages` and a column `image` (the extra `datasets`)
 a folder                 as `save_to_disk` writes it, or of Parquet files (the extra `datasets`)
-
-A sample's JSON is a record without `image`, or a list of records about the one picture.
 """
 
 import hashlib
@@ -14,38 +12,16 @@ from dataclasses import dataclass
 from glob import glob
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from panovlm.data.findings import Finding
-from panovlm.data.records import Located, Needs, Record, located
+from panovlm.data.hub_shards import read_rows, rows_in
+from panovlm.data.samples import Sample
+from panovlm.data.tar_shards import read_tar
 from panovlm.errors import PanoVLMError
 
 MAX_SHARDS = 1_000_000
 """A range of more is a slip of the keyboard."""
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 _WILD = re.compile(r"[*?\[]")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One example as it stands in a shard.
-
-    Attributes:
-        place: Shard and key, for messages.
-        told: Records without their picture, not checked yet.
-        picture: Bytes of the picture file, if there is one.
-        error: What already the shard's reader found wrong with it.
-    """
-
-    place: str
-    told: tuple[Any, ...]
-    picture: bytes | None
-    error: str | None = None
-
-    @property
-    def num_bytes(self) -> int:
-        """About the memory it takes; of what is said, by its text."""
-        return len(self.picture or b"") + len(str(self.told))
 
 
 @dataclass(frozen=True)
@@ -88,9 +64,6 @@ def open_stream(data: Path) -> Stream:
     Raises:
         PanoVLMError: If a shard is missing, or the library `datasets` is and is needed.
     """
-    from panovlm.data.hub_shards import read_rows, rows_in
-    from panovlm.data.tar_shards import read_tar
-
     shards = rows_in(data) if data.is_dir() else _expanded(str(data))
     missing = [shard for shard in shards if not shard.is_file()]
     if missing or not shards:
@@ -100,42 +73,6 @@ def open_stream(data: Path) -> Stream:
             f"or restore the files"
         )
     return Stream(tuple(shards), read_tar if data.suffix == ".tar" else read_rows)
-
-
-def records_of(sample: Sample, needs: Needs) -> list[Record]:
-    """Check a sample's records.
-
-    Args:
-        sample: As a shard holds it.
-        needs: What every record must hold.
-
-    Returns:
-        One record or more about its picture, or one text. The picture's path is the sample's place.
-
-    Raises:
-        PanoVLMError: Saying everything that is wrong with it.
-    """
-    if sample.error:
-        raise PanoVLMError(f"{sample.place}: {sample.error}")
-    if sample.picture is None and len(sample.told) != 1:
-        found = f"found {len(sample.told)} records without a picture"
-        raise PanoVLMError(f"{sample.place}: {found}, expected one; give each a key of its own")
-    checked = [each for data in sample.told for each in _checked(data, sample, needs)]
-    errors = [str(each) for each in checked if isinstance(each, Finding)]
-    if errors or not checked:
-        raise PanoVLMError("; ".join(errors) or f"{sample.place}: found no record, expected one")
-    return [each.record for each in checked if isinstance(each, Located)]
-
-
-def _checked(data: Any, sample: Sample, needs: Needs) -> list[Located | Finding]:
-    if isinstance(data, dict) and "image" in data:
-        raise PanoVLMError(
-            f"{sample.place}: found the field 'image', expected the picture beside its record; "
-            f"remove the field"
-        )
-    if isinstance(data, dict) and sample.picture is not None:
-        data = data | {"image": sample.place}
-    return list(located(data, Path(sample.place), "record", needs))
 
 
 def _expanded(pattern: str) -> list[Path]:

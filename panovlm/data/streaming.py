@@ -19,7 +19,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from panovlm.data.datasets import TOO_LONG_FIX, RecordSampler
 from panovlm.data.packing import PackedSequence, collate
 from panovlm.data.records import Needs, Record
-from panovlm.data.shards import Sample, Stream, records_of
+from panovlm.data.samples import Sample, records_of
+from panovlm.data.shards import Stream
 from panovlm.data.stream_features import StreamEncoder, ViewFeatures
 from panovlm.errors import PanoVLMError
 

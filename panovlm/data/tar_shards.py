@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from panovlm.data.lines import NotJsonError, parse_json
-from panovlm.data.shards import Sample
+from panovlm.data.samples import Sample
 from panovlm.errors import PanoVLMError
 
 PICTURES = ("jpg", "jpeg", "png", "webp")

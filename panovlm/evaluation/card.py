@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from panovlm.backbones.folders import sha256
 from panovlm.backbones.packaged import PACKAGED
 from panovlm.errors import PanoVLMError
 from panovlm.inference.loading import model_folder
+from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import write_whole
 from panovlm.stages import STAGES
 from panovlm.training.outputs import STAGE_FACTS

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Record, raise_errors
 from panovlm.errors import PanoVLMError
@@ -22,6 +21,7 @@ from panovlm.geometry.cutting import required_width
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.panorama import load_panorama
+from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import progress_bar
 from panovlm.training import ranks
 from panovlm.training.sources import fill_caches

@@ -17,7 +17,6 @@ from lmms_eval.models.registry_v2 import ModelManifest
 from PIL import Image
 from torch import Tensor
 
-from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import IMAGE_MARK, Message, marked
 from panovlm.errors import PanoVLMError
@@ -26,6 +25,7 @@ from panovlm.evaluation.evaluate import GROUP
 from panovlm.evaluation.latents import LatentTokens
 from panovlm.evaluation.run import used_bf16
 from panovlm.inference.loading import load_model
+from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import progress_bar
 
 MAX_NEW_TOKENS = 128

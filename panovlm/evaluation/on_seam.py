@@ -12,7 +12,7 @@ import numpy as np
 
 from panovlm.data.records import Record
 from panovlm.evaluation.scoring import Prediction, accuracy, gain_over, interval
-from panovlm.pictures.panorama import Pixels
+from panovlm.geometry.sphere import Pixels
 
 
 def on_the_edge(pixels: Pixels, yaw_deg: float) -> Pixels:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from panovlm.backbones.folders import sha256
 from panovlm.data.records import Needs, Record, read_records
 from panovlm.evaluation.answers import MAX_NEW_TOKENS
 from panovlm.evaluation.asking import (
@@ -34,6 +33,7 @@ from panovlm.evaluation.scoring import gain_over, score
 from panovlm.figures.views_sheet import draw_views_sheet
 from panovlm.inference.loading import load_model, model_folder
 from panovlm.pictures.panorama import load_panorama
+from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import write_whole
 from panovlm.runtime.measure import peak_memory_mb
 from panovlm.runtime.precision import uses_bf16

@@ -5,19 +5,17 @@ whole process and leaves out the entry that servers ask for; so it is done here,
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
 
-import panovlm.model
+from panovlm.exporting.flattening import flattened_sources
 from panovlm.exporting.new_folder import new_folder
 from panovlm.inference.loading import load_model, model_folder
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.training.outputs import STAGE_FACTS
 
-SOURCES = Path(panovlm.model.__file__).parent
 MODEL_CLASSES = {
     "AutoConfig": "configuration.PanoVLMConfig",
     "AutoModel": "modeling.PanoVLMModel",
@@ -76,13 +74,18 @@ def export(model: Path, out: Path) -> None:
     with new_folder(out) as partial:
         loaded.save_pretrained(partial)
         processor.save_pretrained(partial)
-        for source in sorted(SOURCES.glob("*.py")):
-            if source.name != "__init__.py":
-                shutil.copy(source, partial)
+        for name, source in flattened_sources(_modules()).items():
+            (partial / name).write_text(source, encoding="utf-8")
         _add_to_json(partial / "config.json", {"auto_map": MODEL_CLASSES})
         _name_processors(partial, processor)
         card = _card(loaded.config, model_folder(model))
         (partial / "README.md").write_text(card, encoding="utf-8")
+
+
+def _modules() -> list[str]:
+    """Return the modules that hold the classes a checkpoint names."""
+    classes = (MODEL_CLASSES | PROCESSOR_CLASSES).values()
+    return [f"panovlm.model.{name.partition('.')[0]}" for name in classes]
 
 
 def _name_processors(folder: Path, processor: PanoVLMProcessor) -> None:

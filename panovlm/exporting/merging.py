@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
-from panovlm.backbones.folders import sha256
 from panovlm.errors import PanoVLMError
 from panovlm.exporting.new_folder import new_folder
 from panovlm.inference.loading import model_folder
 from panovlm.model.vision import patch_token_width, token_grid
+from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import MODULES
 from panovlm.training.adapters import read_adapters, read_origin
 from panovlm.training.outputs import STAGE_FACTS

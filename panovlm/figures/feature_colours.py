@@ -19,8 +19,9 @@ from transformers import AutoImageProcessor, set_seed
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.assembling import assemble_panorama
+from panovlm.geometry.sphere import Pixels
 from panovlm.model.vision import patch_tokens_of
-from panovlm.pictures.panorama import Pixels, load_panorama
+from panovlm.pictures.panorama import load_panorama
 from panovlm.stages import STAGES, Objective
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining

@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.places import angles_to_panorama
-from panovlm.geometry.sphere import DIRECTIONS, Floats, direction_index, panorama_rays
+from panovlm.geometry.sphere import DIRECTIONS, Floats, Pixels, direction_index, panorama_rays
 from panovlm.inference.likelihood import NEGLIGIBLE
 from panovlm.inference.occlusion import Occlusion
-from panovlm.pictures.panorama import Pixels, load_panorama
+from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.files import write_whole
 
 _WIDTH_PX, _HEIGHT_PX = 1200, 600

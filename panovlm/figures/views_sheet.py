@@ -16,9 +16,8 @@ from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import cut_views
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.places import border_places
-from panovlm.geometry.sphere import DIRECTIONS, angles_from_rays, direction_index, wrap_deg
+from panovlm.geometry.sphere import DIRECTIONS, Pixels, angles_from_rays, direction_index, wrap_deg
 from panovlm.geometry.views import AnyView
-from panovlm.pictures.panorama import Pixels
 from panovlm.runtime.files import write_whole
 
 Colour = tuple[int, int, int]

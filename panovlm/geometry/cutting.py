@@ -25,8 +25,8 @@ from panovlm.geometry.sampling import (
     sample_map,
     whole_columns,
 )
+from panovlm.geometry.sphere import Pixels
 from panovlm.geometry.views import AnyView
-from panovlm.pictures.panorama import Pixels
 
 Mask = NDArray[np.bool_]
 

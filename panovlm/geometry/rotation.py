@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import averaged, require_panorama
-from panovlm.geometry.sphere import Floats, wrap_deg
+from panovlm.geometry.sphere import Floats, Pixels, wrap_deg
 from panovlm.geometry.views import View
-from panovlm.pictures.panorama import Pixels
 
 MAX_WIDTH = 32766
 """The widest panorama made: OpenCV maps to no more columns."""

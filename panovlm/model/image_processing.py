@@ -25,7 +25,8 @@ from transformers.utils.generic import TensorType
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import cut_mask, cut_views, required_width
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.pictures.panorama import Panorama, Pixels, as_panorama, read_panorama
+from panovlm.geometry.sphere import Pixels
+from panovlm.pictures.panorama import Panorama, as_panorama, read_panorama
 from panovlm.pictures.recognising import is_full_sphere
 
 Picture = Image.Image | NDArray[np.generic] | torch.Tensor | str | Path

@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panovlm.errors import PanoVLMError
-from panovlm.geometry.sphere import Floats
+from panovlm.geometry.sphere import Floats, Pixels
 from panovlm.geometry.views import View
-from panovlm.pictures.decoding import Pixels
 
 FACES = (View(0.0), View(90.0), View(180.0), View(-90.0), View(0.0, 90.0), View(0.0, -90.0))
 """Where the faces look, in their order."""

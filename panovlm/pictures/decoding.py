@@ -18,13 +18,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import Pixels
 
 try:
     from simplejpeg import decode_jpeg
 except ImportError:
     decode_jpeg = None
-
-Pixels = NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
 """The picture formats that are opened; fewer decoders, fewer holes."""

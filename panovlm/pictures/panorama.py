@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import Pixels
 from panovlm.pictures.cubemaps import sphere_from_cubemap, split_cubemap
-from panovlm.pictures.decoding import Pixels as Pixels
 from panovlm.pictures.decoding import (
     check_pixels,
     decoded,

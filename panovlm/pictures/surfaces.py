@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panovlm.geometry.sphere import Floats
+from panovlm.geometry.sphere import Floats, Pixels
 from panovlm.geometry.views import View
-from panovlm.pictures.decoding import Pixels
 
 MAX_DRAWN_WIDTH = 8192
 """Columns of the widest sphere that is drawn: a small file cannot ask for much memory."""

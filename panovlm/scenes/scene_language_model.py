@@ -18,12 +18,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from panovlm.backbones.folders import build_once
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import DIRECTIONS, Floats, angles_from_rays, direction_index
 from panovlm.model.masks import attention_masks
 from panovlm.model.processing import IMAGE_TOKEN
+from panovlm.runtime.cached_folders import build_once
 from panovlm.runtime.precision import uses_bf16
 from panovlm.runtime.progress import progress_bar
 from panovlm.scenes.language import LISTING_REQUEST, NOTHING, PLACES, ask_all, listing

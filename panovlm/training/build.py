@@ -19,6 +19,8 @@ from transformers import (
 )
 
 from panovlm.backbones.packaged import PACKAGED, locate
+from panovlm.data.datasets import ConversationTokenizer
+from panovlm.data.doctor.texts import TextLimit
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.model.configuration import PanoVLMConfig
@@ -26,7 +28,7 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import CHATML, IMAGE_TOKEN, PanoVLMProcessor
 from panovlm.model.vision import INTERPOLATING
-from panovlm.stages import ABSENT, Objective, Stage
+from panovlm.stages import ABSENT, Objective, Stage, Supervision
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training.overlap.objective import OverlapObjective
 from panovlm.training.recipe import ModelSection, OverlapSection
@@ -53,6 +55,18 @@ def build_processor(section: ModelSection) -> PanoVLMProcessor:
         view_words=section.view_words,
         chat_template=_chat_template(section, tokenizer),
         image_token=IMAGE_TOKEN,
+    )
+
+
+def text_limit(section: ModelSection) -> TextLimit:
+    """Return how long a conversation the model of a recipe reads.
+
+    Raises:
+        PanoVLMError: If the model cannot be opened.
+    """
+    longest: int = build_config(section).text_config.max_position_embeddings
+    return TextLimit(
+        ConversationTokenizer(build_processor(section), Supervision.RESPONSES), longest
     )
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from panovlm.backbones.folders import sha256
 from panovlm.data.shards import is_stream, open_stream
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import sync, sync_tree
 from panovlm.runtime.measure import peak_memory_mb
 from panovlm.stages import Stage

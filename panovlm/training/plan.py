@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from panovlm.backbones.folders import MANIFEST, cache_folder
 from panovlm.backbones.packaged import PACKAGED
 from panovlm.data.cache import NPY_HEADER_BYTES
 from panovlm.data.datasets import PanoramaDataset
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import Needs, read_records
-from panovlm.data.shards import is_stream, open_stream, records_of
+from panovlm.data.samples import records_of
+from panovlm.data.shards import is_stream, open_stream
 from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.model.vision import num_prefix_tokens, token_grid
+from panovlm.runtime.cached_folders import MANIFEST, cache_folder
 from panovlm.runtime.measure import peak_memory_mb
 from panovlm.stages import STAGES, Stage
 from panovlm.training.build import build_config, build_processor

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.cache_room import cache_limit, gigabytes, make_room, mark_used
 from panovlm.data.records import Record, raise_errors
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.panorama import panorama_error
+from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.precision import uses_bf16
 from panovlm.runtime.progress import console, progress_bar
 from panovlm.stages import Stage

@@ -5,16 +5,17 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from panovlm.backbones.folders import token_cache_folder
 from panovlm.data.cache_room import StreamRoom, cache_limit
 from panovlm.data.datasets import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs
-from panovlm.data.shards import Sample, open_stream, records_of
+from panovlm.data.samples import Sample, records_of
+from panovlm.data.shards import open_stream
 from panovlm.data.stream_features import CachingEncoder, PassThroughEncoder, StreamEncoder, as_file
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.panorama import panorama_error
+from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console
 from panovlm.stages import STAGES, Objective, Stage
 from panovlm.training import ranks

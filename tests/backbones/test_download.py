@@ -12,13 +12,14 @@ from fake_pip import FakePip, Serve
 from torch import Tensor
 from transformers import AutoModel
 
-from panovlm.backbones import download, folders
+from panovlm.backbones import download
 from panovlm.errors import PanoVLMError
 from panovlm.model.efficientnet_lite import (
     EfficientNetLiteConfig,
     EfficientNetLiteModel,
     SameConv2d,
 )
+from panovlm.runtime import cached_folders
 
 
 def published_efficientnet() -> dict[str, Tensor]:
@@ -189,13 +190,13 @@ def test_whole_folder_in_a_read_only_cache_is_used(
 
 
 def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert folders.cache_folder().name == "cache"
+    assert cached_folders.cache_folder().name == "cache"
     monkeypatch.delenv("PANOVLM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/shared")
-    assert folders.cache_folder() == Path("/shared/panovlm")
+    assert cached_folders.cache_folder() == Path("/shared/panovlm")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert folders.cache_folder() == Path("/home/someone/.cache/panovlm")
+    assert cached_folders.cache_folder() == Path("/home/someone/.cache/panovlm")
 
 
 def test_missing_gguf_is_told_before_the_download(

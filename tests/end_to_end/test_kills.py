@@ -168,7 +168,7 @@ def test_the_command_line_goes_on_after_sigterm_and_after_a_kill(
     recipe = again.output.parent / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(json.loads(again.model_dump_json())))
     log = again.output / "logs" / "vision.jsonl"
-    command = [sys.executable, "-c", "from panovlm.cli import main; main()"]
+    command = [sys.executable, "-c", "from panovlm.commands.app import main; main()"]
     command += ["train", str(recipe), "--resume"]
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}  # as `finished` had
     for received, lines in ((signal.SIGTERM, 1), (signal.SIGKILL, 3)):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from panovlm.backbones.folders import sha256
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES
 from panovlm.training.adapters import write_adapters
 from panovlm.training.outputs import STAGE_FACTS

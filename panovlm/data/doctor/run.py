@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panovlm.data.checking import Checked, check_records
-from panovlm.data.datasets import ConversationTokenizer
 from panovlm.data.doctor.leaks import copied, leaked
 from panovlm.data.doctor.pictures import Picture, begin_worker, look_at
-from panovlm.data.doctor.texts import Room, asked_twice, misplaced_marks, terms, unfit
+from panovlm.data.doctor.texts import TextLimit, asked_twice, misplaced_marks, terms, unfit
 from panovlm.data.findings import Finding
 from panovlm.data.formats.reading import scan
 from panovlm.data.records import Located, Needs
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.processes import mapping
 from panovlm.runtime.progress import progress_bar
-from panovlm.stages import Supervision
-from panovlm.training.build import build_config, build_processor
-from panovlm.training.recipe import Recipe
 
 _PICTURES_PER_PROCESS = 64
 """Pictures worth a process of their own: its start takes seconds."""
@@ -57,7 +53,7 @@ def examine(
     files: Sequence[Path],
     *,
     against: Sequence[Path] = (),
-    recipe: Recipe | None = None,
+    limit: TextLimit | None = None,
     needs_text: bool = True,
     workers: int | None = None,
 ) -> Examination:
@@ -68,15 +64,14 @@ def examine(
     Args:
         files: Records or any other format that `panovlm data convert` reads.
         against: Test data that must share no picture with them.
-        recipe: Whose model the conversations must fit.
+        limit: What the model reads that the conversations must fit.
         needs_text: Whether every record must hold something an assistant says.
         workers: Number of processes, at least 1; None takes one for each processor, fewer where
             starting them would take longer than the work.
 
     Raises:
-        PanoVLMError: If the recipe's model cannot be opened, or a process died.
+        PanoVLMError: If a process died.
     """
-    room = None if recipe is None else room_of(recipe)
     checked = check_records(
         dict.fromkeys(files, Needs(text=needs_text, image=not needs_text)), scan
     )
@@ -84,8 +79,8 @@ def examine(
     names = [*dict.fromkeys([*checked.pictures, *others.pictures])]
     pictures = look_at_all(names, workers)
     findings = [*_found(checked, others, pictures), *_found_in_texts(checked.records, pictures)]
-    if room is not None:
-        findings += unfit(checked.records, room)
+    if limit is not None:
+        findings += unfit(checked.records, limit)
     findings.sort(key=lambda finding: not finding.is_error)
     return Examination(
         files=tuple(files),
@@ -96,13 +91,6 @@ def examine(
         sources=terms(checked.records, "source"),
         findings=tuple(findings),
     )
-
-
-def room_of(recipe: Recipe) -> Room:
-    """Say what the model of a recipe reads."""
-    config, processor = build_config(recipe.model), build_processor(recipe.model)
-    longest: int = config.text_config.max_position_embeddings
-    return Room(ConversationTokenizer(processor, Supervision.RESPONSES), longest)
 
 
 def look_at_all(paths: Sequence[Path], workers: int | None = None) -> dict[Path, Picture]:

@@ -16,8 +16,8 @@ MAX_PLACES = 5
 
 
 @dataclass(frozen=True)
-class Room:
-    """What a model reads.
+class TextLimit:
+    """How long a conversation a model reads.
 
     Attributes:
         tokenizer: Tokenises conversations, image tokens included.
@@ -79,15 +79,15 @@ def misplaced_marks(records: Sequence[Located]) -> Iterator[Finding]:
                 yield Finding(FindingKind.MISPLACED, found, fix, each.file, each.place, "messages")
 
 
-def unfit(records: Sequence[Located], room: Room) -> Iterator[Finding]:
+def unfit(records: Sequence[Located], limit: TextLimit) -> Iterator[Finding]:
     """Find conversations that are too long for a model, or leave it nothing to learn."""
     for each in records:
         if not each.record.messages:
             continue
-        tokens = room.tokenizer(each.record)
-        excess = len(tokens.ids) - room.longest
+        tokens = limit.tokenizer(each.record)
+        excess = len(tokens.ids) - limit.longest
         if excess > 0:
-            found = f"found {len(tokens.ids)} tokens, {excess} too many for {room.longest}"
+            found = f"found {len(tokens.ids)} tokens, {excess} too many for {limit.longest}"
             yield Finding(
                 FindingKind.LENGTH, found, TOO_LONG_FIX, each.file, each.place, "messages"
             )

@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from panovlm.errors import PanoVLMError
-from panovlm.pictures.panorama import Pixels
+from panovlm.geometry.sphere import Pixels
 from panovlm.runtime.files import write_whole
 
 PILLOW_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}

@@ -12,6 +12,7 @@ import cv2
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import cut_views, required_width
 from panovlm.geometry.rotation import turn_panorama, turn_view
+from panovlm.geometry.sphere import Pixels
 from panovlm.geometry.views import View
 from panovlm.pictures.conversion.jobs import (
     Job,
@@ -24,7 +25,7 @@ from panovlm.pictures.conversion.pictures import PILLOW_FORMATS, write_picture
 from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.conversion.views_folder import FACE_NAMES, assemble_folder, write_views
 from panovlm.pictures.cubemaps import join_cubemap
-from panovlm.pictures.panorama import Pixels, load_panorama
+from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.processes import mapping
 from panovlm.runtime.progress import progress_bar
 

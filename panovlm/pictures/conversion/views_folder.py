@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.assembling import assemble_panorama
 from panovlm.geometry.layouts import ViewLayout
+from panovlm.geometry.sphere import Pixels
 from panovlm.geometry.views import View
 from panovlm.pictures.conversion.pictures import write_picture
-from panovlm.pictures.panorama import Pixels, load_panorama
+from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.files import write_whole
 
 VIEWS_FILE = "views.json"

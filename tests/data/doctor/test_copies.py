@@ -11,7 +11,8 @@ import pytest
 from panovlm.data.doctor.copies import ALIKE, SIGNATURES_ALIKE, correlate, find_copies, spectrum_of
 from panovlm.data.doctor.leaks import copied
 from panovlm.data.doctor.pictures import look_at
-from panovlm.pictures.panorama import Panorama, Pixels, load_panorama
+from panovlm.geometry.sphere import Pixels
+from panovlm.pictures.panorama import Panorama, load_panorama
 from panovlm.scenes.render import render
 from panovlm.scenes.world import draw_scene
 

@@ -13,6 +13,7 @@ from panovlm.data.doctor.report import MAX_LINES, show, write_json
 from panovlm.data.doctor.run import Examination, examine, look_at_all
 from panovlm.data.findings import FindingKind
 from panovlm.errors import PanoVLMError
+from panovlm.training.build import text_limit
 from panovlm.training.recipe import ModelSection, Recipe, StageSection
 
 Write = Callable[..., Path]
@@ -147,7 +148,7 @@ def recipe(model_section: ModelSection, tmp_path: Path) -> Recipe:
 
 def test_a_recipe_tells_what_is_too_long(write: Write, recipe: Recipe) -> None:
     short, long = {"image": "a.png"}, {"image": "b.png", "messages": turns("long " * 300)}
-    said = only(examine([write(short, long)], recipe=recipe), FindingKind.LENGTH)
+    said = only(examine([write(short, long)], limit=text_limit(recipe.model)), FindingKind.LENGTH)
     assert "line 2: " in said and "too many for 1024" in said and "num_views" in said
 
 

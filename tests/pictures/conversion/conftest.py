@@ -8,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from panovlm.geometry.sphere import panorama_rays
-from panovlm.pictures.panorama import Pixels
+from panovlm.geometry.sphere import Pixels, panorama_rays
 
 Colours = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 

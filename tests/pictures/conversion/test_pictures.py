@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import Pixels
 from panovlm.pictures.conversion.pictures import write_picture
 from panovlm.pictures.gpano import CroppedArea, PanoFacts, read_facts
-from panovlm.pictures.panorama import Pixels, load_panorama
+from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.files import write_whole
 
 NAMES = ["p.jpg", "p.jpeg", "p.png", "p.webp", "p.PNG"]

@@ -11,13 +11,13 @@ from PIL import Image
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.geometry.sphere import panorama_rays
+from panovlm.geometry.sphere import Pixels, panorama_rays
 from panovlm.geometry.views import View
 from panovlm.pictures.conversion import run
 from panovlm.pictures.conversion.run import Conversion, convert
 from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.cubemaps import split_cubemap
-from panovlm.pictures.panorama import Pixels, load_panorama
+from panovlm.pictures.panorama import load_panorama
 
 Colours = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 TURN = (100.0, 25.0, -40.0)

@@ -12,10 +12,9 @@ from PIL import Image
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import cut_views
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.geometry.sphere import panorama_rays
+from panovlm.geometry.sphere import Pixels, panorama_rays
 from panovlm.geometry.views import View
 from panovlm.pictures.conversion.views_folder import VIEWS_FILE, assemble_folder, write_views
-from panovlm.pictures.panorama import Pixels
 
 Colours = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 LAYOUT = ViewLayout((View(170, 20, 30, 100), View(-90, -60), View(20, 0, 0, 80)), 96)

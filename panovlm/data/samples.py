@@ -1,0 +1,70 @@
+"""One example as it stands in a shard of a stream: a picture's bytes and records about it.
+
+A sample's JSON is a record without `image`, or a list of records about the one picture.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from panovlm.data.findings import Finding
+from panovlm.data.records import Located, Needs, Record, located
+from panovlm.errors import PanoVLMError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One example as it stands in a shard.
+
+    Attributes:
+        place: Shard and key, for messages.
+        told: Records without their picture, not checked yet.
+        picture: Bytes of the picture file, if there is one.
+        error: What already the shard's reader found wrong with it.
+    """
+
+    place: str
+    told: tuple[Any, ...]
+    picture: bytes | None
+    error: str | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """About the memory it takes; of what is said, by its text."""
+        return len(self.picture or b"") + len(str(self.told))
+
+
+def records_of(sample: Sample, needs: Needs) -> list[Record]:
+    """Check a sample's records.
+
+    Args:
+        sample: As a shard holds it.
+        needs: What every record must hold.
+
+    Returns:
+        One record or more about its picture, or one text. The picture's path is the sample's place.
+
+    Raises:
+        PanoVLMError: Saying everything that is wrong with it.
+    """
+    if sample.error:
+        raise PanoVLMError(f"{sample.place}: {sample.error}")
+    if sample.picture is None and len(sample.told) != 1:
+        found = f"found {len(sample.told)} records without a picture"
+        raise PanoVLMError(f"{sample.place}: {found}, expected one; give each a key of its own")
+    checked = [each for data in sample.told for each in _checked(data, sample, needs)]
+    errors = [str(each) for each in checked if isinstance(each, Finding)]
+    if errors or not checked:
+        raise PanoVLMError("; ".join(errors) or f"{sample.place}: found no record, expected one")
+    return [each.record for each in checked if isinstance(each, Located)]
+
+
+def _checked(data: Any, sample: Sample, needs: Needs) -> list[Located | Finding]:
+    if isinstance(data, dict) and "image" in data:
+        raise PanoVLMError(
+            f"{sample.place}: found the field 'image', expected the picture beside its record; "
+            f"remove the field"
+        )
+    if isinstance(data, dict) and sample.picture is not None:
+        data = data | {"image": sample.place}
+    return list(located(data, Path(sample.place), "record", needs))
