@@ -276,7 +276,7 @@ def test_train_evaluate_and_ask_work_from_the_shell(
     code, out, err = run_cli("ask", tmp_path / "run", *files)
     assert code == 0
     assert "1 answers written" in out
-    assert "1 lines have a error" in err
+    assert "1 lines have an error" in err
 
 
 def test_resume_continues_to_the_end(run_cli: Cli, recipe_file: Path) -> None:

@@ -26,6 +26,7 @@ READ = """
 import sys, torch
 from PIL import Image
 from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
+torch.set_num_threads(1)  # as here: sums depend on how threads share them
 folder, picture, out = sys.argv[1:]
 model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True).eval()
 base = AutoModel.from_pretrained(folder, trust_remote_code=True)
