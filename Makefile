@@ -30,6 +30,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/deptry --no-ansi panovlm
 
 # The site, in site/index.html; any warning fails.
 docs: $(VENV)/.installed
