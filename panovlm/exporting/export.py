@@ -11,9 +11,9 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from panovlm.exporting.flattening import flattened_sources
-from panovlm.exporting.new_folder import new_folder
 from panovlm.inference.loading import load_model, model_folder
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.runtime.files import whole_folder
 from panovlm.training.outputs import STAGE_FACTS
 
 MODEL_CLASSES = {
@@ -71,7 +71,7 @@ def export(model: Path, out: Path) -> None:
         PanoVLMError: If there is no such model, or something in the way.
     """
     loaded, processor = load_model(model)
-    with new_folder(out) as partial:
+    with whole_folder(out) as partial:
         loaded.save_pretrained(partial)
         processor.save_pretrained(partial)
         for name, source in flattened_sources(_modules()).items():

@@ -9,10 +9,10 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from panovlm.errors import PanoVLMError
-from panovlm.exporting.new_folder import new_folder
 from panovlm.inference.loading import model_folder
 from panovlm.model.vision import patch_token_width, token_grid
 from panovlm.runtime.cached_folders import sha256
+from panovlm.runtime.files import whole_folder
 from panovlm.stages import MODULES
 from panovlm.training.adapters import read_adapters, read_origin
 from panovlm.training.outputs import STAGE_FACTS
@@ -61,7 +61,7 @@ def merge(base: Path, adapter: Path, out: Path) -> MergeReport:
             f"merging {adapter} into {folder} changes the scores by {apart:.1e} of the largest, "
             f"expected at most {TOLERANCE:.0e}; nothing was written"
         )
-    with new_folder(out) as partial:
+    with whole_folder(out) as partial:
         model.save_pretrained(partial)
         AutoProcessor.from_pretrained(folder).save_pretrained(partial)
     return MergeReport(_count_changes(before, model), float(apart))
@@ -72,7 +72,7 @@ def _check_base(folder: Path, adapter: Path) -> None:
     facts, wanted = folder / STAGE_FACTS, read_origin(adapter)["base"]
     if facts.is_file() and sha256(facts) != wanted:
         raise PanoVLMError(
-            f"the adapters in {adapter} were trained from another model than {folder}; give the "
+            f"the adapters in {adapter} were trained from another model than {folder}; name the "
             f"stage before theirs, of the same run"
         )
 

@@ -1,15 +1,13 @@
-"""From a recipe's section to a trainer: data, arguments and callbacks put together."""
+"""Builds a stage's trainer from its section of the recipe: data, arguments and callbacks."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from panovlm.data.cache import PatchTokenCache, ViewSource
-from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
-from panovlm.data.records import Needs, read_records
+from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
+from panovlm.data.records import Needs, Record, read_records
 from panovlm.data.shards import is_stream
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.model.processing import PanoVLMProcessor
@@ -37,14 +35,19 @@ def build_trainer(
     pad_id = processor.tokenizer.pad_token_id
     dataset: StreamDataset | PanoramaDataset
     collator: StreamCollator | PanoramaCollator
-    watched: Watched | None = None
     if is_stream(section.data):
+        held_out: list[Path] = []
         with ranks.synchronized():
             dataset = stream_dataset(recipe, section, stage, model, processor, bf16=bf16)
         collator = StreamCollator(pad_id)
     else:
-        dataset, watched = _records_dataset(recipe, section, stage, model, processor, bf16=bf16)
-        collator = PanoramaCollator(watched.source.key, pad_id)
+        records = read_records(section.data, Needs.of(stage.supervision))
+        source = view_source(model, processor, records, stage, bf16=bf16)
+        with ranks.synchronized():
+            held_out, records = _hold_out(records, section, stage, recipe.seed)
+            dataset = build_dataset(recipe, section, stage, processor, records, source)
+            dataset.check_lengths(model.config.text_config.max_position_embeddings)
+        collator = PanoramaCollator(source.key, pad_id)
     trainer = StageTrainer(
         model=model,
         args=training_arguments(recipe, section, stage, bf16=bf16),
@@ -53,40 +56,33 @@ def build_trainer(
         learning_rates=section.learning_rate,
         callbacks=callbacks,
     )
-    if watched is not None and watched.pictures:
+    if held_out:
         every = section.overlap_settings.diagnose_every
-        watch = Diagnosis(trainer.scalars, watched.pictures, watched.source, every)
-        trainer.add_callback(watch)
+        trainer.add_callback(Diagnosis(trainer.scalars, held_out, source, every))
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer
 
 
-@dataclass(frozen=True)
-class Watched:
-    """Held-out pictures, and what gives their views."""
+def _hold_out(
+    records: list[Record], section: StageSection, stage: Stage, seed: int
+) -> tuple[list[Path], list[Record]]:
+    """Return the pictures that are diagnosed, and the records to train on."""
+    is_on_overlaps = stage.objective is Objective.VICREG_OVERLAP
+    share = section.overlap_settings.held_out if is_on_overlaps else 0.0
+    return hold_out(records, share, seed)
 
-    pictures: list[Path]
-    source: PatchTokenCache | ViewSource
 
-
-def _records_dataset(
+def build_dataset(
     recipe: Recipe,
     section: StageSection,
     stage: Stage,
-    model: PreTrainedModel,
     processor: PanoVLMProcessor,
-    *,
-    bf16: bool,
-) -> tuple[PanoramaDataset, Watched]:
-    """Read a file of records; set apart what is watched, and train on the others."""
-    records = read_records(section.data, Needs.of(stage.supervision))
-    source = view_source(model, processor, records, stage, bf16=bf16)
-    overlap = section.overlap_settings
-    share = overlap.held_out if stage.objective is Objective.VICREG_OVERLAP else 0.0
-    with ranks.synchronized():
-        held_out, records = hold_out(records, share, recipe.seed)
-    dataset = PanoramaDataset(
+    records: list[Record],
+    source: Source,
+) -> PanoramaDataset:
+    """Build the dataset of a stage that trains on records."""
+    return PanoramaDataset(
         records,
         source,
         processor,
@@ -95,25 +91,16 @@ def _records_dataset(
         roll=section.roll,
         seed=recipe.seed,
     )
-    with ranks.synchronized():
-        dataset.check_lengths(_longest(model))
-    return dataset, Watched(held_out, source)
-
-
-def _longest(model: PreTrainedModel) -> int:
-    """Give the longest sequence the language model reads; stage 1 has none."""
-    text: int = model.config.text_config.max_position_embeddings
-    return text
 
 
 def training_arguments(
     recipe: Recipe, section: StageSection, stage: Stage, *, bf16: bool
 ) -> TrainingArguments:
-    """Give the library's arguments for a stage."""
+    """Return the library's arguments for a stage."""
     return TrainingArguments(
         output_dir=str(checkpoint_folder(recipe, stage.name)),
         max_steps=section.steps,
-        per_device_train_batch_size=ranks.part_of_batch(section.batch_size),
+        per_device_train_batch_size=ranks.batch_size_per_rank(section.batch_size),
         gradient_accumulation_steps=section.accumulation,
         warmup_steps=round(section.warmup * section.steps),
         weight_decay=section.weight_decay,

@@ -1,4 +1,4 @@
-"""Looks at held-out panoramas while stage 1 trains, and stops it where its features collapse."""
+"""Diagnoses stage 1 on held-out panoramas while it trains, and stops it if features collapse."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,18 +15,18 @@ from panovlm.training import ranks
 from panovlm.training.overlap.diagnostics import collapse, diagnose
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 
-MOST_PICTURES = 64
-"""Held-out panoramas that are looked at; more would hardly change the figures."""
+MAX_PICTURES = 64
+"""Held-out panoramas that are diagnosed; more would hardly change the figures."""
 BATCH = 8
 
 
 def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[Path], list[Record]]:
-    """Choose panoramas that are not trained on.
+    """Sample panoramas that are not trained on.
 
     Args:
         records: All of the stage.
         share: Of the panoramas, [0, 1); at least one is held out unless it is 0.
-        seed: Of the choice.
+        seed: Of the sampling.
 
     Returns:
         The held-out pictures, and the records of all others.
@@ -50,9 +50,9 @@ class Diagnosis(TrainerCallback):
     """Adds the figures of `overlap.diagnostics` to the log at the first, each n-th and last step.
 
     Args:
-        scalars: Where the trainer collects what it logs next.
+        scalars: In which the trainer collects what it logs next.
         pictures: Held-out panoramas.
-        source: Gives their patch tokens.
+        source: Of their patch tokens.
         every: n, in steps.
     """
 
@@ -64,7 +64,7 @@ class Diagnosis(TrainerCallback):
         every: int,
     ) -> None:
         self.scalars = scalars
-        self.pictures = pictures[:MOST_PICTURES]
+        self.pictures = pictures[:MAX_PICTURES]
         self.source = source
         self.every = every
 
@@ -77,13 +77,13 @@ class Diagnosis(TrainerCallback):
         model: PanoVLMForOverlapPretraining,
         **kwargs: object,
     ) -> None:
-        """Look, have the figures logged, and stop on a collapse; every rank finds the same."""
+        """Diagnose, log the figures, and stop on a collapse; every rank finds the same."""
         step = state.global_step
         if step != 1 and step % self.every and step != state.max_steps:
             return
         control.should_log = True
         with ranks.synchronized():
-            figures = self._look(model)
+            figures = self._figures(model)
             for name, figure in figures.items():
                 self.scalars[name].append(figure)
             if cause := collapse(figures):
@@ -95,16 +95,14 @@ class Diagnosis(TrainerCallback):
                 )
 
     @torch.no_grad()
-    def _look(self, model: PanoVLMForOverlapPretraining) -> dict[str, float]:
+    def _figures(self, model: PanoVLMForOverlapPretraining) -> dict[str, float]:
         was_training = model.training
         model.eval()
-        latents = torch.cat([self._latents(model, start) for start in self._starts()])
+        starts = range(0, len(self.pictures), BATCH)
+        latents = torch.cat([self._latents(model, start) for start in starts])
         figures = diagnose(latents, model.vicreg_projector(latents), model.pairs("rays"))
         model.train(was_training)
         return figures
-
-    def _starts(self) -> range:
-        return range(0, len(self.pictures), BATCH)
 
     def _latents(self, model: PanoVLMForOverlapPretraining, start: int) -> Tensor:
         pictures = self.pictures[start : start + BATCH]

@@ -1,4 +1,4 @@
-"""What training asks of the disk: room, told in words that say what to do, and no second writer."""
+"""Failures of the disk as errors with a fix, and a lock against a second writer."""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from safetensors import SafetensorError
 from panovlm.errors import PanoVLMError
 
 PYTORCH_WRITER = "inline_container"
-"""What `torch.save` names where the disk fails it: it raises no `OSError`."""
+"""In the message of `torch.save` where the disk fails: it raises no `OSError`."""
 
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """Turn a failure of the disk into a message with the fix.
+    """Raise a failure of the disk as an error with the fix.
 
     Args:
         what: What is being done, to follow "cannot".
@@ -35,7 +35,7 @@ def disk_errors(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder; the lock goes with the process, however it ends.
 
     Raises:

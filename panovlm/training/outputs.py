@@ -1,8 +1,8 @@
-"""The folder a finished stage leaves: its model, its processor and the facts of its training.
+"""The folder of a finished stage: its model, its processor and the facts of its training.
 
-A stage is finished by one rename: that of its checkpoints' folder, once the new output stands
-whole beside its place. Before it, a resumed run begins from the last checkpoint; after it, it only
-completes the moves that are left. An earlier output stands in its place until the new one does.
+A stage is finished by one rename: that of its checkpoints' folder, once the new output is whole
+beside its place. Before it, a resumed run begins from the last checkpoint; after it, it only
+completes the moves that are left. An earlier output stays in its place until the new one is there.
 """
 
 import json
@@ -47,7 +47,7 @@ class StageResult:
 
 
 def result_of(name: str, log: list[dict[str, Any]], seconds: float) -> StageResult:
-    """Sum a stage up from its log entries and its wall time in seconds."""
+    """Return the result of a stage from its log entries and its wall time in seconds."""
     last_steps = [entry["loss"] for entry in log if entry["step"] > 0.9 * log[-1]["step"]]
     loss_last = sum(last_steps) / len(last_steps)
     return StageResult(name, log[0]["loss"], loss_last, seconds, peak_memory_mb())
@@ -59,10 +59,11 @@ def load_result(output: Path, name: str) -> StageResult:
 
 
 def stage_facts(recipe: Recipe, section: StageSection, stage: Stage) -> dict[str, Any]:
-    """Give what fixes a stage's outcome, as plain data: settings, records and the stage before."""
+    """Return what determines a stage's outcome: settings, records and the stage before."""
     before = recipe.output / (stage.starts_from or "") / STAGE_FACTS
+    data = section.data
     return {
-        "records": _data_digest(section.data),
+        "records": open_stream(data).digest() if is_stream(data) else sha256(data),
         "starts_from": sha256(before) if stage.starts_from and before.is_file() else None,
         "model": recipe.model.model_dump(mode="json"),
         "section": section.model_dump(mode="json", exclude={"save_steps"}),  # changes nothing
@@ -71,12 +72,8 @@ def stage_facts(recipe: Recipe, section: StageSection, stage: Stage) -> dict[str
     }
 
 
-def _data_digest(data: Path) -> str:
-    return open_stream(data).digest() if is_stream(data) else sha256(data)
-
-
 def finished_result(output: Path, facts: dict[str, Any]) -> StageResult | None:
-    """Give the result of a stage that was finished with the same settings."""
+    """Return the result of a stage that was finished with the same settings, if it was."""
     file = output / STAGE_FACTS
     if not file.is_file():
         return None
@@ -92,7 +89,7 @@ def write_output(
     facts: dict[str, Any],
     adapters: Path | None = None,
 ) -> None:
-    """Write a stage's folder whole, a copy of its `adapters` in it, for `finish` to move it.
+    """Write a stage's folder whole, a copy of its `adapters` in it, for `publish_output`.
 
     Raises:
         PanoVLMError: If the disk fails.
@@ -112,8 +109,8 @@ def write_output(
         raise
 
 
-def finish(output: Path, checkpoints: Path) -> None:
-    """Say that a stage is finished and what `write_output` wrote is its output.
+def publish_output(output: Path, checkpoints: Path) -> None:
+    """Mark a stage as finished and move what `write_output` wrote to its place.
 
     Args:
         output: Folder of the stage.
@@ -125,7 +122,7 @@ def finish(output: Path, checkpoints: Path) -> None:
 
 
 def recover_output(output: Path, checkpoints: Path) -> None:
-    """Complete what a kill, or an unfinished stage, left: every moment's state has one way on.
+    """Complete, or undo, what a killed or unfinished stage left.
 
     Args:
         output: Folder of the stage.

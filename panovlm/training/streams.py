@@ -1,4 +1,4 @@
-"""Stages that train on streams: what is checked of one before training, and what it trains on."""
+"""Stages that train on streams: checks before training, and the dataset."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ HEAD = 64
 
 
 def check_streams(sections: Mapping[str, StageSection]) -> list[str]:
-    """Check the first examples of streams, and that nothing is asked of them that they cannot do.
+    """Check the first examples of streams, and the settings that a stream does not allow.
 
     Args:
         sections: Stages whose data are streams, by their names.
@@ -44,20 +44,20 @@ def check_streams(sections: Mapping[str, StageSection]) -> list[str]:
                 f"stages.{name}: found held_out = {overlap.held_out} beside a stream, of which no "
                 f"share can be set apart; set stages.{name}.overlap.held_out: 0"
             )
-        errors += _errors_of_head(section.data, Needs.of(stage.supervision))
+        errors += _head_errors(section.data, Needs.of(stage.supervision))
     return errors
 
 
-def _errors_of_head(data: Path, needs: Needs) -> list[str]:
+def _head_errors(data: Path, needs: Needs) -> list[str]:
     try:
         samples = list(open_stream(data).head(HEAD))
     except PanoVLMError as error:
         return [str(error)]
-    found = [_error_of(sample, needs) for sample in samples] or [f"{data}: found no example"]
+    found = [_sample_error(sample, needs) for sample in samples] or [f"{data}: found no example"]
     return [error for error in found if error]
 
 
-def _error_of(sample: Sample, needs: Needs) -> str | None:
+def _sample_error(sample: Sample, needs: Needs) -> str | None:
     try:
         records_of(sample, needs)
     except PanoVLMError as error:
@@ -78,7 +78,7 @@ def stream_dataset(
     *,
     bf16: bool,
 ) -> StreamDataset:
-    """Give what a stage trains on: its stream, whose pictures are encoded as they come."""
+    """Return the dataset of a stage on a stream, whose pictures are encoded as they arrive."""
     tokenizer = ConversationTokenizer(processor, stage.supervision)
     return StreamDataset(
         open_stream(section.data),
@@ -86,8 +86,8 @@ def stream_dataset(
         RecordSampler(tokenizer, section.questions_per_panorama, section.roll),
         longest=model.config.text_config.max_position_embeddings,
         seed=recipe.seed,
-        batch_size=ranks.part_of_batch(section.batch_size),
-        rank=(ranks.own(), ranks.number()),
+        batch_size=ranks.batch_size_per_rank(section.batch_size),
+        rank=(ranks.rank(), ranks.world_size()),
     )
 
 
@@ -99,6 +99,6 @@ def _encoder(
     cache = cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
     if not cache.is_possible:
         return PassThroughEncoder(image_processor)
-    room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.number())
+    room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
     console.print(f"{stage.name}: a stream, encoded as it comes and kept in {cache.folder}")
     return CachingEncoder(cache, room)

@@ -49,7 +49,7 @@ def apply_stage(model: PreTrainedModel, stage: Stage, lora: LoraSection | None) 
         layers, so the wrapper is only needed to merge them.
     """
     adapters = None
-    if stage.lora is TRAINED and lora is not None:
+    if stage.role("lora") is TRAINED and lora is not None:
         adapters = add_adapters(model.model.language_model, lora)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(stage.role(module_of(name)) is TRAINED)
@@ -59,7 +59,7 @@ def apply_stage(model: PreTrainedModel, stage: Stage, lora: LoraSection | None) 
 
 
 def module_of(parameter_name: str) -> str:
-    """Give the column of the stage table that a parameter belongs to."""
+    """Return the column of the stage table that a parameter belongs to."""
     if LORA_MARK in parameter_name:
         return "lora"
     parts = parameter_name.split(".")

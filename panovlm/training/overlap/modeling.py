@@ -15,9 +15,10 @@ from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.modeling import PanoVLMPreTrainedModel
 from panovlm.model.resampler import Resampler
 from panovlm.model.vision import patch_tokens_of
-from panovlm.training.overlap.objective import BY_COLUMNS, OverlapObjective, overlap_loss
-from panovlm.training.overlap.pairs import PairIndex, Pairing, pair_index
+from panovlm.training.overlap.objective import overlap_loss
+from panovlm.training.overlap.pairs import PairIndex, pair_index
 from panovlm.training.overlap.vicreg import VICRegProjector
+from panovlm.training.recipe import OverlapSection, Pairing
 
 
 @dataclass
@@ -54,7 +55,8 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
 
     Args:
         config: Of the whole model.
-        objective: What to minimise; of training alone, so it is not saved with the model.
+        overlap: What to minimise; of training alone, so it is not saved with the model. None for
+            the defaults.
     """
 
     main_input_name = "pixel_values"
@@ -64,9 +66,9 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
         r"^model\.language_model\.",
     ]
 
-    def __init__(self, config: PanoVLMConfig, objective: OverlapObjective = BY_COLUMNS) -> None:
+    def __init__(self, config: PanoVLMConfig, overlap: OverlapSection | None = None) -> None:
         super().__init__(config)
-        self.objective = objective
+        self.overlap = overlap or OverlapSection()
         self.model = OverlapTrunk(config)
         self.vicreg_projector = VICRegProjector(config.latent_size, config.vicreg_size)
         self.post_init()
@@ -88,25 +90,25 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
             **kwargs: Of the library's protocol; unused.
         """
         projected = self.vicreg_projector(self.latents(pixel_values, patch_tokens))
-        terms = overlap_loss(projected, self.pairs(), self.objective)
+        terms = overlap_loss(projected, self.pairs(), self.overlap)
         spread = projected.detach().flatten(0, 1).float().std(dim=0).mean()
         return OverlapOutput(**terms, feature_std=spread)
 
     def latents(
         self, pixel_values: Tensor | None = None, patch_tokens: Tensor | None = None
     ) -> Tensor:
-        """Give the resampler's tokens [N, V·T, D_latent] of pixels or patch tokens."""
+        """Return the resampler's tokens [N, V·T, D_latent] of pixels or patch tokens."""
         tokens = patch_tokens_of(self.model.vision_encoder, pixel_values, patch_tokens)
         resampler = self.model.resampler
         latents: Tensor = resampler(tokens.flatten(0, 1).to(resampler.norm_in.weight.dtype))
         return latents.unflatten(0, tokens.shape[:2]).flatten(1, 2)
 
     def pairs(self, pairing: Pairing | None = None) -> PairIndex:
-        """Give the pairs of tokens, those of the objective if no other pairing is named.
+        """Return the pairs of tokens, by the pairing of the recipe unless another is named.
 
         Raises:
             PanoVLMError: If the views have no such pairs.
         """
         config = self.config
         grid = (config.token_rows, config.token_columns)
-        return pair_index(config.layout, *grid, pairing or self.objective.pairing, self.device)
+        return pair_index(config.layout, *grid, pairing or self.overlap.pairing, self.device)
