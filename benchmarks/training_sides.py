@@ -43,8 +43,14 @@ from panovlm.stages import STAGES, Objective, Supervision
 from panovlm.training.assembly import training_arguments
 from panovlm.training.build import free_vision_encoder
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.training.overlap.objective import OverlapObjective
-from panovlm.training.recipe import LoraSection, ModelSection, Recipe, StageSection
+from panovlm.training.recipe import (
+    LoraSection,
+    ModelSection,
+    OverlapSection,
+    Recipe,
+    StageSection,
+)
+from panovlm.training.stage_run import StageRun
 from panovlm.training.trainable import apply_stage
 from panovlm.training.trainer import StageTrainer
 
@@ -69,7 +75,7 @@ LATENT_SIZES = {"siglip-base": 512, "tiny": 16}
 TEXT_TOKENS, RESPONSE_TOKENS = 96, 48
 PANORAMA_SIZE = (2048, 1024)
 LORA = LoraSection()
-ON_RAYS = OverlapObjective(pairing="rays")
+ON_RAYS = OverlapSection(pairing="rays")
 """A global view has no columns in common with the others."""
 
 
@@ -122,8 +128,10 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
         data=place, steps=wanted["steps"], batch_size=wanted["batch_size"], lora=LORA
     )
     unused = ModelSection(vision_encoder="", language_model="")
-    recipe = Recipe(output=place, model=unused, stages={wanted["stage"]: section})
-    arguments = training_arguments(recipe, section, stage, bf16=bf16)
+    stages = {wanted["stage"]: section}
+    precision = wanted["precision"]
+    recipe = Recipe(output=place, model=unused, stages=stages, precision=precision)
+    arguments = training_arguments(StageRun(recipe, wanted["stage"]))
     arguments.save_strategy = "no"
     clock = StepClock()
     source = CachedExamples(cache, pictures, config, stage.supervision)

@@ -54,10 +54,10 @@ def plan(
     if errors:
         raise PanoVLMError("this cannot run here:\n  " + "\n  ".join(errors))
     for each in plans if measure else []:
-        seconds, steps = planning.seconds_per_step(loaded, each), each.steps_per_epoch
+        seconds, steps = planning.seconds_per_step(each), each.steps_per_epoch
         epoch = f"{seconds * steps:.0f} s an epoch, " if steps else ""
         held = f"{peak_memory_mb():,.0f} MiB held at most"
-        typer.echo(f"{each.name}: {seconds:.2f} s a step, {epoch}{held}")
+        typer.echo(f"{each.run.name}: {seconds:.2f} s a step, {epoch}{held}")
 
 
 def train(

@@ -8,7 +8,6 @@ modules.safetensors                              the modules trained as a whole,
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -49,7 +48,7 @@ def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftMode
     """
     check_installed(lora)
     if lora.quantization is not None:
-        _hold_in_4_bits(language_model)
+        _quantize_to_4_bits(language_model)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -125,21 +124,17 @@ def read_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
         ) from error
 
 
-def _hold_in_4_bits(language_model: PreTrainedModel) -> None:
-    """Replace every linear layer by one that holds its weights in 4 bits (NF4)."""
+def _quantize_to_4_bits(language_model: PreTrainedModel) -> None:
+    """Replace every linear layer by one whose weights have 4 bits (NF4)."""
     import bitsandbytes
 
-    linears = [n for n, m in language_model.named_modules() if type(m) is nn.Linear]
-    for name in linears:
-        quantized = _quantize(bitsandbytes, language_model.get_submodule(name))
-        language_model.set_submodule(name, quantized)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for name in [n for n, m in language_model.named_modules() if type(m) is nn.Linear]:
+        linear = language_model.get_submodule(name)
+        quantized = bitsandbytes.nn.Linear4bit(
+            linear.in_features, linear.out_features, bias=linear.bias is not None, quant_type="nf4"
+        )
+        quantized.load_state_dict(linear.state_dict())
+        quantized.requires_grad_(False)
+        language_model.set_submodule(name, quantized.to(device))  # quantises on arrival
     language_model.is_loaded_in_4bit = True  # where PEFT looks
-
-
-def _quantize(bitsandbytes: Any, linear: nn.Linear) -> nn.Module:
-    quantized: nn.Module = bitsandbytes.nn.Linear4bit(
-        linear.in_features, linear.out_features, bias=linear.bias is not None, quant_type="nf4"
-    )
-    quantized.load_state_dict(linear.state_dict())
-    quantized.requires_grad_(False)
-    return quantized.to("cuda" if torch.cuda.is_available() else "cpu")  # quantises on arrival

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -64,9 +64,8 @@ def text_limit(section: ModelSection) -> TextLimit:
         PanoVLMError: If the model cannot be opened.
     """
     longest: int = build_config(section).text_config.max_position_embeddings
-    return TextLimit(
-        ConversationTokenizer(build_processor(section), Supervision.RESPONSES), longest
-    )
+    tokenizer = ConversationTokenizer(build_processor(section), Supervision.RESPONSES)
+    return TextLimit(tokenizer, longest)
 
 
 def build_config(section: ModelSection) -> PanoVLMConfig:
@@ -75,7 +74,7 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
     Raises:
         PanoVLMError: If the backbones, the views and the resampler do not fit together.
     """
-    views, resampler = section.views, section.resampler
+    resampler = section.resampler
     vision = _vision_config(section.vision_encoder)
     text = _open_config("language_model", section.language_model).get_text_config()
     for part in (vision, text):
@@ -84,16 +83,10 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
         return PanoVLMConfig(
             vision_config=vision,
             text_config=text,
-            num_views=views.num_views,
-            fov_deg=views.fov_deg,
-            view_size=views.view_size,
-            global_view=views.global_view,
+            **section.views.model_dump(),
             resampler_type=resampler.type,
             resampler_layers=resampler.num_layers,
-            token_rows=resampler.token_rows,
-            token_columns=resampler.token_columns,
-            latent_size=resampler.latent_size,
-            vicreg_size=resampler.vicreg_size,
+            **resampler.model_dump(exclude={"type", "num_layers"}),
             pooling=section.pooling,
         )
     except StrictDataclassClassValidationError as error:
@@ -102,8 +95,14 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
 
 def build_vision_encoder(section: ModelSection) -> PreTrainedModel:
     """Build the pretrained vision encoder alone."""
-    encoder: PreTrainedModel = AutoModel.from_config(build_config(section).vision_config)
-    _load_vision_encoder(encoder, section)
+    config, view_size = build_config(section).vision_config, section.views.view_size
+    encoder: PreTrainedModel = AutoModel.from_pretrained(
+        locate(section.vision_encoder), config=config, dtype=torch.float32
+    )
+    kind = config.model_type
+    if kind in INTERPOLATING and config.image_size != view_size:
+        size = config.image_size
+        logger.info("%s has positions for %s pixels: interpolated to %s", kind, size, view_size)
     return encoder.eval()
 
 
@@ -149,7 +148,7 @@ def _build_overlap_model(
     model = PanoVLMForOverlapPretraining(build_config(section), overlap)
     if pretrained:
         model.pairs()  # refuses views that share nothing before anything is read
-        _load_vision_encoder(model.model.vision_encoder, section)
+        _load_vision_encoder(model, section)
     return model
 
 
@@ -160,7 +159,7 @@ def _build_generator(section: ModelSection, pretrained: bool) -> PreTrainedModel
     config.image_token_id = processor.image_token_id
     model = PanoVLMForConditionalGeneration(config)
     if pretrained:
-        _load_vision_encoder(model.model.vision_encoder, section)
+        _load_vision_encoder(model, section)
         _load_language_model(model, section, processor)
     return model
 
@@ -176,8 +175,11 @@ def _load_language_model(
     vocab_size = model.config.text_config.vocab_size
     if vocab_size > pretrained.get_input_embeddings().num_embeddings:
         pretrained.resize_token_embeddings(vocab_size)
-    _share_weights(model.model.language_model, pretrained.base_model)
-    _share_weights(model.lm_head, pretrained.get_output_embeddings())
+    for part, its in (
+        (model.model.language_model, pretrained.base_model),
+        (model.lm_head, pretrained.get_output_embeddings()),
+    ):
+        part.load_state_dict(its.state_dict(), assign=True)  # no copy
     model.tie_weights()
     # Words in use, not the whole table: tokens that a small LM never met are much longer.
     words = processor.tokenizer(" ".join(DIRECTIONS), add_special_tokens=False)["input_ids"]
@@ -231,26 +233,19 @@ def _load_modules(model: PreTrainedModel, weights: Path, modules: list[str]) -> 
     own = model.state_dict()
     wanted = [key for key in own if module_of(key) in modules]
     with safe_open(weights, framework="pt") as stored:
-        found = set(stored.keys())
-        tensors = {key: stored.get_tensor(key) for key in wanted if key in found}
-    _check_shapes(own, wanted, tensors, weights)
+        present = set(wanted).intersection(stored.keys())
+        tensors = {key: stored.get_tensor(key) for key in present}
+    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    expected = {key: tuple(own[key].shape) for key in wanted}
+    if unfitting := [key for key in wanted if found.get(key) != expected[key]]:
+        key = unfitting[0]
+        raise PanoVLMError(
+            f"{weights} is of another architecture: for {key} found {found.get(key, 'nothing')}, "
+            f"expected {expected[key]} ({len(unfitting)} such tensors); train the stage before "
+            f"with the same model section"
+        )
     model.load_state_dict(tensors, strict=False)
     return len(tensors)
-
-
-def _check_shapes(
-    own: dict[str, Tensor], wanted: list[str], tensors: dict[str, Tensor], weights: Path
-) -> None:
-    missing = [key for key in wanted if key not in tensors]
-    other = [key for key in tensors if tensors[key].shape != own[key].shape]
-    if missing or other:
-        key = (missing + other)[0]
-        found = tuple(tensors[key].shape) if key in tensors else "nothing"
-        raise PanoVLMError(
-            f"{weights} is of another architecture: for {key} found {found}, expected "
-            f"{tuple(own[key].shape)} ({len(missing) + len(other)} such tensors); train the stage "
-            f"before with the same model section"
-        )
 
 
 def _vision_config(name: str) -> PreTrainedConfig:
@@ -275,16 +270,9 @@ def _open_config(key: str, name: str) -> PreTrainedConfig:
         ) from error
 
 
-def _load_vision_encoder(encoder: PreTrainedModel, section: ModelSection) -> None:
-    _free_weights(encoder)
-    pretrained = AutoModel.from_pretrained(
-        locate(section.vision_encoder), config=encoder.config, dtype=torch.float32
-    )
-    _share_weights(encoder, pretrained)
-    kind, view_size = encoder.config.model_type, section.views.view_size
-    if kind in INTERPOLATING and encoder.config.image_size != view_size:
-        own_size = encoder.config.image_size
-        logger.info("%s has positions for %s pixels: interpolated to %s", kind, own_size, view_size)
+def _load_vision_encoder(model: PreTrainedModel, section: ModelSection) -> None:
+    _free_weights(model.model.vision_encoder)
+    model.model.vision_encoder = build_vision_encoder(section)
 
 
 def _free_weights(module: nn.Module) -> None:
@@ -295,20 +283,13 @@ def _free_weights(module: nn.Module) -> None:
             part.register_parameter(name, empty)
 
 
-def _share_weights(module: nn.Module, pretrained: nn.Module) -> None:
-    """Let a module use another one's weights, without a copy."""
-    module.load_state_dict(pretrained.state_dict(), assign=True)
-
-
 def build_image_processor(section: ModelSection) -> PanoVLMImageProcessor:
     """Build what cuts the views, with the encoder's pixel statistics."""
     mean, std = _pixel_statistics(section)
-    views = section.views
+    size = section.views.view_size
     return PanoVLMImageProcessor(
-        num_views=views.num_views,
-        fov_deg=views.fov_deg,
-        global_view=views.global_view,
-        size={"height": views.view_size, "width": views.view_size},
+        **section.views.model_dump(exclude={"view_size"}),
+        size={"height": size, "width": size},
         image_mean=mean,
         image_std=std,
     )

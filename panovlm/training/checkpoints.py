@@ -20,8 +20,7 @@ from panovlm.training.recipe import Recipe
 
 PARTIAL = ".part"
 FILE_SIZES = "files.json"
-NUM_KEPT = 2
-"""Checkpoints kept: should the disk damage the newest, there is one more."""
+NUM_KEPT = 2  # should the disk damage the newest, there is one more
 
 
 def checkpoint_folder(recipe: Recipe, name: str) -> Path:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.records import Record
@@ -69,13 +70,7 @@ class Diagnosis(TrainerCallback):
         self.every = every
 
     def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        *,
-        model: PanoVLMForOverlapPretraining,
-        **kwargs: object,
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Diagnose, log the figures, and stop on a collapse; every rank finds the same."""
         step = state.global_step
@@ -83,7 +78,7 @@ class Diagnosis(TrainerCallback):
             return
         control.should_log = True
         with ranks.synchronized():
-            figures = self._figures(model)
+            figures = self._figures(kwargs["model"])
             for name, figure in figures.items():
                 self.scalars[name].append(figure)
             if cause := collapse(figures):

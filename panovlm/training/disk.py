@@ -1,6 +1,7 @@
 """Failures of the disk as errors with a fix, and a lock against a second writer."""
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,19 +15,22 @@ PYTORCH_WRITER = "inline_container"
 
 
 @contextmanager
-def disk_errors(what: str) -> Iterator[None]:
+def disk_errors(what: str, incomplete: Path | None = None) -> Iterator[None]:
     """Raise a failure of the disk as an error with the fix.
 
     Args:
         what: What is being done, to follow "cannot".
+        incomplete: A folder that is removed after any failure; another try may need the room.
 
     Raises:
         PanoVLMError: Where writing failed.
     """
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and PYTORCH_WRITER not in str(error):
+    except BaseException as error:
+        if incomplete is not None:
+            shutil.rmtree(incomplete, ignore_errors=True)
+        if not isinstance(error, OSError | SafetensorError) and PYTORCH_WRITER not in str(error):
             raise
         raise PanoVLMError(
             f"cannot {what}: {error}; make room there, then continue with --resume: "

@@ -16,46 +16,29 @@ from panovlm.model.vision import patch_token_width, token_grid
 
 FLOAT_BYTES = 4
 ADAM_STATES = 2
-LOGIT_COPIES = 3
-"""Logits, their log-probabilities and their gradient."""
-VICREG_COPIES = 4
-"""Partners of both sides, and both sides centred."""
+LOGIT_COPIES = 3  # logits, their log-probabilities and their gradient
+VICREG_COPIES = 4  # partners of both sides, and both sides centred
 
 
 @dataclass(frozen=True)
 class BatchShape:
-    """The size of one batch of one process.
+    """The size of one batch of one process."""
 
-    Attributes:
-        sequences: B, each with one panorama.
-        length: L, tokens of the longest; 0 without text.
-        supervised: Tokens of the batch that carry the loss.
-    """
-
-    sequences: int
-    length: int
-    supervised: int
+    sequences: int  # B, each with one panorama
+    length: int  # L, tokens of the longest; 0 without text
+    supervised: int  # tokens of the batch that carry the loss
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of one process in training, by what they hold.
+    """Bytes of one process in training, by what they hold."""
 
-    Attributes:
-        weights: All parameters, float32.
-        freed: Those of them that go before training: a frozen encoder's, whose outputs are kept.
-        loading: What is held beside them while a pretrained language model is copied in.
-        gradients: Of the trained parameters.
-        optimiser: AdamW's two averages of each trained parameter.
-        activations: What the forward pass keeps for the backward pass, logits included.
-    """
-
-    weights: int
-    freed: int
-    loading: int
-    gradients: int
-    optimiser: int
-    activations: int
+    weights: int  # all parameters, float32
+    freed: int  # those that go before training: a frozen encoder's, whose outputs are cached
+    loading: int  # held beside them while a pretrained language model is copied in
+    gradients: int  # of the trained parameters
+    optimiser: int  # AdamW's two averages of each trained parameter
+    activations: int  # what the forward pass keeps for the backward pass, logits included
 
     @property
     def peak(self) -> int:
@@ -70,17 +53,13 @@ def footprint(model: PreTrainedModel, batch: BatchShape, *, frees_encoder: bool)
     Args:
         model: Ready to train, on the meta device.
         batch: Its size.
-        frees_encoder: Whether the encoder's outputs are all kept before training begins.
+        frees_encoder: Whether the encoder's outputs are all cached before training begins.
     """
-    encoder, language_model = (
-        FLOAT_BYTES * part.num_parameters() if part is not None else 0
-        for part in (model.model.vision_encoder, getattr(model.model, "language_model", None))
-    )
-    trained = FLOAT_BYTES * model.num_parameters(only_trainable=True)
+    trunk, trained = model.model, FLOAT_BYTES * model.num_parameters(only_trainable=True)
     return Footprint(
         weights=FLOAT_BYTES * model.num_parameters(),
-        freed=encoder if frees_encoder else 0,
-        loading=language_model,
+        freed=FLOAT_BYTES * trunk.vision_encoder.num_parameters() if frees_encoder else 0,
+        loading=FLOAT_BYTES * trunk.language_model.num_parameters() if batch.length else 0,
         gradients=trained,
         optimiser=ADAM_STATES * trained,
         activations=_activation_bytes(model, batch),

@@ -14,36 +14,24 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from panovlm.data.shards import is_stream, open_stream
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import sync, sync_tree
 from panovlm.runtime.measure import peak_memory_mb
-from panovlm.stages import Stage
 from panovlm.training.adapters import ADAPTER
 from panovlm.training.disk import disk_errors
-from panovlm.training.recipe import Recipe, StageSection
 
 STAGE_FACTS = "stage.json"
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a finished stage reports.
-
-    Attributes:
-        stage: Its name.
-        loss_first: The first logged loss.
-        loss_last: Mean of the losses logged in the last tenth of the steps.
-        seconds: Wall time of the stage, encoding included.
-        peak_memory_mb: The most memory the process held by its end, in MiB.
-    """
+    """What a finished stage reports."""
 
     stage: str
     loss_first: float
-    loss_last: float
-    seconds: float
-    peak_memory_mb: float
+    loss_last: float  # mean of the losses logged in the last tenth of the steps
+    seconds: float  # wall time of the stage, encoding included
+    peak_memory_mb: float  # the most the process held by its end, in MiB
 
 
 def result_of(name: str, log: list[dict[str, Any]], seconds: float) -> StageResult:
@@ -56,20 +44,6 @@ def result_of(name: str, log: list[dict[str, Any]], seconds: float) -> StageResu
 def load_result(output: Path, name: str) -> StageResult:
     """Read what a finished stage reported."""
     return StageResult(**json.loads((output / name / STAGE_FACTS).read_text())["result"])
-
-
-def stage_facts(recipe: Recipe, section: StageSection, stage: Stage) -> dict[str, Any]:
-    """Return what determines a stage's outcome: settings, records and the stage before."""
-    before = recipe.output / (stage.starts_from or "") / STAGE_FACTS
-    data = section.data
-    return {
-        "records": open_stream(data).digest() if is_stream(data) else sha256(data),
-        "starts_from": sha256(before) if stage.starts_from and before.is_file() else None,
-        "model": recipe.model.model_dump(mode="json"),
-        "section": section.model_dump(mode="json", exclude={"save_steps"}),  # changes nothing
-        "seed": recipe.seed,
-        "precision": recipe.precision,
-    }
 
 
 def finished_result(output: Path, facts: dict[str, Any]) -> StageResult | None:
@@ -96,38 +70,24 @@ def write_output(
     """
     partial = _beside(output, "part")
     shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with disk_errors(f"write the finished stage to {partial}"):
-            model.save_pretrained(partial, max_shard_size="100GB")
-            processor.save_pretrained(partial)
-            if adapters is not None:
-                shutil.copytree(adapters, partial / ADAPTER)
-            (partial / STAGE_FACTS).write_text(json.dumps(facts, indent=2) + "\n")
-            sync_tree(partial)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # the room may be needed for another try
-        raise
+    with disk_errors(f"write the finished stage to {partial}", incomplete=partial):
+        model.save_pretrained(partial, max_shard_size="100GB")
+        processor.save_pretrained(partial)
+        if adapters is not None:
+            shutil.copytree(adapters, partial / ADAPTER)
+        (partial / STAGE_FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+        sync_tree(partial)
 
 
 def publish_output(output: Path, checkpoints: Path) -> None:
-    """Mark a stage as finished and move what `write_output` wrote to its place.
-
-    Args:
-        output: Folder of the stage.
-        checkpoints: Folder of its checkpoints, which goes away.
-    """
+    """Mark a stage as finished: move what `write_output` wrote, and remove its checkpoints."""
     os.replace(checkpoints, _beside(checkpoints, "done"))
     sync(checkpoints.parent)
     recover_output(output, checkpoints)
 
 
 def recover_output(output: Path, checkpoints: Path) -> None:
-    """Complete, or undo, what a killed or unfinished stage left.
-
-    Args:
-        output: Folder of the stage.
-        checkpoints: Folder of its checkpoints.
-    """
+    """Complete, or undo, what a killed or unfinished stage left at its output and checkpoints."""
     partial, replaced = _beside(output, "part"), _beside(output, "replaced")
     done = _beside(checkpoints, "done")
     if done.exists() and partial.exists():

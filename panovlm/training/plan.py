@@ -17,13 +17,12 @@ from panovlm.data.datasets import PanoramaDataset
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import Needs, Record, read_records
 from panovlm.data.samples import records_of
-from panovlm.data.shards import is_stream, open_stream
+from panovlm.data.shards import open_stream
 from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.model.vision import num_prefix_tokens, patch_token_width, token_grid
 from panovlm.runtime.cached_folders import MANIFEST, cache_folder
-from panovlm.runtime.precision import uses_bf16
 from panovlm.stages import STAGES
 from panovlm.training.assembly import build_dataset
 from panovlm.training.build import build_config, build_model, build_processor
@@ -36,15 +35,14 @@ from panovlm.training.footprint import (
 )
 from panovlm.training.ranks import batch_size_per_rank
 from panovlm.training.recipe import Recipe
-from panovlm.training.run import stage_variant
+from panovlm.training.stage_run import StageRun
 from panovlm.training.trainable import apply_stage
 
 MB = 1024**2
 EXAMPLES_READ = 64
 CACHE_NUMBER_BYTES = 2
 MEASURED_STEPS = 2
-LIBRARIES_MB = 450
-"""What Python, PyTorch and transformers hold in a process that has loaded no model, about."""
+LIBRARIES_MB = 450  # Python, PyTorch and transformers in a process without a model, about
 HEADER = ["stage", "examples", "image tokens", "longest", "parameters", "trained"]
 HEADER += [*(field.name for field in fields(Footprint)), "peak", "cache"]
 """Of `StagePlan.row`; memory and disk in MiB."""
@@ -52,30 +50,21 @@ HEADER += [*(field.name for field in fields(Footprint)), "peak", "cache"]
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage will take.
+    """What one stage will take."""
 
-    Attributes:
-        name: Of the stage.
-        num_panoramas: Examples of an epoch: panoramas, and texts without one; None of a stream.
-        image_tokens: Of one panorama in the language model; 0 without text.
-        batch: Of one process, by the longest of the examples read.
-        footprint: Memory of one process.
-        steps_per_epoch: Optimiser steps that see every panorama once; None of a stream.
-        cached: Bytes that the frozen encoder's outputs take on disk, by picture and by the number
-            of trained layers left out; empty of a stream, which takes what there is and no more.
-    """
-
-    name: str
-    num_panoramas: int | None
-    image_tokens: int
-    batch: BatchShape
+    run: StageRun
+    num_panoramas: int | None  # examples of an epoch, texts without one included; None of a stream
+    image_tokens: int  # of one panorama in the language model; 0 without text
+    batch: BatchShape  # of one process, by the longest of the examples read
     footprint: Footprint
-    steps_per_epoch: int | None
+    steps_per_epoch: int | None  # optimiser steps that see every panorama once; None of a stream
     cached: Mapping[tuple[Path, int], int]
+    """Bytes that the frozen encoder's outputs take on disk, by picture and number of trained layers
+    left out; empty of a stream, which takes the room there is and no more."""
 
     @property
     def memory_mb(self) -> float:
-        """Memory of one process at its peak, in MiB, with what the libraries take by themselves."""
+        """Memory of one process at its peak, in MiB, with the libraries' own."""
         return self.footprint.peak / MB + LIBRARIES_MB
 
     def row(self) -> list[str]:
@@ -86,7 +75,7 @@ class StagePlan:
         memory = [*(size / MB for size in vars(held).values()), self.memory_mb]
         numbers = [*tokens, *parameters, *memory, sum(self.cached.values()) / MB]
         count = "stream" if self.num_panoramas is None else f"{self.num_panoramas:,}"
-        return [self.name, count, *(f"{number:,.0f}" for number in numbers)]
+        return [self.run.name, count, *(f"{number:,.0f}" for number in numbers)]
 
 
 def plan(recipe: Recipe) -> list[StagePlan]:
@@ -99,23 +88,22 @@ def plan(recipe: Recipe) -> list[StagePlan]:
         if name in PACKAGED and not (cache_folder() / name / MANIFEST).is_file():
             raise PanoVLMError(f"{name} is not on this machine yet; run: panovlm backbones {name}")
     processor = build_processor(recipe.model)
-    return [_plan_stage(recipe, name, processor) for name in STAGES if name in recipe.stages]
+    runs = [StageRun(recipe, name) for name in STAGES if name in recipe.stages]
+    return [_plan_stage(run, processor) for run in runs]
 
 
-def _plan_stage(recipe: Recipe, name: str, processor: PanoVLMProcessor) -> StagePlan:
-    section, config = recipe.section(name), build_config(recipe.model)
-    stage = stage_variant(section, name)
-    records = _read_records(section.data, Needs.of(stage.supervision))
-    views = _BlankViews(config.num_views)
-    dataset = build_dataset(recipe, section, stage, processor, records, views)
+def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
+    section, config = run.section, build_config(run.recipe.model)
+    records = _read_records(run)
+    dataset = build_dataset(run, processor, records, _BlankViews(config.num_views))
     dataset.check_lengths(config.text_config.max_position_embeddings)
     batch = _batch_shape(dataset, batch_size_per_rank(section.batch_size))
-    is_cached, layers = not is_stream(section.data), stage.num_vision_layers
-    model = untrained_model(recipe, name, "meta")
+    is_cached, layers = not run.is_stream, section.vision_layers
+    model = untrained_model(run, "meta")
     per_step = section.batch_size * section.accumulation
     pictures = [record.image for record in records if record.image and is_cached]
     return StagePlan(
-        name=name,
+        run=run,
         num_panoramas=len(dataset) if is_cached else None,
         image_tokens=config.num_image_tokens if batch.length else 0,
         batch=batch,
@@ -125,14 +113,12 @@ def _plan_stage(recipe: Recipe, name: str, processor: PanoVLMProcessor) -> Stage
     )
 
 
-def untrained_model(recipe: Recipe, name: str, device: str) -> PreTrainedModel:
+def untrained_model(run: StageRun, device: str) -> PreTrainedModel:
     """Build a stage's model with fresh weights (none on the meta device), ready to train."""
-    section = recipe.section(name)
-    stage = stage_variant(section, name)
-    lora = section.lora and section.lora.model_copy(update={"quantization": None})
+    lora = run.section.lora and run.section.lora.model_copy(update={"quantization": None})
     with torch.device(device):
-        model = build_model(recipe.model, stage, section.overlap, pretrained=False)
-        apply_stage(model, stage, lora)
+        model = build_model(run.recipe.model, run.stage, run.section.overlap, pretrained=False)
+        apply_stage(model, run.stage, lora)
     return model.train()
 
 
@@ -140,7 +126,7 @@ def refusals(recipe: Recipe, plans: list[StagePlan]) -> list[str]:
     """Return a line for everything that cannot fit this machine, with the setting to change."""
     memory_mb = _memory_mb()
     errors = [
-        f"stage {each.name}: found about {each.memory_mb:,.0f} MiB needed, expected at most "
+        f"stage {each.run.name}: found about {each.memory_mb:,.0f} MiB needed, expected at most "
         f"{memory_mb:,.0f} MiB, the memory of this machine; lower batch_size (and raise "
         f"accumulation), questions_per_panorama, token_rows or token_columns"
         for each in plans
@@ -162,16 +148,16 @@ def refusals(recipe: Recipe, plans: list[StagePlan]) -> list[str]:
     return errors
 
 
-def seconds_per_step(recipe: Recipe, each: StagePlan) -> float:
+def seconds_per_step(plan: StagePlan) -> float:
     """Time an optimiser step of a planned stage here, with fresh weights and a blank batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = untrained_model(recipe, each.name, device)
+    model = untrained_model(plan.run, device)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
-    batch = _blank_batch(model, each.batch, device)
+    batch = _blank_batch(model, plan.batch, device)
     seconds = 0.0
     for _ in range(MEASURED_STEPS):  # the last one counts: those before warm up
         started = time.perf_counter()
-        with torch.autocast(device, torch.bfloat16, enabled=uses_bf16(recipe.precision)):
+        with torch.autocast(device, torch.bfloat16, enabled=plan.run.bf16):
             loss = model(**batch).loss
         loss.backward()
         optimiser.step()
@@ -179,7 +165,7 @@ def seconds_per_step(recipe: Recipe, each: StagePlan) -> float:
         if device == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - started
-    return recipe.section(each.name).accumulation * seconds
+    return plan.run.section.accumulation * seconds
 
 
 @dataclass(frozen=True)
@@ -192,11 +178,12 @@ class _BlankViews:
         return torch.zeros(self.num_views, 0)
 
 
-def _read_records(data: Path, needs: Needs) -> list[Record]:
+def _read_records(run: StageRun) -> list[Record]:
     """Read a stage's records, of a stream the first."""
-    if not is_stream(data):
-        return read_records(data, needs)
-    samples = open_stream(data).head(EXAMPLES_READ)
+    needs = Needs.of(run.stage.supervision)
+    if not run.is_stream:
+        return read_records(run.section.data, needs)
+    samples = open_stream(run.section.data).head(EXAMPLES_READ)
     return [record for sample in samples for record in records_of(sample, needs)]
 
 

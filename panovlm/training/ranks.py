@@ -92,12 +92,11 @@ def run_on_first(work: Callable[[], Result]) -> Result:
     return result
 
 
-def all_true_across_ranks(flag: torch.Tensor) -> bool:
-    """Return whether a bool scalar is true on every rank."""
+def max_across_ranks(values: torch.Tensor) -> torch.Tensor:
+    """Return the elementwise largest values of all ranks."""
     if world_size() > 1:
-        flag = flag.int()
-        dist.all_reduce(flag, dist.ReduceOp.MIN)
-    return bool(flag)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
 
 
 @contextmanager

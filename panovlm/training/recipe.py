@@ -6,14 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES, Objective
@@ -208,12 +201,10 @@ class Recipe(Section):
         Raises:
             PanoVLMError: If the recipe has none.
         """
-        sections: dict[str, StageSection] = {**self.stages}
-        if name not in sections:
-            raise PanoVLMError(
-                f"the recipe has no section stages.{name}; add one to train that stage"
-            )
-        return sections[name]
+        for key, section in self.stages.items():
+            if key == name:
+                return section
+        raise PanoVLMError(f"the recipe has no section stages.{name}; add one to train that stage")
 
 
 def _section_error(name: str, section: StageSection, model: ModelSection | None) -> str | None:

@@ -10,11 +10,10 @@ A run may be killed at any moment and continues with `resume`: docs/resuming.md 
 
 import json
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import torch
 from peft import PeftModel
@@ -24,18 +23,12 @@ from transformers.integrations import TensorBoardCallback
 
 from panovlm.data.checking import check_records
 from panovlm.data.records import Needs, raise_errors
-from panovlm.data.shards import is_stream
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.progress import console, show_table
 from panovlm.stages import STAGES, Stage
 from panovlm.training import ranks
-from panovlm.training.adapters import (
-    ADAPTER,
-    check_installed,
-    read_adapters,
-    write_adapters,
-)
+from panovlm.training.adapters import ADAPTER, check_installed, read_adapters, write_adapters
 from panovlm.training.assembly import build_trainer
 from panovlm.training.build import (
     build_model,
@@ -43,11 +36,7 @@ from panovlm.training.build import (
     load_predecessor,
     restore_vision_encoder,
 )
-from panovlm.training.checkpoints import (
-    checkpoint_folder,
-    checkpoint_to_resume,
-    is_begun,
-)
+from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume, is_begun
 from panovlm.training.disk import exclusive_lock
 from panovlm.training.outputs import (
     STAGE_FACTS,
@@ -56,14 +45,14 @@ from panovlm.training.outputs import (
     publish_output,
     recover_output,
     result_of,
-    stage_facts,
     write_output,
 )
 from panovlm.training.progress import TrainingBar
-from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.recipe import Recipe
 from panovlm.training.saving import SavePoints, StopSignals
 from panovlm.training.sharded import is_sharded, load_trained, trained_weights
 from panovlm.training.sources import check_pictures, prepare_pictures
+from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import check_streams
 from panovlm.training.trainable import apply_stage, report
 from panovlm.training.trainer import JsonLog, read_log
@@ -106,82 +95,35 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
     Raises:
         PanoVLMError: Listing every error of every file.
     """
-    sections = {name: recipe.section(name) for name in names}
+    runs = [StageRun(recipe, name) for name in names]
     with ranks.synchronized():
-        for section in sections.values():
-            ranks.batch_size_per_rank(section.batch_size)
-            check_installed(section.lora)
-    streams = {name: each for name, each in sections.items() if is_stream(each.data)}
-    errors = _check_files(recipe, {n: each for n, each in sections.items() if n not in streams})
+        for run in runs:
+            ranks.batch_size_per_rank(run.section.batch_size)
+            check_installed(run.section.lora)
+    errors = _check_files([run for run in runs if not run.is_stream])
     with ranks.synchronized():
-        errors += check_streams(streams)
+        errors += check_streams([run for run in runs if run.is_stream])
         raise_errors(f"the data of {', '.join(names)}", dict.fromkeys(errors))
 
 
-def _check_files(recipe: Recipe, sections: Mapping[str, StageSection]) -> list[str]:
+def _check_files(runs: Sequence[StageRun]) -> list[str]:
     files: dict[Path, Needs] = {}
-    for name, section in sections.items():
-        needs = Needs.of(STAGES[name].supervision)
-        files[section.data] = files.get(section.data, needs) | needs
+    for run in runs:
+        needs = Needs.of(run.stage.supervision)
+        files[run.section.data] = files.get(run.section.data, needs) | needs
     checked = check_records(files)
     if errors := [str(finding) for finding in checked.findings]:
         return errors + check_pictures(checked.pictures)
-    pictures: dict[int, dict[Path, None]] = {}
-    for section in sections.values():
-        of_stage = dict.fromkeys(checked.pictures_of(section.data))
-        pictures[section.vision_layers] = pictures.get(section.vision_layers, {}) | of_stage
-    return prepare_pictures(recipe, pictures) if pictures else []
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """A stage of a recipe, and the facts that identify its outputs."""
-
-    recipe: Recipe
-    section: StageSection
-    stage: Stage
-    facts: dict[str, Any]
-
-    @classmethod
-    def of(cls, recipe: Recipe, name: str) -> Self:
-        """Return the run of a stage, in the variant that the recipe asks for."""
-        section = recipe.section(name)
-        stage = stage_variant(section, name)
-        return cls(recipe, section, stage, stage_facts(recipe, section, stage))
-
-    @property
-    def output(self) -> Path:
-        """The folder of the finished stage."""
-        return self.recipe.output / self.stage.name
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the stage's checkpoints."""
-        return checkpoint_folder(self.recipe, self.stage.name)
-
-    def finished(self) -> StageResult | None:
-        """Return the result, if the stage was finished with these facts and not begun again."""
-        begun = is_begun(self.checkpoints, self.facts)
-        return None if begun else finished_result(self.output, self.facts)
-
-    def build_model(self) -> tuple[PreTrainedModel, PeftModel | None]:
-        """Build the model with the weights of the stage before, ready to train."""
-        model = _load_model(self)
-        return model, apply_stage(model, self.stage, self.section.lora)
-
-
-def stage_variant(section: StageSection, name: str) -> Stage:
-    """Return the variant of a stage that its section of a recipe asks for."""
-    stage = STAGES[name].with_last_vision_layers(section.vision_layers)
-    if section.lora is None:
-        stage = stage.without_lora()
-    return stage.from_backbones() if section.from_backbones else stage
+    pictures: dict[int, dict[Path, None]] = defaultdict(dict)
+    for run in runs:
+        pictures[run.section.vision_layers] |= dict.fromkeys(checked.pictures_of(run.section.data))
+    return prepare_pictures(runs[0].recipe, pictures) if runs else []
 
 
 def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:
     """Train one stage and write its output folder atomically."""
-    run = StageRun.of(recipe, name)
-    finished = ranks.run_on_first(lambda: run.finished() if resume else None)
+    run = StageRun(recipe, name)
+    finished = ranks.run_on_first(lambda: _finished(run) if resume else None)
     if finished is not None:
         console.print(f"{name}: finished before, skipped")
         return finished
@@ -191,34 +133,43 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
     return _train_from(run, checkpoint, signals)
 
 
+def _finished(run: StageRun) -> StageResult | None:
+    """Return the result, if the stage was finished with these facts and not begun again."""
+    begun = is_begun(run.checkpoints, run.facts)
+    return None if begun else finished_result(run.output, run.facts)
+
+
 def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) -> StageResult:
     started = time.perf_counter()
     set_seed(run.recipe.seed)
     with ranks.synchronized():
-        model, adapters = run.build_model()
+        model, adapters = _build(run)
     _show(model, run.stage)
     processor = build_processor(run.recipe.model)
-    bar = TrainingBar(run.stage.name)
+    bar = TrainingBar(run.name)
     saves = SavePoints(signals, run.recipe.save_minutes, run.section.save_steps)
     callbacks = [*_callbacks(run, bar), saves]
-    trainer = build_trainer(run.recipe, run.section, run.stage, model, processor, callbacks)
+    trainer = build_trainer(run, model, processor, callbacks)
     with bar, ranks.quiet_after_others():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         weights = trained_weights(trainer.model) if is_sharded(trainer.model) else None
 
-    def hand_over() -> StageResult:
+    def write() -> StageResult:
         # Where ranks hold shards of the model, the first one builds it anew to write it alone.
-        whole = (model, adapters) if weights is None else _rebuild(run, weights)
+        whole = (model, adapters) if weights is None else _build(run, weights)
         return _write_stage(run, *whole, processor, started)
 
-    return ranks.run_on_first(hand_over)
+    return ranks.run_on_first(write)
 
 
-def _rebuild(
-    run: StageRun, weights: Mapping[str, Tensor]
+def _build(
+    run: StageRun, weights: Mapping[str, Tensor] | None = None
 ) -> tuple[PreTrainedModel, PeftModel | None]:
-    model, adapters = run.build_model()
-    load_trained(model, weights)
+    """Build a stage's model, ready to train, with trained weights if there are any."""
+    model = _load_model(run)
+    adapters = apply_stage(model, run.stage, run.section.lora)
+    if weights is not None:
+        load_trained(model, weights)
     return model, adapters
 
 
@@ -231,8 +182,8 @@ def _write_stage(
 ) -> StageResult:
     """Write what a stage has trained: the whole model, and its adapters alone, if it has any."""
     restore_vision_encoder(model, run.recipe.model)
-    log = read_log(log_file(run.recipe, run.stage.name))
-    result = result_of(run.stage.name, log, time.perf_counter() - started)
+    log = read_log(log_file(run.recipe, run.name))
+    result = result_of(run.name, log, time.perf_counter() - started)
     folder = None
     if adapters is not None:
         folder = run.checkpoints / ADAPTER
@@ -294,7 +245,7 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
 def _callbacks(run: StageRun, bar: TrainingBar) -> list[TrainerCallback]:
     if not ranks.is_first():
         return []
-    recipe, name = run.recipe, run.stage.name
+    recipe, name = run.recipe, run.name
     callbacks: list[TrainerCallback] = [JsonLog(log_file(recipe, name)), bar]
     if recipe.tensorboard:
         from torch.utils.tensorboard import SummaryWriter  # of the extra `logs`

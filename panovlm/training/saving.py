@@ -10,7 +10,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from panovlm.training import ranks
@@ -25,19 +24,13 @@ MAX_SAVING_SHARE = 1 / 20
 
 
 class Stopped(KeyboardInterrupt):
-    """The end of a run after a signal.
-
-    Args:
-        received: The signal.
-        saved_step: The optimiser step whose checkpoint was just saved, if one was.
-    """
+    """The end of a run after a signal, with the step of the checkpoint just saved, if one was."""
 
     def __init__(self, received: int, saved_step: int | None = None) -> None:
         where = f" after step {saved_step}, which is saved" if saved_step is not None else ""
         name = SIGNALS[signal.Signals(received)]
-        super().__init__(
-            f"stopped by {name}{where}; earlier stages are whole, continue with --resume"
-        )
+        resume = "earlier stages are whole, continue with --resume"
+        super().__init__(f"stopped by {name}{where}; {resume}")
         self.exit_code = 128 + received
 
 
@@ -91,9 +84,7 @@ class SavePoints(TrainerCallback):
         self.saving_took = 0.0
         self.stop_signal = 0
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Start measuring time; from now on signals wait for a step's end."""
         self.saved = self.step_ended = time.monotonic()
         self.signals.waits_for_step = True
@@ -106,20 +97,18 @@ class SavePoints(TrainerCallback):
         pause = max(self.seconds, self.saving_took / MAX_SAVING_SHARE)
         is_time = self.step_ended - self.saved >= pause
         is_step = self.steps is not None and state.global_step % self.steps == 0
-        is_time, self.stop_signal = _agree(is_time, self.signals.received, args.device)
-        control.should_save |= is_time or is_step or self.stop_signal > 0
+        own = torch.tensor([is_time, self.signals.received], device=args.device)
+        # All ranks save, and stop, after the same step.
+        is_time, self.stop_signal = ranks.max_across_ranks(own).tolist()
+        control.should_save |= bool(is_time) or is_step or self.stop_signal > 0
         control.should_training_stop |= self.stop_signal > 0
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Restart measuring time."""
         self.saved = time.monotonic()
         self.saving_took = self.saved - self.step_ended
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """End the run after a signal; from now on signals act at once.
 
         Raises:
@@ -128,12 +117,3 @@ class SavePoints(TrainerCallback):
         self.signals.waits_for_step = False
         if self.stop_signal or self.signals.received:
             raise Stopped(self.stop_signal or self.signals.received, state.global_step)
-
-
-def _agree(is_time: bool, received: int, device: torch.device) -> tuple[bool, int]:
-    """Let all ranks save, and stop, after the same step."""
-    if ranks.world_size() > 1:
-        values = torch.tensor([int(is_time), received], device=device)
-        distributed.all_reduce(values, distributed.ReduceOp.MAX)
-        is_time, received = bool(values[0]), int(values[1])
-    return is_time, received

@@ -17,45 +17,35 @@ from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.precision import uses_bf16
 from panovlm.runtime.progress import console, progress_bar
-from panovlm.stages import Stage
 from panovlm.training import ranks
-from panovlm.training.build import (
-    build_image_processor,
-    build_vision_encoder,
-    free_vision_encoder,
-)
+from panovlm.training.build import build_image_processor, build_vision_encoder, free_vision_encoder
 from panovlm.training.disk import disk_errors
 from panovlm.training.recipe import Recipe
+from panovlm.training.stage_run import StageRun
 
 ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
 
 
 def view_source(
-    model: PreTrainedModel,
-    processor: PanoVLMProcessor,
-    records: list[Record],
-    stage: Stage,
-    *,
-    bf16: bool,
+    run: StageRun, model: PreTrainedModel, processor: PanoVLMProcessor, records: list[Record]
 ) -> PatchTokenCache | ViewSource:
     """Return the cached outputs of the frozen part of the encoder, or else the pixels.
 
     An encoder that is frozen as a whole is not needed after that, and its weights are freed.
     """
-    image_processor = processor.image_processor
-    encoder = model.model.vision_encoder
-    cache = cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
+    image_processor, encoder = processor.image_processor, model.model.vision_encoder
+    cache = cache_of(encoder, image_processor, run.section.vision_layers, bf16=run.bf16)
     if not cache.is_possible:
         console.print(
-            f"{stage.name}: {encoder.config.model_type} cannot be cut below the layers that train, "
+            f"{run.name}: {encoder.config.model_type} cannot be cut below the layers that train, "
             f"so it runs as a whole in every step, and nothing is cached"
         )
         return ViewSource(image_processor)
     pictures = [record.image for record in records if record.image]
-    filled = fill_caches({cache: pictures}, stage.name)
+    errors = fill_caches({cache: pictures}, run.name)
     with ranks.synchronized():
-        raise_errors(f"pictures of stage {stage.name}", filled)
-    if not stage.num_vision_layers:
+        raise_errors(f"pictures of stage {run.name}", errors)
+    if not run.section.vision_layers:
         free_vision_encoder(model)
     return cache
 

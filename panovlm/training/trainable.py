@@ -15,14 +15,7 @@ from panovlm.training.recipe import LoraSection
 
 @dataclass(frozen=True)
 class ModuleReport:
-    """What a stage does with one module.
-
-    Attributes:
-        module: One of `MODULES`.
-        role: What the stage's row says.
-        num_parameters: All parameters of the module.
-        num_trained: Those that train.
-    """
+    """What a stage does with one of `MODULES`."""
 
     module: str
     role: Role
@@ -37,12 +30,7 @@ class ModuleReport:
 
 
 def apply_stage(model: PreTrainedModel, stage: Stage, lora: LoraSection | None) -> PeftModel | None:
-    """Freeze and unfreeze the modules of a model as the stage says, and add adapters.
-
-    Args:
-        model: A model built for the stage.
-        stage: The row.
-        lora: Size of the adapters, where the stage has them.
+    """Freeze and unfreeze the modules of a model by the stage's roles, and add adapters.
 
     Returns:
         PEFT's wrapper of the language model if there are adapters; the model itself holds the same

@@ -7,7 +7,6 @@ of `Trainer` for them, so it may need a change when transformers is upgraded.
 
 import json
 import os
-import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState
 
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
@@ -32,12 +31,7 @@ from panovlm.training.disk import disk_errors
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training.recipe import LearningRates
 from panovlm.training.sampler import WholeStepSampler
-from panovlm.training.sharded import (
-    is_sharded,
-    load_trained,
-    trained_parameters,
-    trained_weights,
-)
+from panovlm.training.sharded import is_sharded, load_trained, trained_parameters, trained_weights
 from panovlm.training.trainable import module_of
 
 TRAINED_WEIGHTS = "trained.safetensors"
@@ -86,23 +80,21 @@ class StageTrainer(Trainer):
 
     def _check_sharding(self) -> None:
         """Refuse launchers that shard a model in a way that nothing here saves."""
-        deepspeed = self.accelerator.state.deepspeed_plugin if self.is_deepspeed_enabled else None
-        if deepspeed is not None and deepspeed.zero_stage == 3:
-            raise ranks.raise_on_all_ranks(
+        state, message = self.accelerator.state, None
+        if self.is_deepspeed_enabled and state.deepspeed_plugin.zero_stage == 3:
+            message = (
                 "found a launcher that shards the model by ZeRO-3, expected plain processes, "
                 "ZeRO-2 or FSDP2; change its sharding options"
             )
-        if not self.is_fsdp_enabled:
-            return
-        if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
-            raise ranks.raise_on_all_ranks(
-                "found FSDP1, expected FSDP2; set fsdp_version: 2 in the launcher"
-            )
-        if isinstance(self.model, PanoVLMForOverlapPretraining):
-            raise ranks.raise_on_all_ranks(
+        elif self.is_fsdp_enabled and state.fsdp_plugin.fsdp_version != 2:
+            message = "found FSDP1, expected FSDP2; set fsdp_version: 2 in the launcher"
+        elif self.is_fsdp_enabled and isinstance(self.model, PanoVLMForOverlapPretraining):
+            message = (
                 "found a launcher that shards the model, expected plain processes for the stage "
                 "on overlaps, which has no language model; train it alone without FSDP (--stage)"
             )
+        if message is not None:
+            raise ranks.raise_on_all_ranks(message)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> WholeStepSampler:
         """Return the sampler, whose steps have the same panoramas on any number of processes."""
@@ -140,7 +132,7 @@ class StageTrainer(Trainer):
             PanoVLMError: If the loss is not finite on some rank.
         """
         loss, outputs = super().compute_loss(model, inputs, **{**kwargs, "return_outputs": True})
-        if not ranks.all_true_across_ranks(torch.isfinite(loss).all()):
+        if ranks.max_across_ranks((~torch.isfinite(loss)).any().int()):
             raise ranks.raise_on_all_ranks(
                 f"the loss became {loss.mean().item()} at step {self.state.global_step}; lower the "
                 f"learning rates or set precision: fp32, then continue with --resume"
@@ -180,23 +172,19 @@ class StageTrainer(Trainer):
         """
         folder = Path(self.args.output_dir)
         written = folder / PARTIAL / f"checkpoint-{self.state.global_step}"
-        try:
-            with disk_errors(f"write a checkpoint to {folder}"):
-                super()._save_checkpoint(model, trial)
-                self._between_logs(written).write_text(json.dumps(self._since_last_log()))
-                self.accelerator.wait_for_everyone()
-                if self.args.should_save:
-                    publish(written, folder)
-                self.accelerator.wait_for_everyone()
-        except BaseException:
-            shutil.rmtree(written, ignore_errors=True)  # the room may be needed for another try
-            raise
+        with disk_errors(f"write a checkpoint to {folder}", incomplete=written):
+            super()._save_checkpoint(model, trial)
+            self._sums_file(written).write_text(json.dumps(self._sums_since_last_log()))
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                publish(written, folder)
+            self.accelerator.wait_for_everyone()
 
-    def _between_logs(self, checkpoint: Path) -> Path:
+    def _sums_file(self, checkpoint: Path) -> Path:
+        """Return the file of what the next log entry averages, which the library does not save."""
         return checkpoint / f"between_logs_{self.args.process_index}.json"
 
-    def _since_last_log(self) -> dict[str, Any]:
-        """Return what the next log entry will average, which the library does not save."""
+    def _sums_since_last_log(self) -> dict[str, Any]:
         loss, step = float(self._tr_loss), self._globalstep_last_logged
         scalars = dict(self.scalars)
         return {"loss": loss, "step": step, "scalars": scalars, "skipped": self.num_skipped}
@@ -205,7 +193,7 @@ class StageTrainer(Trainer):
         """Restore, right before the first step, the random state and the sums of the next log."""
         super()._load_rng_state(checkpoint)
         if checkpoint is not None:
-            kept = json.loads(self._between_logs(Path(checkpoint)).read_text())
+            kept = json.loads(self._sums_file(Path(checkpoint)).read_text())
             self._tr_loss += kept["loss"]
             self._globalstep_last_logged = kept["step"]
             self.scalars.update(kept["scalars"])
@@ -257,55 +245,35 @@ class StageTrainer(Trainer):
 class SetEpoch(TrainerCallback):
     """Sets the dataset's epoch, which the library's data loader does not with several processes."""
 
-    def on_epoch_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        *,
-        train_dataloader: Any,
-        **kwargs: Any,
-    ) -> None:
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Set the epoch before its first batch is loaded."""
-        train_dataloader.dataset.set_epoch(int(state.epoch or 0))
+        kwargs["train_dataloader"].dataset.set_epoch(int(state.epoch or 0))
 
 
 class JsonLog(TrainerCallback):
     """Appends every log entry as a line of JSON; a resumed run drops what it will log again.
 
-    An entry is on the disk before a checkpoint of its step is.
-
-    Args:
-        path: File to write.
+    For the first rank alone. An entry is on the disk before a checkpoint of its step is.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Keep the lines up to the step that training continues from; a new run keeps none."""
-        if state.is_world_process_zero:
-            found = read_log(self.path) if self.path.exists() else []
-            kept = [entry for entry in found if entry["step"] <= state.global_step]
-            lines = "".join(json.dumps(entry) + "\n" for entry in kept)
-            with disk_errors(f"write {self.path}"):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                remove_parts(self.path)
-                write_whole(self.path, lambda partial: partial.write_text(lines))
-                sync(self.path.parent)
+        found = read_log(self.path) if self.path.exists() else []
+        kept = [entry for entry in found if entry["step"] <= state.global_step]
+        lines = "".join(json.dumps(entry) + "\n" for entry in kept)
+        with disk_errors(f"write {self.path}"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            remove_parts(self.path)
+            write_whole(self.path, lambda partial: partial.write_text(lines))
+            sync(self.path.parent)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Append an entry."""
-        if logs and "loss" in logs and state.is_world_process_zero:
+        logs = kwargs.get("logs") or {}
+        if "loss" in logs:
             with disk_errors(f"write {self.path}"), self.path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
                 file.flush()

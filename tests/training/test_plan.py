@@ -18,7 +18,6 @@ from panovlm.training.footprint import ADAM_STATES, FLOAT_BYTES, BatchShape, foo
 from panovlm.training.recipe import ModelSection, Recipe, StageSection, ViewsSection
 from panovlm.training.trainable import apply_stage
 
-
 TEXT = Objective.NEXT_TOKEN
 
 
@@ -38,10 +37,10 @@ def recipe(
 
 def test_the_plan_counts_what_the_models_have(recipe: Recipe) -> None:
     plans = planning.plan(recipe)
-    assert [each.name for each in plans] == list(STAGES)
+    assert [each.run.name for each in plans] == list(STAGES)
     for each in plans:
-        model = build_model(recipe.model, STAGES[each.name])
-        apply_stage(model, STAGES[each.name], recipe.section(each.name).lora)
+        model = build_model(recipe.model, each.run.stage)
+        apply_stage(model, each.run.stage, each.run.section.lora)
         parameters = list(model.parameters())
         trained = sum(p.numel() for p in parameters if p.requires_grad)
         assert each.footprint.weights == FLOAT_BYTES * sum(p.numel() for p in parameters)
@@ -61,7 +60,7 @@ def test_the_plan_knows_the_size_of_the_cache(recipe: Recipe, tmp_path: Path) ->
 
 def test_activations_grow_with_the_batch(recipe: Recipe) -> None:
     for name, stage in STAGES.items():
-        model = planning.untrained_model(recipe, name, "meta")
+        model = planning.untrained_model(planning.StageRun(recipe, name), "meta")
         batches = (BatchShape(n, 64 if stage.objective is TEXT else 0, 8 * n) for n in (1, 2))
         one, two = (footprint(model, each, frees_encoder=True).activations for each in batches)
         assert 1.8 * one < two <= 2 * one

@@ -6,8 +6,8 @@ Shape letters: B panoramas, V views, T = h·w tokens of a view, D width, M pairs
 that a partner is mixed of, G pairs of views, L tokens of the largest of them.
 """
 
-from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -65,11 +65,6 @@ class PairIndex:
         """Group what `pair` gave by pairs of views: [B, M, ...] -> [P = B·G, L, ...]."""
         return paired[:, self.slots].flatten(0, 1)
 
-    def to(self, device: torch.device) -> "PairIndex":
-        """Return the same on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "wrap_share"}
-        return replace(self, **{name: tensor.to(device) for name, tensor in moved.items()})
-
 
 @lru_cache(maxsize=8)
 def pair_index(
@@ -95,24 +90,27 @@ def pair_index(
             f"overlap; raise num_views or fov_deg"
         )
     with torch.inference_mode(False):  # a kept tensor must serve training after inference
-        return _as_index(found, layout, rows * columns).to(device)
+        return _as_index(found, layout, rows * columns, device)
 
 
-def _as_index(pairs: TokenPairs, layout: ViewLayout, tokens_per_view: int) -> PairIndex:
-    views, view_pair_ids = np.unique(pairs.views, axis=0, return_inverse=True)
-    view_pair_ids = torch.from_numpy(view_pair_ids.reshape(-1))
+def _as_index(
+    pairs: TokenPairs, layout: ViewLayout, tokens_per_view: int, device: torch.device
+) -> PairIndex:
+    tensor = partial(torch.as_tensor, device=device)
+    views, ids = np.unique(pairs.views, axis=0, return_inverse=True)
+    view_pair_ids = tensor(ids.reshape(-1))
     members = [torch.nonzero(view_pair_ids == number)[:, 0] for number in range(len(views))]
     ring = [place for place, view in enumerate(layout.views) if not view.is_global]
     wraps = (pairs.views == [ring[-1], ring[0]]).all(axis=1) if ring else np.zeros(1)
     first, second = pairs.views[:, 0], pairs.views[:, 1]
     return PairIndex(
-        tokens=torch.from_numpy(first * tokens_per_view + pairs.tokens),
-        partners=torch.from_numpy(second[:, None] * tokens_per_view + pairs.partners),
-        shares=torch.from_numpy(pairs.shares).float(),
-        weights=torch.from_numpy(pairs.weights).float(),
+        tokens=tensor(first * tokens_per_view + pairs.tokens),
+        partners=tensor(second[:, None] * tokens_per_view + pairs.partners),
+        shares=tensor(pairs.shares, dtype=torch.float32),
+        weights=tensor(pairs.weights, dtype=torch.float32),
         view_pair_ids=view_pair_ids,
         slots=pad_sequence(members, batch_first=True),
         present=pad_sequence([torch.ones_like(each).bool() for each in members], batch_first=True),
-        views=torch.from_numpy(pairs.views.astype(np.int64)),
+        views=tensor(pairs.views, dtype=torch.int64),
         wrap_share=float(wraps.mean()),
     )

@@ -73,8 +73,9 @@ def vicreg_loss(current: Tensor, following: Tensor, weights: Tensor | None = Non
     if len(a) < 2:
         raise ValueError(f"found {len(a)} pair of tokens, expected at least 2 for a variance")
     with torch.autocast(a.device.type, enabled=False):  # differences of sums need float32
-        unweighted = weights is None
-        invariance = nn.functional.mse_loss(a, b) if unweighted else _weighted_mse(a, b, weights)
+        invariance = (
+            nn.functional.mse_loss(a, b) if weights is None else _weighted_mse(a, b, weights)
+        )
         variance = variance_term(a) + variance_term(b)
         covariance = covariance_term(a) + covariance_term(b)
     return VICRegTerms(invariance, variance, covariance)
