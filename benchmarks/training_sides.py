@@ -80,12 +80,12 @@ ON_RAYS = OverlapSection(pairing="rays")
 
 
 def main() -> None:
-    """Measure what the argument asks for."""
+    """Measure the way that the argument describes."""
     print(json.dumps(measure(json.loads(sys.argv[1]))))
 
 
 def measure(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Train a few steps; give the seconds of each and the process's peak memory in MiB."""
+    """Train a few steps; return the seconds of each and the process's peak memory in MiB."""
     torch.set_num_threads(wanted["threads"])
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as place:
@@ -109,7 +109,7 @@ def draw_pictures(folder: Path, count: int) -> list[Path]:
 
 
 def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[float]:
-    """Train with the package; give the time before the first and after every step.
+    """Train with the package; return the time before the first and after every step.
 
     A cold run encodes the pictures of each step just before it; a warm one encodes all before.
     """
@@ -148,7 +148,7 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
 
 
 def run_reference(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[float]:
-    """Train the plain way; give the time before the first and after every step."""
+    """Train the plain way; return the time before the first and after every step."""
     config = panovlm_config({**wanted, "tokens": "equal"})
     stage = STAGES[wanted["stage"]]
     model: nn.Module
@@ -217,7 +217,7 @@ def add_lora(language_model: nn.Module) -> None:
 
 
 def panovlm_config(wanted: dict[str, Any]) -> PanoVLMConfig:
-    """Give the configuration of either side."""
+    """Return the configuration of either side."""
     encoder, text = ENCODERS[wanted["size"]], LANGUAGE_MODELS[wanted["size"]]
     grid = GRIDS[wanted["tokens"]]
     return PanoVLMConfig(
@@ -235,7 +235,7 @@ def panovlm_config(wanted: dict[str, Any]) -> PanoVLMConfig:
 
 
 def image_processor(config: PanoVLMConfig) -> PanoVLMImageProcessor:
-    """Give what cuts the views of both sides."""
+    """Return the image processor of both sides."""
     size = {"height": config.view_size, "width": config.view_size}
     return PanoVLMImageProcessor(
         num_views=config.num_views,
@@ -286,10 +286,10 @@ class PixelExamples(Dataset[Example]):
         return len(self.pictures)
 
     def set_epoch(self, epoch: int) -> None:
-        """There are no draws."""
+        """Do nothing: nothing is sampled."""
 
     def text_bytes(self, index: int) -> int:
-        """All texts are of one length."""
+        """Return the one length of all texts."""
         return TEXT_TOKENS
 
     def __getitem__(self, index: int) -> Example:
@@ -305,7 +305,7 @@ class PixelExamples(Dataset[Example]):
 
 
 class CachedExamples(PixelExamples):
-    """The same from the cache; what is not there yet is encoded when it is first asked for."""
+    """The same from the cache; a missing picture is encoded when it is first read."""
 
     source: PatchTokenCache
 
@@ -317,17 +317,17 @@ class CachedExamples(PixelExamples):
 
 
 class StepClock(TrainerCallback):
-    """Remembers when training began and when each step ended."""
+    """Records when training began and when each step ended."""
 
     def __init__(self) -> None:
         self.marks: list[float] = []
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Note the beginning."""
+        """Record the beginning."""
         self.marks.append(time.perf_counter())
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Note the end of a step."""
+        """Record the end of a step."""
         self.marks.append(time.perf_counter())
 
 

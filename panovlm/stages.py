@@ -50,27 +50,16 @@ def _roles(*roles: Role) -> dict[str, Role]:
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        name: As in recipes and run folders.
-        objective: What is minimised.
-        supervision: Which text tokens carry the loss.
-        roles: Role of each of `MODULES`.
-        starts_from: The stage whose trained modules this one continues.
-        expected_first: Range of the first loss with pretrained backbones.
-        expected_last: Range of the last loss with pretrained backbones.
-        num_vision_layers: Last layers of the vision encoder that train in spite of its role.
-    """
-
-    name: str
+    name: str  # as in recipes and run folders
     objective: Objective
     supervision: Supervision
-    roles: Mapping[str, Role]
-    starts_from: str | None
-    expected_first: tuple[float, float]
-    expected_last: tuple[float, float]
-    num_vision_layers: int = 0
+    roles: Mapping[str, Role]  # of each of `MODULES`
+    starts_from: str | None  # the stage whose trained modules this one continues
+    expected_first: tuple[float, float]  # range of the first loss with pretrained backbones
+    expected_last: tuple[float, float]  # range of the last one
+    num_vision_layers: int = 0  # last layers of the vision encoder that train all the same
 
     def role(self, module: str) -> Role:
         """Return the role of one of `MODULES`."""

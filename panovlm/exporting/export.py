@@ -54,7 +54,7 @@ print(processor.decode(answer, skip_special_tokens=True))
 
 `trust_remote_code=True` runs the Python files of this folder; read them first. It needs numpy,
 opencv-python-headless and Pillow beside transformers{extra}. Where panovlm is installed, leave
-it out. The weights stand under the licences of the two models above.
+it out. The weights are under the licences of the two models above.
 """
 
 

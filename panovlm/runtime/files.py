@@ -11,12 +11,7 @@ from panovlm.errors import PanoVLMError
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file atomically: beside `path`, and renamed to it once it is whole.
-
-    Args:
-        path: The file.
-        write: Writes it to the path it is given.
-    """
+    """Let `write` write a file atomically: beside `path`, and renamed to it once it is whole."""
     partial = _partial(path)
     try:
         write(partial)
@@ -30,11 +25,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def whole_folder(out: Path) -> Iterator[Path]:
     """Write a folder atomically: yield one beside `out`, and rename it to `out` in the end.
 
-    Args:
-        out: The folder; nothing is there, or an empty folder.
-
     Raises:
-        PanoVLMError: If there is something at `out`.
+        PanoVLMError: If there is something at `out`, other than an empty folder.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise PanoVLMError(f"found something in {out}, expected a new folder; choose another name")

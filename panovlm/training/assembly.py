@@ -11,7 +11,7 @@ from panovlm.data.records import Needs, Record, read_records
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.training import ranks
-from panovlm.training.diagnosing import Diagnosis, hold_out
+from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis, hold_out
 from panovlm.training.sources import view_source
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import stream_dataset
@@ -51,8 +51,8 @@ def build_trainer(
         callbacks=callbacks,
     )
     if held_out:
-        every = overlap.diagnose_every
-        trainer.add_callback(Diagnosis(trainer.scalars, held_out, source, every))
+        pictures, every = held_out[:MAX_PICTURES], overlap.diagnose_every
+        trainer.add_callback(Diagnosis(trainer.scalars, pictures, source, every))
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer

@@ -29,12 +29,7 @@ def checkpoint_folder(recipe: Recipe, name: str) -> Path:
 
 
 def publish(written: Path, folder: Path) -> None:
-    """Move a written checkpoint to its place among the others, then remove the oldest.
-
-    Args:
-        written: The checkpoint's folder inside `.part`.
-        folder: Of the stage's checkpoints.
-    """
+    """Move a checkpoint written in `.part` to the stage's others, then remove the oldest."""
     files = sorted(path for path in written.rglob("*") if path.is_file())
     sizes = {str(path.relative_to(written)): path.stat().st_size for path in files}
     (written / FILE_SIZES).write_text(json.dumps(sizes, indent=2) + "\n")
@@ -72,12 +67,7 @@ def is_begun(folder: Path, facts: dict[str, Any]) -> bool:
 
 
 def checkpoint_to_resume(folder: Path, facts: dict[str, Any], *, resume: bool) -> Path | None:
-    """Return the checkpoint to resume, if any; never mix an unfinished run with another.
-
-    Args:
-        folder: Of the stage's checkpoints; prepared for more of them.
-        facts: What determines the stage's outcome.
-        resume: Whether to resume at all.
+    """Return the checkpoint to resume, if any, and prepare the folder for more of them.
 
     Raises:
         PanoVLMError: If there is an unfinished run, but `resume` is off or its facts differ.
@@ -86,12 +76,12 @@ def checkpoint_to_resume(folder: Path, facts: dict[str, Any], *, resume: bool) -
     if last and not is_begun(folder, facts):
         raise PanoVLMError(
             f"the unfinished run in {folder} was started with other settings; continue with the "
-            f"same recipe, or remove that folder to begin anew"
+            f"same recipe, or remove that folder to start over"
         )
     if last and not resume:
         raise PanoVLMError(
             f"found an unfinished run in {folder}; add --resume to continue it, or remove that "
-            f"folder to begin anew"
+            f"folder to start over"
         )
     _remove_broken(folder)
     if not last:

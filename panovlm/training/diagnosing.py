@@ -1,6 +1,7 @@
 """Diagnoses stage 1 on held-out panoramas while it trains, and stops it if features collapse."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from panovlm.training import ranks
 from panovlm.training.overlap.diagnostics import collapse, diagnose
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 
-MAX_PICTURES = 64
-"""Held-out panoramas that are diagnosed; more would hardly change the figures."""
+MAX_PICTURES = 64  # that are diagnosed; more would hardly change the figures
 BATCH = 8
 
 
@@ -47,27 +47,14 @@ def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[P
     return sorted(held), [record for record in records if record.image not in held]
 
 
+@dataclass(eq=False)
 class Diagnosis(TrainerCallback):
-    """Adds the figures of `overlap.diagnostics` to the log at the first, each n-th and last step.
+    """Adds the figures of `diagnose` to the log at the first, each n-th and the last step."""
 
-    Args:
-        scalars: In which the trainer collects what it logs next.
-        pictures: Held-out panoramas.
-        source: Of their patch tokens.
-        every: n, in steps.
-    """
-
-    def __init__(
-        self,
-        scalars: dict[str, list[float]],
-        pictures: Sequence[Path],
-        source: PatchTokenCache | ViewSource,
-        every: int,
-    ) -> None:
-        self.scalars = scalars
-        self.pictures = pictures[:MAX_PICTURES]
-        self.source = source
-        self.every = every
+    scalars: dict[str, list[float]]  # in which the trainer collects what it logs next
+    pictures: Sequence[Path]  # held-out panoramas
+    source: PatchTokenCache | ViewSource
+    every: int  # n, in steps
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -313,7 +313,7 @@ def _nearest(path: list[str]) -> str:
 
 
 def _known_keys(path: list[str]) -> list[str]:
-    """Return the keys that may stand in the section at a path."""
+    """Return the keys that the section at a path may have."""
     kind: Any = Recipe
     for key in path:
         if get_origin(kind) is dict:

@@ -155,7 +155,7 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
         weights = trained_weights(trainer.model) if is_sharded(trainer.model) else None
 
     def write() -> StageResult:
-        # Where ranks hold shards of the model, the first one builds it anew to write it alone.
+        # Where ranks hold shards of the model, the first one builds it again to write it alone.
         whole = (model, adapters) if weights is None else _build(run, weights)
         return _write_stage(run, *whole, processor, started)
 

@@ -6,6 +6,7 @@ None of this changes the outcome of a run.
 import os
 import signal
 import time
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -68,21 +69,15 @@ class StopSignals:
             os.write(2, f"\npanovlm: {name}: saving at the end of this step\n".encode())
 
 
+@dataclass(eq=False)
 class SavePoints(TrainerCallback):
-    """Requests a checkpoint from the trainer when one is due; the library adds the last step's.
+    """Requests a checkpoint from the trainer when one is due; the library adds the last step's."""
 
-    Args:
-        signals: Whose signals end the run.
-        minutes: Between two checkpoints; more where saving would take over a twentieth of the time.
-        steps: Between further checkpoints, if any are wanted.
-    """
-
-    def __init__(self, signals: StopSignals, minutes: float, steps: int | None) -> None:
-        self.signals = signals
-        self.seconds = 60 * minutes
-        self.steps = steps
-        self.saving_took = 0.0
-        self.stop_signal = 0
+    signals: StopSignals
+    minutes: float  # between two checkpoints; more where saving would take too much of the time
+    steps: int | None  # between further checkpoints, if any are wanted
+    saving_took: float = 0.0
+    stop_signal: int = 0
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Start measuring time; from now on signals wait for a step's end."""
@@ -94,7 +89,7 @@ class SavePoints(TrainerCallback):
     ) -> None:
         """Request a checkpoint when one is due, and the end after a signal."""
         self.step_ended = time.monotonic()
-        pause = max(self.seconds, self.saving_took / MAX_SAVING_SHARE)
+        pause = max(60 * self.minutes, self.saving_took / MAX_SAVING_SHARE)
         is_time = self.step_ended - self.saved >= pause
         is_step = self.steps is not None and state.global_step % self.steps == 0
         own = torch.tensor([is_time, self.signals.received], device=args.device)

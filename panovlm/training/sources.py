@@ -53,20 +53,16 @@ def view_source(
 def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> list[str]:
     """Encode every picture of a run before its first stage; each is decoded once.
 
-    Args:
-        recipe: The run.
-        wanted: Pictures, by how many of the encoder's last layers train on them.
-
-    Returns:
-        A line for each picture that is no valid panorama.
+    `wanted` holds them by how many of the encoder's last layers train on them. A line is returned
+    for each picture that is no valid panorama.
     """
     with ranks.synchronized():
         encoder = build_vision_encoder(recipe.model)
         image_processor = build_image_processor(recipe.model)
     caches: dict[PatchTokenCache, Collection[Path]] = {}
     errors: list[str] = []
+    bf16 = uses_bf16(recipe.precision)
     for num_layers, pictures in wanted.items():
-        bf16 = uses_bf16(recipe.precision)
         cache = cache_of(encoder, image_processor, num_layers, bf16=bf16)
         if cache.is_possible:
             caches[cache] = pictures

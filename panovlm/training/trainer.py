@@ -237,7 +237,7 @@ class StageTrainer(Trainer):
         if shapes != {name: each.shape for name, each in stored.items()}:
             raise PanoVLMError(
                 f"the checkpoint {resume_from_checkpoint} is of another architecture or stage; "
-                f"train without --resume to begin anew"
+                f"train without --resume to start over"
             )
         load_trained(self.model, stored)
 

@@ -1,4 +1,4 @@
-"""A plan says what a run will take without loading it, and refuses what cannot fit."""
+"""A plan shows what a run will take without loading it, and refuses what cannot fit."""
 
 import re
 from collections.abc import Callable

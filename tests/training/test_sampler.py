@@ -11,7 +11,7 @@ COUNT = BATCH * STEPS_SORTED_TOGETHER * 2
 
 
 class Lengths:
-    """Stands for a dataset: an example is as long as its number says."""
+    """Stands for a dataset: each example has a given length."""
 
     seed = 0
 

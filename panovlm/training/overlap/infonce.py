@@ -21,7 +21,7 @@ def infonce_loss(
     A token's negatives are the other partners of its own pair of views, and all partners in the
     other panoramas of this process (with several, each has its own: the loss depends on how many
     share a batch). Those of other pairs of views in its own panorama are left out:
-    views that overlap twice show the same place again, and would be told to differ from it.
+    views that overlap twice show the same place again, and would be pushed apart from it.
 
     One panorama's tokens are scored at a time and again in the backward pass, so that memory grows
     with B·M and not with its square.

@@ -1,4 +1,4 @@
-"""PanoVLMForOverlapPretraining: the model of stage 1, which knows no language.
+"""PanoVLMForOverlapPretraining: the model of stage 1, without language.
 
 Shape letters: N panoramas, V views, S patch tokens, T = h·w latent tokens of a view, D_* widths.
 """
@@ -23,21 +23,13 @@ from panovlm.training.recipe import OverlapSection, Pairing
 
 @dataclass
 class OverlapOutput(ModelOutput):
-    """What stage 1 returns: the loss, and the scalars worth logging.
+    """What stage 1 returns: the loss, and the scalars worth logging."""
 
-    Attributes:
-        loss: What is minimised; of VICReg the weighted sum of the three terms.
-        invariance: Mean squared distance of partners (VICReg).
-        variance: Hinge of the std below 1, both sides (VICReg).
-        covariance: Squared off-diagonal covariance, both sides (VICReg).
-        feature_std: Mean std of the projected dimensions; near 0 means collapse.
-    """
-
-    loss: Tensor | None = None
-    invariance: Tensor | None = None
-    variance: Tensor | None = None
-    covariance: Tensor | None = None
-    feature_std: Tensor | None = None
+    loss: Tensor | None = None  # of VICReg the weighted sum of its three terms
+    invariance: Tensor | None = None  # mean squared distance of partners
+    variance: Tensor | None = None  # hinge of the std below 1, both sides
+    covariance: Tensor | None = None  # squared off-diagonal covariance, both sides
+    feature_std: Tensor | None = None  # mean of the projected dimensions; near 0 means collapse
 
 
 class OverlapTrunk(PanoVLMPreTrainedModel):

@@ -1,4 +1,4 @@
-"""What stage 1 minimises on the tokens of a batch, as its recipe says."""
+"""What stage 1 minimises on the tokens of a batch, as its recipe asks for."""
 
 from torch import Tensor
 

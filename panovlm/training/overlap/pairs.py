@@ -1,6 +1,6 @@
 """From partners to tensors: which tokens to take, and which to mix their partners from.
 
-Both pairings of `partners.py` go through here, so that stage 1 knows one path.
+Both pairings of `partners.py` become the same tensors, so that stage 1 has one path.
 
 Shape letters: B panoramas, V views, T = h·w tokens of a view, D width, M pairs of tokens, K tokens
 that a partner is mixed of, G pairs of views, L tokens of the largest of them.
@@ -22,29 +22,17 @@ from panovlm.training.recipe import Pairing
 
 @dataclass(frozen=True)
 class PairIndex:
-    """The pairs of a layout as indices into the V·T tokens of a panorama.
+    """The pairs of a layout as indices into the V·T tokens of a panorama."""
 
-    Attributes:
-        tokens: Places of the tokens, [M].
-        partners: Places of the tokens that make up each partner, [M, K].
-        shares: What each of those contributes; a row sums to 1, [M, K].
-        weights: How much of the partner lies within its view's grid, in [1/4, 1], [M].
-        view_pair_ids: Which pair of views each pair of tokens belongs to, in [0, G), [M].
-        slots: For each pair of views its pairs of tokens, as places in [0, M), [G, L].
-        present: Which of those are there; the others fill up the rows, [G, L].
-        views: The views of each pair of tokens, [M, 2].
-        wrap_share: Share of pairs of tokens that lead from the last view of the ring to the first.
-    """
-
-    tokens: Tensor
-    partners: Tensor
-    shares: Tensor
-    weights: Tensor
-    view_pair_ids: Tensor
-    slots: Tensor
-    present: Tensor
-    views: Tensor
-    wrap_share: float
+    tokens: Tensor  # places of the tokens, [M]
+    partners: Tensor  # places of the tokens that make up each partner, [M, K]
+    shares: Tensor  # what each of those contributes; a row sums to 1, [M, K]
+    weights: Tensor  # how much of the partner lies within its view's grid, in [1/4, 1], [M]
+    view_pair_ids: Tensor  # which pair of views each pair of tokens belongs to, in [0, G), [M]
+    slots: Tensor  # for each pair of views its pairs of tokens, as places in [0, M), [G, L]
+    present: Tensor  # which of those are there; the others are padding, [G, L]
+    views: Tensor  # the views of each pair of tokens, [M, 2]
+    wrap_share: float  # of the pairs of tokens that lead from the ring's last view to its first
 
     def pair(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return tokens and their partners.
@@ -70,14 +58,7 @@ class PairIndex:
 def pair_index(
     layout: ViewLayout, rows: int, columns: int, pairing: Pairing, device: torch.device
 ) -> PairIndex:
-    """Return the pairs of a layout, computed once.
-
-    Args:
-        layout: The views.
-        rows: h, token rows of a view.
-        columns: w, token columns of a view.
-        pairing: `columns` for a ring, `rays` for any layout.
-        device: Where the indices shall lie.
+    """Return the pairs of a layout, computed once; `columns` takes a ring, `rays` any layout.
 
     Raises:
         PanoVLMError: If no token has a partner, or the views do not suit the pairing.

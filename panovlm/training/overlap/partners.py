@@ -1,8 +1,8 @@
-"""Which token of a view looks where a token of a neighbouring view looks, and how nearly.
+"""Which token of a view looks where a token of a neighbouring view looks, and how exactly.
 
-Two answers: `columns`, the plain one, takes the rightmost columns of a view and the leftmost of
-the next one by one. Under perspective those look up to a token or two past each other. `rays`, the
-exact one, follows the ray of each token into the other view and mixes the four tokens around it.
+There are two pairings. `columns`, the plain one, takes the rightmost columns of a view and the
+leftmost of the next one by one; under perspective those look up to a token or two past each other.
+`rays`, the exact one, follows each token's ray into the other view and mixes the four tokens there.
 
 Shape letters: V views, h x w token grid, M pairs of tokens, K tokens that a partner is mixed from.
 """
@@ -23,23 +23,14 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TokenPairs:
-    """Partners among the tokens of a layout.
+    """Partners among the tokens of a layout."""
 
-    Attributes:
-        views: The view of each token and that of its partner, [M, 2].
-        tokens: Places of the tokens in their views' grids, row by row, in [0, h·w), [M].
-        partners: Places of the tokens that make up the partner, [M, K].
-        shares: What each of those contributes; a row sums to 1, [M, K].
-        weights: How much of the partner lies within its view's grid, in [1/4, 1], [M].
-        angles_deg: Between where a token looks and where its partner does, [M].
-    """
-
-    views: Places
-    tokens: Places
-    partners: Places
-    shares: Floats
-    weights: Floats
-    angles_deg: Floats
+    views: Places  # the view of each token and that of its partner, [M, 2]
+    tokens: Places  # places of the tokens in their views' grids, row by row, in [0, h·w), [M]
+    partners: Places  # places of the tokens that make up the partner, [M, K]
+    shares: Floats  # what each of those contributes; a row sums to 1, [M, K]
+    weights: Floats  # how much of the partner lies within its view's grid, in [1/4, 1], [M]
+    angles_deg: Floats  # between where a token looks and where its partner does, [M]
 
     @property
     def num_view_pairs(self) -> int:
@@ -48,12 +39,7 @@ class TokenPairs:
 
 
 def column_pairs(layout: ViewLayout, rows: int, columns: int) -> TokenPairs:
-    """Pair the token columns that neighbours in a ring share, one by one.
-
-    Args:
-        layout: An even ring.
-        rows: h, token rows of a view.
-        columns: w, token columns of a view.
+    """Pair the token columns that neighbours in a ring of h x w tokens share, one by one.
 
     Raises:
         PanoVLMError: If the views are no even ring or share no whole column.
@@ -79,12 +65,8 @@ def ray_pairs(layout: ViewLayout, rows: int, columns: int) -> TokenPairs:
     Neighbours in a ring are paired, in other layouts all views that overlap; each view is paired
     with a global view both ways. A ray that meets the other view between its outermost token
     centres and its border has no four tokens around it: the nearest ones stand in, and the weight
-    says for how much. The side borders of a global view are none: it goes on around.
-
-    Args:
-        layout: The views.
-        rows: h, token rows of a view.
-        columns: w, token columns of a view.
+    says for how much. The side borders of a global view are none: it goes on around. The grids of
+    tokens have h = `rows` and w = `columns`.
     """
     found = []
     for view, following in _view_pairs(layout):

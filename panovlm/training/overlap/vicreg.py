@@ -16,8 +16,7 @@ from torch.utils.checkpoint import checkpoint
 INVARIANCE_WEIGHT, VARIANCE_WEIGHT, COVARIANCE_WEIGHT = 25.0, 25.0, 1.0  # λ, μ, ν of the paper
 TARGET_STD = 1.0  # γ of the paper
 EPSILON = 1e-4  # keeps the square root's gradient finite, as in the paper
-PAIRS_AT_ONCE = 32
-"""Pairs of views whose own statistics are in memory at a time."""
+PAIRS_AT_ONCE = 32  # pairs of views whose own statistics are in memory at a time
 
 
 class VICRegProjector(nn.Module):
@@ -56,7 +55,7 @@ class VICRegTerms:
 def vicreg_loss(current: Tensor, following: Tensor, weights: Tensor | None = None) -> VICRegTerms:
     """Compute VICReg over all tokens of a batch.
 
-    The invariance is Σ wᵢ·|aᵢ − bᵢ|² / (D · Σ wᵢ): a pair that lies partly beyond a border counts
+    The invariance is Σ wᵢ·|aᵢ − bᵢ|² / (D · Σ wᵢ): a pair partly beyond a border counts
     for less. Variance and covariance are over all tokens alike.
 
     Args:

@@ -105,9 +105,9 @@ def test_rays_that_meet_a_global_view_are_mixed_exactly_all_around():
     # Yaw and pitch of the four tokens, unwrapped around the first one's, mix to the ray's own.
     yaw, pitch = np.degrees(angles_from_rays(GlobalView().rays(8, 8))).reshape(2, -1)
     own = pairs.partners[met]
-    turn = (yaw[own] - yaw[own[:, :1]] + 180) % 360 - 180
-    assert np.abs(turn).max() == pytest.approx(45)  # next to each other, across the seam too
-    mixed_yaw = yaw[own[:, 0]] + (turn * pairs.shares[met]).sum(axis=1)
+    offset = (yaw[own] - yaw[own[:, :1]] + 180) % 360 - 180
+    assert np.abs(offset).max() == pytest.approx(45)  # next to each other, across the seam too
+    mixed_yaw = yaw[own[:, 0]] + (offset * pairs.shares[met]).sum(axis=1)
     mixed_pitch = (pitch[own] * pairs.shares[met]).sum(axis=1)
     mixed = rays_from_angles(np.radians(mixed_yaw), np.radians(mixed_pitch))
     rays = layout.rays(8, 8).reshape(9, -1, 3)[pairs.views[met, 0], pairs.tokens[met]]
