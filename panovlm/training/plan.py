@@ -151,7 +151,7 @@ def refusals(recipe: Recipe, plans: list[StagePlan]) -> list[str]:
 def seconds_per_step(plan: StagePlan) -> float:
     """Time an optimiser step of a planned stage here, with fresh weights and a blank batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = untrained_model(plan.run, device)
+    model = untrained_model(plan.run, "cpu").to(device)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
     batch = _blank_batch(model, plan.batch, device)
     seconds = 0.0
