@@ -2,8 +2,8 @@
 
     python benchmarks/kills.py --kills 50 --json OUT
 
-Each kill is SIGKILL to a process of its own, forked once everything is imported, after a time drawn
-uniformly over the run's wall time; with `--every-write vision`, before each file operation of that
+Each kill is SIGKILL to a process of its own, forked once everything is imported, after a random
+share of the run's wall time; with `--every-write vision`, before each file operation of that
 stage in turn. Then the run is resumed until it ends. Weights of all stages and every line of the
 logs must be those of the run that nothing interrupted.
 """
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measured(workplace: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Do all kills, giving the whole report."""
+    """Do all kills and return the report."""
     os.environ["PANOVLM_CACHE"] = str(workplace / "cache")
     recipe = tiny_recipe(workplace)
     started = time.perf_counter()
@@ -71,7 +71,7 @@ def measured(workplace: Path, options: argparse.Namespace) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     expected = outcome(recipe)
     keep = tuple(STAGES)[: tuple(STAGES).index(options.every_write)] if options.every_write else ()
-    draws = random.Random(options.seed)
+    rng = random.Random(options.seed)
     rows: list[dict[str, Any]] = []
     number = 0
     while True:
@@ -82,7 +82,7 @@ def measured(workplace: Path, options: argparse.Namespace) -> dict[str, Any]:
             kill = killing_at(number, recipe.output.parent)
             code = done(fork(recipe, resume=bool(keep), before=kill))
         else:
-            strike = {"after_s": round(draws.uniform(0, seconds), 3)}
+            strike = {"after_s": round(rng.uniform(0, seconds), 3)}
             code = done(fork(recipe, resume=False), strike["after_s"])
         if options.every_write and code == 0:
             break
@@ -94,7 +94,7 @@ def measured(workplace: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def after_kill(recipe: Recipe, expected: Outcome, *, was_killed: bool) -> dict[str, Any]:
-    """Say what a kill left, then resume until the end and compare."""
+    """Return what a kill left, and whether the resumed run equals the uninterrupted one."""
     left = {name: newest(recipe, name) for name in STAGES}
     partial = [str(p.relative_to(recipe.output)) for p in recipe.output.rglob("*.part")]
     code = done(fork(recipe, resume=True))
@@ -129,7 +129,7 @@ def fork(
     resume: bool,
     before: Callable[[], object] = lambda: None,
 ) -> int:
-    """Train in a process of its own, whose output goes to `said.txt`; give its id."""
+    """Train in a process of its own, whose output goes to `said.txt`; return its id."""
     sys.stdout.flush()
     child = os.fork()
     if child:
@@ -156,7 +156,7 @@ def fork(
 
 
 def done(child: int, kill_after_s: float | None = None) -> int:
-    """Wait for a process, or kill it after a time; give its exit code, negative for a signal."""
+    """Wait for a process, or kill it after a time; return its exit code, negative for a signal."""
     if kill_after_s is not None:
         time.sleep(kill_after_s)
         os.kill(child, signal.SIGKILL)
@@ -164,12 +164,12 @@ def done(child: int, kill_after_s: float | None = None) -> int:
 
 
 def killing_at(number: int, root: Path) -> Callable[[], None]:
-    """Give what makes a process kill itself before its n-th file operation under a folder."""
+    """Return a function that has its process killed before the n-th file operation in a folder."""
     return hooked(root, number, "", lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def hooked(root: Path, number: int, pattern: str, act: Callable[[], None]) -> Callable[[], None]:
-    """Give what makes a process act before its n-th file operation that a pattern describes.
+    """Return a function that has its process `act` before the n-th matching file operation.
 
     Args:
         root: Operations on what lies outside are not counted.
@@ -179,7 +179,7 @@ def hooked(root: Path, number: int, pattern: str, act: Callable[[], None]) -> Ca
     """
     left = number
 
-    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal left
         if event not in EVENTS or not _changes(event, arguments, root):
             return
@@ -188,7 +188,7 @@ def hooked(root: Path, number: int, pattern: str, act: Callable[[], None]) -> Ca
             if left == 0:
                 act()
 
-    return lambda: sys.addaudithook(hear)
+    return lambda: sys.addaudithook(audit)
 
 
 def _changes(event: str, arguments: tuple[Any, ...], root: Path) -> bool:
@@ -200,7 +200,7 @@ def _changes(event: str, arguments: tuple[Any, ...], root: Path) -> bool:
 
 
 def reset(recipe: Recipe, keep: Sequence[str] = ()) -> None:
-    """Begin a run again, with or without its first stages, the cache empty."""
+    """Remove a run but for the stages to keep, and empty the cache."""
     for path in (*recipe.output.glob("*"), *recipe.output.glob(".*")):
         if path.is_dir() and path.name not in keep:
             shutil.rmtree(path)
@@ -208,13 +208,13 @@ def reset(recipe: Recipe, keep: Sequence[str] = ()) -> None:
 
 
 def newest(recipe: Recipe, name: str) -> int | None:
-    """Give the step of a stage's last whole checkpoint."""
+    """Return the step of a stage's last whole checkpoint."""
     whole = whole_checkpoints(checkpoint_folder(recipe, name))
     return step_of(whole[-1]) if whole else None
 
 
 def is_lost(recipe: Recipe, name: str, step: int | None) -> bool:
-    """Say whether a stage that has logged the step after a save has no checkpoint that new."""
+    """Return whether a stage that has logged the step after a save has no checkpoint that new."""
     save_steps, log = recipe.section(name).save_steps, log_file(recipe, name)
     if save_steps is None or not checkpoint_folder(recipe, name).exists() or not log.exists():
         return False
@@ -223,13 +223,13 @@ def is_lost(recipe: Recipe, name: str, step: int | None) -> bool:
 
 
 def leftovers(output: Path) -> list[str]:
-    """Give what a finished run should not have left."""
+    """Return what a finished run should not have left."""
     found = [path for path in output.rglob("*") if re.search(r"\.(part|done|replaced)$", path.name)]
     return sorted(str(path) for path in (*found, *output.glob("checkpoints/*")))
 
 
 def outcome(recipe: Recipe, stages: Sequence[str] = tuple(STAGES)) -> Outcome:
-    """Give the weights and the log of every stage."""
+    """Return the weights and the log of every stage."""
     return {
         name: (
             load_file(recipe.output / name / "model.safetensors"),
@@ -250,7 +250,7 @@ def same(found: Outcome, expected: Outcome) -> bool:
 
 
 def tiny_recipe(folder: Path) -> Recipe:
-    """Give a recipe on drawn scenes with a tiny encoder and language model, from the tests."""
+    """Return a recipe on rendered scenes with a tiny encoder and language model, from the tests."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
     from conftest import TINY, byte_tokenizer, encoder_config
 

@@ -23,7 +23,7 @@ LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 
 def train(recipe: Path, output: Path, steps: int, processes: int, stage: str) -> None:
-    """Train a stage of a recipe anew in so many processes."""
+    """Train a stage of a recipe in a number of processes."""
     launcher = [*LAUNCHER, str(processes)] if processes > 1 else [sys.executable]
     command = [*launcher, "-m", "panovlm", "train", str(recipe), "--stage", stage]
     for override in (f"output={output}", "precision=fp32", f"stages.{stage}.steps={steps}"):
@@ -46,7 +46,7 @@ def losses(output: Path, stage: str) -> list[float]:
 
 
 def compare(output: Path, processes: int, stages: list[str]) -> dict[str, dict[str, float]]:
-    """Give the largest difference of two runs' losses for each stage."""
+    """Return the largest difference of two runs' losses for each stage."""
     report = {}
     for stage in stages:
         one, many = (losses(output / str(number), stage) for number in (1, processes))

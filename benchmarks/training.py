@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Give what every process is told."""
+    """Return the settings of every process."""
     names = ("size", "steps", "batch_size", "threads", "precision")
     return {name: getattr(options, name) for name in names}
 
@@ -84,7 +84,7 @@ def measured(stage: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def run_in_process(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Let a fresh process measure one way: what it peaks at is its own."""
+    """Measure one way in a process of its own, for its own peak memory."""
     threads = {name: str(wanted["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     command = [sys.executable, str(SIDES_SCRIPT), json.dumps(wanted)]
     done = subprocess.run(
@@ -120,17 +120,17 @@ def _row(stage: str, claim: str, wanted: float, found: float, is_met: bool) -> d
 
 
 def speed(ways: dict[str, Any], way: str) -> float:
-    """Say how many times as fast as the reference a way is."""
+    """Return how many times as fast as the reference a way is."""
     return float(ways["reference"]["step_seconds"] / ways[way]["step_seconds"])
 
 
 def memory(ways: dict[str, Any], way: str) -> float:
-    """Say which share of the reference's peak memory a way takes."""
+    """Return which share of the reference's peak memory a way takes."""
     return float(ways[way]["peak_mb"] / ways["reference"]["peak_mb"])
 
 
 def environment(threads: int) -> dict[str, Any]:
-    """Say what the figures were measured with."""
+    """Return what the figures were measured with."""
     import platform
 
     import torch
@@ -152,7 +152,7 @@ def environment(threads: int) -> dict[str, Any]:
 
 
 def stage_table(ways: dict[str, Any]) -> Table:
-    """Give the table of one stage."""
+    """Return the table of one stage."""
     rows = [["way", "s a step", "× as fast", "peak memory, MiB", "of the reference's"]]
     for way, found in ways.items():
         rows.append(
@@ -168,7 +168,7 @@ def stage_table(ways: dict[str, Any]) -> Table:
 
 
 def criteria_table(found: list[dict[str, Any]]) -> Table:
-    """Give the table of wanted and found figures."""
+    """Return the table of wanted and found figures."""
     rows = [["stage", "criterion", "wanted", "found", ""]]
     for each in found:
         verdict = "met" if each["met"] else "missed"
@@ -178,7 +178,7 @@ def criteria_table(found: list[dict[str, Any]]) -> Table:
 
 
 def environment_line(report: dict[str, Any]) -> str:
-    """Say in one paragraph what the figures were measured with."""
+    """Return a paragraph on what the figures were measured with."""
     made, settings = report["environment"], report["settings"]
     packages = ", ".join(f"{name} {each}" for name, each in made["packages"].items())
     fast = "" if made["bf16_is_fast"] else "out"
@@ -215,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--json", type=Path, required=True, help="where to write the report")
-    add("--docs", type=Path, help="page whose tables are written anew")
+    add("--docs", type=Path, help="page whose tables are rewritten")
     add("--only", choices=STAGES, nargs="+", help="stages to measure; the others stay")
     add("--steps", type=int, default=5, help="steps of each way")
     add("--batch-size", type=int, default=2, help="panoramas in a step")

@@ -43,8 +43,14 @@ from panovlm.stages import STAGES, Objective, Supervision
 from panovlm.training.assembly import training_arguments
 from panovlm.training.build import free_vision_encoder
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.training.overlap.objective import OverlapObjective
-from panovlm.training.recipe import LoraSection, ModelSection, Recipe, StageSection
+from panovlm.training.recipe import (
+    LoraSection,
+    ModelSection,
+    OverlapSection,
+    Recipe,
+    StageSection,
+)
+from panovlm.training.stage_run import StageRun
 from panovlm.training.trainable import apply_stage
 from panovlm.training.trainer import StageTrainer
 
@@ -69,17 +75,17 @@ LATENT_SIZES = {"siglip-base": 512, "tiny": 16}
 TEXT_TOKENS, RESPONSE_TOKENS = 96, 48
 PANORAMA_SIZE = (2048, 1024)
 LORA = LoraSection()
-ON_RAYS = OverlapObjective(pairing="rays")
+ON_RAYS = OverlapSection(pairing="rays")
 """A global view has no columns in common with the others."""
 
 
 def main() -> None:
-    """Measure what the argument asks for."""
+    """Measure the way that the argument describes."""
     print(json.dumps(measure(json.loads(sys.argv[1]))))
 
 
 def measure(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Train a few steps; give the seconds of each and the process's peak memory in MiB."""
+    """Train a few steps; return the seconds of each and the process's peak memory in MiB."""
     torch.set_num_threads(wanted["threads"])
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as place:
@@ -103,7 +109,7 @@ def draw_pictures(folder: Path, count: int) -> list[Path]:
 
 
 def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[float]:
-    """Train with the package; give the time before the first and after every step.
+    """Train with the package; return the time before the first and after every step.
 
     A cold run encodes the pictures of each step just before it; a warm one encodes all before.
     """
@@ -122,8 +128,10 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
         data=place, steps=wanted["steps"], batch_size=wanted["batch_size"], lora=LORA
     )
     unused = ModelSection(vision_encoder="", language_model="")
-    recipe = Recipe(output=place, model=unused, stages={wanted["stage"]: section})
-    arguments = training_arguments(recipe, section, stage, bf16=bf16)
+    stages = {wanted["stage"]: section}
+    precision = wanted["precision"]
+    recipe = Recipe(output=place, model=unused, stages=stages, precision=precision)
+    arguments = training_arguments(StageRun(recipe, wanted["stage"]))
     arguments.save_strategy = "no"
     clock = StepClock()
     source = CachedExamples(cache, pictures, config, stage.supervision)
@@ -140,7 +148,7 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
 
 
 def run_reference(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[float]:
-    """Train the plain way; give the time before the first and after every step."""
+    """Train the plain way; return the time before the first and after every step."""
     config = panovlm_config({**wanted, "tokens": "equal"})
     stage = STAGES[wanted["stage"]]
     model: nn.Module
@@ -209,7 +217,7 @@ def add_lora(language_model: nn.Module) -> None:
 
 
 def panovlm_config(wanted: dict[str, Any]) -> PanoVLMConfig:
-    """Give the configuration of either side."""
+    """Return the configuration of either side."""
     encoder, text = ENCODERS[wanted["size"]], LANGUAGE_MODELS[wanted["size"]]
     grid = GRIDS[wanted["tokens"]]
     return PanoVLMConfig(
@@ -227,7 +235,7 @@ def panovlm_config(wanted: dict[str, Any]) -> PanoVLMConfig:
 
 
 def image_processor(config: PanoVLMConfig) -> PanoVLMImageProcessor:
-    """Give what cuts the views of both sides."""
+    """Return the image processor of both sides."""
     size = {"height": config.view_size, "width": config.view_size}
     return PanoVLMImageProcessor(
         num_views=config.num_views,
@@ -278,10 +286,10 @@ class PixelExamples(Dataset[Example]):
         return len(self.pictures)
 
     def set_epoch(self, epoch: int) -> None:
-        """There are no draws."""
+        """Do nothing: nothing is sampled."""
 
     def text_bytes(self, index: int) -> int:
-        """All texts are of one length."""
+        """Return the one length of all texts."""
         return TEXT_TOKENS
 
     def __getitem__(self, index: int) -> Example:
@@ -297,7 +305,7 @@ class PixelExamples(Dataset[Example]):
 
 
 class CachedExamples(PixelExamples):
-    """The same from the cache; what is not there yet is encoded when it is first asked for."""
+    """The same from the cache; a missing picture is encoded when it is first read."""
 
     source: PatchTokenCache
 
@@ -309,17 +317,17 @@ class CachedExamples(PixelExamples):
 
 
 class StepClock(TrainerCallback):
-    """Remembers when training began and when each step ended."""
+    """Records when training began and when each step ended."""
 
     def __init__(self) -> None:
         self.marks: list[float] = []
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Note the beginning."""
+        """Record the beginning."""
         self.marks.append(time.perf_counter())
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Note the end of a step."""
+        """Record the end of a step."""
         self.marks.append(time.perf_counter())
 
 

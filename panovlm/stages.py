@@ -1,5 +1,6 @@
 """The three training stages as one table; nothing else in the package branches on a name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -36,46 +37,33 @@ MODULES = (
     "language_model",
     "lora",
 )
-"""The columns of the table, by the names the modules have in the code."""
+"""The columns of the table, by the names the modules have in the code.
+
+`projection` includes the sphere position, `language_model` means that model's own weights, and
+`lora` the adapters in it.
+"""
+
+
+def _roles(*roles: Role) -> dict[str, Role]:
+    return dict(zip(MODULES, roles, strict=True))
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        name: As in recipes and run folders.
-        objective: What is minimised.
-        supervision: Which text tokens carry the loss.
-        vision_encoder: Role of the vision encoder.
-        resampler: Role of the resampler.
-        vicreg_projector: Role of stage 1's head.
-        projection: Role of the projection, sphere position included.
-        language_model: Role of the language model's own weights.
-        lora: Role of low-rank adapters in the language model.
-        starts_from: The stage whose trained modules this one continues.
-        expected_first: Range of the first loss with pretrained backbones.
-        expected_last: Range of the last loss with pretrained backbones.
-        num_vision_layers: Last layers of the vision encoder that train in spite of its role.
-    """
-
-    name: str
+    name: str  # as in recipes and run folders
     objective: Objective
     supervision: Supervision
-    vision_encoder: Role
-    resampler: Role
-    vicreg_projector: Role
-    projection: Role
-    language_model: Role
-    lora: Role
-    starts_from: str | None
-    expected_first: tuple[float, float]
-    expected_last: tuple[float, float]
-    num_vision_layers: int = 0
+    roles: Mapping[str, Role]  # of each of `MODULES`
+    starts_from: str | None  # the stage whose trained modules this one continues
+    expected_first: tuple[float, float]  # range of the first loss with pretrained backbones
+    expected_last: tuple[float, float]  # range of the last one
+    num_vision_layers: int = 0  # last layers of the vision encoder that train all the same
 
     def role(self, module: str) -> Role:
-        """Give the role of one of `MODULES`."""
-        return Role(vars(self)[module])
+        """Return the role of one of `MODULES`."""
+        return self.roles[module]
 
     @property
     def trained_modules(self) -> tuple[str, ...]:
@@ -83,16 +71,16 @@ class Stage:
         return tuple(name for name in MODULES if self.role(name) is TRAINED)
 
     def with_last_vision_layers(self, count: int) -> "Stage":
-        """Give the variant that also trains the last `count` layers of the vision encoder."""
+        """Return the variant that also trains the last `count` layers of the vision encoder."""
         return replace(self, num_vision_layers=count)
 
     def from_backbones(self) -> "Stage":
-        """Give the variant that continues no other stage."""
+        """Return the variant that continues no other stage."""
         return replace(self, starts_from=None)
 
     def without_lora(self) -> "Stage":
-        """Give the variant that leaves the language model as it is."""
-        return replace(self, lora=ABSENT)
+        """Return the variant that leaves the language model as it is."""
+        return replace(self, roles={**self.roles, "lora": ABSENT})
 
 
 STAGES = {
@@ -102,12 +90,7 @@ STAGES = {
             name="vision",
             objective=Objective.VICREG_OVERLAP,
             supervision=Supervision.NONE,
-            vision_encoder=FROZEN,
-            resampler=TRAINED,
-            vicreg_projector=TRAINED,
-            projection=ABSENT,
-            language_model=ABSENT,
-            lora=ABSENT,
+            roles=_roles(FROZEN, TRAINED, TRAINED, ABSENT, ABSENT, ABSENT),
             starts_from=None,
             expected_first=(50, 100),
             expected_last=(10, 30),
@@ -116,12 +99,7 @@ STAGES = {
             name="resampler",
             objective=Objective.NEXT_TOKEN,
             supervision=Supervision.ALL_TEXT,
-            vision_encoder=FROZEN,
-            resampler=TRAINED,
-            vicreg_projector=ABSENT,
-            projection=TRAINED,
-            language_model=FROZEN,
-            lora=ABSENT,
+            roles=_roles(FROZEN, TRAINED, ABSENT, TRAINED, FROZEN, ABSENT),
             starts_from="vision",
             expected_first=(8, 12),
             expected_last=(2, 4),
@@ -130,12 +108,7 @@ STAGES = {
             name="finetune",
             objective=Objective.NEXT_TOKEN,
             supervision=Supervision.RESPONSES,
-            vision_encoder=FROZEN,
-            resampler=TRAINED,
-            vicreg_projector=ABSENT,
-            projection=TRAINED,
-            language_model=FROZEN,
-            lora=TRAINED,
+            roles=_roles(FROZEN, TRAINED, ABSENT, TRAINED, FROZEN, TRAINED),
             starts_from="resampler",
             expected_first=(2, 4),
             expected_last=(0.5, 1.5),
@@ -146,7 +119,7 @@ STAGES = {
 
 
 def stage_rows() -> tuple[list[str], list[list[str]]]:
-    """Give the header and the rows of the table as text, a column for each stage."""
+    """Return the header and the rows of the table as text, a column for each stage."""
     stages = STAGES.values()
     rows = [
         ["loss", *(stage.objective.value for stage in stages)],

@@ -45,8 +45,8 @@ from panovlm.scenes.language import ask_all
 from panovlm.scenes.render import render
 from panovlm.scenes.world import draw_scene
 from panovlm.stages import STAGES, Objective
-from panovlm.training.build import BUILDERS, build_processor
-from panovlm.training.recipe import ModelSection, OverlapSection, ResamplerSection, ViewsSection
+from panovlm.training.build import build_model, build_processor
+from panovlm.training.recipe import ModelSection, ResamplerSection, ViewsSection
 
 torch.set_num_threads(1)
 
@@ -204,10 +204,11 @@ def processor(model_section: ModelSection) -> PanoVLMProcessor:
 
 @pytest.fixture(scope="session")
 def _built(model_section: ModelSection) -> dict[Objective, PreTrainedModel]:
-    built = {}
-    for objective, build in BUILDERS.items():
-        torch.manual_seed(2)
-        built[objective] = build(model_section, OverlapSection()).eval()
+    built: dict[Objective, PreTrainedModel] = {}
+    for stage in STAGES.values():
+        if stage.objective not in built:
+            torch.manual_seed(2)
+            built[stage.objective] = build_model(model_section, stage).eval()
     return built
 
 

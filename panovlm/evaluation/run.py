@@ -78,7 +78,7 @@ def evaluate(
         PanoVLMError: If a file is invalid, or the model cannot be asked so.
     """
     started, options = time.perf_counter(), options or EvaluationOptions()
-    ranks.join()
+    ranks.initialize()
     with ranks.synchronized():
         records = read_records(data, Needs(text=True, image=True))[:limit]
     sitting = sit(path, records, out, options)
@@ -92,14 +92,14 @@ def evaluate(
             "data": str(data),
             "records": len(records),
             "cpus": os.cpu_count(),
-            "processes": ranks.number(),
+            "processes": ranks.world_size(),
             "decoding": "greedy, exact match up to case and a final stop",
             **asdict(options),
         }
         _write(facts, sitting, path, out)
         return facts
 
-    return ranks.from_first(report)
+    return ranks.run_on_first(report)
 
 
 def _spent(
@@ -163,7 +163,7 @@ def sit(
         PanoVLMError: If there is no model, a picture is invalid, or the model cannot be turned.
     """
     settings = {**asdict(options), "max_new_tokens": max_new_tokens}
-    journal = ranks.from_first(
+    journal = ranks.run_on_first(
         lambda: Journal(out.with_suffix(".jsonl"), _identity(path, records, settings))
     )
     if journal.num_kept:

@@ -1,1 +1,1 @@
-"""Models as they leave: adapters merged into their base, folders that load anywhere."""
+"""Merging adapters into their base, and exporting folders that load anywhere."""

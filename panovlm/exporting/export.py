@@ -1,19 +1,17 @@
 """`panovlm export`: a folder that loads wherever transformers is, with its own source code.
 
-The library could copy the code itself (`register_for_auto_class`), but marks the classes for the
-whole process and leaves out the entry that servers ask for; so it is done here, in plain sight.
+The library's `register_for_auto_class` would change the classes for the whole process and leave out
+an entry that servers need.
 """
 
 import json
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedConfig
 
 from panovlm.exporting.flattening import flattened_sources
-from panovlm.exporting.new_folder import new_folder
 from panovlm.inference.loading import load_model, model_folder
-from panovlm.model.processing import PanoVLMProcessor
+from panovlm.runtime.files import whole_folder
 from panovlm.training.outputs import STAGE_FACTS
 
 MODEL_CLASSES = {
@@ -56,28 +54,25 @@ print(processor.decode(answer, skip_special_tokens=True))
 
 `trust_remote_code=True` runs the Python files of this folder; read them first. It needs numpy,
 opencv-python-headless and Pillow beside transformers{extra}. Where panovlm is installed, leave
-it out. The weights stand under the licences of the two models above.
+it out. The weights are under the licences of the two models above.
 """
 
 
 def export(model: Path, out: Path) -> None:
-    """Write a model with its processor, the code of both, and a card.
-
-    Args:
-        model: Folder of an answering model, or a run.
-        out: Folder to write.
+    """Write a model (a folder or a run) with its processor, the code of both, and a card.
 
     Raises:
         PanoVLMError: If there is no such model, or something in the way.
     """
     loaded, processor = load_model(model)
-    with new_folder(out) as partial:
+    with whole_folder(out) as partial:
         loaded.save_pretrained(partial)
         processor.save_pretrained(partial)
         for name, source in flattened_sources(_modules()).items():
             (partial / name).write_text(source, encoding="utf-8")
-        _add_to_json(partial / "config.json", {"auto_map": MODEL_CLASSES})
-        _name_processors(partial, processor)
+        _add_auto_map(partial / "config.json", MODEL_CLASSES)
+        processors = partial / "processor_config.json"
+        _add_auto_map(processors, PROCESSOR_CLASSES, part="image_processor")
         card = _card(loaded.config, model_folder(model))
         (partial / "README.md").write_text(card, encoding="utf-8")
 
@@ -88,21 +83,16 @@ def _modules() -> list[str]:
     return [f"panovlm.model.{name.partition('.')[0]}" for name in classes]
 
 
-def _name_processors(folder: Path, processor: PanoVLMProcessor) -> None:
-    """Say where the processors' code is, in the file that holds both."""
-    file = folder / "processor_config.json"
+def _add_auto_map(file: Path, classes: dict[str, str], *, part: str | None = None) -> None:
+    """Add the classes that load a file to it, and to one of its parts."""
     stored = json.loads(file.read_text(encoding="utf-8"))
-    pictures = stored["image_processor"] | {"auto_map": PROCESSOR_CLASSES}
-    _add_to_json(file, {"auto_map": PROCESSOR_CLASSES, "image_processor": pictures})
-
-
-def _add_to_json(file: Path, entries: dict[str, Any]) -> None:
-    stored = json.loads(file.read_text(encoding="utf-8")) | entries
+    for each in (stored, *([stored[part]] if part else [])):
+        each["auto_map"] = classes
     file.write_text(json.dumps(stored, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _card(config: PreTrainedConfig, folder: Path) -> str:
-    """Fill in the card: the backbones as the recipe named them, or else their types."""
+    """Return the card, with the backbones as the recipe named them, or else their types."""
     facts = folder / STAGE_FACTS
     named = json.loads(facts.read_text())["model"] if facts.is_file() else {}
     vision, text = config.vision_config.model_type, config.text_config.model_type

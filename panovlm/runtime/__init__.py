@@ -1,1 +1,1 @@
-"""What every wing stands on: files written whole, processes, precision, progress, memory."""
+"""What the other packages build on: atomic files, processes, precision, progress, memory."""

@@ -1,4 +1,4 @@
-"""Folders in the user's cache that are built once, whole or not at all."""
+"""Folders in the user's cache that are built once, atomically."""
 
 import hashlib
 import json
@@ -11,14 +11,13 @@ from safetensors import SafetensorError
 
 from panovlm.errors import PanoVLMError
 
-MANIFEST = "manifest.json"
-"""Written last into a folder: its presence says that the folder is whole."""
+MANIFEST = "manifest.json"  # written last: where it is, the folder is whole
 
 Facts = Mapping[str, str | int | float]
 
 
 def cache_folder() -> Path:
-    """Give the folder that holds backbones and the frozen encoder's outputs.
+    """Return the folder of backbones and of the frozen encoders' outputs.
 
     Returns:
         `$PANOVLM_CACHE`, else `$XDG_CACHE_HOME/panovlm`, else `~/.cache/panovlm`. It may not exist.
@@ -30,17 +29,17 @@ def cache_folder() -> Path:
 
 
 def token_cache_folder() -> Path:
-    """Give the folder that holds the outputs of all frozen encoders."""
+    """Return the folder of the outputs of all frozen encoders."""
     return cache_folder() / "patch-tokens"
 
 
 def build_once(name: str, facts: Facts, build: Callable[[Path], None]) -> Path:
-    """Give a folder of the cache, building it where it is missing, not whole or of other facts.
+    """Return a folder of the cache, built if it is missing, not whole or of other facts.
 
     Args:
         name: Name of the folder.
         facts: What it was built from; other facts build it again.
-        build: Fills an empty folder; what it leaves is moved to its place in one step.
+        build: Fills an empty folder, which is then moved to its place in one step.
 
     Raises:
         PanoVLMError: If the disk fails.
@@ -72,7 +71,7 @@ def _build(folder: Path, facts: Facts, build: Callable[[Path], None]) -> None:
 
 
 def _write_manifest(folder: Path, facts: Facts) -> None:
-    """Write down what the folder holds and what it was built from."""
+    """Write the list of a folder's files and what they were built from."""
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
         for path in sorted(folder.iterdir())
@@ -82,7 +81,7 @@ def _write_manifest(folder: Path, facts: Facts) -> None:
 
 
 def _is_whole(folder: Path, facts: Facts) -> bool:
-    """Say whether a folder holds all that these facts give (by size, not by checksum)."""
+    """Return whether a folder holds all files, by size, and was built from these facts."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         return manifest["facts"] == dict(facts) and all(
@@ -94,6 +93,6 @@ def _is_whole(folder: Path, facts: Facts) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """Give the SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

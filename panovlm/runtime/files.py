@@ -1,4 +1,4 @@
-"""Writing files and folders whole or not at all, and making sure that they are on the disk."""
+"""Atomic writing of files and folders, and syncing them to the disk."""
 
 import os
 import secrets
@@ -7,14 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from panovlm.errors import PanoVLMError
+
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path` that takes its place once it is whole, or goes away.
-
-    Args:
-        path: Where the file shall stand.
-        write: Writes it to the path it is given.
-    """
+    """Let `write` write a file atomically: beside `path`, and renamed to it once it is whole."""
     partial = _partial(path)
     try:
         write(partial)
@@ -26,11 +23,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` that takes its place once all is written, or goes away.
+    """Write a folder atomically: yield one beside `out`, and rename it to `out` in the end.
 
-    Args:
-        out: Where the folder shall stand; nothing is there, or an empty folder.
+    Raises:
+        PanoVLMError: If there is something at `out`, other than an empty folder.
     """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise PanoVLMError(f"found something in {out}, expected a new folder; choose another name")
     out = out.resolve()
     partial = _partial(out)
     partial.mkdir(parents=True)
@@ -45,12 +44,12 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def _partial(path: Path) -> Path:
-    """Name what is still being written; no other process has the name, on no machine of a disk."""
+    """Return a name for a file in writing that no other process has, on no machine of a disk."""
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
 
 
-def sweep_parts(path: Path) -> None:
-    """Remove what killed processes left of `write_whole`; none that lives may be writing there."""
+def remove_parts(path: Path) -> None:
+    """Remove what killed processes left of `write_whole`; no process may be writing there now."""
     for partial in path.parent.glob(f".{path.name}.*.part"):
         partial.unlink(missing_ok=True)
 

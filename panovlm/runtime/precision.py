@@ -1,4 +1,4 @@
-"""Which arithmetic a device is fast at."""
+"""The arithmetic that a device is fast at."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import torch
 
 
 def uses_bf16(precision: Literal["auto", "bf16", "fp32"]) -> bool:
-    """Say whether to compute in bf16: as asked, or where the device has instructions for it."""
+    """Return whether to compute in bf16: as asked, or if the device has instructions for it."""
     if precision != "auto":
         return precision == "bf16"
     if torch.cuda.is_available():

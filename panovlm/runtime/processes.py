@@ -1,4 +1,4 @@
-"""Work in processes, each on one input after another."""
+"""Parallel work in processes."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -11,17 +11,17 @@ Result = TypeVar("Result")
 
 
 class Map(Protocol):
-    """Whatever applies a function to items in order, as the built-in `map` does."""
+    """A function that applies another one to items in order, as the built-in `map` does."""
 
     def __call__(
         self, function: Callable[[Item], Result], items: Iterable[Item], /
     ) -> Iterator[Result]:
-        """Give the function's result for each item."""
+        """Return the function's result for each item."""
 
 
 @contextmanager
 def mapping(workers: int, begin: Callable[[], None]) -> Iterator[Map]:
-    """Give a `map` that works in so many processes; what is not begun is dropped on an error.
+    """Yield a `map` that works in processes; after an error, waiting items are dropped.
 
     Args:
         workers: Number of processes; 1 or fewer work in this one.

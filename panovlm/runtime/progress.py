@@ -12,7 +12,7 @@ console = Console()
 
 
 class Advance(Protocol):
-    """Tells a progress bar how many steps were just done, and what to say beside it."""
+    """Moves a progress bar by some steps, and sets the note beside it."""
 
     def __call__(self, steps: int, note: str = "") -> None:
         """Move the bar."""
@@ -20,15 +20,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress_bar(label: str, total: int) -> Iterator[Advance]:
-    """Show a bar while work goes on.
-
-    Args:
-        label: What is going on.
-        total: Steps in all.
-
-    Yields:
-        A function to call with the number of steps just done.
-    """
+    """Show a bar of `total` steps; yield a function to call with the number of steps just done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -48,7 +40,7 @@ def progress_bar(label: str, total: int) -> Iterator[Advance]:
 
 
 def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    """Print a table; columns whose first cell is a number are set to the right."""
+    """Print a table; columns whose first cell is a number are aligned to the right."""
     table = Table(title=title, title_justify="left")
     for column, name in enumerate(header):
         is_number = bool(rows) and rows[0][column].replace(",", "").replace(".", "").isdigit()
@@ -59,7 +51,7 @@ def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:
 
 
 def hide_loading_bars() -> None:
-    """Leave the terminal to our own bars: the library shows none while it loads weights."""
+    """Hide the bars of transformers while it loads weights."""
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()

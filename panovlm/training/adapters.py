@@ -1,4 +1,4 @@
-"""Low-rank adapters of the language model: added, kept on disk, read again.
+"""Low-rank adapters of the language model: adding, writing and reading them.
 
 A folder of adapters holds what the stage with adapters trained and nothing else:
 
@@ -8,7 +8,6 @@ modules.safetensors                              the modules trained as a whole,
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -27,10 +26,10 @@ ADAPTER_CONFIG, MODULES_FILE = "adapter_config.json", "modules.safetensors"
 
 
 def check_installed(lora: LoraSection | None) -> None:
-    """Check that what the adapters need is there, before hours of earlier stages.
+    """Check that what the adapters need is installed, before hours of earlier stages.
 
     Raises:
-        PanoVLMError: If bitsandbytes is missing and asked for.
+        PanoVLMError: If bitsandbytes is needed and missing.
     """
     if lora is not None and lora.quantization is not None and find_spec("bitsandbytes") is None:
         raise PanoVLMError(
@@ -40,7 +39,7 @@ def check_installed(lora: LoraSection | None) -> None:
 
 
 def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftModel:
-    """Put fresh adapters beside every linear layer of a language model, in place.
+    """Add fresh adapters to every linear layer of a language model, in place.
 
     Source:
         LoRA: Hu et al., arXiv:2106.09685; DoRA: Liu et al., arXiv:2402.09353; rsLoRA:
@@ -49,14 +48,14 @@ def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftMode
     """
     check_installed(lora)
     if lora.quantization is not None:
-        _hold_in_4_bits(language_model)
+        _quantize_to_4_bits(language_model)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         use_dora=lora.variant == "dora",
         use_rslora=lora.variant == "rslora",
-        target_modules="all-linear",  # of the language model alone: it is all PEFT is shown
+        target_modules="all-linear",  # of the language model alone: PEFT gets no other module
     )
     return get_peft_model(language_model, config)
 
@@ -67,7 +66,7 @@ def write_adapters(
     """Write the adapters and the modules trained beside them.
 
     Args:
-        adapters: As `add_adapters` gave it.
+        adapters: As `add_adapters` returned it.
         model: The whole model.
         folder: To write.
         origin: `language_model`, the name in the recipe, and `base`, a digest of the stage before.
@@ -85,7 +84,7 @@ def write_adapters(
 
 
 def read_origin(folder: Path) -> dict[str, str]:
-    """Give what `write_adapters` was told of the adapters' origin.
+    """Return the origin of adapters, as `write_adapters` wrote it.
 
     Raises:
         PanoVLMError: If the folder holds no adapters.
@@ -93,15 +92,15 @@ def read_origin(folder: Path) -> dict[str, str]:
     for name in (ADAPTER_CONFIG, MODULES_FILE):
         if not (folder / name).is_file():
             raise PanoVLMError(
-                f"found no {name} in {folder}, expected adapters as panovlm train leaves them; "
-                f"give the folder {ADAPTER}/ inside a stage with adapters"
+                f"found no {name} in {folder}, expected adapters as panovlm train writes them; "
+                f"name the folder {ADAPTER}/ inside a stage with adapters"
             )
     with safe_open(folder / MODULES_FILE, framework="pt") as stored:
         return dict(stored.metadata())
 
 
 def read_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
-    """Put a folder's modules and adapters into the model of the stage before, in place.
+    """Load a folder's modules and adapters into the model of the stage before, in place.
 
     Raises:
         PanoVLMError: If they belong to another architecture.
@@ -109,37 +108,33 @@ def read_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
     read_origin(folder)
     modules = load_file(folder / MODULES_FILE)
     own = model.state_dict()
-    strange = [k for k in modules if k not in own or own[k].shape != modules[k].shape]
-    if strange:
+    unfitting = [k for k in modules if k not in own or own[k].shape != modules[k].shape]
+    if unfitting:
         raise PanoVLMError(
-            f"{folder} belongs to a model of another architecture: {strange[0]} does not fit "
-            f"({len(strange)} such tensors); give the stage that the adapters were trained from"
+            f"{folder} belongs to a model of another architecture: {unfitting[0]} does not fit "
+            f"({len(unfitting)} such tensors); name the stage that the adapters were trained from"
         )
     model.load_state_dict(modules, strict=False)
     try:
         return PeftModel.from_pretrained(model.model.language_model, str(folder))
     except (RuntimeError, ValueError) as error:
         raise PanoVLMError(
-            f"the adapters in {folder} do not fit this language model: {error}; give the stage "
+            f"the adapters in {folder} do not fit this language model: {error}; name the stage "
             f"that they were trained from"
         ) from error
 
 
-def _hold_in_4_bits(language_model: PreTrainedModel) -> None:
-    """Replace every linear layer by one that holds its weights in 4 bits (NF4)."""
+def _quantize_to_4_bits(language_model: PreTrainedModel) -> None:
+    """Replace every linear layer by one whose weights have 4 bits (NF4)."""
     import bitsandbytes
 
-    linears = [n for n, m in language_model.named_modules() if type(m) is nn.Linear]
-    for name in linears:
-        quantized = _quantize(bitsandbytes, language_model.get_submodule(name))
-        language_model.set_submodule(name, quantized)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for name in [n for n, m in language_model.named_modules() if type(m) is nn.Linear]:
+        linear = language_model.get_submodule(name)
+        quantized = bitsandbytes.nn.Linear4bit(
+            linear.in_features, linear.out_features, bias=linear.bias is not None, quant_type="nf4"
+        )
+        quantized.load_state_dict(linear.state_dict())
+        quantized.requires_grad_(False)
+        language_model.set_submodule(name, quantized.to(device))  # quantises on arrival
     language_model.is_loaded_in_4bit = True  # where PEFT looks
-
-
-def _quantize(bitsandbytes: Any, linear: nn.Linear) -> nn.Module:
-    quantized: nn.Module = bitsandbytes.nn.Linear4bit(
-        linear.in_features, linear.out_features, bias=linear.bias is not None, quant_type="nf4"
-    )
-    quantized.load_state_dict(linear.state_dict())
-    quantized.requires_grad_(False)
-    return quantized.to("cuda" if torch.cuda.is_available() else "cpu")  # quantises on arrival

@@ -1,125 +1,91 @@
-"""From a recipe's section to a trainer: data, arguments and callbacks put together."""
+"""Builds a stage's trainer: data, arguments and callbacks."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from panovlm.data.cache import PatchTokenCache, ViewSource
-from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
-from panovlm.data.records import Needs, read_records
-from panovlm.data.shards import is_stream
+from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
+from panovlm.data.records import Needs, Record, read_records
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.runtime.precision import uses_bf16
-from panovlm.stages import Objective, Stage
 from panovlm.training import ranks
-from panovlm.training.checkpoints import checkpoint_folder
-from panovlm.training.diagnosing import Diagnosis, hold_out
-from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis, hold_out
 from panovlm.training.sources import view_source
+from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import stream_dataset
 from panovlm.training.trainer import StageTrainer
 
 
 def build_trainer(
-    recipe: Recipe,
-    section: StageSection,
-    stage: Stage,
+    run: StageRun,
     model: PreTrainedModel,
     processor: PanoVLMProcessor,
     callbacks: list[TrainerCallback],
 ) -> StageTrainer:
     """Put a stage's data, arguments and callbacks together."""
-    bf16 = uses_bf16(recipe.precision)
-    pad_id = processor.tokenizer.pad_token_id
+    section, pad_id = run.section, processor.tokenizer.pad_token_id
+    overlap, held_out = section.overlap_settings, list[Path]()
     dataset: StreamDataset | PanoramaDataset
     collator: StreamCollator | PanoramaCollator
-    watched: Watched | None = None
-    if is_stream(section.data):
+    if run.is_stream:
         with ranks.synchronized():
-            dataset = stream_dataset(recipe, section, stage, model, processor, bf16=bf16)
+            dataset = stream_dataset(run, model, processor)
         collator = StreamCollator(pad_id)
     else:
-        dataset, watched = _records_dataset(recipe, section, stage, model, processor, bf16=bf16)
-        collator = PanoramaCollator(watched.source.key, pad_id)
+        records = read_records(section.data, Needs.of(run.stage.supervision))
+        source = view_source(run, model, processor, records)
+        with ranks.synchronized():
+            share = overlap.held_out if run.is_on_overlaps else 0.0
+            held_out, records = hold_out(records, share, run.recipe.seed)
+            dataset = build_dataset(run, processor, records, source)
+            dataset.check_lengths(model.config.text_config.max_position_embeddings)
+        collator = PanoramaCollator(source.key, pad_id)
     trainer = StageTrainer(
         model=model,
-        args=training_arguments(recipe, section, stage, bf16=bf16),
+        args=training_arguments(run),
         train_dataset=dataset,
         data_collator=collator,
         learning_rates=section.learning_rate,
         callbacks=callbacks,
     )
-    if watched is not None and watched.pictures:
-        every = section.overlap_settings.diagnose_every
-        watch = Diagnosis(trainer.scalars, watched.pictures, watched.source, every)
-        trainer.add_callback(watch)
+    if held_out:
+        pictures, every = held_out[:MAX_PICTURES], overlap.diagnose_every
+        trainer.add_callback(Diagnosis(trainer.scalars, pictures, source, every))
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer
 
 
-@dataclass(frozen=True)
-class Watched:
-    """Held-out pictures, and what gives their views."""
-
-    pictures: list[Path]
-    source: PatchTokenCache | ViewSource
-
-
-def _records_dataset(
-    recipe: Recipe,
-    section: StageSection,
-    stage: Stage,
-    model: PreTrainedModel,
-    processor: PanoVLMProcessor,
-    *,
-    bf16: bool,
-) -> tuple[PanoramaDataset, Watched]:
-    """Read a file of records; set apart what is watched, and train on the others."""
-    records = read_records(section.data, Needs.of(stage.supervision))
-    source = view_source(model, processor, records, stage, bf16=bf16)
-    overlap = section.overlap_settings
-    share = overlap.held_out if stage.objective is Objective.VICREG_OVERLAP else 0.0
-    with ranks.synchronized():
-        held_out, records = hold_out(records, share, recipe.seed)
-    dataset = PanoramaDataset(
+def build_dataset(
+    run: StageRun, processor: PanoVLMProcessor, records: list[Record], source: Source
+) -> PanoramaDataset:
+    """Build the dataset of a stage that trains on records."""
+    return PanoramaDataset(
         records,
         source,
         processor,
-        stage.supervision,
-        section.questions_per_panorama,
-        roll=section.roll,
-        seed=recipe.seed,
+        run.stage.supervision,
+        run.section.questions_per_panorama,
+        roll=run.section.roll,
+        seed=run.recipe.seed,
     )
-    with ranks.synchronized():
-        dataset.check_lengths(_longest(model))
-    return dataset, Watched(held_out, source)
 
 
-def _longest(model: PreTrainedModel) -> int:
-    """Give the longest sequence the language model reads; stage 1 has none."""
-    text: int = model.config.text_config.max_position_embeddings
-    return text
-
-
-def training_arguments(
-    recipe: Recipe, section: StageSection, stage: Stage, *, bf16: bool
-) -> TrainingArguments:
-    """Give the library's arguments for a stage."""
+def training_arguments(run: StageRun) -> TrainingArguments:
+    """Return the library's arguments for a stage."""
+    recipe, section = run.recipe, run.section
     return TrainingArguments(
-        output_dir=str(checkpoint_folder(recipe, stage.name)),
+        output_dir=str(run.checkpoints),
         max_steps=section.steps,
-        per_device_train_batch_size=ranks.part_of_batch(section.batch_size),
+        per_device_train_batch_size=ranks.batch_size_per_rank(section.batch_size),
         gradient_accumulation_steps=section.accumulation,
         warmup_steps=round(section.warmup * section.steps),
         weight_decay=section.weight_decay,
         lr_scheduler_type="cosine",
         max_grad_norm=1.0,
-        bf16=bf16,
+        bf16=run.bf16,
         seed=recipe.seed,
         save_steps=section.steps,  # at the end; `SavePoints` asks for those before it
         logging_steps=max(section.steps // 50, 1),

@@ -1,4 +1,4 @@
-"""From a recipe to models: backbones, configuration, processor, and the hand-over of a stage."""
+"""Builds models from a recipe: backbones, configuration, processor, weights of the stage before."""
 
 import logging
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -30,7 +30,6 @@ from panovlm.model.processing import CHATML, IMAGE_TOKEN, PanoVLMProcessor
 from panovlm.model.vision import INTERPOLATING
 from panovlm.stages import ABSENT, Objective, Stage, Supervision
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.training.overlap.objective import OverlapObjective
 from panovlm.training.recipe import ModelSection, OverlapSection
 from panovlm.training.trainable import module_of
 
@@ -65,9 +64,8 @@ def text_limit(section: ModelSection) -> TextLimit:
         PanoVLMError: If the model cannot be opened.
     """
     longest: int = build_config(section).text_config.max_position_embeddings
-    return TextLimit(
-        ConversationTokenizer(build_processor(section), Supervision.RESPONSES), longest
-    )
+    tokenizer = ConversationTokenizer(build_processor(section), Supervision.RESPONSES)
+    return TextLimit(tokenizer, longest)
 
 
 def build_config(section: ModelSection) -> PanoVLMConfig:
@@ -76,7 +74,7 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
     Raises:
         PanoVLMError: If the backbones, the views and the resampler do not fit together.
     """
-    views, resampler = section.views, section.resampler
+    resampler = section.resampler
     vision = _vision_config(section.vision_encoder)
     text = _open_config("language_model", section.language_model).get_text_config()
     for part in (vision, text):
@@ -85,16 +83,10 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
         return PanoVLMConfig(
             vision_config=vision,
             text_config=text,
-            num_views=views.num_views,
-            fov_deg=views.fov_deg,
-            view_size=views.view_size,
-            global_view=views.global_view,
+            **section.views.model_dump(),
             resampler_type=resampler.type,
             resampler_layers=resampler.num_layers,
-            token_rows=resampler.token_rows,
-            token_columns=resampler.token_columns,
-            latent_size=resampler.latent_size,
-            vicreg_size=resampler.vicreg_size,
+            **resampler.model_dump(exclude={"type", "num_layers"}),
             pooling=section.pooling,
         )
     except StrictDataclassClassValidationError as error:
@@ -103,8 +95,14 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
 
 def build_vision_encoder(section: ModelSection) -> PreTrainedModel:
     """Build the pretrained vision encoder alone."""
-    encoder: PreTrainedModel = AutoModel.from_config(build_config(section).vision_config)
-    _load_vision_encoder(encoder, section)
+    config, view_size = build_config(section).vision_config, section.views.view_size
+    encoder: PreTrainedModel = AutoModel.from_pretrained(
+        locate(section.vision_encoder), config=config, dtype=torch.float32
+    )
+    kind = config.model_type
+    if kind in INTERPOLATING and config.image_size != view_size:
+        size = config.image_size
+        logger.info("%s has positions for %s pixels: interpolated to %s", kind, size, view_size)
     return encoder.eval()
 
 
@@ -122,7 +120,11 @@ def restore_vision_encoder(model: PreTrainedModel, section: ModelSection) -> Non
 
 
 def build_model(
-    section: ModelSection, stage: Stage, overlap: OverlapSection | None = None
+    section: ModelSection,
+    stage: Stage,
+    overlap: OverlapSection | None = None,
+    *,
+    pretrained: bool = True,
 ) -> PreTrainedModel:
     """Build the model of a stage from pretrained backbones and fresh modules between them.
 
@@ -130,54 +132,68 @@ def build_model(
         section: The backbones and what connects them.
         stage: The stage to train.
         overlap: What to minimise where the objective is on overlaps; None for the defaults.
+        pretrained: False for backbones with fresh weights, as a plan needs: nothing is read.
 
     Raises:
-        PanoVLMError: If the parts do not fit together, or no token has a partner to agree with.
+        PanoVLMError: If the parts do not fit together, or no token has a partner.
     """
-    return BUILDERS[stage.objective](section, overlap or OverlapSection())
+    if stage.objective is Objective.VICREG_OVERLAP:
+        return _build_overlap_model(section, overlap, pretrained)
+    return _build_generator(section, pretrained)
 
 
-def _build_overlap(section: ModelSection, overlap: OverlapSection) -> PreTrainedModel:
-    objective = OverlapObjective(
-        overlap.pairing, overlap.objective, overlap.statistics, overlap.temperature
-    )
-    model = PanoVLMForOverlapPretraining(build_config(section), objective)
-    model.pairs()  # refuses views that share nothing before anything is read
-    _load_vision_encoder(model.model.vision_encoder, section)
+def _build_overlap_model(
+    section: ModelSection, overlap: OverlapSection | None, pretrained: bool
+) -> PreTrainedModel:
+    model = PanoVLMForOverlapPretraining(build_config(section), overlap)
+    if pretrained:
+        model.pairs()  # refuses views that share nothing before anything is read
+        _load_vision_encoder(model, section)
     return model
 
 
-def _build_generator(section: ModelSection, _: OverlapSection) -> PreTrainedModel:
+def _build_generator(section: ModelSection, pretrained: bool) -> PreTrainedModel:
     """Build the answering model; its frozen LM keeps every pretrained weight."""
     config, processor = build_config(section), build_processor(section)
     config.text_config.vocab_size = max(config.text_config.vocab_size, len(processor.tokenizer))
     config.image_token_id = processor.image_token_id
     model = PanoVLMForConditionalGeneration(config)
-    _load_vision_encoder(model.model.vision_encoder, section)
+    if pretrained:
+        _load_vision_encoder(model, section)
+        _load_language_model(model, section, processor)
+    return model
+
+
+def _load_language_model(
+    model: PanoVLMForConditionalGeneration, section: ModelSection, processor: PanoVLMProcessor
+) -> None:
     for part in (model.model.language_model, model.lm_head):
-        _forget(part)
+        _free_weights(part)
     pretrained = AutoModelForCausalLM.from_pretrained(
         locate(section.language_model), dtype=torch.float32
     )
-    if config.text_config.vocab_size > pretrained.get_input_embeddings().num_embeddings:
-        pretrained.resize_token_embeddings(config.text_config.vocab_size)
-    _take(model.model.language_model, pretrained.base_model)
-    _take(model.lm_head, pretrained.get_output_embeddings())
+    vocab_size = model.config.text_config.vocab_size
+    if vocab_size > pretrained.get_input_embeddings().num_embeddings:
+        pretrained.resize_token_embeddings(vocab_size)
+    for part, its in (
+        (model.model.language_model, pretrained.base_model),
+        (model.lm_head, pretrained.get_output_embeddings()),
+    ):
+        part.load_state_dict(its.state_dict(), assign=True)  # no copy
     model.tie_weights()
     # Words in use, not the whole table: tokens that a small LM never met are much longer.
     words = processor.tokenizer(" ".join(DIRECTIONS), add_special_tokens=False)["input_ids"]
     # As the model reads them: some models (Gemma) scale their embeddings on the way out.
     model.model.projection.match_scale(pretrained.get_input_embeddings()(torch.tensor(words)))
-    _check_same_answers(model, pretrained, words)
+    _check_same_logits(model, pretrained, words)
     model.generation_config = _generation_config(processor, pretrained.generation_config)
-    return model
 
 
 @torch.no_grad()
-def _check_same_answers(
+def _check_same_logits(
     model: PanoVLMForConditionalGeneration, pretrained: PreTrainedModel, words: list[int]
 ) -> None:
-    """Check that text is read as the pretrained model reads it: nothing comes after our LM head."""
+    """Check that text gets the pretrained model's logits: nothing comes after our LM head."""
     ids = torch.tensor([words])
     found, expected = (part.eval()(input_ids=ids).logits for part in (model, pretrained))
     if not torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
@@ -186,12 +202,6 @@ def _check_same_answers(
             f"scores after the LM head, expected one whose scores are the head's; choose another "
             f"model.language_model"
         )
-
-
-BUILDERS = {
-    Objective.VICREG_OVERLAP: _build_overlap,
-    Objective.NEXT_TOKEN: _build_generator,
-}
 
 
 def load_predecessor(model: PreTrainedModel, stage: Stage, predecessor: Stage, folder: Path) -> int:
@@ -204,7 +214,7 @@ def load_predecessor(model: PreTrainedModel, stage: Stage, predecessor: Stage, f
         folder: The predecessor's output.
 
     Returns:
-        The number of tensors handed over.
+        The number of tensors loaded.
 
     Raises:
         PanoVLMError: If the folder is missing, or a tensor is missing or of another shape.
@@ -216,37 +226,30 @@ def load_predecessor(model: PreTrainedModel, stage: Stage, predecessor: Stage, f
             f"finished output of it; run: panovlm train RECIPE --stage {predecessor.name}"
         )
     shared = [m for m in predecessor.trained_modules if stage.role(m) is not ABSENT]
-    return _hand_over(model, weights, shared)
+    return _load_modules(model, weights, shared)
 
 
-def _hand_over(model: PreTrainedModel, weights: Path, modules: list[str]) -> int:
+def _load_modules(model: PreTrainedModel, weights: Path, modules: list[str]) -> int:
     own = model.state_dict()
     wanted = [key for key in own if module_of(key) in modules]
     with safe_open(weights, framework="pt") as stored:
-        found = set(stored.keys())
-        tensors = {key: stored.get_tensor(key) for key in wanted if key in found}
-    _check_handed(own, wanted, tensors, weights)
+        present = set(wanted).intersection(stored.keys())
+        tensors = {key: stored.get_tensor(key) for key in present}
+    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    expected = {key: tuple(own[key].shape) for key in wanted}
+    if unfitting := [key for key in wanted if found.get(key) != expected[key]]:
+        key = unfitting[0]
+        raise PanoVLMError(
+            f"{weights} is of another architecture: for {key} found {found.get(key, 'nothing')}, "
+            f"expected {expected[key]} ({len(unfitting)} such tensors); train the stage before "
+            f"with the same model section"
+        )
     model.load_state_dict(tensors, strict=False)
     return len(tensors)
 
 
-def _check_handed(
-    own: dict[str, Tensor], wanted: list[str], tensors: dict[str, Tensor], weights: Path
-) -> None:
-    missing = [key for key in wanted if key not in tensors]
-    other = [key for key in tensors if tensors[key].shape != own[key].shape]
-    if missing or other:
-        key = (missing + other)[0]
-        found = tuple(tensors[key].shape) if key in tensors else "nothing"
-        raise PanoVLMError(
-            f"{weights} is of another architecture: for {key} found {found}, expected "
-            f"{tuple(own[key].shape)} ({len(missing) + len(other)} such tensors); train the stage "
-            f"before with the same model section"
-        )
-
-
 def _vision_config(name: str) -> PreTrainedConfig:
-    """Give the vision encoder's part of a configuration, without a pooling head."""
+    """Return the vision encoder's part of a configuration, without a pooling head."""
     config = _open_config("vision_encoder", name)
     vision = config.to_dict().get("vision_config") and config.vision_config
     config = vision or config
@@ -256,7 +259,7 @@ def _vision_config(name: str) -> PreTrainedConfig:
 
 
 def _open_config(key: str, name: str) -> PreTrainedConfig:
-    """Read a backbone's configuration: the first thing that fails where the name is wrong."""
+    """Read a backbone's configuration; the first call that fails where the name is wrong."""
     try:
         return AutoConfig.from_pretrained(locate(name))
     except (OSError, ValueError) as error:
@@ -267,47 +270,33 @@ def _open_config(key: str, name: str) -> PreTrainedConfig:
         ) from error
 
 
-def _load_vision_encoder(encoder: PreTrainedModel, section: ModelSection) -> None:
-    _forget(encoder)
-    pretrained = AutoModel.from_pretrained(
-        locate(section.vision_encoder), config=encoder.config, dtype=torch.float32
-    )
-    _take(encoder, pretrained)
-    kind, view_size = encoder.config.model_type, section.views.view_size
-    if kind in INTERPOLATING and encoder.config.image_size != view_size:
-        own_size = encoder.config.image_size
-        logger.info("%s knows positions of %s pixels: stretched to %s", kind, own_size, view_size)
+def _load_vision_encoder(model: PreTrainedModel, section: ModelSection) -> None:
+    _free_weights(model.model.vision_encoder)
+    model.model.vision_encoder = build_vision_encoder(section)
 
 
-def _forget(module: nn.Module) -> None:
-    """Free the weights of a module that will `_take` others: two sets never lie in memory."""
+def _free_weights(module: nn.Module) -> None:
+    """Free a module's weights before others are loaded: memory never holds two sets."""
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
             empty = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
             part.register_parameter(name, empty)
 
 
-def _take(module: nn.Module, pretrained: nn.Module) -> None:
-    """Take over another module's weights as they lie in memory, without a copy."""
-    module.load_state_dict(pretrained.state_dict(), assign=True)
-
-
 def build_image_processor(section: ModelSection) -> PanoVLMImageProcessor:
     """Build what cuts the views, with the encoder's pixel statistics."""
     mean, std = _pixel_statistics(section)
-    views = section.views
+    size = section.views.view_size
     return PanoVLMImageProcessor(
-        num_views=views.num_views,
-        fov_deg=views.fov_deg,
-        global_view=views.global_view,
-        size={"height": views.view_size, "width": views.view_size},
+        **section.views.model_dump(exclude={"view_size"}),
+        size={"height": size, "width": size},
         image_mean=mean,
         image_std=std,
     )
 
 
 def _pixel_statistics(section: ModelSection) -> tuple[Any, Any]:
-    """Give mean and standard deviation of the pixels; timm's models have them in their config."""
+    """Return mean and standard deviation of the pixels; timm's models have them in their config."""
     of_timm = getattr(_open_config("vision_encoder", section.vision_encoder), "pretrained_cfg", {})
     if "mean" in of_timm:
         return of_timm["mean"], of_timm["std"]
@@ -316,7 +305,7 @@ def _pixel_statistics(section: ModelSection) -> tuple[Any, Any]:
 
 
 def _chat_template(section: ModelSection, tokenizer: Any) -> str:
-    """Choose the template: the recipe's, or ChatML where the language model knows it."""
+    """Return the chat template: the recipe's, or ChatML where the language model knows it."""
     if section.chat_template is not None:
         try:
             return section.chat_template.read_text(encoding="utf-8")
@@ -344,6 +333,6 @@ def _generation_config(
         max_new_tokens=128,
         eos_token_id=sorted(ends - {None}),
         pad_token_id=tokenizer.pad_token_id,
-        # The placeholder's row of a frozen LM head was never trained: it must not be said.
+        # The placeholder's row of a frozen LM head was never trained: it must not be generated.
         suppress_tokens=[processor.image_token_id],
     )

@@ -1,8 +1,8 @@
-"""Where a stage's checkpoints stand, how they get there whole, and which one to continue from.
+"""A stage's checkpoints: where they are, how they are written whole, which one to resume.
 
-A checkpoint is written in `.part`, its files listed with their sizes, all of it brought to the
-disk, and only then moved to its name: what bears the name `checkpoint-<step>` and fits its list is
-whole. Older ones are removed after that, the last two stay.
+A checkpoint is written in `.part`, its files listed with their sizes, all of it synced to the disk,
+and only then renamed: a folder named `checkpoint-<step>` whose files match its list is whole. Older
+ones are removed after that, the last two stay.
 """
 
 import json
@@ -20,23 +20,18 @@ from panovlm.training.recipe import Recipe
 
 PARTIAL = ".part"
 FILE_SIZES = "files.json"
-NUM_KEPT = 2
-"""Checkpoints kept: should the disk damage the newest, there is one more."""
+NUM_KEPT = 2  # should the disk damage the newest, there is one more
 
 
 def checkpoint_folder(recipe: Recipe, name: str) -> Path:
-    """Give the folder of a stage's checkpoints."""
+    """Return the folder of a stage's checkpoints."""
     return recipe.output / "checkpoints" / name
 
 
 def publish(written: Path, folder: Path) -> None:
-    """Give a checkpoint that is written its place among the others, then remove the oldest.
-
-    Args:
-        written: The checkpoint's folder inside `.part`.
-        folder: Of the stage's checkpoints.
-    """
-    sizes = {str(path.relative_to(written)): path.stat().st_size for path in _files(written)}
+    """Move a checkpoint written in `.part` to the stage's others, then remove the oldest."""
+    files = sorted(path for path in written.rglob("*") if path.is_file())
+    sizes = {str(path.relative_to(written)): path.stat().st_size for path in files}
     (written / FILE_SIZES).write_text(json.dumps(sizes, indent=2) + "\n")
     sync_tree(written)
     os.replace(written, folder / written.name)
@@ -47,17 +42,17 @@ def publish(written: Path, folder: Path) -> None:
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:
-    """Give the checkpoints that are as they were written, by step."""
+    """Return the checkpoints that are as they were written, by step."""
     return sorted(filter(_is_whole, folder.glob("checkpoint-*")), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    """Give the optimiser step that a checkpoint was saved after."""
+    """Return the optimiser step that a checkpoint was saved after."""
     return int(checkpoint.name.split("-")[-1])
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a kill left half-written or half-removed, and checkpoints that were damaged."""
+def _remove_broken(folder: Path) -> None:
+    """Remove what a kill left half-written or half-removed, and damaged checkpoints."""
     shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     for checkpoint in folder.glob("checkpoint-*"):
         if not _is_whole(checkpoint):
@@ -66,34 +61,29 @@ def sweep(folder: Path) -> None:
 
 
 def is_begun(folder: Path, facts: dict[str, Any]) -> bool:
-    """Say whether an unfinished run with these facts stands there, saved or not yet."""
+    """Return whether an unfinished run with these facts is there, saved or not yet."""
     settings = folder / STAGE_FACTS
     return settings.is_file() and json.loads(settings.read_text()) == facts
 
 
 def checkpoint_to_resume(folder: Path, facts: dict[str, Any], *, resume: bool) -> Path | None:
-    """Find the checkpoint to continue; never mix an unfinished run with another.
-
-    Args:
-        folder: Of the stage's checkpoints; made ready for more of them.
-        facts: What fixes the stage's outcome.
-        resume: Whether to continue at all.
+    """Return the checkpoint to resume, if any, and prepare the folder for more of them.
 
     Raises:
-        PanoVLMError: If there is an unfinished run, but not to be continued or of other facts.
+        PanoVLMError: If there is an unfinished run, but `resume` is off or its facts differ.
     """
     last = next(reversed(whole_checkpoints(folder)), None)
     if last and not is_begun(folder, facts):
         raise PanoVLMError(
             f"the unfinished run in {folder} was started with other settings; continue with the "
-            f"same recipe, or remove that folder to begin anew"
+            f"same recipe, or remove that folder to start over"
         )
     if last and not resume:
         raise PanoVLMError(
             f"found an unfinished run in {folder}; add --resume to continue it, or remove that "
-            f"folder to begin anew"
+            f"folder to start over"
         )
-    sweep(folder)
+    _remove_broken(folder)
     if not last:
         text = json.dumps(facts, indent=2) + "\n"
         with disk_errors(f"write to {folder}"):
@@ -109,7 +99,3 @@ def _is_whole(checkpoint: Path) -> bool:
         return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError):
         return False
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())

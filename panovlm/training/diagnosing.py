@@ -1,12 +1,14 @@
-"""Looks at held-out panoramas while stage 1 trains, and stops it where its features collapse."""
+"""Diagnoses stage 1 on held-out panoramas while it trains, and stops it if features collapse."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.records import Record
@@ -15,18 +17,17 @@ from panovlm.training import ranks
 from panovlm.training.overlap.diagnostics import collapse, diagnose
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 
-MOST_PICTURES = 64
-"""Held-out panoramas that are looked at; more would hardly change the figures."""
+MAX_PICTURES = 64  # that are diagnosed; more would hardly change the figures
 BATCH = 8
 
 
 def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[Path], list[Record]]:
-    """Choose panoramas that are not trained on.
+    """Sample panoramas that are not trained on.
 
     Args:
         records: All of the stage.
         share: Of the panoramas, [0, 1); at least one is held out unless it is 0.
-        seed: Of the choice.
+        seed: Of the sampling.
 
     Returns:
         The held-out pictures, and the records of all others.
@@ -46,44 +47,25 @@ def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[P
     return sorted(held), [record for record in records if record.image not in held]
 
 
+@dataclass(eq=False)
 class Diagnosis(TrainerCallback):
-    """Adds the figures of `overlap.diagnostics` to the log at the first, each n-th and last step.
+    """Adds the figures of `diagnose` to the log at the first, each n-th and the last step."""
 
-    Args:
-        scalars: Where the trainer collects what it logs next.
-        pictures: Held-out panoramas.
-        source: Gives their patch tokens.
-        every: n, in steps.
-    """
-
-    def __init__(
-        self,
-        scalars: dict[str, list[float]],
-        pictures: Sequence[Path],
-        source: PatchTokenCache | ViewSource,
-        every: int,
-    ) -> None:
-        self.scalars = scalars
-        self.pictures = pictures[:MOST_PICTURES]
-        self.source = source
-        self.every = every
+    scalars: dict[str, list[float]]  # in which the trainer collects what it logs next
+    pictures: Sequence[Path]  # held-out panoramas
+    source: PatchTokenCache | ViewSource
+    every: int  # n, in steps
 
     def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        *,
-        model: PanoVLMForOverlapPretraining,
-        **kwargs: object,
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Look, have the figures logged, and stop on a collapse; every rank finds the same."""
+        """Diagnose, log the figures, and stop on a collapse; every rank finds the same."""
         step = state.global_step
         if step != 1 and step % self.every and step != state.max_steps:
             return
         control.should_log = True
         with ranks.synchronized():
-            figures = self._look(model)
+            figures = self._figures(kwargs["model"])
             for name, figure in figures.items():
                 self.scalars[name].append(figure)
             if cause := collapse(figures):
@@ -95,16 +77,14 @@ class Diagnosis(TrainerCallback):
                 )
 
     @torch.no_grad()
-    def _look(self, model: PanoVLMForOverlapPretraining) -> dict[str, float]:
+    def _figures(self, model: PanoVLMForOverlapPretraining) -> dict[str, float]:
         was_training = model.training
         model.eval()
-        latents = torch.cat([self._latents(model, start) for start in self._starts()])
+        starts = range(0, len(self.pictures), BATCH)
+        latents = torch.cat([self._latents(model, start) for start in starts])
         figures = diagnose(latents, model.vicreg_projector(latents), model.pairs("rays"))
         model.train(was_training)
         return figures
-
-    def _starts(self) -> range:
-        return range(0, len(self.pictures), BATCH)
 
     def _latents(self, model: PanoVLMForOverlapPretraining, start: int) -> Tensor:
         pictures = self.pictures[start : start + BATCH]

@@ -1,6 +1,7 @@
-"""What training asks of the disk: room, told in words that say what to do, and no second writer."""
+"""Failures of the disk as errors with a fix, and a lock against a second writer."""
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,23 +11,26 @@ from safetensors import SafetensorError
 from panovlm.errors import PanoVLMError
 
 PYTORCH_WRITER = "inline_container"
-"""What `torch.save` names where the disk fails it: it raises no `OSError`."""
+"""In the message of `torch.save` where the disk fails: it raises no `OSError`."""
 
 
 @contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """Turn a failure of the disk into a message with the fix.
+def disk_errors(what: str, incomplete: Path | None = None) -> Iterator[None]:
+    """Raise a failure of the disk as an error with the fix.
 
     Args:
         what: What is being done, to follow "cannot".
+        incomplete: A folder that is removed after any failure; another try may need the room.
 
     Raises:
         PanoVLMError: Where writing failed.
     """
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and PYTORCH_WRITER not in str(error):
+    except BaseException as error:
+        if incomplete is not None:
+            shutil.rmtree(incomplete, ignore_errors=True)
+        if not isinstance(error, OSError | SafetensorError) and PYTORCH_WRITER not in str(error):
             raise
         raise PanoVLMError(
             f"cannot {what}: {error}; make room there, then continue with --resume: "
@@ -35,7 +39,7 @@ def disk_errors(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder; the lock goes with the process, however it ends.
 
     Raises:

@@ -1,8 +1,8 @@
-"""The folder a finished stage leaves: its model, its processor and the facts of its training.
+"""The folder of a finished stage: its model, its processor and the facts of its training.
 
-A stage is finished by one rename: that of its checkpoints' folder, once the new output stands
-whole beside its place. Before it, a resumed run begins from the last checkpoint; after it, it only
-completes the moves that are left. An earlier output stands in its place until the new one does.
+A stage is finished by one rename: that of its checkpoints' folder, once the new output is whole
+beside its place. Before it, a resumed run begins from the last checkpoint; after it, it only
+completes the moves that are left. An earlier output stays in its place until the new one is there.
 """
 
 import json
@@ -14,40 +14,28 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from panovlm.data.shards import is_stream, open_stream
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import sync, sync_tree
 from panovlm.runtime.measure import peak_memory_mb
-from panovlm.stages import Stage
 from panovlm.training.adapters import ADAPTER
 from panovlm.training.disk import disk_errors
-from panovlm.training.recipe import Recipe, StageSection
 
 STAGE_FACTS = "stage.json"
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a finished stage reports.
-
-    Attributes:
-        stage: Its name.
-        loss_first: The first logged loss.
-        loss_last: Mean of the losses logged in the last tenth of the steps.
-        seconds: Wall time of the stage, encoding included.
-        peak_memory_mb: The most memory the process held by its end, in MiB.
-    """
+    """What a finished stage reports."""
 
     stage: str
     loss_first: float
-    loss_last: float
-    seconds: float
-    peak_memory_mb: float
+    loss_last: float  # mean of the losses logged in the last tenth of the steps
+    seconds: float  # wall time of the stage, encoding included
+    peak_memory_mb: float  # the most the process held by its end, in MiB
 
 
 def result_of(name: str, log: list[dict[str, Any]], seconds: float) -> StageResult:
-    """Sum a stage up from its log entries and its wall time in seconds."""
+    """Return the result of a stage from its log entries and its wall time in seconds."""
     last_steps = [entry["loss"] for entry in log if entry["step"] > 0.9 * log[-1]["step"]]
     loss_last = sum(last_steps) / len(last_steps)
     return StageResult(name, log[0]["loss"], loss_last, seconds, peak_memory_mb())
@@ -58,25 +46,8 @@ def load_result(output: Path, name: str) -> StageResult:
     return StageResult(**json.loads((output / name / STAGE_FACTS).read_text())["result"])
 
 
-def stage_facts(recipe: Recipe, section: StageSection, stage: Stage) -> dict[str, Any]:
-    """Give what fixes a stage's outcome, as plain data: settings, records and the stage before."""
-    before = recipe.output / (stage.starts_from or "") / STAGE_FACTS
-    return {
-        "records": _data_digest(section.data),
-        "starts_from": sha256(before) if stage.starts_from and before.is_file() else None,
-        "model": recipe.model.model_dump(mode="json"),
-        "section": section.model_dump(mode="json", exclude={"save_steps"}),  # changes nothing
-        "seed": recipe.seed,
-        "precision": recipe.precision,
-    }
-
-
-def _data_digest(data: Path) -> str:
-    return open_stream(data).digest() if is_stream(data) else sha256(data)
-
-
 def finished_result(output: Path, facts: dict[str, Any]) -> StageResult | None:
-    """Give the result of a stage that was finished with the same settings."""
+    """Return the result of a stage that was finished with the same settings, if it was."""
     file = output / STAGE_FACTS
     if not file.is_file():
         return None
@@ -92,45 +63,31 @@ def write_output(
     facts: dict[str, Any],
     adapters: Path | None = None,
 ) -> None:
-    """Write a stage's folder whole, a copy of its `adapters` in it, for `finish` to move it.
+    """Write a stage's folder whole, a copy of its `adapters` in it, for `publish_output`.
 
     Raises:
         PanoVLMError: If the disk fails.
     """
     partial = _beside(output, "part")
     shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with disk_errors(f"write the finished stage to {partial}"):
-            model.save_pretrained(partial, max_shard_size="100GB")
-            processor.save_pretrained(partial)
-            if adapters is not None:
-                shutil.copytree(adapters, partial / ADAPTER)
-            (partial / STAGE_FACTS).write_text(json.dumps(facts, indent=2) + "\n")
-            sync_tree(partial)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # the room may be needed for another try
-        raise
+    with disk_errors(f"write the finished stage to {partial}", incomplete=partial):
+        model.save_pretrained(partial, max_shard_size="100GB")
+        processor.save_pretrained(partial)
+        if adapters is not None:
+            shutil.copytree(adapters, partial / ADAPTER)
+        (partial / STAGE_FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+        sync_tree(partial)
 
 
-def finish(output: Path, checkpoints: Path) -> None:
-    """Say that a stage is finished and what `write_output` wrote is its output.
-
-    Args:
-        output: Folder of the stage.
-        checkpoints: Folder of its checkpoints, which goes away.
-    """
+def publish_output(output: Path, checkpoints: Path) -> None:
+    """Mark a stage as finished: move what `write_output` wrote, and remove its checkpoints."""
     os.replace(checkpoints, _beside(checkpoints, "done"))
     sync(checkpoints.parent)
     recover_output(output, checkpoints)
 
 
 def recover_output(output: Path, checkpoints: Path) -> None:
-    """Complete what a kill, or an unfinished stage, left: every moment's state has one way on.
-
-    Args:
-        output: Folder of the stage.
-        checkpoints: Folder of its checkpoints.
-    """
+    """Complete, or undo, what a killed or unfinished stage left at its output and checkpoints."""
     partial, replaced = _beside(output, "part"), _beside(output, "replaced")
     done = _beside(checkpoints, "done")
     if done.exists() and partial.exists():

@@ -3,17 +3,13 @@
 from contextlib import ExitStack
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from panovlm.runtime.progress import progress_bar
 
 
 class TrainingBar(TrainerCallback):
-    """Shows the steps of a stage and its latest loss, on the main process only.
-
-    Args:
-        name: Of the stage.
-    """
+    """Shows the steps of a stage and its latest loss; for the first rank alone."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -26,30 +22,18 @@ class TrainingBar(TrainerCallback):
         """Close the bar, also when training was cut short."""
         self.stack.close()
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Open the bar at the step that training starts from."""
-        if state.is_world_process_zero:
-            bar = progress_bar(f"stage {self.name}", state.max_steps)
-            self.advance = self.stack.enter_context(bar)
-            self.advance(state.global_step)
+        bar = progress_bar(f"stage {self.name}", state.max_steps)
+        self.advance = self.stack.enter_context(bar)
+        self.advance(state.global_step)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Move the bar by one step."""
-        if state.is_world_process_zero:
-            self.advance(1)
+        self.advance(1)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Show the latest loss beside the bar."""
-        if logs and "loss" in logs and state.is_world_process_zero:
+        logs = kwargs.get("logs") or {}
+        if "loss" in logs:
             self.advance(0, f"loss {logs['loss']:.3f}")

@@ -1,4 +1,4 @@
-"""Recipes: one YAML file says what a run is, read into strict typed models."""
+"""Recipes: a run's YAML file, read into strict typed models."""
 
 import difflib
 import json
@@ -6,20 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES, Objective
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
+Pairing = Literal["columns", "rays"]
 
 
 class Section(BaseModel):
@@ -46,7 +40,7 @@ class ResamplerSection(Section):
     """The module between the vision encoder and the projection."""
 
     type: Literal["conv", "mlp", "perceiver"] = "conv"
-    """`conv` mixes neighbouring tokens, `mlp` treats each alone, `perceiver` asks by attention."""
+    """`conv` mixes neighbouring tokens, `mlp` treats each alone, `perceiver` reads by attention."""
     num_layers: Count = 2
     """Blocks of the resampler."""
     latent_size: Count = 512
@@ -107,9 +101,9 @@ class LearningRates(Section):
 
 
 class OverlapSection(Section):
-    """What the stage on overlaps minimises, and how it is watched."""
+    """What the stage on overlaps minimises, and how held-out panoramas are diagnosed."""
 
-    pairing: Literal["columns", "rays"] = "columns"
+    pairing: Pairing = "columns"
     """Partners among the tokens of overlapping views: `columns` takes the right columns of a view
     and the left columns of the next one by one, `rays` what the other view shows at exactly each
     token's ray."""
@@ -120,11 +114,11 @@ class OverlapSection(Section):
     """Variance and covariance of `vicreg`: over the batches of all processes, or of each pair of
     views alone."""
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
-    """Of `infonce`; lower looks at the hardest negatives."""
+    """Of `infonce`; lower puts more weight on the hardest negatives."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Share of the panoramas (at least one) that is not trained on but watched; 0 for none."""
+    """Share of the panoramas (at least one) that is diagnosed instead of trained on; 0 for none."""
     diagnose_every: Count = 100
-    """Steps between looks at the held-out panoramas; the first and the last step have one too."""
+    """Steps between diagnoses of the held-out panoramas; the first and last step have one too."""
 
 
 class StageSection(Section):
@@ -149,7 +143,8 @@ class StageSection(Section):
     """Batches in one optimiser step. Stages with text train as with one larger batch; VICReg takes
     its statistics of each batch alone."""
     roll: bool = True
-    """Turn each panorama by a random number of strides where its records say the answers."""
+    """Rotate each panorama by a random number of strides where its records hold the responses.
+    Without effect in the stage on overlaps, whose loss no rotation changes."""
     from_backbones: bool = False
     """Begin from the backbones and fresh modules instead of from the stage before."""
     overlap: OverlapSection | None = None
@@ -163,12 +158,12 @@ class StageSection(Section):
 
     @property
     def overlap_settings(self) -> OverlapSection:
-        """What `overlap` says, or its defaults."""
+        """`overlap`, or its defaults."""
         return self.overlap or OverlapSection()
 
 
 class Recipe(Section):
-    """Everything that fixes a run."""
+    """Everything that defines a run."""
 
     output: Path
     """Folder of the run."""
@@ -176,75 +171,32 @@ class Recipe(Section):
     stages: dict[Literal["vision", "resampler", "finetune"], StageSection]
     """What each stage does; keys are the stages' names."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of initial weights, data order and rolls."""
+    """Of initial weights, data order and rotations."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic: `auto` is bf16 where the device is fast at it."""
     activation_checkpointing: bool = False
-    """Whether to compute layers again in the backward pass instead of keeping what they made: less
+    """Whether to recompute layers in the backward pass instead of keeping their activations: less
     memory, about a third more time."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that read patch tokens and text ahead; 0 reads in the training process, which is
+    """Processes that load patch tokens and text ahead; 0 loads in the training process, which is
     fastest where the CPU trains."""
     save_minutes: Annotated[float, Field(gt=0)] = 10.0
-    """Training that a kill may cost at most: a checkpoint is saved whenever so long has passed."""
+    """Minutes of training that a kill costs at most: the time between two checkpoints."""
     tensorboard: bool = False
     """Whether to write TensorBoard files beside `log.jsonl` (extra `logs`)."""
 
     @field_validator("stages")
     @classmethod
-    def _encoder_trains_last(cls, stages: dict[str, StageSection]) -> dict[str, StageSection]:
-        """A stage that follows starts from the pretrained encoder, and would lose the training."""
-        followed = {stage.starts_from for stage in STAGES.values()}
-        for name, section in stages.items():
-            if section.vision_layers and name in followed:
-                last = ", ".join(stage for stage in STAGES if stage not in followed)
-                raise ValueError(
-                    f"found vision_layers = {section.vision_layers} in {name}, expected 0 in every "
-                    f"stage but {last}; move it there"
-                )
-        return stages
-
-    @field_validator("stages")
-    @classmethod
-    def _overlap_where_it_counts(cls, stages: dict[str, StageSection]) -> dict[str, StageSection]:
-        """Settings that nothing would read are a mistake."""
-        for name, section in stages.items():
-            if section.overlap and STAGES[name].objective is not Objective.VICREG_OVERLAP:
-                place = ", ".join(
-                    each.name
-                    for each in STAGES.values()
-                    if each.objective is Objective.VICREG_OVERLAP
-                )
-                raise ValueError(
-                    f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
-                )
-        return stages
-
-    @field_validator("stages")
-    @classmethod
-    def _global_view_is_neither_turned_nor_in_columns(
+    def _check_stages(
         cls, stages: dict[str, StageSection], info: ValidationInfo
     ) -> dict[str, StageSection]:
-        """The tokens of a turned panorama's global view are no rearrangement of those at hand."""
-        model: ModelSection | None = info.data.get("model")
-        if not model or not model.views.global_view:
-            return stages
         for name, section in stages.items():
-            if section.roll:
-                raise ValueError(
-                    f"found roll: true in {name} beside a global view, which cannot be turned "
-                    f"without encoding it again; set stages.{name}.roll: false"
-                )
-            on_overlaps = STAGES[name].objective is Objective.VICREG_OVERLAP
-            if on_overlaps and section.overlap_settings.pairing != "rays":
-                raise ValueError(
-                    f"found pairing: columns in {name} beside a global view, which has no columns "
-                    f"in common with the others; set stages.{name}.overlap.pairing: rays"
-                )
+            if error := _section_error(name, section, info.data.get("model")):
+                raise ValueError(error)
         return stages
 
     def section(self, name: str) -> StageSection:
-        """Give the section of a stage.
+        """Return the section of a stage.
 
         Raises:
             PanoVLMError: If the recipe has none.
@@ -253,6 +205,35 @@ class Recipe(Section):
             if key == name:
                 return section
         raise PanoVLMError(f"the recipe has no section stages.{name}; add one to train that stage")
+
+
+def _section_error(name: str, section: StageSection, model: ModelSection | None) -> str | None:
+    """Return what in a stage's section does not suit the stage or the model; None if all does."""
+    followed = {stage.starts_from for stage in STAGES.values()}
+    if section.vision_layers and name in followed:
+        # The next stage starts from the pretrained encoder, and would lose the training.
+        last = ", ".join(stage for stage in STAGES if stage not in followed)
+        return (
+            f"found vision_layers = {section.vision_layers} in {name}, expected 0 in every stage "
+            f"but {last}; move it there"
+        )
+    on_overlaps = [s.name for s in STAGES.values() if s.objective is Objective.VICREG_OVERLAP]
+    if section.overlap and name not in on_overlaps:
+        place = ", ".join(on_overlaps)
+        return f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
+    if model is None or not model.views.global_view:
+        return None
+    if section.roll:
+        return (
+            f"found roll: true in {name} beside a global view, which cannot be rotated without "
+            f"encoding it again; set stages.{name}.roll: false"
+        )
+    if name in on_overlaps and section.overlap_settings.pairing != "rays":
+        return (
+            f"found pairing: columns in {name} beside a global view, which has no columns in "
+            f"common with the others; set stages.{name}.overlap.pairing: rays"
+        )
+    return None
 
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
@@ -290,7 +271,7 @@ def parse_recipe(data: dict[str, Any], source: str) -> Recipe:
 
 
 def recipe_schema() -> str:
-    """Give the JSON schema that lets editors complete and check recipes."""
+    """Return the JSON schema that lets editors complete and check recipes."""
     return json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -311,7 +292,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 
 
 def _explain(error: Any) -> str:
-    """Turn one of pydantic's errors into a line with the fix."""
+    """Return one of pydantic's errors as a line with the fix."""
     place = [str(part) for part in error["loc"]]
     if place[-1] == "[key]" or error["type"] == "extra_forbidden":
         keys = [part for part in place if part != "[key]"]
@@ -332,7 +313,7 @@ def _nearest(path: list[str]) -> str:
 
 
 def _known_keys(path: list[str]) -> list[str]:
-    """Give the keys that may stand in the section at a path."""
+    """Return the keys that the section at a path may have."""
     kind: Any = Recipe
     for key in path:
         if get_origin(kind) is dict:

@@ -1,6 +1,6 @@
-"""Stages that train on streams: what is checked of one before training, and what it trains on."""
+"""Stages that train on streams: checks before training, and the dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -13,51 +13,42 @@ from panovlm.data.shards import open_stream
 from panovlm.data.stream_features import CachingEncoder, PassThroughEncoder, StreamEncoder, as_file
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
+from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console
-from panovlm.stages import STAGES, Objective, Stage
 from panovlm.training import ranks
-from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sources import cache_of
+from panovlm.training.stage_run import StageRun
 
-HEAD = 64
-"""Examples of every stream that are checked before training."""
+HEAD = 64  # examples of every stream that are checked before training
 
 
-def check_streams(sections: Mapping[str, StageSection]) -> list[str]:
-    """Check the first examples of streams, and that nothing is asked of them that they cannot do.
-
-    Args:
-        sections: Stages whose data are streams, by their names.
-
-    Returns:
-        A line for each error.
-    """
+def check_streams(runs: Sequence[StageRun]) -> list[str]:
+    """Return a line for each error in the first examples of streams, or in their settings."""
     errors = []
-    for name, section in sections.items():
-        stage = STAGES[name]
-        overlap = section.overlap_settings
-        if stage.objective is Objective.VICREG_OVERLAP and overlap.held_out:
+    for run in runs:
+        held_out = run.section.overlap_settings.held_out
+        if run.is_on_overlaps and held_out:
             errors.append(
-                f"stages.{name}: found held_out = {overlap.held_out} beside a stream, of which no "
-                f"share can be set apart; set stages.{name}.overlap.held_out: 0"
+                f"stages.{run.name}: found held_out = {held_out} beside a stream, of which no "
+                f"share can be set apart; set stages.{run.name}.overlap.held_out: 0"
             )
-        errors += _errors_of_head(section.data, Needs.of(stage.supervision))
+        errors += _head_errors(run.section.data, Needs.of(run.stage.supervision))
     return errors
 
 
-def _errors_of_head(data: Path, needs: Needs) -> list[str]:
+def _head_errors(data: Path, needs: Needs) -> list[str]:
     try:
         samples = list(open_stream(data).head(HEAD))
     except PanoVLMError as error:
         return [str(error)]
-    found = [_error_of(sample, needs) for sample in samples] or [f"{data}: found no example"]
+    found = [_sample_error(sample, needs) for sample in samples] or [f"{data}: found no example"]
     return [error for error in found if error]
 
 
-def _error_of(sample: Sample, needs: Needs) -> str | None:
+def _sample_error(sample: Sample, needs: Needs) -> str | None:
     try:
         records_of(sample, needs)
     except PanoVLMError as error:
@@ -70,35 +61,29 @@ def _error_of(sample: Sample, needs: Needs) -> str | None:
 
 
 def stream_dataset(
-    recipe: Recipe,
-    section: StageSection,
-    stage: Stage,
-    model: PreTrainedModel,
-    processor: PanoVLMProcessor,
-    *,
-    bf16: bool,
+    run: StageRun, model: PreTrainedModel, processor: PanoVLMProcessor
 ) -> StreamDataset:
-    """Give what a stage trains on: its stream, whose pictures are encoded as they come."""
-    tokenizer = ConversationTokenizer(processor, stage.supervision)
+    """Return the dataset of a stage on a stream, whose pictures are encoded as they arrive."""
+    section, tokenizer = run.section, ConversationTokenizer(processor, run.stage.supervision)
     return StreamDataset(
         open_stream(section.data),
-        _encoder(model, processor, stage, bf16=bf16),
+        _encoder(run, model, processor.image_processor),
         RecordSampler(tokenizer, section.questions_per_panorama, section.roll),
         longest=model.config.text_config.max_position_embeddings,
-        seed=recipe.seed,
-        batch_size=ranks.part_of_batch(section.batch_size),
-        rank=(ranks.own(), ranks.number()),
+        seed=run.recipe.seed,
+        batch_size=ranks.batch_size_per_rank(section.batch_size),
+        rank=(ranks.rank(), ranks.world_size()),
     )
 
 
 def _encoder(
-    model: PreTrainedModel, processor: PanoVLMProcessor, stage: Stage, *, bf16: bool
+    run: StageRun, model: PreTrainedModel, image_processor: PanoVLMImageProcessor
 ) -> StreamEncoder:
-    image_processor = processor.image_processor
-    encoder = model.model.vision_encoder
-    cache = cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
+    cache = cache_of(
+        model.model.vision_encoder, image_processor, run.section.vision_layers, bf16=run.bf16
+    )
     if not cache.is_possible:
         return PassThroughEncoder(image_processor)
-    room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.number())
-    console.print(f"{stage.name}: a stream, encoded as it comes and kept in {cache.folder}")
+    room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
+    console.print(f"{run.name}: a stream, encoded as it arrives and kept in {cache.folder}")
     return CachingEncoder(cache, room)

@@ -15,14 +15,7 @@ from panovlm.training.recipe import LoraSection
 
 @dataclass(frozen=True)
 class ModuleReport:
-    """What a stage does with one module.
-
-    Attributes:
-        module: One of `MODULES`.
-        role: What the stage's row says.
-        num_parameters: All parameters of the module.
-        num_trained: Those that train.
-    """
+    """What a stage does with one of `MODULES`."""
 
     module: str
     role: Role
@@ -37,19 +30,14 @@ class ModuleReport:
 
 
 def apply_stage(model: PreTrainedModel, stage: Stage, lora: LoraSection | None) -> PeftModel | None:
-    """Freeze and unfreeze the modules of a model as the stage says, and add adapters.
-
-    Args:
-        model: A model built for the stage.
-        stage: The row.
-        lora: Size of the adapters, where the stage has them.
+    """Freeze and unfreeze the modules of a model by the stage's roles, and add adapters.
 
     Returns:
         PEFT's wrapper of the language model if there are adapters; the model itself holds the same
         layers, so the wrapper is only needed to merge them.
     """
     adapters = None
-    if stage.lora is TRAINED and lora is not None:
+    if stage.role("lora") is TRAINED and lora is not None:
         adapters = add_adapters(model.model.language_model, lora)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(stage.role(module_of(name)) is TRAINED)
@@ -59,7 +47,7 @@ def apply_stage(model: PreTrainedModel, stage: Stage, lora: LoraSection | None) 
 
 
 def module_of(parameter_name: str) -> str:
-    """Give the column of the stage table that a parameter belongs to."""
+    """Return the column of the stage table that a parameter belongs to."""
     if LORA_MARK in parameter_name:
         return "lora"
     parts = parameter_name.split(".")

@@ -1,8 +1,12 @@
-"""StageTrainer: transformers' Trainer with rates per module, small checkpoints and scalar logs."""
+"""StageTrainer: transformers' Trainer, with what the stages need and the library does not have.
+
+That is a learning rate for each module, the same panoramas in each step on any number of processes,
+streams, and checkpoints that are small, atomic and resume bit for bit. It overrides private methods
+of `Trainer` for them, so it may need a change when transformers is upgraded.
+"""
 
 import json
 import os
-import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -10,31 +14,30 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState
 
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
-from panovlm.runtime.files import sweep_parts, sync, write_whole
+from panovlm.runtime.files import remove_parts, sync, write_whole
 from panovlm.training import ranks
 from panovlm.training.checkpoints import PARTIAL, publish, step_of
 from panovlm.training.disk import disk_errors
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training.recipe import LearningRates
-from panovlm.training.sampler import WholeSteps
-from panovlm.training.sharded import (
-    is_sharded,
-    load_optimizer_state,
-    load_trained,
-    optimizer_state,
-    trained_shapes,
-    trained_weights,
-)
+from panovlm.training.sampler import WholeStepSampler
+from panovlm.training.sharded import is_sharded, load_trained, trained_parameters, trained_weights
 from panovlm.training.trainable import module_of
 
 TRAINED_WEIGHTS = "trained.safetensors"
 OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
 """The library's names."""
+WHOLE = StateDictOptions(full_state_dict=True)
 SCALARS = ("invariance", "variance", "covariance", "feature_std")
 """Fields of a model's output that are logged beside the loss, where it has them."""
 
@@ -43,7 +46,7 @@ class StageTrainer(Trainer):
     """Trains what `apply_stage` left trainable.
 
     A checkpoint holds the trained weights alone (safetensors) beside the library's own optimizer,
-    scheduler and random state: what is frozen comes from the backbones again.
+    scheduler and random state; frozen weights are loaded from the backbones again.
 
     Args:
         learning_rates: One for each column of the stage table.
@@ -52,10 +55,10 @@ class StageTrainer(Trainer):
 
     def __init__(self, *, learning_rates: LearningRates, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._check_whole()
+        self._check_sharding()
         self.num_skipped = 0
         if not isinstance(self.train_dataset, StreamDataset):
-            self.add_callback(EpochDraws())
+            self.add_callback(SetEpoch())
         self.learning_rates = learning_rates
         self.scalars: dict[str, list[float]] = defaultdict(list)
 
@@ -75,34 +78,32 @@ class StageTrainer(Trainer):
         )
         return self.optimizer
 
-    def _check_whole(self) -> None:
+    def _check_sharding(self) -> None:
         """Refuse launchers that shard a model in a way that nothing here saves."""
-        deepspeed = self.accelerator.state.deepspeed_plugin if self.is_deepspeed_enabled else None
-        if deepspeed is not None and deepspeed.zero_stage == 3:
-            raise ranks.raise_on_all_ranks(
+        state, message = self.accelerator.state, None
+        if self.is_deepspeed_enabled and state.deepspeed_plugin.zero_stage == 3:
+            message = (
                 "found a launcher that shards the model by ZeRO-3, expected plain processes, "
                 "ZeRO-2 or FSDP2; change its sharding options"
             )
-        if not self.is_fsdp_enabled:
-            return
-        if self.accelerator.state.fsdp_plugin.fsdp_version != 2:
-            raise ranks.raise_on_all_ranks(
-                "found FSDP1, expected FSDP2; set fsdp_version: 2 in the launcher"
-            )
-        if isinstance(self.model, PanoVLMForOverlapPretraining):
-            raise ranks.raise_on_all_ranks(
+        elif self.is_fsdp_enabled and state.fsdp_plugin.fsdp_version != 2:
+            message = "found FSDP1, expected FSDP2; set fsdp_version: 2 in the launcher"
+        elif self.is_fsdp_enabled and isinstance(self.model, PanoVLMForOverlapPretraining):
+            message = (
                 "found a launcher that shards the model, expected plain processes for the stage "
                 "on overlaps, which has no language model; train it alone without FSDP (--stage)"
             )
+        if message is not None:
+            raise ranks.raise_on_all_ranks(message)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> WholeSteps:
-        """Draw the same panoramas in the same steps on any number of processes."""
+    def _get_train_sampler(self, train_dataset: Any = None) -> WholeStepSampler:
+        """Return the sampler, whose steps have the same panoramas on any number of processes."""
         args = self.args
         per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        return WholeSteps(train_dataset or self.train_dataset, per_step, args.seed)
+        return WholeStepSampler(train_dataset or self.train_dataset, per_step, args.seed)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Give the batches; a stream shares its examples among ranks and workers by itself."""
+        """Return the batches; a stream distributes its examples to ranks and workers by itself."""
         if not isinstance(self.train_dataset, StreamDataset):
             return super().get_train_dataloader()
         return DataLoader(
@@ -114,7 +115,7 @@ class StageTrainer(Trainer):
         )
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Finish the pictures of a stream's batch, and count what was skipped."""
+        """Encode the pictures of a stream's batch, and count the skipped examples."""
         if isinstance(self.train_dataset, StreamDataset) and "features" in inputs:
             encoder = self.train_dataset.encoder
             views = [encoder.encode(features) for features in inputs["features"]]
@@ -125,9 +126,13 @@ class StageTrainer(Trainer):
         return prepared
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
-        """Compute the loss and remember the scalars beside it; a loss that is no number stops."""
+        """Compute the loss and keep its scalars for the log.
+
+        Raises:
+            PanoVLMError: If the loss is not finite on some rank.
+        """
         loss, outputs = super().compute_loss(model, inputs, **{**kwargs, "return_outputs": True})
-        if not ranks.all_true_across_ranks(torch.isfinite(loss).all()):
+        if ranks.max_across_ranks((~torch.isfinite(loss)).any().int()):
             raise ranks.raise_on_all_ranks(
                 f"the loss became {loss.mean().item()} at step {self.state.global_step}; lower the "
                 f"learning rates or set precision: fp32, then continue with --resume"
@@ -138,16 +143,16 @@ class StageTrainer(Trainer):
         return (loss, outputs) if kwargs.get("return_outputs") else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means of the scalars since the last log."""
+        """Log, with the means of the scalars since the last log."""
         if "loss" in logs:
-            logs |= {name: sum(seen) / len(seen) for name, seen in self.scalars.items()}
+            logs |= {name: sum(found) / len(found) for name, found in self.scalars.items()}
             self.scalars.clear()
             if isinstance(self.train_dataset, StreamDataset):
-                logs["skipped"] = sum(ranks.gathered(self.num_skipped))
+                logs["skipped"] = sum(ranks.all_gather(self.num_skipped))
         super().log(logs, start_time)
 
     def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
-        """Train; a checkpoint of the last step is only read, where the library would go on."""
+        """Train; a checkpoint of the last step is only loaded, where the library would go on."""
         last = resume_from_checkpoint and step_of(Path(resume_from_checkpoint))
         if last and last >= self.args.max_steps:
             return self._load_from_checkpoint(resume_from_checkpoint)
@@ -156,50 +161,46 @@ class StageTrainer(Trainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _get_output_dir(self, trial: Any) -> str:
-        """Give the folder that the library writes a checkpoint in, before it has its place."""
+        """Return the folder in which the library writes a checkpoint, before its rename."""
         return str(Path(self.args.output_dir) / PARTIAL)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Save a checkpoint that is whole or not there.
+        """Save a checkpoint atomically.
 
         Raises:
             PanoVLMError: If the disk fails; earlier checkpoints are whole.
         """
         folder = Path(self.args.output_dir)
         written = folder / PARTIAL / f"checkpoint-{self.state.global_step}"
-        try:
-            with disk_errors(f"write a checkpoint to {folder}"):
-                super()._save_checkpoint(model, trial)
-                self._between_logs(written).write_text(json.dumps(self._since_last_log()))
-                self.accelerator.wait_for_everyone()
-                if self.args.should_save:
-                    publish(written, folder)
-                self.accelerator.wait_for_everyone()
-        except BaseException:
-            shutil.rmtree(written, ignore_errors=True)  # the room may be needed for another try
-            raise
+        with disk_errors(f"write a checkpoint to {folder}", incomplete=written):
+            super()._save_checkpoint(model, trial)
+            self._sums_file(written).write_text(json.dumps(self._sums_since_last_log()))
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                publish(written, folder)
+            self.accelerator.wait_for_everyone()
 
-    def _between_logs(self, checkpoint: Path) -> Path:
+    def _sums_file(self, checkpoint: Path) -> Path:
+        """Return the file of what the next log entry averages, which the library does not save."""
         return checkpoint / f"between_logs_{self.args.process_index}.json"
 
-    def _since_last_log(self) -> dict[str, Any]:
-        """Give what the next log entry will average, which the library keeps in memory alone."""
+    def _sums_since_last_log(self) -> dict[str, Any]:
         loss, step = float(self._tr_loss), self._globalstep_last_logged
         scalars = dict(self.scalars)
         return {"loss": loss, "step": step, "scalars": scalars, "skipped": self.num_skipped}
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Restore what is in memory alone, right before the first step: random state and sums."""
+        """Restore, right before the first step, the random state and the sums of the next log."""
         super()._load_rng_state(checkpoint)
         if checkpoint is not None:
-            kept = json.loads(self._between_logs(Path(checkpoint)).read_text())
+            kept = json.loads(self._sums_file(Path(checkpoint)).read_text())
             self._tr_loss += kept["loss"]
             self._globalstep_last_logged = kept["step"]
             self.scalars.update(kept["scalars"])
             self.num_skipped = kept["skipped"]
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the trained weights of a checkpoint, whole; ranks that hold shards all meet."""
+        """Write the trained weights of a checkpoint, whole; all ranks with shards take part."""
         weights = trained_weights(self.model)
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
@@ -208,90 +209,71 @@ class StageTrainer(Trainer):
             save_file(whole, folder / TRAINED_WEIGHTS)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        """Write the optimizer's state; of a sharded model whole, and without what is frozen."""
+        """Write the optimizer's state; of a sharded model whole, without frozen parameters."""
         if not is_sharded(self.model):
             return super()._save_optimizer_and_scheduler(output_dir)
-        state = optimizer_state(self.model, self.optimizer)
+        state = get_optimizer_state_dict(self.model, self.optimizer, options=WHOLE)
         if self.args.should_save:
             torch.save(state, Path(output_dir) / OPTIMIZER)
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Read the optimizer's state; a sharded model's is kept in parts by the ranks."""
+        """Load the optimizer's state; each rank of a sharded model keeps its part."""
         if checkpoint is None or not is_sharded(self.model):
             return super()._load_optimizer_and_scheduler(checkpoint)
         state, schedule = (
             torch.load(Path(checkpoint) / name, map_location="cpu", weights_only=True)
             for name in (OPTIMIZER, SCHEDULER)
         )
-        load_optimizer_state(self.model, self.optimizer, state)
+        set_optimizer_state_dict(self.model, self.optimizer, state, options=WHOLE)
         self.lr_scheduler.load_state_dict(schedule)
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None
     ) -> None:
-        """Read the trained weights of a checkpoint into the model."""
+        """Load the trained weights of a checkpoint."""
         stored = load_file(Path(resume_from_checkpoint) / TRAINED_WEIGHTS)
-        if trained_shapes(self.model) != {name: each.shape for name, each in stored.items()}:
+        shapes = {name: each.shape for name, each in trained_parameters(self.model).items()}
+        if shapes != {name: each.shape for name, each in stored.items()}:
             raise PanoVLMError(
                 f"the checkpoint {resume_from_checkpoint} is of another architecture or stage; "
-                f"train without --resume to begin anew"
+                f"train without --resume to start over"
             )
         load_trained(self.model, stored)
 
 
-class EpochDraws(TrainerCallback):
-    """Tells the dataset its epoch: with several processes the library's data loader does not."""
+class SetEpoch(TrainerCallback):
+    """Sets the dataset's epoch, which the library's data loader does not with several processes."""
 
-    def on_epoch_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        *,
-        train_dataloader: Any,
-        **kwargs: Any,
-    ) -> None:
-        """Set the epoch before its first batch is drawn."""
-        train_dataloader.dataset.set_epoch(int(state.epoch or 0))
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Set the epoch before its first batch is loaded."""
+        kwargs["train_dataloader"].dataset.set_epoch(int(state.epoch or 0))
 
 
 class JsonLog(TrainerCallback):
-    """Appends every log entry as a line of JSON; a resumed run drops what it will write again.
+    """Appends every log entry as a line of JSON; a resumed run drops what it will log again.
 
-    An entry is on the disk before a checkpoint of its step is.
-
-    Args:
-        path: File to write.
+    For the first rank alone. An entry is on the disk before a checkpoint of its step is.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Keep the lines up to the step that training continues from; a new run keeps none."""
-        if state.is_world_process_zero:
-            found = read_log(self.path) if self.path.exists() else []
-            kept = [entry for entry in found if entry["step"] <= state.global_step]
-            lines = "".join(json.dumps(entry) + "\n" for entry in kept)
-            with disk_errors(f"write {self.path}"):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                sweep_parts(self.path)
-                write_whole(self.path, lambda partial: partial.write_text(lines))
-                sync(self.path.parent)
+        found = read_log(self.path) if self.path.exists() else []
+        kept = [entry for entry in found if entry["step"] <= state.global_step]
+        lines = "".join(json.dumps(entry) + "\n" for entry in kept)
+        with disk_errors(f"write {self.path}"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            remove_parts(self.path)
+            write_whole(self.path, lambda partial: partial.write_text(lines))
+            sync(self.path.parent)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Append an entry."""
-        if logs and "loss" in logs and state.is_world_process_zero:
+        logs = kwargs.get("logs") or {}
+        if "loss" in logs:
             with disk_errors(f"write {self.path}"), self.path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
                 file.flush()

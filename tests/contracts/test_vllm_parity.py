@@ -12,9 +12,9 @@ from PIL import Image
 from panovlm.exporting.export import export
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.stages import Objective
-from panovlm.training.build import BUILDERS, build_processor
-from panovlm.training.recipe import ModelSection, OverlapSection
+from panovlm.stages import STAGES
+from panovlm.training.build import build_model, build_processor
+from panovlm.training.recipe import ModelSection
 
 vllm = pytest.importorskip("vllm")
 
@@ -33,7 +33,7 @@ def model(
     folder = language_model_folder(kind="llama_wide_heads", tied=False)
     section = model_section.model_copy(update={"language_model": str(folder)})
     torch.manual_seed(2)
-    built = BUILDERS[Objective.NEXT_TOKEN](section, OverlapSection())
+    built = build_model(section, STAGES["finetune"])
     return built.eval(), build_processor(section)
 
 

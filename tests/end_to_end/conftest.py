@@ -1,4 +1,4 @@
-"""A tiny recipe on drawn scenes; nothing outside the test's folder is written."""
+"""A tiny recipe on rendered scenes; nothing outside the test's folder is written."""
 
 from pathlib import Path
 from typing import Any

@@ -26,7 +26,7 @@ from transformers import TrainingArguments
 from kills import USER_ERROR, Outcome, done, fork, hooked, leftovers, outcome, same
 from panovlm.training import assembly, run
 from panovlm.training.checkpoints import whole_checkpoints
-from panovlm.training.disk import alone_in
+from panovlm.training.disk import exclusive_lock
 from panovlm.training.recipe import ModelSection, Recipe, StageSection
 
 STAGES = ("vision",)
@@ -144,7 +144,7 @@ def test_signals_save_the_step_and_a_second_process_is_refused(
         assert f"after step {step}, which is saved" in said(again)
         folder = again.output / "checkpoints" / "vision"
         assert whole_checkpoints(folder)[-1].name == f"checkpoint-{step}"
-    with alone_in(again.output):
+    with exclusive_lock(again.output):
         assert done(fork(again, STAGES, resume=True)) == USER_ERROR
     assert "another process trains in" in said(again)
     assert_goes_on(again, finished)
@@ -230,6 +230,6 @@ def test_a_lasting_result_is_never_lost_when_a_stage_is_begun_anew(again: Recipe
     pattern = WINDOWS["the new output takes its place"]
     done(fork(again, STAGES, resume=False, before=hooked(again.output.parent, 1, pattern, kill)))
     assert not (again.output / "vision").exists()
-    with ExitStack() as held:  # as every run begins, whatever its stage
-        run._take_over(again, held)
+    with ExitStack() as stack:  # as every run begins, whatever its stage
+        run._prepare_output(again, stack)
     assert (again.output / "vision" / "model.safetensors").is_file()

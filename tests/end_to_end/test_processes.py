@@ -1,4 +1,4 @@
-"""The same recipe under `torchrun`: two processes train what one does, and end together."""
+"""The same recipe under `torchrun`: two processes train what one does, and stop as one."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ def elsewhere(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"output": recipe.output.with_name("processes")})
 
 
-def test_two_processes_train_as_one_does_and_the_first_alone_speaks(recipe: Recipe) -> None:
+def test_two_processes_train_as_one_does_and_the_first_alone_prints(recipe: Recipe) -> None:
     run.train(recipe, ALL, resume=False)
     other = elsewhere(recipe)
     ended = torchrun(other)
@@ -79,9 +79,12 @@ def test_a_process_whose_share_is_text_alone_trains_as_one_does(
     scenes = recipe.stages["resampler"].data
     seen = json.loads(scenes.read_text().splitlines()[0])
     seen["image"] = str(scenes.parent / seen["image"])
-    turns = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "Me."}]
+    messages = [
+        {"role": "user", "content": "Who are you?"},
+        {"role": "assistant", "content": "Me."},
+    ]
     data = tmp_path / "mixed.jsonl"
-    data.write_text(json.dumps(seen) + "\n" + json.dumps({"messages": turns}) + "\n")
+    data.write_text(json.dumps(seen) + "\n" + json.dumps({"messages": messages}) + "\n")
     mixed = recipe.stages["finetune"].model_copy(update={"data": data, "steps": 3})
     stages = recipe.stages | {"resampler": mixed, "finetune": mixed}
     one = recipe.model_copy(update={"stages": stages})
@@ -123,7 +126,7 @@ def test_two_processes_evaluate_as_one_does_and_share_the_questions(
 
 
 def _many(scenes_file: Path, count: int) -> list[str]:
-    """Give lines of records with whole paths, some of them right under all turns."""
+    """Return lines of records with whole paths, some with responses for all rotations."""
     lines = []
     for line in cycle(scenes_file.read_text().splitlines()):
         record = json.loads(line)

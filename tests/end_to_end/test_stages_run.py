@@ -72,7 +72,7 @@ def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> Non
         recipe, "resampler", learning_rate=recipe.stages["resampler"].learning_rate, steps=1
     )
     before = weights(recipe, "vision")
-    model = run._prepare(run.StageRun.of(frozen, "resampler"))
+    model = run._load_model(run.StageRun(frozen, "resampler"))
     own = model.state_dict()
     handed = [name for name in before if ".resampler." in name]
     assert handed
@@ -143,9 +143,9 @@ def test_finished_stage_is_skipped_on_resume_and_redone_with_other_settings(
 ) -> None:
     run.train(recipe, ["vision"], resume=False)
     built: list[str] = []
-    original = run._prepare
+    original = run._load_model
     monkeypatch.setattr(
-        run, "_prepare", lambda *args: (built.append(args[0].stage.name), original(*args))[1]
+        run, "_load_model", lambda *args: (built.append(args[0].name), original(*args))[1]
     )
     run.train(recipe, ["vision"], resume=True)
     assert built == []

@@ -36,17 +36,17 @@ def base(
 def adapter(
     base: Path, generator: PanoVLMForConditionalGeneration, tmp_path: Path
 ) -> Callable[..., tuple[Path, PanoVLMForConditionalGeneration]]:
-    """Gives a folder of adapters of any variant, and the model they were trained in."""
+    """Writes a folder of adapters of any variant; returns it and the model they were trained in."""
 
     def write(**lora: Any) -> tuple[Path, PanoVLMForConditionalGeneration]:
         model, folder = copy.deepcopy(generator), tmp_path / "adapter"
         adapters = apply_stage(model, STAGES["finetune"], LoraSection(rank=4, alpha=8, **lora))
         assert adapters is not None
-        draw = torch.Generator().manual_seed(3)
+        random = torch.Generator().manual_seed(3)
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.requires_grad:
-                    noise = torch.randn(parameter.shape, generator=draw)
+                    noise = torch.randn(parameter.shape, generator=random)
                     parameter += 0.05 * noise
         origin = {"language_model": "llama-tiny", "base": sha256(base / STAGE_FACTS)}
         write_adapters(adapters, model, folder, origin)

@@ -21,14 +21,14 @@ def finished(tmp_path_factory, model_section, scenes_file):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PANOVLM_CACHE", str(folder / "cache"))
         began = []
-        original = run._prepare
+        original = run._load_model
 
         def prepare(*args):
             model = original(*args)
             began.append({k: v.clone() for k, v in model.state_dict().items()})
             return model
 
-        patch.setattr(run, "_prepare", prepare)
+        patch.setattr(run, "_load_model", prepare)
         recipe = Recipe(
             output=folder / "run",
             model=model_section,

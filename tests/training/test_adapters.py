@@ -27,7 +27,7 @@ def base_weights(model):
 
 
 def train_a_little(model):
-    """Three steps on one conversation; gives the loss before each."""
+    """Train three steps on one conversation; return the loss before each."""
     sequence = TokenSequence([10, 11, 12, 13, 14, 15], [-100, -100, -100, 13, 14, 15])
     batch = collate([pack([sequence])], pad_id=0)
     trained = [p for p in model.parameters() if p.requires_grad]

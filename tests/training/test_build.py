@@ -169,12 +169,12 @@ def test_image_tokens_are_as_long_as_the_words_that_gemma_reads(
     torch.testing.assert_close(rms[0], rms[1], rtol=1e-3, atol=0)
 
 
-def test_stretched_positions_are_told(encoder_folder, model_section, caplog):
+def test_interpolated_positions_are_logged(encoder_folder, model_section, caplog):
     views = model_section.views.model_copy(update={"view_size": 64})
     section = with_changes(model_section, views=views)
     with caplog.at_level("INFO", logger="panovlm"):
         model = build_model(section, STAGES["vision"])
-    assert "siglip_vision_model knows positions of 32 pixels: stretched to 64" in caplog.text
+    assert "siglip_vision_model has positions for 32 pixels: interpolated to 64" in caplog.text
     assert model.model.resampler.grid_in == (8, 8)
 
 

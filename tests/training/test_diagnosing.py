@@ -1,4 +1,4 @@
-"""Stage 1 is watched on panoramas that it does not train on."""
+"""Stage 1 is diagnosed on panoramas that it does not train on."""
 
 from pathlib import Path
 

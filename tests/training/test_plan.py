@@ -1,20 +1,24 @@
-"""A plan says what a run will take without loading it, and refuses what cannot fit."""
+"""A plan shows what a run will take without loading it, and refuses what cannot fit."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
+from panovlm.commands.training import plan as plan_command
 from panovlm.data.cache import PatchTokenCache
 from panovlm.errors import PanoVLMError
-from panovlm.stages import STAGES
+from panovlm.stages import STAGES, Objective
 from panovlm.training import plan as planning
 from panovlm.training.build import build_image_processor, build_model, build_vision_encoder
-from panovlm.training.footprint import ADAM_STATES, StepShape, build_without_weights, footprint
-from panovlm.training.recipe import ModelSection, Recipe, StageSection
+from panovlm.training.footprint import ADAM_STATES, FLOAT_BYTES, BatchShape, footprint
+from panovlm.training.recipe import ModelSection, Recipe, StageSection, ViewsSection
 from panovlm.training.trainable import apply_stage
 
-FLOAT_BYTES = 4
+TEXT = Objective.NEXT_TOKEN
 
 
 class Disk(NamedTuple):
@@ -33,10 +37,10 @@ def recipe(
 
 def test_the_plan_counts_what_the_models_have(recipe: Recipe) -> None:
     plans = planning.plan(recipe)
-    assert [each.name for each in plans] == list(STAGES)
+    assert [each.run.name for each in plans] == list(STAGES)
     for each in plans:
-        model = build_model(recipe.model, STAGES[each.name])
-        apply_stage(model, STAGES[each.name], recipe.section(each.name).lora)
+        model = build_model(recipe.model, each.run.stage)
+        apply_stage(model, each.run.stage, each.run.section.lora)
         parameters = list(model.parameters())
         trained = sum(p.numel() for p in parameters if p.requires_grad)
         assert each.footprint.weights == FLOAT_BYTES * sum(p.numel() for p in parameters)
@@ -44,21 +48,21 @@ def test_the_plan_counts_what_the_models_have(recipe: Recipe) -> None:
         assert each.footprint.freed == FLOAT_BYTES * sum(p.numel() for p in encoder)
         assert each.footprint.optimiser == FLOAT_BYTES * ADAM_STATES * trained
         assert each.steps_per_epoch == 2
-        assert each.image_tokens == (32 if each.shape.length else 0)
+        assert each.image_tokens == (32 if each.batch.length else 0)
 
 
 def test_the_plan_knows_the_size_of_the_cache(recipe: Recipe, tmp_path: Path) -> None:
     encoder = build_vision_encoder(recipe.model)
     cache = PatchTokenCache(tmp_path, encoder, build_image_processor(recipe.model), use_bf16=False)
-    assert {p.cache_bytes for p in planning.plan(recipe)} == {3 * cache.bytes_per_picture}
+    for each in planning.plan(recipe):
+        assert list(each.cached.values()) == 3 * [cache.bytes_per_picture]
 
 
 def test_activations_grow_with_the_batch(recipe: Recipe) -> None:
     for name, stage in STAGES.items():
-        config = planning.build_config(recipe.model)
-        model = build_without_weights(config, stage, recipe.section(name).lora)
-        shapes = (StepShape(n, 64, 8 * n) for n in (1, 2))
-        one, two = (footprint(model, stage, s, frees_encoder=True).activations for s in shapes)
+        model = planning.untrained_model(planning.StageRun(recipe, name), "meta")
+        batches = (BatchShape(n, 64 if stage.objective is TEXT else 0, 8 * n) for n in (1, 2))
+        one, two = (footprint(model, each, frees_encoder=True).activations for each in batches)
         assert 1.8 * one < two <= 2 * one
 
 
@@ -70,7 +74,7 @@ def test_planning_loads_no_weights(recipe: Recipe, monkeypatch: pytest.MonkeyPat
     assert len(planning.plan(recipe)) == 3
 
 
-def test_what_cannot_fit_is_refused_with_the_knob(
+def test_what_cannot_fit_is_refused_with_the_setting_to_change(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plans = planning.plan(recipe)
@@ -99,8 +103,61 @@ def test_a_conversation_too_long_for_the_model_is_refused(
         planning.plan(recipe)
 
 
-def test_steps_are_timed_where_asked(recipe: Recipe) -> None:
-    for each in planning.plan(recipe):
-        measured = planning.measure(recipe, each)
-        assert measured.seconds_per_epoch == pytest.approx(2 * measured.seconds_per_step)
-        assert measured.peak_memory_mb > 0
+def test_a_picture_of_two_stages_is_cached_once_and_two_pictures_are_two(
+    recipe: Recipe, scenes_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three pictures; a stage with others of their number needs as much again."""
+    others = tmp_path / "others.jsonl"
+    others.write_text(scenes_file.read_text().replace('.png"', '-other.png"'))
+    section = recipe.section("resampler").model_copy(update={"data": others})
+    two = recipe.model_copy(update={"stages": recipe.stages | {"resampler": section}})
+    monkeypatch.setattr(planning.shutil, "disk_usage", lambda folder: Disk(0))
+    monkeypatch.setattr(planning, "MB", 1)
+    sizes = []
+    for each in (recipe, two):
+        plans = planning.plan(each)
+        one = sum(plans[0].cached.values())
+        errors = planning.refusals(each, plans)
+        sizes.append(
+            [e for e in errors if f"expected {one:,}" in e or f"expected {2 * one:,}" in e]
+        )
+        assert one > 0
+    assert f"expected {one:,} MiB" in sizes[0][0]
+    assert f"expected {2 * one:,} MiB" in sizes[1][0]
+
+
+@pytest.mark.parametrize("kind", ["dinov3_convnext", "efficientnet_lite", "timm_wrapper"])
+def test_encoders_of_other_kinds_are_planned(
+    recipe: Recipe, encoder_folder: Callable[[str], Path], kind: str, tmp_path: Path
+) -> None:
+    if kind == "timm_wrapper":
+        pytest.importorskip("timm")
+    grid = {"token_rows": 2, "token_columns": 2}
+    changes = {
+        "vision_encoder": str(encoder_folder(kind)),
+        "views": ViewsSection(num_views=8, fov_deg=90.0, view_size=64),
+        "resampler": recipe.model.resampler.model_copy(update=grid),
+    }
+    changed = recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
+    encoder = build_vision_encoder(changed.model)
+    processor = build_image_processor(changed.model)
+    cache = PatchTokenCache(tmp_path, encoder, processor, use_bf16=False)
+    for each in planning.plan(changed):
+        assert sum(each.cached.values()) == 3 * cache.bytes_per_picture
+        assert each.footprint.activations > 0
+
+
+def test_steps_are_timed_where_asked(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    plan_command(file, measure=True)
+    printed = capsys.readouterr().out
+    for name in STAGES:
+        found = re.search(
+            rf"{name}: ([\d.]+) s a step, (\d+) s an epoch, ([\d,]+) MiB held", printed
+        )
+        assert found, printed
+        assert float(found[2]) == pytest.approx(2 * float(found[1]), abs=0.52)
+        assert int(found[3].replace(",", "")) > 0

@@ -85,7 +85,7 @@ def test_an_unknown_key_like_no_other_gets_no_suggestion():
     assert "did you mean" not in str(caught.value)
 
 
-def test_all_errors_are_told_at_once():
+def test_all_errors_are_reported_at_once():
     data = changed("stages.vision.steps", 0) | {"extra": 1, "seed": -1}
     with pytest.raises(PanoVLMError) as caught:
         parse_recipe(data, "recipe.yaml")
@@ -201,7 +201,7 @@ def test_overlap_belongs_to_the_stage_on_overlaps():
         ("finetune", {"roll": False}, None),
     ],
 )
-def test_a_global_view_is_not_turned_and_has_no_columns_in_common(name, settings, message):
+def test_a_global_view_is_not_rotated_and_has_no_columns_in_common(name, settings, message):
     model = {**SMALLEST["model"], "views": {"global_view": True}}
     stage = {"data": "d.jsonl", "steps": 1, **settings}
     data = {**SMALLEST, "model": model, "stages": {name: stage}}

@@ -1,17 +1,17 @@
-"""Steps of one length: nothing is lost, little is filled up, order is random and repeatable."""
+"""Steps of similar length: nothing is lost, padding is small, order is random and repeatable."""
 
 from itertools import pairwise
 
 import pytest
 
-from panovlm.training.sampler import STEPS_SORTED_TOGETHER, WholeSteps
+from panovlm.training.sampler import STEPS_SORTED_TOGETHER, WholeStepSampler
 
 BATCH = 4
 COUNT = BATCH * STEPS_SORTED_TOGETHER * 2
 
 
 class Lengths:
-    """Stands for a dataset: an example is as long as its number says."""
+    """Stands for a dataset: each example has a given length."""
 
     seed = 0
 
@@ -32,23 +32,23 @@ def dataset():
 
 
 def batches(dataset):
-    order = list(WholeSteps(dataset, BATCH, dataset.seed))
+    order = list(WholeStepSampler(dataset, BATCH, dataset.seed))
     return [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
 
 
-def filled_up(dataset, batches):
+def padding(dataset, batches):
     lengths = [[dataset.lengths[i] for i in batch] for batch in batches]
     return sum(max(each) * len(each) - sum(each) for each in lengths)
 
 
 def test_every_example_comes_once(dataset):
     assert sorted(i for batch in batches(dataset) for i in batch) == list(range(COUNT))
-    assert len(WholeSteps(dataset, BATCH, dataset.seed)) == COUNT
+    assert len(WholeStepSampler(dataset, BATCH, dataset.seed)) == COUNT
 
 
-def test_little_is_filled_up(dataset):
+def test_padding_is_small(dataset):
     plain = [list(range(i, min(i + BATCH, COUNT))) for i in range(0, COUNT, BATCH)]
-    assert filled_up(dataset, batches(dataset)) < filled_up(dataset, plain) / 5
+    assert padding(dataset, batches(dataset)) < padding(dataset, plain) / 5
 
 
 def test_the_order_is_of_seed_and_epoch_alone(dataset):
@@ -68,6 +68,6 @@ def test_long_and_short_batches_come_in_no_order(dataset):
 
 @pytest.mark.parametrize("count", [1, BATCH, BATCH + 1])
 def test_few_examples_are_all_given_and_the_last_step_completed(count):
-    order = list(WholeSteps(Lengths([5] * count), BATCH, 0))
+    order = list(WholeStepSampler(Lengths([5] * count), BATCH, 0))
     assert set(order) == set(range(count))
     assert len(order) == -(-count // BATCH) * BATCH

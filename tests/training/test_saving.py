@@ -22,7 +22,7 @@ def arguments(tmp_path):
     return TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
 
 
-def wish(saves, arguments, step):
+def requested(saves, arguments, step):
     """What `saves` asks for at the end of a step: a checkpoint, and to stop."""
     control = TrainerControl()
     saves.on_step_end(arguments, TrainerState(global_step=step), control)
@@ -35,7 +35,7 @@ def test_a_checkpoint_is_due_when_the_minutes_have_passed(clock, arguments):
     due = []
     for second in (30, 61, 62, 119, 122):
         clock[0] = float(second)
-        due.append(wish(saves, arguments, 1)[0])
+        due.append(requested(saves, arguments, 1)[0])
         if due[-1]:
             saves.on_save(arguments, TrainerState(), TrainerControl())
     assert due == [False, True, False, False, True]
@@ -45,19 +45,23 @@ def test_slow_saving_takes_a_twentieth_of_the_time_at_most(clock, arguments):
     saves = SavePoints(StopSignals(), minutes=1, steps=None)
     saves.on_train_begin(arguments, TrainerState(), TrainerControl())
     clock[0] = 60.0
-    assert wish(saves, arguments, 1)[0]
+    assert requested(saves, arguments, 1)[0]
     clock[0] = 70.0  # saving took ten seconds
     saves.on_save(arguments, TrainerState(), TrainerControl())
     clock[0] = 269.0
-    assert not wish(saves, arguments, 2)[0]
+    assert not requested(saves, arguments, 2)[0]
     clock[0] = 271.0
-    assert wish(saves, arguments, 3)[0]
+    assert requested(saves, arguments, 3)[0]
 
 
 def test_the_recipes_steps_bring_further_checkpoints(clock, arguments):
     saves = SavePoints(StopSignals(), minutes=1, steps=3)
     saves.on_train_begin(arguments, TrainerState(), TrainerControl())
-    assert [wish(saves, arguments, step)[0] for step in range(1, 7)] == [False, False, True] * 2
+    assert [requested(saves, arguments, step)[0] for step in range(1, 7)] == [
+        False,
+        False,
+        True,
+    ] * 2
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def test_a_signal_waits_for_the_steps_end_and_a_second_one_does_not(arguments):
         saves = SavePoints(signals, minutes=1, steps=None)
         saves.on_train_begin(arguments, TrainerState(), TrainerControl())
         signal.raise_signal(signal.SIGINT)
-        assert wish(saves, arguments, 5) == (True, True)
+        assert requested(saves, arguments, 5) == (True, True)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(Stopped, match=r"Ctrl-C after step 5, which is saved.*--resume"):

@@ -142,7 +142,7 @@ def test_a_sharded_run_goes_on_from_what_it_saved_bit_for_bit(
     for parameter in models[1].parameters():
         if parameter.requires_grad:
             nn.init.normal_(parameter, std=0.05)  # so that what is loaded counts
-    shapes = sharded.trained_shapes(models[0])
+    shapes = {n: p.shape for n, p in sharded.trained_parameters(models[0]).items()}
     mp.spawn(go_on, (tmp_path, *models), nprocs=2)
     result = torch.load(tmp_path / "result.pt", weights_only=True)
     assert {name: weight.shape for name, weight in result["saved"].items()} == shapes

@@ -1,4 +1,4 @@
-"""A stage trains what its row says, to the bit, and nothing else."""
+"""A stage trains the modules of its row and changes no bit of any other."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def batch_for(model):
 
 
 def take_step(model, batch):
-    """One optimiser step; give the columns of the table in which a bit has changed."""
+    """Take one optimiser step; return the columns of the table in which a bit has changed."""
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     buffers = {name: b.clone() for name, b in model.named_buffers()}
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)

@@ -1,4 +1,4 @@
-"""The trainer tells the dataset its epoch, whatever data loader the library puts between."""
+"""The trainer sets the dataset's epoch, whatever data loader the library puts between."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from panovlm.errors import PanoVLMError
 from panovlm.training.recipe import LearningRates
-from panovlm.training.trainer import EpochDraws, StageTrainer
+from panovlm.training.trainer import SetEpoch, StageTrainer
 
 
 class Epochs(Dataset):
@@ -22,27 +22,27 @@ class Epochs(Dataset):
         self.epoch = epoch
 
 
-def test_the_dataset_hears_of_every_epoch(tmp_path):
+def test_the_dataset_gets_every_epoch(tmp_path):
     dataset = Epochs()
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
-    heard = []
+    found = []
     for epoch in (None, 1.0, 2.5):  # at the start, after an epoch, resumed in the middle
         state = TrainerState(epoch=epoch)
-        EpochDraws().on_epoch_begin(
+        SetEpoch().on_epoch_begin(
             arguments, state, TrainerControl(), train_dataloader=DataLoader(dataset)
         )
-        heard.append(dataset.epoch)
-    assert heard == [0, 1, 2]
+        found.append(dataset.epoch)
+    assert found == [0, 1, 2]
 
 
-def test_every_stage_trainer_tells_it(model_of_stage, tmp_path):
+def test_every_stage_trainer_sets_it(model_of_stage, tmp_path):
     trainer = StageTrainer(
         model=model_of_stage("vision"),
         args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[]),
         train_dataset=Epochs(),
         learning_rates=LearningRates(),
     )
-    assert any(isinstance(each, EpochDraws) for each in trainer.callback_handler.callbacks)
+    assert any(isinstance(each, SetEpoch) for each in trainer.callback_handler.callbacks)
 
 
 def plugin(version):
@@ -50,14 +50,16 @@ def plugin(version):
 
 
 @pytest.mark.parametrize(
-    ("stage", "version", "told"),
+    ("stage", "version", "message"),
     [
         ("vision", 2, "the stage on overlaps"),
         ("resampler", 1, "fsdp_version: 2"),
         ("resampler", 2, ""),
     ],
 )
-def test_sharding_is_taken_where_it_can_be_saved(model_of_stage, tmp_path, stage, version, told):
+def test_sharding_is_accepted_where_it_can_be_saved(
+    model_of_stage, tmp_path, stage, version, message
+):
     trainer = StageTrainer(
         model=model_of_stage(stage),
         args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[]),
@@ -65,5 +67,5 @@ def test_sharding_is_taken_where_it_can_be_saved(model_of_stage, tmp_path, stage
         learning_rates=LearningRates(),
     )
     trainer.is_fsdp_enabled, trainer.accelerator = True, plugin(version)
-    with pytest.raises(PanoVLMError, match=told) if told else nullcontext():
-        trainer._check_whole()
+    with pytest.raises(PanoVLMError, match=message) if message else nullcontext():
+        trainer._check_sharding()

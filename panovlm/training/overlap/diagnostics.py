@@ -1,4 +1,4 @@
-"""How well stage 1 does on panoramas it does not train on, whatever it minimises.
+"""Figures of stage 1 on held-out panoramas, whatever it minimises.
 
 Partners are always the exact ones, by rays, so that runs with different pairings compare.
 
@@ -60,7 +60,7 @@ def diagnose(latents: Tensor, projected: Tensor, pairs: PairIndex) -> dict[str, 
 
 
 def collapse(figures: Mapping[str, float]) -> str | None:
-    """Say what of `diagnose`'s figures is no number or shows a collapse; None if nothing does."""
+    """Return what in `diagnose`'s figures is no number or shows a collapse; None if healthy."""
     for name, figure in figures.items():
         if not math.isfinite(figure):
             return f"{name} is {figure}"
@@ -71,12 +71,12 @@ def collapse(figures: Mapping[str, float]) -> str | None:
 
 
 def _weighted(figures: Tensor, pairs: PairIndex) -> float:
-    """Give the mean of figures [N, M] by the weights of the pairs."""
+    """Compute the mean of figures [N, M], weighted as the pairs are."""
     return float((figures * pairs.weights).sum() / (pairs.weights.sum() * len(figures)))
 
 
 def _retrieval(latents: Tensor, pairs: PairIndex) -> dict[str, float]:
-    """Look for each token's partner among all tokens of the other view."""
+    """Compute how often a token's partner is the nearest of all tokens of the other view."""
     num_tokens = latents.shape[1] // (int(pairs.views.max()) + 1)
     grid = nn.functional.normalize(latents, dim=-1).unflatten(1, (-1, num_tokens))
     places = pairs.partners.gather(1, pairs.shares.argmax(dim=1, keepdim=True))[:, 0]
@@ -84,8 +84,8 @@ def _retrieval(latents: Tensor, pairs: PairIndex) -> dict[str, float]:
     for slots, present in zip(pairs.slots, pairs.present, strict=True):
         chosen = slots[present]
         view, other = pairs.views[chosen[0]].tolist()
-        asking = grid[:, view, pairs.tokens[chosen] % num_tokens]
-        nearest = (asking @ grid[:, other].mT).argmax(dim=-1)
+        query = grid[:, view, pairs.tokens[chosen] % num_tokens]
+        nearest = (query @ grid[:, other].mT).argmax(dim=-1)
         hits += int((nearest == places[chosen] % num_tokens).sum())
-    asked = len(latents) * len(pairs.tokens)
-    return {"retrieval": hits / asked, "retrieval_chance": 1 / num_tokens}
+    num_queries = len(latents) * len(pairs.tokens)
+    return {"retrieval": hits / num_queries, "retrieval_chance": 1 / num_tokens}

@@ -9,8 +9,8 @@ from torch import Tensor
 from panovlm.errors import PanoVLMError
 
 
-def join_processes(tensor: Tensor) -> Tensor:
-    """Give the tensors of all processes one after another; alone, the tensor itself.
+def gather_with_gradient(tensor: Tensor) -> Tensor:
+    """Return the tensors of all processes one after another; of a single process its own.
 
     Every process must go on to compute the same scalar of the result. Its gradient then comes back
     times the number of processes, so that the mean over processes that data-parallel training takes
@@ -25,11 +25,11 @@ def join_processes(tensor: Tensor) -> Tensor:
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return tensor
     _check_same_length(tensor)
-    joined: Tensor = _Joined.apply(tensor)  # type: ignore[no-untyped-call]
+    joined: Tensor = _AllGather.apply(tensor)  # type: ignore[no-untyped-call]
     return joined
 
 
-class _Joined(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     """All-gather whose gradient needs no communication: all processes have the same one."""
 
     @staticmethod

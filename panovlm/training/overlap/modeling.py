@@ -1,4 +1,4 @@
-"""PanoVLMForOverlapPretraining: the model of stage 1, which knows no language.
+"""PanoVLMForOverlapPretraining: the model of stage 1, without language.
 
 Shape letters: N panoramas, V views, S patch tokens, T = h·w latent tokens of a view, D_* widths.
 """
@@ -15,28 +15,21 @@ from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.modeling import PanoVLMPreTrainedModel
 from panovlm.model.resampler import Resampler
 from panovlm.model.vision import patch_tokens_of
-from panovlm.training.overlap.objective import BY_COLUMNS, OverlapObjective, overlap_loss
-from panovlm.training.overlap.pairs import PairIndex, Pairing, pair_index
+from panovlm.training.overlap.objective import overlap_loss
+from panovlm.training.overlap.pairs import PairIndex, pair_index
 from panovlm.training.overlap.vicreg import VICRegProjector
+from panovlm.training.recipe import OverlapSection, Pairing
 
 
 @dataclass
 class OverlapOutput(ModelOutput):
-    """What stage 1 returns: the loss, and the scalars worth logging.
+    """What stage 1 returns: the loss, and the scalars worth logging."""
 
-    Attributes:
-        loss: What is minimised; of VICReg the weighted sum of the three terms.
-        invariance: Mean squared distance of partners (VICReg).
-        variance: Hinge of the std below 1, both sides (VICReg).
-        covariance: Squared off-diagonal covariance, both sides (VICReg).
-        feature_std: Mean std of the projected dimensions; near 0 means collapse.
-    """
-
-    loss: Tensor | None = None
-    invariance: Tensor | None = None
-    variance: Tensor | None = None
-    covariance: Tensor | None = None
-    feature_std: Tensor | None = None
+    loss: Tensor | None = None  # of VICReg the weighted sum of its three terms
+    invariance: Tensor | None = None  # mean squared distance of partners
+    variance: Tensor | None = None  # hinge of the std below 1, both sides
+    covariance: Tensor | None = None  # squared off-diagonal covariance, both sides
+    feature_std: Tensor | None = None  # mean of the projected dimensions; near 0 means collapse
 
 
 class OverlapTrunk(PanoVLMPreTrainedModel):
@@ -54,7 +47,8 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
 
     Args:
         config: Of the whole model.
-        objective: What to minimise; of training alone, so it is not saved with the model.
+        overlap: What to minimise; of training alone, so it is not saved with the model. None for
+            the defaults.
     """
 
     main_input_name = "pixel_values"
@@ -64,9 +58,9 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
         r"^model\.language_model\.",
     ]
 
-    def __init__(self, config: PanoVLMConfig, objective: OverlapObjective = BY_COLUMNS) -> None:
+    def __init__(self, config: PanoVLMConfig, overlap: OverlapSection | None = None) -> None:
         super().__init__(config)
-        self.objective = objective
+        self.overlap = overlap or OverlapSection()
         self.model = OverlapTrunk(config)
         self.vicreg_projector = VICRegProjector(config.latent_size, config.vicreg_size)
         self.post_init()
@@ -88,25 +82,25 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
             **kwargs: Of the library's protocol; unused.
         """
         projected = self.vicreg_projector(self.latents(pixel_values, patch_tokens))
-        terms = overlap_loss(projected, self.pairs(), self.objective)
+        terms = overlap_loss(projected, self.pairs(), self.overlap)
         spread = projected.detach().flatten(0, 1).float().std(dim=0).mean()
         return OverlapOutput(**terms, feature_std=spread)
 
     def latents(
         self, pixel_values: Tensor | None = None, patch_tokens: Tensor | None = None
     ) -> Tensor:
-        """Give the resampler's tokens [N, V·T, D_latent] of pixels or patch tokens."""
+        """Return the resampler's tokens [N, V·T, D_latent] of pixels or patch tokens."""
         tokens = patch_tokens_of(self.model.vision_encoder, pixel_values, patch_tokens)
         resampler = self.model.resampler
         latents: Tensor = resampler(tokens.flatten(0, 1).to(resampler.norm_in.weight.dtype))
         return latents.unflatten(0, tokens.shape[:2]).flatten(1, 2)
 
     def pairs(self, pairing: Pairing | None = None) -> PairIndex:
-        """Give the pairs of tokens, those of the objective if no other pairing is named.
+        """Return the pairs of tokens, by the pairing of the recipe unless another is named.
 
         Raises:
             PanoVLMError: If the views have no such pairs.
         """
         config = self.config
         grid = (config.token_rows, config.token_columns)
-        return pair_index(config.layout, *grid, pairing or self.objective.pairing, self.device)
+        return pair_index(config.layout, *grid, pairing or self.overlap.pairing, self.device)

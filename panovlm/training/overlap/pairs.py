@@ -1,59 +1,41 @@
-"""From partners to tensors: which tokens to take, and of which to mix their partners.
+"""From partners to tensors: which tokens to take, and which to mix their partners from.
 
-Both pairings of `partners.py` go through here, so that stage 1 knows one path.
+Both pairings of `partners.py` become the same tensors, so that stage 1 has one path.
 
 Shape letters: B panoramas, V views, T = h·w tokens of a view, D width, M pairs of tokens, K tokens
 that a partner is mixed of, G pairs of views, L tokens of the largest of them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from functools import lru_cache
-from typing import Literal
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.training.overlap.partners import TokenPairs, column_pairs, ray_pairs
-
-Pairing = Literal["columns", "rays"]
-PAIRINGS: dict[Pairing, Callable[[ViewLayout, int, int], TokenPairs]] = {
-    "columns": column_pairs,
-    "rays": ray_pairs,
-}
+from panovlm.training.recipe import Pairing
 
 
 @dataclass(frozen=True)
 class PairIndex:
-    """The pairs of a layout as indices into the V·T tokens of a panorama.
+    """The pairs of a layout as indices into the V·T tokens of a panorama."""
 
-    Attributes:
-        tokens: Places of the tokens, [M].
-        partners: Places of the tokens that make up each partner, [M, K].
-        shares: What each of those contributes; a row sums to 1, [M, K].
-        weights: How much of the partner lies within its view's grid, in [1/4, 1], [M].
-        couples: Which pair of views each pair of tokens belongs to, in [0, G), [M].
-        slots: For each pair of views its pairs of tokens, as places in [0, M), [G, L].
-        present: Which of those are there; the others fill up the rows, [G, L].
-        views: The views of each pair of tokens, [M, 2].
-        wrap_share: Share of pairs of tokens that lead from the last view of the ring to the first.
-    """
-
-    tokens: Tensor
-    partners: Tensor
-    shares: Tensor
-    weights: Tensor
-    couples: Tensor
-    slots: Tensor
-    present: Tensor
-    views: Tensor
-    wrap_share: float
+    tokens: Tensor  # places of the tokens, [M]
+    partners: Tensor  # places of the tokens that make up each partner, [M, K]
+    shares: Tensor  # what each of those contributes; a row sums to 1, [M, K]
+    weights: Tensor  # how much of the partner lies within its view's grid, in [1/4, 1], [M]
+    view_pair_ids: Tensor  # which pair of views each pair of tokens belongs to, in [0, G), [M]
+    slots: Tensor  # for each pair of views its pairs of tokens, as places in [0, M), [G, L]
+    present: Tensor  # which of those are there; the others are padding, [G, L]
+    views: Tensor  # the views of each pair of tokens, [M, 2]
+    wrap_share: float  # of the pairs of tokens that lead from the ring's last view to its first
 
     def pair(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Give tokens and their partners.
+        """Return tokens and their partners.
 
         Args:
             tokens: All tokens of B panoramas, [B, V·T, D].
@@ -67,70 +49,49 @@ class PairIndex:
             mixed = mixed + self.shares[:, place : place + 1] * partner
         return tokens.index_select(1, self.tokens), mixed
 
-    def by_couple(self, paired: Tensor) -> Tensor:
+    def by_view_pair(self, paired: Tensor) -> Tensor:
         """Group what `pair` gave by pairs of views: [B, M, ...] -> [P = B·G, L, ...]."""
         return paired[:, self.slots].flatten(0, 1)
-
-    def to(self, device: torch.device) -> "PairIndex":
-        """Give the same on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "wrap_share"}
-        return replace(self, **{name: tensor.to(device) for name, tensor in moved.items()})
 
 
 @lru_cache(maxsize=8)
 def pair_index(
     layout: ViewLayout, rows: int, columns: int, pairing: Pairing, device: torch.device
 ) -> PairIndex:
-    """Give the pairs of a layout, worked out once.
-
-    Args:
-        layout: The views.
-        rows: h, token rows of a view.
-        columns: w, token columns of a view.
-        pairing: `columns` for a ring, `rays` for any layout.
-        device: Where the indices shall lie.
+    """Return the pairs of a layout, computed once; `columns` takes a ring, `rays` any layout.
 
     Raises:
-        PanoVLMError: If no token has a partner, or the views suit not the pairing.
+        PanoVLMError: If no token has a partner, or the views do not suit the pairing.
     """
-    found = PAIRINGS[pairing](layout, rows, columns)
+    find_pairs = column_pairs if pairing == "columns" else ray_pairs
+    found = find_pairs(layout, rows, columns)
     if not len(found.tokens):
         raise PanoVLMError(
             f"found no token that two views see ({layout.describe()}), expected views that "
             f"overlap; raise num_views or fov_deg"
         )
     with torch.inference_mode(False):  # a kept tensor must serve training after inference
-        return _as_index(found, layout, rows * columns).to(device)
+        return _as_index(found, layout, rows * columns, device)
 
 
-def _as_index(pairs: TokenPairs, layout: ViewLayout, tokens_per_view: int) -> PairIndex:
-    views, couples = np.unique(pairs.views, axis=0, return_inverse=True)
-    couples = couples.reshape(-1)
-    slots, present = _slots(couples, len(views))
+def _as_index(
+    pairs: TokenPairs, layout: ViewLayout, tokens_per_view: int, device: torch.device
+) -> PairIndex:
+    tensor = partial(torch.as_tensor, device=device)
+    views, ids = np.unique(pairs.views, axis=0, return_inverse=True)
+    view_pair_ids = tensor(ids.reshape(-1))
+    members = [torch.nonzero(view_pair_ids == number)[:, 0] for number in range(len(views))]
     ring = [place for place, view in enumerate(layout.views) if not view.is_global]
     wraps = (pairs.views == [ring[-1], ring[0]]).all(axis=1) if ring else np.zeros(1)
     first, second = pairs.views[:, 0], pairs.views[:, 1]
     return PairIndex(
-        tokens=torch.from_numpy(first * tokens_per_view + pairs.tokens),
-        partners=torch.from_numpy(second[:, None] * tokens_per_view + pairs.partners),
-        shares=torch.from_numpy(pairs.shares).float(),
-        weights=torch.from_numpy(pairs.weights).float(),
-        couples=torch.from_numpy(couples),
-        slots=torch.from_numpy(slots),
-        present=torch.from_numpy(present),
-        views=torch.from_numpy(pairs.views.astype(np.int64)),
+        tokens=tensor(first * tokens_per_view + pairs.tokens),
+        partners=tensor(second[:, None] * tokens_per_view + pairs.partners),
+        shares=tensor(pairs.shares, dtype=torch.float32),
+        weights=tensor(pairs.weights, dtype=torch.float32),
+        view_pair_ids=view_pair_ids,
+        slots=pad_sequence(members, batch_first=True),
+        present=pad_sequence([torch.ones_like(each).bool() for each in members], batch_first=True),
+        views=tensor(pairs.views, dtype=torch.int64),
         wrap_share=float(wraps.mean()),
     )
-
-
-def _slots(
-    couples: np.ndarray[tuple[int, ...], np.dtype[np.int64]], num_couples: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """List the pairs of tokens of each pair of views, filled up to the longest list, [G, L]."""
-    members = [np.flatnonzero(couples == couple) for couple in range(num_couples)]
-    longest = max(map(len, members))
-    slots = np.zeros((num_couples, longest), np.int64)
-    present = np.zeros((num_couples, longest), np.bool_)
-    for row, there, places in zip(slots, present, members, strict=True):
-        row[: len(places)], there[: len(places)] = places, True
-    return slots, present

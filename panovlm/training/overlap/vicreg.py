@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+INVARIANCE_WEIGHT, VARIANCE_WEIGHT, COVARIANCE_WEIGHT = 25.0, 25.0, 1.0  # λ, μ, ν of the paper
 TARGET_STD = 1.0  # γ of the paper
 EPSILON = 1e-4  # keeps the square root's gradient finite, as in the paper
-PAIRS_AT_ONCE = 32
-"""Pairs of views whose own statistics are in memory at a time."""
+PAIRS_AT_ONCE = 32  # pairs of views whose own statistics are in memory at a time
 
 
 class VICRegProjector(nn.Module):
@@ -39,49 +39,29 @@ class VICRegProjector(nn.Module):
 
 @dataclass(frozen=True)
 class VICRegTerms:
-    """The three terms of the loss before their weights, and their weighted sum `loss`."""
+    """The three terms of the loss, before their weights."""
 
     invariance: Tensor
     variance: Tensor
     covariance: Tensor
-    loss: Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """The weighted sum of the terms."""
+        loss = INVARIANCE_WEIGHT * self.invariance + VARIANCE_WEIGHT * self.variance
+        return loss + COVARIANCE_WEIGHT * self.covariance
 
 
-@dataclass(frozen=True)
-class VICRegWeights:
-    """What the terms count: λ, μ and ν of the paper."""
-
-    invariance: float = 25.0
-    variance: float = 25.0
-    covariance: float = 1.0
-
-    def of(self, invariance: Tensor, variance: Tensor, covariance: Tensor) -> VICRegTerms:
-        """Add up the terms."""
-        loss = (
-            self.invariance * invariance + self.variance * variance + self.covariance * covariance
-        )
-        return VICRegTerms(invariance, variance, covariance, loss)
-
-
-PAPER = VICRegWeights()
-
-
-def vicreg_loss(
-    current: Tensor,
-    following: Tensor,
-    weights: Tensor | None = None,
-    term_weights: VICRegWeights = PAPER,
-) -> VICRegTerms:
+def vicreg_loss(current: Tensor, following: Tensor, weights: Tensor | None = None) -> VICRegTerms:
     """Compute VICReg over all tokens of a batch.
 
-    The invariance is Σ wᵢ·|aᵢ − bᵢ|² / (D · Σ wᵢ): a pair that lies partly beyond a border counts
+    The invariance is Σ wᵢ·|aᵢ − bᵢ|² / (D · Σ wᵢ): a pair partly beyond a border counts
     for less. Variance and covariance are over all tokens alike.
 
     Args:
         current: Tokens [..., D]; every leading position counts as one example.
         following: Their partners, the same shape.
         weights: wᵢ of each pair, [...]; all alike if left out.
-        term_weights: What the terms count.
 
     Raises:
         ValueError: If the shapes differ or there are fewer than two tokens.
@@ -92,24 +72,22 @@ def vicreg_loss(
     if len(a) < 2:
         raise ValueError(f"found {len(a)} pair of tokens, expected at least 2 for a variance")
     with torch.autocast(a.device.type, enabled=False):  # differences of sums need float32
-        invariance = nn.functional.mse_loss(a, b) if weights is None else _apart(a, b, weights)
+        invariance = (
+            nn.functional.mse_loss(a, b) if weights is None else _weighted_mse(a, b, weights)
+        )
         variance = variance_term(a) + variance_term(b)
         covariance = covariance_term(a) + covariance_term(b)
-    return term_weights.of(invariance, variance, covariance)
+    return VICRegTerms(invariance, variance, covariance)
 
 
-def _apart(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
-    """Give the weighted mean squared distance of partners [n, D]."""
+def _weighted_mse(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+    """Compute the weighted mean squared distance of partners [n, D]."""
     flat = weights.flatten()
     return ((a - b).square().mean(dim=1) * flat).sum() / flat.sum()
 
 
 def vicreg_loss_by_pair(
-    current: Tensor,
-    following: Tensor,
-    weights: Tensor,
-    present: Tensor,
-    term_weights: VICRegWeights = PAPER,
+    current: Tensor, following: Tensor, weights: Tensor, present: Tensor
 ) -> VICRegTerms:
     """Compute VICReg of each pair of views from its own tokens alone, and average over P.
 
@@ -123,7 +101,6 @@ def vicreg_loss_by_pair(
         following: Their partners, the same shape.
         weights: Of each pair of tokens in the invariance, [P, L].
         present: False where a row is filled up, bool [P, L].
-        term_weights: What the terms count.
     """
     everything = (current.float(), following.float(), weights * present, present)
     chunks = zip(*(tensor.split(PAIRS_AT_ONCE) for tensor in everything), strict=True)
@@ -132,20 +109,19 @@ def vicreg_loss_by_pair(
             checkpoint(_sums_of_pairs, *chunk, use_reentrant=False, preserve_rng_state=False)
             for chunk in chunks
         ]
-        invariance, variance, covariance = torch.stack(sums).sum(dim=0) / len(current)
-    return term_weights.of(invariance, variance, covariance)
+        return VICRegTerms(*(torch.stack(sums).sum(dim=0) / len(current)))
 
 
 def _sums_of_pairs(a: Tensor, b: Tensor, weights: Tensor, present: Tensor) -> Tensor:
-    """Give the sums over a few pairs of views of the three terms, [3]."""
+    """Compute the sums over a few pairs of views of the three terms, [3]."""
     apart = (a - b).square().mean(dim=2) * weights
     invariance = (apart.sum(dim=1) / weights.sum(dim=1)).sum()
-    variance, covariance = torch.stack([_own_statistics(side, present) for side in (a, b)]).sum(0)
+    variance, covariance = torch.stack([_pair_statistics(side, present) for side in (a, b)]).sum(0)
     return torch.stack([invariance, variance, covariance])
 
 
-def _own_statistics(tokens: Tensor, present: Tensor) -> Tensor:
-    """Give the sums of variance and covariance terms, each from one pair's own tokens, [2]."""
+def _pair_statistics(tokens: Tensor, present: Tensor) -> Tensor:
+    """Compute the sums of variance and covariance terms, each from one pair's own tokens, [2]."""
     count, there = present.sum(dim=1)[:, None], present[..., None]
     centred = (tokens - (tokens * there).sum(dim=1, keepdim=True) / count[..., None]) * there
     freedom = (count - 1).clamp_min(1)
@@ -161,7 +137,7 @@ def _own_statistics(tokens: Tensor, present: Tensor) -> Tensor:
 
 
 def variance_term(tokens: Tensor) -> Tensor:
-    """Give the mean hinge of each dimension's std below γ = 1.
+    """Compute the mean hinge of each dimension's std below γ = 1.
 
     Args:
         tokens: [n, D].
@@ -174,7 +150,7 @@ def variance_term(tokens: Tensor) -> Tensor:
 
 
 def covariance_term(tokens: Tensor) -> Tensor:
-    """Give the sum of squared off-diagonal covariances, divided by D.
+    """Compute the sum of squared off-diagonal covariances, divided by D.
 
     Args:
         tokens: [n, D].
@@ -189,7 +165,7 @@ def covariance_term(tokens: Tensor) -> Tensor:
 
 
 def effective_rank(tokens: Tensor) -> float:
-    """Give the effective rank of tokens [n, D]: e to the entropy of their singular values.
+    """Compute the effective rank of tokens [n, D]: e to the entropy of their singular values.
 
     1 means that all tokens lie on one line (collapse); D means that all directions are used.
 

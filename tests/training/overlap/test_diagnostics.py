@@ -39,7 +39,7 @@ def test_noise_finds_its_partners_by_chance_alone(pairs):
     assert abs(figures["overlap_cosine"]) < 0.05
 
 
-def test_spread_and_rank_are_told_of_both_ends(pairs):
+def test_spread_and_rank_are_measured_at_both_ends(pairs):
     line = torch.randn(2, 8 * SIDE * SIDE, 1) * torch.ones(1, 1, 5) * 3
     figures = diagnose(noise(), line, pairs)
     assert figures["latent_std"] == pytest.approx(1.0, abs=0.05)

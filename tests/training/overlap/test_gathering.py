@@ -10,14 +10,15 @@ from torch import multiprocessing, nn
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.training.overlap.gathering import join_processes
-from panovlm.training.overlap.objective import OverlapObjective, overlap_loss
+from panovlm.training.overlap.gathering import gather_with_gradient
+from panovlm.training.overlap.objective import overlap_loss
 from panovlm.training.overlap.pairs import pair_index
+from panovlm.training.recipe import OverlapSection
 
 OBJECTIVES = [
-    OverlapObjective("columns"),
-    OverlapObjective("rays"),
-    OverlapObjective("rays", statistics="pair"),
+    OverlapSection(pairing="columns"),
+    OverlapSection(pairing="rays"),
+    OverlapSection(pairing="rays", statistics="pair"),
 ]
 
 
@@ -52,16 +53,16 @@ def work(rank, port, folder):
         folder / f"{rank}.pt",
     )
     try:
-        join_processes(torch.zeros(3 + 2 * rank, 4))
+        gather_with_gradient(torch.zeros(3 + 2 * rank, 4))
     except PanoVLMError as error:
         (folder / f"{rank}.txt").write_text(str(error))
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def results(tmp_path_factory):
     """The folder in which two processes left what they found."""
-    folder = tmp_path_factory.mktemp("told")
+    folder = tmp_path_factory.mktemp("results")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -69,8 +70,8 @@ def told(tmp_path_factory):
     return folder
 
 
-def test_two_processes_have_the_loss_and_the_gradient_of_one_with_the_joined_batch(told):
-    halves = [torch.load(told / f"{rank}.pt", weights_only=True) for rank in range(2)]
+def test_two_processes_have_the_loss_and_the_gradient_of_one_with_the_joined_batch(results):
+    halves = [torch.load(results / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for objective, *found in zip(OBJECTIVES, *halves, strict=True):
         loss, *gradients = loss_and_gradient(batch(), objective)
         mean = sum(each[0] for each in found) / 2
@@ -82,10 +83,10 @@ def test_two_processes_have_the_loss_and_the_gradient_of_one_with_the_joined_bat
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_batches_of_different_lengths_are_refused_by_every_process(told, rank):
-    assert "found [3, 5] tokens on the processes" in (told / f"{rank}.txt").read_text()
+def test_batches_of_different_lengths_are_refused_by_every_process(results, rank):
+    assert "found [3, 5] tokens on the processes" in (results / f"{rank}.txt").read_text()
 
 
 def test_one_process_keeps_its_own_tensor():
     tensor = torch.zeros(3, 4)
-    assert join_processes(tensor) is tensor
+    assert gather_with_gradient(tensor) is tensor

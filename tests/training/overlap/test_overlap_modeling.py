@@ -8,7 +8,6 @@ from panovlm.model.vision import patch_tokens_of
 from panovlm.stages import STAGES
 from panovlm.training.build import build_model
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.training.overlap.objective import OverlapObjective
 from panovlm.training.overlap.vicreg import vicreg_loss
 from panovlm.training.recipe import OverlapSection
 from panovlm.training.trainable import apply_stage
@@ -36,34 +35,34 @@ def test_the_loss_is_vicreg_of_the_projected_overlap(overlap_model, patch_tokens
     assert output.feature_std > 0
 
 
-OBJECTIVES = [
-    OverlapObjective("rays"),
-    OverlapObjective("columns", statistics="pair"),
-    OverlapObjective("rays", statistics="pair"),
-    OverlapObjective("columns", "infonce"),
-    OverlapObjective("rays", "infonce"),
+SETTINGS = [
+    OverlapSection(pairing="rays"),
+    OverlapSection(statistics="pair"),
+    OverlapSection(pairing="rays", statistics="pair"),
+    OverlapSection(objective="infonce"),
+    OverlapSection(pairing="rays", objective="infonce"),
 ]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
-def test_every_objective_trains_and_does_not_mind_a_turn(overlap_model, patch_tokens, objective):
-    overlap_model.objective = objective
-    turned = overlap_model(patch_tokens=patch_tokens.roll(1, dims=1)).loss
+@pytest.mark.parametrize("overlap", SETTINGS, ids=str)
+def test_every_objective_trains_and_does_not_mind_a_rotation(overlap_model, patch_tokens, overlap):
+    overlap_model.overlap = overlap
+    rotated = overlap_model(patch_tokens=patch_tokens.roll(1, dims=1)).loss
     first = overlap_model(patch_tokens=patch_tokens).loss
-    torch.testing.assert_close(turned, first, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(rotated, first, rtol=1e-4, atol=1e-5)
     assert train(overlap_model, patch_tokens)[-1] < 0.9 * first.item()
 
 
 def test_objectives_differ(overlap_model, patch_tokens):
     losses = set()
-    for objective in OBJECTIVES:
-        overlap_model.objective = objective
+    for overlap in SETTINGS:
+        overlap_model.overlap = overlap
         losses.add(round(overlap_model(patch_tokens=patch_tokens).loss.item(), 4))
-    assert len(losses) == len(OBJECTIVES)
+    assert len(losses) == len(SETTINGS)
 
 
 def test_the_objective_is_no_part_of_the_configuration(overlap_model):
-    overlap_model.objective = OverlapObjective("rays", "infonce")
+    overlap_model.overlap = OverlapSection(pairing="rays", objective="infonce")
     settings = overlap_model.config.to_dict()
     assert not {"objective", "pairing", "statistics", "temperature"} & settings.keys()
 
@@ -71,8 +70,8 @@ def test_the_objective_is_no_part_of_the_configuration(overlap_model):
 def test_a_recipe_says_the_objective(model_section):
     overlap = OverlapSection(pairing="rays", objective="infonce", temperature=0.5)
     model = build_model(model_section, STAGES["vision"], overlap)
-    assert model.objective == OverlapObjective("rays", "infonce", "batch", 0.5)
-    assert build_model(model_section, STAGES["vision"]).objective == OverlapObjective()
+    assert model.overlap is overlap
+    assert build_model(model_section, STAGES["vision"]).overlap == OverlapSection()
 
 
 def test_pixels_give_what_their_patch_tokens_give(overlap_model):
@@ -110,11 +109,11 @@ def test_training_lowers_the_loss(overlap_model, patch_tokens):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_turning_the_panorama_by_a_stride_changes_nothing(overlap_model, patch_tokens):
+def test_rotating_the_panorama_by_a_stride_changes_nothing(overlap_model, patch_tokens):
     with torch.no_grad():
         plain = overlap_model(patch_tokens=patch_tokens)
-        turned = overlap_model(patch_tokens=patch_tokens.roll(1, dims=1))
-    torch.testing.assert_close(turned.loss, plain.loss)
+        rotated = overlap_model(patch_tokens=patch_tokens.roll(1, dims=1))
+    torch.testing.assert_close(rotated.loss, plain.loss)
 
 
 def test_the_trunk_has_the_answering_models_keys(overlap_model, generator):

@@ -29,7 +29,7 @@ def by_columns(latents, shared_columns):
 def test_columns_are_the_slices_of_neighbours_bit_for_bit(num_views, fov_deg, shared):
     index = pair_index(ViewLayout.ring(num_views, fov_deg), 4, 6, "columns", CPU)
     tokens = torch.randn(3, num_views * 24, 5)
-    found = [index.by_couple(side) for side in index.pair(tokens)]
+    found = [index.by_view_pair(side) for side in index.pair(tokens)]
     expected = by_columns(tokens.view(3, num_views, 4, 6, 5), shared)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
@@ -39,7 +39,7 @@ def test_columns_are_the_slices_of_neighbours_bit_for_bit(num_views, fov_deg, sh
 def test_last_view_pairs_with_first(pairing):
     index = pair_index(ViewLayout.ring(4, 150.0), 2, 5, pairing, CPU)
     sides = index.pair(numbered())
-    current, following = (index.by_couple(side) for side in sides)
+    current, following = (index.by_view_pair(side) for side in sides)
     assert len(current) == 2 * 4  # P = B·V
     assert current[:, 0, 1].tolist() == [0, 1, 2, 3] * 2
     assert following[:, 0, 1].tolist() == [1, 2, 3, 0] * 2
@@ -76,7 +76,7 @@ def test_pairs_of_views_with_fewer_tokens_are_filled_up():
     assert counts.sum() == len(index.tokens)
     there = index.slots[index.present]
     assert sorted(there.tolist()) == list(range(len(index.tokens)))
-    assert torch.equal(index.couples[there], index.present.nonzero()[:, 0])
+    assert torch.equal(index.view_pair_ids[there], index.present.nonzero()[:, 0])
 
 
 def test_a_global_view_changes_nothing_between_the_others():

@@ -65,7 +65,7 @@ def test_both_pairings_of_a_ring_close_on_themselves():
         assert [7, 0] in pairs.views.tolist()
 
 
-def test_turning_the_ring_leaves_its_pairs_alike():
+def test_rotating_the_ring_leaves_its_pairs_alike():
     pairs = ray_pairs(RING, 6, 6)
     first = pairs.angles_deg[pairs.views[:, 0] == 0]
     for view in range(1, 8):
@@ -89,7 +89,7 @@ def test_columns_of_a_ring_do_not_pair_with_a_global_view():
 
 def test_a_global_view_is_paired_with_every_other_both_ways():
     pairs = ray_pairs(RING.with_global(), 6, 6)
-    found = [tuple(couple) for couple in np.unique(pairs.views, axis=0).tolist()]
+    found = [tuple(view_pair) for view_pair in np.unique(pairs.views, axis=0).tolist()]
     ring = [(view, (view + 1) % 8) for view in range(8)]
     both = [(view, 8) for view in range(8)] + [(8, view) for view in range(8)]
     assert found == sorted(ring + both)
@@ -105,9 +105,9 @@ def test_rays_that_meet_a_global_view_are_mixed_exactly_all_around():
     # Yaw and pitch of the four tokens, unwrapped around the first one's, mix to the ray's own.
     yaw, pitch = np.degrees(angles_from_rays(GlobalView().rays(8, 8))).reshape(2, -1)
     own = pairs.partners[met]
-    turn = (yaw[own] - yaw[own[:, :1]] + 180) % 360 - 180
-    assert np.abs(turn).max() == pytest.approx(45)  # next to each other, across the seam too
-    mixed_yaw = yaw[own[:, 0]] + (turn * pairs.shares[met]).sum(axis=1)
+    offset = (yaw[own] - yaw[own[:, :1]] + 180) % 360 - 180
+    assert np.abs(offset).max() == pytest.approx(45)  # next to each other, across the seam too
+    mixed_yaw = yaw[own[:, 0]] + (offset * pairs.shares[met]).sum(axis=1)
     mixed_pitch = (pitch[own] * pairs.shares[met]).sum(axis=1)
     mixed = rays_from_angles(np.radians(mixed_yaw), np.radians(mixed_pitch))
     rays = layout.rays(8, 8).reshape(9, -1, 3)[pairs.views[met, 0], pairs.tokens[met]]

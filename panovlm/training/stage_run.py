@@ -1,0 +1,74 @@
+"""One stage of a recipe: its settings, its row of the stage table, and its places on disk."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from panovlm.data.shards import is_stream, open_stream
+from panovlm.runtime.cached_folders import sha256
+from panovlm.runtime.precision import uses_bf16
+from panovlm.stages import STAGES, Objective, Stage
+from panovlm.training.checkpoints import checkpoint_folder
+from panovlm.training.outputs import STAGE_FACTS
+from panovlm.training.recipe import Recipe, StageSection
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """The run of the stage `name` of a recipe."""
+
+    recipe: Recipe
+    name: str
+
+    @property
+    def section(self) -> StageSection:
+        """The stage's section of the recipe."""
+        return self.recipe.section(self.name)
+
+    @property
+    def stage(self) -> Stage:
+        """The row of the table, in the variant that the section asks for."""
+        stage = STAGES[self.name].with_last_vision_layers(self.section.vision_layers)
+        if self.section.lora is None:
+            stage = stage.without_lora()
+        return stage.from_backbones() if self.section.from_backbones else stage
+
+    @property
+    def is_on_overlaps(self) -> bool:
+        """Whether the loss is on the overlap of views, without text."""
+        return self.stage.objective is Objective.VICREG_OVERLAP
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the data are a stream."""
+        return is_stream(self.section.data)
+
+    @property
+    def bf16(self) -> bool:
+        """Whether to compute in bf16."""
+        return uses_bf16(self.recipe.precision)
+
+    @property
+    def output(self) -> Path:
+        """The folder of the finished stage."""
+        return self.recipe.output / self.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the stage's checkpoints."""
+        return checkpoint_folder(self.recipe, self.name)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What determines the stage's outcome: settings, records and the stage before."""
+        recipe, data, starts_from = self.recipe, self.section.data, self.stage.starts_from
+        before = recipe.output / (starts_from or "") / STAGE_FACTS
+        return {
+            "records": open_stream(data).digest() if self.is_stream else sha256(data),
+            "starts_from": sha256(before) if starts_from and before.is_file() else None,
+            "model": recipe.model.model_dump(mode="json"),
+            "section": self.section.model_dump(mode="json", exclude={"save_steps"}),
+            "seed": recipe.seed,
+            "precision": recipe.precision,
+        }
