@@ -16,14 +16,12 @@ from panovlm.evaluation.benchmarks.files import is_there
 from panovlm.evaluation.benchmarks.hstar_bench import HSTAR_BENCH
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.benchmarks.labels import LABELS
-from panovlm.evaluation.benchmarks.odi_bench import ODI_BENCH, ODI_BENCH_OPEN
 from panovlm.evaluation.benchmarks.omnicot import OMNICOT
 from panovlm.evaluation.benchmarks.osr_bench import OSR_BENCH
 from panovlm.evaluation.benchmarks.panoenv import PANOENV
 from panovlm.evaluation.benchmarks.panovqa import PANOVQA
 from panovlm.evaluation.benchmarks.quic360 import QUIC_360
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
-from panovlm.evaluation.benchmarks.vqa_360 import VQA_360
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
 from panovlm.evaluation.run import Sitting, sit, versions, write_json
@@ -40,9 +38,6 @@ BENCHMARKS = {
     "omnicot": OMNICOT,
     "panovqa": PANOVQA,
     "refer360": REFER_360,
-    "odi-bench": ODI_BENCH,
-    "odi-bench-open": ODI_BENCH_OPEN,
-    "vqa-360": VQA_360,
     "directions": DIRECTION_ERRORS,
     "labels": LABELS,
 }
