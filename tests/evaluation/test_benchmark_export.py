@@ -200,5 +200,5 @@ def test_mistakes_are_named(data: dict[str, Path], tmp_path: Path) -> None:
         export_benchmark(given, out, "lmms-eval", name="quic-360", images=tmp_path)
     turns = [{"role": role, "content": "?"} for role in ("user", "assistant") * 2]
     (tmp_path / "long.jsonl").write_text(json.dumps({"image": "a.png", "messages": turns}))
-    with pytest.raises(PanoVLMError, match="record 1: found the turns"):
+    with pytest.raises(PanoVLMError, match="record 1: found the messages"):
         export_benchmark(tmp_path / "long.jsonl", out, "lmms-eval")
