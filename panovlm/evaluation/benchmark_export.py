@@ -149,7 +149,7 @@ def _write_vlmevalkit(items: Sequence[Item], name: str, out: Path) -> None:
 
 
 def _rows(items: Sequence[Item], num_letters: int) -> Iterator[list[str]]:
-    """Give the cells of each item; a picture stands in its first row, others name that row."""
+    """Yield the cells of each item; a picture stands in its first row, others name that row."""
     first: dict[Path, int] = {}
     for index, item in enumerate(items):
         shown = first.setdefault(item.image, index)
@@ -167,14 +167,14 @@ def _rows(items: Sequence[Item], num_letters: int) -> Iterator[list[str]]:
 
 
 def _answer(item: Item) -> str:
-    """Give the right answer, or all of several as a list."""
+    """Return the reference, or all of several as a list."""
     if len(item.references) > 1:
         return json.dumps(item.references, ensure_ascii=False)
     return _present(item.references[0]) if item.references else ""
 
 
 def _present(text: str) -> str:
-    """Keep a text such as "None" from being read as no value."""
+    """Add a stop to a text such as "None", which would be read as no value."""
     return f"{text}." if MISSING.fullmatch(text) else text
 
 

@@ -1,7 +1,7 @@
 """Latent tokens of panoramas, kept while questions are asked about them again and again.
 
-Encoder and resampler read each view by itself. So a panorama that is turned by whole strides has
-the same latent tokens in another order, and one with a blank view differs in that view alone.
+Encoder and resampler read each view by itself. So a panorama that is yaw-rotated by whole strides
+has the same latent tokens in another order, and one with a blank view differs in that view alone.
 
 Shapes: V views, T latent tokens of a view.
 """
@@ -21,7 +21,7 @@ KEPT_BYTES = 256 * 2**20
 
 
 class LatentTokens:
-    """Gives the latent tokens of pictures whose patch tokens a cache holds.
+    """Computes the latent tokens of pictures whose patch tokens a cache holds, and keeps them.
 
     Args:
         model: In eval mode.
@@ -37,7 +37,7 @@ class LatentTokens:
         self._kept = lru_cache(maxsize=max(num_kept, 1))(self._of)
 
     def of(self, picture: Path) -> Tensor:
-        """Give the latent tokens of a picture, [V, T, D_latent]; not to be changed in place.
+        """Return the latent tokens of a picture, [V, T, D_latent]; not to be changed in place.
 
         Raises:
             PanoVLMError: If its patch tokens have been taken away since.
@@ -55,7 +55,7 @@ class LatentTokens:
 
     @torch.inference_mode()
     def resampled(self, patch_tokens: Tensor) -> Tensor:
-        """Give the latent tokens of one picture's patch tokens [V, S, D_vision]."""
+        """Compute the latent tokens of one picture's patch tokens [V, S, D_vision]."""
         latents: Tensor = self.model.model.resampler(patch_tokens.to(self.model.device))
         return latents
 

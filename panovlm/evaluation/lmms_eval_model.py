@@ -33,7 +33,7 @@ MAX_NEW_TOKENS = 128
 
 
 def manifest() -> ModelManifest:
-    """Tell lmms-eval where the model is."""
+    """Return where lmms-eval finds the model."""
     name = f"{PanoVLM.__module__}.{PanoVLM.__qualname__}"
     return ModelManifest(model_id="panovlm", simple_class_path=name)
 
@@ -87,8 +87,8 @@ class PanoVLM(lmms):
             for limit, places in groups.items():
                 answerer = Answerer(self.model, self.processor, limit)
                 for group in _grouped(places, GROUP):
-                    said = answerer(self._prompts([requests[place] for place in group]), advance)
-                    for place, text in zip(group, said, strict=True):
+                    texts = answerer(self._prompts([requests[place] for place in group]), advance)
+                    for place, text in zip(group, texts, strict=True):
                         answers[place] = self._kept(requests[place], text)
         return answers
 

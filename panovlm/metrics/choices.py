@@ -26,24 +26,24 @@ def parse_choice(answer: str, options: Sequence[str]) -> int | None:
     one option and nothing else. Case, outer space and a final stop do not matter.
 
     Args:
-        answer: What was said.
+        answer: What the model said.
         options: Texts of the options without their letters; the first is A.
 
     Returns:
         Index into `options`; None where no rule reads one, or the rules contradict themselves.
     """
     tagged = _TAGGED.findall(answer)
-    said = (tagged[-1] if tagged else answer).strip()
-    if lone := _LONE.fullmatch(said):
+    text = (tagged[-1] if tagged else answer).strip()
+    if lone := _LONE.fullmatch(text):
         return _index(lone[1], len(options))
-    if labelled := _LABELLED.fullmatch(said):
+    if labelled := _LABELLED.fullmatch(text):
         named = _index(labelled[1], len(options))
         if named is not None and normalised(labelled[2]) == normalised(options[named]):
             return named
-    stated = {letter.upper() for letter in _STATED.findall(said)}
+    stated = {letter.upper() for letter in _STATED.findall(text)}
     if stated:
         return _index(stated.pop(), len(options)) if len(stated) == 1 else None
-    same = [place for place, option in enumerate(options) if normalised(option) == normalised(said)]
+    same = [place for place, option in enumerate(options) if normalised(option) == normalised(text)]
     return same[0] if len(same) == 1 else None
 
 

@@ -88,7 +88,7 @@ def test_gains_are_taken_seed_by_seed():
         for name, gain in (("none", 0.0), ("rays", 0.05))
     ]
     header, none, rays = ablations.table(cells)
-    assert header[:3] == ["stage 1", "right, beside none", "right, %"]
+    assert header[:3] == ["stage 1", "accuracy, beside none", "accuracy, %"]
     assert header[5:7] == ["stage 2's loss at step 10", "stage 2's loss at step 20"]
     assert none[:2] == ["none", ""]
     assert none[3] == none[-1] == "–"

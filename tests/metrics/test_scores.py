@@ -34,8 +34,6 @@ def test_there_is_no_mean_of_nothing() -> None:
 def test_errors_that_could_not_be_read_are_not_the_best_of_errors() -> None:
     summary = summarise([Score(30.0), UNREADABLE], are_errors=True)
     assert (summary.mean, summary.mean_unreadable_wrong, summary.coverage) == (30.0, None, 0.5)
-    groups = summarise_by([Score(30.0), UNREADABLE], ["a", "b"], are_errors=True)
-    assert groups["a"].mean_unreadable_wrong is groups["b"].mean_unreadable_wrong is None
 
 
 def test_a_score_has_a_value_or_a_reason() -> None:

@@ -84,7 +84,7 @@ def parse_submission(answer: str) -> Direction | None:
 
 
 def is_hit(yaw_deg: float, pitch_deg: float, yaw: Direction, pitch: Direction | None) -> bool:
-    """Say whether a direction lies in a target widened to its least size.
+    """Return whether a direction lies in a target widened to its least size.
 
     Args:
         yaw_deg: Where it looks, any number.
@@ -107,8 +107,8 @@ def is_hit(yaw_deg: float, pitch_deg: float, yaw: Direction, pitch: Direction | 
 
 
 def _score_one(item: Item, answer: str) -> Score:
-    said = parse_submission(answer)
-    return score_read(said, lambda at: is_hit(*at, item.facts["yaw"], item.facts["pitch"]))
+    yaw, pitch = item.facts["yaw"], item.facts["pitch"]
+    return score_read(parse_submission(answer), lambda at: is_hit(*at, yaw, pitch))
 
 
 def _yaw_error(item: Item, answer: str) -> Score:
@@ -119,13 +119,13 @@ def _yaw_error(item: Item, answer: str) -> Score:
 def extras(
     items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
 ) -> dict[str, Any]:
-    """Give how far the answers look from the middle of their targets."""
+    """Return how far the answers point from the middle of their targets."""
     errors = [_yaw_error(item, answer) for item, answer in zip(items, answers, strict=True)]
     return {"mean_yaw_error_deg": summarise(errors).mean}
 
 
 def rotated(item: Item, yaw_shift_deg: float) -> Item:
-    """Give the task after the camera has turned right: its target is that much further left."""
+    """Return the task after the camera has turned right: its target is further left."""
     first, second = item.facts["yaw"]
     return replace(
         item,

@@ -1,4 +1,4 @@
-"""What every benchmark gives: items to ask, and a score for each answer."""
+"""What every benchmark has: items to ask, and a score for each answer."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ class Item:
         name: Tells it from the others, as the benchmark does where it does.
         image: The picture's file.
         question: The whole text put to the model.
-        references: Right answers; none if the benchmark gives none.
+        references: Correct answers; none if the benchmark has none.
         kind: Groups scores.
         yaw_deg: Direction it is about, where known, positive to the right.
         pitch_deg: The same, positive up, from -90 to 90.
@@ -49,11 +49,11 @@ Read = Callable[[Path, Path], list[Item]]
 ScoreAll = Callable[[Sequence[Item], Sequence[str]], list[Score]]
 """Takes items and their answers; a score may depend on all of them, as CIDEr does."""
 Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], dict[str, Any]]
-"""Takes items, answers and scores; gives figures that are no mean of these scores."""
+"""Takes items, answers and scores; returns figures that are no mean of these scores."""
 Rotate = Callable[[Item, float], Item]
 """Takes an item, and by how many degrees the camera turns right; returns what is correct then."""
 Point = Callable[[str], tuple[float, float | None] | None]
-"""Takes an answer; gives yaw and pitch in degrees, or None if it names no direction."""
+"""Takes an answer; returns yaw and pitch in degrees, or None if it names no direction."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Benchmark:
         rotate: Set where it is known what is correct on a yaw-rotated picture.
         less_is_better: Whether a score is an error.
         unit: In which scores are written.
-        point: Reads where an answer points, in yaw and, where one is said, pitch; set where answers
-            are directions.
+        point: Reads where an answer points, in yaw and, where one is named, pitch; set where
+            answers are directions.
     """
 
     read: Read
@@ -125,7 +125,7 @@ def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:
 def interval_over_panoramas(
     items: Sequence[Item], scores: Sequence[Score], seed: int = 0
 ) -> dict[str, Any] | None:
-    """Give the mean of scores with its interval, whole panoramas drawn; None without a score."""
+    """Compute the mean of scores with its interval over whole panoramas; None without a score."""
     panoramas = [str(i.image) for i, s in zip(items, scores, strict=True) if s.value is not None]
     interval = mean_interval(values_of(scores), groups=panoramas, seed=seed)
     return asdict(interval) if interval else None
@@ -134,6 +134,6 @@ def interval_over_panoramas(
 def summary_over_panoramas(
     items: Sequence[Item], scores: Sequence[Score], *, are_errors: bool = False
 ) -> dict[str, Any]:
-    """Give the summary of scores, as plain data, with its `interval`, whole panoramas drawn."""
+    """Return the summary of scores, as plain data, with its `interval` over whole panoramas."""
     facts = asdict(summarise(scores, are_errors=are_errors))
     return facts | {"interval": interval_over_panoramas(items, scores)}

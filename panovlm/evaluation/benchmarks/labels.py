@@ -3,7 +3,7 @@
     {"image": "lobby.jpg", "label": "lobby", "options": ["lobby", "kitchen", "street"]}
 
 `image` is relative to the folder of pictures. Where `options` are left out, three other labels of
-the file are drawn, always the same ones for the same file; `kind` groups scores.
+the file are sampled, always the same ones for the same file; `kind` groups scores.
 """
 
 import random
@@ -34,7 +34,7 @@ def read(path: Path, images: Path) -> list[Item]:
 
     Raises:
         PanoVLMError: If an entry's options are no texts that differ, with its label among them, or
-            the file has no other label to draw options from.
+            the file has no other label to sample options from.
     """
     rows = read_objects(path, KEYS)
     labels = list({normalised(label): label for label in map(_label, rows)}.values())
@@ -52,7 +52,7 @@ def _item(
     if "options" in row:
         options = _checked(row["options"], label, where)
     else:
-        options = _drawn(label, labels, f"{number} {image}", where)
+        options = _sampled(label, labels, f"{number} {image}", where)
     return Item(
         name=str(number),
         image=picture_at(images, image),
@@ -70,19 +70,19 @@ def _checked(options: Any, label: str, where: str) -> list[str]:
     if not is_sound or normalised(label) not in plain:
         raise PanoVLMError(
             f"{where}: found options {options!r}, expected 2 to {len(LETTERS)} texts that differ, "
-            f"with the label {label!r} among them; leave them out to have some drawn"
+            f"with the label {label!r} among them; leave them out to have some sampled"
         )
     return [*options]
 
 
-def _drawn(label: str, labels: Sequence[str], seed: str, where: str) -> list[str]:
-    """Draw other labels and an order; a text as seed gives the same draw on every machine."""
+def _sampled(label: str, labels: Sequence[str], seed: str, where: str) -> list[str]:
+    """Sample other labels and an order; a text as seed does it alike on every machine."""
     others = [other for other in labels if other and normalised(other) != normalised(label)]
     if not others:
         raise PanoVLMError(f"{where}: found no other label in the file, expected some, or options")
-    draw = random.Random(seed)
-    options = [label, *draw.sample(others, min(NUM_OTHERS, len(others)))]
-    return draw.sample(options, len(options))
+    rng = random.Random(seed)
+    options = [label, *rng.sample(others, min(NUM_OTHERS, len(others)))]
+    return rng.sample(options, len(options))
 
 
 def _plain(options: Sequence[str]) -> list[str]:
@@ -92,7 +92,7 @@ def _plain(options: Sequence[str]) -> list[str]:
 def extras(
     items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
 ) -> dict[str, Any]:
-    """Give the share that is right by chance, if an option is drawn for each question."""
+    """Return the accuracy of options chosen by chance."""
     return {"chance": float(np.mean([1 / len(item.facts["options"]) for item in items]))}
 
 

@@ -23,9 +23,6 @@ def read(path: Path, images: Path) -> list[Item]:
     Args:
         path: The published `.tsv`, or a `.csv` with `url,instruction,response`.
         images: Folder of the pictures, by the last part of their address.
-
-    Raises:
-        PanoVLMError: If the table has neither set of columns.
     """
     url, query, caption = _columns(path)
     groups: dict[tuple[str, str], list[str]] = {}
