@@ -4,7 +4,7 @@ Greedy answers do not depend on a seed. A seed samples the questions that are as
 yaw-rotated and seam-shifted pictures, and without a view), and the resamples of the bootstrap.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -113,17 +113,47 @@ def ask_all(
         "low_resolution": evaluator.predict_low_resolution,
     }
     baselines = {name: ways[name](f"questions, {name}") for name in BASELINES[options.baselines]}
-    rotated = _union(sample.yaw_rotated for sample in samples)
-    ablated = _union(sample.ablated for sample in samples)
-    shifted = _union(sample.seam_shifted for sample in samples)
+    last, count = evaluator.num_views - 1, evaluator.num_views
+    rotated = _ask_again(
+        evaluator,
+        (sample.yaw_rotated for sample in samples),
+        lambda records: [
+            evaluator.predict_yaw_rotated(f"questions, yaw-rotated {n}/{last}", records, n)
+            for n in range(1, count)
+        ],
+    )
+    ablated = _ask_again(
+        evaluator,
+        (sample.ablated for sample in samples),
+        lambda records: [
+            evaluator.predict_without_view(f"questions, without view {n + 1}/{count}", records, n)
+            for n in range(count)
+        ],
+    )
+    shifted = _ask_again(
+        evaluator,
+        (sample.seam_shifted for sample in samples),
+        lambda records: [evaluator.predict_seam_shifted("questions, seam-shifted", records)],
+    )
     return Answers(
         seen=seen,
         baselines=baselines,
-        yaw_rotated=_ask_yaw_rotated(evaluator, seen, rotated),
-        changed=_ask_ablated(evaluator, seen, ablated),
-        seam_shifted=_ask_seam_shifted(evaluator, shifted),
+        yaw_rotated={place: [seen[place], *texts] for place, texts in rotated.items()},
+        changed={place: changed_by_view(seen[place], texts) for place, texts in ablated.items()},
+        seam_shifted={place: text for place, (text,) in shifted.items()},
         samples=samples,
     )
+
+
+def _ask_again(
+    evaluator: Evaluator,
+    samples: Iterable[Sequence[int]],
+    ask: Callable[[list[Record]], list[list[str]]],
+) -> dict[int, list[str]]:
+    """Return the answers to all questions sampled, in the several ways that they are asked."""
+    places = sorted({place for sample in samples for place in sample})
+    columns = ask([evaluator.records[place] for place in places]) if places else []
+    return {place: texts for place, *texts in zip(places, *columns, strict=True)}
 
 
 def _samples(
@@ -168,44 +198,3 @@ def sampled(places: Sequence[int], count: int, seed: int) -> list[int]:
     """Return `count` of the places (all, if there are no more) by chance, in order."""
     chosen = np.random.default_rng(seed).permutation(len(places))[:count]
     return sorted(places[i] for i in chosen)
-
-
-def _union(samples: Iterable[Sequence[int]]) -> list[int]:
-    return sorted({place for sample in samples for place in sample})
-
-
-def _ask_yaw_rotated(
-    evaluator: Evaluator, seen: Sequence[str], places: Sequence[int]
-) -> dict[int, list[str]]:
-    records, last = [evaluator.records[place] for place in places], evaluator.num_views - 1
-    rotated = [
-        evaluator.predict_yaw_rotated(f"questions, yaw-rotated {stride}/{last}", records, stride)
-        for stride in range(1, last + 1)
-        if places
-    ]
-    return {
-        place: [seen[place], *answers] for place, *answers in zip(places, *rotated, strict=True)
-    }
-
-
-def _ask_ablated(
-    evaluator: Evaluator, seen: Sequence[str], places: Sequence[int]
-) -> dict[int, list[bool]]:
-    records, count = [evaluator.records[place] for place in places], evaluator.num_views
-    ablated = [
-        evaluator.predict_without_view(f"questions, without view {view + 1}/{count}", records, view)
-        for view in range(count)
-        if places
-    ]
-    return {
-        place: changed_by_view(seen[place], answers)
-        for place, *answers in zip(places, *ablated, strict=True)
-    }
-
-
-def _ask_seam_shifted(evaluator: Evaluator, places: Sequence[int]) -> dict[int, str]:
-    if not places:
-        return {}
-    records = [evaluator.records[place] for place in places]
-    answers = evaluator.predict_seam_shifted("questions, seam-shifted", records)
-    return dict(zip(places, answers, strict=True))

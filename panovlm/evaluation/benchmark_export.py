@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Environment
+
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_run import pictures_folder, with_pictures
 from panovlm.evaluation.benchmarks.choosing import LETTERS
@@ -15,30 +17,7 @@ from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.lmms_eval_task import EXPORTED, METRICS, doc_of
 from panovlm.runtime.files import whole_folder, write_whole
 
-TASK = """task: {task}
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {items}
-test_split: test
-output_type: generate_until
-doc_to_visual: !function utils.doc_to_visual
-doc_to_text: !function utils.doc_to_text
-doc_to_target: target
-generation_kwargs:
-  max_new_tokens: {max_new_tokens}
-  temperature: 0
-  do_sample: false
-process_results: !function utils.process_results
-metric_list:
-{metrics}metadata:
-  - version: 1.0
-  - source: {source}
-"""
-METRIC = """  - metric: {name}
-    aggregation: !function utils.{name}
-    higher_is_better: {higher}
-"""
+TASK = Path(__file__).with_name("lmms_eval_task.yaml.jinja")
 UTILS = '''"""Shows, asks and scores as panovlm does, which has to be installed."""
 
 from panovlm.evaluation.lmms_eval_task import (
@@ -120,14 +99,13 @@ def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> None:
 
 
 def _task(task: str, benchmark: Benchmark, items: Path) -> str:
-    higher = {name: "true" for name in METRICS}
-    if benchmark.less_is_better:
-        higher |= {name: "false" for name in METRICS if name != "coverage"}
-    return TASK.format(
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    return environment.from_string(TASK.read_text(encoding="utf-8")).render(
         task=task,
         items=json.dumps(str(items)),
         max_new_tokens=benchmark.max_new_tokens,
-        metrics="".join(METRIC.format(name=name, higher=higher[name]) for name in METRICS),
+        metrics=METRICS,
+        less_is_better=benchmark.less_is_better,
         source=json.dumps(benchmark.source),
     )
 

@@ -14,7 +14,7 @@ from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
 from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS
 from panovlm.evaluation.benchmarks.files import is_there
 from panovlm.evaluation.benchmarks.hstar_bench import HSTAR_BENCH
-from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.benchmarks.labels import LABELS
 from panovlm.evaluation.benchmarks.omnicot import OMNICOT
 from panovlm.evaluation.benchmarks.osr_bench import OSR_BENCH
@@ -81,7 +81,9 @@ def evaluate_benchmark(
     started, options = time.perf_counter(), options or EvaluationOptions()
     ranks.join()
     with ranks.synchronized():
-        benchmark = find_benchmark(name)
+        if name not in BENCHMARKS:
+            raise PanoVLMError(f"found --benchmark {name}, expected one of {', '.join(BENCHMARKS)}")
+        benchmark = BENCHMARKS[name]
         if judge and benchmark.rubric is None:
             raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
         folder = pictures_folder(data, images)
@@ -126,17 +128,6 @@ def evaluate_benchmark(
         return facts
 
     return ranks.from_first(report)
-
-
-def find_benchmark(name: str) -> Benchmark:
-    """Return a benchmark by its name.
-
-    Raises:
-        PanoVLMError: If there is none of that name.
-    """
-    if name not in BENCHMARKS:
-        raise PanoVLMError(f"found --benchmark {name}, expected one of {', '.join(BENCHMARKS)}")
-    return BENCHMARKS[name]
 
 
 def pictures_folder(data: Path, images: Path | None) -> Path:

@@ -104,7 +104,7 @@ def write_comparison(comparison: dict[str, Any], out: Path) -> None:
 def _difference(pairs: Sequence[Pair], sign: int) -> dict[str, Any]:
     """Compare scores; `sign` is -1 where less is better."""
     first, second = ([pair[i].score for pair in pairs] for i in (0, 1))
-    found = difference_interval(first, second, groups=[pair[0].panorama for pair in pairs])
+    found = difference_interval(first, second, [pair[0].panorama for pair in pairs])
     both = [
         (a.value, b.value)
         for a, b in zip(first, second, strict=True)

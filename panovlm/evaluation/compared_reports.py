@@ -76,7 +76,7 @@ def read_compared(path: Path) -> ComparedReport:
 
 
 def _records(report: Row) -> ComparedReport:
-    questions = _by_key(report, _folder(report, "data").parent, lambda row: row["expected"], _right)
+    questions = _by_key(report, _folder(report, "data").parent, _of_record)
     return ComparedReport(None, "accuracy", SHARE, False, None, questions)
 
 
@@ -95,21 +95,21 @@ def _benchmark(path: Path, report: Row) -> ComparedReport:
             "expected a report that this version of `panovlm evaluate --benchmark` wrote"
         )
     graded = tuple(str(judge.get(key)) for key in _JUDGE) if isinstance(judge, dict) else None
-    questions = _by_key(report, _folder(report, "images"), _references, _score)
+    questions = _by_key(report, _folder(report, "images"), _of_item)
     return ComparedReport(name, metric, UNITS[unit], less_is_better, graded, questions)
 
 
 def _by_key(
-    report: Row, folder: Path, reference: Callable[[Row], str], score: Callable[[Row], Score]
+    report: Row, folder: Path, read_row: Callable[[Row], tuple[str, Score]]
 ) -> dict[Key, ScoredQuestion]:
     """Return the questions; those asked twice of one picture are told apart by their order."""
     found: dict[Key, ScoredQuestion] = {}
     for row in report["predictions"]:
-        picture = os.path.relpath(row["image"], folder)
+        picture, (reference, score) = os.path.relpath(row["image"], folder), read_row(row)
         number = 0
-        while (key := (picture, row["question"], reference(row), number)) in found:
+        while (key := (picture, row["question"], reference, number)) in found:
             number += 1
-        found[key] = ScoredQuestion(row["image"], row.get("kind") or "all", score(row))
+        found[key] = ScoredQuestion(row["image"], row.get("kind") or "all", score)
     return found
 
 
@@ -118,17 +118,16 @@ def _folder(report: Row, setting: str) -> Path:
     return Path(str(settings.get(setting, "") if isinstance(settings, dict) else ""))
 
 
-def _right(row: Row) -> Score:
-    return Score(float(row["right"]))
+def _of_record(row: Row) -> tuple[str, Score]:
+    """Return the reference of a record and the score of the answer."""
+    return row["expected"], Score(float(row["right"]))
 
 
-def _score(row: Row) -> Score:
-    value = row["score"]
-    return Score(None, Missing(row["missing"])) if value is None else Score(float(value))
-
-
-def _references(row: Row) -> str:
-    return "\n".join([str(row.get("yaw_deg")), *row["references"]])
+def _of_item(row: Row) -> tuple[str, Score]:
+    """Return the references of an item, with its direction, and the score of the answer."""
+    value, references = row["score"], [str(row.get("yaw_deg")), *row["references"]]
+    score = Score(None, Missing(row["missing"])) if value is None else Score(float(value))
+    return "\n".join(references), score
 
 
 def _has_texts(row: Row, fields: tuple[str, ...]) -> bool:

@@ -172,11 +172,7 @@ class Evaluator:
             label: Of the progress bar.
             records: Questions.
             num_strides: In [0, V).
-
-        Raises:
-            PanoVLMError: Of `check_rotatable`.
         """
-        self.check_rotatable()
 
         def load(picture: Path) -> Tensor:
             return self.latents.of(picture).roll(-num_strides, dims=0)

@@ -30,11 +30,11 @@ class LatentTokens:
 
     def __init__(self, model: PanoVLMForConditionalGeneration, cache: PatchTokenCache) -> None:
         self.model = model
-        self.cache = cache
         config = model.config
         num_numbers = config.layout.num_views * config.tokens_per_view * config.latent_size
         num_kept = KEPT_BYTES // (num_numbers * model.dtype.itemsize)
-        self._kept = lru_cache(maxsize=max(num_kept, 1))(self._of)
+        keep = lru_cache(maxsize=max(num_kept, 1))
+        self._kept = keep(lambda picture: self.resampled(cache.load(picture)))
 
     def of(self, picture: Path) -> Tensor:
         """Return the latent tokens of a picture, [V, T, D_latent]; not to be changed in place.
@@ -58,6 +58,3 @@ class LatentTokens:
         """Compute the latent tokens of one picture's patch tokens [V, S, D_vision]."""
         latents: Tensor = self.model.model.resampler(patch_tokens.to(self.model.device))
         return latents
-
-    def _of(self, picture: Path) -> Tensor:
-        return self.resampled(self.cache.load(picture))

@@ -6,8 +6,7 @@ since lmms-eval is no dependency.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,8 @@ class PanoVLM(lmms):
         with progress_bar("questions", len(requests)) as advance:
             for limit, places in groups.items():
                 answerer = Answerer(self.model, self.processor, limit)
-                for group in _grouped(places, GROUP):
+                for start in range(0, len(places), GROUP):
+                    group = places[start : start + GROUP]
                     texts = answerer(self._prompts([requests[place] for place in group]), advance)
                     for place, text in zip(group, texts, strict=True):
                         answers[place] = self._kept(requests[place], text)
@@ -155,9 +155,3 @@ class PanoVLM(lmms):
         answer = answer.strip()
         self.cache_hook.add_partial("generate_until", (context, options), answer)
         return answer
-
-
-def _grouped(places: Sequence[int], size: int) -> Iterator[list[int]]:
-    left = iter(places)
-    while group := list(islice(left, size)):
-        yield group

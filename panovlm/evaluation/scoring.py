@@ -111,7 +111,7 @@ def gain_over(others: Sequence[Prediction], ours: Sequence[Prediction]) -> dict[
     """Compute how much higher `ours` score on the same questions, with its paired interval."""
     first, second = ([prediction.score for prediction in each] for each in (others, ours))
     panoramas = [str(prediction.record.image) for prediction in ours]
-    gain = difference_interval(first, second, groups=panoramas)
+    gain = difference_interval(first, second, panoramas)
     return asdict(gain) if gain else None
 
 

@@ -44,15 +44,14 @@ class Interval:
 
 
 def mean_interval(
-    values: Sequence[float], *, groups: Sequence[Hashable] | None = None, seed: int = 0
+    values: Sequence[float], groups: Sequence[Hashable], seed: int = 0
 ) -> Interval | None:
     """Compute the mean of values with its interval.
 
     Args:
         values: Scores of questions.
         groups: Of each value, as the panorama it is about: whole groups are resampled, since
-            questions of one group succeed or fail together. Without them, values are taken as
-            independent.
+            questions of one group succeed or fail together.
         seed: The same seed gives the same interval.
 
     Returns:
@@ -61,20 +60,24 @@ def mean_interval(
     if not values:
         return None
     given = np.asarray(values, dtype=float)
-    low, high = np.percentile(_resampled_means(*_summed(given, groups), seed), PERCENTILES)
+    places: dict[Hashable, int] = {}
+    index = [places.setdefault(group, len(places)) for group in groups]
+    sums: Floats = np.bincount(index, given).astype(np.float64)
+    means = _resampled_means(sums, np.bincount(index).astype(np.float64), seed)
+    low, high = np.percentile(means, PERCENTILES)
     return Interval(float(given.mean()), float(low), float(high), len(given))
 
 
 def share_interval(values: Sequence[bool], groups: Sequence[Hashable], seed: int = 0) -> Interval:
     """Compute the share of true values, of which there is at least one value, with its interval."""
-    found = mean_interval([float(value) for value in values], groups=groups, seed=seed)
+    found = mean_interval([float(value) for value in values], groups, seed)
     if found is None:
         raise ValueError("found no values, expected some to compute the share of")
     return found
 
 
 def difference_interval(
-    first: Sequence[Score], second: Sequence[Score], *, groups: Sequence[Hashable] | None = None
+    first: Sequence[Score], second: Sequence[Score], groups: Sequence[Hashable]
 ) -> Interval | None:
     """Compute the mean of `second` - `first` on the same questions, with its paired interval.
 
@@ -99,18 +102,7 @@ def difference_interval(
         for place, (a, b) in enumerate(zip(first, second, strict=True))
         if a.value is not None and b.value is not None
     }
-    kept = [groups[place] for place in differences] if groups else None
-    return mean_interval([*differences.values()], groups=kept)
-
-
-def _summed(values: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats, Floats]:
-    """Return the sum and the number of the values of each group, each [groups]."""
-    if groups is None:
-        return values, np.ones_like(values)
-    places: dict[Hashable, int] = {}
-    index = [places.setdefault(group, len(places)) for group in groups]
-    sums: Floats = np.bincount(index, values).astype(np.float64)
-    return sums, np.bincount(index).astype(np.float64)
+    return mean_interval([*differences.values()], [groups[place] for place in differences])
 
 
 def _resampled_means(sums: Floats, counts: Floats, seed: int) -> Floats:

@@ -5,12 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.choosing import LETTERS, score_choice, with_options
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_table
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.geometry.places import panorama_to_angles
 from panovlm.metrics.choices import every_order_right
 from panovlm.metrics.scores import Score, summarise
@@ -83,9 +82,7 @@ def _direction(boxes: str) -> tuple[float | None, float | None]:
     return float(yaw_deg), float(pitch_deg)
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the share of questions answered correctly under every order of their options."""
     orders = every_order_right(scores, [item.facts["asked"] for item in items])
     return {"every_order_right": asdict(summarise(orders.values()))}

@@ -17,7 +17,13 @@ import numpy as np
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
 from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each, summary_over_panoramas
+from panovlm.evaluation.benchmarks.items import (
+    Benchmark,
+    Figures,
+    Item,
+    each,
+    summary_over_panoramas,
+)
 from panovlm.evaluation.units import DEGREES
 from panovlm.geometry.sphere import DIRECTIONS, direction_index, wrap_deg
 from panovlm.metrics.angles import great_circle_error_deg, sector, yaw_error_deg
@@ -47,15 +53,15 @@ def read(path: Path, images: Path) -> list[Item]:
         PanoVLMError: If an entry has no direction, or neither `name` nor `question`.
     """
     rows = read_objects(path, KEYS)
-    return items_of(path, rows, lambda row, n: _item(row, f"{path}, entry {n}", str(n), images))
+    return items_of(path, rows, lambda row, n: _item(row, str(n), images))
 
 
-def _item(row: Mapping[str, Any], where: str, number: str, images: Path) -> Item:
+def _item(row: Mapping[str, Any], number: str, images: Path) -> Item:
     if "question" not in row and "name" not in row:
-        raise PanoVLMError(f"{where}: found no question and no name, expected one of them")
+        raise PanoVLMError("found no question and no name, expected one of them")
     asked = "question" in row
     question = text_of(row, "question") if asked else PROMPT.format(name=text_of(row, "name"))
-    pitch_deg = _angle_deg(row, "pitch_deg", where) if row.get("pitch_deg") is not None else None
+    pitch_deg = _angle_deg(row, "pitch_deg") if row.get("pitch_deg") is not None else None
     item = Item(
         name=number,
         image=picture_at(images, text_of(row, "image")),
@@ -64,15 +70,15 @@ def _item(row: Mapping[str, Any], where: str, number: str, images: Path) -> Item
         kind=text_of(row, "kind") if "kind" in row else "direction",
         pitch_deg=pitch_deg,
     )
-    return _located_at(item, _angle_deg(row, "yaw_deg", where))
+    return _located_at(item, _angle_deg(row, "yaw_deg"))
 
 
-def _angle_deg(row: Mapping[str, Any], key: str, where: str) -> float:
+def _angle_deg(row: Mapping[str, Any], key: str) -> float:
     value, most = row[key], MAX_DEG[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
         raise PanoVLMError(
-            f"{where}: found {key} {value!r}, expected degrees from {-most:g} to {most:g}, yaw 0 "
-            "at the centre of the picture and positive to the right, pitch positive up"
+            f"found {key} {value!r}, expected degrees from {-most:g} to {most:g}, yaw 0 at the "
+            "centre of the picture and positive to the right, pitch positive up"
         )
     return float(value)
 
@@ -124,9 +130,7 @@ def right_sector(item: Item, answer: str) -> Score:
     return score_read(parse_place(answer), lambda place: sector(place[0]) == correct)
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the other errors, where answers point, and what needs no picture."""
     errors, places = values_of(scores), [parse_place(answer) for answer in answers]
     by_circle, in_sector = each(great_circle_deg), each(right_sector)

@@ -100,14 +100,14 @@ def items_of(
     """Make an item of each row and its number, from 1 on.
 
     Raises:
-        PanoVLMError: Naming the first row that is not as published.
+        PanoVLMError: Naming the first row that is not as it should be.
     """
     made = []
     for number, row in enumerate(rows, start=1):
         try:
             made.append(item(row, number))
-        except PanoVLMError:
-            raise
+        except PanoVLMError as error:
+            raise PanoVLMError(f"{path}, entry {number}: {error}") from error
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise PanoVLMError(
                 f"{path}, entry {number}: found another form than the published one ({error!r}); "

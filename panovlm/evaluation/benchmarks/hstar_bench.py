@@ -13,7 +13,7 @@ from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.geometry.sphere import wrap_deg
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.scores import Score, score_read, summarise
@@ -55,8 +55,8 @@ def _read_one(file: Path) -> list[Item]:
 
 
 def _item(row: Mapping[str, Any], name: str, picture: Path) -> Item:
-    yaw = _ends(row["yaw"], name)
-    pitch = _ends(row["pitch"], name) if "pitch" in row else None
+    yaw = _ends(row["yaw"])
+    pitch = _ends(row["pitch"]) if "pitch" in row else None
     return Item(
         name=name,
         image=picture,
@@ -69,11 +69,11 @@ def _item(row: Mapping[str, Any], name: str, picture: Path) -> Item:
     )
 
 
-def _ends(values: Any, name: str) -> Direction:
+def _ends(values: Any) -> Direction:
     try:
         first, second = map(float, values)
     except (TypeError, ValueError) as error:
-        raise PanoVLMError(f"{name}: found {values!r}, expected two angles in degrees") from error
+        raise PanoVLMError(f"found {values!r}, expected two angles in degrees") from error
     return first, second
 
 
@@ -116,9 +116,7 @@ def _yaw_error(item: Item, answer: str) -> Score:
     return score_read(parse_submission(answer), lambda at: yaw_error_deg(at[0], middle))
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return how far the answers point from the middle of their targets."""
     errors = [_yaw_error(item, answer) for item, answer in zip(items, answers, strict=True)]
     return {"mean_yaw_error_deg": summarise(errors).mean}

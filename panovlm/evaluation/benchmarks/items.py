@@ -48,7 +48,9 @@ Read = Callable[[Path, Path], list[Item]]
 """Takes the benchmark's file, and the folder in which its pictures lie."""
 ScoreAll = Callable[[Sequence[Item], Sequence[str]], list[Score]]
 """Takes items and their answers; a score may depend on all of them, as CIDEr does."""
-Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], dict[str, Any]]
+Figures = dict[str, Any]
+"""Figures by name, as JSON can hold them."""
+Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], Figures]
 """Takes items, answers and scores; returns figures that are no mean of these scores."""
 Rotate = Callable[[Item, float], Item]
 """Takes an item, and by how many degrees the camera turns right; returns what is correct then."""
@@ -127,7 +129,7 @@ def interval_over_panoramas(
 ) -> dict[str, Any] | None:
     """Compute the mean of scores with its interval over whole panoramas; None without a score."""
     panoramas = [str(i.image) for i, s in zip(items, scores, strict=True) if s.value is not None]
-    interval = mean_interval(values_of(scores), groups=panoramas, seed=seed)
+    interval = mean_interval(values_of(scores), panoramas, seed)
     return asdict(interval) if interval else None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.metrics.scores import UNREADABLE, Score, score_read, summarise, summarise_by
 
 KEYS = ("question", "answer", "type")
@@ -86,9 +86,7 @@ def _contains(item: Item, answer: str) -> Score:
     return Score(float(bool(reference) and (named in reference or reference in named)))
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the looser published accuracy, and both by the published groups."""
     loose = [_contains(item, answer) for item, answer in zip(items, answers, strict=True)]
     groups = [item.facts["group"] for item in items]

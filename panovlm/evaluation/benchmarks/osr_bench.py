@@ -22,7 +22,7 @@ from panovlm.evaluation.benchmarks.files import (
     read_objects,
     text_of,
 )
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, score_read, summarise
 
 MAP = "cognitive_map"
@@ -92,7 +92,7 @@ def _item(row: Mapping[str, Any], scene: str, picture: Path) -> Item:
     check_keys(row, ("turn_id", "question", "answer"), scene)
     kind = row.get("skills_tested", MAP if row["turn_id"] == 0 else "")
     if kind not in FORMS:
-        raise PanoVLMError(f"{scene}: found a question of kind {kind!r}, expected {[*FORMS]}")
+        raise PanoVLMError(f"found a question of kind {kind!r}, expected {[*FORMS]}")
     is_map = kind == MAP
     if kind == "object_counting":
         int(str(row["answer"]))  # an error of the file shows here, not when answers are scored
@@ -147,9 +147,7 @@ def _direction(text: str, reference: str) -> Score:
     return Score(float(word == known))
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return what else is measured of maps, as means over those that could be read."""
     maps = [
         asdict(score_map(found, item.facts["map"]))

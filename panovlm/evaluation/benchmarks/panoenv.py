@@ -8,7 +8,7 @@ from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.metrics.captions import longest_common
 from panovlm.metrics.number_words import NUMBER_WORDS
 from panovlm.metrics.scores import UNREADABLE, Score, summarise, summarise_by
@@ -63,7 +63,7 @@ def _item(row: Mapping[str, Any], number: int, images: Path) -> Item:
     method, form = row["accu_reward_method"], FORMS.get(row["question_type"])
     if method not in METHODS or form is None:
         raise PanoVLMError(
-            f"entry {number}: found {row['question_type']!r} scored by {method!r}, expected one of "
+            f"found {row['question_type']!r} scored by {method!r}, expected one of "
             f"{[*FORMS]} scored by one of {[*METHODS]}"
         )
     question = row["conversations"][0]["value"].replace("<image>", "").strip()
@@ -179,9 +179,7 @@ def _relations(text: str) -> dict[str, str]:
     return found
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the published accuracy, the share of answers with the full score, by type too."""
     correct = [
         Score(float(score.value >= FULL)) if score.value is not None else score for score in scores

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
-from panovlm.evaluation.benchmarks.items import SAME_MEANING, Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import SAME_MEANING, Benchmark, Figures, Item, each
 from panovlm.metrics.scores import NOT_JUDGED, Score, summarise, summarise_by
 
 KEYS = ("id", "image", "conversations")
@@ -36,9 +36,7 @@ def _text(message: Mapping[str, str]) -> str:
     return message["content"] if "content" in message else message["value"]
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the published figure: the mean of the categories' means."""
     kinds = summarise_by(scores, [item.kind for item in items])
     means = [Score(summary.mean) for summary in kinds.values() if summary.mean is not None]

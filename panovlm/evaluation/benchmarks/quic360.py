@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import picture_at, read_table
-from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item
 from panovlm.evaluation.units import CIDER
 from panovlm.metrics.captions import bleu, cider, rouge_l
 from panovlm.metrics.scores import Score, summarise
@@ -62,9 +61,7 @@ def _words(
     return [caption_tokens(answer) or None for answer in answers], references
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the other caption scores of the whole set."""
     words = _words(items, answers)
     return {

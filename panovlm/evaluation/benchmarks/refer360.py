@@ -6,7 +6,7 @@ from typing import Any
 
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.evaluation.units import DEGREES
 from panovlm.metrics.angles import great_circle_error_deg
 from panovlm.metrics.scores import Score, score_read, summarise, values_of
@@ -49,9 +49,7 @@ def error_deg(item: Item, answer: str) -> Score:
     return score_read(parse_submission(answer), lambda found: great_circle_error_deg(*found, *at))
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the median error and the shares of all answers within some degrees."""
     errors = sorted(values_of(scores))
     within = {
