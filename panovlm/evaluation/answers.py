@@ -61,9 +61,9 @@ class _HeadStates:
     cache: DynamicCache
     places: dict[_Key, int]
 
-    def of(self, asked: Sequence[_TokenisedPrompt]) -> DynamicCache:
+    def of(self, prompts: Sequence[_TokenisedPrompt]) -> DynamicCache:
         """Return a cache of its own with the states of each prompt's head."""
-        index = torch.tensor([self.places[each.key] for each in asked])
+        index = torch.tensor([self.places[each.key] for each in prompts])
         return DynamicCache(
             [(layer.keys[index], layer.values[index]) for layer in self.cache.layers]
         )
@@ -118,26 +118,28 @@ class Answerer:
         length = len(ids) - ids[::-1].index(self.processor.image_token_id)
         return _TokenisedPrompt(prompt.latents, tuple(ids[:length]), ids[length:])
 
-    def _read_heads(self, asked: Sequence[_TokenisedPrompt]) -> _HeadStates:
+    def _read_heads(self, prompts: Sequence[_TokenisedPrompt]) -> _HeadStates:
         """Run each distinct head once; all are of one length."""
-        distinct = {each.key: each for each in asked}
+        distinct = {each.key: each for each in prompts}
         ids = torch.tensor([each.head for each in distinct.values()], device=self.model.device)
         images = {"image": self._image_outputs([*distinct.values()])}
         read = self.model.model(input_ids=ids, mm_encoder_outputs=images, use_cache=True)
         places = {key: place for place, key in enumerate(distinct)}
         return _HeadStates(read.past_key_values, places)
 
-    def _generate(self, asked: Sequence[_TokenisedPrompt], heads: _HeadStates | None) -> list[str]:
+    def _generate(
+        self, prompts: Sequence[_TokenisedPrompt], heads: _HeadStates | None
+    ) -> list[str]:
         tokenizer, device = self.processor.tokenizer, self.model.device
-        rest = {"input_ids": [each.rest for each in asked]}
+        rest = {"input_ids": [each.rest for each in prompts]}
         inputs = tokenizer.pad(rest, padding_side="left", return_tensors="pt").to(device)
         # Padding lies between head and question: masked, it takes no place of its own.
-        head_ids = torch.tensor([each.head for each in asked], dtype=torch.long, device=device)
+        head_ids = torch.tensor([each.head for each in prompts], dtype=torch.long, device=device)
         ids = torch.cat([head_ids, inputs["input_ids"]], dim=1)
         seen = (
-            {"past_key_values": heads.of(asked)}
+            {"past_key_values": heads.of(prompts)}
             if heads
-            else {"mm_encoder_outputs": {"image": self._image_outputs(asked)}}
+            else {"mm_encoder_outputs": {"image": self._image_outputs(prompts)}}
         )
         output = self.model.generate(
             input_ids=ids,
@@ -151,27 +153,27 @@ class Answerer:
         )
         return [text.strip() for text in texts]
 
-    def _image_outputs(self, asked: Sequence[_TokenisedPrompt]) -> BaseModelOutputWithPooling:
+    def _image_outputs(self, prompts: Sequence[_TokenisedPrompt]) -> BaseModelOutputWithPooling:
         """Compute the image tokens of each distinct panorama once, and repeat them in place."""
-        distinct = {id(each.latents): each.latents for each in asked}
+        distinct = {id(each.latents): each.latents for each in prompts}
         places = {key: place for place, key in enumerate(distinct)}
         latents = torch.stack(list(distinct.values())).to(self.model.device)
         tokens = self.model.model.projection(latents)
-        index = torch.tensor([places[id(each.latents)] for each in asked], device=tokens.device)
+        index = torch.tensor([places[id(each.latents)] for each in prompts], device=tokens.device)
         return BaseModelOutputWithPooling(pooler_output=tokens[index])
 
 
-def _groups(asked: Sequence[_TokenisedPrompt]) -> Iterator[list[int]]:
+def _groups(prompts: Sequence[_TokenisedPrompt]) -> Iterator[list[int]]:
     """Yield the places of prompts whose heads are of one length and of few pictures, by length."""
     group: list[int] = []
     pictures: set[int] = set()
-    for place in sorted(range(len(asked)), key=lambda i: len(asked[i].head)):
-        picture, length = id(asked[place].latents), len(asked[place].head)
+    for place in sorted(range(len(prompts)), key=lambda i: len(prompts[i].head)):
+        picture, length = id(prompts[place].latents), len(prompts[place].head)
         is_full = len(pictures) == MAX_PICTURES and picture not in pictures
-        if group and (is_full or length != len(asked[group[0]].head)):
-            yield sorted(group, key=lambda i: (len(asked[i].rest), i))
+        if group and (is_full or length != len(prompts[group[0]].head)):
+            yield sorted(group, key=lambda i: (len(prompts[i].rest), i))
             group, pictures = [], set()
         group.append(place)
         pictures.add(picture)
     if group:
-        yield sorted(group, key=lambda i: (len(asked[i].rest), i))
+        yield sorted(group, key=lambda i: (len(prompts[i].rest), i))

@@ -160,12 +160,16 @@ def _samples(
     evaluator: Evaluator, options: EvaluationOptions, rotatable: Sequence[int] | None
 ) -> list[Sample]:
     """Sample the questions to be asked again, after checking that they can be."""
-    records = evaluator.records
-    can_rotate = evaluator.rotatable() if rotatable is None else rotatable
+    records, count = evaluator.records, evaluator.num_views
     can_shift = seam_shiftable(records, rotatable)
+    if rotatable is None:
+        rotatable = [place for place, record in enumerate(records) if record.can_rotate(count)]
     with ranks.synchronized():
-        if options.num_yaw_rotated and can_rotate:
-            evaluator.check_rotatable()
+        if options.num_yaw_rotated and rotatable and evaluator.answerer.model.config.global_view:
+            raise PanoVLMError(
+                "found a model with a global view, which cannot be yaw-rotated without encoding it "
+                "again; leave rotation consistency out (--yaw-rotated 0)"
+            )
         if options.num_seam_shifted and not can_shift:
             raise PanoVLMError(
                 f"found --seam-shifted {options.num_seam_shifted}, but no question with a "
@@ -175,7 +179,7 @@ def _samples(
     directed = [place for place, record in enumerate(records) if record.yaw_deg is not None]
     return [
         Sample(
-            yaw_rotated=sampled(can_rotate, options.num_yaw_rotated, seed),
+            yaw_rotated=sampled(rotatable, options.num_yaw_rotated, seed),
             ablated=sampled(directed or range(len(records)), options.num_ablated, seed),
             seam_shifted=sampled(can_shift, options.num_seam_shifted, seed),
         )

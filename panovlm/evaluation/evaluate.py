@@ -9,7 +9,6 @@ from torch import Tensor
 
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Record, raise_errors
-from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
 from panovlm.evaluation.journal import Journal
 from panovlm.evaluation.latents import LatentTokens
@@ -147,26 +146,12 @@ class Evaluator:
 
         return self._ask(label, records, load)
 
-    def check_rotatable(self) -> None:
-        """Check that tokens of a yaw-rotated panorama are those at hand in another order.
-
-        Raises:
-            PanoVLMError: If the model has a global view.
-        """
-        if self.answerer.model.config.global_view:
-            raise PanoVLMError(
-                "found a model with a global view, which cannot be yaw-rotated without encoding it "
-                "again; leave rotation consistency out (--yaw-rotated 0)"
-            )
-
-    def rotatable(self) -> list[int]:
-        """Return the places of the records that hold their answers under every yaw rotation."""
-        return [i for i, record in enumerate(self.records) if record.can_rotate(self.num_views)]
-
     def predict_yaw_rotated(
         self, label: str, records: Sequence[Record], num_strides: int
     ) -> list[str]:
         """Ask questions about pictures whose camera turned right by whole strides of the ring.
+
+        A model with a global view would have to encode them again and cannot be asked so.
 
         Args:
             label: Of the progress bar.

@@ -93,22 +93,14 @@ class PanoVLM(lmms):
         return answers
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        """Refuse: answers are generated.
-
-        Raises:
-            PanoVLMError: Always.
-        """
+        """Refuse: answers are generated."""
         raise PanoVLMError(
             "found a task scored by likelihoods, expected one whose answers are generated; choose "
             "a task with output_type generate_until"
         )
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
-        """Refuse: questions are asked one by one.
-
-        Raises:
-            PanoVLMError: Always.
-        """
+        """Refuse: questions are asked one by one."""
         raise PanoVLMError(
             "found a task of several rounds, expected one question at a time; choose a task with "
             "output_type generate_until"

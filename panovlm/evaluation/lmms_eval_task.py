@@ -56,8 +56,7 @@ def doc_to_visual(doc: Doc) -> list[Image.Image]:
 
 def doc_to_text(doc: Doc) -> str:
     """Return the question, with how to answer it."""
-    question: str = doc["question"]
-    return question
+    return str(doc["question"])
 
 
 def process_results(doc: Doc, results: Sequence[str]) -> dict[str, Result]:

@@ -90,21 +90,17 @@ def _kinds_and_sectors(predictions: Sequence[Prediction]) -> dict[str, Any]:
     kinds = grouped([p for p in predictions if p.record.yaw_deg is not None], _GROUPS["kind"])
     if len(kinds) < 2:
         return {}
-    return {
-        "by_kind_and_sector": {kind: _by("sector", own, _sector) for kind, own in kinds.items()}
-    }
+    found = {kind: _by("sector", own, _sector) for kind, own in kinds.items()}
+    return {"by_kind_and_sector": found}
 
 
 def _seam_strata(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Compare questions about objects that cross the seam with those about all other objects."""
     about = [p for p in predictions if p.record.yaw_deg is not None]
-    strata = {
-        "seam": [p for p in about if p.record.crosses_seam],
-        "not_seam": [p for p in about if not p.record.crosses_seam],
-    }
-    if not all(strata.values()):
+    strata = grouped(about, lambda p: "seam" if p.record.crosses_seam else "not_seam")
+    if len(strata) < 2:
         return {}
-    found = {name: accuracy(group) for name, group in strata.items()}
+    found = {name: accuracy(strata[name]) for name in ("seam", "not_seam")}
     return {
         **{name: each.mean for name, each in found.items()},
         **{f"count_{name}": each.count for name, each in found.items()},
@@ -168,10 +164,8 @@ def _seam_shifted_facts(answers: Answers[Prediction]) -> dict[str, Any]:
 
 def _of_seed(answers: Answers[Prediction], seed: int, sample: Sample) -> dict[str, Any]:
     """Return what one seed alone would have said, for its spread."""
-    facts: dict[str, Any] = {
-        "seed": seed,
-        "accuracy_interval": accuracy(answers.seen, seed).limits,
-    }
+    limits = accuracy(answers.seen, seed).limits
+    facts: dict[str, Any] = {"seed": seed, "accuracy_interval": limits}
     if sample.yaw_rotated:
         questions = [answers.yaw_rotated[place] for place in sample.yaw_rotated]
         facts["rotation_consistency"] = accuracy(_really_rotated(questions)).mean

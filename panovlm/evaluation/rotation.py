@@ -55,7 +55,8 @@ def rotation(questions: Sequence[Rotated]) -> dict[str, Any]:
     columns = list(zip(*questions, strict=True))
     by_turn = {f"{360 * i / len(columns):g}°": accuracy(ps) for i, ps in enumerate(columns)}
     right_every = share_interval(
-        [all(p.is_right for p in rotated) for rotated in questions], _panoramas(questions)
+        [all(p.is_right for p in rotated) for rotated in questions],
+        [rotated[0].panorama for rotated in questions],
     )
     return {
         "rotations": len(columns),
@@ -77,7 +78,9 @@ def _agreement(questions: Sequence[Rotated]) -> dict[str, Any]:
         return {}
     answers = [_back([p.answer for p in rotated]) for rotated in questions]
     pairs = [a == b for each in answers for a, b in combinations(each, 2)]
-    consistent = share_interval([len(set(each)) == 1 for each in answers], _panoramas(questions))
+    consistent = share_interval(
+        [len(set(each)) == 1 for each in answers], [rotated[0].panorama for rotated in questions]
+    )
     return {
         "consistent": consistent.mean,
         "interval_consistent": consistent.limits,
@@ -95,7 +98,3 @@ def _back(texts: Sequence[str]) -> list[str]:
     """Rotate back the answers under every yaw rotation, which are by whole 45°."""
     step = len(DIRECTIONS) // len(texts)
     return [rotated_back(text, step * place) for place, text in enumerate(texts)]
-
-
-def _panoramas(questions: Sequence[Rotated]) -> list[str]:
-    return [str(rotated[0].record.image) for rotated in questions]

@@ -32,6 +32,11 @@ class Prediction:
     score: Score
 
     @property
+    def panorama(self) -> str:
+        """The picture's file; intervals are over whole panoramas."""
+        return str(self.item.image)
+
+    @property
     def expected(self) -> str:
         """The first reference."""
         return self.item.references[0]
@@ -103,15 +108,15 @@ def _score(
 
 def accuracy(predictions: Sequence[Prediction], seed: int = 0) -> Interval:
     """Compute the share of correct answers, with its interval over whole panoramas."""
-    panoramas = [str(prediction.record.image) for prediction in predictions]
-    return share_interval([prediction.is_right for prediction in predictions], panoramas, seed)
+    return share_interval(
+        [p.is_right for p in predictions], [p.panorama for p in predictions], seed
+    )
 
 
 def gain_over(others: Sequence[Prediction], ours: Sequence[Prediction]) -> dict[str, Any] | None:
     """Compute how much higher `ours` score on the same questions, with its paired interval."""
     first, second = ([prediction.score for prediction in each] for each in (others, ours))
-    panoramas = [str(prediction.record.image) for prediction in ours]
-    gain = difference_interval(first, second, panoramas)
+    gain = difference_interval(first, second, [prediction.panorama for prediction in ours])
     return asdict(gain) if gain else None
 
 

@@ -7,15 +7,16 @@ and takes no part in the means of the others.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score
 
 Words = Sequence[str]
-Grams = Counter[tuple[str, ...]]
+Gram = tuple[str, ...]
+Grams = Counter[Gram]
+_WeightOf = Callable[[Gram], float]
 
 MAX_ORDER = 4
 """Longest n-grams counted."""
@@ -94,11 +95,11 @@ def cider(
         Vedantam et al., CVPR 2015, as in pycocoevalcap 1.2: no stemming, σ = 6, and the length is
         the number of pairs of words.
     """
-    weights = _inverse_frequencies(references)
+    weight_of = _inverse_frequency(references)
 
     def score(candidate: Words, known: Sequence[Words]) -> float:
-        own = _Weighted(candidate, weights)
-        each = [_similarity(own, _Weighted(words, weights), clipped) for words in known]
+        own = _Weighted(candidate, weight_of)
+        each = [_similarity(own, _Weighted(words, weight_of), clipped) for words in known]
         return 10 * float(np.mean(each))
 
     return [
@@ -110,31 +111,22 @@ def cider(
 class _Weighted:
     """The n-grams of a text by order, each with its count times its weight."""
 
-    def __init__(self, words: Words, weights: "_Weights") -> None:
+    def __init__(self, words: Words, weight_of: _WeightOf) -> None:
         self.length = max(0, len(words) - 1)
-        self.orders: list[dict[tuple[str, ...], float]] = [{} for _ in range(MAX_ORDER)]
+        self.orders: list[dict[Gram, float]] = [{} for _ in range(MAX_ORDER)]
         for gram, count in _grams(words).items():
-            self.orders[len(gram) - 1][gram] = count * weights.of(gram)
+            self.orders[len(gram) - 1][gram] = count * weight_of(gram)
         self.norms = [math.sqrt(sum(w * w for w in order.values())) for order in self.orders]
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """How much each n-gram says: the logarithm of pictures over pictures that have it."""
-
-    log_pictures: float
-    pictures_with: Mapping[tuple[str, ...], int]
-
-    def of(self, gram: tuple[str, ...]) -> float:
-        return self.log_pictures - math.log(max(1.0, self.pictures_with.get(gram, 0)))
-
-
-def _inverse_frequencies(references: Sequence[Sequence[Words]]) -> _Weights:
+def _inverse_frequency(references: Sequence[Sequence[Words]]) -> _WeightOf:
+    """Return what weighs an n-gram: the logarithm of pictures over pictures that have it."""
     described = [known for known in references if known]
     pictures_with: Grams = Counter()
     for known in described:
         pictures_with.update({gram for words in known for gram in _grams(words)})
-    return _Weights(math.log(max(1, len(described))), pictures_with)
+    log_pictures = math.log(max(1, len(described)))
+    return lambda gram: log_pictures - math.log(max(1, pictures_with[gram]))
 
 
 def _similarity(own: _Weighted, other: _Weighted, clipped: bool) -> float:

@@ -120,7 +120,7 @@ def test_yaw_rotated_questions_meet_rotated_views(evaluator: Evaluator, monkeypa
         return original(self, asked, progress)
 
     monkeypatch.setattr(evaluator.answerer.__class__, "__call__", spy)
-    records = [evaluator.records[place] for place in evaluator.rotatable()[:1]]
+    records = [record for record in evaluator.records if record.can_rotate(4)][:1]
     for strides in range(4):
         evaluator.predict_yaw_rotated("rotated", records, strides)
     patch_tokens = evaluator.cache.load(records[0].image)

@@ -48,9 +48,6 @@ def read(path: Path, images: Path) -> list[Item]:
     Args:
         path: A list of objects in JSON, or one object a line in a `.jsonl`.
         images: Folder that `image` is relative to.
-
-    Raises:
-        PanoVLMError: If an entry has no direction, or neither `name` nor `question`.
     """
     rows = read_objects(path, KEYS)
     return items_of(path, rows, lambda row, n: _item(row, str(n), images))

@@ -35,10 +35,7 @@ def read(path: Path, images: Path) -> list[Item]:
 
     Args:
         path: An `annotation.json`, or a folder that holds some, each beside its picture.
-        images: Not looked at: pictures lie beside their annotation.
-
-    Raises:
-        PanoVLMError: If there is none, one has no picture, or an angle is missing.
+        images: Not used: pictures lie beside their annotation.
     """
     files = [path] if path.is_file() else sorted(path.glob("**/annotation.json"))
     if not files:
@@ -118,8 +115,7 @@ def _yaw_error(item: Item, answer: str) -> Score:
 
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return how far the answers point from the middle of their targets."""
-    errors = [_yaw_error(item, answer) for item, answer in zip(items, answers, strict=True)]
-    return {"mean_yaw_error_deg": summarise(errors).mean}
+    return {"mean_yaw_error_deg": summarise(each(_yaw_error)(items, answers)).mean}
 
 
 def rotated(item: Item, yaw_shift_deg: float) -> Item:

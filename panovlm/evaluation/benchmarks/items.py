@@ -45,7 +45,10 @@ class Item:
 
 
 Read = Callable[[Path, Path], list[Item]]
-"""Takes the benchmark's file, and the folder in which its pictures lie."""
+"""Takes the benchmark's file, and the folder in which its pictures lie.
+
+Raises PanoVLMError where the file is not as published.
+"""
 ScoreAll = Callable[[Sequence[Item], Sequence[str]], list[Score]]
 """Takes items and their answers; a score may depend on all of them, as CIDEr does."""
 Figures = dict[str, Any]

@@ -31,10 +31,6 @@ def read(path: Path, images: Path) -> list[Item]:
     Args:
         path: A list of objects in JSON, or one object a line in a `.jsonl`.
         images: Folder that `image` is relative to.
-
-    Raises:
-        PanoVLMError: If an entry's options are no texts that differ, with its label among them, or
-            the file has no other label to sample options from.
     """
     rows = read_objects(path, KEYS)
     labels = list({normalised(label): label for label in map(_label, rows)}.values())

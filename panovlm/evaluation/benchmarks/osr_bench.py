@@ -23,6 +23,7 @@ from panovlm.evaluation.benchmarks.files import (
     text_of,
 )
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
+from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, score_read, summarise
 
 MAP = "cognitive_map"
@@ -36,11 +37,6 @@ FORMS = {
     ),
 }
 """How to answer questions of each kind; the map's question contains it."""
-DIRECTIONS = frozenset(
-    f"{depth}{side}".strip("-")
-    for depth in ("", "front", "back")
-    for side in ("", "-left", "-right")
-) - {""}
 LINE_KEYS = ("image", "question", "answer", "answer_type", "turn")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
@@ -53,9 +49,6 @@ def read(path: Path, images: Path) -> list[Item]:
             in `_with_negative.json` and the like, are read where they are named themselves); or a
             `.jsonl` with the questions of any scenes, one a line, each with `LINE_KEYS`.
         images: Folder below which the pictures lie, where none is beside the file as `rgb.png`.
-
-    Raises:
-        PanoVLMError: If there is no such file, or a question is of an unknown kind.
     """
     if path.suffix == ".jsonl":
         return items_of(path, read_objects(path, LINE_KEYS), lambda row, _: _line(row, images))

@@ -16,9 +16,6 @@ def read(path: Path, images: Path) -> list[Item]:
     Args:
         path: The records.
         images: Not used: pictures are relative to the file.
-
-    Raises:
-        PanoVLMError: If a record is invalid or a longer conversation.
     """
     records = read_records(path, Needs(text=True, image=True))
     for number, record in enumerate(records, start=1):
