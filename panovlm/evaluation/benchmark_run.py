@@ -144,7 +144,7 @@ def with_pictures(items: Sequence[Item]) -> list[Item]:
     found = [item for item in items if is_there(item.image)]
     if not found:
         raise PanoVLMError(
-            f"found none of the {len(items)} pictures, as {items[0].image}; name their folder "
+            f"found none of the {len(items)} pictures, as {items[0].image}; say where they are "
             "with --images"
         )
     return found
