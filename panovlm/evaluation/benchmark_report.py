@@ -126,7 +126,7 @@ def _seam_shifted_facts(benchmark: Benchmark, answers: Answers[Prediction]) -> d
 def _of_seed(
     benchmark: Benchmark, answers: Answers[Prediction], seed: int, sample: Sample
 ) -> dict[str, Any]:
-    """Return what one seed alone would have said."""
+    """Return the figures of one seed alone."""
     items, scores = [p.item for p in answers.seen], [p.score for p in answers.seen]
     return {
         "seed": seed,

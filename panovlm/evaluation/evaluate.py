@@ -175,8 +175,8 @@ class Evaluator:
             for first in range(0, len(groups), ranks.number()):
                 own = first + ranks.own()
                 with ranks.synchronized():
-                    said = self._answered(label, own, groups, load, advance)
-                for number, given in enumerate(ranks.gathered(said), first):
+                    texts = self._answered(label, own, groups, load, advance)
+                for number, given in enumerate(ranks.gathered(texts), first):
                     self._keep(label, number, given)
                     answers += given
                     advance(len(given) if number != own else 0)

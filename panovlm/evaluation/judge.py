@@ -89,9 +89,9 @@ class Judge:
 
     def facts(self, rubric: Rubric) -> dict[str, Any]:
         """Return what a report states of its judge."""
-        told = hashlib.sha256((rubric.instruction + QUESTION).encode()).hexdigest()
+        digest = hashlib.sha256((rubric.instruction + QUESTION).encode()).hexdigest()
         today = datetime.now(UTC).date().isoformat()
-        return {"model": self.model, "date": today, "temperature": 0, "prompt_sha256": told}
+        return {"model": self.model, "date": today, "temperature": 0, "prompt_sha256": digest}
 
     def _grade_one(self, rubric: Rubric, item: Item, answer: str) -> Score:
         if not answer.strip() or not item.references:

@@ -43,7 +43,7 @@ class PanoVLM(lmms):
     Args:
         pretrained: A model's folder or a run.
         device: Where it runs; an accelerator if there is one.
-        batch_size: Taken since lmms-eval gives it, and not looked at.
+        batch_size: Passed by lmms-eval, and not used.
         max_batch_size: The same.
 
     Raises:

@@ -163,7 +163,7 @@ def _seam_shifted_facts(answers: Answers[Prediction]) -> dict[str, Any]:
 
 
 def _of_seed(answers: Answers[Prediction], seed: int, sample: Sample) -> dict[str, Any]:
-    """Return what one seed alone would have said, for its spread."""
+    """Return the figures of one seed alone, for their spread."""
     limits = accuracy(answers.seen, seed).limits
     facts: dict[str, Any] = {"seed": seed, "accuracy_interval": limits}
     if sample.yaw_rotated:

@@ -27,7 +27,7 @@ def rotated_back(text: str, eighths: int) -> str:
     """Return an answer with its direction words as they were before the camera turned.
 
     Args:
-        text: What was said after the camera had turned right.
+        text: The answer after the camera had turned right.
         eighths: By how many times 45°.
     """
 

@@ -69,7 +69,7 @@ def evaluate(
         The report.
 
     Raises:
-        PanoVLMError: If a file is invalid, or the model cannot be asked so.
+        PanoVLMError: If a file is invalid, or the model does not take the options.
     """
     started, options = time.perf_counter(), options or EvaluationOptions()
     ranks.join()
@@ -167,7 +167,7 @@ def run_evaluation(
         rotatable: As in `ask_all`.
 
     Raises:
-        PanoVLMError: If there is no model, a picture is invalid, or the model cannot be asked so.
+        PanoVLMError: If there is no model, a picture is invalid, or an option does not apply.
     """
     settings = {**asdict(options), "max_new_tokens": max_new_tokens}
     journal = ranks.from_first(
