@@ -1,4 +1,4 @@
-"""What stage 1 is good for: a recipe under its variants, each with several seeds.
+"""Compares a recipe under the variants of stage 1, each with several seeds.
 
     python benchmarks/ablations.py RECIPE --data data/scenes/test.jsonl --out runs/ablations
 
@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, str] | None] = {
 }
 """Settings of stage 1; `none` has none, so that stage 2 begins with an untrained resampler."""
 SHARES_OF_STEPS = (0.1, 0.25, 0.5, 1.0)
-"""Where stage 2's loss is read off: the sooner it is low, the less data is needed."""
+"""Where stage 2's loss is read off: the earlier it is low, the less data is needed."""
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Student's t for a two-sided 95 % interval with 1, 2, ... degrees of freedom."""
 
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def cell_of(options: argparse.Namespace, variant: str, seed: int) -> Cell:
-    """Say what one cell runs."""
+    """Return what one cell runs."""
     output = options.out / variant.replace(", ", "-").replace(" ", "-") / f"seed-{seed}"
     overrides = [*options.override, f"output={output}", f"seed={seed}"]
     settings = VARIANTS[variant]
@@ -109,7 +109,7 @@ def cell_of(options: argparse.Namespace, variant: str, seed: int) -> Cell:
     recipe = load_recipe(options.recipe, overrides)
     stages = [name for name in recipe.stages if settings is not None or name != FIRST]
     records = [options.data, *(recipe.section(name).data for name in stages)]
-    facts = [recipe.model_dump_json(), stages, options.limit, options.turned]
+    facts = [recipe.model_dump_json(), stages, options.limit, options.yaw_rotated]
     digest = hashlib.sha256(repr(facts).encode())
     for file in records:
         digest.update(file.read_bytes())
@@ -117,7 +117,7 @@ def cell_of(options: argparse.Namespace, variant: str, seed: int) -> Cell:
 
 
 def _result(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
-    """Give the figures of a cell, running it if it is not finished."""
+    """Return the figures of a cell, running it if it is not finished."""
     if cell.file.is_file():
         stored: dict[str, Any] = json.loads(cell.file.read_text())
         if stored["settings"] == cell.settings:
@@ -130,7 +130,7 @@ def _result(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
         options.data,
         cell.recipe.output / "report.json",
         limit=options.limit,
-        options=EvaluationOptions(num_turned=options.turned),
+        options=EvaluationOptions(num_yaw_rotated=options.yaw_rotated),
     )
     found = {"variant": cell.variant, "seed": cell.seed, "settings": cell.settings}
     found |= figures(cell, report)
@@ -165,14 +165,14 @@ def figures(cell: Cell, report: dict[str, Any]) -> dict[str, Any]:
 
 
 def loss_at(log: Sequence[dict[str, Any]], step: float) -> float:
-    """Give the mean of the losses logged in the fifth of the steps before one, itself included."""
+    """Compute the mean of the losses logged in the fifth of the steps before one, with itself."""
     near = [entry["loss"] for entry in log if 0.8 * step < entry["step"] <= max(step, 1)]
     before = [entry["loss"] for entry in log if entry["step"] <= max(step, 1)]
     return statistics.fmean(near or before[-1:])
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Give the mean of two to ten values and half of its 95 % confidence interval (Student's t)."""
+    """Compute the mean of 2 to 10 values and half of its 95 % confidence interval (Student's t)."""
     half = T_975[len(values) - 2] * statistics.stdev(values) / len(values) ** 0.5
     return statistics.fmean(values), half
 
@@ -183,35 +183,39 @@ def page_text(report: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {each}" for name, each in made_with["packages"].items())
     cells = report["cells"]
     seeds = sorted({cell["seed"] for cell in cells})
-    said = (
+    summary = (
         f"`{report['command']}`\n\n"
         f"{len(seeds)} seeds; mean ± half of the 95 % confidence interval (Student's t) over them; "
         f"{cells[0]['questions']} questions. {made_with['cpu']}, {made_with['logical_cpus']} "
         f"logical CPUs; Python {made_with['python']}; {packages}."
     )
-    return f"{said}\n\n{markdown(table(cells))}"
+    return f"{summary}\n\n{markdown(table(cells))}"
 
 
 def table(cells: Sequence[dict[str, Any]]) -> Table:
-    """Give a row for each variant; differences are to the first one, seed by seed."""
+    """Return a row for each variant; differences are to the first one, seed by seed."""
     variants = list(dict.fromkeys(cell["variant"] for cell in cells))
     steps = list(cells[0]["loss_at"])
     columns: dict[str, Callable[[dict[str, Any]], float | None]] = {
-        "right, %": lambda cell: 100 * cell["accuracy"],
-        "right when turned, %": lambda cell: _percent(cell["rotation_consistency"]),
+        "accuracy, %": lambda cell: 100 * cell["accuracy"],
+        "accuracy when yaw-rotated, %": lambda cell: _percent(cell["rotation_consistency"]),
         "blind, %": lambda cell: 100 * cell["blind"],
     }
     for step in steps:
         columns[f"stage 2's loss at step {step}"] = lambda cell, step=step: cell["loss_at"][step]
     columns["held-out retrieval, %"] = lambda cell: _percent(cell["stage_1"]["retrieval"])
-    rows = [["stage 1", f"right, beside {variants[0]}", *columns]]
+    rows = [["stage 1", f"accuracy, beside {variants[0]}", *columns]]
     by_seed = {(cell["variant"], cell["seed"]): cell for cell in cells}
     for variant in variants:
         own = [cell for cell in cells if cell["variant"] == variant]
         gains = [100 * (c["accuracy"] - by_seed[variants[0], c["seed"]]["accuracy"]) for c in own]
-        gain = "" if variant == variants[0] else f"{_told(gains, signed=True)} points"
+        gain = "" if variant == variants[0] else f"{_mean_and_interval(gains, signed=True)} points"
         rows.append(
-            [variant, gain, *(_told([of(cell) for cell in own]) for of in columns.values())]
+            [
+                variant,
+                gain,
+                *(_mean_and_interval([of(cell) for cell in own]) for of in columns.values()),
+            ]
         )
     return rows
 
@@ -220,7 +224,7 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _told(values: Sequence[float | None], *, signed: bool = False) -> str:
+def _mean_and_interval(values: Sequence[float | None], *, signed: bool = False) -> str:
     """Write a mean with its interval; a dash where nothing was measured."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
@@ -231,7 +235,7 @@ def _told(values: Sequence[float | None], *, signed: bool = False) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Say what the figures were made with."""
+    """Return what the figures were made with."""
     return {
         "cpu": cpu_model(),
         "logical_cpus": os.cpu_count(),
@@ -244,13 +248,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("recipe", type=Path, help="recipe with all stages")
-    add("--data", type=Path, required=True, help="held-out records with right answers")
+    add("--data", type=Path, required=True, help="held-out records with correct answers")
     add("--out", type=Path, required=True, help="folder of all runs and of ablations.json")
     add("--docs", type=Path, help="page whose table is written anew")
     add("--seeds", type=int, default=3, help="2 to 10")
     add("--only", nargs="+", choices=VARIANTS, default=[*VARIANTS], help="variants to compare")
     add("--limit", type=int, help="ask only the first questions")
-    add("--turned", type=int, default=400, help="questions asked again under every turn")
+    add("--yaw-rotated", type=int, default=400, help="questions asked again yaw-rotated")
     add("--keep-models", action="store_true", help="keep the weights of finished cells")
     add("-o", action="append", dest="override", default=[], help="key=value of the recipe")
     return parser

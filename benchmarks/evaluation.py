@@ -78,7 +78,7 @@ def _alone(evaluator: Evaluator, record: Record, patch_tokens: Tensor) -> str:
     """Answer one question as a script would: its image tokens, then `generate`."""
     answerer = evaluator.answerer
     model, processor = answerer.model, answerer.processor
-    messages = [{"role": turn.role, "content": turn.content} for turn in record.prompt]
+    messages = [{"role": each.role, "content": each.content} for each in record.prompt]
     ids, _ = processor.tokenize(messages, add_generation_prompt=True)
     images = model.get_image_features(patch_tokens=patch_tokens[None].to(model.device))
     output = model.generate(
@@ -87,8 +87,8 @@ def _alone(evaluator: Evaluator, record: Record, patch_tokens: Tensor) -> str:
         max_new_tokens=MAX_NEW_TOKENS,
         do_sample=False,
     )
-    said: str = processor.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)
-    return said.strip()
+    text: str = processor.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)
+    return text.strip()
 
 
 def _summary(

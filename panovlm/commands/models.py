@@ -4,37 +4,33 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.progress import hide_loading_bars
 
-if TYPE_CHECKING:
-    from panovlm.evaluation.asking import EvaluationOptions
-    from panovlm.evaluation.judge import Judge
-
 
 def evaluate(
     model: Path,
-    data: Annotated[Path, typer.Option(help="Records with right answers.")],
+    data: Annotated[Path, typer.Option(help="Records with correct answers.")],
     out: Annotated[Path, typer.Option(help="JSON to write; a page goes beside it.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first records.")] = None,
-    turned: Annotated[
-        int, typer.Option(min=0, help="Records asked again under every turn of the picture.")
+    yaw_rotated: Annotated[
+        int, typer.Option(min=0, help="Records asked again under every yaw rotation.")
     ] = 400,
     ablated: Annotated[
         int, typer.Option(min=0, help="Records asked again with each view blank.")
     ] = 100,
-    on_seam: Annotated[
+    seam_shifted: Annotated[
         int, typer.Option(min=0, help="Records asked again with their object on the seam.")
     ] = 0,
     baselines: Annotated[
         str, typer.Option(help="What to compare with: all, blind or none.")
     ] = "blind",
     seeds: Annotated[
-        int, typer.Option(min=1, help="Draws of the records that are asked again.")
+        int, typer.Option(min=1, help="Samples of the records that are asked again.")
     ] = 1,
     since: Annotated[
         float | None, typer.Option(help="Unix time when the whole job began, for its total.")
@@ -54,40 +50,37 @@ def evaluate(
 
     Started again after a kill, it goes on where it was. Under torchrun, processes share the work.
     """
+    from panovlm.evaluation import run, summary
     from panovlm.evaluation.asking import EvaluationOptions
+    from panovlm.evaluation.benchmark_run import evaluate_benchmark
     from panovlm.evaluation.judge import Judge
     from panovlm.training import ranks
 
     hide_loading_bars()
-    options = EvaluationOptions(baselines, turned, ablated, on_seam, seeds)
+    options = EvaluationOptions(baselines, yaw_rotated, ablated, seam_shifted, seeds)
     if not benchmark and (images or judge):
-        raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
+        raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
     try:
         if benchmark:
             key = os.environ.get("PANOVLM_JUDGE_KEY")
-            grader = Judge(judge, judge_model, key) if judge else None
-            lines = _benchmark_lines(model, data, out, benchmark, images, limit, grader, options)
+            report = evaluate_benchmark(
+                model,
+                data,
+                out,
+                benchmark,
+                images=images,
+                limit=limit,
+                judge=Judge(judge, judge_model, key) if judge else None,
+                options=options,
+            )
         else:
-            lines = _report_lines(model, data, out, limit, since, options)
+            report = run.evaluate(model, data, out, limit=limit, since=since, options=options)
     except ranks.RaisedElsewhereError:
         raise typer.Exit(2) from None
-    for line in lines if ranks.is_first() else []:
-        typer.echo(line)
-
-
-def _report_lines(
-    model: Path,
-    data: Path,
-    out: Path,
-    limit: int | None,
-    since: float | None,
-    options: "EvaluationOptions",
-) -> list[str]:
-    from panovlm.evaluation.run import evaluate as run
-    from panovlm.evaluation.summary import summary_lines
-
-    report = run(model, data, out, limit=limit, since=since, options=options)
-    return [*summary_lines(report), f"written to {out} and {out.with_suffix('.html')}"]
+    if ranks.is_first():
+        lines = summary.benchmark_lines if benchmark else summary.summary_lines
+        for line in (*lines(report), f"written to {out} and {out.with_suffix('.html')}"):
+            typer.echo(line)
 
 
 def compare(
@@ -121,25 +114,6 @@ def card(
     from panovlm.evaluation.card import write_card
 
     typer.echo(f"written to {write_card(run, licence=licence, overwrite=overwrite)}")
-
-
-def _benchmark_lines(
-    model: Path,
-    data: Path,
-    out: Path,
-    name: str,
-    images: Path | None,
-    limit: int | None,
-    judge: "Judge | None",
-    options: "EvaluationOptions",
-) -> list[str]:
-    from panovlm.evaluation.benchmark_run import evaluate_benchmark
-    from panovlm.evaluation.summary import benchmark_lines
-
-    report = evaluate_benchmark(
-        model, data, out, name, images=images, limit=limit, judge=judge, options=options
-    )
-    return [*benchmark_lines(report), f"written to {out} and {out.with_suffix('.html')}"]
 
 
 def features(

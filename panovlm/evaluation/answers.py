@@ -33,7 +33,7 @@ class Prompt:
     """A question about a panorama.
 
     Attributes:
-        latents: Latent tokens [V, T, D_latent], as the resampler gives them.
+        latents: Latent tokens [V, T, D_latent], of the resampler.
         messages: The conversation up to the question, the picture's mark in place.
     """
 
@@ -42,7 +42,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _TokenisedPrompt:
     """A prompt's token ids: its head, which other questions share, and the rest."""
 
     latents: Tensor
@@ -55,15 +55,15 @@ class _Asked:
 
 
 @dataclass(frozen=True)
-class _Heads:
-    """The states of heads that went through the language model, and the place of each."""
+class _HeadStates:
+    """The states of heads that went through the language model, and the index of each."""
 
     cache: DynamicCache
     places: dict[_Key, int]
 
-    def of(self, asked: Sequence[_Asked]) -> DynamicCache:
-        """Give a cache of its own with the states of each prompt's head."""
-        index = torch.tensor([self.places[each.key] for each in asked])
+    def of(self, prompts: Sequence[_TokenisedPrompt]) -> DynamicCache:
+        """Return a cache of its own with the states of each prompt's head."""
+        index = torch.tensor([self.places[each.key] for each in prompts])
         return DynamicCache(
             [(layer.keys[index], layer.values[index]) for layer in self.cache.layers]
         )
@@ -96,48 +96,50 @@ class Answerer:
 
         Args:
             prompts: Those of one panorama should share one `latents` tensor: it is read once.
-            progress: Told how many answers were given after each batch.
+            progress: Called with the number of answers after each batch.
         """
-        asked = [self._asked(prompt) for prompt in prompts]
+        tokenised = [self._tokenise(prompt) for prompt in prompts]
         answers = [""] * len(prompts)
-        for group in _groups(asked):
-            heads = self._read_heads([asked[i] for i in group]) if self.keeps_heads else None
+        for group in _groups(tokenised):
+            heads = self._read_heads([tokenised[i] for i in group]) if self.keeps_heads else None
             for start in range(0, len(group), BATCH_SIZE):
                 batch = group[start : start + BATCH_SIZE]
-                texts = self._generate([asked[i] for i in batch], heads)
+                texts = self._generate([tokenised[i] for i in batch], heads)
                 for place, text in zip(batch, texts, strict=True):
                     answers[place] = text
                 progress(len(batch))
         return answers
 
-    def _asked(self, prompt: Prompt) -> _Asked:
-        messages = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+    def _tokenise(self, prompt: Prompt) -> _TokenisedPrompt:
+        messages = [{"role": each.role, "content": each.content} for each in prompt.messages]
         ids, _ = self.processor.tokenize(messages, add_generation_prompt=True)
         if not self.keeps_heads:
-            return _Asked(prompt.latents, (), ids)
+            return _TokenisedPrompt(prompt.latents, (), ids)
         length = len(ids) - ids[::-1].index(self.processor.image_token_id)
-        return _Asked(prompt.latents, tuple(ids[:length]), ids[length:])
+        return _TokenisedPrompt(prompt.latents, tuple(ids[:length]), ids[length:])
 
-    def _read_heads(self, asked: Sequence[_Asked]) -> _Heads:
+    def _read_heads(self, prompts: Sequence[_TokenisedPrompt]) -> _HeadStates:
         """Run each distinct head once; all are of one length."""
-        distinct = {each.key: each for each in asked}
+        distinct = {each.key: each for each in prompts}
         ids = torch.tensor([each.head for each in distinct.values()], device=self.model.device)
         images = {"image": self._image_outputs([*distinct.values()])}
         read = self.model.model(input_ids=ids, mm_encoder_outputs=images, use_cache=True)
         places = {key: place for place, key in enumerate(distinct)}
-        return _Heads(read.past_key_values, places)
+        return _HeadStates(read.past_key_values, places)
 
-    def _generate(self, asked: Sequence[_Asked], heads: _Heads | None) -> list[str]:
+    def _generate(
+        self, prompts: Sequence[_TokenisedPrompt], heads: _HeadStates | None
+    ) -> list[str]:
         tokenizer, device = self.processor.tokenizer, self.model.device
-        rest = {"input_ids": [each.rest for each in asked]}
+        rest = {"input_ids": [each.rest for each in prompts]}
         inputs = tokenizer.pad(rest, padding_side="left", return_tensors="pt").to(device)
         # Padding lies between head and question: masked, it takes no place of its own.
-        head_ids = torch.tensor([each.head for each in asked], dtype=torch.long, device=device)
+        head_ids = torch.tensor([each.head for each in prompts], dtype=torch.long, device=device)
         ids = torch.cat([head_ids, inputs["input_ids"]], dim=1)
         seen = (
-            {"past_key_values": heads.of(asked)}
+            {"past_key_values": heads.of(prompts)}
             if heads
-            else {"mm_encoder_outputs": {"image": self._image_outputs(asked)}}
+            else {"mm_encoder_outputs": {"image": self._image_outputs(prompts)}}
         )
         output = self.model.generate(
             input_ids=ids,
@@ -151,27 +153,27 @@ class Answerer:
         )
         return [text.strip() for text in texts]
 
-    def _image_outputs(self, asked: Sequence[_Asked]) -> BaseModelOutputWithPooling:
+    def _image_outputs(self, prompts: Sequence[_TokenisedPrompt]) -> BaseModelOutputWithPooling:
         """Compute the image tokens of each distinct panorama once, and repeat them in place."""
-        distinct = {id(each.latents): each.latents for each in asked}
+        distinct = {id(each.latents): each.latents for each in prompts}
         places = {key: place for place, key in enumerate(distinct)}
         latents = torch.stack(list(distinct.values())).to(self.model.device)
         tokens = self.model.model.projection(latents)
-        index = torch.tensor([places[id(each.latents)] for each in asked], device=tokens.device)
+        index = torch.tensor([places[id(each.latents)] for each in prompts], device=tokens.device)
         return BaseModelOutputWithPooling(pooler_output=tokens[index])
 
 
-def _groups(asked: Sequence[_Asked]) -> Iterator[list[int]]:
-    """Give the places of prompts whose heads are of one length and of few pictures, by length."""
+def _groups(prompts: Sequence[_TokenisedPrompt]) -> Iterator[list[int]]:
+    """Yield the places of prompts whose heads are of one length and of few pictures, by length."""
     group: list[int] = []
     pictures: set[int] = set()
-    for place in sorted(range(len(asked)), key=lambda i: len(asked[i].head)):
-        picture, length = id(asked[place].latents), len(asked[place].head)
+    for place in sorted(range(len(prompts)), key=lambda i: len(prompts[i].head)):
+        picture, length = id(prompts[place].latents), len(prompts[place].head)
         is_full = len(pictures) == MAX_PICTURES and picture not in pictures
-        if group and (is_full or length != len(asked[group[0]].head)):
-            yield sorted(group, key=lambda i: (len(asked[i].rest), i))
+        if group and (is_full or length != len(prompts[group[0]].head)):
+            yield sorted(group, key=lambda i: (len(prompts[i].rest), i))
             group, pictures = [], set()
         group.append(place)
         pictures.add(picture)
     if group:
-        yield sorted(group, key=lambda i: (len(asked[i].rest), i))
+        yield sorted(group, key=lambda i: (len(prompts[i].rest), i))

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Environment
+
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_run import pictures_folder, with_pictures
 from panovlm.evaluation.benchmarks.choosing import LETTERS
@@ -15,30 +17,7 @@ from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.lmms_eval_task import EXPORTED, METRICS, doc_of
 from panovlm.runtime.files import whole_folder, write_whole
 
-TASK = """task: {task}
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {items}
-test_split: test
-output_type: generate_until
-doc_to_visual: !function utils.doc_to_visual
-doc_to_text: !function utils.doc_to_text
-doc_to_target: target
-generation_kwargs:
-  max_new_tokens: {max_new_tokens}
-  temperature: 0
-  do_sample: false
-process_results: !function utils.process_results
-metric_list:
-{metrics}metadata:
-  - version: 1.0
-  - source: {source}
-"""
-METRIC = """  - metric: {name}
-    aggregation: !function utils.{name}
-    higher_is_better: {higher}
-"""
+TASK = Path(__file__).with_name("lmms_eval_task.yaml.jinja")
 UTILS = '''"""Shows, asks and scores as panovlm does, which has to be installed."""
 
 from panovlm.evaluation.lmms_eval_task import (
@@ -59,12 +38,10 @@ class Exported:
     Attributes:
         num_items: Questions written.
         num_without_picture: Questions left out because their picture is not there.
-        num_without_answer: Questions left out because none of their options is known to be right.
     """
 
     num_items: int
     num_without_picture: int
-    num_without_answer: int
 
 
 def export_benchmark(
@@ -97,9 +74,8 @@ def export_benchmark(
     _check_free(out)
     listed = EXPORTED[name].read(data, pictures_folder(data, images))
     items = with_pictures(listed)
-    num_missing = len(listed) - len(items)
-    num_written = TARGETS[target](items[:limit], name, out)
-    return Exported(num_written, num_missing, len(items[:limit]) - num_written)
+    TARGETS[target](items[:limit], name, out)
+    return Exported(len(items[:limit]), len(listed) - len(items))
 
 
 def _check_free(out: Path) -> None:
@@ -109,7 +85,7 @@ def _check_free(out: Path) -> None:
         raise PanoVLMError(f"{out.parent}: found no such folder, expected one to write in; make it")
 
 
-def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> int:
+def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> None:
     """Write a task: its description, its questions and the functions that score it."""
     task = f"panovlm_{name.replace('-', '_')}"
     lines = (json.dumps(doc_of(item, name), ensure_ascii=False) + "\n" for item in items)
@@ -120,45 +96,38 @@ def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> int:
         (folder / "utils.py").write_text(UTILS.format(names=names), encoding="utf-8")
         with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(lines)
-    return len(items)
 
 
 def _task(task: str, benchmark: Benchmark, items: Path) -> str:
-    higher = {name: "true" for name in METRICS}
-    if benchmark.less_is_better:
-        higher |= {name: "false" for name in METRICS if name != "coverage"}
-    return TASK.format(
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    return environment.from_string(TASK.read_text(encoding="utf-8")).render(
         task=task,
         items=json.dumps(str(items)),
         max_new_tokens=benchmark.max_new_tokens,
-        metrics="".join(METRIC.format(name=name, higher=higher[name]) for name in METRICS),
+        metrics=METRICS,
+        less_is_better=benchmark.less_is_better,
         source=json.dumps(benchmark.source),
     )
 
 
-def _write_vlmevalkit(items: Sequence[Item], name: str, out: Path) -> int:
-    """Write a table with the pictures inside; of multiple choice, questions with a right option."""
+def _write_vlmevalkit(items: Sequence[Item], name: str, out: Path) -> None:
+    """Write a table with the pictures inside."""
     if out.suffix != ".tsv":
         raise PanoVLMError(f"found the table {out.name}, expected a name that ends in .tsv")
-    has_choices = any("options" in item.facts for item in items)
-    kept = [item for item in items if not has_choices or item.facts.get("right") is not None]
-    if not kept:
-        raise PanoVLMError(f"{name}: found no question with a right option, expected some")
-    letters = LETTERS[: max(len(item.facts.get("options", ())) for item in kept)]
+    letters = LETTERS[: max(len(item.facts.get("options", ())) for item in items)]
     head = ["index", "image", "question", *letters, "answer", "category"]
 
     def write(partial: Path) -> None:
         with partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter="\t")
             writer.writerow(head)
-            writer.writerows(_rows(kept, len(letters)))
+            writer.writerows(_rows(items, len(letters)))
 
     write_whole(out, write)
-    return len(kept)
 
 
 def _rows(items: Sequence[Item], num_letters: int) -> Iterator[list[str]]:
-    """Give the cells of each item; a picture stands in its first row, others name that row."""
+    """Yield the cells of each item; a picture stands in its first row, others name that row."""
     first: dict[Path, int] = {}
     for index, item in enumerate(items):
         shown = first.setdefault(item.image, index)
@@ -176,14 +145,14 @@ def _rows(items: Sequence[Item], num_letters: int) -> Iterator[list[str]]:
 
 
 def _answer(item: Item) -> str:
-    """Give the right answer, or all of several as a list."""
+    """Return the reference, or all of several as a list."""
     if len(item.references) > 1:
         return json.dumps(item.references, ensure_ascii=False)
     return _present(item.references[0]) if item.references else ""
 
 
 def _present(text: str) -> str:
-    """Keep a text such as "None" from being read as no value."""
+    """Add a stop to a text such as "None", which would be read as no value."""
     return f"{text}." if MISSING.fullmatch(text) else text
 
 
@@ -191,7 +160,7 @@ def _base64(picture: Path) -> str:
     return base64.b64encode(picture.read_bytes()).decode("ascii")
 
 
-TARGETS: dict[str, Callable[[Sequence[Item], str, Path], int]] = {
+TARGETS: dict[str, Callable[[Sequence[Item], str, Path], None]] = {
     "lmms-eval": _write_lmms_eval,
     "vlmevalkit": _write_vlmevalkit,
 }

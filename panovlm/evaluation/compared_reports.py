@@ -13,17 +13,14 @@ from panovlm.metrics.scores import Missing, Score
 
 Row = dict[str, Any]
 Key = tuple[str, str, str, int]
-"""Picture, question, right answer, and which of those that are alike in these."""
-_TEXTS = ("image", "question", "expected", "answer")
-_ITEM_TEXTS = ("image", "question", "answer")
-_JUDGE = ("model", "prompt_sha256")
+"""Picture, question, reference, and which of those that are alike in these."""
 _MOST = max(unit.ends[-1] for unit in UNITS.values())
 """No score of any benchmark is above."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question with what the answer is worth."""
+class ScoredQuestion:
+    """A question with the score of its answer."""
 
     panorama: str
     kind: str
@@ -31,7 +28,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedReport:
     """What a report says of its questions.
 
     Attributes:
@@ -39,8 +36,8 @@ class Compared:
         metric: What a score is, in words.
         unit: Of the scores.
         less_is_better: Whether they are errors.
-        judge: Who graded and what was asked; None if nobody did.
-        asked: The questions.
+        judge: Who graded and by which prompt; None if nobody did.
+        questions: The questions.
     """
 
     benchmark: str | None
@@ -48,10 +45,10 @@ class Compared:
     unit: Unit
     less_is_better: bool
     judge: tuple[str, ...] | None
-    asked: Mapping[Key, Asked]
+    questions: Mapping[Key, ScoredQuestion]
 
 
-def read_compared(path: Path) -> Compared:
+def read_compared(path: Path) -> ComparedReport:
     """Read a report of records or of a benchmark.
 
     Raises:
@@ -63,89 +60,61 @@ def read_compared(path: Path) -> Compared:
         raise PanoVLMError(
             f"cannot read the report {path}: {error}; name the JSON that `panovlm evaluate` wrote"
         ) from error
-    rows = report.get("predictions") if isinstance(report, dict) else None
-    is_benchmark = isinstance(report, dict) and report.get("benchmark") is not None
-    is_row = _is_item if is_benchmark else _is_row
-    if not isinstance(rows, list) or not all(map(is_row, rows)):
+    try:
+        return _records(report) if report.get("benchmark") is None else _benchmark(report)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PanoVLMError(
-            f"found in {path} no predictions with {', '.join(_TEXTS)} and right (of records), or "
-            "with references and score (of a --benchmark), expected a report that `panovlm "
-            "evaluate` wrote"
-        )
-    return _benchmark(path, report) if is_benchmark else _records(report)
+            f"found in {path} no predictions as of records or of a --benchmark ({error!r}), "
+            "expected a report that this version of `panovlm evaluate` wrote; evaluate again"
+        ) from error
 
 
-def _records(report: Row) -> Compared:
-    asked = _by_key(report, _folder(report, "data").parent, lambda row: row["expected"], _right)
-    return Compared(None, "share of right answers", SHARE, False, None, asked)
+def _records(report: Row) -> ComparedReport:
+    folder = Path(report.get("settings", {}).get("data", "")).parent
+    questions = _questions(report, folder, lambda row: _text(row["expected"]), "right")
+    return ComparedReport(None, "accuracy", SHARE, False, None, questions)
 
 
-def _benchmark(path: Path, report: Row) -> Compared:
-    name, metric, judge = (report.get(key) for key in ("benchmark", "metric", "judge"))
-    unit, less_is_better = report.get("unit"), report.get("less_is_better")
-    if (
-        not isinstance(name, str)
-        or not isinstance(metric, str)
-        or not isinstance(unit, str)
-        or unit not in UNITS
-        or not isinstance(less_is_better, bool)
-    ):
-        raise PanoVLMError(
-            f"found in {path} no benchmark, metric, unit ({', '.join(UNITS)}) and less_is_better, "
-            "expected a report that this version of `panovlm evaluate --benchmark` wrote"
-        )
-    graded = tuple(str(judge.get(key)) for key in _JUDGE) if isinstance(judge, dict) else None
-    asked = _by_key(report, _folder(report, "images"), _references, _score)
-    return Compared(name, metric, UNITS[unit], less_is_better, graded, asked)
+def _benchmark(report: Row) -> ComparedReport:
+    name, metric, unit = (_text(report[key]) for key in ("benchmark", "metric", "unit"))
+    less_is_better, judge = report["less_is_better"], report["judge"]
+    if not isinstance(less_is_better, bool):
+        raise ValueError(f"less_is_better {less_is_better!r}")
+    folder = Path(report.get("settings", {}).get("images", ""))
+    questions = _questions(report, folder, _references, "score")
+    graded = (str(judge["model"]), str(judge["prompt_sha256"])) if judge else None
+    return ComparedReport(name, metric, UNITS[unit], less_is_better, graded, questions)
 
 
-def _by_key(
-    report: Row, folder: Path, right: Callable[[Row], str], score: Callable[[Row], Score]
-) -> dict[Key, Asked]:
-    """Give the questions; those asked twice of one picture are told by their order."""
-    found: dict[Key, Asked] = {}
+def _questions(
+    report: Row, folder: Path, reference: Callable[[Row], str], score: str
+) -> dict[Key, ScoredQuestion]:
+    """Return the questions; those asked twice of one picture are told apart by their order."""
+    found: dict[Key, ScoredQuestion] = {}
     for row in report["predictions"]:
-        picture = os.path.relpath(row["image"], folder)
+        image, question = _text(row["image"]), _text(row["question"])
         number = 0
-        while (key := (picture, row["question"], right(row), number)) in found:
+        while (key := (os.path.relpath(image, folder), question, reference(row), number)) in found:
             number += 1
-        found[key] = Asked(row["image"], row.get("kind") or "all", score(row))
+        found[key] = ScoredQuestion(
+            image, _text(row.get("kind") or "all"), _score(row[score], row.get("missing"))
+        )
     return found
-
-
-def _folder(report: Row, setting: str) -> Path:
-    settings = report.get("settings")
-    return Path(str(settings.get(setting, "") if isinstance(settings, dict) else ""))
-
-
-def _right(row: Row) -> Score:
-    return Score(float(row["right"]))
-
-
-def _score(row: Row) -> Score:
-    value = row["score"]
-    return Score(None, Missing(row["missing"])) if value is None else Score(float(value))
 
 
 def _references(row: Row) -> str:
     return "\n".join([str(row.get("yaw_deg")), *row["references"]])
 
 
-def _has_texts(row: Row, fields: tuple[str, ...]) -> bool:
-    is_told = all(isinstance(row.get(field), str) for field in fields) and bool(row["image"])
-    return is_told and isinstance(row.get("kind"), str | None)
+def _score(value: float | None, missing: Any) -> Score:
+    if value is None:
+        return Score(None, Missing(missing))
+    if not 0 <= value <= _MOST:
+        raise ValueError(f"score {value}")
+    return Score(float(value))
 
 
-def _is_row(row: object) -> bool:
-    return isinstance(row, dict) and _has_texts(row, _TEXTS) and isinstance(row.get("right"), bool)
-
-
-def _is_item(row: object) -> bool:
-    if not isinstance(row, dict) or not _has_texts(row, _ITEM_TEXTS):
-        return False
-    references, score = row.get("references"), row.get("score")
-    if not isinstance(references, list) or not all(isinstance(each, str) for each in references):
-        return False
-    if score is None:
-        return row.get("missing") in [*Missing]
-    return isinstance(score, int | float) and 0 <= score <= _MOST
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r}, expected a text")
+    return value

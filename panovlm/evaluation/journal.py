@@ -1,4 +1,4 @@
-"""Answers kept as they are given, so that a killed evaluation goes on where it was.
+"""Answers kept on disk, so that a killed evaluation goes on where it was.
 
 A file of lines beside the report: first what the evaluation is, then the answers of one group of
 questions each. Groups do not depend on what is there already, so an evaluation that goes on runs
@@ -38,7 +38,7 @@ class Journal:
         return sum(map(len, self._kept.values()))
 
     def find(self, part: str, group: int) -> list[str] | None:
-        """Give the answers of a group of questions, if they were kept."""
+        """Return the answers of a group of questions, if they were kept."""
         return self._kept.get((part, group))
 
     def keep(self, part: str, group: int, answers: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from panovlm.evaluation.benchmarks.items import Item, Rubric
 from panovlm.metrics.scores import NOT_JUDGED, UNREADABLE, Score
 
 AT_ONCE = 8
-"""Answers under way at a time."""
+"""Answers graded at a time."""
 MAX_TOKENS = 256
 MAX_REPLY_BYTES = 1_000_000
 QUESTION = "Question: {question}\nRight answer: {right}\nAnswer to grade: {answer}"
@@ -73,10 +73,10 @@ class Judge:
         """Grade answers against the first reference of their items, the best as 1.
 
         Args:
-            rubric: What the judge is told.
-            items: Questions with their right answers.
-            answers: What was said; where nothing was, the judge is not asked.
-            progress: Told after each answer.
+            rubric: What the judge is instructed to do.
+            items: Questions with their references.
+            answers: Texts; the judge is not asked about an empty one.
+            progress: Called after each answer.
         """
 
         def one(pair: tuple[Item, str]) -> Score:
@@ -88,26 +88,26 @@ class Judge:
             return [*pool.map(one, zip(items, answers, strict=True))]
 
     def facts(self, rubric: Rubric) -> dict[str, Any]:
-        """Give what a report has to say of its judge."""
-        told = hashlib.sha256((rubric.instruction + QUESTION).encode()).hexdigest()
+        """Return what a report states of its judge."""
+        digest = hashlib.sha256((rubric.instruction + QUESTION).encode()).hexdigest()
         today = datetime.now(UTC).date().isoformat()
-        return {"model": self.model, "date": today, "temperature": 0, "prompt_sha256": told}
+        return {"model": self.model, "date": today, "temperature": 0, "prompt_sha256": digest}
 
     def _grade_one(self, rubric: Rubric, item: Item, answer: str) -> Score:
         if not answer.strip() or not item.references:
             return UNREADABLE if item.references else NOT_JUDGED
-        said = QUESTION.format(question=item.question, right=item.references[0], answer=answer)
+        prompt = QUESTION.format(question=item.question, right=item.references[0], answer=answer)
         for _ in range(self.tries):
-            grade = self._ask(rubric, said)
+            grade = self._ask(rubric, prompt)
             if grade is not None:
                 return Score((grade - rubric.lowest) / (rubric.highest - rubric.lowest))
         return NOT_JUDGED
 
-    def _ask(self, rubric: Rubric, said: str) -> int | None:
-        """Give the grade, or None if the judge fails or says anything but a grade."""
+    def _ask(self, rubric: Rubric, prompt: str) -> int | None:
+        """Return the grade, or None if the judge fails or replies with anything but a grade."""
         headers = {"Content-Type": "application/json"}
         headers |= {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        body = json.dumps(self._request(rubric, said)).encode()
+        body = json.dumps(self._request(rubric, prompt)).encode()
         address = f"{self.url.rstrip('/')}/chat/completions"
         try:
             request = urllib.request.Request(address, body, headers)
@@ -121,7 +121,7 @@ class Judge:
         is_grade = isinstance(grade, int) and not isinstance(grade, bool)
         return grade if is_grade and rubric.lowest <= grade <= rubric.highest else None
 
-    def _request(self, rubric: Rubric, said: str) -> dict[str, Any]:
+    def _request(self, rubric: Rubric, prompt: str) -> dict[str, Any]:
         grade = {"type": "integer", "enum": [*range(rubric.lowest, rubric.highest + 1)]}
         schema = {
             "type": "object",
@@ -139,7 +139,7 @@ class Judge:
                     "role": "system",
                     "content": f'{rubric.instruction} Answer with JSON alone: {{"grade": number}}.',
                 },
-                {"role": "user", "content": said},
+                {"role": "user", "content": prompt},
             ],
             "response_format": {"type": "json_schema", "json_schema": form},
         }

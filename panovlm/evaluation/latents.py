@@ -1,7 +1,7 @@
 """Latent tokens of panoramas, kept while questions are asked about them again and again.
 
-Encoder and resampler read each view by itself. So a panorama that is turned by whole strides has
-the same latent tokens in another order, and one with a blank view differs in that view alone.
+Encoder and resampler read each view by itself. So a panorama that is yaw-rotated by whole strides
+has the same latent tokens in another order, and one with a blank view differs in that view alone.
 
 Shapes: V views, T latent tokens of a view.
 """
@@ -21,7 +21,7 @@ KEPT_BYTES = 256 * 2**20
 
 
 class LatentTokens:
-    """Gives the latent tokens of pictures whose patch tokens a cache holds.
+    """Computes the latent tokens of pictures whose patch tokens a cache holds, and keeps them.
 
     Args:
         model: In eval mode.
@@ -30,14 +30,14 @@ class LatentTokens:
 
     def __init__(self, model: PanoVLMForConditionalGeneration, cache: PatchTokenCache) -> None:
         self.model = model
-        self.cache = cache
         config = model.config
         num_numbers = config.layout.num_views * config.tokens_per_view * config.latent_size
         num_kept = KEPT_BYTES // (num_numbers * model.dtype.itemsize)
-        self._kept = lru_cache(maxsize=max(num_kept, 1))(self._of)
+        keep = lru_cache(maxsize=max(num_kept, 1))
+        self._kept = keep(lambda picture: self.resampled(cache.load(picture)))
 
     def of(self, picture: Path) -> Tensor:
-        """Give the latent tokens of a picture, [V, T, D_latent]; not to be changed in place.
+        """Return the latent tokens of a picture, [V, T, D_latent]; not to be changed in place.
 
         Raises:
             PanoVLMError: If its patch tokens have been taken away since.
@@ -55,9 +55,6 @@ class LatentTokens:
 
     @torch.inference_mode()
     def resampled(self, patch_tokens: Tensor) -> Tensor:
-        """Give the latent tokens of one picture's patch tokens [V, S, D_vision]."""
+        """Compute the latent tokens of one picture's patch tokens [V, S, D_vision]."""
         latents: Tensor = self.model.model.resampler(patch_tokens.to(self.model.device))
         return latents
-
-    def _of(self, picture: Path) -> Tensor:
-        return self.resampled(self.cache.load(picture))

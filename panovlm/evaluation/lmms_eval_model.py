@@ -6,8 +6,7 @@ since lmms-eval is no dependency.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ MAX_NEW_TOKENS = 128
 
 
 def manifest() -> ModelManifest:
-    """Tell lmms-eval where the model is."""
+    """Return where lmms-eval finds the model."""
     name = f"{PanoVLM.__module__}.{PanoVLM.__qualname__}"
     return ModelManifest(model_id="panovlm", simple_class_path=name)
 
@@ -44,7 +43,7 @@ class PanoVLM(lmms):
     Args:
         pretrained: A model's folder or a run.
         device: Where it runs; an accelerator if there is one.
-        batch_size: Taken since lmms-eval gives it, and not looked at.
+        batch_size: Passed by lmms-eval, and not used.
         max_batch_size: The same.
 
     Raises:
@@ -86,29 +85,22 @@ class PanoVLM(lmms):
         with progress_bar("questions", len(requests)) as advance:
             for limit, places in groups.items():
                 answerer = Answerer(self.model, self.processor, limit)
-                for group in _grouped(places, GROUP):
-                    said = answerer(self._prompts([requests[place] for place in group]), advance)
-                    for place, text in zip(group, said, strict=True):
+                for start in range(0, len(places), GROUP):
+                    group = places[start : start + GROUP]
+                    texts = answerer(self._prompts([requests[place] for place in group]), advance)
+                    for place, text in zip(group, texts, strict=True):
                         answers[place] = self._kept(requests[place], text)
         return answers
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        """Refuse: answers are generated.
-
-        Raises:
-            PanoVLMError: Always.
-        """
+        """Refuse: answers are generated."""
         raise PanoVLMError(
             "found a task scored by likelihoods, expected one whose answers are generated; choose "
             "a task with output_type generate_until"
         )
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
-        """Refuse: questions are asked one by one.
-
-        Raises:
-            PanoVLMError: Always.
-        """
+        """Refuse: questions are asked one by one."""
         raise PanoVLMError(
             "found a task of several rounds, expected one question at a time; choose a task with "
             "output_type generate_until"
@@ -155,9 +147,3 @@ class PanoVLM(lmms):
         answer = answer.strip()
         self.cache_hook.add_partial("generate_until", (context, options), answer)
         return answer
-
-
-def _grouped(places: Sequence[int], size: int) -> Iterator[list[int]]:
-    left = iter(places)
-    while group := list(islice(left, size)):
-        yield group

@@ -13,11 +13,11 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from panovlm.evaluation.benchmark_run import BENCHMARKS
-from panovlm.evaluation.benchmarks.exact_match import RECORDS
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.records import EXPORTED_RECORDS
 from panovlm.metrics.scores import Summary, summarise
 
-EXPORTED: dict[str, Benchmark] = BENCHMARKS | {"records": RECORDS}
+EXPORTED: dict[str, Benchmark] = BENCHMARKS | {"records": EXPORTED_RECORDS}
 """What can be exported, by its name."""
 METRICS = ("score", "score_unreadable_wrong", "coverage")
 """Figures of a task, each the name of a function here."""
@@ -29,7 +29,7 @@ Result = dict[str, Any]
 
 
 def doc_of(item: Item, benchmark: str) -> Doc:
-    """Give an item as a line of a task."""
+    """Return an item as a line of a task."""
     image = str(item.image.resolve())
     held = json.dumps(asdict(item) | {"image": image}, ensure_ascii=False)
     return {
@@ -43,21 +43,20 @@ def doc_of(item: Item, benchmark: str) -> Doc:
 
 
 def item_of(doc: Doc) -> Item:
-    """Give the item that a line of a task holds."""
+    """Return the item that a line of a task holds."""
     item = Item(**json.loads(doc["item"]))
     return replace(item, image=Path(item.image), references=tuple(item.references))
 
 
 def doc_to_visual(doc: Doc) -> list[Image.Image]:
-    """Give the panorama."""
+    """Return the panorama."""
     with Image.open(doc["image"]) as picture:
         return [ImageOps.exif_transpose(picture).convert("RGB")]
 
 
 def doc_to_text(doc: Doc) -> str:
-    """Give the question, with how to answer it."""
-    question: str = doc["question"]
-    return question
+    """Return the question, with how to answer it."""
+    return str(doc["question"])
 
 
 def process_results(doc: Doc, results: Sequence[str]) -> dict[str, Result]:
@@ -67,12 +66,12 @@ def process_results(doc: Doc, results: Sequence[str]) -> dict[str, Result]:
 
 
 def score(results: Sequence[Result]) -> float:
-    """Give the mean score over the answers that could be scored; NaN if none could."""
+    """Compute the mean score over the answers that could be scored; NaN if none could."""
     return _number(_summary(results).mean)
 
 
 def score_unreadable_wrong(results: Sequence[Result]) -> float:
-    """Give the mean score with 0 for each answer that could not be read; NaN of nothing.
+    """Compute the mean score with 0 for each answer that could not be read; NaN of nothing.
 
     Errors in degrees have none, since 0 is the best of them: NaN.
     """
@@ -80,7 +79,7 @@ def score_unreadable_wrong(results: Sequence[Result]) -> float:
 
 
 def coverage(results: Sequence[Result]) -> float:
-    """Give the share of the answers that could be scored."""
+    """Compute the share of the answers that could be scored."""
     return _summary(results).coverage
 
 

@@ -7,7 +7,7 @@ from panovlm.evaluation.units import UNITS, Unit
 
 
 def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Give a report's main figures, each with its interval, one a line."""
+    """Yield a report's main figures, each with its interval, one a line."""
     accuracy = report["accuracy"]
     yield (
         f"overall {_with_interval(accuracy['overall'], accuracy['interval'])} of "
@@ -17,46 +17,49 @@ def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
         limits, count = accuracy["interval_by_kind"][kind], accuracy["count_by_kind"][kind]
         yield f"  {kind:10} {_with_interval(share, limits)} of {count}"
     for name, scores in report["baselines"].items():
-        label = name.replace("_", " ")
-        yield f"{label:11} {_with_interval(scores['overall'], scores['interval'])}"
-    if "rotation_consistency" in report:
+        yield f"{_label(name)} {_with_interval(scores['overall'], scores['interval'])}"
+    if "rotation" in report:
         shares = report["rotation_consistency"], report["rotation_interval"]
-        yield f"turned      {_with_interval(*shares)}"
+        yield f"{_label('yaw_rotated')} {_with_interval(*shares)}"
         yield from _rotation_lines(report["rotation"])
-    if "on_seam" in report:
-        facts = report["on_seam"]
+    if "seam_shifted" in report:
+        facts = report["seam_shifted"]
         share = _with_interval(facts["overall"], facts["interval"])
-        yield f"on the seam {share} of {facts['count']}, {facts['as_it_is']:.1%} as they are"
-    if "view_ablation" in report:
-        share = report["view_ablation"]["changed_by_any"]
-        yield f"{share:.1%} of answers change with one view blank"
+        label = _label("seam_shifted")
+        yield f"{label} {share} of {facts['count']}, {facts['as_it_is']:.1%} as they are"
+    yield from _ablation_lines(report)
 
 
 def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Give a benchmark's main figures, one a line."""
-    parts = {"": report["score"]}
-    parts |= {f"{name.replace('_', ' ')}, ": b["score"] for name, b in report["baselines"].items()}
-    if "turned" in report:
-        parts["turned, "] = report["turned"]["score"]
-    if "on_seam" in report:
-        parts["on the seam, "] = report["on_seam"]["score"]
-    for label, score in parts.items():
+    """Yield a benchmark's main figures, one a line."""
+    parts = {"": report, **report["baselines"]}
+    parts |= {name: report[name] for name in ("yaw_rotated", "seam_shifted") if name in report}
+    for name, facts in parts.items():
+        label, score = f"{_label(name).strip()}, " if name else "", facts["score"]
         mean = "no score" if score["mean"] is None else f"{score['mean']:.4f}"
         of = f"{score['scored']} of {score['count']} answers"
         yield f"{report['benchmark']}, {label}{report['metric']}: {mean} over {of}"
-    if "view_ablation" in report:
-        share = report["view_ablation"]["changed_by_any"]
-        yield f"{share:.1%} of answers change with one view blank"
+    yield from _ablation_lines(report)
     if report["items_without_picture"]:
         yield f"{report['items_without_picture']} items have no picture and were not asked"
 
 
 def _rotation_lines(rotation: Mapping[str, Any]) -> Iterator[str]:
     every = _with_interval(rotation["right_every"], rotation["interval_right_every"])
-    yield f"  right under all {rotation['rolls']} turns: {every} of {rotation['count']}"
+    yield f"  correct under all {rotation['rotations']} rotations: {every} of {rotation['count']}"
     if "consistent" in rotation:
         same = _with_interval(rotation["consistent"], rotation["interval_consistent"])
         yield f"  the same answer under all: {same} of {rotation['consistent_count']}"
+
+
+def _ablation_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    if "view_ablation" in report:
+        share = report["view_ablation"]["changed_by_any"]
+        yield f"{share:.1%} of answers change with one view blank"
+
+
+def _label(name: str) -> str:
+    return f"{name.replace('_', '-'):14}"
 
 
 def _with_interval(share: float, limits: Sequence[float]) -> str:
@@ -64,7 +67,7 @@ def _with_interval(share: float, limits: Sequence[float]) -> str:
 
 
 def comparison_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
-    """Give what two models differ in, one kind a line; what is not clear says so."""
+    """Yield the difference of two models, one kind a line; what is not clear is marked."""
     yield (
         f"{comparison['shared']} shared questions; left out: {comparison['only_first']} of the "
         f"first alone, {comparison['only_second']} of the second alone"

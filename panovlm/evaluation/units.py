@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NOT_MEASURED = "–"
-"""What a cell says for which there is no figure."""
+"""What stands in a cell for which there is no figure."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Unit:
         return f"{rounded:+.{self.decimals}f}"
 
     def axis_end(self, most: float) -> float:
-        """Give where an axis ends that holds scores up to `most`."""
+        """Return where an axis ends that holds scores up to `most`."""
         return next((end for end in self.ends if most <= end), self.ends[-1])
 
     def tick(self, score: float) -> str:
@@ -68,4 +68,4 @@ DEGREES = Unit("degrees", 1.0, 1, "°", "°", (20.0, 40.0, 60.0, 120.0, 180.0))
 CIDER = Unit("CIDEr", 1.0, 3, "", "", (0.4, 1.0, 2.0, 4.0, 10.0), depends_on_set=True)
 """In [0, 10]; words are weighed by the references of the whole set."""
 UNITS = {unit.name: unit for unit in (SHARE, DEGREES, CIDER)}
-"""All units by the names that reports give them."""
+"""All units by their names in reports."""

@@ -1,7 +1,5 @@
 """BLEU, ROUGE-L and CIDEr of captions, as pycocoevalcap computes them, without Java.
 
-METEOR and SPICE, which need Java programs and their data, are in `java_captions.py`.
-
 Every function takes one candidate for each picture, a list of words or None where there is no
 answer, and the references of each picture as lists of words. What was not answered has no score
 and takes no part in the means of the others.
@@ -9,16 +7,16 @@ and takes no part in the means of the others.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, values_of
-from panovlm.metrics.tokens import caption_tokens
+from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score
 
 Words = Sequence[str]
-Grams = Counter[tuple[str, ...]]
+Gram = tuple[str, ...]
+Grams = Counter[Gram]
+_WeightOf = Callable[[Gram], float]
 
 MAX_ORDER = 4
 """Longest n-grams counted."""
@@ -30,54 +28,20 @@ _TINY, _SMALL = 1e-15, 1e-9
 """What pycocoevalcap adds to counts so that nothing is divided by 0."""
 
 
-@dataclass(frozen=True)
-class CaptionScores:
-    """Scores of a whole set of captions; None where nothing could be scored.
-
-    Attributes:
-        bleu: BLEU-1 to BLEU-4 of the corpus, in [0, 1].
-        rouge_l: Mean ROUGE-L, in [0, 1].
-        cider: Mean of what pycocoevalcap and papers call CIDEr, which is CIDEr-D, in [0, 10].
-        cider_plain: Mean CIDEr without the clipping and the penalty of CIDEr-D, in [0, 10].
-        cider_of_each: `cider` of each picture.
-    """
-
-    bleu: tuple[float, ...] | None
-    rouge_l: float | None
-    cider: float | None
-    cider_plain: float | None
-    cider_of_each: tuple[Score, ...]
-
-
-def score_captions(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
-    """Score captions against the references of their pictures.
-
-    Args:
-        candidates: One caption for each picture; one without words has no score.
-        references: Captions by people for each picture; empty ones are left out.
-    """
-    words = [caption_tokens(candidate) or None for candidate in candidates]
-    known = [[tokens for text in texts if (tokens := caption_tokens(text))] for texts in references]
-    each = cider(words, known)
-    return CaptionScores(
-        bleu=bleu(words, known),
-        rouge_l=_mean(rouge_l(words, known)),
-        cider=_mean(each),
-        cider_plain=_mean(cider(words, known, clipped=False)),
-        cider_of_each=tuple(each),
-    )
-
-
 def bleu(
     candidates: Sequence[Words | None], references: Sequence[Sequence[Words]]
 ) -> tuple[float, ...] | None:
-    """Give BLEU-1 to BLEU-4 of a corpus.
+    """Compute BLEU-1 to BLEU-4 of a corpus, in [0, 1]; None where nothing was answered.
 
     Source:
         Papineni et al., ACL 2002, as in pycocoevalcap 1.2: the length of a reference is the
         one nearest to the candidate's.
     """
-    pairs = list(_answered(candidates, references))
+    pairs = [
+        (candidate, known)
+        for candidate, known in zip(candidates, references, strict=True)
+        if candidate and known
+    ]
     if not pairs:
         return None
     found, possible = np.zeros(MAX_ORDER), np.zeros(MAX_ORDER)
@@ -98,7 +62,7 @@ def bleu(
 def rouge_l(
     candidates: Sequence[Words | None], references: Sequence[Sequence[Words]]
 ) -> list[Score]:
-    """Give ROUGE-L of each candidate, in [0, 1].
+    """Compute ROUGE-L of each candidate, in [0, 1].
 
     Source:
         Lin, ACL 2004, as in pycocoevalcap 1.2: the best precision and the best recall over the
@@ -116,7 +80,7 @@ def cider(
     *,
     clipped: bool = True,
 ) -> list[Score]:
-    """Give CIDEr of each candidate, in [0, 10].
+    """Compute CIDEr of each candidate, in [0, 10].
 
     How much a word weighs depends on the references of all pictures, answered or not: scores on
     other sets of pictures, and on parts of one, do not compare.
@@ -131,11 +95,11 @@ def cider(
         Vedantam et al., CVPR 2015, as in pycocoevalcap 1.2: no stemming, σ = 6, and the length is
         the number of pairs of words.
     """
-    weights = _inverse_frequencies(references)
+    weight_of = _inverse_frequency(references)
 
     def score(candidate: Words, known: Sequence[Words]) -> float:
-        own = _Weighted(candidate, weights)
-        each = [_similarity(own, _Weighted(words, weights), clipped) for words in known]
+        own = _Weighted(candidate, weight_of)
+        each = [_similarity(own, _Weighted(words, weight_of), clipped) for words in known]
         return 10 * float(np.mean(each))
 
     return [
@@ -147,35 +111,26 @@ def cider(
 class _Weighted:
     """The n-grams of a text by order, each with its count times its weight."""
 
-    def __init__(self, words: Words, weights: "_Weights") -> None:
+    def __init__(self, words: Words, weight_of: _WeightOf) -> None:
         self.length = max(0, len(words) - 1)
-        self.orders: list[dict[tuple[str, ...], float]] = [{} for _ in range(MAX_ORDER)]
+        self.orders: list[dict[Gram, float]] = [{} for _ in range(MAX_ORDER)]
         for gram, count in _grams(words).items():
-            self.orders[len(gram) - 1][gram] = count * weights.of(gram)
+            self.orders[len(gram) - 1][gram] = count * weight_of(gram)
         self.norms = [math.sqrt(sum(w * w for w in order.values())) for order in self.orders]
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """How much each n-gram says: the logarithm of pictures over pictures that have it."""
-
-    log_pictures: float
-    pictures_with: Mapping[tuple[str, ...], int]
-
-    def of(self, gram: tuple[str, ...]) -> float:
-        return self.log_pictures - math.log(max(1.0, self.pictures_with.get(gram, 0)))
-
-
-def _inverse_frequencies(references: Sequence[Sequence[Words]]) -> _Weights:
+def _inverse_frequency(references: Sequence[Sequence[Words]]) -> _WeightOf:
+    """Return what weighs an n-gram: the logarithm of pictures over pictures that have it."""
     described = [known for known in references if known]
     pictures_with: Grams = Counter()
     for known in described:
         pictures_with.update({gram for words in known for gram in _grams(words)})
-    return _Weights(math.log(max(1, len(described))), pictures_with)
+    log_pictures = math.log(max(1, len(described)))
+    return lambda gram: log_pictures - math.log(max(1, pictures_with[gram]))
 
 
 def _similarity(own: _Weighted, other: _Weighted, clipped: bool) -> float:
-    """Give the mean cosine over the orders of n-grams."""
+    """Compute the mean cosine over the orders of n-grams."""
     cosines = []
     for order in range(MAX_ORDER):
         ours, theirs = own.orders[order], other.orders[order]
@@ -228,7 +183,7 @@ def _rouge_l_of(candidate: Words, known: Sequence[Words]) -> float:
 
 
 def longest_common(first: Words, second: Words) -> int:
-    """Give the length of the longest common subsequence of words, or of a text's letters."""
+    """Compute the length of the longest common subsequence of words, or of a text's letters."""
     row = [0] * (len(second) + 1)
     for word in first:
         diagonal = 0
@@ -239,14 +194,6 @@ def longest_common(first: Words, second: Words) -> int:
     return row[-1]
 
 
-def _answered(
-    candidates: Sequence[Words | None], references: Sequence[Sequence[Words]]
-) -> Iterator[tuple[Words, Sequence[Words]]]:
-    for candidate, known in zip(candidates, references, strict=True):
-        if candidate and known:
-            yield candidate, known
-
-
 def _score_one(
     candidate: Words | None,
     known: Sequence[Words],
@@ -255,8 +202,3 @@ def _score_one(
     if not known:
         return NO_REFERENCE
     return Score(score(candidate, known)) if candidate else UNREADABLE
-
-
-def _mean(scores: Iterable[Score]) -> float | None:
-    values = values_of(scores)
-    return float(np.mean(values)) if values else None

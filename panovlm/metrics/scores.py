@@ -1,8 +1,8 @@
-"""A score, or the reason why there is none; means that say how much they rest on.
+"""A score, or the reason why there is none; means beside how much they rest on.
 
-What could not be scored is never counted as zero silently: `Summary` gives the mean over what was
+What could not be scored is never counted as zero silently: `Summary` has the mean over what was
 scored, how much that was, and beside it the mean that counts unreadable answers as wrong, which is
-what most published scorers do without saying so.
+what most published scorers do without a word.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -69,7 +69,7 @@ class Summary:
 
 
 def summarise(scores: Iterable[Score], *, are_errors: bool = False) -> Summary:
-    """Give the mean of scores, its coverage and why what is missing is missing.
+    """Compute the mean of scores, its coverage and why what is missing is missing.
 
     Args:
         scores: Any.
@@ -94,28 +94,19 @@ def summarise(scores: Iterable[Score], *, are_errors: bool = False) -> Summary:
 
 
 def values_of(scores: Iterable[Score]) -> list[float]:
-    """Give the values of what was scored."""
+    """Return the values of what was scored."""
     return [score.value for score in scores if score.value is not None]
 
 
-def summarise_by(
-    scores: Sequence[Score], keys: Sequence[str | None], *, are_errors: bool = False
-) -> dict[str, Summary]:
-    """Summarise groups of scores.
-
-    Args:
-        scores: Any.
-        keys: The group of each; None leaves a score out.
-        are_errors: As in `summarise`.
-    """
-    named = sorted({key for key in keys if key is not None})
+def summarise_by(scores: Sequence[Score], keys: Sequence[str | None]) -> dict[str, Summary]:
+    """Summarise groups of scores by their keys; None leaves a score out."""
     pairs = list(zip(scores, keys, strict=True))
     return {
-        name: summarise((score for score, key in pairs if key == name), are_errors=are_errors)
-        for name in named
+        name: summarise(score for score, key in pairs if key == name)
+        for name in sorted({key for key in keys if key is not None})
     }
 
 
 def score_read(parsed: T | None, score: Callable[[T], float]) -> Score:
-    """Score what was read from an answer, or say that it could not be read."""
+    """Score what was read from an answer, which is unreadable where that is None."""
     return UNREADABLE if parsed is None else Score(float(score(parsed)))

@@ -7,7 +7,7 @@ POLE_EDGES_DEG = (0, 30, 60, 90)
 
 
 def seam_distance_deg(yaw_deg: float) -> float:
-    """Give how far a yaw is from the panorama's left and right edge, in [0, 180] degrees."""
+    """Compute how far a yaw is from the panorama's left and right edge, in [0, 180] degrees."""
     return yaw_error_deg(yaw_deg, 180.0)
 
 

@@ -5,12 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.choosing import LETTERS, score_choice, with_options
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_table
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.geometry.places import panorama_to_angles
 from panovlm.metrics.choices import every_order_right
 from panovlm.metrics.scores import Score, summarise
@@ -30,21 +29,13 @@ HEIGHT, WIDTH = 3648, 7296
 
 
 def read(path: Path, images: Path) -> list[Item]:
-    """Read the published `360Bench.tsv`.
-
-    Args:
-        path: The table.
-        images: Folder of the equirectangular pictures.
-
-    Raises:
-        PanoVLMError: If a column is missing, or options or answer are no such thing.
-    """
+    """Read the published `360Bench.tsv`; `images` holds the equirectangular pictures."""
     return items_of(path, read_table(path, COLUMNS), lambda row, _: _item(row, images))
 
 
 def _item(row: Mapping[str, str], images: Path) -> Item:
-    options, right = _options(row), LETTERS.find(row["answer"].strip() or "?")
-    if not 0 <= right < len(options):
+    options, correct = _options(row), LETTERS.find(row["answer"].strip() or "?")
+    if not 0 <= correct < len(options):
         raise PanoVLMError(
             f"question {row['index']}: found the answer {row['answer']!r} of {len(options)} options"
         )
@@ -60,7 +51,7 @@ def _item(row: Mapping[str, str], images: Path) -> Item:
         facts={
             "stem": row["question"],
             "options": options,
-            "right": right,
+            "right": correct,
             "asked": f"{row['image_file']} {row['question']}",
         },
     )
@@ -82,7 +73,7 @@ def _options(row: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _direction(boxes: str) -> tuple[float | None, float | None]:
-    """Give where the one object of a question is; nothing is known if it has several or none."""
+    """Return where the one object of a question is; nothing is known if it has several or none."""
     listed = json.loads(boxes) if boxes.strip() else []
     if len(listed) != 1:
         return None, None
@@ -91,10 +82,8 @@ def _direction(boxes: str) -> tuple[float | None, float | None]:
     return float(yaw_deg), float(pitch_deg)
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
-    """Give the share of questions answered rightly under every order of their options."""
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
+    """Return the share of questions answered correctly under every order of their options."""
     orders = every_order_right(scores, [item.facts["asked"] for item in items])
     return {"every_order_right": asdict(summarise(orders.values()))}
 
@@ -102,7 +91,7 @@ def extras(
 BENCH_360 = Benchmark(
     read=read,
     score=each(score_choice),
-    metric="share of right options, each order counted",
+    metric="accuracy, each order of the options counted",
     source="Tran et al., ECCV 2026, arXiv 2603.16179; TranHuyen1191/360Bench-Free360",
     differs="an answer that names no option has no score (the published reader takes an empty one "
     "for A)",

@@ -78,33 +78,33 @@ def map_of_grid(rows: Any) -> CognitiveMap:
     return found
 
 
-def score_map(said: CognitiveMap, right: CognitiveMap) -> MapScore:
-    """Compare two maps under the quarter turn of the first that matches best.
+def score_map(answered: CognitiveMap, reference: CognitiveMap) -> MapScore:
+    """Compare two maps under the rotation of the first by a multiple of 90° that matches best.
 
     Source:
         OSR-Bench, UUUserna/OSR-Bench-code, evaluation/metric.py: objects of one category are
         matched one to one so that their distances add up to the least. That code leaves
         categories without a match out of its total if they come last; here all count.
     """
-    turned = said
+    rotated = answered
     scores = []
     for _ in range(4):
-        scores.append(_score_as_is(turned, right))
-        turned = {name: [(GRID - 1 - y, x) for x, y in cells] for name, cells in turned.items()}
+        scores.append(_score_as_is(rotated, reference))
+        rotated = {name: [(GRID - 1 - y, x) for x, y in cells] for name, cells in rotated.items()}
     return max(scores, key=lambda score: score.f1)
 
 
-def _score_as_is(said: CognitiveMap, right: CognitiveMap) -> MapScore:
-    named = {name: cells for name, cells in said.items() if cells}
+def _score_as_is(answered: CognitiveMap, reference: CognitiveMap) -> MapScore:
+    named = {name: cells for name, cells in answered.items() if cells}
     distances = [
         distance
-        for name in named.keys() & right.keys()
-        for distance in _matched_distances(named[name], right[name])
+        for name in named.keys() & reference.keys()
+        for distance in _matched_distances(named[name], reference[name])
     ]
     hits = sum(distance <= NEAR for distance in distances)
     precision = hits / max(1, sum(map(len, named.values())))
-    recall = hits / max(1, sum(map(len, right.values())))
-    invented = named.keys() - right.keys()
+    recall = hits / max(1, sum(map(len, reference.values())))
+    invented = named.keys() - reference.keys()
     return MapScore(
         f1=2 * precision * recall / (precision + recall) if hits else 0.0,
         precision=precision,
@@ -115,15 +115,15 @@ def _score_as_is(said: CognitiveMap, right: CognitiveMap) -> MapScore:
     )
 
 
-def _matched_distances(said: Sequence[Cell], right: Sequence[Cell]) -> list[float]:
-    """Give the distances of the one-to-one matching whose sum is least."""
+def _matched_distances(answered: Sequence[Cell], reference: Sequence[Cell]) -> list[float]:
+    """Return the distances of the one-to-one matching whose sum is least."""
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
         raise PanoVLMError(
             "maps are matched with scipy, which is not installed; install panovlm[benchmarks]"
         ) from error
-    gaps = np.asarray(right, float)[:, None] - np.asarray(said, float)[None]
+    gaps = np.asarray(reference, float)[:, None] - np.asarray(answered, float)[None]
     distances = np.linalg.norm(gaps, axis=-1)
     return [float(distance) for distance in distances[linear_sum_assignment(distances)]]
 

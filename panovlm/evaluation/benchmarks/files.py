@@ -1,4 +1,4 @@
-"""Reading the files that benchmarks come in; what is wrong with them is said line by line."""
+"""Reads the files that benchmarks come in; errors name the line."""
 
 import csv
 import io
@@ -83,7 +83,7 @@ def check_keys(row: Any, keys: Sequence[str], where: str) -> None:
 
 
 def text_of(row: Mapping[str, Any], key: str) -> str:
-    """Give a text of a row.
+    """Return a text of a row.
 
     Raises:
         ValueError: If it is none, or empty.
@@ -97,17 +97,17 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
 def items_of(
     path: Path, rows: Iterable[Mapping[str, Any]], item: Callable[[Mapping[str, Any], int], Item]
 ) -> list[Item]:
-    """Make an item of each row, which is told its number from 1 on.
+    """Make an item of each row and its number, from 1 on.
 
     Raises:
-        PanoVLMError: Naming the first row that is not as published.
+        PanoVLMError: Naming the first row that is not as it should be.
     """
     made = []
     for number, row in enumerate(rows, start=1):
         try:
             made.append(item(row, number))
-        except PanoVLMError:
-            raise
+        except PanoVLMError as error:
+            raise PanoVLMError(f"{path}, entry {number}: {error}") from error
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise PanoVLMError(
                 f"{path}, entry {number}: found another form than the published one ({error!r}); "
@@ -117,12 +117,12 @@ def items_of(
 
 
 def picture_at(images: Path, address: str) -> Path:
-    """Give the file of a picture named by a path or, if by an address on the web, its last part."""
+    """Return a picture's file, named by a path or by the last part of an address on the web."""
     return images / (address.rsplit("/", 1)[-1] if "://" in address else address)
 
 
 def is_there(picture: Path) -> bool:
-    """Say whether a picture's file is there; no file has a name that no disk takes."""
+    """Return whether a picture's file is there; no file has a name that no disk takes."""
     try:
         return picture.is_file()
     except OSError:

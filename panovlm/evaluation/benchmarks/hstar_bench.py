@@ -13,7 +13,7 @@ from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.geometry.sphere import wrap_deg
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.scores import Score, score_read, summarise
@@ -35,10 +35,7 @@ def read(path: Path, images: Path) -> list[Item]:
 
     Args:
         path: An `annotation.json`, or a folder that holds some, each beside its picture.
-        images: Not looked at: pictures lie beside their annotation.
-
-    Raises:
-        PanoVLMError: If there is none, one has no picture, or an angle is missing.
+        images: Not used: pictures lie beside their annotation.
     """
     files = [path] if path.is_file() else sorted(path.glob("**/annotation.json"))
     if not files:
@@ -55,8 +52,8 @@ def _read_one(file: Path) -> list[Item]:
 
 
 def _item(row: Mapping[str, Any], name: str, picture: Path) -> Item:
-    yaw = _ends(row["yaw"], name)
-    pitch = _ends(row["pitch"], name) if "pitch" in row else None
+    yaw = _ends(row["yaw"])
+    pitch = _ends(row["pitch"]) if "pitch" in row else None
     return Item(
         name=name,
         image=picture,
@@ -69,11 +66,11 @@ def _item(row: Mapping[str, Any], name: str, picture: Path) -> Item:
     )
 
 
-def _ends(values: Any, name: str) -> Direction:
+def _ends(values: Any) -> Direction:
     try:
         first, second = map(float, values)
     except (TypeError, ValueError) as error:
-        raise PanoVLMError(f"{name}: found {values!r}, expected two angles in degrees") from error
+        raise PanoVLMError(f"found {values!r}, expected two angles in degrees") from error
     return first, second
 
 
@@ -84,7 +81,7 @@ def parse_submission(answer: str) -> Direction | None:
 
 
 def is_hit(yaw_deg: float, pitch_deg: float, yaw: Direction, pitch: Direction | None) -> bool:
-    """Say whether a direction lies in a target widened to its least size.
+    """Return whether a direction lies in a target widened to its least size.
 
     Args:
         yaw_deg: Where it looks, any number.
@@ -107,8 +104,8 @@ def is_hit(yaw_deg: float, pitch_deg: float, yaw: Direction, pitch: Direction | 
 
 
 def _score_one(item: Item, answer: str) -> Score:
-    said = parse_submission(answer)
-    return score_read(said, lambda at: is_hit(*at, item.facts["yaw"], item.facts["pitch"]))
+    yaw, pitch = item.facts["yaw"], item.facts["pitch"]
+    return score_read(parse_submission(answer), lambda at: is_hit(*at, yaw, pitch))
 
 
 def _yaw_error(item: Item, answer: str) -> Score:
@@ -116,21 +113,18 @@ def _yaw_error(item: Item, answer: str) -> Score:
     return score_read(parse_submission(answer), lambda at: yaw_error_deg(at[0], middle))
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
-    """Give how far the answers look from the middle of their targets."""
-    errors = [_yaw_error(item, answer) for item, answer in zip(items, answers, strict=True)]
-    return {"mean_yaw_error_deg": summarise(errors).mean}
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
+    """Return how far the answers point from the middle of their targets."""
+    return {"mean_yaw_error_deg": summarise(each(_yaw_error)(items, answers)).mean}
 
 
-def turned(item: Item, turn_deg: float) -> Item:
-    """Give the task after the camera has turned right: its target is that much further left."""
+def rotated(item: Item, yaw_shift_deg: float) -> Item:
+    """Return the task after the camera has turned right: its target is further left."""
     first, second = item.facts["yaw"]
     return replace(
         item,
-        yaw_deg=wrap_deg((item.yaw_deg or 0.0) - turn_deg),
-        facts={**item.facts, "yaw": (first - turn_deg, second - turn_deg)},
+        yaw_deg=wrap_deg((item.yaw_deg or 0.0) - yaw_shift_deg),
+        facts={**item.facts, "yaw": (first - yaw_shift_deg, second - yaw_shift_deg)},
     )
 
 
@@ -142,6 +136,6 @@ HSTAR_BENCH = Benchmark(
     differs="one answer about the whole panorama instead of an agent that turns a camera; pitch "
     "counts for targets across yaw 0 too",
     extras=extras,
-    turned=turned,
+    rotate=rotated,
     point=parse_submission,
 )

@@ -1,4 +1,4 @@
-"""What every benchmark gives: items to ask, and a score for each answer."""
+"""What every benchmark has: items to ask, and a score for each answer."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ class Item:
         name: Tells it from the others, as the benchmark does where it does.
         image: The picture's file.
         question: The whole text put to the model.
-        references: Right answers; none if the benchmark gives none.
+        references: Correct answers; none if the benchmark has none.
         kind: Groups scores.
         yaw_deg: Direction it is about, where known, positive to the right.
         pitch_deg: The same, positive up, from -90 to 90.
@@ -45,16 +45,20 @@ class Item:
 
 
 Read = Callable[[Path, Path], list[Item]]
-"""Takes the benchmark's file, and the folder in which its pictures lie."""
+"""Takes the benchmark's file, and the folder in which its pictures lie.
+
+Raises PanoVLMError where the file is not as published.
+"""
 ScoreAll = Callable[[Sequence[Item], Sequence[str]], list[Score]]
 """Takes items and their answers; a score may depend on all of them, as CIDEr does."""
-Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], dict[str, Any]]
-"""Takes items, answers and scores; gives figures that are no mean of these scores."""
-Turn = Callable[[Item, float], Item]
-"""Takes an item, and by how many degrees the camera has turned right; gives what is right then."""
-
+Figures = dict[str, Any]
+"""Figures by name, as JSON can hold them."""
+Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], Figures]
+"""Takes items, answers and scores; returns figures that are no mean of these scores."""
+Rotate = Callable[[Item, float], Item]
+"""Takes an item, and by how many degrees the camera turns right; returns what is correct then."""
 Point = Callable[[str], tuple[float, float | None] | None]
-"""Takes an answer; gives yaw and pitch in degrees, or None if it names no direction."""
+"""Takes an answer; returns yaw and pitch in degrees, or None if it names no direction."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,11 @@ class Benchmark:
         max_new_tokens: Room for an answer.
         extras: Further figures.
         rubric: Set where the published score is a judge's.
-        turned: Set where it is known what is right about a turned picture.
+        rotate: Set where it is known what is correct on a yaw-rotated picture.
         less_is_better: Whether a score is an error.
         unit: In which scores are written.
-        point: Reads where an answer points, in yaw and, where one is said, pitch; set where answers
-            are directions.
+        point: Reads where an answer points, in yaw and, where one is named, pitch; set where
+            answers are directions.
     """
 
     read: Read
@@ -110,7 +114,7 @@ class Benchmark:
     max_new_tokens: int = 64
     extras: Extras = lambda items, answers, scores: {}
     rubric: Rubric | None = None
-    turned: Turn | None = None
+    rotate: Rotate | None = None
     less_is_better: bool = False
     unit: Unit = SHARE
     point: Point | None = None
@@ -126,15 +130,15 @@ def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:
 def interval_over_panoramas(
     items: Sequence[Item], scores: Sequence[Score], seed: int = 0
 ) -> dict[str, Any] | None:
-    """Give the mean of scores with its interval, whole panoramas drawn; None without a score."""
+    """Compute the mean of scores with its interval over whole panoramas; None without a score."""
     panoramas = [str(i.image) for i, s in zip(items, scores, strict=True) if s.value is not None]
-    interval = mean_interval(values_of(scores), groups=panoramas, seed=seed)
+    interval = mean_interval(values_of(scores), panoramas, seed)
     return asdict(interval) if interval else None
 
 
 def summary_over_panoramas(
     items: Sequence[Item], scores: Sequence[Score], *, are_errors: bool = False
 ) -> dict[str, Any]:
-    """Give the summary of scores, as plain data, with its `interval`, whole panoramas drawn."""
+    """Return the summary of scores, as plain data, with its `interval` over whole panoramas."""
     facts = asdict(summarise(scores, are_errors=are_errors))
     return facts | {"interval": interval_over_panoramas(items, scores)}

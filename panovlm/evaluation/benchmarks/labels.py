@@ -3,7 +3,7 @@
     {"image": "lobby.jpg", "label": "lobby", "options": ["lobby", "kitchen", "street"]}
 
 `image` is relative to the folder of pictures. Where `options` are left out, three other labels of
-the file are drawn, always the same ones for the same file; `kind` groups scores.
+the file are sampled, always the same ones for the same file; `kind` groups scores.
 """
 
 import random
@@ -16,8 +16,8 @@ import numpy as np
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.choosing import LETTERS, score_choice, with_options
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
-from panovlm.evaluation.scoring import normalised
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
+from panovlm.metrics.exact_match import normalised
 from panovlm.metrics.scores import Score
 
 KEYS = ("image", "label")
@@ -31,28 +31,22 @@ def read(path: Path, images: Path) -> list[Item]:
     Args:
         path: A list of objects in JSON, or one object a line in a `.jsonl`.
         images: Folder that `image` is relative to.
-
-    Raises:
-        PanoVLMError: If an entry's options are no texts that differ, with its label among them, or
-            the file has no other label to draw options from.
     """
     rows = read_objects(path, KEYS)
     labels = list({normalised(label): label for label in map(_label, rows)}.values())
-    return items_of(path, rows, lambda row, n: _item(row, f"{path}, entry {n}", n, images, labels))
+    return items_of(path, rows, lambda row, number: _item(row, number, images, labels))
 
 
 def _label(row: Mapping[str, Any]) -> str:
     return label.strip() if isinstance(label := row["label"], str) else ""
 
 
-def _item(
-    row: Mapping[str, Any], where: str, number: int, images: Path, labels: Sequence[str]
-) -> Item:
+def _item(row: Mapping[str, Any], number: int, images: Path, labels: Sequence[str]) -> Item:
     label, image = text_of(row, "label").strip(), text_of(row, "image")
     if "options" in row:
-        options = _checked(row["options"], label, where)
+        options = _checked(row["options"], label)
     else:
-        options = _drawn(label, labels, f"{number} {image}", where)
+        options = _sampled(label, labels, f"{number} {image}")
     return Item(
         name=str(number),
         image=picture_at(images, image),
@@ -63,36 +57,34 @@ def _item(
     )
 
 
-def _checked(options: Any, label: str, where: str) -> list[str]:
+def _checked(options: Any, label: str) -> list[str]:
     is_list = isinstance(options, list) and all(isinstance(each, str) for each in options)
     plain = _plain(options) if is_list else []
     is_sound = 2 <= len(plain) <= len(LETTERS) and "" not in plain and len({*plain}) == len(plain)
     if not is_sound or normalised(label) not in plain:
         raise PanoVLMError(
-            f"{where}: found options {options!r}, expected 2 to {len(LETTERS)} texts that differ, "
-            f"with the label {label!r} among them; leave them out to have some drawn"
+            f"found options {options!r}, expected 2 to {len(LETTERS)} texts that differ, "
+            f"with the label {label!r} among them; leave them out to have some sampled"
         )
     return [*options]
 
 
-def _drawn(label: str, labels: Sequence[str], seed: str, where: str) -> list[str]:
-    """Draw other labels and an order; a text as seed gives the same draw on every machine."""
+def _sampled(label: str, labels: Sequence[str], seed: str) -> list[str]:
+    """Sample other labels and an order; a text as seed does it alike on every machine."""
     others = [other for other in labels if other and normalised(other) != normalised(label)]
     if not others:
-        raise PanoVLMError(f"{where}: found no other label in the file, expected some, or options")
-    draw = random.Random(seed)
-    options = [label, *draw.sample(others, min(NUM_OTHERS, len(others)))]
-    return draw.sample(options, len(options))
+        raise PanoVLMError("found no other label in the file, expected some, or options")
+    rng = random.Random(seed)
+    options = [label, *rng.sample(others, min(NUM_OTHERS, len(others)))]
+    return rng.sample(options, len(options))
 
 
 def _plain(options: Sequence[str]) -> list[str]:
     return [normalised(option) for option in options]
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
-    """Give the share that is right by chance, if an option is drawn for each question."""
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
+    """Return the accuracy of options chosen by chance."""
     return {"chance": float(np.mean([1 / len(item.facts["options"]) for item in items]))}
 
 

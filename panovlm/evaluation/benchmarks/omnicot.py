@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.metrics.scores import UNREADABLE, Score, score_read, summarise, summarise_by
 
 KEYS = ("question", "answer", "type")
@@ -28,12 +28,7 @@ _STATED = re.compile(r"answer\s*:\s*(.+)$", re.IGNORECASE | re.DOTALL)
 
 
 def read(path: Path, images: Path) -> list[Item]:
-    """Read the published list of questions, or its `metadata.jsonl`.
-
-    Args:
-        path: JSON or JSON Lines.
-        images: Folder below which the pictures lie.
-    """
+    """Read the published list of questions, or its `metadata.jsonl`."""
     rows = read_objects(path, KEYS)
     return items_of(path, rows, lambda row, number: _item(row, number, images))
 
@@ -56,16 +51,16 @@ def parse_answer(answer: str) -> str | None:
 
     Returns:
         Letters and digits; the first number of up to three digits alone if there is one; None if
-        nothing was said or the model says that it cannot tell.
+        nothing was answered or the model says that it cannot tell.
     """
     lines = [line.strip() for line in answer.splitlines() if line.strip()]
     if tagged := _TAGGED.search(answer):
-        said = tagged[1]
+        text = tagged[1]
     elif stated := _STATED.search(answer.strip()):
-        said = stated[1].splitlines()[0]
+        text = stated[1].splitlines()[0]
     else:
-        said = lines[-1] if lines else ""
-    plain = _plain(said)
+        text = lines[-1] if lines else ""
+    plain = _plain(text)
     return None if plain in ("", _plain(REFUSAL)) else plain
 
 
@@ -78,23 +73,21 @@ def _plain(text: str) -> str:
 
 
 def _score_one(item: Item, answer: str) -> Score:
-    return score_read(parse_answer(answer), lambda said: said == _plain(item.references[0]))
+    return score_read(parse_answer(answer), lambda named: named == _plain(item.references[0]))
 
 
 def _contains(item: Item, answer: str) -> Score:
-    """Give 1 also where one of both holds the other, but for compass directions."""
-    said, right = parse_answer(answer), _plain(item.references[0])
-    if said is None:
+    """Score 1 also where one of both holds the other, but for compass directions."""
+    named, reference = parse_answer(answer), _plain(item.references[0])
+    if named is None:
         return UNREADABLE
-    if said == right or {said, right} & _COMPASS:
-        return Score(float(said == right))
-    return Score(float(bool(right) and (said in right or right in said)))
+    if named == reference or {named, reference} & _COMPASS:
+        return Score(float(named == reference))
+    return Score(float(bool(reference) and (named in reference or reference in named)))
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
-    """Give the looser published accuracy, and both by the published groups."""
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
+    """Return the looser published accuracy, and both by the published groups."""
     loose = [_contains(item, answer) for item, answer in zip(items, answers, strict=True)]
     groups = [item.facts["group"] for item in items]
     return {

@@ -22,7 +22,8 @@ from panovlm.evaluation.benchmarks.files import (
     read_objects,
     text_of,
 )
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
+from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, score_read, summarise
 
 MAP = "cognitive_map"
@@ -35,12 +36,7 @@ FORMS = {
         "back-left or back-right."
     ),
 }
-"""How to answer questions of each kind; the map's question says so itself."""
-DIRECTIONS = frozenset(
-    f"{depth}{side}".strip("-")
-    for depth in ("", "front", "back")
-    for side in ("", "-left", "-right")
-) - {""}
+"""How to answer questions of each kind; the map's question contains it."""
 LINE_KEYS = ("image", "question", "answer", "answer_type", "turn")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
@@ -51,11 +47,8 @@ def read(path: Path, images: Path) -> list[Item]:
     Args:
         path: A published `*_qa.json`, or a folder that holds some (their other variants, which end
             in `_with_negative.json` and the like, are read where they are named themselves); or a
-            `.jsonl` with the turns of any scenes, one a line, each with `LINE_KEYS`.
+            `.jsonl` with the questions of any scenes, one a line, each with `LINE_KEYS`.
         images: Folder below which the pictures lie, where none is beside the file as `rgb.png`.
-
-    Raises:
-        PanoVLMError: If there is no such file, or a question is of an unknown kind.
     """
     if path.suffix == ".jsonl":
         return items_of(path, read_objects(path, LINE_KEYS), lambda row, _: _line(row, images))
@@ -69,92 +62,90 @@ def _read_scene(file: Path, images: Path) -> list[Item]:
     scene = read_json(file)
     check_keys(scene, ("image_id", "conversation"), str(file))
     if not isinstance(scene["image_id"], str) or not isinstance(scene["conversation"], list):
-        raise PanoVLMError(f"{file}: found no picture's name and list of turns, expected both")
+        raise PanoVLMError(f"{file}: found no picture's name and list of questions, expected both")
     beside = file.parent / "rgb.png"
     picture = beside if beside.is_file() else images / scene["image_id"]
-    return items_of(file, scene["conversation"], lambda turn, _: _item(turn, file.stem, picture))
+    return items_of(file, scene["conversation"], lambda row, _: _item(row, file.stem, picture))
 
 
 def _line(row: Mapping[str, Any], images: Path) -> Item:
     kind, answer = row["answer_type"], row["answer"]
     is_written_map = kind == MAP and isinstance(answer, str)
-    turn = {
+    question = {
         "turn_id": row["turn"],
         "question": row["question"],
         "answer": json.loads(answer) if is_written_map else answer,
         "skills_tested": kind,
     }
     picture = picture_at(images, text_of(row, "image"))
-    return _item(turn, picture.stem, picture)
+    return _item(question, picture.stem, picture)
 
 
-def _item(turn: Mapping[str, Any], scene: str, picture: Path) -> Item:
-    check_keys(turn, ("turn_id", "question", "answer"), scene)
-    kind = turn.get("skills_tested", MAP if turn["turn_id"] == 0 else "")
+def _item(row: Mapping[str, Any], scene: str, picture: Path) -> Item:
+    check_keys(row, ("turn_id", "question", "answer"), scene)
+    kind = row.get("skills_tested", MAP if row["turn_id"] == 0 else "")
     if kind not in FORMS:
-        raise PanoVLMError(f"{scene}: found a question of kind {kind!r}, expected {[*FORMS]}")
+        raise PanoVLMError(f"found a question of kind {kind!r}, expected {[*FORMS]}")
     is_map = kind == MAP
     if kind == "object_counting":
-        int(str(turn["answer"]))  # an error of the file shows here, not when answers are scored
+        int(str(row["answer"]))  # an error of the file shows here, not when answers are scored
     return Item(
-        name=f"{scene}/{turn['turn_id']}",
+        name=f"{scene}/{row['turn_id']}",
         image=picture,
-        question=f"{turn['question']} {FORMS[kind]}".strip(),
-        references=() if is_map or not str(turn["answer"]).strip() else (str(turn["answer"]),),
+        question=f"{row['question']} {FORMS[kind]}".strip(),
+        references=() if is_map or not str(row["answer"]).strip() else (str(row["answer"]),),
         kind=kind,
-        facts={"map": map_of_grid(turn["answer"])} if is_map else {},
+        facts={"map": map_of_grid(row["answer"])} if is_map else {},
     )
 
 
 def score_one(item: Item, answer: str) -> Score:
     """Score an answer in [0, 1] by the rule of its kind."""
     if item.kind == MAP:
-        return score_read(parse_map(answer), lambda said: score_map(said, item.facts["map"]).f1)
+        return score_read(parse_map(answer), lambda found: score_map(found, item.facts["map"]).f1)
     if not item.references:
         return NO_REFERENCE
     tagged = _TAGGED.search(answer)
-    said = (tagged[1] if tagged else answer).strip().lower()
-    right = item.references[0].strip().lower()
-    if not said:
+    text = (tagged[1] if tagged else answer).strip().lower()
+    reference = item.references[0].strip().lower()
+    if not text:
         return UNREADABLE
     rules = {
         "object_counting": _count,
         "relative_distance": _same,
         "relative_direction": _direction,
     }
-    return rules[item.kind](said, right)
+    return rules[item.kind](text, reference)
 
 
-def _count(said: str, right: str) -> Score:
-    """Give 1 for the right number, less by the share it is off; its first number counts."""
-    numbers = re.findall(r"\d+", said)
+def _count(text: str, reference: str) -> Score:
+    """Score 1 for the correct number, less by the share it is off; its first number counts."""
+    numbers = re.findall(r"\d+", text)
     if not numbers:
         return UNREADABLE
-    number, known = int(numbers[0]), int(right)
+    number, known = int(numbers[0]), int(reference)
     return Score(1.0 - abs(number - known) / max(number, known, 1))
 
 
-def _same(said: str, right: str) -> Score:
-    return Score(float(said == right))
+def _same(text: str, reference: str) -> Score:
+    return Score(float(text == reference))
 
 
-def _direction(said: str, right: str) -> Score:
-    """Give 1 for the right direction word; hyphens do not matter."""
-    known = right.replace(" ", "-") if right.replace(" ", "-") in DIRECTIONS else right
-    word = said.replace(" ", "-") if said.replace(" ", "-") in DIRECTIONS else said
+def _direction(text: str, reference: str) -> Score:
+    """Score 1 for the correct direction word; hyphens do not matter."""
+    known = reference.replace(" ", "-") if reference.replace(" ", "-") in DIRECTIONS else reference
+    word = text.replace(" ", "-") if text.replace(" ", "-") in DIRECTIONS else text
     if word not in DIRECTIONS and word != known:
         return UNREADABLE
     return Score(float(word == known))
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
-    """Give what else is measured of maps, as means over those that could be read."""
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
+    """Return what else is measured of maps, as means over those that could be read."""
     maps = [
-        asdict(score_map(said, item.facts["map"]))
+        asdict(score_map(found, item.facts["map"]))
         for item, answer in zip(items, answers, strict=True)
-        if item.kind == MAP and (said := parse_map(answer)) is not None
+        if item.kind == MAP and (found := parse_map(answer)) is not None
     ]
     values = {field.name: [each[field.name] for each in maps] for field in fields(MapScore)}
     means = {

@@ -8,9 +8,9 @@ from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.metrics.captions import longest_common
-from panovlm.metrics.counts import NUMBER_WORDS
+from panovlm.metrics.number_words import NUMBER_WORDS
 from panovlm.metrics.scores import UNREADABLE, Score, summarise, summarise_by
 
 KEYS = ("conversations", "image", "question_type", "accu_reward_method", "expected_answer")
@@ -22,8 +22,8 @@ FORMS = {
 PROMPT = "{question}\nReason within <Reasoning> tags, then answer within <Answer> tags. {form}"
 ALIKE = 0.75
 """Similarity above which two texts count as the same."""
-RIGHT = 0.99
-"""A score from which an answer counts as right in the published accuracy."""
+FULL = 0.99
+"""A score from which an answer counts as correct in the published accuracy."""
 
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
 _ARTICLES = re.compile(r"\b(?:the|an|a)\b", re.IGNORECASE)
@@ -50,19 +50,11 @@ _RELATIONS = {
     "height up": "above, up, upper, over, top, higher",
     "height down": "below, down, under, lower, beneath, bottom",
 }
-"""Axis and relation, and how it is said."""
+"""Axis and relation, and the phrases for it."""
 
 
 def read(path: Path, images: Path) -> list[Item]:
-    """Read a published split, `val.jsonl` or `test.jsonl`.
-
-    Args:
-        path: The split.
-        images: The folder that holds the environments' folders.
-
-    Raises:
-        PanoVLMError: If a key is missing or the method of a question is unknown.
-    """
+    """Read a published split, `val.jsonl` or `test.jsonl`; `images` holds the environments."""
     rows = read_objects(path, KEYS)
     return items_of(path, rows, lambda row, number: _item(row, number, images))
 
@@ -71,7 +63,7 @@ def _item(row: Mapping[str, Any], number: int, images: Path) -> Item:
     method, form = row["accu_reward_method"], FORMS.get(row["question_type"])
     if method not in METHODS or form is None:
         raise PanoVLMError(
-            f"entry {number}: found {row['question_type']!r} scored by {method!r}, expected one of "
+            f"found {row['question_type']!r} scored by {method!r}, expected one of "
             f"{[*FORMS]} scored by one of {[*METHODS]}"
         )
     question = row["conversations"][0]["value"].replace("<image>", "").strip()
@@ -95,7 +87,7 @@ def score_one(item: Item, answer: str) -> Score:
 
 
 def similarity(first: str, second: str) -> float:
-    """Give the share of two texts that is in the same order in both, in [0, 1].
+    """Compute the share of two texts that is in the same order in both, in [0, 1].
 
     Source:
         `ratio` of the package Levenshtein, which is twice the longest common subsequence over the
@@ -105,36 +97,38 @@ def similarity(first: str, second: str) -> float:
     return 2 * longest_common(first, second) / length if length else 1.0
 
 
-def _yes_no(said: str, right: str) -> float:
-    return float(said.lower() == right.lower())
+def _yes_no(answer: str, reference: str) -> float:
+    return float(answer.lower() == reference.lower())
 
 
-def _choice(said: str, right: str) -> float:
-    return float(_entity(said) == _entity(right))
+def _choice(answer: str, reference: str) -> float:
+    return float(_entity(answer) == _entity(reference))
 
 
-def _distance(said: str, right: str) -> float:
-    """Give 1 within a tenth of the right distance, a half within a fifth."""
-    length, known = _metres(said), _metres(right)
+def _distance(answer: str, reference: str) -> float:
+    """Score 1 within a tenth of the correct distance, a half within a fifth."""
+    length, known = _metres(answer), _metres(reference)
     if length is None or not known:
-        return float(similarity(said.lower(), right.lower()) > ALIKE)
+        return float(similarity(answer.lower(), reference.lower()) > ALIKE)
     error = abs(length - known) / known
     return 1.0 if error <= 0.1 else 0.5 if error <= 0.2 else 0.0
 
 
-def _spatial(said: str, right: str) -> float:
-    """Give the share of the right relations that were named."""
-    known, named = _relations(right), _relations(said)
+def _spatial(answer: str, reference: str) -> float:
+    """Compute the share of the correct relations that were named."""
+    known, named = _relations(reference), _relations(answer)
     return sum(named.get(axis) == word for axis, word in known.items()) / max(1, len(known))
 
 
-def _counting(said: str, right: str) -> float:
-    number, known = _metres(said), _metres(right)
+def _counting(answer: str, reference: str) -> float:
+    number, known = _metres(answer), _metres(reference)
     return float(number is not None and known is not None and abs(number - known) < 0.01)
 
 
-def _text(said: str, right: str) -> float:
-    first, second = (" ".join(_ARTICLES.sub("", text).split()).lower() for text in (said, right))
+def _text(answer: str, reference: str) -> float:
+    first, second = (
+        " ".join(_ARTICLES.sub("", text).split()).lower() for text in (answer, reference)
+    )
     return float(similarity(first, second) > ALIKE)
 
 
@@ -150,7 +144,7 @@ METHODS: dict[str, Callable[[str, str], float]] = {
 
 
 def _entity(text: str) -> str:
-    """Give the letters of what a text names: all of a short one, a sentence up to its verb."""
+    """Return the letters of what a text names: all of a short one, a sentence up to its verb."""
     verb = _AFTER_SUBJECT.search(text) if len(text.split()) > _SHORT_WORDS else None
     subject = (text[: verb.start()].strip() if verb else "") or text
     return re.sub(r"[^a-zA-Z0-9]", "", _ARTICLES.sub("", subject)).lower()
@@ -172,7 +166,7 @@ def _metres(text: str) -> float | None:
 
 
 def _relations(text: str) -> dict[str, str]:
-    """Give the relation named on each axis; the longest phrase decides between two."""
+    """Return the relation named on each axis; the longest phrase decides between two."""
     named = [
         (phrase, *key.split())
         for key, phrases in _RELATIONS.items()
@@ -185,16 +179,14 @@ def _relations(text: str) -> dict[str, str]:
     return found
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
-    """Give the published accuracy, the share of answers scored as fully right, by type too."""
-    right = [
-        Score(float(score.value >= RIGHT)) if score.value is not None else score for score in scores
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
+    """Return the published accuracy, the share of answers with the full score, by type too."""
+    correct = [
+        Score(float(score.value >= FULL)) if score.value is not None else score for score in scores
     ]
-    by_type = summarise_by(right, [item.facts["question_type"] for item in items])
+    by_type = summarise_by(correct, [item.facts["question_type"] for item in items])
     return {
-        "accuracy": asdict(summarise(right)),
+        "accuracy": asdict(summarise(correct)),
         "accuracy_by_type": {name: asdict(summary) for name, summary in by_type.items()},
     }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
-from panovlm.evaluation.benchmarks.items import SAME_MEANING, Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import SAME_MEANING, Benchmark, Figures, Item, each
 from panovlm.metrics.scores import NOT_JUDGED, Score, summarise, summarise_by
 
 KEYS = ("id", "image", "conversations")
@@ -15,10 +15,8 @@ KEYS = ("id", "image", "conversations")
 def read(path: Path, images: Path) -> list[Item]:
     """Read a published list of conversations; the category is what the id begins with.
 
-    Args:
-        path: JSON.
-        images: The folder below which the pictures lie: strips of 9600 x 600 pixels, all around
-            but not up and down, which have to be made full panoramas first.
+    The pictures are strips of 9600 x 600 pixels, all around but not up and down, which have to be
+    made full panoramas first.
     """
     return items_of(path, read_objects(path, KEYS), lambda row, _: _item(row, images))
 
@@ -34,14 +32,12 @@ def _item(row: Mapping[str, Any], images: Path) -> Item:
     )
 
 
-def _text(turn: Mapping[str, str]) -> str:
-    return turn["content"] if "content" in turn else turn["value"]
+def _text(message: Mapping[str, str]) -> str:
+    return message["content"] if "content" in message else message["value"]
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
-    """Give the published figure: the mean of the categories' means."""
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
+    """Return the published figure: the mean of the categories' means."""
     kinds = summarise_by(scores, [item.kind for item in items])
     means = [Score(summary.mean) for summary in kinds.values() if summary.mean is not None]
     return {"mean_of_categories": asdict(summarise(means))}

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import picture_at, read_table
-from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item
 from panovlm.evaluation.units import CIDER
-from panovlm.metrics.captions import score_captions
-from panovlm.metrics.java_captions import SCORERS, java_score
-from panovlm.metrics.scores import Score
+from panovlm.metrics.captions import bleu, cider, rouge_l
+from panovlm.metrics.scores import Score, summarise
+from panovlm.metrics.tokens import caption_tokens
 
 COLUMNS = (("url", "query", "annotation"), ("url", "instruction", "response"))
 """Of the published table, and of the one CORA's releases use."""
@@ -23,9 +22,6 @@ def read(path: Path, images: Path) -> list[Item]:
     Args:
         path: The published `.tsv`, or a `.csv` with `url,instruction,response`.
         images: Folder of the pictures, by the last part of their address.
-
-    Raises:
-        PanoVLMError: If the table has neither set of columns.
     """
     url, query, caption = _columns(path)
     groups: dict[tuple[str, str], list[str]] = {}
@@ -53,25 +49,26 @@ def _columns(path: Path) -> tuple[str, str, str]:
 
 
 def score(items: Sequence[Item], answers: Sequence[str]) -> list[Score]:
-    """Give the CIDEr of each caption, which depends on all references."""
-    return [*score_captions(answers, [item.references for item in items]).cider_of_each]
+    """Compute the CIDEr of each caption, which depends on all references."""
+    return cider(*_words(items, answers))
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
-    """Give the corpus's other caption scores; why what is missing was not computed."""
-    references = [item.references for item in items]
-    whole = score_captions(answers, references)
-    by_java = {name: java_score(name, answers, references) for name in SCORERS}
-    bleu = whole.bleu or (None,) * 4
+def _words(
+    items: Sequence[Item], answers: Sequence[str]
+) -> tuple[list[list[str] | None], list[list[list[str]]]]:
+    """Return the words of each answer, None where there are none, and of its references."""
+    references = [[*filter(None, map(caption_tokens, item.references))] for item in items]
+    return [caption_tokens(answer) or None for answer in answers], references
+
+
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
+    """Return the other caption scores of the whole set."""
+    words = _words(items, answers)
     return {
-        **{f"bleu_{order}": value for order, value in enumerate(bleu, start=1)},
-        "rouge_l": whole.rouge_l,
-        "cider": whole.cider,
-        "cider_plain": whole.cider_plain,
-        **{name.lower(): score.mean for name, score in by_java.items()},
-        "not_computed": {name: score.missing for name, score in by_java.items() if score.missing},
+        **{f"bleu_{order}": value for order, value in enumerate(bleu(*words) or (None,) * 4, 1)},
+        "rouge_l": summarise(rouge_l(*words)).mean,
+        "cider": summarise(scores).mean,
+        "cider_plain": summarise(cider(*words, clipped=False)).mean,
     }
 
 
@@ -80,8 +77,7 @@ QUIC_360 = Benchmark(
     score=score,
     metric="CIDEr (CIDEr-D), in [0, 10]",
     source="Maeda et al., Findings of EMNLP 2023; Silviase/QuIC-360",
-    differs="the prompt is our own; METEOR and SPICE are given the words of our tokens, where Java "
-    "and its programs are",
+    differs="the prompt is our own; METEOR and SPICE, which need Java, are not computed",
     extras=extras,
     unit=CIDER,
 )

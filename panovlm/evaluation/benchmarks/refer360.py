@@ -6,7 +6,7 @@ from typing import Any
 
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
-from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.evaluation.units import DEGREES
 from panovlm.metrics.angles import great_circle_error_deg
 from panovlm.metrics.scores import Score, score_read, summarise, values_of
@@ -20,12 +20,7 @@ WITHIN_DEG = (5.0, 10.0, 20.0)
 
 
 def read(path: Path, images: Path) -> list[Item]:
-    """Read a published split, as `validation.seen.json`.
-
-    Args:
-        path: The split.
-        images: The folder that holds `refer360images`.
-    """
+    """Read a published split, as `validation.seen.json`; `images` holds `refer360images`."""
     return items_of(path, read_objects(path, KEYS), lambda row, _: _item(row, images))
 
 
@@ -49,16 +44,13 @@ def _sentence(words: Sequence[str]) -> str:
 
 
 def error_deg(item: Item, answer: str) -> Score:
-    """Give the angle from where an answer looks to the point, in [0, 180] degrees."""
+    """Compute the angle from where an answer points to the target, in [0, 180] degrees."""
     at = (item.yaw_deg or 0.0, item.pitch_deg or 0.0)
-    said = parse_submission(answer)
-    return score_read(said, lambda found: great_circle_error_deg(*found, *at))
+    return score_read(parse_submission(answer), lambda found: great_circle_error_deg(*found, *at))
 
 
-def extras(
-    items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
-) -> dict[str, Any]:
-    """Give the median error and the shares of all answers within some degrees."""
+def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
+    """Return the median error and the shares of all answers within some degrees."""
     errors = sorted(values_of(scores))
     within = {
         f"within_{limit:g}_deg": summarise(

@@ -31,7 +31,7 @@ def best_and_worst(report: Mapping[str, Any], rows: Sequence[Row]) -> tuple[list
     perfect = 0.0 if report["less_is_better"] else UNITS[report["unit"]].ends[-1]
 
     def goodness(row: Row) -> tuple[float, float]:
-        turned = [t["score"] for t in row.get("turned", ()) if t["score"] is not None]
+        turned = [t["score"] for t in row.get("yaw_rotated", ()) if t["score"] is not None]
         return sign * row["score"], sign * fmean(turned or [row["score"]])
 
     good = [r for r in scored if sign * (r["score"] - mean) > 0 or r["score"] == perfect]

@@ -125,7 +125,7 @@ def _strata(report: Report, measure: Measure) -> str:
 
 def _on_seam(report: Report, measure: Measure) -> str:
     """Compare pictures turned so that the seam cuts what is asked about with those as they are."""
-    seam = report.get("on_seam")
+    seam = report.get("seam_shifted")
     if not seam:
         return ""
     as_it_is, on_seam = (
@@ -137,7 +137,7 @@ def _on_seam(report: Report, measure: Measure) -> str:
 
 def _turned(report: Report, measure: Measure) -> str:
     """Give scores under each turn of the camera, and over all turns."""
-    turned = report.get("turned")
+    turned = report.get("yaw_rotated")
     if not turned:
         return ""
     head = (
@@ -171,7 +171,7 @@ def _seeds(report: Report, measure: Measure) -> str:
     ]
     rows = []
     for seed in report["seeds"]:
-        interval, turned = seed["interval"], seed.get("turned", {})
+        interval, turned = seed["interval"], seed.get("yaw_rotated", {})
         limits = (interval["low"], interval["high"]) if interval else None
         rows.append(
             [

@@ -98,7 +98,7 @@ def score_name(report: Report) -> str:
 
 
 def _turned_tiles(report: Report, unit: Unit) -> list[tuple[str, str, str]]:
-    turned = report.get("turned")
+    turned = report.get("yaw_rotated")
     if not turned:
         return []
     tiles = []

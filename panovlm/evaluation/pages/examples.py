@@ -15,7 +15,7 @@ EXAMPLES = 8
 """Right answers shown, and as many wrong ones."""
 
 
-def choose_examples(answers: Answers) -> list[Example]:
+def choose_examples(answers: Answers[Prediction]) -> list[Example]:
     """Choose right and wrong answers, each about another picture, the kinds in equal shares.
 
     Among the right ones, those come first that stay right under more turns; among the wrong ones
@@ -58,18 +58,18 @@ def spread(
     return chosen
 
 
-def _most_telling(answers: Answers, *, is_right: bool) -> list[int]:
+def _most_telling(answers: Answers[Prediction], *, is_right: bool) -> list[int]:
     def alike_under_turns(place: int) -> int:
-        turned = answers.turned.get(place, [])
+        turned = answers.yaw_rotated.get(place, [])
         return sum(p.is_right == is_right for p in turned)
 
     places = [i for i, p in enumerate(answers.seen) if p.is_right == is_right]
     return sorted(places, key=lambda place: (-alike_under_turns(place), place))
 
 
-def _example(answers: Answers, place: int) -> Example:
+def _example(answers: Answers[Prediction], place: int) -> Example:
     seen: Prediction = answers.seen[place]
-    record, turned = seen.record, answers.turned.get(place)
+    record, turned = seen.record, answers.yaw_rotated.get(place)
     return Example(
         picture=record.picture,
         question=record.messages[-2].content,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from panovlm.evaluation.scoring import normalised
 from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.metrics.exact_match import normalised
 from panovlm.pictures.panorama import load_panorama
 
 Colour = tuple[int, int, int]

@@ -12,7 +12,7 @@ from panovlm.evaluation.units import NOT_MEASURED, SHARE, Unit
 BASELINES_SEE = {
     "blind": "nothing (blind)",
     "single_view": "the front view alone",
-    "squeezed": "a panorama of one view's pixels",
+    "low_resolution": "a panorama of one view's pixels",
 }
 """What each baseline leaves of the picture."""
 MAX_KINDS = 20

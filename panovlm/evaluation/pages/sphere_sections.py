@@ -54,7 +54,7 @@ def stratum_section(accuracy: Facts) -> str:
 
 def seam_section(report: Facts) -> str:
     """Give accuracy with what is asked about on the seam beside that of the same as it is."""
-    seam = report.get("on_seam")
+    seam = report.get("seam_shifted")
     if not seam:
         return ""
     as_it_is = Bar("where it is", seam["as_it_is"], count=seam["count"])
@@ -72,7 +72,10 @@ def rotation_section(report: Facts) -> str:
         for turn, share in rotation["by_turn"].items()
     ]
     rows = [
-        [f"right under all {rotation['rolls']} turns", *_share(rotation, "right_every", "count")]
+        [
+            f"right under all {rotation['rotations']} turns",
+            *_share(rotation, "right_every", "count"),
+        ]
     ]
     if "consistent" in rotation:
         rows.append(

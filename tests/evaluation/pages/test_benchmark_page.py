@@ -9,14 +9,16 @@ import pytest
 from PIL import Image
 from reading_pages import Page
 
-from panovlm.evaluation.asking import Answers
+from panovlm.evaluation.asking import Answers, Sample
+from panovlm.evaluation.benchmark_report import benchmark_report
+from panovlm.evaluation.benchmark_report import rows as rows_of
 from panovlm.evaluation.benchmark_run import BENCHMARKS, as_record
-from panovlm.evaluation.benchmark_scores import Scored
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.pages.benchmark_examples import best_and_worst, example_of
 from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
 from panovlm.evaluation.pages.benchmark_verdict import benchmark_verdict
-from panovlm.evaluation.scoring import Prediction
+from panovlm.evaluation.scoring import score_answers
+from panovlm.geometry.layouts import ViewLayout
 
 YAWS = (0.0, 90.0, -90.0, 170.0)
 RIGHT = ("front", "right", "left", "back")
@@ -48,16 +50,10 @@ def run(
         for i, (picture, yaw) in enumerate(zip(pictures, YAWS, strict=True))
     ]
 
-    def asked(answers: Sequence[str]) -> list[Prediction]:
-        pairs = zip(items, answers, strict=True)
-        return [Prediction(as_record(item), answer) for item, answer in pairs]
-
-    again = {0: [Prediction(as_record(items[0]), each) for each in turned]} if turned else {}
-    draws = [[*again]] * 2
-    answers = Answers(
-        asked(said), {"blind": asked(blind)}, again, {}, {}, draws, [[], []], [[], []]
-    )
-    scored = Scored.of(benchmark, items, answers, None)
+    rotated = {0: [*turned]} if turned else {}
+    samples = [Sample([*rotated], [], [])] * 2
+    texts = Answers([*said], {"blind": [*blind]}, rotated, {}, {}, samples)
+    answers = score_answers(benchmark, items, [as_record(item) for item in items], texts)
     report = {
         "benchmark": name,
         "metric": benchmark.metric,
@@ -65,14 +61,14 @@ def run(
         "less_is_better": benchmark.less_is_better,
         "source": benchmark.source,
         "differs": benchmark.differs,
-        **scored.report(),
+        **benchmark_report(benchmark, answers, ViewLayout.ring(4, 120.0, 32)),
         "items_without_picture": 3,
         "judge": None,
         "versions": {"torch": "2.13.0"},
         "settings": {"data": "<i>.jsonl", "items": 4},
         "seconds_evaluation": 3.0,
     }
-    return report | facts, scored.rows()
+    return report | facts, rows_of(benchmark, answers)
 
 
 def page_of(tmp_path: Path, report: dict[str, Any], rows: list[dict[str, Any]]) -> Page:
@@ -186,8 +182,8 @@ def test_groups_have_intervals_and_strata_come_by_distance(errors: Any) -> None:
     report, _ = errors
     assert report["by_kind"]["kind 0"]["interval"]["count"] == 2
     assert [*report["by_distance_from_seam"]] == ["0-45°", "90-135°", "135-180°"]
-    assert [*report["turned"]["by_turn"]] == ["0°", "90°", "180°", "270°"]
-    assert report["turned"]["by_turn"]["0°"]["mean"] == 0.0
+    assert [*report["yaw_rotated"]["by_turn"]] == ["0°", "90°", "180°", "270°"]
+    assert report["yaw_rotated"]["by_turn"]["0°"]["mean"] == 0.0
 
 
 def test_objects_on_the_seam_are_compared_with_the_pictures_as_they_are(
@@ -196,6 +192,6 @@ def test_objects_on_the_seam_are_compared_with_the_pictures_as_they_are(
     report, rows = errors
     gain = {"mean": 12.5, "low": 3.0, "high": 20.0, "count": 3}
     seam = {"score": report["score"], "as_it_is": report["score"], "gain": gain}
-    page = page_of(tmp_path, report | {"on_seam": seam}, rows)
+    page = page_of(tmp_path, report | {"seam_shifted": seam}, rows)
     said = "where it is: +12.5° [+3.0, +20.0] on the 3 scored in both, less than 0 is better."
     assert said in page.text and "On the seam" in page.headings

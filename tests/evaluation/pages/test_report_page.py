@@ -218,7 +218,7 @@ SPHERE: dict[str, Any] = {
         "count_by_seam_distance": {"0-45°": 20, "135-180°": 20},
     },
     "rotation": {
-        "rolls": 2,
+        "rotations": 2,
         "count": 10,
         "by_turn": {"0°": 0.5, "180°": 0.25},
         "interval_by_turn": {"0°": [0.25, 0.75], "180°": [0.0, 0.5]},
