@@ -54,9 +54,9 @@ def _chosen(rows: Sequence[Row], most: int) -> list[Row]:
 
 def example_of(report: Mapping[str, Any], row: Row) -> Example:
     """Return an answer as it is shown."""
-    unit, score, said = UNITS[report["unit"]], row["score"], row.get("answered_deg")
+    unit, score, answered = UNITS[report["unit"]], row["score"], row.get("answered_deg")
     is_between = score is None or report["less_is_better"] or 0 < score < unit.ends[-1]
-    worth = f"none: {row['missing']}" if score is None else unit.say(score)
+    error = "error " if report["less_is_better"] else ""
     return Example(
         picture=Path(row["image"]),
         question=row["question"],
@@ -66,8 +66,8 @@ def example_of(report: Mapping[str, Any], row: Row) -> Example:
         is_right=None if is_between else score > 0,
         yaw_deg=row["yaw_deg"],
         pitch_deg=row["pitch_deg"],
-        answered_deg=(said[0], said[1]) if said else None,
-        score=f"error {worth}" if score is not None and report["less_is_better"] else worth,
+        answered_deg=(answered[0], answered[1]) if answered else None,
+        score=f"none: {row['missing']}" if score is None else f"{error}{unit.say(score)}",
         changed_views=tuple(row.get("changed_by_view", ())),
     )
 

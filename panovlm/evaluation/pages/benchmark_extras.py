@@ -69,11 +69,11 @@ def metric_rows(report: Facts) -> list[list[str]]:
     return [_row(each, others.get(each.key)) for each in _metrics(report["extras"])]
 
 
-def directions_said(extras: Facts) -> list[Bar]:
+def directions_answered(extras: Facts) -> list[Bar]:
     """Return the shares of the directions answered; empty if answers are none."""
-    said: Mapping[str, int] = extras.get("said", {})
-    total = sum(said.values())
-    return [Bar(word, said.get(word, 0) / total) for word in DIRECTIONS] if said else []
+    counts: Mapping[str, int] = extras.get("said", {})
+    total = sum(counts.values())
+    return [Bar(word, counts.get(word, 0) / total) for word in DIRECTIONS] if counts else []
 
 
 def _metrics(extras: Facts, prefix: str = "") -> Iterator[_Metric]:
@@ -92,9 +92,9 @@ def _row(each: _Metric, other: _Metric | None) -> list[str]:
     interval = each.facts.get("interval")
     return [
         words,
-        _say(unit, each.value),
+        _text(unit, each.value),
         unit.say_limits((interval["low"], interval["high"]) if interval else None),
-        _say(unit, other.value) if other else NOT_MEASURED,
+        _text(unit, other.value) if other else NOT_MEASURED,
         *(str(each.facts.get(key, NOT_MEASURED)) for key in ("scored", "count")),
     ]
 
@@ -106,7 +106,7 @@ def _words(key: str) -> tuple[str, Unit]:
     return WORDS.get(key, (key.replace("_", " "), PLAIN))
 
 
-def _say(unit: Unit, value: float | None) -> str:
+def _text(unit: Unit, value: float | None) -> str:
     if value is None:
         return "no score"
     return f"{value:,}" if isinstance(value, int) else unit.say(value)

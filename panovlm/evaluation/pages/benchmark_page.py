@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.evaluation.pages.benchmark_examples import best_and_worst, example_of, without_score
-from panovlm.evaluation.pages.benchmark_extras import directions_said, metric_rows
+from panovlm.evaluation.pages.benchmark_extras import directions_answered, metric_rows
 from panovlm.evaluation.pages.charts import Bar
 from panovlm.evaluation.pages.page import render, write_page
 from panovlm.evaluation.pages.scores import INPUTS, Facts, Measure
@@ -22,7 +22,7 @@ REASONS = {
     Missing.NO_REFERENCE: "without a reference answer",
     Missing.NOT_JUDGED: "not judged",
 }
-"""Why answers have no score, as said of some of them."""
+"""Why answers have no score, in a few words."""
 
 
 def write_benchmark_page(report: Facts, rows: Sequence[Mapping[str, Any]], out: Path) -> None:
@@ -50,7 +50,7 @@ def write_benchmark_page(report: Facts, rows: Sequence[Mapping[str, Any]], out: 
         **_scores(report),
         **_sphere_scores(report),
         extras=metric_rows(report),
-        directions_said=directions_said(report["extras"]),
+        directions_answered=directions_answered(report["extras"]),
         examples={k: [example_of(report, row) for row in v] for k, v in examples.items()},
     )
     write_page(html, out)
@@ -61,12 +61,12 @@ def benchmark_verdict(report: Facts) -> str:
     measure, score = _measure(report), report["score"]
     if score["mean"] is None:
         return f"Nothing could be scored: of {score['count']:,} answers, {unscored(score)}."
-    said = measure.result(_bar("all", score, report["interval"]), report["metric"])
+    verdict = measure.result(_bar("all", score, report["interval"]), report["metric"])
     if "blind" in report["baselines"]:
         gain = report["better_than"]["blind"]
         beside = "not comparable with the blind baseline, as no question was scored in both"
-        said += f", {measure.against_blind(gain, score['scored']) if gain else beside}"
-    return f"{said}; {unscored(score)}." if score["missing"] else f"{said}."
+        verdict += f", {measure.against_blind(gain, score['scored']) if gain else beside}"
+    return f"{verdict}; {unscored(score)}." if score["missing"] else f"{verdict}."
 
 
 def unscored(score: Facts) -> str:

@@ -28,7 +28,7 @@ class Mark(NamedTuple):
         pitch_deg: How far up, shown by a ring; None if it is not known.
         tone: Class of its colour: "good", "bad", "answered" (an answer that is not right) or
             "target" (of a question whose answer is neither right nor wrong).
-        label: Said at the edge.
+        label: Shown at the edge.
     """
 
     shape: str
@@ -48,11 +48,11 @@ class Example:
         expected: The right answer.
         answer: The answer given.
         kind: What the question tests.
-        is_right: Whether the answer is fully right, or worth nothing; None if it is in between, an
+        is_right: Whether the answer has the full score, or none of it; None if it is in between, an
             error in degrees, or not scored.
         yaw_deg: Direction of the target; None if there is none.
         pitch_deg: How far up the target is, where known.
-        answered_deg: Yaw, and pitch where one was said, that the answer was read as; None if it
+        answered_deg: Yaw, and pitch where it has one, that the answer was read as; None if it
             was not, or is no direction.
         score: A benchmark's score in words, or why there is none.
         right_rotations: Yaw rotations under which it was answered correctly, of how many; None if
@@ -87,13 +87,13 @@ class Example:
     @property
     def marks(self) -> list[Mark]:
         """What points at the target, and at the answer: a direction, or a direction word."""
-        marks, said = [], normalised(self.answer)
+        marks, answer = [], normalised(self.answer)
         tone = "good" if self.is_right else "answered"
         if self.answered_deg is not None:
             marks.append(Mark("up", *self.answered_deg, tone, "answer"))
-        elif not self.score and said in DIRECTIONS:
-            yaw_deg = 45.0 * DIRECTIONS.index(said)
-            marks.append(Mark("sector", yaw_deg, None, tone, f"answer: {said}"))
+        elif not self.score and answer in DIRECTIONS:
+            yaw_deg = 45.0 * DIRECTIONS.index(answer)
+            marks.append(Mark("sector", yaw_deg, None, tone, f"answer: {answer}"))
         if self.yaw_deg is not None:
             expected = normalised(self.expected)
             label = f"target: {expected}" if expected in DIRECTIONS else "target"

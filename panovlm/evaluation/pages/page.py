@@ -1,6 +1,7 @@
 """Renders and writes pages: self-contained HTML without scripts or links."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def write_page(html: str, out: Path) -> None:
         ) from error
 
 
+@cache
 def templates() -> Environment:
     """Return the templates of this folder, with what all of them may call."""
     environment = Environment(

@@ -55,10 +55,10 @@ def write_report(
 
 def verdict(report: Facts) -> str:
     """Say in one sentence how good the answers are, and against guessing where that was asked."""
-    said = ACCURACY.result(_total(report))
+    text = ACCURACY.result(_total(report))
     if gain := report.get("better_than", {}).get("blind"):
-        said += f", {ACCURACY.against_blind(gain, report['accuracy']['count'])}"
-    return f"{said}."
+        text += f", {ACCURACY.against_blind(gain, report['accuracy']['count'])}"
+    return f"{text}."
 
 
 def _blind(report: Facts) -> Facts:
@@ -129,7 +129,7 @@ def _seam_shifted(seam: Facts | None) -> list[Bar]:
 
 
 def _rotations(rotation: Facts | None) -> tuple[list[Bar], list[Bar]]:
-    """Return accuracy under each rotation, and what is told over all of them."""
+    """Return accuracy under each rotation, and over all of them."""
     if rotation is None:
         return [], []
     count, limits = rotation["count"], rotation["interval_by_turn"]

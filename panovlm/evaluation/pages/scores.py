@@ -1,4 +1,4 @@
-"""What the pages on scores share: what a score is, and how it is said."""
+"""What the pages on scores share: what a score is, and how it is written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Measure:
 
         Args:
             gain: Mean of the paired differences, low, high, and how many questions they are of.
-            num_scored: Questions scored with the panorama; said if the gain is of fewer.
+            num_scored: Questions scored with the panorama; the gain may be of fewer.
         """
         sign = -1 if self.less_is_better else 1
         low, high = sorted(sign * gain[end] for end in ("low", "high"))

@@ -67,7 +67,7 @@ def stages_of(stages: Mapping[str, Facts], logs: Mapping[str, Log]) -> list[Stag
 
 def _stage(name: str, facts: Facts, log: Log) -> StageView:
     bands = [
-        Band(*facts[key], at_end=key == "expected_last")
+        Band(facts[key][0], facts[key][1], key == "expected_last")
         for key in ("expected_first", "expected_last")
         if facts.get(key) is not None
     ]
@@ -82,14 +82,14 @@ def _stage(name: str, facts: Facts, log: Log) -> StageView:
 
 
 def _note(facts: Facts) -> str:
-    said = []
+    parts = []
     for key, when in (("first", "loss at the start"), ("last", "loss at the end")):
         if (loss := facts.get(f"loss_{key}")) is not None:
-            said.append(f"{when} {loss:.4g}{_beside(loss, facts.get(f'expected_{key}'))}")
+            parts.append(f"{when} {loss:.4g}{_beside(loss, facts.get(f'expected_{key}'))}")
     if (seconds := facts.get("seconds")) is not None:
-        said.append(f"trained in {duration(seconds)}")
-    text = "; ".join(said)
-    return f"{text[0].upper()}{text[1:]}." if said else ""
+        parts.append(f"trained in {duration(seconds)}")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if parts else ""
 
 
 def _beside(loss: float, expected: Sequence[float] | None) -> str:

@@ -14,8 +14,7 @@ from panovlm.evaluation.benchmark_run import BENCHMARKS, as_record
 from panovlm.evaluation.benchmark_scores import Scored
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.pages.benchmark_examples import best_and_worst, example_of
-from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
-from panovlm.evaluation.pages.benchmark_verdict import benchmark_verdict
+from panovlm.evaluation.pages.benchmark_page import benchmark_verdict, write_benchmark_page
 from panovlm.evaluation.scoring import Prediction
 
 YAWS = (0.0, 90.0, -90.0, 170.0)
@@ -90,22 +89,22 @@ def errors(pictures: list[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def test_an_error_is_said_in_degrees_and_less_is_better(tmp_path: Path, errors: Any) -> None:
     report, rows = errors
     verdict = benchmark_verdict(report)
-    assert "mean is 3.3° (yaw error in degrees: less is better) over the 3 of 4" in verdict
-    assert "116.7° better than without seeing the picture" in verdict
-    assert verdict.endswith("; 1 could not be read.")
+    assert verdict.startswith("Mean error 3.3° [")
+    assert "] (yaw error in degrees: less is better) on 3 of 4 questions, 116.7° [" in verdict
+    assert "] better than the blind baseline" in verdict
+    assert verdict.endswith("; 1 unreadable.")
     page = page_of(tmp_path, report, rows)
-    assert "less is better" in page.text and "less than 0 is better" in page.text
-    chart = next(attrs for tag, attrs in page.tags if tag == "svg")
-    assert chart["aria-label"] == "Mean error by kind of question"
-    assert "180°" in page.text and "75 %" not in page.text.split("With less to see")[0]
-    assert "What has no error is left out, not counted as 0." in page.text
+    assert "less is better" in page.text and "a negative change is a gain" in page.text
+    assert page.charts[:2] == ["Mean error by input", "Mean error by kind of question"]
+    assert "180°" in page.text and "75 %" not in page.text.split("Benchmark metrics")[0]
+    assert "Answers without a score are left out, not counted as 0." in page.text
 
 
 def test_a_worse_error_is_called_worse(pictures: list[Path]) -> None:
     report, _ = run("directions", pictures, ("back",) * 3 + ("front",), RIGHT)
-    assert "worse than without seeing the picture" in benchmark_verdict(report)
+    assert "worse than the blind baseline" in benchmark_verdict(report)
     report, _ = run("directions", pictures, RIGHT, RIGHT)
-    assert "not clearly other than without seeing the picture" in benchmark_verdict(report)
+    assert "not clearly different from the blind baseline" in benchmark_verdict(report)
 
 
 def test_no_figure_stands_where_nothing_could_be_scored(
@@ -113,11 +112,11 @@ def test_no_figure_stands_where_nothing_could_be_scored(
 ) -> None:
     report, rows = run("labels", pictures, ("dunno",) * 4, ("",) * 4)
     page = page_of(tmp_path, report | {"extras": {}}, rows)
-    assert "Nothing could be scored: of 4 answers, 4 could not be read." in page.text
+    assert "Nothing could be scored: of 4 answers, 4 unreadable." in page.text
     shown = page.text.split("All numbers")[0]
     assert "%" not in shown.replace("95 % interval", "")
-    assert page.count("svg") == 0
-    assert "Without a score" in page.headings and "Best answers" not in page.headings
+    assert page.charts == []
+    assert "Not scored" in page.headings and "Best answers" not in page.headings
     assert shown.count("none: the answer could not be read") == 4
     assert "None" not in page.text.split("All numbers")[0]
 
@@ -131,8 +130,7 @@ def test_the_page_needs_no_other_file_and_escapes(tmp_path: Path, errors: Any) -
     assert "<b>" not in html and "<i>.jsonl" not in html
     assert "no idea <b>" in page.text
     styles = set(re.findall(r"\.([a-z]+)", html.split("<style>")[1].split("</style>")[0]))
-    used = {name for _, attrs in page.tags for name in (attrs.get("class") or "").split()}
-    assert used <= styles
+    assert page.classes <= styles
 
 
 def test_sections_come_in_order_and_what_was_not_asked_is_left_out(
@@ -140,15 +138,15 @@ def test_sections_come_in_order_and_what_was_not_asked_is_left_out(
 ) -> None:
     assert page_of(tmp_path, *errors).headings == [
         "PanoVLM on directions",
+        "Baselines",
         "Mean error by kind",
-        "With less to see",
-        "The benchmark's own figures",
+        "Benchmark metrics",
         "Seam and poles",
-        "Turned pictures",
+        "Rotation consistency",
         "Seeds",
-        "Least off",
-        "Furthest off",
-        "Without a score",
+        "Smallest errors",
+        "Largest errors",
+        "Not scored",
         "How it was scored",
         "Versions",
         "Settings",
@@ -156,7 +154,7 @@ def test_sections_come_in_order_and_what_was_not_asked_is_left_out(
     ]
     least = run("labels", pictures, ("A",) * 4, ("B",) * 4, baselines={}, better_than={}, seeds=[])
     headings = page_of(tmp_path, *least).headings
-    assert "With less to see" not in headings and "Turned pictures" not in headings
+    assert "Baselines" not in headings and "Rotation consistency" not in headings
     assert "Judge" not in headings and "Worst answers" not in headings
 
 
@@ -168,7 +166,7 @@ def test_source_and_judge_are_told(tmp_path: Path, pictures: list[Path]) -> None
     assert BENCHMARKS["360bench"].source in page.text
     assert BENCHMARKS["360bench"].differs in page.text
     assert "some-judge" in page.text and "Judge" in page.headings
-    assert "items without a picture, not asked3" in page.text
+    assert "items skipped, picture missing3" in page.text
 
 
 def test_best_and_worst_are_told_by_the_side_on_which_less_is(errors: Any) -> None:
@@ -178,7 +176,7 @@ def test_best_and_worst_are_told_by_the_side_on_which_less_is(errors: Any) -> No
     assert [row["name"] for row in worst] == ["2"]
     assert rows[2]["answered_deg"] == (-80.0, 10.0)
     shown = example_of(report, worst[0])
-    assert (shown.answered_deg, shown.worth and shown.worth.said) == ((-80.0, 10.0), "10.0° off")
+    assert (shown.answered_deg, shown.score) == ((-80.0, 10.0), "error 10.0°")
     assert shown.is_right is None
 
 
@@ -186,16 +184,16 @@ def test_groups_have_intervals_and_strata_come_by_distance(errors: Any) -> None:
     report, _ = errors
     assert report["by_kind"]["kind 0"]["interval"]["count"] == 2
     assert [*report["by_distance_from_seam"]] == ["0-45°", "90-135°", "135-180°"]
-    assert [*report["turned"]["by_turn"]] == ["0°", "90°", "180°", "270°"]
-    assert report["turned"]["by_turn"]["0°"]["mean"] == 0.0
+    assert [*report["yaw_rotated"]["by_turn"]] == ["0°", "90°", "180°", "270°"]
+    assert report["yaw_rotated"]["by_turn"]["0°"]["mean"] == 0.0
 
 
-def test_objects_on_the_seam_are_compared_with_the_pictures_as_they_are(
+def test_seam_shifted_panoramas_are_compared_with_the_originals(
     tmp_path: Path, errors: Any
 ) -> None:
     report, rows = errors
     gain = {"mean": 12.5, "low": 3.0, "high": 20.0, "count": 3}
     seam = {"score": report["score"], "as_it_is": report["score"], "gain": gain}
-    page = page_of(tmp_path, report | {"on_seam": seam}, rows)
-    said = "where it is: +12.5° [+3.0, +20.0] on the 3 scored in both, less than 0 is better."
-    assert said in page.text and "On the seam" in page.headings
+    page = page_of(tmp_path, report | {"seam_shifted": seam}, rows)
+    said = "original: +12.5° [+3.0, +20.0] on the 3 questions scored in both; negative is better."
+    assert said in page.text and "Seam-shifted panoramas" in page.headings
