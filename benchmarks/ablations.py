@@ -109,7 +109,7 @@ def cell_of(options: argparse.Namespace, variant: str, seed: int) -> Cell:
     recipe = load_recipe(options.recipe, overrides)
     stages = [name for name in recipe.stages if settings is not None or name != FIRST]
     records = [options.data, *(recipe.section(name).data for name in stages)]
-    facts = [recipe.model_dump_json(), stages, options.limit, options.turned]
+    facts = [recipe.model_dump_json(), stages, options.limit, options.yaw_rotated]
     digest = hashlib.sha256(repr(facts).encode())
     for file in records:
         digest.update(file.read_bytes())
@@ -130,7 +130,7 @@ def _result(cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
         options.data,
         cell.recipe.output / "report.json",
         limit=options.limit,
-        options=EvaluationOptions(num_turned=options.turned),
+        options=EvaluationOptions(num_yaw_rotated=options.yaw_rotated),
     )
     found = {"variant": cell.variant, "seed": cell.seed, "settings": cell.settings}
     found |= figures(cell, report)
@@ -250,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, default=3, help="2 to 10")
     add("--only", nargs="+", choices=VARIANTS, default=[*VARIANTS], help="variants to compare")
     add("--limit", type=int, help="ask only the first questions")
-    add("--turned", type=int, default=400, help="questions asked again under every turn")
+    add("--yaw-rotated", type=int, default=400, help="questions asked again yaw-rotated")
     add("--keep-models", action="store_true", help="keep the weights of finished cells")
     add("-o", action="append", dest="override", default=[], help="key=value of the recipe")
     return parser

@@ -248,9 +248,8 @@ def test_train_evaluate_and_ask_work_from_the_shell(
     assert code == 0
     assert out.count("loss") >= 3
     report_file = tmp_path / "report.json"
-    code, out, _ = run_cli(
-        "evaluate", tmp_path / "run", "--data", scenes_file, "--out", report_file, "--turned", 2
-    )
+    command = ["evaluate", tmp_path / "run", "--data", scenes_file, "--out", report_file]
+    code, out, _ = run_cli(*command, "--yaw-rotated", 2)
     assert code == 0
     report = json.loads(report_file.read_text())
     assert report["accuracy"]["count"] == len(scenes_file.read_text().splitlines())

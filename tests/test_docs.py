@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEVER_ENDS = "panovlm serve"
 SMALLER = {
     "--count": "2",
-    "--turned": "2",
+    "--yaw-rotated": "2",
     "--seeds": "1",
     "--limit": "3",
     "--width": "64",

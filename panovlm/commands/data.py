@@ -92,5 +92,3 @@ def export_benchmark(
     typer.echo(f"{done.num_items} questions written to {out}")
     if done.num_without_picture:
         typer.echo(f"{done.num_without_picture} have no picture and were left out")
-    if done.num_without_answer:
-        typer.echo(f"{done.num_without_answer} have no right option and were left out")

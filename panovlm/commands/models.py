@@ -21,13 +21,13 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Records with right answers.")],
     out: Annotated[Path, typer.Option(help="JSON to write; a page goes beside it.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first records.")] = None,
-    turned: Annotated[
-        int, typer.Option(min=0, help="Records asked again under every turn of the picture.")
+    yaw_rotated: Annotated[
+        int, typer.Option(min=0, help="Records asked again under every yaw rotation.")
     ] = 400,
     ablated: Annotated[
         int, typer.Option(min=0, help="Records asked again with each view blank.")
     ] = 100,
-    on_seam: Annotated[
+    seam_shifted: Annotated[
         int, typer.Option(min=0, help="Records asked again with their object on the seam.")
     ] = 0,
     baselines: Annotated[
@@ -59,7 +59,7 @@ def evaluate(
     from panovlm.training import ranks
 
     hide_loading_bars()
-    options = EvaluationOptions(baselines, turned, ablated, on_seam, seeds)
+    options = EvaluationOptions(baselines, yaw_rotated, ablated, seam_shifted, seeds)
     if not benchmark and (images or judge):
         raise PanoVLMError("found --images or --judge without --benchmark; say which it is")
     try:

@@ -59,12 +59,10 @@ class Exported:
     Attributes:
         num_items: Questions written.
         num_without_picture: Questions left out because their picture is not there.
-        num_without_answer: Questions left out because none of their options is known to be right.
     """
 
     num_items: int
     num_without_picture: int
-    num_without_answer: int
 
 
 def export_benchmark(
@@ -97,9 +95,8 @@ def export_benchmark(
     _check_free(out)
     listed = EXPORTED[name].read(data, pictures_folder(data, images))
     items = with_pictures(listed)
-    num_missing = len(listed) - len(items)
-    num_written = TARGETS[target](items[:limit], name, out)
-    return Exported(num_written, num_missing, len(items[:limit]) - num_written)
+    TARGETS[target](items[:limit], name, out)
+    return Exported(len(items[:limit]), len(listed) - len(items))
 
 
 def _check_free(out: Path) -> None:
@@ -109,7 +106,7 @@ def _check_free(out: Path) -> None:
         raise PanoVLMError(f"{out.parent}: found no such folder, expected one to write in; make it")
 
 
-def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> int:
+def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> None:
     """Write a task: its description, its questions and the functions that score it."""
     task = f"panovlm_{name.replace('-', '_')}"
     lines = (json.dumps(doc_of(item, name), ensure_ascii=False) + "\n" for item in items)
@@ -120,7 +117,6 @@ def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> int:
         (folder / "utils.py").write_text(UTILS.format(names=names), encoding="utf-8")
         with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(lines)
-    return len(items)
 
 
 def _task(task: str, benchmark: Benchmark, items: Path) -> str:
@@ -136,25 +132,20 @@ def _task(task: str, benchmark: Benchmark, items: Path) -> str:
     )
 
 
-def _write_vlmevalkit(items: Sequence[Item], name: str, out: Path) -> int:
-    """Write a table with the pictures inside; of multiple choice, questions with a right option."""
+def _write_vlmevalkit(items: Sequence[Item], name: str, out: Path) -> None:
+    """Write a table with the pictures inside."""
     if out.suffix != ".tsv":
         raise PanoVLMError(f"found the table {out.name}, expected a name that ends in .tsv")
-    has_choices = any("options" in item.facts for item in items)
-    kept = [item for item in items if not has_choices or item.facts.get("right") is not None]
-    if not kept:
-        raise PanoVLMError(f"{name}: found no question with a right option, expected some")
-    letters = LETTERS[: max(len(item.facts.get("options", ())) for item in kept)]
+    letters = LETTERS[: max(len(item.facts.get("options", ())) for item in items)]
     head = ["index", "image", "question", *letters, "answer", "category"]
 
     def write(partial: Path) -> None:
         with partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter="\t")
             writer.writerow(head)
-            writer.writerows(_rows(kept, len(letters)))
+            writer.writerows(_rows(items, len(letters)))
 
     write_whole(out, write)
-    return len(kept)
 
 
 def _rows(items: Sequence[Item], num_letters: int) -> Iterator[list[str]]:
@@ -191,7 +182,7 @@ def _base64(picture: Path) -> str:
     return base64.b64encode(picture.read_bytes()).decode("ascii")
 
 
-TARGETS: dict[str, Callable[[Sequence[Item], str, Path], int]] = {
+TARGETS: dict[str, Callable[[Sequence[Item], str, Path], None]] = {
     "lmms-eval": _write_lmms_eval,
     "vlmevalkit": _write_vlmevalkit,
 }

@@ -8,25 +8,24 @@ from typing import Any
 
 from panovlm.data.records import Message, Record
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.asking import EvaluationOptions, ablation_facts
-from panovlm.evaluation.benchmark_scores import Scored
+from panovlm.evaluation.asking import EvaluationOptions
+from panovlm.evaluation.benchmark_report import benchmark_report, rows
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
 from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS
 from panovlm.evaluation.benchmarks.files import is_there
 from panovlm.evaluation.benchmarks.hstar_bench import HSTAR_BENCH
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.benchmarks.labels import LABELS
-from panovlm.evaluation.benchmarks.odi_bench import ODI_BENCH, ODI_BENCH_OPEN
 from panovlm.evaluation.benchmarks.omnicot import OMNICOT
 from panovlm.evaluation.benchmarks.osr_bench import OSR_BENCH
 from panovlm.evaluation.benchmarks.panoenv import PANOENV
 from panovlm.evaluation.benchmarks.panovqa import PANOVQA
 from panovlm.evaluation.benchmarks.quic360 import QUIC_360
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
-from panovlm.evaluation.benchmarks.vqa_360 import VQA_360
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
-from panovlm.evaluation.run import Sitting, sit, versions, write_json
+from panovlm.evaluation.run import run_evaluation, versions
+from panovlm.evaluation.scoring import score_answers
 from panovlm.geometry.sphere import wrap_deg
 from panovlm.inference.loading import model_folder
 from panovlm.training import ranks
@@ -40,9 +39,6 @@ BENCHMARKS = {
     "omnicot": OMNICOT,
     "panovqa": PANOVQA,
     "refer360": REFER_360,
-    "odi-bench": ODI_BENCH,
-    "odi-bench-open": ODI_BENCH_OPEN,
-    "vqa-360": VQA_360,
     "directions": DIRECTION_ERRORS,
     "labels": LABELS,
 }
@@ -72,8 +68,8 @@ def evaluate_benchmark(
         images: Folder of its pictures; that of the file if left out.
         limit: Only the first so many items that have a picture.
         judge: Grades answers where the published score is a judge's.
-        options: What is asked besides; the blind baseline if left out. Turned pictures are shown
-            only where the benchmark says what is right then.
+        options: What is asked besides; the blind baseline if left out. Yaw-rotated pictures are
+            shown only where the benchmark knows what is correct then.
 
     Returns:
         The report. Items whose picture is not there are counted in `items_without_picture` and
@@ -82,73 +78,58 @@ def evaluate_benchmark(
     Raises:
         PanoVLMError: If the benchmark is unknown or takes no judge, or no item has a picture.
     """
-    started = time.perf_counter()
+    started, options = time.perf_counter(), options or EvaluationOptions()
     ranks.join()
     with ranks.synchronized():
-        benchmark = _judgeable(name, judge)
-        listed = benchmark.read(data, pictures_folder(data, images))
+        benchmark = find_benchmark(name)
+        if judge and benchmark.rubric is None:
+            raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
+        folder = pictures_folder(data, images)
+        listed = benchmark.read(data, folder)
         items = with_pictures(listed)
     num_missing, items = len(listed) - len(items), items[:limit]
-    options = options or EvaluationOptions()
-    sitting = sit(
+    records = [as_record(item) for item in items]
+    run = run_evaluation(
         path,
-        [as_record(item) for item in items],
+        records,
         out,
         options,
         max_new_tokens=benchmark.max_new_tokens,
-        turnable=range(len(items) if benchmark.turned else 0),
+        rotatable=range(len(items) if benchmark.rotate else 0),
     )
 
     def report() -> dict[str, Any]:
-        scored = Scored.of(benchmark, items, sitting.answers, judge)
-        facts = _measured(name, scored, sitting, judge) | {
+        answers = score_answers(benchmark, items, records, run.answers, judge)
+        facts = {
+            "benchmark": name,
+            "metric": benchmark.metric,
+            "unit": benchmark.unit.name,
+            "less_is_better": benchmark.less_is_better,
+            "source": benchmark.source,
+            "differs": benchmark.differs,
+            **benchmark_report(benchmark, answers, run.config.ring),
+            "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
+            "versions": versions(),
             "items_without_picture": num_missing,
             "settings": {
                 "model": str(model_folder(path)),
                 "data": str(data),
-                "images": str(pictures_folder(data, images)),
+                "images": str(folder),
                 "items": len(items),
                 "processes": ranks.number(),
                 **asdict(options),
             },
             "seconds_evaluation": time.perf_counter() - started,
         }
-        rows = scored.rows()
-        write_json(out, facts | {"predictions": rows})
-        write_benchmark_page(facts, rows, out.with_suffix(".html"))
-        sitting.journal.end()
+        predictions = rows(benchmark, answers)
+        run.write(facts, predictions, lambda page: write_benchmark_page(facts, predictions, page))
         return facts
 
     return ranks.from_first(report)
 
 
-def _judgeable(name: str, judge: Judge | None) -> Benchmark:
-    """Give a benchmark, after checking that it takes the judge there is."""
-    benchmark = find_benchmark(name)
-    if judge and benchmark.rubric is None:
-        raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
-    return benchmark
-
-
-def _measured(name: str, scored: Scored, sitting: Sitting, judge: Judge | None) -> dict[str, Any]:
-    """Give what was measured, and by which rule."""
-    benchmark = scored.benchmark
-    return {
-        "benchmark": name,
-        "metric": benchmark.metric,
-        "unit": benchmark.unit.name,
-        "less_is_better": benchmark.less_is_better,
-        "source": benchmark.source,
-        "differs": benchmark.differs,
-        **scored.report(),
-        **ablation_facts(sitting.answers, sitting.evaluator),
-        "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
-        "versions": versions(),
-    }
-
-
 def find_benchmark(name: str) -> Benchmark:
-    """Give a benchmark by its name.
+    """Return a benchmark by its name.
 
     Raises:
         PanoVLMError: If there is none of that name.
@@ -159,12 +140,12 @@ def find_benchmark(name: str) -> Benchmark:
 
 
 def pictures_folder(data: Path, images: Path | None) -> Path:
-    """Give the folder of a benchmark's pictures: that of its file where nothing else is said."""
+    """Return the folder of a benchmark's pictures: that of its file where none is named."""
     return images or (data if data.is_dir() else data.parent)
 
 
 def with_pictures(items: Sequence[Item]) -> list[Item]:
-    """Give the items whose picture is there.
+    """Return the items whose picture is there.
 
     Raises:
         PanoVLMError: If there is none.
@@ -172,18 +153,18 @@ def with_pictures(items: Sequence[Item]) -> list[Item]:
     found = [item for item in items if is_there(item.image)]
     if not found:
         raise PanoVLMError(
-            f"found none of the {len(items)} pictures, as {items[0].image}; say where they are "
+            f"found none of the {len(items)} pictures, as {items[0].image}; name their folder "
             "with --images"
         )
     return found
 
 
 def as_record(item: Item) -> Record:
-    """Give the question alone, with an empty response to be filled."""
-    turns = (Message(role="user", content=item.question), Message(role="assistant", content=""))
+    """Return the question alone, with an empty response to be filled."""
+    messages = (Message(role="user", content=item.question), Message(role="assistant", content=""))
     return Record(
         image=item.image,
-        messages=turns,
+        messages=messages,
         kind=item.kind,
         yaw_deg=None if item.yaw_deg is None else wrap_deg(item.yaw_deg),
         pitch_deg=item.pitch_deg,

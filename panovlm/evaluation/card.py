@@ -214,7 +214,7 @@ def _sphere_lines(report: Facts) -> Iterator[str]:
         yield f"\nObjects that the picture's edge cuts: {seam:.1f} %, all others: {others:.1f} %."
     if rotation := report.get("rotation"):
         yield (
-            f"\nRight under all {rotation['rolls']} turns of the camera: "
+            f"\nRight under all {rotation['rotations']} turns of the camera: "
             f"{100 * rotation['right_every']:.1f} % of {rotation['count']:,} questions."
         )
 

@@ -13,11 +13,11 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from panovlm.evaluation.benchmark_run import BENCHMARKS
-from panovlm.evaluation.benchmarks.exact_match import RECORDS
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.records import EXPORTED_RECORDS
 from panovlm.metrics.scores import Summary, summarise
 
-EXPORTED: dict[str, Benchmark] = BENCHMARKS | {"records": RECORDS}
+EXPORTED: dict[str, Benchmark] = BENCHMARKS | {"records": EXPORTED_RECORDS}
 """What can be exported, by its name."""
 METRICS = ("score", "score_unreadable_wrong", "coverage")
 """Figures of a task, each the name of a function here."""

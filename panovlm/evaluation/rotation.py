@@ -1,11 +1,8 @@
-"""Rotation consistency: is an answer right on every turned picture, and does it stay the same?
+"""Rotation consistency: is an answer correct on every yaw-rotated picture, and always the same?
 
-Both are asked apart. A model may be wrong in the same way whichever way the camera looks, or right
-in one direction only.
-
-Source:
-    Answers are turned back by their direction words: what is "left" once the camera has turned
-    right by 90° was "front" before.
+Both are asked apart. A model may be wrong in the same way whichever way the camera looks, or
+correct in one direction only. To compare answers, their direction words are rotated back: what is
+"left" once the camera has turned right by 90° was "front" before.
 """
 
 import re
@@ -13,19 +10,21 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from panovlm.evaluation.scoring import Prediction, accuracy, interval, normalised, share_interval
+from panovlm.evaluation.scoring import Prediction, accuracy
 from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.metrics.exact_match import normalised
+from panovlm.metrics.intervals import share_interval
 
 _WORD = re.compile(
     r"(?<![\w-])(?:" + "|".join(sorted(DIRECTIONS, key=len, reverse=True)) + r")(?![\w-])"
 )
 
-Turned = Sequence[Prediction]
-"""The answers to one question under every turn, the first of them unturned."""
+Rotated = Sequence[Prediction]
+"""The answers to one question under every yaw rotation, the first of them unrotated."""
 
 
-def turned_back(text: str, eighths: int) -> str:
-    """Give an answer with its direction words as they were before the camera turned.
+def rotated_back(text: str, eighths: int) -> str:
+    """Return an answer with its direction words as they were before the camera turned.
 
     Args:
         text: What was said after the camera had turned right.
@@ -38,70 +37,65 @@ def turned_back(text: str, eighths: int) -> str:
     return _WORD.sub(back, normalised(text))
 
 
-def rotation(questions: Sequence[Turned]) -> dict[str, Any]:
-    """Sum up the answers under all turns.
+def rotation(questions: Sequence[Rotated]) -> dict[str, Any]:
+    """Sum up the answers under all yaw rotations.
 
     Args:
-        questions: At least one, each with as many turns.
+        questions: At least one, each with as many rotations.
 
     Returns:
-        `rolls`, `count`; `by_turn`, the share right for each turn in degrees; `right_every`, the
-        share of questions answered right under every turn, with its `interval_right_every`.
-        Where a right answer, turned back, is the same under all turns (not so for "What is to my
-        left?"), an answer can be compared with itself: `consistent` is the share of these questions
-        whose answers all agree, right or wrong, `agreement` the share of agreeing pairs of turns,
+        `rotations`, `count`; `by_turn`, the accuracy for each rotation in degrees, and
+        `interval_by_turn`; `right_every`, the share of questions answered correctly under every
+        rotation, with its `interval_right_every`. Where a correct answer, rotated back, is the same
+        under all rotations (not so for "What is to my left?"), an answer can be compared with
+        itself: `consistent` is the share of these questions whose answers all agree, correct or
+        not, with its `interval_consistent`, `agreement` the share of agreeing pairs of rotations,
         `consistent_count` their number.
     """
-    num_turns = len(questions[0])
-    by_turn = list(zip(*questions, strict=True))
-    every = [all(p.is_right for p in turned) for turned in questions]
+    columns = list(zip(*questions, strict=True))
+    by_turn = {f"{360 * i / len(columns):g}°": accuracy(ps) for i, ps in enumerate(columns)}
+    right_every = share_interval(
+        [all(p.is_right for p in rotated) for rotated in questions], _panoramas(questions)
+    )
     return {
-        "rolls": num_turns,
+        "rotations": len(columns),
         "count": len(questions),
-        "by_turn": {f"{360 * t / num_turns:g}°": accuracy(ps) for t, ps in enumerate(by_turn)},
-        "interval_by_turn": {
-            f"{360 * t / num_turns:g}°": interval(ps) for t, ps in enumerate(by_turn)
-        },
-        "right_every": sum(every) / len(every),
-        "interval_right_every": share_interval(every, _panoramas(questions)),
-    } | _agreement([turned for turned in questions if _compares(turned)])
+        "by_turn": {name: found.mean for name, found in by_turn.items()},
+        "interval_by_turn": {name: found.limits for name, found in by_turn.items()},
+        "right_every": right_every.mean,
+        "interval_right_every": right_every.limits,
+    } | _agreement([rotated for rotated in questions if _is_comparable(rotated)])
 
 
-def consistent_answers(turned: Turned) -> list[str] | None:
-    """Give answers turned back, or None if they are not meant to be the same."""
-    return [_back(p, p.answer) for p in turned] if _compares(turned) else None
+def consistent_answers(rotated: Rotated) -> list[str] | None:
+    """Return answers rotated back, or None if they are not meant to be the same."""
+    return _back([p.answer for p in rotated]) if _is_comparable(rotated) else None
 
 
-def _agreement(questions: Sequence[Turned]) -> dict[str, Any]:
+def _agreement(questions: Sequence[Rotated]) -> dict[str, Any]:
     if not questions:
         return {}
-    said = [[_back(p, p.answer) for p in turned] for turned in questions]
-    alike = [len(set(answers)) == 1 for answers in said]
-    pairs = [a == b for answers in said for a, b in combinations(answers, 2)]
+    answers = [_back([p.answer for p in rotated]) for rotated in questions]
+    pairs = [a == b for each in answers for a, b in combinations(each, 2)]
+    consistent = share_interval([len(set(each)) == 1 for each in answers], _panoramas(questions))
     return {
-        "consistent": sum(alike) / len(alike),
-        "interval_consistent": share_interval(alike, _panoramas(questions)),
+        "consistent": consistent.mean,
+        "interval_consistent": consistent.limits,
         "agreement": sum(pairs) / len(pairs),
-        "consistent_count": len(alike),
+        "consistent_count": consistent.count,
     }
 
 
-def _compares(turned: Turned) -> bool:
-    """Whether the right answers, turned back, are all the same."""
-    if any(_eighths(p) is None for p in turned):
-        return False
-    return len({_back(p, p.expected) for p in turned}) == 1
+def _is_comparable(rotated: Rotated) -> bool:
+    """Whether rotations are by whole 45°, and the correct answers, rotated back, all the same."""
+    return len(DIRECTIONS) % len(rotated) == 0 and len({*_back([p.expected for p in rotated])}) == 1
 
 
-def _back(prediction: Prediction, text: str) -> str:
-    return turned_back(text, _eighths(prediction) or 0)
+def _back(texts: Sequence[str]) -> list[str]:
+    """Rotate back the answers under every yaw rotation, which are by whole 45°."""
+    step = len(DIRECTIONS) // len(texts)
+    return [rotated_back(text, step * place) for place, text in enumerate(texts)]
 
 
-def _eighths(prediction: Prediction) -> int | None:
-    """Give the turn in steps of 45°; None if it is no whole number of them."""
-    steps, rest = divmod(8 * prediction.turns, len(prediction.record.rolled_responses or (1,)))
-    return None if rest else steps
-
-
-def _panoramas(questions: Sequence[Turned]) -> list[str]:
-    return [str(turned[0].record.image) for turned in questions]
+def _panoramas(questions: Sequence[Rotated]) -> list[str]:
+    return [str(rotated[0].record.image) for rotated in questions]

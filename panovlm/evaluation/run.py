@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,23 +15,17 @@ import torch
 
 from panovlm.data.records import Needs, Record, read_records
 from panovlm.evaluation.answers import MAX_NEW_TOKENS
-from panovlm.evaluation.asking import (
-    Answers,
-    EvaluationOptions,
-    ablation_facts,
-    ask_all,
-    by_seed,
-    on_seam_facts,
-    rows,
-    turned_facts,
-)
+from panovlm.evaluation.asking import Answers, EvaluationOptions, ask_all
+from panovlm.evaluation.benchmarks.records import RECORDS, item_of
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.journal import Journal
 from panovlm.evaluation.pages.examples import choose_examples
 from panovlm.evaluation.pages.report_page import write_report
-from panovlm.evaluation.scoring import gain_over, score
+from panovlm.evaluation.records_report import records_report, rows
+from panovlm.evaluation.scoring import score_answers
 from panovlm.figures.views_sheet import draw_views_sheet
 from panovlm.inference.loading import load_model, model_folder
+from panovlm.model.configuration import PanoVLMConfig
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import write_whole
@@ -65,7 +59,7 @@ def evaluate(
 
     Args:
         path: A model's folder or a run.
-        data: Records with right answers.
+        data: Records with correct answers.
         out: JSON file; the page is written beside it with the ending `.html`.
         limit: Only the first so many records.
         since: Unix time at which the whole job began, if this is the end of one.
@@ -81,10 +75,12 @@ def evaluate(
     ranks.join()
     with ranks.synchronized():
         records = read_records(data, Needs(text=True, image=True))[:limit]
-    sitting = sit(path, records, out, options)
+    run = run_evaluation(path, records, out, options)
 
     def report() -> dict[str, Any]:
-        facts = _measured(sitting.answers, sitting.evaluator) | _stage_facts(path)
+        items = [item_of(record, number) for number, record in enumerate(records, start=1)]
+        answers = score_answers(RECORDS, items, records, run.answers)
+        facts = records_report(answers, run.config.ring) | _stage_facts(path)
         facts |= _spent(facts["stages"].values(), started, since)
         facts["versions"] = versions()
         facts["settings"] = {
@@ -96,7 +92,12 @@ def evaluate(
             "decoding": "greedy, exact match up to case and a final stop",
             **asdict(options),
         }
-        _write(facts, sitting, path, out)
+
+        def write_page(page: Path) -> None:
+            sheet = draw_views_sheet(load_panorama(records[0].picture), run.config.layout)
+            write_report(facts, _logs(path), choose_examples(answers), sheet, page)
+
+        run.write(facts, rows(answers), write_page)
         return facts
 
     return ranks.from_first(report)
@@ -105,7 +106,7 @@ def evaluate(
 def _spent(
     stages: Collection[Mapping[str, Any]], started: float, since: float | None
 ) -> dict[str, float]:
-    """Give what all of it took: seconds, and the memory of the largest process."""
+    """Return what all of it took: seconds, and the memory of the largest process."""
     seconds = time.perf_counter() - started
     in_stages = seconds + sum(stage["seconds"] for stage in stages)
     return {
@@ -115,40 +116,46 @@ def _spent(
     }
 
 
-def _write(report: dict[str, Any], sitting: "Sitting", path: Path, out: Path) -> None:
-    """Write the report as JSON with every answer, and as a page."""
-    answers, evaluator = sitting.answers, sitting.evaluator
-    write_json(out, report | {"predictions": rows(answers)})
-    layout = evaluator.answerer.model.config.layout
-    sheet = draw_views_sheet(load_panorama(evaluator.records[0].picture), layout)
-    write_report(report, _logs(path), choose_examples(answers), sheet, out.with_suffix(".html"))
-    sitting.journal.end()
-
-
 @dataclass(frozen=True)
-class Sitting:
-    """A model that was asked everything.
+class EvaluationRun:
+    """A model that was asked everything, and the report to write of it.
 
     Attributes:
-        answers: What it said.
-        evaluator: What asked it.
-        journal: Keeps the answers; to be ended once the report is written.
+        answers: What the model said.
+        config: The model's.
+        out: The report's JSON file.
+        journal: Keeps the answers until the report is written.
     """
 
-    answers: Answers
-    evaluator: Evaluator
+    answers: Answers[str]
+    config: PanoVLMConfig
+    out: Path
     journal: Journal
 
+    def write(
+        self,
+        report: Mapping[str, Any],
+        predictions: Sequence[Mapping[str, Any]],
+        write_page: Callable[[Path], None],
+    ) -> None:
+        """Write the report as JSON with every prediction, and as a page; end the journal."""
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        whole = {**report, "predictions": predictions}
+        text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+        write_whole(self.out, lambda partial: partial.write_text(text))
+        write_page(self.out.with_suffix(".html"))
+        self.journal.end()
 
-def sit(
+
+def run_evaluation(
     path: Path,
     records: Sequence[Record],
     out: Path,
     options: EvaluationOptions,
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
-    turnable: Sequence[int] | None = None,
-) -> Sitting:
+    rotatable: Sequence[int] | None = None,
+) -> EvaluationRun:
     """Ask a model everything, going on where a killed evaluation was.
 
     Args:
@@ -157,10 +164,10 @@ def sit(
         out: The report to come: answers are kept beside it, with the ending `.jsonl`.
         options: How much is asked.
         max_new_tokens: Where an answer is cut off.
-        turnable: As in `ask_all`.
+        rotatable: As in `ask_all`.
 
     Raises:
-        PanoVLMError: If there is no model, a picture is invalid, or the model cannot be turned.
+        PanoVLMError: If there is no model, a picture is invalid, or the model cannot be asked so.
     """
     settings = {**asdict(options), "max_new_tokens": max_new_tokens}
     journal = ranks.from_first(
@@ -168,35 +175,20 @@ def sit(
     )
     if journal.num_kept:
         console.print(f"{journal.num_kept} answers kept from before in {journal.path}")
+    model, processor = load_model(path)
     evaluator = Evaluator(
-        *load_model(path),
+        model,
+        processor,
         records,
         use_bf16=used_bf16(path),
         max_new_tokens=max_new_tokens,
         journal=journal,
     )
-    return Sitting(ask_all(evaluator, options, turnable), evaluator, journal)
-
-
-def _measured(answers: Answers, evaluator: Evaluator) -> dict[str, Any]:
-    """Give everything that the answers say."""
-    return {
-        "accuracy": score(answers.seen),
-        "baselines": {name: score(others) for name, others in answers.baselines.items()},
-        "better_than": {
-            name: asdict(gain)
-            for name, others in answers.baselines.items()
-            if (gain := gain_over(others, answers.seen))
-        },
-        **turned_facts(answers),
-        **ablation_facts(answers, evaluator),
-        **on_seam_facts(answers),
-        "seeds": by_seed(answers),
-    }
+    return EvaluationRun(ask_all(evaluator, options, rotatable), model.config, out, journal)
 
 
 def _identity(path: Path, records: Sequence[Record], asked: dict[str, Any]) -> dict[str, Any]:
-    """Give everything that the answers rest on, as plain data."""
+    """Return everything that the answers rest on, as plain data."""
     files = sorted(file for file in model_folder(path).iterdir() if file.is_file())
     lines = "\n".join(
         f"{record.picture.resolve()} {record.model_dump_json(exclude={'image'})}"
@@ -212,13 +204,13 @@ def _identity(path: Path, records: Sequence[Record], asked: dict[str, Any]) -> d
 
 
 def used_bf16(path: Path) -> bool:
-    """Say whether the model was trained on views encoded in bf16; fp32 where nothing tells."""
+    """Return whether the model was trained on views encoded in bf16; no where nothing tells."""
     facts = model_folder(path) / STAGE_FACTS
     return facts.is_file() and uses_bf16(json.loads(facts.read_text())["precision"])
 
 
 def versions() -> dict[str, str]:
-    """Give the versions that a result rests on."""
+    """Return the versions that a result rests on."""
     found = {name: version(name) for name in PACKAGES}
     return found | {"python": platform.python_version()}
 
@@ -238,10 +230,3 @@ def _stage_facts(path: Path) -> dict[str, Any]:
 def _logs(path: Path) -> dict[str, list[dict[str, Any]]]:
     files = {name: path / "logs" / f"{name}.jsonl" for name in STAGES}
     return {name: read_log(file) for name, file in files.items() if file.is_file()}
-
-
-def write_json(out: Path, report: dict[str, Any]) -> None:
-    """Write a report, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    write_whole(out, lambda partial: partial.write_text(text))

@@ -23,8 +23,8 @@ def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
         shares = report["rotation_consistency"], report["rotation_interval"]
         yield f"turned      {_with_interval(*shares)}"
         yield from _rotation_lines(report["rotation"])
-    if "on_seam" in report:
-        facts = report["on_seam"]
+    if "seam_shifted" in report:
+        facts = report["seam_shifted"]
         share = _with_interval(facts["overall"], facts["interval"])
         yield f"on the seam {share} of {facts['count']}, {facts['as_it_is']:.1%} as they are"
     if "view_ablation" in report:
@@ -36,10 +36,10 @@ def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Give a benchmark's main figures, one a line."""
     parts = {"": report["score"]}
     parts |= {f"{name.replace('_', ' ')}, ": b["score"] for name, b in report["baselines"].items()}
-    if "turned" in report:
-        parts["turned, "] = report["turned"]["score"]
-    if "on_seam" in report:
-        parts["on the seam, "] = report["on_seam"]["score"]
+    if "yaw_rotated" in report:
+        parts["turned, "] = report["yaw_rotated"]["score"]
+    if "seam_shifted" in report:
+        parts["on the seam, "] = report["seam_shifted"]["score"]
     for label, score in parts.items():
         mean = "no score" if score["mean"] is None else f"{score['mean']:.4f}"
         of = f"{score['scored']} of {score['count']} answers"
@@ -53,7 +53,7 @@ def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _rotation_lines(rotation: Mapping[str, Any]) -> Iterator[str]:
     every = _with_interval(rotation["right_every"], rotation["interval_right_every"])
-    yield f"  right under all {rotation['rolls']} turns: {every} of {rotation['count']}"
+    yield f"  right under all {rotation['rotations']} turns: {every} of {rotation['count']}"
     if "consistent" in rotation:
         same = _with_interval(rotation["consistent"], rotation["interval_consistent"])
         yield f"  the same answer under all: {same} of {rotation['consistent_count']}"

@@ -1,4 +1,4 @@
-"""Errors of directions: wrapped, on the sphere, in sectors and in hours of a clock."""
+"""Errors of directions: wrapped, on the sphere and in sectors."""
 
 import numpy as np
 
@@ -28,19 +28,3 @@ def great_circle_error_deg(
 def sector(yaw_deg: float) -> str:
     """Give the word of the 45° sector that holds a yaw, one of `DIRECTIONS`."""
     return DIRECTIONS[direction_index(yaw_deg)]
-
-
-def sectors_apart(yaw_deg: float, right_deg: float) -> int:
-    """Give how many 45° sectors lie between two yaws, 0 to 4."""
-    steps = (direction_index(yaw_deg) - direction_index(right_deg)) % 8
-    return min(steps, 8 - steps)
-
-
-def clock_hour(yaw_deg: float) -> int:
-    """Give the hour, 1 to 12, nearest to a yaw on a clock whose 12 is straight ahead."""
-    return int(np.floor(yaw_deg / 30.0 + 0.5)) % 12 or 12
-
-
-def yaw_of_clock_deg(hour: float) -> float:
-    """Give the yaw of an hour on a clock whose 12 is straight ahead, in (-180, 180]."""
-    return wrap_deg(hour % 12 * 30.0)

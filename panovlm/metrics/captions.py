@@ -1,7 +1,5 @@
 """BLEU, ROUGE-L and CIDEr of captions, as pycocoevalcap computes them, without Java.
 
-METEOR and SPICE, which need Java programs and their data, are in `java_captions.py`.
-
 Every function takes one candidate for each picture, a list of words or None where there is no
 answer, and the references of each picture as lists of words. What was not answered has no score
 and takes no part in the means of the others.

@@ -3,8 +3,12 @@
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from typing import TypeVar
 
+from panovlm.metrics.exact_match import normalised
 from panovlm.metrics.scores import NO_REFERENCE, Score
+
+Question = TypeVar("Question", bound=Hashable)
 
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
 _STATED = re.compile(
@@ -34,28 +38,28 @@ def parse_choice(answer: str, options: Sequence[str]) -> int | None:
         return _index(lone[1], len(options))
     if labelled := _LABELLED.fullmatch(said):
         named = _index(labelled[1], len(options))
-        if named is not None and _plain(labelled[2]) == _plain(options[named]):
+        if named is not None and normalised(labelled[2]) == normalised(options[named]):
             return named
     stated = {letter.upper() for letter in _STATED.findall(said)}
     if stated:
         return _index(stated.pop(), len(options)) if len(stated) == 1 else None
-    same = [place for place, option in enumerate(options) if _plain(option) == _plain(said)]
+    same = [place for place, option in enumerate(options) if normalised(option) == normalised(said)]
     return same[0] if len(same) == 1 else None
 
 
 def every_order_right(
-    scores: Sequence[Score], questions: Sequence[Hashable]
-) -> dict[Hashable, Score]:
-    """Score each question 1 only if it was answered rightly under every order of its options.
+    scores: Sequence[Score], questions: Sequence[Question]
+) -> dict[Question, Score]:
+    """Score each question 1 only if it was answered correctly every time it was asked.
 
     Args:
-        scores: 1 or 0 for each time it was asked; an unreadable answer is not a right one.
+        scores: 1 or 0 for each time it was asked; an unreadable answer is not a correct one.
         questions: Which question each score belongs to.
 
     Source:
         "Circular evaluation": MMBench, Liu et al., ECCV 2024.
     """
-    asked: dict[Hashable, list[Score]] = defaultdict(list)
+    asked: dict[Question, list[Score]] = defaultdict(list)
     for score, question in zip(scores, questions, strict=True):
         if score != NO_REFERENCE:
             asked[question].append(score)
@@ -68,7 +72,3 @@ def every_order_right(
 def _index(letter: str, num_options: int) -> int | None:
     place = ord(letter.upper()) - ord("A")
     return place if place < num_options else None
-
-
-def _plain(text: str) -> str:
-    return text.strip().rstrip(".").strip().lower()

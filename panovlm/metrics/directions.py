@@ -4,9 +4,7 @@ import re
 from collections.abc import Callable
 
 from panovlm.geometry.sphere import DIRECTIONS, wrap_deg
-from panovlm.metrics.angles import sectors_apart, yaw_error_deg, yaw_of_clock_deg
-from panovlm.metrics.counts import NUMBER_WORDS
-from panovlm.metrics.scores import Score, score_read
+from panovlm.metrics.number_words import NUMBER_WORDS
 
 _SIDES = {"left": -1, "port": -1, "counterclockwise": -1, "anticlockwise": -1}
 _SIDES |= {"right": 1, "starboard": 1, "clockwise": 1}
@@ -66,19 +64,6 @@ def parse_pitch(answer: str) -> float | None:
     return pitch_deg if pitch_deg is not None and abs(pitch_deg) <= 90.0 else None
 
 
-def direction_error_deg(answer: str, right_deg: float) -> Score:
-    """Give how far the direction an answer names is from the right one, in [0, 180] degrees.
-
-    It is an error: 0 is best. Its mean is over the answers that could be read.
-    """
-    return score_read(parse_direction(answer), lambda said: yaw_error_deg(said, right_deg))
-
-
-def direction_in_sector(answer: str, right_deg: float) -> Score:
-    """Score 1 if an answer names a direction in the right one of the eight sectors, else 0."""
-    return score_read(parse_direction(answer), lambda said: sectors_apart(said, right_deg) == 0)
-
-
 def _plain(answer: str) -> str:
     return answer.lower().replace("’", "'").replace("−", "-").strip()
 
@@ -93,7 +78,7 @@ def _clocks(text: str) -> list[float]:
         for hour, minutes in _CLOCK.findall(text)
     ]
     is_known = all(1 <= hour <= 12 and past < 60 for hour, past in hours)
-    return [yaw_of_clock_deg(hour + past / 60) for hour, past in hours] if is_known else []
+    return [30.0 * (hour + past / 60) for hour, past in hours] if is_known else []
 
 
 def _sided_degrees(text: str) -> list[float]:

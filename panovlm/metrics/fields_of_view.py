@@ -1,11 +1,10 @@
-"""Bounding fields of view in answers: read, and compared with the right one on the sphere."""
+"""Bounding fields of view in answers."""
 
 import json
 import re
 
 from panovlm.errors import PanoVLMError
-from panovlm.geometry.regions import Bounds, Region, interval_iou
-from panovlm.metrics.scores import Score, score_read
+from panovlm.geometry.regions import Bounds, Region
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 _FOUR = re.compile(
@@ -37,18 +36,6 @@ def parse_field_of_view(answer: str) -> Region | None:
         return None
 
 
-def field_of_view_iou(answer: str, right: Region) -> Score:
-    """Score an answer by the area it shares with the right field of view, in [0, 1]."""
-    return score_read(parse_field_of_view(answer), right.iou)
-
-
-def field_of_view_interval_iou(answer: str, right: Region) -> Score:
-    """Score an answer by the overlap on the (yaw, pitch) chart, as PanoSpace-Bench does."""
-    return score_read(
-        parse_field_of_view(answer), lambda said: interval_iou(_bounds(said), _bounds(right))
-    )
-
-
 def _listed(answer: str) -> list[Bounds]:
     return [_four(numbers) for numbers in _FOUR.findall(answer)]
 
@@ -69,7 +56,3 @@ def _keyed(answer: str) -> list[Bounds]:
 def _four(numbers: list[str]) -> Bounds:
     yaw_deg, pitch_deg, width_deg, height_deg = map(float, numbers)
     return yaw_deg, pitch_deg, width_deg, height_deg
-
-
-def _bounds(region: Region) -> Bounds:
-    return region.yaw_deg, region.pitch_deg, region.width_deg, region.height_deg

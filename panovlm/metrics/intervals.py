@@ -14,13 +14,16 @@ from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import Floats
 from panovlm.metrics.scores import Score
 
+RESAMPLES = 2000
+PERCENTILES = (2.5, 97.5)
+"""The ends of a 95 % interval."""
 _BATCH_VALUES = 4_000_000
-"""Drawn at once, so that memory stays small."""
+"""Sampled at once, so that memory stays small."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its percentile bootstrap interval.
+    """A mean with its 95 % percentile bootstrap interval.
 
     Attributes:
         mean: Over the values themselves.
@@ -34,23 +37,22 @@ class Interval:
     high: float
     count: int
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Both ends."""
+        return self.low, self.high
+
 
 def mean_interval(
-    values: Sequence[float],
-    *,
-    groups: Sequence[Hashable] | None = None,
-    level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
+    values: Sequence[float], *, groups: Sequence[Hashable] | None = None, seed: int = 0
 ) -> Interval | None:
-    """Give the mean of values with its interval.
+    """Compute the mean of values with its interval.
 
     Args:
         values: Scores of questions.
-        groups: Of each value, as the panorama it is about: whole groups are drawn, since questions
-            of one group go right or wrong together. Without them, values are taken as independent.
-        level: Share of the draws inside, in (0, 1).
-        draws: Resamples.
+        groups: Of each value, as the panorama it is about: whole groups are resampled, since
+            questions of one group succeed or fail together. Without them, values are taken as
+            independent.
         seed: The same seed gives the same interval.
 
     Returns:
@@ -59,30 +61,27 @@ def mean_interval(
     if not values:
         return None
     given = np.asarray(values, dtype=float)
-    tail = 100 * (1 - level) / 2
-    means = _resampled_means(*_summed(given, groups), draws, seed)
-    low, high = np.percentile(means, [tail, 100 - tail])
+    low, high = np.percentile(_resampled_means(*_summed(given, groups), seed), PERCENTILES)
     return Interval(float(given.mean()), float(low), float(high), len(given))
 
 
+def share_interval(values: Sequence[bool], groups: Sequence[Hashable], seed: int = 0) -> Interval:
+    """Compute the share of true values, of which there is at least one value, with its interval."""
+    found = mean_interval([float(value) for value in values], groups=groups, seed=seed)
+    if found is None:
+        raise ValueError("found no values, expected some to compute the share of")
+    return found
+
+
 def difference_interval(
-    first: Sequence[Score],
-    second: Sequence[Score],
-    *,
-    groups: Sequence[Hashable] | None = None,
-    level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
+    first: Sequence[Score], second: Sequence[Score], *, groups: Sequence[Hashable] | None = None
 ) -> Interval | None:
-    """Give the mean of `second` - `first` on the same questions, with its paired interval.
+    """Compute the mean of `second` - `first` on the same questions, with its paired interval.
 
     Args:
         first: Scores of one run.
         second: Scores of another on the same questions in the same order.
         groups: Of each question, as in `mean_interval`.
-        level: Share of the draws inside, in (0, 1).
-        draws: Resamples of questions.
-        seed: The same seed gives the same interval.
 
     Returns:
         None if no question was scored in both; questions missing in one are left out.
@@ -101,12 +100,11 @@ def difference_interval(
         if a.value is not None and b.value is not None
     }
     kept = [groups[place] for place in differences] if groups else None
-    values = [*differences.values()]
-    return mean_interval(values, groups=kept, level=level, draws=draws, seed=seed)
+    return mean_interval([*differences.values()], groups=kept)
 
 
 def _summed(values: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats, Floats]:
-    """Give the sum and the number of the values of each group, each [groups]."""
+    """Return the sum and the number of the values of each group, each [groups]."""
     if groups is None:
         return values, np.ones_like(values)
     places: dict[Hashable, int] = {}
@@ -115,13 +113,13 @@ def _summed(values: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats, 
     return sums, np.bincount(index).astype(np.float64)
 
 
-def _resampled_means(sums: Floats, counts: Floats, draws: int, seed: int) -> Floats:
-    """Give the mean over the values of each resample of groups, [draws]."""
+def _resampled_means(sums: Floats, counts: Floats, seed: int) -> Floats:
+    """Compute the mean over the values of each resample of groups, [resamples]."""
     rng = np.random.default_rng(seed)
     at_once = max(1, _BATCH_VALUES // len(sums))
     means = []
-    for start in range(0, draws, at_once):
-        shape = (min(at_once, draws - start), len(sums))
-        drawn = rng.integers(0, len(sums), shape)
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    for start in range(0, RESAMPLES, at_once):
+        shape = (min(at_once, RESAMPLES - start), len(sums))
+        resampled = rng.integers(0, len(sums), shape)
+        means.append(sums[resampled].sum(axis=1) / counts[resampled].sum(axis=1))
     return np.concatenate(means)

@@ -23,7 +23,7 @@ def arguments(tmp_path, model_section, scenes_file, monkeypatch):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (tmp_path / "page.md").write_text(f"# Before\n{MARKERS}after\n")
     options = ["--data", scenes_file, "--out", tmp_path / "out", "--docs", tmp_path / "page.md"]
-    rest = ["--seeds", "2", "--only", "none", "rays", "--limit", "4", "--turned", "2"]
+    rest = ["--seeds", "2", "--only", "none", "rays", "--limit", "4", "--yaw-rotated", "2"]
     steps = ["-o", "stages.vision.steps=2"]
     return [str(each) for each in (tmp_path / "recipe.yaml", *options, *rest, *steps)]
 

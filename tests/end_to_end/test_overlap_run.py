@@ -78,7 +78,7 @@ def test_a_global_view_goes_through_all_stages(recipe: Recipe, scenes_file: Path
     chosen = with_overlap(chosen, pairing="rays")
     assert len(run.train(chosen, list(stages), resume=False)) == 3
     folder, out = chosen.output, chosen.output / "report.json"
-    with pytest.raises(PanoVLMError, match=r"cannot be turned.*--turned 0"):
-        evaluate(folder, scenes_file, out, limit=2, options=EvaluationOptions(num_turned=2))
+    with pytest.raises(PanoVLMError, match=r"cannot be yaw-rotated.*--yaw-rotated 0"):
+        evaluate(folder, scenes_file, out, limit=2, options=EvaluationOptions(num_yaw_rotated=2))
     report = evaluate(folder, scenes_file, out, limit=2)
     assert report["accuracy"]["count"] == 2

@@ -98,14 +98,14 @@ def test_two_processes_evaluate_as_one_does_and_share_the_questions(
 ) -> None:
     several = tmp_path / "several.jsonl"  # more groups than one, and an odd number of them
     several.write_text("\n".join(_many(scenes_file, 600)))
-    options = ["--data", str(several), "--baselines", "all", "--turned", "3", "--ablated", "2"]
+    options = ["--data", str(several), "--baselines", "all", "--yaw-rotated", "3", "--ablated", "2"]
     ways = {"one": [sys.executable], "two": [*LAUNCHER]}
     reports = {}
     for name, launcher in ways.items():
         out = tmp_path / f"{name}.json"
         command = [*launcher, "-m", "panovlm", "evaluate", str(saved_model)]
         ended = subprocess.run(
-            [*command, *options, "--on-seam", "2", "--out", str(out)],
+            [*command, *options, "--seam-shifted", "2", "--out", str(out)],
             capture_output=True,
             text=True,
             timeout=TIME_LIMIT,

@@ -24,11 +24,10 @@ DATA: dict[str, list[dict[str, Any]]] = {
         {"url": "a.png", "query": "cars", "annotation": "NA"},
         {"url": "none.png", "query": "cars", "annotation": "None."},
     ],
-    "odi-bench": [
-        {"image": "a.png", "question": 'A "tab":\t?', "options": ["one", "two"], "correct": "B"},
-        {"image": "a.png", "question": "Who?", "options": ["A. he", "B. she", "C. None"]}
-        | {"correct": "None"},
-        {"image": "a.png", "question": "How many?", "answer": "7"},
+    "360bench": [
+        {"question": 'A "tab":\t?', "multi-choice options": "['A. one', 'B. two']", "answer": "B"},
+        {"question": "Who?", "multi-choice options": "['A. he', 'B. she', 'C. None']"}
+        | {"answer": "C"},
     ],
     "hstar-bench": [
         {"task": "Find it.", "yaw": [170, -170], "pitch": [-5, 5]},
@@ -42,19 +41,22 @@ def data(scenes_file: Path, tmp_path: Path) -> dict[str, Path]:
     folder = tmp_path / "data"
     folder.mkdir()
     shutil.copy(scenes_file.parent / "0.png", folder / "a.png")
-    files = {"odi-bench": folder / "ocr.jsonl", "hstar-bench": folder / "annotation.json"}
-    (folder / "ocr.jsonl").write_text("\n".join(map(json.dumps, DATA["odi-bench"])))
     (folder / "annotation.json").write_text(json.dumps(DATA["hstar-bench"]))
-    with (folder / "test.tsv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["url", "query", "annotation"], delimiter="\t")
-        writer.writeheader()
-        writer.writerows(DATA["quic-360"])
-    return files | {"quic-360": folder / "test.tsv", "records": scenes_file}
+    files = {"hstar-bench": folder / "annotation.json", "records": scenes_file}
+    same = {"image_file": "a.png", "category": "c", "l2-category": "d", "bbox": "", "index": "1"}
+    tables = {"quic-360": DATA["quic-360"], "360bench": [same | row for row in DATA["360bench"]]}
+    for name, rows in tables.items():
+        files[name] = folder / f"{name}.tsv"
+        with files[name].open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*rows[0]], delimiter="\t")
+            writer.writeheader()
+            writer.writerows(rows)
+    return files
 
 
 ANSWERS = {
     "quic-360": ["A grey sky with clouds.", ""],
-    "odi-bench": ["two", "A", "7"],
+    "360bench": ["two", "A"],
     "hstar-bench": ["submit(175,0)", "I do not know."],
 }
 
@@ -145,9 +147,8 @@ def test_a_table_of_vlmevalkit_holds_choices_and_every_picture_once(
     data: dict[str, Path], tmp_path: Path
 ) -> None:
     csv.field_size_limit(10_000_000)
-    out = tmp_path / "ODI_PANO.tsv"
-    done = export_benchmark(data["odi-bench"], out, "vlmevalkit", name="odi-bench")
-    assert (done.num_items, done.num_without_answer) == (2, 1)
+    out = tmp_path / "CHOICES_PANO.tsv"
+    assert export_benchmark(data["360bench"], out, "vlmevalkit", name="360bench").num_items == 2
     first, second = table_of(out)
     assert [*first] == ["index", "image", "question", "A", "B", "C", "answer", "category"]
     assert base64.b64decode(first["image"]) == (tmp_path / "data" / "a.png").read_bytes()
@@ -199,5 +200,5 @@ def test_mistakes_are_named(data: dict[str, Path], tmp_path: Path) -> None:
         export_benchmark(given, out, "lmms-eval", name="quic-360", images=tmp_path)
     turns = [{"role": role, "content": "?"} for role in ("user", "assistant") * 2]
     (tmp_path / "long.jsonl").write_text(json.dumps({"image": "a.png", "messages": turns}))
-    with pytest.raises(PanoVLMError, match="record 1: found the turns"):
+    with pytest.raises(PanoVLMError, match="record 1: found the messages"):
         export_benchmark(tmp_path / "long.jsonl", out, "lmms-eval")

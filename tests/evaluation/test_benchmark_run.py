@@ -10,11 +10,12 @@ import pytest
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.asking import EvaluationOptions
-from panovlm.evaluation.benchmark_run import BENCHMARKS, evaluate_benchmark
-from panovlm.evaluation.benchmark_scores import describe
+from panovlm.evaluation.benchmark_report import describe
+from panovlm.evaluation.benchmark_run import BENCHMARKS, as_record, evaluate_benchmark
 from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
 from panovlm.evaluation.judge import Judge
+from panovlm.evaluation.scoring import Prediction
 from panovlm.metrics.scores import NOT_JUDGED, Score
 
 
@@ -57,8 +58,8 @@ def test_answers_and_their_scores_are_kept_and_missing_pictures_counted(
 def test_a_judge_is_asked_where_the_published_score_is_one(
     saved_model: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = [{"value": "<image>\nWhat is there?"}, {"value": "A sky."}]
-    rows = [{"id": f"N{i}_a", "image": "0.png", "conversations": turns} for i in (1, 2)]
+    messages = [{"value": "<image>\nWhat is there?"}, {"value": "A sky."}]
+    rows = [{"id": f"N{i}_a", "image": "0.png", "conversations": messages} for i in (1, 2)]
     data = tmp_path / "mini.json"
     data.write_text(json.dumps(rows))
     monkeypatch.setattr(Answerer, "__call__", says("Clouds."))
@@ -73,7 +74,7 @@ def test_a_judge_is_asked_where_the_published_score_is_one(
     assert report["score"]["mean"] is report["better_than"]["blind"] is report["judge"] is None
 
 
-EVERYTHING = EvaluationOptions(baselines="all", num_turned=2, num_ablated=2, seeds=2)
+EVERYTHING = EvaluationOptions(baselines="all", num_yaw_rotated=2, num_ablated=2, seeds=2)
 
 
 @pytest.fixture
@@ -86,34 +87,36 @@ def search(scenes_file: Path, tmp_path: Path) -> Path:
     return tmp_path / "search"
 
 
-def test_turned_pictures_are_shown_only_where_it_is_known_what_is_right_then(
+def test_yaw_rotated_pictures_are_shown_only_where_it_is_known_what_is_correct_then(
     saved_model: Path, table: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "report.json"
     monkeypatch.setattr(Answerer, "__call__", says("submit(180,0)"))
-    assert "turned" not in evaluate_benchmark(
+    assert "yaw_rotated" not in evaluate_benchmark(
         saved_model, table, out, "quic-360", options=EVERYTHING
     )
     report = evaluate_benchmark(saved_model, search, out, "hstar-bench", options=EVERYTHING)
     assert report["score"]["mean"] == 1.0
-    assert report["turned"]["score"] == report["turned"]["score"] | {"mean": 0.0, "count": 6}
-    assert report["turned"]["right_every"]["mean"] == 0.0
-    assert [seed["turned"]["score"]["count"] for seed in report["seeds"]] == [6, 6]
+    rotated = report["yaw_rotated"]
+    assert rotated["score"] == rotated["score"] | {"mean": 0.0, "count": 6}
+    assert rotated["right_every"]["mean"] == 0.0
+    assert [seed["yaw_rotated"]["score"]["count"] for seed in report["seeds"]] == [6, 6]
     row = json.loads(out.read_text())["predictions"][0]
-    assert [each["score"] for each in row["turned"]] == [1.0, 0.0, 0.0, 0.0]
+    assert [each["score"] for each in row["yaw_rotated"]] == [1.0, 0.0, 0.0, 0.0]
 
 
-def test_objects_of_a_benchmark_are_put_on_the_seam_and_scored_there(
+def test_objects_of_a_benchmark_are_shifted_to_the_seam_and_scored_there(
     saved_model: Path, table: Path, search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, options = tmp_path / "report.json", EvaluationOptions("none", num_on_seam=2)
+    out, options = tmp_path / "report.json", EvaluationOptions("none", num_seam_shifted=2)
     monkeypatch.setattr(Answerer, "__call__", says("submit(180,0)"))
-    facts = evaluate_benchmark(saved_model, search, out, "hstar-bench", options=options)["on_seam"]
+    report = evaluate_benchmark(saved_model, search, out, "hstar-bench", options=options)
+    facts = report["seam_shifted"]
     assert facts["score"] == facts["as_it_is"] == facts["score"] | {"mean": 1.0, "count": 2}
     assert facts["gain"]["mean"] == 0.0
     row = json.loads(out.read_text())["predictions"][0]
-    assert row["on_seam"] == {"answer": "submit(180,0)", "score": 1.0, "missing": None}
-    with pytest.raises(PanoVLMError, match="leave --on-seam out"):
+    assert row["seam_shifted"] == {"answer": "submit(180,0)", "score": 1.0, "missing": None}
+    with pytest.raises(PanoVLMError, match="leave --seam-shifted out"):
         evaluate_benchmark(saved_model, table, out, "quic-360", options=options)
 
 
@@ -123,10 +126,10 @@ def test_a_benchmark_is_compared_with_every_baseline(
     monkeypatch.setattr(Answerer, "__call__", says("submit(175,0)", "behind me"))
     out = tmp_path / "report.json"
     report = evaluate_benchmark(saved_model, search, out, "hstar-bench", options=EVERYTHING)
-    names = {"blind", "single_view", "squeezed"}
+    names = {"blind", "single_view", "low_resolution"}
     assert {*report["baselines"]} == {*report["better_than"]} == names
     assert report["baselines"]["blind"]["score"] == report["score"]
-    assert report["better_than"]["squeezed"]["mean"] == 0.0
+    assert report["better_than"]["low_resolution"]["mean"] == 0.0
     assert (report["view_ablation"]["count"], report["view_ablation"]["changed_by_any"]) == (2, 0.0)
     assert [seed["seed"] for seed in report["seeds"]] == [0, 1]
     assert report["seeds"][0]["interval"] == report["interval"]
@@ -171,7 +174,9 @@ def test_strata_hold_the_items_whose_place_is_known() -> None:
     places = [(175.0, 80.0), (-100.0, 0.0), (None, None)]
     items = [Item("n", Path("p"), "?", (), "k", yaw, pitch) for yaw, pitch in places]
     scores = [Score(1.0), Score(3.0), Score(5.0)]
-    described = describe(REFER_360, items, [""] * 3, scores)
+    records = [as_record(item) for item in items]
+    predictions = [*map(Prediction, records, items, [""] * 3, scores)]
+    described = describe(REFER_360, predictions)
     means = {name: each["mean"] for name, each in described["by_distance_from_seam"].items()}
     assert means == {"0-45°": 1.0, "45-90°": 3.0}
     assert {*described["by_distance_from_pole"]} == {"0-30°", "60-90°"}

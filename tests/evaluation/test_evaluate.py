@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from record_predictions import predict
 
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Message, Needs, Record, read_records
@@ -12,37 +13,39 @@ from panovlm.evaluation import latents
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.latents import LatentTokens
-from panovlm.evaluation.scoring import Prediction, accuracy, normalised, score
+from panovlm.evaluation.records_report import describe
+from panovlm.evaluation.scoring import accuracy
+from panovlm.metrics.exact_match import normalised
 from panovlm.model.vision import encode_views
 
 
 def record(answer: str = "left", **fields) -> Record:
-    turns = (Message(role="user", content="Where?"), Message(role="assistant", content=answer))
-    return Record(image=Path("p.png"), messages=turns, **fields)
+    messages = (Message(role="user", content="Where?"), Message(role="assistant", content=answer))
+    return Record(image=Path("p.png"), messages=messages, **fields)
 
 
 def test_exact_match_ignores_case_outer_space_and_a_final_stop() -> None:
     assert normalised(" Front-Left. ") == "front-left"
-    assert Prediction(record("left"), "Left.").is_right
-    assert not Prediction(record("left"), "front-left").is_right
-    assert not Prediction(record("left"), "").is_right
+    assert predict(record("left"), "Left.").is_right
+    assert not predict(record("left"), "front-left").is_right
+    assert not predict(record("left"), "").is_right
 
 
-def test_turned_picture_expects_its_turned_response() -> None:
-    turned = record(rolled_responses=("left", "back-left", "back", "back-right"))
-    assert Prediction(turned, "back-left", turns=1).is_right
-    assert not Prediction(turned, "left", turns=1).is_right
-    assert Prediction(turned, "left", turns=4).is_right
+def test_a_yaw_rotated_picture_expects_its_rotated_response() -> None:
+    rotated = record(rolled_responses=("left", "back-left", "back", "back-right"))
+    assert predict(rotated, "back-left", 90.0).is_right
+    assert not predict(rotated, "left", 90.0).is_right
+    assert predict(rotated, "left", 360.0).is_right
 
 
 def test_scores_are_means_with_counts_by_kind_and_stratum() -> None:
     predictions = [
-        Prediction(record(kind="direction", yaw_deg=179.0, crosses_seam=True), "left"),
-        Prediction(record(kind="direction", yaw_deg=10.0, crosses_seam=False), "right"),
-        Prediction(record(kind="direction", yaw_deg=20.0, crosses_seam=False), "left"),
-        Prediction(record("3", kind="count"), "3"),
+        predict(record(kind="direction", yaw_deg=179.0, crosses_seam=True), "left"),
+        predict(record(kind="direction", yaw_deg=10.0, crosses_seam=False), "right"),
+        predict(record(kind="direction", yaw_deg=20.0, crosses_seam=False), "left"),
+        predict(record("3", kind="count"), "3"),
     ]
-    scores = score(predictions)
+    scores = describe(predictions)
     assert scores["overall"] == 0.75
     assert scores["by_kind"] == {"count": 1.0, "direction": pytest.approx(2 / 3)}
     assert scores["count_by_kind"] == {"count": 1, "direction": 3}
@@ -52,20 +55,20 @@ def test_scores_are_means_with_counts_by_kind_and_stratum() -> None:
 
 def test_scores_are_given_by_distance_from_the_seam_where_directions_are_known() -> None:
     predictions = [
-        Prediction(record(yaw_deg=-170.0), "left"),
-        Prediction(record(yaw_deg=150.0), "right"),
-        Prediction(record(yaw_deg=10.0), "left"),
-        Prediction(record(), "left"),
+        predict(record(yaw_deg=-170.0), "left"),
+        predict(record(yaw_deg=150.0), "right"),
+        predict(record(yaw_deg=10.0), "left"),
+        predict(record(), "left"),
     ]
-    scores = score(predictions)
+    scores = describe(predictions)
     assert scores["by_seam_distance"] == {"0-45°": 0.5, "135-180°": 1.0}
     assert scores["count_by_seam_distance"] == {"0-45°": 2, "135-180°": 1}
-    assert "by_seam_distance" not in score(predictions[3:])
+    assert "by_seam_distance" not in describe(predictions[3:])
 
 
 def test_no_stratum_is_reported_where_nothing_crosses_the_seam() -> None:
-    assert "seam" not in score([Prediction(record(yaw_deg=3.0, crosses_seam=False), "left")])
-    assert accuracy([Prediction(record(), "left")]) == 1.0
+    assert "seam" not in describe([predict(record(yaw_deg=3.0, crosses_seam=False), "left")])
+    assert accuracy([predict(record(), "left")]).mean == 1.0
 
 
 def prompts(generator, num: int) -> list[Prompt]:
@@ -102,13 +105,13 @@ def evaluator(generator, processor, scenes_file, tmp_path, monkeypatch) -> Evalu
 
 def test_blind_answers_do_not_depend_on_the_picture(evaluator: Evaluator) -> None:
     blind = evaluator.predict_blind("blind")
-    said: dict[str, set[str]] = {}
-    for prediction in blind:
-        said.setdefault(prediction.record.messages[0].content, set()).add(prediction.answer)
-    assert all(len(answers) == 1 for answers in said.values())
+    given: dict[str, set[str]] = {}
+    for asked, answer in zip(evaluator.records, blind, strict=True):
+        given.setdefault(asked.messages[0].content, set()).add(answer)
+    assert all(len(answers) == 1 for answers in given.values())
 
 
-def test_turned_questions_meet_turned_views(evaluator: Evaluator, monkeypatch) -> None:
+def test_yaw_rotated_questions_meet_rotated_views(evaluator: Evaluator, monkeypatch) -> None:
     seen: list[torch.Tensor] = []
     original = evaluator.answerer.__class__.__call__
 
@@ -117,10 +120,11 @@ def test_turned_questions_meet_turned_views(evaluator: Evaluator, monkeypatch) -
         return original(self, asked, progress)
 
     monkeypatch.setattr(evaluator.answerer.__class__, "__call__", spy)
-    records = [evaluator.records[place] for place in evaluator.turnable()[:1]]
-    turned = [evaluator.predict_turned("turned", records, strides) for strides in range(4)]
+    records = [evaluator.records[place] for place in evaluator.rotatable()[:1]]
+    for strides in range(4):
+        evaluator.predict_yaw_rotated("rotated", records, strides)
     patch_tokens = evaluator.cache.load(records[0].image)
-    assert [ps[0].turns for ps in turned] == [0, 2, 4, 6]  # turns of four views, in eighths
+    assert len(seen) == 4
     for strides, shown in enumerate(seen):
         expected = evaluator.latents.resampled(patch_tokens.roll(-strides, dims=0))
         assert torch.allclose(shown, expected, atol=1e-5)
@@ -164,16 +168,16 @@ def test_equal_questions_about_a_blank_picture_are_asked_once(
     assert len(asked) == len(set(asked)) == len({each.prompt for each in evaluator.records})
 
 
-def test_squeezed_pictures_are_encoded_once_and_kept_apart(
+def test_low_resolution_pictures_are_encoded_once_and_kept_apart(
     evaluator: Evaluator, monkeypatch
 ) -> None:
     before = {file: file.read_bytes() for file in evaluator.cache.folder.glob("*.npy")}
-    first = evaluator.predict_squeezed("squeezed")
-    kept = evaluator.cache.folder.with_name(f"{evaluator.cache.folder.name}-squeezed")
+    first = evaluator.predict_low_resolution("low")
+    kept = evaluator.cache.folder.with_name(f"{evaluator.cache.folder.name}-low_resolution")
     assert len([*kept.glob("*.npy")]) == len(before)
     assert {file: file.read_bytes() for file in before} == before
     monkeypatch.setattr(PatchTokenCache, "_encode", None)
-    assert evaluator.predict_squeezed("squeezed") == first
+    assert evaluator.predict_low_resolution("low") == first
 
 
 def test_what_is_beyond_memory_is_resampled_again(evaluator: Evaluator, monkeypatch) -> None:

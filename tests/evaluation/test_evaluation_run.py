@@ -12,7 +12,7 @@ from panovlm.evaluation.answers import Answerer
 from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.run import evaluate
 
-EXTENT = EvaluationOptions("all", num_turned=2, num_ablated=2, seeds=2)
+OPTIONS = EvaluationOptions("all", num_yaw_rotated=2, num_ablated=2, seeds=2)
 OF_THE_START = ("seconds_evaluation", "seconds_total", "peak_memory_mb")
 
 
@@ -25,18 +25,18 @@ def test_the_report_holds_every_answer_with_all_that_was_asked(
     saved_model: Path, scenes_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out" / "report.json"
-    report = evaluate(saved_model, scenes_file, out, options=EXTENT)
+    report = evaluate(saved_model, scenes_file, out, options=OPTIONS)
     rows = json.loads(out.read_text())["predictions"]
     assert len(rows) == report["accuracy"]["count"] == len(scenes_file.read_text().splitlines())
     assert report["accuracy"]["overall"] == sum(row["right"] for row in rows) / len(rows)
     low, high = report["accuracy"]["interval"]
     assert low <= report["accuracy"]["overall"] <= high
     assert set(report["baselines"]) == set(report["better_than"]) == set(rows[0]["baselines"])
-    assert set(report["baselines"]) == {"blind", "single_view", "squeezed"}
-    turned = [row for row in rows if "turned" in row]
-    assert len(turned) == report["rotation"]["count"]
-    assert all(len(row["turned"]) == 4 for row in turned)
-    assert all(row["turned"][0]["answer"] == row["answer"] for row in turned)
+    assert set(report["baselines"]) == {"blind", "single_view", "low_resolution"}
+    rotated = [row for row in rows if "yaw_rotated" in row]
+    assert len(rotated) == report["rotation"]["count"]
+    assert all(len(row["yaw_rotated"]) == 4 for row in rotated)
+    assert all(row["yaw_rotated"][0]["answer"] == row["answer"] for row in rotated)
     ablated = [row for row in rows if "changed_by_view" in row]
     assert len(ablated) == report["view_ablation"]["count"]
     assert [each["seed"] for each in report["seeds"]] == [0, 1]
@@ -52,7 +52,7 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_report(
     calls: int,
 ) -> None:
     whole, out = tmp_path / "whole.json", tmp_path / "killed.json"
-    evaluate(saved_model, scenes_file, whole, options=EXTENT)
+    evaluate(saved_model, scenes_file, whole, options=OPTIONS)
     original, asked = Answerer.__call__, []
 
     def dies(self, prompts, progress):
@@ -63,18 +63,18 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_report(
 
     monkeypatch.setattr(Answerer, "__call__", dies)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(saved_model, scenes_file, out, options=EXTENT)
+        evaluate(saved_model, scenes_file, out, options=OPTIONS)
     assert not out.exists()
     monkeypatch.setattr(Answerer, "__call__", original)
-    evaluate(saved_model, scenes_file, out, options=EXTENT)
+    evaluate(saved_model, scenes_file, out, options=OPTIONS)
     assert figures(out) == figures(whole)
 
 
-def test_seeds_change_what_is_drawn_and_no_answer(
+def test_seeds_change_what_is_sampled_and_no_answer(
     saved_model: Path, scenes_file: Path, tmp_path: Path
 ) -> None:
-    one = evaluate(saved_model, scenes_file, tmp_path / "1.json", options=replace(EXTENT, seeds=1))
-    two = evaluate(saved_model, scenes_file, tmp_path / "2.json", options=EXTENT)
+    one = evaluate(saved_model, scenes_file, tmp_path / "1.json", options=replace(OPTIONS, seeds=1))
+    two = evaluate(saved_model, scenes_file, tmp_path / "2.json", options=OPTIONS)
     assert one["accuracy"] == two["accuracy"]
     assert one["seeds"] == two["seeds"][:1]
     assert one["rotation"]["count"] == 2 < two["rotation"]["count"]

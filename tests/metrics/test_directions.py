@@ -7,25 +7,12 @@ import pytest
 
 from panovlm.geometry.regions import Region
 from panovlm.metrics.angles import (
-    clock_hour,
     great_circle_error_deg,
     sector,
-    sectors_apart,
     yaw_error_deg,
-    yaw_of_clock_deg,
 )
-from panovlm.metrics.directions import (
-    direction_error_deg,
-    direction_in_sector,
-    parse_direction,
-    parse_pitch,
-)
-from panovlm.metrics.fields_of_view import (
-    field_of_view_interval_iou,
-    field_of_view_iou,
-    parse_field_of_view,
-)
-from panovlm.metrics.scores import UNREADABLE
+from panovlm.metrics.directions import parse_direction, parse_pitch
+from panovlm.metrics.fields_of_view import parse_field_of_view
 from panovlm.metrics.strata import pole_stratum, seam_distance_deg, seam_stratum
 
 
@@ -37,7 +24,7 @@ def test_errors_go_the_short_way_around() -> None:
     assert great_circle_error_deg(12.0, 90.0, -100.0, 90.0) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_sectors_and_hours_are_centred_on_the_front() -> None:
+def test_sectors_are_centred_on_the_front() -> None:
     assert [sector(yaw) for yaw in (-22.4, 22.6, 180.0, -180.0, -90.0)] == [
         "front",
         "front-right",
@@ -45,10 +32,6 @@ def test_sectors_and_hours_are_centred_on_the_front() -> None:
         "back",
         "left",
     ]
-    assert sectors_apart(-170.0, 135.0) == 1
-    assert sectors_apart(0.0, 180.0) == 4
-    assert [clock_hour(yaw) for yaw in (0.0, 89.0, 180.0, -30.0, -16.0)] == [12, 3, 6, 11, 11]
-    assert [yaw_of_clock_deg(hour) for hour in (12, 3, 6, 9)] == [0.0, 90.0, 180.0, -90.0]
 
 
 @pytest.mark.parametrize(
@@ -97,30 +80,20 @@ def test_a_direction_is_read(answer: str, yaw_deg: float) -> None:
 )
 def test_a_direction_is_not_guessed(answer: str) -> None:
     assert parse_direction(answer) is None
-    assert direction_error_deg(answer, 0.0) == UNREADABLE
-
-
-def test_directions_are_scored_across_the_seam() -> None:
-    assert direction_error_deg("yaw 175", -175.0).value == pytest.approx(10.0)
-    assert direction_in_sector("behind me", -160.0).value == 1.0
-    assert direction_in_sector("behind me", -150.0).value == 0.0
 
 
 def test_real_directions_are_read_as_their_yaw(real_texts: Path) -> None:
     for row in map(json.loads, (real_texts / "hotspot_directions.jsonl").read_text().splitlines()):
-        assert direction_error_deg(row["answer"], row["yaw_deg"]).value <= 0.51, row["answer"]
-        assert direction_error_deg(row["direction"], row["yaw_deg"]).value <= 22.6, row["direction"]
+        for text, most_deg in ((row["answer"], 0.51), (row["direction"], 22.6)):
+            yaw_deg = parse_direction(text)
+            assert yaw_deg is not None, text
+            assert yaw_error_deg(yaw_deg, row["yaw_deg"]) <= most_deg, text
 
 
-def test_fields_of_view_are_read_and_compared_on_the_sphere() -> None:
+def test_fields_of_view_are_read() -> None:
     right = Region(175.0, 0.0, 40.0, 30.0)
-    assert field_of_view_iou("[175, 0, 40, 30]", right).value == pytest.approx(1.0)
-    across = field_of_view_iou("it is at [-175, 0, 40, 30]", right).value
-    level = field_of_view_iou("[165, 0, 40, 30]", right).value
-    assert across == pytest.approx(level)
-    assert across is not None
-    assert 0.4 < across < 0.7
-    assert field_of_view_interval_iou("(-175, 0, 40, 30)", right).value == pytest.approx(0.6)
+    assert parse_field_of_view("it is at [175, 0, 40, 30]") == right
+    assert parse_field_of_view("(175, 0, 40, 30)") == right
     said = '{"yaw": 175, "pitch": 0, "width": 40, "height": 30}'
     assert parse_field_of_view(f"```json\n{said}\n```") == right
 
@@ -130,7 +103,7 @@ def test_fields_of_view_are_read_and_compared_on_the_sphere() -> None:
     ["", "[1, 2, 3]", "[0, 0, 0, 10]", "[0, 95, 10, 10]", "[0,0,9,9] [1,1,9,9]", '{"yaw": 1}'],
 )
 def test_an_impossible_field_of_view_is_not_read(answer: str) -> None:
-    assert field_of_view_iou(answer, Region(0.0, 0.0, 10.0, 10.0)) == UNREADABLE
+    assert parse_field_of_view(answer) is None
 
 
 def test_strata_name_the_distance_from_seam_and_pole() -> None:

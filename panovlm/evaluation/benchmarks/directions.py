@@ -85,9 +85,9 @@ def _looking_at(item: Item, yaw_deg: float) -> Item:
     return replace(item, yaw_deg=wrap_deg(yaw_deg), references=(right,))
 
 
-def turned(item: Item, turn_deg: float) -> Item:
+def rotated(item: Item, yaw_shift_deg: float) -> Item:
     """Give the question after the camera has turned right: its thing is that much further left."""
-    return _looking_at(item, (item.yaw_deg or 0.0) - turn_deg)
+    return _looking_at(item, (item.yaw_deg or 0.0) - yaw_shift_deg)
 
 
 def parse_place(answer: str) -> Place | None:
@@ -179,7 +179,7 @@ DIRECTION_ERRORS = Benchmark(
     metric="yaw error in degrees: less is better",
     source="your own file",
     extras=extras,
-    turned=turned,
+    rotate=rotated,
     less_is_better=True,
     unit=DEGREES,
     point=parse_place,

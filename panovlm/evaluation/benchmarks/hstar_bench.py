@@ -124,13 +124,13 @@ def extras(
     return {"mean_yaw_error_deg": summarise(errors).mean}
 
 
-def turned(item: Item, turn_deg: float) -> Item:
+def rotated(item: Item, yaw_shift_deg: float) -> Item:
     """Give the task after the camera has turned right: its target is that much further left."""
     first, second = item.facts["yaw"]
     return replace(
         item,
-        yaw_deg=wrap_deg((item.yaw_deg or 0.0) - turn_deg),
-        facts={**item.facts, "yaw": (first - turn_deg, second - turn_deg)},
+        yaw_deg=wrap_deg((item.yaw_deg or 0.0) - yaw_shift_deg),
+        facts={**item.facts, "yaw": (first - yaw_shift_deg, second - yaw_shift_deg)},
     )
 
 
@@ -142,6 +142,6 @@ HSTAR_BENCH = Benchmark(
     differs="one answer about the whole panorama instead of an agent that turns a camera; pitch "
     "counts for targets across yaw 0 too",
     extras=extras,
-    turned=turned,
+    rotate=rotated,
     point=parse_submission,
 )

@@ -50,9 +50,8 @@ ScoreAll = Callable[[Sequence[Item], Sequence[str]], list[Score]]
 """Takes items and their answers; a score may depend on all of them, as CIDEr does."""
 Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], dict[str, Any]]
 """Takes items, answers and scores; gives figures that are no mean of these scores."""
-Turn = Callable[[Item, float], Item]
-"""Takes an item, and by how many degrees the camera has turned right; gives what is right then."""
-
+Rotate = Callable[[Item, float], Item]
+"""Takes an item, and by how many degrees the camera turns right; returns what is correct then."""
 Point = Callable[[str], tuple[float, float | None] | None]
 """Takes an answer; gives yaw and pitch in degrees, or None if it names no direction."""
 
@@ -95,7 +94,7 @@ class Benchmark:
         max_new_tokens: Room for an answer.
         extras: Further figures.
         rubric: Set where the published score is a judge's.
-        turned: Set where it is known what is right about a turned picture.
+        rotate: Set where it is known what is correct on a yaw-rotated picture.
         less_is_better: Whether a score is an error.
         unit: In which scores are written.
         point: Reads where an answer points, in yaw and, where one is said, pitch; set where answers
@@ -110,7 +109,7 @@ class Benchmark:
     max_new_tokens: int = 64
     extras: Extras = lambda items, answers, scores: {}
     rubric: Rubric | None = None
-    turned: Turn | None = None
+    rotate: Rotate | None = None
     less_is_better: bool = False
     unit: Unit = SHARE
     point: Point | None = None

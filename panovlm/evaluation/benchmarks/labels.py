@@ -17,7 +17,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.choosing import LETTERS, score_choice, with_options
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
-from panovlm.evaluation.scoring import normalised
+from panovlm.metrics.exact_match import normalised
 from panovlm.metrics.scores import Score
 
 KEYS = ("image", "label")

@@ -10,7 +10,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.captions import longest_common
-from panovlm.metrics.counts import NUMBER_WORDS
+from panovlm.metrics.number_words import NUMBER_WORDS
 from panovlm.metrics.scores import UNREADABLE, Score, summarise, summarise_by
 
 KEYS = ("conversations", "image", "question_type", "accu_reward_method", "expected_answer")

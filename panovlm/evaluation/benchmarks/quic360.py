@@ -9,7 +9,6 @@ from panovlm.evaluation.benchmarks.files import picture_at, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.units import CIDER
 from panovlm.metrics.captions import score_captions
-from panovlm.metrics.java_captions import SCORERS, java_score
 from panovlm.metrics.scores import Score
 
 COLUMNS = (("url", "query", "annotation"), ("url", "instruction", "response"))
@@ -60,18 +59,14 @@ def score(items: Sequence[Item], answers: Sequence[str]) -> list[Score]:
 def extras(
     items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
 ) -> dict[str, Any]:
-    """Give the corpus's other caption scores; why what is missing was not computed."""
-    references = [item.references for item in items]
-    whole = score_captions(answers, references)
-    by_java = {name: java_score(name, answers, references) for name in SCORERS}
+    """Return the other caption scores of the whole set."""
+    whole = score_captions(answers, [item.references for item in items])
     bleu = whole.bleu or (None,) * 4
     return {
         **{f"bleu_{order}": value for order, value in enumerate(bleu, start=1)},
         "rouge_l": whole.rouge_l,
         "cider": whole.cider,
         "cider_plain": whole.cider_plain,
-        **{name.lower(): score.mean for name, score in by_java.items()},
-        "not_computed": {name: score.missing for name, score in by_java.items() if score.missing},
     }
 
 
@@ -80,8 +75,7 @@ QUIC_360 = Benchmark(
     score=score,
     metric="CIDEr (CIDEr-D), in [0, 10]",
     source="Maeda et al., Findings of EMNLP 2023; Silviase/QuIC-360",
-    differs="the prompt is our own; METEOR and SPICE are given the words of our tokens, where Java "
-    "and its programs are",
+    differs="the prompt is our own; METEOR and SPICE, which need Java, are not computed",
     extras=extras,
     unit=CIDER,
 )

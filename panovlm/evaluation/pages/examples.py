@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from panovlm.evaluation.asking import Answers
 from panovlm.evaluation.pages.marked_pictures import Example
+from panovlm.evaluation.scoring import Prediction
 
 T = TypeVar("T")
 
@@ -14,7 +15,7 @@ EXAMPLES = 8
 """Right answers shown, and as many wrong ones."""
 
 
-def choose_examples(answers: Answers) -> list[Example]:
+def choose_examples(answers: Answers[Prediction]) -> list[Example]:
     """Choose right and wrong answers, each about another picture, the kinds in equal shares.
 
     Among the right ones, those come first that stay right under more yaw rotations; among the
@@ -57,7 +58,7 @@ def spread(
     return chosen
 
 
-def _most_telling(answers: Answers, *, is_right: bool) -> list[int]:
+def _most_telling(answers: Answers[Prediction], *, is_right: bool) -> list[int]:
     def same_when_rotated(place: int) -> int:
         return sum(p.is_right == is_right for p in answers.yaw_rotated.get(place, []))
 
@@ -65,7 +66,7 @@ def _most_telling(answers: Answers, *, is_right: bool) -> list[int]:
     return sorted(places, key=lambda place: (-same_when_rotated(place), place))
 
 
-def _example(answers: Answers, place: int) -> Example:
+def _example(answers: Answers[Prediction], place: int) -> Example:
     seen, rotated = answers.seen[place], answers.yaw_rotated.get(place)
     record = seen.record
     return Example(

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from panovlm.evaluation.scoring import normalised
 from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.metrics.exact_match import normalised
 from panovlm.model.processing import view_words
 from panovlm.pictures.panorama import load_panorama
 

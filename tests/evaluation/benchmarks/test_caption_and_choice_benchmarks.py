@@ -55,9 +55,8 @@ def test_the_other_columns_are_read_alike(captions: Path, tmp_path: Path) -> Non
 
 
 def test_captions_are_scored_by_cider_and_an_empty_one_is_no_zero(
-    captions: Path, monkeypatch: pytest.MonkeyPatch
+    captions: Path,
 ) -> None:
-    monkeypatch.setenv("PATH", "")
     items = quic360.read(captions, Path("p"))
     answers = ["A red chair by a window", "", "A shop full of books"]
     scores = QUIC_360.score(items, answers)
@@ -66,8 +65,6 @@ def test_captions_are_scored_by_cider_and_an_empty_one_is_no_zero(
     extras = QUIC_360.extras(items, answers, scores)
     assert extras["cider"] == summarise(scores).mean
     assert 0.0 < extras["bleu_4"] <= 1.0
-    assert extras["not_computed"] == {"METEOR": "found no java", "SPICE": "found no java"}
-    assert extras["meteor"] is extras["spice"] is None
 
 
 def test_people_score_well_above_captions_of_other_pictures(

@@ -111,14 +111,14 @@ def test_points_are_scored_by_their_angle_across_the_seam(tmp_path: Path) -> Non
 
 def test_a_target_turns_with_the_picture(tasks: Path) -> None:
     clock, walk = hstar_bench.read(tasks, Path("unused"))
-    turned = hstar_bench.turned(clock, 90.0)  # the clock, ahead before, is now to the left
-    assert (turned.yaw_deg, turned.pitch_deg) == (-85.0, 15.0)
-    assert HSTAR_BENCH.score([turned, clock], ["submit(-85,15)"] * 2)[0].value == 1.0
-    assert HSTAR_BENCH.score([turned, clock], ["submit(-85,15)"] * 2)[1].value == 0.0
-    behind = hstar_bench.turned(walk, 270.0)
+    rotated = hstar_bench.rotated(clock, 90.0)  # the clock, ahead before, is now to the left
+    assert (rotated.yaw_deg, rotated.pitch_deg) == (-85.0, 15.0)
+    assert HSTAR_BENCH.score([rotated, clock], ["submit(-85,15)"] * 2)[0].value == 1.0
+    assert HSTAR_BENCH.score([rotated, clock], ["submit(-85,15)"] * 2)[1].value == 0.0
+    behind = hstar_bench.rotated(walk, 270.0)
     assert behind.yaw_deg == -95.0
     assert HSTAR_BENCH.score([behind], ["submit(-95,80)"])[0].value == 1.0
-    once, twice = hstar_bench.turned(turned, 45.0), hstar_bench.turned(clock, 135.0)
+    once, twice = hstar_bench.rotated(rotated, 45.0), hstar_bench.rotated(clock, 135.0)
     assert once == twice
 
 

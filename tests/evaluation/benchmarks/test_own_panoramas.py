@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmark_scores import describe
+from panovlm.evaluation.benchmark_report import describe
+from panovlm.evaluation.benchmark_run import as_record
 from panovlm.evaluation.benchmarks import directions, labels
 from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS, chance, parse_place
 from panovlm.evaluation.benchmarks.labels import LABELS
+from panovlm.evaluation.scoring import Prediction
 from panovlm.metrics.scores import UNREADABLE
 
 DOOR = {"image": "a.jpg", "name": "the door", "yaw_deg": 170.0, "pitch_deg": 60.0}
@@ -51,7 +53,9 @@ def test_an_answer_that_cannot_be_read_is_never_an_error_of_zero(tmp_path: Path)
     answers = ["0 0 0", "", "left of the window"]
     scores = DIRECTION_ERRORS.score(items, answers)
     assert scores == [UNREADABLE] * 3
-    described = describe(DIRECTION_ERRORS, items, answers, scores)
+    records = [as_record(item) for item in items]
+    predictions = [*map(Prediction, records, items, answers, scores)]
+    described = describe(DIRECTION_ERRORS, predictions)
     summary = described["score"]
     assert (summary["mean"], summary["mean_unreadable_wrong"]) == (None, None)
     assert (summary["coverage"], summary["missing"]) == (0.0, {UNREADABLE.missing: 3})
@@ -60,13 +64,13 @@ def test_an_answer_that_cannot_be_read_is_never_an_error_of_zero(tmp_path: Path)
     assert described["interval"] is described["extras"]["great_circle_deg"]["interval"] is None
 
 
-def test_right_answers_are_right_under_every_turn(tmp_path: Path) -> None:
+def test_correct_answers_are_correct_under_every_rotation(tmp_path: Path) -> None:
     (item,) = directions.read(written(tmp_path, DOOR), tmp_path)
     for turn_deg in (0.0, 45.0, 170.0, 315.0):
-        turned = directions.turned(item, turn_deg)
-        score = directions.great_circle_deg(turned, turned.references[0])
+        rotated = directions.rotated(item, turn_deg)
+        score = directions.great_circle_deg(rotated, rotated.references[0])
         assert score.value == pytest.approx(0.0, abs=1e-6)
-    assert directions.turned(item, 260.0).references == ("yaw -90.0, pitch 60.0",)
+    assert directions.rotated(item, 260.0).references == ("yaw -90.0, pitch 60.0",)
 
 
 @pytest.mark.parametrize(

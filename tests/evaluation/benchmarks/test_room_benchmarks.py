@@ -38,10 +38,10 @@ def test_maps_match_one_to_one_within_two_cells() -> None:
     assert (other.chair_i, other.chair_s) == (0.25, 1.0)
 
 
-def test_a_turned_map_is_as_good() -> None:
+def test_a_rotated_map_is_as_good() -> None:
     right = map_of_grid(GRID)
-    turned = {name: [(9 - y, x) for x, y in cells] for name, cells in right.items()}
-    assert score_map(turned, right).f1 == 1.0
+    rotated = {name: [(9 - y, x) for x, y in cells] for name, cells in right.items()}
+    assert score_map(rotated, right).f1 == 1.0
     mirrored = {name: [(9 - x, y) for x, y in cells] for name, cells in right.items()}
     assert score_map(mirrored, right).f1 < 1.0
 

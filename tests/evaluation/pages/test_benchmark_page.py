@@ -9,13 +9,15 @@ import pytest
 from PIL import Image
 from reading_pages import Page
 
-from panovlm.evaluation.asking import Answers
+from panovlm.evaluation.asking import Answers, Sample
+from panovlm.evaluation.benchmark_report import benchmark_report
+from panovlm.evaluation.benchmark_report import rows as rows_of
 from panovlm.evaluation.benchmark_run import BENCHMARKS, as_record
-from panovlm.evaluation.benchmark_scores import Scored
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.pages.benchmark_examples import best_and_worst, example_of
 from panovlm.evaluation.pages.benchmark_page import benchmark_verdict, write_benchmark_page
-from panovlm.evaluation.scoring import Prediction
+from panovlm.evaluation.scoring import score_answers
+from panovlm.geometry.layouts import ViewLayout
 
 YAWS = (0.0, 90.0, -90.0, 170.0)
 RIGHT = ("front", "right", "left", "back")
@@ -34,7 +36,7 @@ def run(
     pictures: Sequence[Path],
     said: Sequence[str],
     blind: Sequence[str],
-    turned: Sequence[str] = (),
+    rotated: Sequence[str] = (),
     **facts: Any,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Give the report and the rows of four questions, without a model."""
@@ -47,16 +49,10 @@ def run(
         for i, (picture, yaw) in enumerate(zip(pictures, YAWS, strict=True))
     ]
 
-    def asked(answers: Sequence[str]) -> list[Prediction]:
-        pairs = zip(items, answers, strict=True)
-        return [Prediction(as_record(item), answer) for item, answer in pairs]
-
-    again = {0: [Prediction(as_record(items[0]), each) for each in turned]} if turned else {}
-    draws = [[*again]] * 2
-    answers = Answers(
-        asked(said), {"blind": asked(blind)}, again, {}, {}, draws, [[], []], [[], []]
-    )
-    scored = Scored.of(benchmark, items, answers, None)
+    again = {0: [*rotated]} if rotated else {}
+    samples = [Sample([*again], [], [])] * 2
+    texts = Answers([*said], {"blind": [*blind]}, again, {}, {}, samples)
+    answers = score_answers(benchmark, items, [as_record(item) for item in items], texts)
     report = {
         "benchmark": name,
         "metric": benchmark.metric,
@@ -64,14 +60,14 @@ def run(
         "less_is_better": benchmark.less_is_better,
         "source": benchmark.source,
         "differs": benchmark.differs,
-        **scored.report(),
+        **benchmark_report(benchmark, answers, ViewLayout.ring(4, 120.0, 32)),
         "items_without_picture": 3,
         "judge": None,
         "versions": {"torch": "2.13.0"},
         "settings": {"data": "<i>.jsonl", "items": 4},
         "seconds_evaluation": 3.0,
     }
-    return report | facts, scored.rows()
+    return report | facts, rows_of(benchmark, answers)
 
 
 def page_of(tmp_path: Path, report: dict[str, Any], rows: list[dict[str, Any]]) -> Page:

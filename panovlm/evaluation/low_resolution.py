@@ -9,13 +9,13 @@ from panovlm.data.cache import ImageTransform
 from panovlm.pictures.panorama import load_panorama
 
 
-def squeeze(view_size: int) -> ImageTransform:
-    """Give the change of every panorama into its squeezed one."""
-    return ImageTransform("squeezed", lambda picture: squeezed(picture, view_size))
+def to_low_resolution(view_size: int) -> ImageTransform:
+    """Return the transform of every panorama into its low-resolution one."""
+    return ImageTransform("low_resolution", lambda picture: low_resolution(picture, view_size))
 
 
-def squeezed(picture: Path, view_size: int) -> Image.Image:
-    """Give a panorama, twice as wide as high, of about `view_size` squared pixels.
+def low_resolution(picture: Path, view_size: int) -> Image.Image:
+    """Return a panorama, twice as wide as high, of about `view_size` squared pixels.
 
     Views cut from it look where they always do, but see only what a model would that is shown the
     whole equirectangular picture as one.
