@@ -6,12 +6,13 @@ Nothing is invented: what was not kept or measured is left out, or said to be mi
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment
 
 from panovlm.backbones.packaged import PACKAGED
 from panovlm.errors import PanoVLMError
@@ -23,6 +24,8 @@ from panovlm.training.outputs import STAGE_FACTS
 
 MARK = "<!-- Written by `panovlm card`. -->"
 """Tells a card that may be replaced from a README that someone wrote."""
+
+_TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 Facts = Mapping[str, Any]
 
@@ -53,25 +56,31 @@ def write_card(run: Path, *, licence: str | None, overwrite: bool) -> Path:
             f"found a README.md in {run} that `panovlm card` did not write; move it away, or "
             "replace it with --overwrite"
         )
-    report = _report(run)
-    text = "\n\n".join(_parts(run, folder, stages, report, licence)) + "\n"
+    text = _card(run, folder, stages, _report(run), licence)
     write_whole(out, lambda partial: partial.write_text(text, encoding="utf-8"))
     return out
 
 
-def _parts(
-    run: Path, folder: Path, stages: Facts, report: Facts | None, licence: str | None
-) -> Iterator[str]:
-    model = stages[[*stages][-1]]["model"]
-    yield f"---\n{_metadata(run.resolve().name, model, report, licence)}\n---"
-    yield MARK
-    yield f"# {run.resolve().name}"
-    yield _introduction(model)
-    yield _usage(folder)
-    yield _data_section(stages)
-    yield _training_section(stages)
-    yield _evaluation_section(report)
-    yield _limits_section(model, report, licence)
+def _card(run: Path, folder: Path, stages: Facts, report: Facts | None, licence: str | None) -> str:
+    name, model = run.resolve().name, stages[[*stages][-1]]["model"]
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        metadata=_metadata(name, model, report, licence),
+        mark=MARK,
+        name=name,
+        model=model,
+        folder=folder.name,
+        stages=stages,
+        report=report,
+        licence=licence,
+        recipe=_recipe(stages),
+        named=_named,
+        file_name=lambda path: Path(path).name,
+        data_of=_data_of,
+        expected_last=lambda stage: STAGES[stage].expected_last,
+        grouped="{:,}".format,
+    )
 
 
 def _metadata(name: str, model: Facts, report: Facts | None, licence: str | None) -> str:
@@ -106,16 +115,6 @@ def _is_hub_id(name: str) -> bool:
     return bool(re.fullmatch(r"\w[\w.-]*/[\w.-]+", name)) and not Path(name).exists()
 
 
-def _introduction(model: Facts) -> str:
-    views = model["views"]
-    encoder, language = (_named(model[key]) for key in ("vision_encoder", "language_model"))
-    return (
-        f"A vision-language model for 360° panoramas, trained with PanoVLM: {views['num_views']} "
-        f"views of {views['fov_deg']:g}° around, {views['view_size']} pixels each, read by "
-        f"{encoder} and answered by {language}."
-    )
-
-
 def _named(backbone: str) -> str:
     """Name a backbone without telling the folders of the machine that trained."""
     if backbone in PACKAGED:
@@ -123,45 +122,15 @@ def _named(backbone: str) -> str:
     return f"`{backbone}`" if _is_hub_id(backbone) else f"`{Path(backbone).name}` (a local folder)"
 
 
-def _usage(folder: Path) -> str:
-    return f"""## Use
-
-```python
-import panovlm  # registers the Auto classes
-from transformers import AutoModelForImageTextToText, AutoProcessor
-
-processor = AutoProcessor.from_pretrained("{folder.name}")
-model = AutoModelForImageTextToText.from_pretrained("{folder.name}").eval()
-```"""
-
-
-def _data_section(stages: Facts) -> str:
-    lines = [_data_line(name, facts) for name, facts in stages.items()]
-    return "\n".join(["## Data", "", *lines])
-
-
-def _data_line(name: str, facts: Facts) -> str:
+def _data_of(facts: Facts) -> Facts | None:
+    """Return what the records of a stage are; None where the file has changed or is gone."""
     data = Path(facts["section"]["data"])
-    said = f"- `{name}`: `{data.name}`, SHA-256 `{facts['records']}`"
     if not data.is_file() or sha256(data) != facts["records"]:
-        return f"{said}; the file is no longer there as it was trained on"
+        return None
     records = [json.loads(line) for line in data.read_text("utf-8").splitlines() if line.strip()]
     licences = Counter(record.get("licence") or "not stated" for record in records)
-    told = ", ".join(f"{licence} ({count:,})" for licence, count in licences.most_common(8))
-    return f"{said}, {len(records):,} records; licences of pictures: {told}"
-
-
-def _training_section(stages: Facts) -> str:
-    header = "| stage | loss first | loss last | expected last | seconds | peak memory (MiB) |"
-    rows = [header, "|---|---|---|---|---|---|"]
-    for name, facts in stages.items():
-        result, (low, high) = facts["result"], STAGES[name].expected_last
-        rows.append(
-            f"| `{name}` | {result['loss_first']:.4g} | {result['loss_last']:.4g} "
-            f"| {low:g}–{high:g} | {result['seconds']:.0f} | {result['peak_memory_mb']:.0f} |"
-        )
-    note = "Expected ranges are those of pretrained backbones on general data."
-    return "\n".join(["## Training", "", *rows, "", note, "", _recipe(stages)])
+    named = ", ".join(f"{licence} ({count:,})" for licence, count in licences.most_common(8))
+    return {"count": len(records), "licences": named}
 
 
 def _recipe(stages: Facts) -> str:
@@ -180,57 +149,7 @@ def _recipe(stages: Facts) -> str:
         "model": {k: v for k, v in model.items() if v is not None},
         "stages": sections,
     }
-    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
-    return f"<details><summary>Recipe</summary>\n\n```yaml\n{text}```\n\n</details>"
-
-
-def _evaluation_section(report: Facts | None) -> str:
-    if report is None:
-        return "## Evaluation\n\nNot evaluated: there is no `report.json` in the run."
-    accuracy = report["accuracy"]
-    rows = ["| questions | right | 95 % interval | asked |", "|---|---|---|---|"]
-    for kind, share in accuracy["by_kind"].items():
-        limits = accuracy.get("interval_by_kind", {}).get(kind)
-        rows.append(_figure(kind, share, limits, accuracy["count_by_kind"][kind]))
-    rows.append(
-        _figure("**all**", accuracy["overall"], accuracy.get("interval"), accuracy["count"])
-    )
-    for name, scores in report.get("baselines", {}).items():
-        label = f"baseline: {name.replace('_', ' ')}"
-        rows.append(_figure(label, scores["overall"], scores.get("interval"), scores["count"]))
-    about = f"Exact match on `{Path(report['settings']['data']).name}`, greedy answers."
-    return "\n".join(["## Evaluation", "", about, "", *rows, *_sphere_lines(report)])
-
-
-def _figure(name: str, share: float, limits: Sequence[float] | None, count: int) -> str:
-    interval = f"{100 * limits[0]:.1f}–{100 * limits[1]:.1f}" if limits else "–"
-    return f"| {name} | {100 * share:.1f} % | {interval} | {count:,} |"
-
-
-def _sphere_lines(report: Facts) -> Iterator[str]:
-    accuracy = report["accuracy"]
-    if "seam" in accuracy:
-        seam, others = (100 * accuracy[key] for key in ("seam", "not_seam"))
-        yield f"\nObjects that the picture's edge cuts: {seam:.1f} %, all others: {others:.1f} %."
-    if rotation := report.get("rotation"):
-        yield (
-            f"\nRight under all {rotation['rotations']} turns of the camera: "
-            f"{100 * rotation['right_every']:.1f} % of {rotation['count']:,} questions."
-        )
-
-
-def _limits_section(model: Facts, report: Facts | None, licence: str | None) -> str:
-    lines = [
-        "- Made for full equirectangular panoramas (2:1), and for no other pictures.",
-        "- Answers were checked by exact match alone, on data like that above." if report else "",
-        "- The scenes' language model `scene-lm` answers questions like the drawn scenes' own, and "
-        "nothing else."
-        if model["language_model"] == "scene-lm"
-        else "",
-        "" if licence else "- No licence is stated: those of the backbones and of the data apply.",
-        "- Biases and safety were not examined.",
-    ]
-    return "\n".join(["## Limits", "", *filter(None, lines)])
+    return str(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
 
 
 def _stages(run: Path) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from statistics import fmean
 from typing import Any
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.compared_reports import Asked, Compared, read_compared
+from panovlm.evaluation.compared_reports import ComparedReport, ScoredQuestion, read_compared
 from panovlm.evaluation.pages.compare_page import comparison_page
 from panovlm.evaluation.pages.page import write_page
 from panovlm.metrics.intervals import difference_interval
 
-Pair = tuple[Asked, Asked]
+Pair = tuple[ScoredQuestion, ScoredQuestion]
 
 
 def compare(first: Path, second: Path) -> dict[str, Any]:
@@ -41,19 +41,19 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     """
     ours, theirs = read_compared(first), read_compared(second)
     _check_alike(ours, theirs)
-    shared = [key for key in ours.asked if key in theirs.asked]
+    shared = [key for key in ours.questions if key in theirs.questions]
     if not shared:
         raise PanoVLMError(
-            f"found no question that both {first} ({len(ours.asked)} questions) and {second} "
-            f"({len(theirs.asked)}) were asked; evaluate both models on the same --data"
+            f"found no question that both {first} ({len(ours.questions)} questions) and {second} "
+            f"({len(theirs.questions)}) were asked; evaluate both models on the same --data"
         )
-    only_first, only_second = (len(each.asked) - len(shared) for each in (ours, theirs))
+    only_first, only_second = (len(each.questions) - len(shared) for each in (ours, theirs))
     if ours.unit.depends_on_set and (only_first or only_second):
         raise PanoVLMError(
             f"found {only_first} items of {first} and {only_second} of {second} alone, but "
             f"{ours.metric} weighs words by all items; evaluate both models on the same ones"
         )
-    pairs = [(ours.asked[key], theirs.asked[key]) for key in shared]
+    pairs = [(ours.questions[key], theirs.questions[key]) for key in shared]
     sign = -1 if ours.less_is_better else 1
     return {
         "first": str(first),
@@ -73,7 +73,7 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     }
 
 
-def _check_alike(ours: Compared, theirs: Compared) -> None:
+def _check_alike(ours: ComparedReport, theirs: ComparedReport) -> None:
     """Check that the scores of two reports mean the same.
 
     Raises:

@@ -13,7 +13,7 @@ from panovlm.metrics.scores import Missing, Score
 
 Row = dict[str, Any]
 Key = tuple[str, str, str, int]
-"""Picture, question, right answer, and which of those that are alike in these."""
+"""Picture, question, reference, and which of those that are alike in these."""
 _TEXTS = ("image", "question", "expected", "answer")
 _ITEM_TEXTS = ("image", "question", "answer")
 _JUDGE = ("model", "prompt_sha256")
@@ -22,8 +22,8 @@ _MOST = max(unit.ends[-1] for unit in UNITS.values())
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question with what the answer is worth."""
+class ScoredQuestion:
+    """A question with the score of its answer."""
 
     panorama: str
     kind: str
@@ -31,7 +31,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedReport:
     """What a report says of its questions.
 
     Attributes:
@@ -39,8 +39,8 @@ class Compared:
         metric: What a score is, in words.
         unit: Of the scores.
         less_is_better: Whether they are errors.
-        judge: Who graded and what was asked; None if nobody did.
-        asked: The questions.
+        judge: Who graded and by which prompt; None if nobody did.
+        questions: The questions.
     """
 
     benchmark: str | None
@@ -48,10 +48,10 @@ class Compared:
     unit: Unit
     less_is_better: bool
     judge: tuple[str, ...] | None
-    asked: Mapping[Key, Asked]
+    questions: Mapping[Key, ScoredQuestion]
 
 
-def read_compared(path: Path) -> Compared:
+def read_compared(path: Path) -> ComparedReport:
     """Read a report of records or of a benchmark.
 
     Raises:
@@ -75,12 +75,12 @@ def read_compared(path: Path) -> Compared:
     return _benchmark(path, report) if is_benchmark else _records(report)
 
 
-def _records(report: Row) -> Compared:
-    asked = _by_key(report, _folder(report, "data").parent, lambda row: row["expected"], _right)
-    return Compared(None, "share of right answers", SHARE, False, None, asked)
+def _records(report: Row) -> ComparedReport:
+    questions = _by_key(report, _folder(report, "data").parent, lambda row: row["expected"], _right)
+    return ComparedReport(None, "accuracy", SHARE, False, None, questions)
 
 
-def _benchmark(path: Path, report: Row) -> Compared:
+def _benchmark(path: Path, report: Row) -> ComparedReport:
     name, metric, judge = (report.get(key) for key in ("benchmark", "metric", "judge"))
     unit, less_is_better = report.get("unit"), report.get("less_is_better")
     if (
@@ -95,21 +95,21 @@ def _benchmark(path: Path, report: Row) -> Compared:
             "expected a report that this version of `panovlm evaluate --benchmark` wrote"
         )
     graded = tuple(str(judge.get(key)) for key in _JUDGE) if isinstance(judge, dict) else None
-    asked = _by_key(report, _folder(report, "images"), _references, _score)
-    return Compared(name, metric, UNITS[unit], less_is_better, graded, asked)
+    questions = _by_key(report, _folder(report, "images"), _references, _score)
+    return ComparedReport(name, metric, UNITS[unit], less_is_better, graded, questions)
 
 
 def _by_key(
-    report: Row, folder: Path, right: Callable[[Row], str], score: Callable[[Row], Score]
-) -> dict[Key, Asked]:
-    """Give the questions; those asked twice of one picture are told by their order."""
-    found: dict[Key, Asked] = {}
+    report: Row, folder: Path, reference: Callable[[Row], str], score: Callable[[Row], Score]
+) -> dict[Key, ScoredQuestion]:
+    """Return the questions; those asked twice of one picture are told apart by their order."""
+    found: dict[Key, ScoredQuestion] = {}
     for row in report["predictions"]:
         picture = os.path.relpath(row["image"], folder)
         number = 0
-        while (key := (picture, row["question"], right(row), number)) in found:
+        while (key := (picture, row["question"], reference(row), number)) in found:
             number += 1
-        found[key] = Asked(row["image"], row.get("kind") or "all", score(row))
+        found[key] = ScoredQuestion(row["image"], row.get("kind") or "all", score(row))
     return found
 
 
@@ -132,8 +132,8 @@ def _references(row: Row) -> str:
 
 
 def _has_texts(row: Row, fields: tuple[str, ...]) -> bool:
-    is_told = all(isinstance(row.get(field), str) for field in fields) and bool(row["image"])
-    return is_told and isinstance(row.get("kind"), str | None)
+    has_all = all(isinstance(row.get(field), str) for field in fields) and bool(row["image"])
+    return has_all and isinstance(row.get("kind"), str | None)
 
 
 def _is_row(row: object) -> bool:

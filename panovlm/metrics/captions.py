@@ -7,13 +7,12 @@ and takes no part in the means of the others.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, values_of
-from panovlm.metrics.tokens import caption_tokens
+from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score
 
 Words = Sequence[str]
 Grams = Counter[tuple[str, ...]]
@@ -28,54 +27,20 @@ _TINY, _SMALL = 1e-15, 1e-9
 """What pycocoevalcap adds to counts so that nothing is divided by 0."""
 
 
-@dataclass(frozen=True)
-class CaptionScores:
-    """Scores of a whole set of captions; None where nothing could be scored.
-
-    Attributes:
-        bleu: BLEU-1 to BLEU-4 of the corpus, in [0, 1].
-        rouge_l: Mean ROUGE-L, in [0, 1].
-        cider: Mean of what pycocoevalcap and papers call CIDEr, which is CIDEr-D, in [0, 10].
-        cider_plain: Mean CIDEr without the clipping and the penalty of CIDEr-D, in [0, 10].
-        cider_of_each: `cider` of each picture.
-    """
-
-    bleu: tuple[float, ...] | None
-    rouge_l: float | None
-    cider: float | None
-    cider_plain: float | None
-    cider_of_each: tuple[Score, ...]
-
-
-def score_captions(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
-    """Score captions against the references of their pictures.
-
-    Args:
-        candidates: One caption for each picture; one without words has no score.
-        references: Captions by people for each picture; empty ones are left out.
-    """
-    words = [caption_tokens(candidate) or None for candidate in candidates]
-    known = [[tokens for text in texts if (tokens := caption_tokens(text))] for texts in references]
-    each = cider(words, known)
-    return CaptionScores(
-        bleu=bleu(words, known),
-        rouge_l=_mean(rouge_l(words, known)),
-        cider=_mean(each),
-        cider_plain=_mean(cider(words, known, clipped=False)),
-        cider_of_each=tuple(each),
-    )
-
-
 def bleu(
     candidates: Sequence[Words | None], references: Sequence[Sequence[Words]]
 ) -> tuple[float, ...] | None:
-    """Give BLEU-1 to BLEU-4 of a corpus.
+    """Compute BLEU-1 to BLEU-4 of a corpus, in [0, 1]; None where nothing was answered.
 
     Source:
         Papineni et al., ACL 2002, as in pycocoevalcap 1.2: the length of a reference is the
         one nearest to the candidate's.
     """
-    pairs = list(_answered(candidates, references))
+    pairs = [
+        (candidate, known)
+        for candidate, known in zip(candidates, references, strict=True)
+        if candidate and known
+    ]
     if not pairs:
         return None
     found, possible = np.zeros(MAX_ORDER), np.zeros(MAX_ORDER)
@@ -96,7 +61,7 @@ def bleu(
 def rouge_l(
     candidates: Sequence[Words | None], references: Sequence[Sequence[Words]]
 ) -> list[Score]:
-    """Give ROUGE-L of each candidate, in [0, 1].
+    """Compute ROUGE-L of each candidate, in [0, 1].
 
     Source:
         Lin, ACL 2004, as in pycocoevalcap 1.2: the best precision and the best recall over the
@@ -114,7 +79,7 @@ def cider(
     *,
     clipped: bool = True,
 ) -> list[Score]:
-    """Give CIDEr of each candidate, in [0, 10].
+    """Compute CIDEr of each candidate, in [0, 10].
 
     How much a word weighs depends on the references of all pictures, answered or not: scores on
     other sets of pictures, and on parts of one, do not compare.
@@ -173,7 +138,7 @@ def _inverse_frequencies(references: Sequence[Sequence[Words]]) -> _Weights:
 
 
 def _similarity(own: _Weighted, other: _Weighted, clipped: bool) -> float:
-    """Give the mean cosine over the orders of n-grams."""
+    """Compute the mean cosine over the orders of n-grams."""
     cosines = []
     for order in range(MAX_ORDER):
         ours, theirs = own.orders[order], other.orders[order]
@@ -226,7 +191,7 @@ def _rouge_l_of(candidate: Words, known: Sequence[Words]) -> float:
 
 
 def longest_common(first: Words, second: Words) -> int:
-    """Give the length of the longest common subsequence of words, or of a text's letters."""
+    """Compute the length of the longest common subsequence of words, or of a text's letters."""
     row = [0] * (len(second) + 1)
     for word in first:
         diagonal = 0
@@ -237,14 +202,6 @@ def longest_common(first: Words, second: Words) -> int:
     return row[-1]
 
 
-def _answered(
-    candidates: Sequence[Words | None], references: Sequence[Sequence[Words]]
-) -> Iterator[tuple[Words, Sequence[Words]]]:
-    for candidate, known in zip(candidates, references, strict=True):
-        if candidate and known:
-            yield candidate, known
-
-
 def _score_one(
     candidate: Words | None,
     known: Sequence[Words],
@@ -253,8 +210,3 @@ def _score_one(
     if not known:
         return NO_REFERENCE
     return Score(score(candidate, known)) if candidate else UNREADABLE
-
-
-def _mean(scores: Iterable[Score]) -> float | None:
-    values = values_of(scores)
-    return float(np.mean(values)) if values else None

@@ -8,8 +8,9 @@ from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import picture_at, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.units import CIDER
-from panovlm.metrics.captions import score_captions
-from panovlm.metrics.scores import Score
+from panovlm.metrics.captions import bleu, cider, rouge_l
+from panovlm.metrics.scores import Score, summarise
+from panovlm.metrics.tokens import caption_tokens
 
 COLUMNS = (("url", "query", "annotation"), ("url", "instruction", "response"))
 """Of the published table, and of the one CORA's releases use."""
@@ -52,21 +53,28 @@ def _columns(path: Path) -> tuple[str, str, str]:
 
 
 def score(items: Sequence[Item], answers: Sequence[str]) -> list[Score]:
-    """Give the CIDEr of each caption, which depends on all references."""
-    return [*score_captions(answers, [item.references for item in items]).cider_of_each]
+    """Compute the CIDEr of each caption, which depends on all references."""
+    return cider(*_words(items, answers))
+
+
+def _words(
+    items: Sequence[Item], answers: Sequence[str]
+) -> tuple[list[list[str] | None], list[list[list[str]]]]:
+    """Return the words of each answer, None where there are none, and of its references."""
+    references = [[*filter(None, map(caption_tokens, item.references))] for item in items]
+    return [caption_tokens(answer) or None for answer in answers], references
 
 
 def extras(
     items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]
 ) -> dict[str, Any]:
     """Return the other caption scores of the whole set."""
-    whole = score_captions(answers, [item.references for item in items])
-    bleu = whole.bleu or (None,) * 4
+    words = _words(items, answers)
     return {
-        **{f"bleu_{order}": value for order, value in enumerate(bleu, start=1)},
-        "rouge_l": whole.rouge_l,
-        "cider": whole.cider,
-        "cider_plain": whole.cider_plain,
+        **{f"bleu_{order}": value for order, value in enumerate(bleu(*words) or (None,) * 4, 1)},
+        "rouge_l": summarise(rouge_l(*words)).mean,
+        "cider": summarise(scores).mean,
+        "cider_plain": summarise(cider(*words, clipped=False)).mean,
     }
 
 
