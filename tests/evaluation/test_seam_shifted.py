@@ -109,8 +109,8 @@ def test_the_report_has_them_and_refuses_where_nothing_can_be_asked(
     correct = [row["seam_shifted"]["right"] for row in rows]
     assert report["seam_shifted"]["overall"] == sum(correct) / len(rows)
     assert [0.0 <= seed["seam_shifted"] <= 1.0 for seed in report["seeds"]] == [True, True]
-    section = out.with_suffix(".html").read_text().split("<h2>On the seam</h2>")[1]
-    assert "where it is" in section.split("<h2>")[0]
+    section = out.with_suffix(".html").read_text().split("<h2>Seam-shifted panoramas</h2>")[1]
+    assert "original" in section.split("<h2>")[0]
     messages = [message.model_dump() for message in MESSAGES]
     plain = [{"image": str(row["image"]), "messages": messages} for row in rows]
     (tmp_path / "plain.jsonl").write_text("".join(json.dumps(each) + "\n" for each in plain))

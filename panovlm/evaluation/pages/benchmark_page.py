@@ -1,4 +1,4 @@
-"""A benchmark's report as one self-contained page, in the unit of its scores.
+"""A benchmark's report as a page, in the unit of its scores.
 
 A part of the report that was not measured leaves its section out, and where nothing could be
 scored no figure stands, only why not.
@@ -10,46 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.evaluation.pages.benchmark_examples import best_and_worst, example_of, without_score
-from panovlm.evaluation.pages.benchmark_extras import extras_section
-from panovlm.evaluation.pages.benchmark_verdict import (
-    benchmark_tiles,
-    benchmark_verdict,
-    coverage_note,
-    score_name,
-)
+from panovlm.evaluation.pages.benchmark_extras import directions_answered, metric_rows
 from panovlm.evaluation.pages.charts import Bar
-from panovlm.evaluation.pages.example_figures import examples_section
-from panovlm.evaluation.pages.page import (
-    all_values,
-    beside,
-    figure,
-    headline,
-    page,
-    values_section,
-    write_page,
-)
-from panovlm.evaluation.pages.roses import Petal, rose
-from panovlm.evaluation.pages.score_sections import (
-    Measure,
-    baselines_section,
-    kinds_section,
-    on_seam_section,
-    row_of,
-    rows_table,
-    seeds_section,
-    strata_section,
-)
-from panovlm.evaluation.pages.sphere_sections import view_section
-from panovlm.evaluation.units import SHARE, UNITS
+from panovlm.evaluation.pages.page import render, write_page
+from panovlm.evaluation.pages.scores import INPUTS, Facts, Measure
+from panovlm.evaluation.units import UNITS
+from panovlm.metrics.scores import Missing
 
-Report = Mapping[str, Any]
-_MARKS = (
-    "The arrow from above shows where what is asked about is, with a ring where its pitch is known"
-)
-_POINTED = "the arrow from below shows where the answer points"
+REASONS = {
+    Missing.UNREADABLE: "unreadable",
+    Missing.NO_REFERENCE: "without a reference answer",
+    Missing.NOT_JUDGED: "not judged",
+}
+"""Why answers have no score, in a few words."""
 
 
-def write_benchmark_page(report: Report, rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+def write_benchmark_page(report: Facts, rows: Sequence[Mapping[str, Any]], out: Path) -> None:
     """Write the page.
 
     Args:
@@ -60,156 +36,90 @@ def write_benchmark_page(report: Report, rows: Sequence[Mapping[str, Any]], out:
     Raises:
         PanoVLMError: If a picture shown cannot be read or the page cannot be written.
     """
-    title = f"PanoVLM on {report['benchmark']}"
-    measure = _measure(report)
-    sections = [
-        headline(title, benchmark_verdict(report), benchmark_tiles(report)),
-        _by_kind(report, measure),
-        _baselines(report, measure),
-        extras_section(report),
-        _strata(report, measure),
-        _on_seam(report, measure),
-        _turned(report, measure),
-        view_section(report),
-        _seeds(report, measure),
-        *_examples(report, rows),
-        _source(report),
-        values_section("Judge", report["judge"] or {}),
-        values_section("Versions", report["versions"]),
-        values_section("Settings", report["settings"]),
-        all_values(report),
-    ]
-    write_page(page(title, "\n".join(filter(None, sections))), out)
+    best, worst = best_and_worst(report, rows)
+    names = ("Best answers", "Worst answers")
+    if report["less_is_better"]:
+        names = ("Smallest errors", "Largest errors")
+    examples = dict(zip((*names, "Not scored"), (best, worst, without_score(rows)), strict=True))
+    html = render(
+        "benchmark.html.jinja",
+        report=report,
+        verdict=benchmark_verdict(report),
+        measure=_measure(report),
+        unscored=unscored(report["score"]),
+        **_scores(report),
+        **_sphere_scores(report),
+        extras=metric_rows(report),
+        directions_answered=directions_answered(report["extras"]),
+        examples={k: [example_of(report, row) for row in v] for k, v in examples.items()},
+    )
+    write_page(html, out)
 
 
-def _measure(report: Report) -> Measure:
-    name, less_is_better = score_name(report), report["less_is_better"]
-    return Measure(name, name.lower(), UNITS[report["unit"]], less_is_better)
+def benchmark_verdict(report: Facts) -> str:
+    """Say in one sentence how good the answers are, and against the blind baseline."""
+    measure, score = _measure(report), report["score"]
+    if score["mean"] is None:
+        return f"Nothing could be scored: of {score['count']:,} answers, {unscored(score)}."
+    verdict = measure.result(_bar("all", score, report["interval"]), report["metric"])
+    if "blind" in report["baselines"]:
+        gain = report["better_than"]["blind"]
+        beside = "not comparable with the blind baseline, as no question was scored in both"
+        verdict += f", {measure.against_blind(gain, score['scored']) if gain else beside}"
+    return f"{verdict}; {unscored(score)}." if score["missing"] else f"{verdict}."
 
 
-def _bar(label: str, score: Mapping[str, Any], interval: Mapping[str, Any] | None) -> Bar:
+def unscored(score: Facts) -> str:
+    """Say how many answers have no score, and why; empty if all have one."""
+    return ", ".join(
+        f"{count:,} {REASONS[Missing(reason)]}" for reason, count in score["missing"].items()
+    )
+
+
+def _measure(report: Facts) -> Measure:
+    name = "Mean error" if report["less_is_better"] else "Score"
+    return Measure(name, UNITS[report["unit"]], report["less_is_better"])
+
+
+def _bar(label: str, score: Facts, interval: Facts | None) -> Bar:
     limits = (interval["low"], interval["high"]) if interval else None
     return Bar(label, score["mean"], count=score["count"], interval=limits, scored=score["scored"])
 
 
-def _bars(groups: Mapping[str, Mapping[str, Any]]) -> list[Bar]:
+def _bars(groups: Mapping[str, Facts]) -> list[Bar]:
     return [_bar(name, score, score["interval"]) for name, score in groups.items()]
 
 
-def _by_kind(report: Report, measure: Measure) -> str:
-    if report["score"]["mean"] is None:
-        return ""
-    blind = report["baselines"].get("blind")
-    others = {name: each["mean"] for name, each in blind["by_kind"].items()} if blind else {}
+def _scores(report: Facts) -> dict[str, Any]:
+    """Return the scores, those by kind of question, and those of the baselines."""
+    blind: Facts = report["baselines"].get("blind", {"by_kind": {}, "score": {"mean": None}})
+    others = {name: each["mean"] for name, each in blind["by_kind"].items()}
     total = _bar("all", report["score"], report["interval"])
-    total = replace(total, is_total=True, other=blind["score"]["mean"] if blind else None)
-    kinds = [replace(bar, other=others.get(bar.label)) for bar in _bars(report["by_kind"])]
-    note = coverage_note(report["score"], less_is_better=report["less_is_better"])
-    return kinds_section(measure, total, kinds, note)
-
-
-def _baselines(report: Report, measure: Measure) -> str:
-    bars = {
-        name: _bar(name, each["score"], each["interval"])
-        for name, each in report["baselines"].items()
+    return {
+        "total": replace(total, other=blind["score"]["mean"], is_total=True),
+        "kinds": [replace(bar, other=others.get(bar.label)) for bar in _bars(report["by_kind"])],
+        "baselines": [
+            (_bar(INPUTS[name], each["score"], each["interval"]), report["better_than"][name])
+            for name, each in report["baselines"].items()
+        ],
     }
-    return baselines_section(measure, bars, report["better_than"])
 
 
-def _strata(report: Report, measure: Measure) -> str:
-    if report["score"]["mean"] is None:
-        return ""
-    parts = {"the seam": "by_distance_from_seam", "the nearest pole": "by_distance_from_pole"}
-    return strata_section(measure, {name: _bars(report[key]) for name, key in parts.items()})
-
-
-def _on_seam(report: Report, measure: Measure) -> str:
-    """Compare pictures turned so that the seam cuts what is asked about with those as they are."""
-    seam = report.get("seam_shifted")
-    if not seam:
-        return ""
-    as_it_is, on_seam = (
-        _bar(name, seam[key], None)
-        for name, key in (("where it is", "as_it_is"), ("on the seam", "score"))
-    )
-    return on_seam_section(measure, as_it_is, on_seam, seam["gain"])
-
-
-def _turned(report: Report, measure: Measure) -> str:
-    """Give scores under each turn of the camera, and over all turns."""
-    turned = report.get("yaw_rotated")
-    if not turned:
-        return ""
-    head = (
-        '<h2>Turned pictures</h2>\n<p class="soft">The same questions with the camera turned '
-        "right; what is right turns with it.</p>\n"
-    )
-    unit, bars = measure.unit, _bars(turned["by_turn"])
-    listed = [*bars, _bar("all turns but 0°", turned["score"], turned["score"]["interval"])]
-    rows = [row_of(unit, bar) for bar in listed]
-    if every := turned.get("right_every"):
-        rows.append(row_of(SHARE, _bar("right under every turn", every, every["interval"])))
-    table = rows_table(measure, "turn", rows)
-    if all(bar.value is None for bar in bars):
-        return f"{head}{table}"
-    most = unit.axis_end(max(bar.reach for bar in bars))
-    petals = [
-        Petal(bar.label, float(bar.label.rstrip("°")), bar.value, bar.interval, bar.scored)
-        for bar in bars
-    ]
-    caption = f"{measure.column}, by turn" + (": short is good" if measure.less_is_better else "")
-    drawn = rose(petals, f"{measure.name} by turn of the camera", most=most, unit=unit)
-    return head + beside(figure(drawn, caption), table)
-
-
-def _seeds(report: Report, measure: Measure) -> str:
-    header = [
-        "95 % interval",
-        f"{measure.column}, turned",
-        "right under every turn",
-        "change without a view",
-    ]
-    rows = []
-    for seed in report["seeds"]:
-        interval, turned = seed["interval"], seed.get("yaw_rotated", {})
-        limits = (interval["low"], interval["high"]) if interval else None
-        rows.append(
-            [
-                str(seed["seed"]),
-                measure.unit.say_limits(limits),
-                measure.unit.say(turned.get("score", {}).get("mean")),
-                SHARE.say(turned.get("right_every", {}).get("mean")),
-                SHARE.say(seed.get("changed_by_any")),
-            ]
-        )
-    return seeds_section(header, rows)
-
-
-def _examples(report: Report, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    best, worst = best_and_worst(report, rows)
-    words = "Least off" if report["less_is_better"] else "Best answers"
-    others = "Furthest off" if report["less_is_better"] else "Worst answers"
-    parts = {words: best, others: worst, "Without a score": without_score(rows)}
-    return [
-        examples_section(title, _note(chosen), [example_of(report, row) for row in chosen])
-        for title, chosen in parts.items()
-    ]
-
-
-def _note(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Say what the marks on the pictures mean, as far as there are some."""
-    marks = [_MARKS] if any(row["yaw_deg"] is not None for row in rows) else []
-    marks += [_POINTED] if any(row.get("answered_deg") for row in rows) else []
-    return " ".join(
-        ["Each is about another picture.", *([f"{', '.join(marks)}."] if marks else [])]
-    )
-
-
-def _source(report: Report) -> str:
-    facts = {
-        "metric": report["metric"],
-        "format and rule": report["source"],
-        "differs from the published procedure": report["differs"] or "nowhere known",
-        "items without a picture, not asked": report["items_without_picture"],
+def _sphere_scores(report: Facts) -> dict[str, Any]:
+    """Return what only a panorama has: scores by stratum and when rotated."""
+    seam, rotated = report.get("seam_shifted"), report.get("yaw_rotated")
+    labels = {"as_it_is": "original", "score": "seam-shifted"}
+    bars, sums, shares = [], [], []
+    if rotated:
+        score, every = rotated["score"], rotated.get("right_every")
+        bars = _bars(rotated["by_turn"])
+        sums = [_bar("all but 0°", score, score["interval"])]
+        shares = [_bar("correct under every rotation", every, every["interval"])] if every else []
+    return {
+        "strata": {
+            "the seam": _bars(report["by_distance_from_seam"]),
+            "the nearest pole": _bars(report["by_distance_from_pole"]),
+        },
+        "seam_shifted": [_bar(labels[key], seam[key], None) for key in labels] if seam else [],
+        "rotations": (bars, sums, shares),
     }
-    return values_section("How it was scored", facts)

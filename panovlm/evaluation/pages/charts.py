@@ -1,46 +1,39 @@
-"""Charts as strings of SVG, without a library.
+"""What charts show and where it lies; `charts.html.jinja` draws them.
 
-Pure functions: data in, markup out. Colours are classes (`ours`, `other`, `band`, `grid` ...) that
-the page's style sheet defines, so a chart follows the page from light to dark. All text is escaped.
+Places are percentages of a chart, and words are HTML that is never scaled, so that charts can be
+read on any width. Colours are classes of the style sheet, light and dark.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import cached_property
 from itertools import accumulate
+from typing import NamedTuple
 
-from panovlm.evaluation.pages.svg import circle, line, rect, svg, text
-from panovlm.evaluation.units import SHARE, Unit
+from panovlm.evaluation.units import Unit
+from panovlm.geometry.sphere import DIRECTIONS
 
 Point = tuple[float, float]
 
-WIDTH = 760
-LINE_HEIGHT = 270
-SMALL_SIZE = (240, 150)
-_ROW, _LABEL_WIDTH, _VALUE_WIDTH = 40, 150, 64
-_LETTER_WIDTH, _MAX_LETTERS = 7.0, 36
-"""Of a row's label, in pixels; longer ones are shortened."""
-_MARGINS = (52, 14, 14, 30)
-"""Left, right, top and bottom of a line chart, in its own pixels."""
-_SMALL_MARGINS = (38, 6, 8, 22)
 _MAX_POINTS = 600
 _SMOOTHING = 25
 """A running mean spans this part of the points."""
-_BAND_SHARE = 0.2
+_GAP_DEG = 3.0
+"""Between a petal of a rose and the border of its sector."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of a bar chart.
+    """A score: one row of a chart or of a table, or one petal of a rose.
 
     Attributes:
         label: What is measured.
-        value: Score; None if nothing could be scored, which is said in place of a bar.
-        other: Score to compare with; None leaves its bar out.
-        count: Number of things that were asked; None leaves it out.
+        value: Score; None if nothing could be scored.
+        other: Score of the blind baseline; None leaves it out.
+        count: Number of questions; None leaves it out.
         is_total: Whether it sums up the other rows.
-        interval: Low and high end of the value's interval; None draws none.
+        interval: Low and high end of the value's interval; None leaves it out.
         scored: How many of `count` could be scored; None where all can.
     """
 
@@ -53,180 +46,134 @@ class Bar:
     scored: int | None = None
 
     @property
-    def reach(self) -> float:
-        """The highest score that is drawn."""
-        ends = self.interval or ()
-        return max(
-            (each for each in (self.value, self.other, *ends) if each is not None), default=0
-        )
+    def end(self) -> float:
+        """Where the score and its interval end."""
+        return max(self.value or 0.0, *(self.interval or (0.0,)))
+
+    @property
+    def size(self) -> str:
+        """The number of questions, as "29 of 32" where some could not be scored."""
+        scored = "" if self.scored in (None, self.count) else f"{self.scored:,} of "
+        return f"{scored}{self.count:,}"
 
 
-@dataclass(frozen=True)
-class Band:
-    """A range of y expected at the start or at the end of a curve.
+class Axis(NamedTuple):
+    """A horizontal axis.
 
     Attributes:
-        low: Lower limit.
-        high: Upper limit.
-        label: Said beside it.
-        at_end: Whether it lies at the end of the curve.
+        steps: Scores at equal distances, ascending; the first and the last are its ends.
+        labels: Of the steps.
     """
+
+    steps: list[float]
+    labels: list[str]
+
+    def percent(self, score: float) -> float:
+        """Return where a score lies."""
+        low, high = self.steps[0], self.steps[-1]
+        return round(100 * (score - low) / (high - low), 2)
+
+
+def bar_axis(bars: Sequence[Bar], unit: Unit) -> Axis:
+    """Return an axis from 0 to a round score that holds all bars."""
+    end = unit.axis_end(max(max(bar.end, bar.other or 0.0) for bar in bars))
+    steps = [end * fourth / 4 for fourth in range(5)]
+    return Axis(steps, [unit.tick(step) for step in steps])
+
+
+def difference_axis(bars: Sequence[Bar], unit: Unit) -> Axis:
+    """Return an axis with 0 that spans all intervals, and at least a few digits of the unit."""
+    ends = [unit.factor * end for bar in bars for end in bar.interval or ()]
+    least = 10.0 ** (1 - unit.decimals)
+    scale = ticks(min(0.0, *ends), max(0.0, *ends, least), 6)
+    labels = [f"{tick:+g}" if tick else "0" for tick in scale]
+    return Axis([tick / unit.factor for tick in scale], labels)
+
+
+def angle_deg(label: str) -> float:
+    """Return the direction that a label names, clockwise from the front: "left", "+45°"."""
+    return 45.0 * DIRECTIONS.index(label) if label in DIRECTIONS else float(label.rstrip("°"))
+
+
+def radius(score: float, most: float) -> float:
+    """Return how far out a score lies on a rose whose outermost ring, at 100, is `most`."""
+    return round(100 * min(score / most, 1.0), 2)
+
+
+def petal(radius: float, count: int) -> str:
+    """Return the path of one of `count` petals of a rose, pointing up from its centre."""
+    half = 180 / count - _GAP_DEG
+    x, y = (radius * part(math.radians(half)) for part in (math.sin, math.cos))
+    is_wide = int(half > 90)
+    return f"M0,0 L{-x:.2f},{-y:.2f} A{radius},{radius} 0 {is_wide} 1 {x:.2f},{-y:.2f} Z"
+
+
+def round_up(share: float) -> float:
+    """Return the smallest of a few round shares that is not below."""
+    return next(most for most in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if share <= most)
+
+
+class Band(NamedTuple):
+    """A range of values expected at the start or at the end of a curve."""
 
     low: float
     high: float
-    label: str
     at_end: bool
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """Where data lies on a chart: x in [x_low, x_high], y in [y_low, y_high] inside the margins."""
+class Curve:
+    """Values over training steps, with their running mean if they are many.
 
-    width: float
-    height: float
-    margins: tuple[int, int, int, int]
-    x_range: Point
-    y_range: Point
+    Attributes:
+        points: (step, value) by increasing step; at least one, all finite.
+        bands: Ranges of the value to shade.
+        max_ticks: Steps of the vertical axis.
+    """
+
+    points: Sequence[Point]
+    bands: Sequence[Band] = ()
+    max_ticks: int = 5
+
+    @cached_property
+    def ticks(self) -> list[float]:
+        """Round values that span the curve, its bands and 0."""
+        values = [y for _, y in self.points] + [edge for band in self.bands for edge in band[:2]]
+        low, high = min(0.0, *values), max(values)
+        return ticks(low, high if high > low else low + 1.0, self.max_ticks)
 
     @property
-    def left(self) -> float:
-        return self.margins[0]
+    def steps(self) -> Point:
+        """The first and the last step."""
+        return self.points[0][0], max(self.points[-1][0], self.points[0][0] + 1)
 
-    @property
-    def right(self) -> float:
-        return self.width - self.margins[1]
-
-    @property
-    def top(self) -> float:
-        return self.margins[2]
-
-    @property
-    def bottom(self) -> float:
-        return self.height - self.margins[3]
-
-    def x(self, value: float) -> float:
-        low, high = self.x_range
-        return self.left + (value - low) / (high - low) * (self.right - self.left)
+    def x(self, step: float) -> float:
+        """Return where a step lies, in percent from the left."""
+        first, last = self.steps
+        return round(100 * (step - first) / (last - first), 2)
 
     def y(self, value: float) -> float:
-        low, high = self.y_range
-        return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
+        """Return where a value lies, in percent from the top."""
+        low, high = self.ticks[0], self.ticks[-1]
+        return round(100 * (high - value) / (high - low), 2)
 
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """Class and points of each line: the values, and their mean if there are many."""
+        window = len(self.points) // _SMOOTHING
+        if window < 2:
+            return [("curve", self._line(self.points))]
+        smooth = zip((x for x, _ in self.points), _running_mean(self.points, window), strict=True)
+        return [("raw", self._line(self.points)), ("curve", self._line([*smooth]))]
 
-def bar_chart(bars: Sequence[Bar], title: str, other_name: str, unit: Unit = SHARE) -> str:
-    """Draw scores as horizontal bars from 0 on, each above the one it is compared with.
-
-    Args:
-        bars: At least one.
-        title: Read out by screen readers.
-        other_name: What the `other` scores are of.
-        unit: Of the scores.
-    """
-    height = len(bars) * _ROW + 24
-    end = unit.axis_end(max(bar.reach for bar in bars))
-    left, right = label_width([bar.label for bar in bars]), WIDTH - _VALUE_WIDTH
-    parts = []
-    for fourth in range(5):
-        x = left + fourth / 4 * (right - left)
-        parts += [
-            line(x, 4, x, height - 20, "grid"),
-            text(x, height - 5, unit.tick(fourth / 4 * end), "tick middle"),
-        ]
-    row = _Rows(left, (right - left) / end, other_name, unit)
-    for place, bar in enumerate(bars):
-        parts += row.of(bar, 4 + place * _ROW)
-    return svg(WIDTH, height, title, parts)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of a bar chart: where bars begin, pixels for 1, and what is said of them."""
-
-    left: float
-    scale: float
-    other_name: str
-    unit: Unit
-
-    def of(self, bar: Bar, top: float) -> list[str]:
-        weight = " strong" if bar.is_total else ""
-        label = shortened(bar.label)
-        parts = [text(self.left - 12, top + 17, label, f"label end{weight}")]
-        if bar.value is None:
-            parts.append(text(self.left + 8, top + 18, "nothing could be scored", "note"))
-        else:
-            parts += self._value(bar, bar.value, top, weight)
-        if bar.count is not None:
-            parts.append(text(self.left - 12, top + 31, f"n = {_count(bar)}", "tick end"))
-        if bar.other is not None:
-            tip = f"{bar.label}, {self.other_name}: {self.unit.say(bar.other)}"
-            parts.append(rect(self.left, top + 22, bar.other * self.scale, 6, "other", tip))
-        return parts
-
-    def _value(self, bar: Bar, value: float, top: float, weight: str) -> list[str]:
-        said, scale = self.unit.say(value), self.scale
-        end = max(value, bar.interval[1]) if bar.interval else value
-        parts = [
-            rect(self.left, top + 7, value * scale, 13, "ours", f"{bar.label}: {said}"),
-            text(self.left + end * scale + 8, top + 18, said, f"value{weight}"),
-        ]
-        if bar.interval is not None:
-            parts += _whisker(self.left, scale, top + 13.5, bar.interval)
-        return parts
-
-
-def _count(bar: Bar) -> str:
-    if bar.scored is None or bar.scored == bar.count:
-        return f"{bar.count:,}"
-    return f"{bar.scored:,} of {bar.count:,}"
-
-
-def label_width(labels: Iterable[str]) -> float:
-    """Give how many pixels of a chart the labels of its rows take."""
-    longest = max(len(shortened(label)) for label in labels)
-    return max(_LABEL_WIDTH, longest * _LETTER_WIDTH + 20)
-
-
-def shortened(label: str) -> str:
-    """Give a label with its middle left out if it is too long for a chart."""
-    if len(label) <= _MAX_LETTERS:
-        return label
-    kept = _MAX_LETTERS // 2
-    return f"{label[: kept - 1].rstrip()} … {label[1 - kept :].lstrip()}"
-
-
-def _whisker(left: float, width: float, y: float, interval: Sequence[float]) -> list[str]:
-    low, high = (left + end * width for end in interval)
-    ends = [line(x, y - 4, x, y + 4, "whisker") for x in (low, high)]
-    return [line(low, y, high, y, "whisker"), *ends]
-
-
-def line_chart(points: Sequence[Point], title: str, bands: Sequence[Band] = ()) -> str:
-    """Draw a curve over steps, with its running mean if it has many points.
-
-    Args:
-        points: (step, value) by increasing step; those that are not finite are left out.
-        title: Read out by screen readers.
-        bands: Ranges of the value to shade.
-
-    Returns:
-        An SVG element, or an empty string if no point is left.
-    """
-    return _curve(points, title, bands, (WIDTH, LINE_HEIGHT), _MARGINS)
-
-
-def small_line_chart(points: Sequence[Point], title: str) -> str:
-    """Draw a curve as `line_chart` does, small enough for three beside each other."""
-    return _curve(points, title, (), SMALL_SIZE, _SMALL_MARGINS)
-
-
-def legend(entries: Iterable[tuple[str, str]]) -> str:
-    """Give the list of (class, meaning) that goes with a chart, as HTML."""
-    items = "".join(f'<li><i class="{name}"></i>{escape(text)}</li>' for name, text in entries)
-    return f'<ul class="legend">{items}</ul>'
+    def _line(self, points: Sequence[Point]) -> str:
+        stride = -(-len(points) // _MAX_POINTS)
+        kept = [*points[:-1:stride], points[-1]]
+        return " ".join(f"{self.x(x)},{self.y(y)}" for x, y in kept)
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
-    """Give at most `most` + 1 round numbers that span [low, high] at equal distances.
+    """Return at most `most` + 1 round numbers that span [low, high] at equal distances.
 
     Args:
         low: Smallest value to show.
@@ -240,76 +187,8 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     return [round(i * step, 10) for i in range(first, last + 1)]
 
 
-def _curve(
-    points: Sequence[Point],
-    title: str,
-    bands: Sequence[Band],
-    size: tuple[int, int],
-    margins: tuple[int, int, int, int],
-) -> str:
-    finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
-    if not finite:
-        return ""
-    values = [y for _, y in finite] + [edge for band in bands for edge in (band.low, band.high)]
-    low, high = min(0.0, *values), max(values)
-    y_ticks = ticks(low, high if high > low else low + 1.0, 5 if size[0] == WIDTH else 3)
-    steps = (finite[0][0], max(finite[-1][0], finite[0][0] + 1))
-    frame = _Frame(*size, margins, steps, (y_ticks[0], y_ticks[-1]))
-    parts = _axes(frame, y_ticks)
-    for band in bands:
-        parts += _band(frame, band)
-    parts += _lines(frame, finite)
-    return svg(*size, title, parts)
-
-
-def _axes(frame: _Frame, y_ticks: Sequence[float]) -> list[str]:
-    parts = []
-    for value in y_ticks:
-        y = frame.y(value)
-        parts += [
-            line(frame.left, y, frame.right, y, "grid"),
-            text(frame.left - 7, y + 4, f"{value:g}", "tick end"),
-        ]
-    below = frame.height - 6
-    first, last = (f"{value:,g}" for value in frame.x_range)
-    parts.append(text(frame.left, below, f"step {first}", "tick"))
-    parts.append(text(frame.right, below, last, "tick end"))
-    return parts
-
-
-def _band(frame: _Frame, band: Band) -> list[str]:
-    width = _BAND_SHARE * (frame.right - frame.left)
-    left = frame.right - width if band.at_end else frame.left
-    top, bottom = frame.y(band.high), frame.y(band.low)
-    anchor = (frame.right - 6, "note end") if band.at_end else (frame.left + 6, "note")
-    has_room_above = top - 5 > frame.top + 8
-    return [
-        rect(left, top, width, bottom - top, "band", band.label),
-        text(anchor[0], top - 5 if has_room_above else top + 15, band.label, anchor[1]),
-    ]
-
-
-def _lines(frame: _Frame, points: Sequence[Point]) -> list[str]:
-    if len(points) == 1:
-        x, y = points[0]
-        return [circle(frame.x(x), frame.y(y), 3, "dot")]
-    window = len(points) // _SMOOTHING
-    if window < 2:
-        return [_polyline(frame, points, "curve")]
-    smooth = _running_mean([y for _, y in points], window)
-    smoothed = [(x, y) for (x, _), y in zip(points, smooth, strict=True)]
-    return [_polyline(frame, points, "raw"), _polyline(frame, smoothed, "curve")]
-
-
-def _running_mean(values: Sequence[float], window: int) -> list[float]:
+def _running_mean(points: Sequence[Point], window: int) -> list[float]:
     """Average each value with up to `window` neighbours on either side."""
-    sums = [0.0, *accumulate(values)]
-    spans = [(max(i - window, 0), min(i + window + 1, len(values))) for i in range(len(values))]
+    sums = [0.0, *accumulate(y for _, y in points)]
+    spans = [(max(i - window, 0), min(i + window + 1, len(points))) for i in range(len(points))]
     return [(sums[stop] - sums[start]) / (stop - start) for start, stop in spans]
-
-
-def _polyline(frame: _Frame, points: Sequence[Point], name: str) -> str:
-    stride = -(-len(points) // _MAX_POINTS)
-    kept = [*points[:-1:stride], points[-1]]
-    path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in kept)
-    return f'<polyline class="{name}" points="{path}"/>'

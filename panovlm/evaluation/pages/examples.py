@@ -18,8 +18,8 @@ EXAMPLES = 8
 def choose_examples(answers: Answers[Prediction]) -> list[Example]:
     """Choose right and wrong answers, each about another picture, the kinds in equal shares.
 
-    Among the right ones, those come first that stay right under more turns; among the wrong ones
-    those that are wrong under more. Questions that were never turned come last.
+    Among the right ones, those come first that stay right under more yaw rotations; among the
+    wrong ones those that are wrong under more. Questions that were never rotated come last.
     """
     num_kinds = len({p.record.kind for p in answers.seen})
 
@@ -41,7 +41,7 @@ def spread(
 
     Args:
         things: The first are taken.
-        about: Gives the picture and the kind of one.
+        about: Returns the picture and the kind of one.
         num_kinds: How many kinds share the room.
         most: Room.
     """
@@ -59,24 +59,24 @@ def spread(
 
 
 def _most_telling(answers: Answers[Prediction], *, is_right: bool) -> list[int]:
-    def alike_under_turns(place: int) -> int:
-        turned = answers.yaw_rotated.get(place, [])
-        return sum(p.is_right == is_right for p in turned)
+    def same_when_rotated(place: int) -> int:
+        return sum(p.is_right == is_right for p in answers.yaw_rotated.get(place, []))
 
     places = [i for i, p in enumerate(answers.seen) if p.is_right == is_right]
-    return sorted(places, key=lambda place: (-alike_under_turns(place), place))
+    return sorted(places, key=lambda place: (-same_when_rotated(place), place))
 
 
 def _example(answers: Answers[Prediction], place: int) -> Example:
-    seen: Prediction = answers.seen[place]
-    record, turned = seen.record, answers.yaw_rotated.get(place)
+    seen, rotated = answers.seen[place], answers.yaw_rotated.get(place)
+    record = seen.record
     return Example(
         picture=record.picture,
         question=record.messages[-2].content,
         expected=seen.expected,
         answer=seen.answer,
         kind=record.kind or "all",
+        is_right=seen.is_right,
         yaw_deg=record.yaw_deg,
-        right_turns=(sum(p.is_right for p in turned), len(turned)) if turned else None,
+        right_rotations=(sum(p.is_right for p in rotated), len(rotated)) if rotated else None,
         changed_views=tuple(answers.changed.get(place, ())),
     )

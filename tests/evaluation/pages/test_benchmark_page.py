@@ -15,8 +15,7 @@ from panovlm.evaluation.benchmark_report import rows as rows_of
 from panovlm.evaluation.benchmark_run import BENCHMARKS, as_record
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.pages.benchmark_examples import best_and_worst, example_of
-from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
-from panovlm.evaluation.pages.benchmark_verdict import benchmark_verdict
+from panovlm.evaluation.pages.benchmark_page import benchmark_verdict, write_benchmark_page
 from panovlm.evaluation.scoring import score_answers
 from panovlm.geometry.layouts import ViewLayout
 
@@ -37,7 +36,7 @@ def run(
     pictures: Sequence[Path],
     said: Sequence[str],
     blind: Sequence[str],
-    turned: Sequence[str] = (),
+    rotated: Sequence[str] = (),
     **facts: Any,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Give the report and the rows of four questions, without a model."""
@@ -50,9 +49,9 @@ def run(
         for i, (picture, yaw) in enumerate(zip(pictures, YAWS, strict=True))
     ]
 
-    rotated = {0: [*turned]} if turned else {}
-    samples = [Sample([*rotated], [], [])] * 2
-    texts = Answers([*said], {"blind": [*blind]}, rotated, {}, {}, samples)
+    again = {0: [*rotated]} if rotated else {}
+    samples = [Sample([*again], [], [])] * 2
+    texts = Answers([*said], {"blind": [*blind]}, again, {}, {}, samples)
     answers = score_answers(benchmark, items, [as_record(item) for item in items], texts)
     report = {
         "benchmark": name,
@@ -86,22 +85,22 @@ def errors(pictures: list[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def test_an_error_is_said_in_degrees_and_less_is_better(tmp_path: Path, errors: Any) -> None:
     report, rows = errors
     verdict = benchmark_verdict(report)
-    assert "mean is 3.3° (yaw error in degrees: less is better) over the 3 of 4" in verdict
-    assert "116.7° better than without seeing the picture" in verdict
-    assert verdict.endswith("; 1 could not be read.")
+    assert verdict.startswith("Mean error 3.3° [")
+    assert "] (yaw error in degrees: less is better) on 3 of 4 questions, 116.7° [" in verdict
+    assert "] better than the blind baseline" in verdict
+    assert verdict.endswith("; 1 unreadable.")
     page = page_of(tmp_path, report, rows)
-    assert "less is better" in page.text and "less than 0 is better" in page.text
-    chart = next(attrs for tag, attrs in page.tags if tag == "svg")
-    assert chart["aria-label"] == "Mean error by kind of question"
-    assert "180°" in page.text and "75 %" not in page.text.split("With less to see")[0]
-    assert "What has no error is left out, not counted as 0." in page.text
+    assert "less is better" in page.text and "a negative change is a gain" in page.text
+    assert page.charts[:2] == ["Mean error by input", "Mean error by kind of question"]
+    assert "180°" in page.text and "75 %" not in page.text.split("Benchmark metrics")[0]
+    assert "Answers without a score are left out, not counted as 0." in page.text
 
 
 def test_a_worse_error_is_called_worse(pictures: list[Path]) -> None:
     report, _ = run("directions", pictures, ("back",) * 3 + ("front",), RIGHT)
-    assert "worse than without seeing the picture" in benchmark_verdict(report)
+    assert "worse than the blind baseline" in benchmark_verdict(report)
     report, _ = run("directions", pictures, RIGHT, RIGHT)
-    assert "not clearly other than without seeing the picture" in benchmark_verdict(report)
+    assert "not clearly different from the blind baseline" in benchmark_verdict(report)
 
 
 def test_no_figure_stands_where_nothing_could_be_scored(
@@ -109,11 +108,11 @@ def test_no_figure_stands_where_nothing_could_be_scored(
 ) -> None:
     report, rows = run("labels", pictures, ("dunno",) * 4, ("",) * 4)
     page = page_of(tmp_path, report | {"extras": {}}, rows)
-    assert "Nothing could be scored: of 4 answers, 4 could not be read." in page.text
+    assert "Nothing could be scored: of 4 answers, 4 unreadable." in page.text
     shown = page.text.split("All numbers")[0]
     assert "%" not in shown.replace("95 % interval", "")
-    assert page.count("svg") == 0
-    assert "Without a score" in page.headings and "Best answers" not in page.headings
+    assert page.charts == []
+    assert "Not scored" in page.headings and "Best answers" not in page.headings
     assert shown.count("none: the answer could not be read") == 4
     assert "None" not in page.text.split("All numbers")[0]
 
@@ -127,8 +126,7 @@ def test_the_page_needs_no_other_file_and_escapes(tmp_path: Path, errors: Any) -
     assert "<b>" not in html and "<i>.jsonl" not in html
     assert "no idea <b>" in page.text
     styles = set(re.findall(r"\.([a-z]+)", html.split("<style>")[1].split("</style>")[0]))
-    used = {name for _, attrs in page.tags for name in (attrs.get("class") or "").split()}
-    assert used <= styles
+    assert page.classes <= styles
 
 
 def test_sections_come_in_order_and_what_was_not_asked_is_left_out(
@@ -136,15 +134,15 @@ def test_sections_come_in_order_and_what_was_not_asked_is_left_out(
 ) -> None:
     assert page_of(tmp_path, *errors).headings == [
         "PanoVLM on directions",
+        "Baselines",
         "Mean error by kind",
-        "With less to see",
-        "The benchmark's own figures",
+        "Benchmark metrics",
         "Seam and poles",
-        "Turned pictures",
+        "Rotation consistency",
         "Seeds",
-        "Least off",
-        "Furthest off",
-        "Without a score",
+        "Smallest errors",
+        "Largest errors",
+        "Not scored",
         "How it was scored",
         "Versions",
         "Settings",
@@ -152,7 +150,7 @@ def test_sections_come_in_order_and_what_was_not_asked_is_left_out(
     ]
     least = run("labels", pictures, ("A",) * 4, ("B",) * 4, baselines={}, better_than={}, seeds=[])
     headings = page_of(tmp_path, *least).headings
-    assert "With less to see" not in headings and "Turned pictures" not in headings
+    assert "Baselines" not in headings and "Rotation consistency" not in headings
     assert "Judge" not in headings and "Worst answers" not in headings
 
 
@@ -164,7 +162,7 @@ def test_source_and_judge_are_told(tmp_path: Path, pictures: list[Path]) -> None
     assert BENCHMARKS["360bench"].source in page.text
     assert BENCHMARKS["360bench"].differs in page.text
     assert "some-judge" in page.text and "Judge" in page.headings
-    assert "items without a picture, not asked3" in page.text
+    assert "items skipped, picture missing3" in page.text
 
 
 def test_best_and_worst_are_told_by_the_side_on_which_less_is(errors: Any) -> None:
@@ -174,7 +172,7 @@ def test_best_and_worst_are_told_by_the_side_on_which_less_is(errors: Any) -> No
     assert [row["name"] for row in worst] == ["2"]
     assert rows[2]["answered_deg"] == (-80.0, 10.0)
     shown = example_of(report, worst[0])
-    assert (shown.answered_deg, shown.worth and shown.worth.said) == ((-80.0, 10.0), "10.0° off")
+    assert (shown.answered_deg, shown.score) == ((-80.0, 10.0), "error 10.0°")
     assert shown.is_right is None
 
 
@@ -186,12 +184,12 @@ def test_groups_have_intervals_and_strata_come_by_distance(errors: Any) -> None:
     assert report["yaw_rotated"]["by_turn"]["0°"]["mean"] == 0.0
 
 
-def test_objects_on_the_seam_are_compared_with_the_pictures_as_they_are(
+def test_seam_shifted_panoramas_are_compared_with_the_originals(
     tmp_path: Path, errors: Any
 ) -> None:
     report, rows = errors
     gain = {"mean": 12.5, "low": 3.0, "high": 20.0, "count": 3}
     seam = {"score": report["score"], "as_it_is": report["score"], "gain": gain}
     page = page_of(tmp_path, report | {"seam_shifted": seam}, rows)
-    said = "where it is: +12.5° [+3.0, +20.0] on the 3 scored in both, less than 0 is better."
-    assert said in page.text and "On the seam" in page.headings
+    said = "original: +12.5° [+3.0, +20.0] on the 3 questions scored in both; negative is better."
+    assert said in page.text and "Seam-shifted panoramas" in page.headings

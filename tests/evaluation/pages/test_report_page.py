@@ -9,8 +9,9 @@ from PIL import Image
 from reading_pages import Page
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.pages.report_page import Example, verdict, write_report
-from panovlm.evaluation.pages.stage_section import duration
+from panovlm.evaluation.pages.marked_pictures import Example
+from panovlm.evaluation.pages.report_page import verdict, write_report
+from panovlm.evaluation.pages.scores import duration
 
 LEAST: dict[str, Any] = {"accuracy": {"overall": 0.5, "by_kind": {"turn": 0.5}, "count": 40}}
 FULL: dict[str, Any] = {
@@ -56,8 +57,10 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture
 def examples(picture: Path) -> list[Example]:
     return [
-        Example(picture, "Where is the cube?", "left", "left", "direction", -90.0),
-        Example(picture, "Where is the cone?", "back", "<b>right</b> & so on", "direction", 180.0),
+        Example(picture, "Where is the cube?", "left", "left", "direction", True, -90.0),
+        Example(
+            picture, "Where is the cone?", "back", "<b>right</b> & so on", "direction", False, 180.0
+        ),
     ]
 
 
@@ -82,10 +85,10 @@ def test_sections_come_in_order(full: Page) -> None:
     assert full.headings == [
         "PanoVLM report",
         "Accuracy by kind",
-        "Stage 1, vision: views that share a sight come to agree",
-        "The overlap, drawn",
-        "Answered right",
-        "Answered wrong",
+        "Stage 1, vision: neighbouring views agree on their overlap",
+        "View overlap",
+        "Correct answers",
+        "Wrong answers",
         "Versions",
         "Settings",
         "All numbers",
@@ -109,8 +112,7 @@ def test_the_page_has_a_light_and_a_dark_side(tmp_path: Path, full: Page) -> Non
 def test_every_class_of_the_page_has_a_style(tmp_path: Path, full: Page) -> None:
     html = (tmp_path / "new" / "report.html").read_text()
     styles = set(re.findall(r"\.([a-z]+)", html.split("<style>")[1].split("</style>")[0]))
-    used = {name for _, attrs in full.tags for name in (attrs.get("class") or "").split()}
-    assert used <= styles
+    assert full.classes <= styles
 
 
 def test_tiles_show_what_was_measured(full: Page) -> None:
@@ -133,20 +135,20 @@ def test_losses_are_told_beside_their_expected_ranges(full: Page) -> None:
 
 
 def test_scalars_in_the_log_are_drawn_with_their_last_values(full: Page) -> None:
-    assert "0.9 at last: standard deviation" in full.text
-    assert "69 at last: effective rank of the projector" in full.text
+    assert "0.9 at the last step: standard deviation" in full.text
+    assert "69 at the last step: effective rank of the projector" in full.text
     assert "covariance" not in full.text
-    assert full.count("svg") == 4  # by kind, loss, and the two scalars
+    assert full.charts[1:] == ["Loss of the stage vision", "projected_rank", "feature_std"]
 
 
-def test_answers_are_escaped(full: Page) -> None:
+def test_answers_are_escaped(tmp_path: Path, full: Page) -> None:
     assert "<b>right</b> & so on" in full.text
-    assert ("b", {}) not in [tag for tag in full.tags if "so on" in tag]
+    assert "<b>right" not in (tmp_path / "new" / "report.html").read_text()
 
 
 def test_all_numbers_stand_under_their_keys(full: Page) -> None:
-    assert "accuracy.by_kind.direction0.9" in full.text.replace("\n", "")
-    assert "stages.vision.expected_first[50, 100]" in full.text.replace("\n", "")
+    assert "accuracy.by_kind.direction0.9" in full.text
+    assert "stages.vision.expected_first[50, 100]" in full.text
 
 
 def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
@@ -172,20 +174,23 @@ def test_a_log_without_facts_and_facts_without_a_log_are_both_shown(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("share", "blind", "expected"),
+    ("gain", "expected"),
     [
-        (0.8, 0.3, "The model answers 80.0 % of 400 questions right, 50.0 points more than"),
-        (0.32, 0.3, "not clearly more than without seeing the picture."),
-        (0.2, 0.3, "not clearly more than without seeing the picture."),
-        (0.8, None, "The model answers 80.0 % of 400 questions right."),
+        ((0.5, 0.4, 0.6), ", 50.0 points [+40.0, +60.0] better than the blind baseline."),
+        ((0.1, -0.01, 0.2), ", not clearly different from the blind baseline (+10.0 points ["),
+        ((0.1, 0.02, 0.2), ", 10.0 points [+2.0, +20.0] better than the blind baseline."),
+        ((-0.1, -0.2, -0.02), ", 10.0 points [-20.0, -2.0] worse than the blind baseline."),
+        (None, "on 400 questions."),
     ],
 )
 def test_the_verdict_claims_no_more_than_was_measured(
-    share: float, blind: float | None, expected: str
+    gain: tuple[float, float, float] | None, expected: str
 ) -> None:
-    baselines = {"blind": {"overall": blind, "by_kind": {}}} if blind is not None else {}
-    accuracy = {"overall": share, "count": 400, "by_kind": {}}
-    assert expected in verdict({"accuracy": accuracy, "baselines": baselines})
+    names = ("mean", "low", "high")
+    better = {"blind": dict(zip(names, gain, strict=True)) | {"count": 400}} if gain else {}
+    accuracy = {"overall": 0.8, "count": 400, "interval": [0.75, 0.85]}
+    said = verdict({"accuracy": accuracy, "better_than": better})
+    assert said.startswith("Accuracy 80.0 % [75.0–85.0] on 400 questions") and expected in said
 
 
 @pytest.mark.parametrize(
@@ -247,30 +252,39 @@ def test_what_only_a_panorama_has_is_drawn_and_listed(tmp_path: Path) -> None:
         "Accuracy by kind",
         "Accuracy by direction",
         "Seam and poles",
-        "Rotation",
-        "Which view carries the answer",
+        "Rotation consistency",
+        "View ablation",
         "Seeds",
     ]
-    for figure in ("12.5 %", "37.5 %", "62.5 %", "40.0–60.0", "Coverage 97.5 %"):
+    for figure in ("12.5 %", "37.5 %", "62.5 %", "40.0–60.0", "Coverage97.5 %"):
         assert figure in page.text
     petals = [attrs for tag, attrs in page.tags if tag == "path" and attrs["class"] == "ours"]
-    assert len(petals) == 2 + 2 + 2  # sectors, turns, offsets
+    assert len(petals) == 2 + 2 + 2  # sectors, rotations, offsets
 
 
 def test_every_figure_of_a_chart_stands_in_a_table_with_headers(tmp_path: Path) -> None:
     page = page_of(tmp_path, SPHERE)
     scopes = [attrs["scope"] for tag, attrs in page.tags if tag == "th"]
-    assert scopes.count("row") == 2 + 2 + 2 + 3 + 2 + 2
+    assert scopes.count("row") == 2 + 2 + 2 + (2 + 3) + 2 + 2
     assert page.count("caption") == 6
-    assert all(attrs.get("aria-label") for tag, attrs in page.tags if tag == "svg")
+    assert len(page.charts) == 5 and all(page.charts)
 
 
-def test_a_gain_is_clear_only_where_its_paired_interval_leaves_out_zero() -> None:
-    report = {
-        "accuracy": {"overall": 0.5, "count": 1000},
-        "baselines": {"blind": {"overall": 0.4}},
-        "better_than": {"blind": {"mean": 0.1, "low": -0.01, "high": 0.2}},
+def test_seam_shifted_panoramas_and_baselines_are_compared(tmp_path: Path) -> None:
+    gain = {"mean": -0.1, "low": -0.2, "high": 0.01, "count": 30}
+    scores = {"overall": 0.4, "count": 40, "interval": [0.3, 0.5], "by_kind": {}}
+    report = SPHERE | {
+        "seam_shifted": {
+            "overall": 0.5,
+            "count": 30,
+            "interval": [0.4, 0.6],
+            "as_it_is": 0.6,
+            "gain": gain,
+        },
+        "baselines": {"low_resolution": scores},
+        "better_than": {"low_resolution": gain | {"mean": 0.1}},
     }
-    assert "not clearly more" in verdict(report)
-    report["better_than"]["blind"]["low"] = 0.02
-    assert "10.0 points more" in verdict(report)
+    page = page_of(tmp_path, report)
+    assert page.headings[1] == "Baselines" and "Seam-shifted panoramas" in page.headings
+    assert "-10.0 points [-20.0, +1.0] on the 30 questions scored in both." in page.text
+    assert "low-resolution panorama40.0 %30.0–50.0+10.0 [-20.0, +1.0] on 30" in page.text

@@ -1,0 +1,97 @@
+"""What the pages on scores share: what a score is, and how it is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from panovlm.evaluation.pages.charts import Bar
+from panovlm.evaluation.units import NOT_MEASURED, SHARE, Unit
+
+Facts = Mapping[str, Any]
+
+INPUTS = {
+    "blind": "no panorama (blind)",
+    "single_view": "front view only",
+    "low_resolution": "low-resolution panorama",
+}
+"""What the model sees in each baseline."""
+MAX_KINDS = 20
+"""Kinds in a chart."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a page's scores are.
+
+    Attributes:
+        name: Heads sections, as in "Accuracy by kind".
+        unit: Of the scores.
+        less_is_better: Whether a score is an error.
+    """
+
+    name: str
+    unit: Unit
+    less_is_better: bool = False
+
+    def result(self, total: Bar, metric: str = "") -> str:
+        """Say how good the answers are, with the interval and the number of questions.
+
+        Args:
+            total: Over all questions; something was scored.
+            metric: What a score is, where the measure's name does not say it all.
+        """
+        limits = f" [{self.unit.say_limits(total.interval)}]" if total.interval else ""
+        rule = f" ({metric})" if metric else ""
+        return f"{self.name} {self.unit.say(total.value)}{limits}{rule} on {total.size} questions"
+
+    def against_blind(self, gain: Facts, num_scored: int) -> str:
+        """Compare with the blind baseline; clear is a difference whose interval leaves out 0.
+
+        Args:
+            gain: Mean of the paired differences, low, high, and how many questions they are of.
+            num_scored: Questions scored with the panorama; the gain may be of fewer.
+        """
+        sign = -1 if self.less_is_better else 1
+        low, high = sorted(sign * gain[end] for end in ("low", "high"))
+        limits, better = reach(self.unit, {"low": low, "high": high}), sign * gain["mean"]
+        count = gain.get("count", num_scored)
+        on = f" on the {count:,} questions scored in both" if count != num_scored else ""
+        if low <= 0 <= high:
+            step = self.unit.say_step(better)
+            return f"not clearly different from the blind baseline{on} ({step} {limits})"
+        size = self.unit.say_step(abs(better)).removeprefix("+")
+        return f"{size} {limits} {'better' if low > 0 else 'worse'} than the blind baseline{on}"
+
+
+ACCURACY = Measure("Accuracy", SHARE)
+
+
+def row(unit: Unit, bar: Bar) -> list[str]:
+    """Return a bar's label, value, interval, blind baseline, and how many were scored and asked."""
+    return [
+        bar.label,
+        unit.say(bar.value),
+        unit.say_limits(bar.interval),
+        unit.say(bar.other),
+        *(NOT_MEASURED if count is None else f"{count:,}" for count in (bar.scored, bar.count)),
+    ]
+
+
+def most_asked(kinds: Sequence[Bar]) -> list[Bar]:
+    """Return the kinds with the most questions, as many as a chart holds, in their order."""
+    largest = sorted(kinds, key=lambda bar: -(bar.count or 0))[:MAX_KINDS]
+    return [bar for bar in kinds if bar in largest]
+
+
+def reach(unit: Unit, ends: Facts) -> str:
+    """Return the interval of a difference, from its `low` to its `high`."""
+    return f"[{unit.signed(ends['low'])}, {unit.signed(ends['high'])}]"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it, in its two largest units."""
+    whole = round(seconds)
+    if whole >= 3600:
+        minutes = round(seconds / 60)
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{seconds:.3g} s"
