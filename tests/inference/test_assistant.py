@@ -35,7 +35,7 @@ def scores_of_first_tokens(assistant: Assistant, rows: list[Row]) -> torch.Tenso
 
 
 def plain_inputs(assistant: Assistant, picture: Path, question: str) -> Any:
-    """Give the whole prompt as `generate` takes it."""
+    """Return the whole prompt as `generate` takes it."""
     conversation: Any = about_panorama(question)
     conversation[0]["content"][0]["path"] = str(picture)
     return assistant.processor.apply_chat_template(
@@ -55,7 +55,7 @@ def plain_scores(assistant: Assistant, picture: Path, question: str) -> torch.Te
 
 
 def plain_answer(assistant: Assistant, picture: Path, question: str, length: int) -> str:
-    """What `generate` says to the whole prompt."""
+    """Return what `generate` answers to the whole prompt."""
     inputs = plain_inputs(assistant, picture, question)
     output = assistant.model.generate(**inputs, max_new_tokens=length, do_sample=False)
     said = output[0, inputs["input_ids"].shape[1] :]
@@ -133,7 +133,7 @@ def test_streamed_pieces_together_are_the_answer(
     assert "".join(pieces) == assistant.ask(panorama, QUESTIONS[0], sampling)
 
 
-def test_the_same_seed_draws_the_same_answer_in_any_batch(
+def test_the_same_seed_samples_the_same_answer_in_any_batch(
     assistant: Assistant, pictures: list[Path]
 ) -> None:
     panorama = assistant.open(pictures[0])

@@ -1,4 +1,4 @@
-"""OpenAI's own client, as it is installed, gets from the server what it expects of OpenAI's."""
+"""OpenAI's own client works with the server."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ Messages = list[dict[str, Any]]
 
 
 def about(text: str, *urls: str) -> Messages:
-    """One turn about pictures, if any."""
+    """One message about pictures, if any."""
     pictures = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": text}]}]
 
@@ -32,12 +32,12 @@ def about(text: str, *urls: str) -> Messages:
 def connected(
     assistant: Assistant, limits: Any = LIMITS, key: str = "secret", **options: Any
 ) -> Iterator[tuple[Any, Any]]:
-    """Run a server; give a client of it and the server's desk."""
+    """Run a server; return a client of it and the server's handler."""
     app = create_app(assistant, limits=limits, keys=["secret"])
     with listening(app) as (address, _):
         options = {"max_retries": 0, "timeout": 60, **options}
         with openai.OpenAI(base_url=f"{address}/v1", api_key=key, **options) as client:
-            yield client, app.state.desk
+            yield client, app.state.handler
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def say(picture_url: str) -> Say:
     return ask
 
 
-def test_whole_and_streamed_answers_say_the_same_and_count_the_same_tokens(
+def test_whole_and_streamed_answers_have_the_same_text_and_tokens(
     assistant: Assistant, say: Say
 ) -> None:
     with connected(assistant) as (client, _):
@@ -78,13 +78,15 @@ def test_whole_and_streamed_answers_say_the_same_and_count_the_same_tokens(
     assert whole.choices[0].message.grounding is None  # a field beyond OpenAI's
 
 
-def test_stop_seed_and_length_are_kept_to(assistant: Assistant, say: Say) -> None:
+def test_stop_seed_and_length_are_respected(assistant: Assistant, say: Say) -> None:
     with connected(assistant) as (client, _):
-        drawn = [say(client, temperature=1.0, seed=s).choices[0].message.content for s in (1, 1, 2)]
+        sampled = [
+            say(client, temperature=1.0, seed=s).choices[0].message.content for s in (1, 1, 2)
+        ]
         whole = say(client).choices[0].message.content
         stopped = say(client, stop=[whole[3:5]]).choices[0]
         short = say(client, max_completion_tokens=2).choices[0]
-    assert drawn[0] == drawn[1] != drawn[2]
+    assert sampled[0] == sampled[1] != sampled[2]
     assert stopped.message.content == whole[: whole.index(whole[3:5])].rstrip()
     assert stopped.finish_reason == "stop"
     assert short.finish_reason == "length"
@@ -151,21 +153,21 @@ def test_an_answer_that_takes_too_long_raises_whole_and_in_a_stream(
             list(say(client, max_tokens=40, stream=True))
 
 
-def test_a_client_that_gives_up_frees_its_place(
+def test_a_client_that_gives_up_releases_its_slot(
     assistant: Assistant, say: Say, slow_steps: None
 ) -> None:
-    with connected(assistant) as (client, desk):
+    with connected(assistant) as (client, handler):
         with pytest.raises(openai.APITimeoutError):
             say(client.with_options(timeout=1.0), max_tokens=60)
-        wait_until(lambda: desk._num_requests == 0)
+        wait_until(lambda: handler._num_requests == 0)
         stream = say(client, max_tokens=60, stream=True)
         next(iter(stream))
         stream.close()
-        wait_until(lambda: desk._num_requests == 0)
+        wait_until(lambda: handler._num_requests == 0)
         assert say(client, max_tokens=1).choices
 
 
-def test_threads_and_tasks_hear_what_each_would_alone(
+def test_threads_and_tasks_get_what_each_would_alone(
     assistant: Assistant, say: Say, picture_url: str
 ) -> None:
     texts = [f"What is at {place}?" * (place + 1) for place in range(6)]
@@ -194,7 +196,7 @@ def test_threads_and_tasks_hear_what_each_would_alone(
 
 
 class Place(BaseModel):
-    """What an answer shall be of."""
+    """The form of an answer."""
 
     is_seen: bool
     is_near: bool
