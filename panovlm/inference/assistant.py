@@ -139,12 +139,7 @@ class Assistant:
             pass
 
     def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
-        """Compute how much each view, and each two neighbours, mattered to an answer.
-
-        Args:
-            question: About a panorama.
-            answer: Any text; tokenised anew, without an end.
-            batch_size: Panoramas without a view or two that are read at the same time.
+        """Compute how much each view, and each two neighbours, mattered to an answer (any text).
 
         Raises:
             PanoVLMError: If there is not one panorama, or no text, or they are too long together.
@@ -165,7 +160,7 @@ class Assistant:
 
         Args:
             question: About a panorama.
-            answer: Any text; tokenised anew, without an end. The model's own if left out.
+            answer: Any text; the model's own if left out.
             caps: What to cover, one cap at a time; `caps_over_views` of the model's if left out.
             batch_size: Covered panoramas that are read at the same time.
             progress: Called with the number of caps done since the last call.
@@ -181,7 +176,7 @@ class Assistant:
         return Occlusion(answer, whole, caps, whole - under, layout)
 
     def _likelihood(self, question: Question, answer: str) -> Likelihood:
-        """Prepare to score an answer given to a question about one panorama."""
+        """Prepare to score an answer to a question: it is tokenised anew, without an end."""
         with self._tokenizing:
             ids = plain_ids(self.processor.tokenizer, answer)
         if len(question.panoramas) != 1 or not answer.strip():
@@ -246,11 +241,7 @@ class Chat:
         self._messages: list[Mapping[str, Any]] = []
 
     def ask(self, question: str) -> Iterator[str]:
-        """Answer the next question piece by piece; a question that fails is forgotten.
-
-        Raises:
-            PanoVLMError: If the conversation became longer than the language model reads.
-        """
+        """Answer the next question piece by piece; one that fails or is too long is forgotten."""
         asked = about_panorama(question, 0 if self._messages else len(self._panoramas))
         conversation = [*self._messages, *asked]
         answer = ""

@@ -52,14 +52,10 @@ class Batch:
 
     def __init__(self, model: PanoVLMForConditionalGeneration, rows: Sequence[Row] = ()) -> None:
         self._model, self._rows = model, list(rows)
-        config = model.generation_config
         self._cache: DynamicCache | None = None
         self._mask: Tensor  # [B, C], and the last tokens [B]: set with the cache
         self._last: Tensor
-        self._suppressed = list(config.suppress_tokens or [])
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        self._suppressed = list(model.generation_config.suppress_tokens or [])
 
     @torch.inference_mode()
     def step(self) -> list[tuple[Row, str]]:

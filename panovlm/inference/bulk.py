@@ -46,11 +46,7 @@ class Line:
 class LineAnswerer:
     """Answers lines in batches; the last panoramas stay open for the next batch.
 
-    Args:
-        assistant: Answers.
-        folder: Where relative paths of pictures begin.
-        sampling: How answers are generated.
-        grounded: Whether `grounding` is added: the direction an answer names, else None.
+    Relative paths of pictures begin at `folder`; the other arguments are those of `answer_file`.
     """
 
     def __init__(
@@ -96,13 +92,7 @@ class LineAnswerer:
 
 @dataclass(frozen=True)
 class Completed:
-    """How many lines of a file of questions are complete.
-
-    Attributes:
-        num_answered: Lines answered now.
-        num_errors: Lines that got an error instead of an answer now.
-        num_present: Lines whose answers were present before.
-    """
+    """Lines of a file answered now, with an error instead, and those whose answers were present."""
 
     num_answered: int
     num_errors: int
@@ -146,11 +136,7 @@ def answer_file(
 
 
 def _line(found: tuple[int, Any] | Finding) -> Line:
-    """Make a line of a file's line.
-
-    Raises:
-        PanoVLMError: If the file cannot be read.
-    """
+    """Make a question of a line of a file; PanoVLMError where the file cannot be read."""
     if isinstance(found, Finding):
         if found.kind is FindingKind.FILE:
             raise PanoVLMError(str(found))
@@ -162,11 +148,7 @@ def _line(found: tuple[int, Any] | Finding) -> Line:
 
 
 def _count_present(out: Path, lines: list[Line]) -> int:
-    """Count the answers in a file; cut off a last one that a killed process left incomplete.
-
-    Raises:
-        PanoVLMError: If they answer other questions than these.
-    """
+    """Count the answers in a file; cut off a last one that a killed process left incomplete."""
     data = out.read_bytes() if out.exists() else b""
     whole = data[: data.rfind(b"\n") + 1]
     texts = whole.decode(errors="replace").split("\n")[:-1]

@@ -47,11 +47,7 @@ class Grammars:
         self._matcher = lru_cache(NUM_KEPT)(self._compile)
 
     def constraint(self, schema: str) -> Constraint:
-        """Make the constraint to JSON of a schema, for one answer.
-
-        Raises:
-            PanoVLMError: If the schema is invalid or not supported, or the library is missing.
-        """
+        """Make the constraint to JSON of a schema, for one answer; refuse schemas not supported."""
         return Constraint(self._matcher(schema).deep_copy())
 
     def _compile(self, schema: str) -> Any:

@@ -40,11 +40,7 @@ class Grounding:
 
 
 def check_one_panorama(option: str, num_panoramas: int) -> None:
-    """Refuse an option about directions where they could be those of several panoramas.
-
-    Raises:
-        PanoVLMError: If there are several; it names the option.
-    """
+    """Refuse an option about directions where they could be those of several panoramas."""
     if num_panoramas > 1:
         raise PanoVLMError(
             f"found {option} and {num_panoramas} pictures, expected one: a direction does not say "

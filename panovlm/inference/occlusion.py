@@ -85,19 +85,11 @@ def log_probabilities_under(
     batch_size: int,
     progress: Callable[[int], None],
 ) -> tuple[float, Floats]:
-    """Score an answer with nothing covered, and under each cap.
+    """Score an answer with nothing covered, and under each cap [C], in nats.
 
-    Only views that a cap touches are encoded again; a global view is touched by every cap.
-
-    Args:
-        caps: What to cover, one cap at a time.
-        likelihood: Of the answer.
-        views: Of the panorama [1, V, 3, S, S], normalised: covered is 0.
-        batch_size: Panoramas that are read, and views that are encoded, at the same time.
-        progress: Called with the number of caps done since the last call.
-
-    Returns:
-        Log-probability with nothing covered, and under each cap [C], in nats.
+    Views are those of the panorama [1, V, 3, S, S], normalised: covered is 0. Only views that a
+    cap touches are encoded again; a global view is touched by every cap. At most `batch_size`
+    panoramas are read, and views encoded, at the same time.
     """
     model = likelihood.model
     pixels = views[0].to(model.device, model.dtype)
@@ -120,7 +112,7 @@ def _covered_latents(
     covered: Tensor,
     batch_size: int,
 ) -> Tensor:
-    """Compute the latent tokens of panoramas that are covered in part.
+    """Compute the latent tokens [B, V, T, D_latent] of panoramas that are covered in part.
 
     Args:
         model: Encodes the views in which anything is covered.
@@ -128,9 +120,6 @@ def _covered_latents(
         latents: Of these [V, T, D_latent].
         covered: What is covered in each panorama, bool [B, V, S, S].
         batch_size: Views encoded at the same time.
-
-    Returns:
-        [B, V, T, D_latent].
     """
     panoramas = latents.repeat(len(covered), 1, 1, 1)
     touched = covered.flatten(2).any(-1).nonzero()

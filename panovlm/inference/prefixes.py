@@ -84,12 +84,7 @@ class PrefixStore:
         return len(self._held)
 
     def get(self, key: Key, read: Callable[[Key, Prefix | None], Prefix]) -> Prefix:
-        """Return a prefix; pieces that are not held are read, one after the other.
-
-        Args:
-            key: Its pieces.
-            read: Reads the last piece of a key after the prefix before it.
-        """
+        """Return a prefix; `read` reads the last piece of a key, where it is not held."""
         prefix = self._held_or_read(key, read)
         # A prefix counts as used after those that continue it: none is dropped while one that
         # continues it is held, and all memory in use is counted.

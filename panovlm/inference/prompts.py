@@ -22,11 +22,11 @@ Conversation = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation as the language model reads it.
+    """A conversation as the language model reads it, up to the header of the assistant's answer.
 
     Attributes:
-        ids: All tokens, ending with the assistant's header.
-        ends: For each picture, the leading tokens up to its last image token.
+        ids: All tokens.
+        ends: For each picture, the number of tokens up to its last image token.
     """
 
     ids: tuple[int, ...]

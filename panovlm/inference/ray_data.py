@@ -37,9 +37,6 @@ class DatasetAnswerer:
         folder: Where relative paths of pictures begin.
         sampling: How answers are generated.
         grounded: Whether there is a column `grounding`: the direction that an answer names.
-
-    Raises:
-        PanoVLMError: If there is no such model.
     """
 
     def __init__(
@@ -56,17 +53,11 @@ class DatasetAnswerer:
         self._types = OUTCOME | ({"grounding": GROUNDING} if grounded else {})
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Answer a batch.
-
-        Args:
-            batch: Columns `image` (a path) and `question`, and any others.
+        """Answer a batch with columns `image` (a path) and `question`, and any others.
 
         Returns:
             The same rows and columns with `answer` and `finish_reason`, or `error`; what does not
             apply is null. Columns of these names that were there before are replaced.
-
-        Raises:
-            PanoVLMError: If image or question is no column.
         """
         _check_columns(batch.column_names)
         outcomes = self._answerer.answer([*map(Line, batch.select(COLUMNS).to_pylist())])
@@ -105,9 +96,6 @@ def answer_dataset(
             many for each worker as keep all busy to the end.
         batch_size: Questions answered together.
         **worker: Resources of each worker, as in `Dataset.map_batches`: num_gpus, num_cpus, memory.
-
-    Raises:
-        PanoVLMError: If image or question is known to be no column.
     """
     names = dataset.columns(fetch_if_missing=False)  # where they are known without reading
     if names is not None:

@@ -31,12 +31,7 @@ def yaw_rotated(
 ) -> OpenedPanorama:
     """Return a panorama as it is seen after the camera has turned right.
 
-    What was at yaw y is then at y - `yaw_shift_deg`.
-
-    Args:
-        panorama: Its views [1, V, 3, S, S].
-        layout: Of these views.
-        yaw_shift_deg: A whole number of strides, in degrees.
+    What was at yaw y is then at y - `yaw_shift_deg`, a whole number of the layout's strides.
 
     Raises:
         PanoVLMError: If the layout is no ring, or the shift is no whole number of its strides.

@@ -90,13 +90,8 @@ def views_mattered(
 ) -> ViewsMattered:
     """Compare how likely an answer is with all views, with each of them blank, and with two.
 
-    With all views the prefix is not read again. The others are read whole, several at a time.
-
-    Args:
-        likelihood: Of the answer.
-        views: Of the panorama [1, V, 3, H, W], normalised: blank is 0.
-        batch_size: Blanked panoramas that are read at the same time.
-        pairs: Views to blank together, by their places.
+    The views are those of the panorama [1, V, 3, H, W], normalised: blank is 0. With all views the
+    prefix is not read again; the others are read whole, `batch_size` at a time.
     """
     whole = likelihood.unchanged()
     num_views = views.shape[1]

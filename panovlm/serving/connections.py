@@ -14,35 +14,22 @@ class Connection(H11Protocol):
     """One client's connection."""
 
     head_s = HEAD_S
-    _timeout: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first request."""
         super().connection_made(cast(asyncio.Transport, transport))
-        self._update_timeout()
-
-    def data_received(self, data: bytes) -> None:
-        """Receive data; part of a head does not extend the time."""
-        super().data_received(data)
-        self._update_timeout()
+        self._wait_for_request()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
+        self._wait_for_request()
         super().on_response_complete()
-        self._update_timeout()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        super().connection_lost(exc)
-        self._cancel_timeout()
+    def _wait_for_request(self) -> None:
+        last = self.cycle
 
-    def _update_timeout(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._cancel_timeout()
-        elif self._timeout is None:
-            self._timeout = self.loop.call_later(self.head_s, self.transport.abort)
+        def close_if_idle() -> None:
+            if self.cycle is last:  # no other request has begun
+                self.transport.abort()
 
-    def _cancel_timeout(self) -> None:
-        if self._timeout is not None:
-            self._timeout.cancel()
-            self._timeout = None
+        self.loop.call_later(self.head_s, close_if_idle)

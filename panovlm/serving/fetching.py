@@ -131,24 +131,21 @@ class Fetcher:
             async with self._fetching, asyncio.timeout(self.max_s):
                 return await self._read(host, path, await self._address(host))
         except (NetworkError, ProtocolError, TimeoutException, TimeoutError, OSError) as error:
-            raise _fetch_failed() from error
+            raise _invalid() from error
 
     def _parse(self, url: str) -> tuple[Host, str]:
         found = _URL.fullmatch(url)
         if found and (host := Host.of(*found.groups()[:3])) in self.hosts:
             return host, found[4].partition("#")[0] or "/"
-        raise RequestError(
-            400,
+        raise _invalid(
             "found an image_url whose host this server does not fetch from, expected an allowed "
-            "one or data:image/jpeg;base64,...",
-            "invalid_image",
-            "messages",
+            "one or data:image/jpeg;base64,..."
         )
 
     async def _address(self, host: Host) -> str:
         addresses = await self.look_up(host.name, host.port)
         if not addresses or not all(self.is_allowed(ip_address(each)) for each in addresses):
-            raise _fetch_failed()
+            raise _invalid()
         return addresses[0]
 
     async def _read(self, host: Host, path: str, address: str) -> bytes:
@@ -160,12 +157,12 @@ class Fetcher:
             pool.stream("GET", url, headers=_HEADERS) as reply,
         ):
             if reply.status != 200:
-                raise _fetch_failed()
+                raise _invalid()
             data = bytearray()
             async for piece in reply.aiter_stream():
                 data += piece
                 if len(data) > self.max_bytes:
-                    raise _fetch_failed()
+                    raise _invalid()
             return bytes(data)
 
 
@@ -180,5 +177,5 @@ class _Pinned(AsyncNetworkBackend):
         return await self._network.connect_tcp(self._address, *args, **kwargs)
 
 
-def _fetch_failed() -> RequestError:
-    return RequestError(400, "found no picture at that image_url", "invalid_image", "messages")
+def _invalid(message: str = "found no picture at that image_url") -> RequestError:
+    return RequestError(400, message, "invalid_image", "messages")

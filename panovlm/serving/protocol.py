@@ -78,6 +78,14 @@ class Message(BaseModel):
         """Its text alone."""
         return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
+    def for_template(self) -> dict[str, Any]:
+        """Return the message as chat templates take it."""
+        content = [
+            {"type": "image"} if isinstance(part, ImagePart) else part.model_dump()
+            for part in self.parts
+        ]
+        return {"role": self.role.replace("developer", "system"), "content": content}
+
 
 class StreamOptions(BaseModel):
     """Options of a stream."""
@@ -104,8 +112,7 @@ class ResponseFormat(BaseModel):
         if self.type == "json_object":
             return '{"type": "object"}'
         if self.json_schema is None:
-            message = "found json_schema without a schema; name one"
-            raise RequestError(400, message, "invalid_value", "response_format")
+            raise _invalid("found json_schema without a schema; name one", "response_format")
         return json.dumps(self.json_schema.json_schema)
 
 
@@ -145,12 +152,11 @@ class ChatRequest(ConversationRequest):
         default = min(DEFAULT_MAX_TOKENS, limits.max_tokens)
         max_tokens = self.max_completion_tokens or self.max_tokens or default
         if max_tokens > limits.max_tokens:
-            message = f"found max_tokens {max_tokens}, expected at most {limits.max_tokens}"
-            raise RequestError(400, message, "invalid_value", "max_tokens")
+            found = f"found max_tokens {max_tokens}, expected at most {limits.max_tokens}"
+            raise _invalid(found, "max_tokens")
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         if len(stop) > 4 or not all(0 < len(text) <= 200 for text in stop):
-            message = "found stop with other than up to 4 texts of 1 to 200 characters"
-            raise RequestError(400, message, "invalid_value", "stop")
+            raise _invalid("found stop, expected up to 4 texts of 1 to 200 characters", "stop")
         return SamplingParams(
             max_tokens=max_tokens,
             temperature=self.temperature or 0.0,
@@ -163,11 +169,10 @@ class ChatRequest(ConversationRequest):
     def conversation(self, limits: Limits) -> tuple[Conversation, list[str]]:
         """Return the messages, and the URLs of their pictures in reading order."""
         if any(message.urls and message.role != "user" for message in self.messages):
-            error = "found a picture in a message that is not a user's"
-            raise RequestError(400, error, "invalid_value")
+            raise _invalid("found a picture in a message that is not a user's", "messages")
         urls = [url for message in self.messages for url in message.urls]
         self._check_pictures(len(urls), limits)
-        return [_for_template(message) for message in self.messages], urls
+        return [message.for_template() for message in self.messages], urls
 
     def _check_pictures(self, found: int, limits: Limits) -> None:
         if found > limits.max_pictures:
@@ -184,17 +189,6 @@ class ChatRequest(ConversationRequest):
                 raise RequestError(400, str(error), "too_many_images", name) from error
 
 
-def _for_template(message: Message) -> dict[str, Any]:
-    """Write a message as chat templates take it."""
-    content: Any = message.content
-    if not isinstance(content, str):
-        content = [
-            {"type": "image"} if isinstance(part, ImagePart) else part.model_dump()
-            for part in content
-        ]
-    return {"role": message.role.replace("developer", "system"), "content": content}
-
-
 class ViewsMatteredRequest(ConversationRequest):
     """A conversation that ends with an answer, whoever gave it; which views mattered to it?"""
 
@@ -206,8 +200,8 @@ class ViewsMatteredRequest(ConversationRequest):
         """Return the request for the answer, and the answer's text."""
         *before, last = self.messages
         if last.role != "assistant" or not last.text:
-            message = "found no text of the assistant's in the last message, expected the answer"
-            raise RequestError(400, message, "invalid_value", "messages")
+            found = "found no text of the assistant's in the last message, expected the answer"
+            raise _invalid(found, "messages")
         shift = self.yaw_shift_deg
         request = ChatRequest(model=self.model, messages=before, yaw_shift_deg=shift, max_tokens=1)
         return request, last.text
@@ -218,24 +212,20 @@ class ViewsMatteredResponse(BaseModel):
 
     object: Literal["views.mattered"] = "views.mattered"
     model: str
-    log_probability: float = Field(description="Of the answer's text with all views, in nats.")
-    drops: list[float] = Field(
-        description="How far that falls where the view is blank, in nats; negative where it rises."
-    )
-    shares: list[float] | None = Field(
-        description="Each view's share of the drops, 1 together; null where all are negligible."
-    )
-    pair_drops: list[PairDrop] = Field(
-        description="The same for each two neighbours of a ring; none in other layouts."
-    )
-    together: PairDrop | None = Field(
-        description="The pair that falls furthest, where no view does alone; null where none does."
-    )
+    log_probability: float = Field(description="Of the answer with all views, in nats.")
+    drops: list[float] = Field(description="How far that falls where the view is blank, in nats.")
+    shares: list[float] | None = Field(description="Of the drops; null where all are negligible.")
+    pair_drops: list[PairDrop] = Field(description="The same for each two neighbours of a ring.")
+    together: PairDrop | None = Field(description="The largest of these if no view drops alone.")
 
     @classmethod
     def of(cls, model: str, found: ViewsMattered) -> "ViewsMatteredResponse":
         """Write a model's result."""
         return cls(model=model, shares=found.shares, together=found.together, **vars(found))
+
+
+def _invalid(message: str, param: str) -> RequestError:
+    return RequestError(400, message, "invalid_value", param)
 
 
 def request_body(kind: type[BaseModel], path: str) -> dict[str, Any]:

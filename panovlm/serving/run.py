@@ -29,9 +29,6 @@ def serve(
     """Serve a model (a folder or a run) over HTTP: the arguments are those of `panovlm serve`.
 
     SIGTERM and SIGINT end it: no new connection is accepted, running answers are finished.
-
-    Raises:
-        PanoVLMError: If an allowed host is invalid, or there is no model.
     """
     hosts = parse_hosts(allow_hosts)
     logging.basicConfig(format="%(message)s")

@@ -25,12 +25,9 @@ Reply = str | Answer | ViewsMattered | RequestError
 
 
 class QueueSlot:
-    """A question in the queue, and its replies; made in the event loop.
+    """A question in the queue for at most `max_s`, and its replies; made in the event loop.
 
-    Args:
-        question: To answer.
-        max_s: How long that may take, in seconds.
-        answer: Its answer, where the views that mattered to it are wanted; None where it has none.
+    With an answer the views that mattered to it are wanted, else its answer.
     """
 
     def __init__(self, question: Question, max_s: float, answer: str | None = None) -> None:
@@ -62,20 +59,16 @@ class QueueSlot:
         self.is_cancelled = True
 
 
-class Worker:
+class Worker(Thread):
     """Answers questions until it is stopped, up to `batch_size` of them at the same time."""
 
     def __init__(self, assistant: Assistant, limits: Limits) -> None:
+        super().__init__(name="panovlm-worker", daemon=True)
         self._assistant, self._limits = assistant, limits
         self._waiting: queue.SimpleQueue[QueueSlot | None] = queue.SimpleQueue()
         self._batch = Batch(assistant.model)
         self._running: dict[Row, QueueSlot] = {}
         self._is_stopping = False
-        self._thread = Thread(target=self._run, name="panovlm-worker", daemon=True)
-
-    def start(self) -> None:
-        """Start to answer."""
-        self._thread.start()
 
     def submit(self, slot: QueueSlot) -> None:
         """Put a question into the queue. How many may wait is bounded where requests come in."""
@@ -92,9 +85,10 @@ class Worker:
     def stop(self) -> None:
         """Answer what is in the queue, then end."""
         self._waiting.put(None)
-        self._thread.join(self._limits.max_s)
+        self.join(self._limits.max_s)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Answer questions in batches."""
         while self._running or not self._is_stopping:
             if joining := self._gather():
                 self._running |= joining

@@ -99,7 +99,7 @@ def test_rows_join_together_leave_and_are_cancelled_in_any_order(
             pieces = batch.join(joining)
             assert [row for row, _ in pieces] == joining
             rows += zip(joining, asked, strict=True)
-        elif act < 0.4 and len(batch):
+        elif act < 0.4 and len(batch._rows):
             rng.choice([row for row, _ in rows if row.is_running]).is_cancelled = True
             cancelled += 1
         else:
@@ -123,7 +123,7 @@ def test_a_batch_that_never_ends_does_not_grow(
         assert batch._mask.shape[1] <= widest
         assert batch._states()[0][0].shape[2] == batch._mask.shape[1]
     finish(batch)
-    assert len(batch) == 0
+    assert len(batch._rows) == 0
     assert batch._cache is None
 
 
@@ -154,10 +154,10 @@ def test_rows_that_end_with_their_first_token_or_are_cancelled_before_it_leave_n
     assert batch.step() == []
     assert len(batch.join([assistant.row(brief), gone])) == 1
     assert tokens_of(gone) == []
-    assert len(batch) == 0
+    assert len(batch._rows) == 0
     row = assistant.row(questions[0])
     batch.join([row])
     batch.join([assistant.row(brief)])
-    assert len(batch) == 1
+    assert len(batch._rows) == 1
     finish(batch)
     assert tokens_of(row) == alone(assistant, questions[0])
