@@ -60,8 +60,8 @@ def plain_inputs(assistant: Assistant, messages: list[list[Shown]], pictures: li
 
 def plain_answer(assistant: Assistant, inputs: Any) -> str:
     output = assistant.model.generate(**inputs, max_new_tokens=SHORT.max_tokens, do_sample=False)
-    said = output[0, inputs["input_ids"].shape[1] :]
-    text: str = assistant.processor.tokenizer.decode(said, skip_special_tokens=True)
+    generated = output[0, inputs["input_ids"].shape[1] :]
+    text: str = assistant.processor.tokenizer.decode(generated, skip_special_tokens=True)
     return text.strip()
 
 

@@ -27,17 +27,17 @@ def test_a_completion_has_openais_shape_and_the_plain_answer(
     client: TestClient, body: Ask, assistant: Assistant, scenes_file: Path
 ) -> None:
     reply = client.post(PATH, json=body(), headers={"x-request-id": "mine-1"})
-    said = reply.json()
+    completion = reply.json()
     assert reply.status_code == 200
     assert reply.headers["x-request-id"] == "mine-1"
-    assert said["object"] == "chat.completion"
-    assert said["id"] == "chatcmpl-mine-1"
-    assert said["choices"][0]["finish_reason"] in ("stop", "length")
-    usage = said["usage"]
+    assert completion["object"] == "chat.completion"
+    assert completion["id"] == "chatcmpl-mine-1"
+    assert completion["choices"][0]["finish_reason"] in ("stop", "length")
+    usage = completion["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     panorama = assistant.open(scenes_file.parent / "0.png")
     alone = assistant.ask(panorama, "What is behind me?", SamplingParams(max_tokens=12))
-    assert said["choices"][0]["message"] == {
+    assert completion["choices"][0]["message"] == {
         "role": "assistant",
         "content": alone,
         "refusal": None,
@@ -58,17 +58,17 @@ def test_a_stream_has_the_content_of_the_whole_answer(client: TestClient, body: 
 
 
 def test_seed_stop_and_length_are_respected(client: TestClient, body: Ask) -> None:
-    def say(**more: Any) -> dict[str, Any]:
+    def complete(**more: Any) -> dict[str, Any]:
         return client.post(PATH, json=body(**more)).json()["choices"][0]
 
-    sampled = [say(temperature=1.0, seed=seed)["message"]["content"] for seed in (1, 1, 2)]
+    sampled = [complete(temperature=1.0, seed=seed)["message"]["content"] for seed in (1, 1, 2)]
     assert sampled[0] == sampled[1] != sampled[2]
-    whole = say()["message"]["content"]
+    whole = complete()["message"]["content"]
     stop = whole[3:5]
-    cut = say(stop=[stop, "never said"])
+    cut = complete(stop=[stop, "never there"])
     assert cut["message"]["content"] == whole[: whole.index(stop)].rstrip()
     assert cut["finish_reason"] == "stop"
-    assert say(max_completion_tokens=2, max_tokens=None)["finish_reason"] == "length"
+    assert complete(max_completion_tokens=2, max_tokens=None)["finish_reason"] == "length"
 
 
 def test_a_grounding_is_added_on_request_alone(
@@ -101,12 +101,12 @@ def test_eight_at_once_get_what_each_would_alone(
     bodies.append(body("No picture", None))
     with TestClient(create_app(assistant, limits=LIMITS)) as client:
 
-        def say(asked: dict[str, Any]) -> dict[str, Any]:
+        def complete(asked: dict[str, Any]) -> dict[str, Any]:
             return client.post(PATH, json=asked).json()["choices"][0]
 
-        alone = [say(asked) for asked in bodies]
+        alone = [complete(asked) for asked in bodies]
         with ThreadPoolExecutor(8) as threads:
-            assert list(threads.map(say, bodies * 2)) == alone * 2
+            assert list(threads.map(complete, bodies * 2)) == alone * 2
     assert len({each["message"]["content"] for each in alone}) > 2
 
 

@@ -47,11 +47,11 @@ def slow_steps(assistant: Assistant) -> Iterator[None]:
     handle.remove()
 
 
-Say = Callable[..., Any]
+Complete = Callable[..., Any]
 
 
 @pytest.fixture
-def say(picture_url: str) -> Say:
+def complete(picture_url: str) -> Complete:
     """Asks about the panorama."""
 
     def ask(client: Any, text: str = QUESTION, **more: Any) -> Any:
@@ -62,11 +62,11 @@ def say(picture_url: str) -> Say:
 
 
 def test_whole_and_streamed_answers_have_the_same_text_and_tokens(
-    assistant: Assistant, say: Say
+    assistant: Assistant, complete: Complete
 ) -> None:
     with connected(assistant) as (client, _):
-        whole = say(client, extra_body={"grounded": True})
-        stream = say(client, stream=True, stream_options={"include_usage": True})
+        whole = complete(client, extra_body={"grounded": True})
+        stream = complete(client, stream=True, stream_options={"include_usage": True})
         chunks = list(stream)
         assert [model.id for model in client.models.list()] == [MODEL]
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
@@ -78,14 +78,14 @@ def test_whole_and_streamed_answers_have_the_same_text_and_tokens(
     assert whole.choices[0].message.grounding is None  # a field beyond OpenAI's
 
 
-def test_stop_seed_and_length_are_respected(assistant: Assistant, say: Say) -> None:
+def test_stop_seed_and_length_are_respected(assistant: Assistant, complete: Complete) -> None:
     with connected(assistant) as (client, _):
         sampled = [
-            say(client, temperature=1.0, seed=s).choices[0].message.content for s in (1, 1, 2)
+            complete(client, temperature=1.0, seed=s).choices[0].message.content for s in (1, 1, 2)
         ]
-        whole = say(client).choices[0].message.content
-        stopped = say(client, stop=[whole[3:5]]).choices[0]
-        short = say(client, max_completion_tokens=2).choices[0]
+        whole = complete(client).choices[0].message.content
+        stopped = complete(client, stop=[whole[3:5]]).choices[0]
+        short = complete(client, max_completion_tokens=2).choices[0]
     assert sampled[0] == sampled[1] != sampled[2]
     assert stopped.message.content == whole[: whole.index(whole[3:5])].rstrip()
     assert stopped.finish_reason == "stop"
@@ -117,58 +117,58 @@ def test_bad_requests_raise_with_the_field_and_what_to_do(
     assert refused.value.request_id
 
 
-def test_other_errors_raise_as_openais_do(assistant: Assistant, say: Say) -> None:
+def test_other_errors_raise_as_openais_do(assistant: Assistant, complete: Complete) -> None:
     with connected(assistant) as (client, _):
         with pytest.raises(openai.NotFoundError, match="no such model"):
-            say(client, model="gpt")
+            complete(client, model="gpt")
         with pytest.raises(openai.APIStatusError, match="bytes") as large:
-            say(client, "x" * LIMITS.max_body_bytes)
+            complete(client, "x" * LIMITS.max_body_bytes)
         assert large.value.status_code == 413
         with pytest.raises(openai.NotFoundError):
             client.embeddings.create(model=MODEL, input="x")
     wrong = pytest.raises(openai.AuthenticationError, match="no valid API key")
     with connected(assistant, key="wrong") as (client, _), wrong:
-        say(client)
+        complete(client)
     full = pytest.raises(openai.RateLimitError, match="too many requests")
     with connected(assistant, replace(LIMITS, max_requests=0)) as (client, _), full:
-        say(client)
+        complete(client)
 
 
-def test_a_server_that_is_gone_raises(assistant: Assistant, say: Say) -> None:
+def test_a_server_that_is_gone_raises(assistant: Assistant, complete: Complete) -> None:
     with connected(assistant) as (client, _):
         address = client.base_url
     later = openai.OpenAI(base_url=address, api_key="secret", max_retries=0)
     with later, pytest.raises(openai.APIConnectionError):
-        say(later)
+        complete(later)
 
 
 def test_an_answer_that_takes_too_long_raises_whole_and_in_a_stream(
-    assistant: Assistant, say: Say, slow_steps: None
+    assistant: Assistant, complete: Complete, slow_steps: None
 ) -> None:
     with connected(assistant, replace(LIMITS, max_s=1.5)) as (client, _):
         with pytest.raises(openai.InternalServerError, match="took too long") as late:
-            say(client, max_tokens=40)
+            complete(client, max_tokens=40)
         assert late.value.status_code == 503
         with pytest.raises(openai.APIError, match="took too long"):
-            list(say(client, max_tokens=40, stream=True))
+            list(complete(client, max_tokens=40, stream=True))
 
 
 def test_a_client_that_gives_up_releases_its_slot(
-    assistant: Assistant, say: Say, slow_steps: None
+    assistant: Assistant, complete: Complete, slow_steps: None
 ) -> None:
     with connected(assistant) as (client, handler):
         with pytest.raises(openai.APITimeoutError):
-            say(client.with_options(timeout=1.0), max_tokens=60)
+            complete(client.with_options(timeout=1.0), max_tokens=60)
         wait_until(lambda: handler._num_requests == 0)
-        stream = say(client, max_tokens=60, stream=True)
+        stream = complete(client, max_tokens=60, stream=True)
         next(iter(stream))
         stream.close()
         wait_until(lambda: handler._num_requests == 0)
-        assert say(client, max_tokens=1).choices
+        assert complete(client, max_tokens=1).choices
 
 
 def test_threads_and_tasks_get_what_each_would_alone(
-    assistant: Assistant, say: Say, picture_url: str
+    assistant: Assistant, complete: Complete, picture_url: str
 ) -> None:
     texts = [f"What is at {place}?" * (place + 1) for place in range(6)]
 
@@ -185,12 +185,12 @@ def test_threads_and_tasks_get_what_each_would_alone(
 
     with connected(assistant) as (client, _):
 
-        def words(text: str) -> str:
-            return str(say(client, text).choices[0].message.content)
+        def answer(text: str) -> str:
+            return str(complete(client, text).choices[0].message.content)
 
-        alone = [words(text) for text in texts]
+        alone = [answer(text) for text in texts]
         with ThreadPoolExecutor(len(texts)) as threads:
-            assert list(threads.map(words, texts)) == alone
+            assert list(threads.map(answer, texts)) == alone
         assert asyncio.run(ask_all(client)) == alone
     assert len(set(alone)) > 2
 

@@ -88,12 +88,12 @@ def test_the_pages_text_is_gzipped_where_accepted_and_pictures_and_answers_never
 def test_views_have_the_names_that_the_model_has_for_them(
     client: TestClient,
 ) -> None:
-    said = client.get("/v1/views").json()
-    assert said["stride_deg"] == 90.0
-    assert [view["name"] for view in said["views"]] == view_words(4)
-    assert [view["yaw_deg"] for view in said["views"]] == [0.0, 90.0, 180.0, -90.0]
-    assert {view["fov_deg"] for view in said["views"]} == {120.0}
-    assert {view["is_global"] for view in said["views"]} == {False}
+    listed = client.get("/v1/views").json()
+    assert listed["stride_deg"] == 90.0
+    assert [view["name"] for view in listed["views"]] == view_words(4)
+    assert [view["yaw_deg"] for view in listed["views"]] == [0.0, 90.0, 180.0, -90.0]
+    assert {view["fov_deg"] for view in listed["views"]} == {120.0}
+    assert {view["is_global"] for view in listed["views"]} == {False}
 
 
 def test_a_global_view_is_named_after_those_of_the_ring() -> None:
@@ -106,11 +106,11 @@ def test_a_global_view_is_named_after_those_of_the_ring() -> None:
 def test_a_panorama_is_rotated_by_strides_and_half_a_stride_is_refused(
     client: TestClient, body: Ask
 ) -> None:
-    def say(yaw_shift_deg: float) -> str:
+    def complete(yaw_shift_deg: float) -> str:
         reply = client.post(PATH, json=body(yaw_shift_deg=yaw_shift_deg)).json()
         return reply["choices"][0]["message"]["content"]
 
-    assert say(0) == say(360) == say(-360) != say(90)
+    assert complete(0) == complete(360) == complete(-360) != complete(90)
     refused = client.post(PATH, json=body(yaw_shift_deg=45))
     assert refused.status_code == 400
     assert "whole number of strides" in refused.json()["error"]["message"]

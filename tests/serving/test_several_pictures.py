@@ -97,15 +97,15 @@ def test_questions_about_none_one_and_several_at_once_get_what_each_would_alone(
     text: list[Message] = [("user", ["No picture"])]
     all_messages = [TWO, LATER, text, [("user", [2, "Left?"])], [("user", [1, 0, 2, "All?"])]]
 
-    def say(messages: list[Message]) -> str:
+    def complete(messages: list[Message]) -> str:
         answer: str = client.post(PATH, json=talk(messages)).json()["choices"][0]["message"][
             "content"
         ]
         return answer
 
-    alone = [say(messages) for messages in all_messages]
+    alone = [complete(messages) for messages in all_messages]
     with ThreadPoolExecutor(5) as threads:
-        assert list(threads.map(say, all_messages * 2)) == alone * 2
+        assert list(threads.map(complete, all_messages * 2)) == alone * 2
     assert len(set(alone)) > 2
 
 

@@ -48,26 +48,26 @@ def test_the_response_is_what_the_assistant_finds(
 ) -> None:
     reply = client.post(PATH, json=given(yaw_shift_deg=yaw_shift_deg))
     assert reply.status_code == 200
-    said = reply.json()
+    response = reply.json()
     found = expected(assistant, scenes_file.parent / "0.png", yaw_shift_deg)
-    assert said["object"] == "views.mattered"
-    assert said["drops"] == pytest.approx(found.drops, abs=1e-4)
-    assert said["log_probability"] == pytest.approx(found.log_probability, abs=1e-4)
+    assert response["object"] == "views.mattered"
+    assert response["drops"] == pytest.approx(found.drops, abs=1e-4)
+    assert response["log_probability"] == pytest.approx(found.log_probability, abs=1e-4)
     assert found.shares is not None
-    assert said["shares"] == pytest.approx(found.shares, abs=1e-3)
-    assert sum(said["shares"]) == pytest.approx(1)
-    for pair, own in zip(said["pair_drops"], found.pair_drops, strict=True):
+    assert response["shares"] == pytest.approx(found.shares, abs=1e-3)
+    assert sum(response["shares"]) == pytest.approx(1)
+    for pair, own in zip(response["pair_drops"], found.pair_drops, strict=True):
         assert tuple(pair["views"]) == own.views
         assert pair["drop"] == pytest.approx(own.drop, abs=1e-4)
-    assert said["together"] is None
+    assert response["together"] is None
 
 
 def test_two_neighbours_are_named_where_no_view_mattered_alone() -> None:
     pairs = (PairDrop((0, 1), 0.0), PairDrop((1, 2), 0.5), PairDrop((2, 0), 0.1))
-    said = ViewsMatteredResponse.of("m", ViewsMattered(-1.0, (0.0, 0.01, 0.0), pairs))
-    assert said.shares is None
-    assert said.together == said.pair_drops[1]
-    assert said.model_dump()["together"] == {"views": (1, 2), "drop": 0.5}
+    response = ViewsMatteredResponse.of("m", ViewsMattered(-1.0, (0.0, 0.01, 0.0), pairs))
+    assert response.shares is None
+    assert response.together == response.pair_drops[1]
+    assert response.model_dump()["together"] == {"views": (1, 2), "drop": 0.5}
 
 
 def test_an_answer_in_parts_is_the_same_answer(client: TestClient, given: Ask) -> None:
@@ -78,7 +78,7 @@ def test_an_answer_in_parts_is_the_same_answer(client: TestClient, given: Ask) -
 def test_errors_have_openais_shape(client: TestClient, given: Ask, body: Ask) -> None:
     no_picture = body("Hello", None)
     no_picture["messages"].append({"role": "assistant", "content": "Hello"})
-    for asked, status, words in (
+    for asked, status, text in (
         (given(role="user"), 400, "assistant"),
         (given(""), 400, "expected the answer"),
         (given([]), 400, "expected the answer"),
@@ -90,7 +90,7 @@ def test_errors_have_openais_shape(client: TestClient, given: Ask, body: Ask) ->
     ):
         reply = client.post(PATH, json=asked)
         assert reply.status_code == status, reply.text
-        assert words in reply.json()["error"]["message"]
+        assert text in reply.json()["error"]["message"]
     assert client.get(PATH).status_code == 405
 
 
