@@ -1,4 +1,4 @@
-"""vLLM and transformers generate the same for the same panoramas. Runs where vLLM is: `make vllm`."""
+"""vLLM and transformers agree on the same panoramas. Runs where vLLM is: `make vllm`."""
 
 import json
 from collections.abc import Callable

@@ -10,14 +10,14 @@ const SAME_DEG = 45;  // words name eighths: two correct answers about one objec
 const NAMES_DIRECTION = /\b(front|back|behind|left|right)\b/i;
 
 /** The object that an answer names in a direction: "left to back: red cone". */
-const objectIn = (text) => (text.split(": ")[1] ?? "").trim().toLowerCase();
+const objectNamed = (text) => (text.split(": ")[1] ?? "").trim().toLowerCase();
 
 /** Compare an answer with the first: whether they agree (null: unknown), and how in words. */
 export function compare(first, again) {
   const instead = `“${again.text.trim()}” instead`;
   if (first.yaw !== null && again.yaw !== null) {
     const apart = Math.abs(wrap(again.yaw - first.yaw));
-    if (objectIn(first.text) !== objectIn(again.text)) return { agrees: false, how: instead };
+    if (objectNamed(first.text) !== objectNamed(again.text)) return { agrees: false, how: instead };
     const how = apart < 0.5 ? "the same direction, rotated back" : `${degrees(apart)} apart, rotated back`;
     return { agrees: apart < SAME_DEG, how };
   }

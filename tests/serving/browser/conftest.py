@@ -21,7 +21,7 @@ CHROMIUM = os.environ.get("PANOVLM_CHROMIUM") or shutil.which("chromium")
 collect_ignore_glob = [] if all(map(find_spec, NEEDED)) and CHROMIUM else ["test_*.py"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop must not run on in other modules' tests
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
