@@ -1,11 +1,11 @@
-"""How far from the object asked about the occlusion map of a right answer peaks.
+"""Distance from the object of a question to the peak of a correct answer's occlusion map.
 
     python benchmarks/occlusion.py MODEL DATA [--panoramas 16] [--skip 0]
 
-DATA is a file of drawn scenes. Of each panorama the first question of each kind is taken that is
-about one object and answered rightly. Prints a JSON line for each, then for each kind and for all
-the median and mean great-circle distance from the peak to the object's middle, and the share of
-peaks within 20°, beside those of a cap drawn by chance from all that were covered. Writes nothing.
+DATA is a file of rendered scenes. Of each panorama the first question of each kind is taken that
+is about one object and answered correctly. Prints a JSON line for each, then for each kind and for
+all the median and mean great-circle distance from the peak to the object's middle, and the share of
+peaks within 20°, beside those of a cap sampled from all that were covered. Writes nothing.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
     measured = []
     for picture, group in chosen:
         panorama = assistant.open(picture)
-        for record, question in _rightly_answered(assistant, panorama, list(group)):
+        for record, question in _correctly_answered(assistant, panorama, list(group)):
             line = {
                 "image": picture.name,
                 "kind": record.kind,
@@ -57,10 +57,10 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rightly_answered(
+def _correctly_answered(
     assistant: Assistant, panorama: OpenedPanorama, records: Sequence[Record]
 ) -> Iterator[tuple[Record, Question]]:
-    """Give for each kind the first question about one object that is answered rightly."""
+    """Yield for each kind the first question about one object that is answered correctly."""
     for kind in KINDS:
         for record in records:
             if record.kind != kind or record.pitch_deg is None or record.response == "nothing":
@@ -72,11 +72,11 @@ def _rightly_answered(
 
 
 def distances(found: Occlusion, record: Record) -> dict[str, Any]:
-    """Give how far a peak, and on average a cap, lies from the object of a record."""
-    thing = _ray(record.yaw_deg or 0.0, record.pitch_deg or 0.0)
-    from_caps = np.degrees(angles_between(found.caps.centres, thing))
+    """Compute how far a peak, and on average a cap, lies from the object of a record."""
+    target = _ray(record.yaw_deg or 0.0, record.pitch_deg or 0.0)
+    from_caps = np.degrees(angles_between(found.caps.centres, target))
     peak = found.peak_deg
-    distance = None if peak is None else float(np.degrees(angles_between(_ray(*peak), thing)))
+    distance = None if peak is None else float(np.degrees(angles_between(_ray(*peak), target)))
     return {
         "distance_deg": distance,
         "largest_drop": float(found.drops.max()),
@@ -91,7 +91,7 @@ def _ray(yaw_deg: float, pitch_deg: float) -> Floats:
 
 
 def summary(measured: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Sum up for each kind and for all; answers without a peak are counted and left out."""
+    """Summarise for each kind and for all; answers without a peak are counted and left out."""
     of_kinds = {kind: [line for line in measured if line["kind"] == kind] for kind in KINDS}
     return {name: _summed(lines) for name, lines in (of_kinds | {"all": measured}).items() if lines}
 

@@ -2,11 +2,11 @@
 
     python benchmarks/page_load.py --json OUT [--docs docs/lab/serving.md] [--assert]
 
-Each load is a fresh browser context with an empty cache, on a link to a drawn example; the browser
-is running before. Times begin with the navigation and end with the load event, and with the first
-frame that the viewer has drawn of the panorama. The very first load after the server's start, when
-the examples are not drawn yet, is told apart. "Again" is the same link once more in the same
-context. Needs Chromium (or PANOVLM_CHROMIUM) and the extra `browser`.
+Each load is a fresh browser context with an empty cache, on a link to a rendered example; the
+browser is running before. Times begin with the navigation and end with the load event, and with
+the first frame that the viewer has drawn of the panorama. The very first load after the server's
+start, when the examples are not rendered yet, is listed apart. "Again" is the same link once more
+in the same context. Needs Chromium (or PANOVLM_CHROMIUM) and the extra `browser`.
 """
 
 import argparse
@@ -38,7 +38,7 @@ WATCH_FRAMES = """{
     window.firstFrame = performance.now();
   };
 }"""
-"""Set before the page's own scripts: keeps when the first frame was drawn to its end.
+"""Run before the page's own scripts: records when the first frame was completely drawn.
 
 A pixel is read back, which waits for all of them; Chromium's `finish` waits for nothing.
 """
@@ -53,7 +53,7 @@ READ = """async () => {
   return { load: page.loadEventEnd, frame: window.firstFrame, requests: parts.length,
            bytes: parts.reduce((sum, part) => sum + part.transferSize, 0), parts: parts.map(read) };
 }"""  # noqa: E501
-"""Gives the times in milliseconds, and what was loaded up to the first frame."""
+"""Returns the times in milliseconds, and what was loaded up to the first frame."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measured(browser: Browser, address: str, loads: int) -> dict[str, list[dict[str, Any]]]:
-    """Load the page often; give each load's figures by its case."""
+    """Load the page often; return each load's figures by its case."""
     cases: dict[str, list[dict[str, Any]]] = {case: [] for case in CASES}
     first, fresh, again = CASES
     for number in range(loads + 1):
@@ -110,7 +110,7 @@ def _load(context: BrowserContext, address: str) -> dict[str, Any]:
 
 
 def processor_s() -> float:
-    """Give the processor time of all processes that this one has started, in seconds."""
+    """Return the processor time of all processes that this one has started, in seconds."""
     total = 0.0
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
@@ -119,12 +119,12 @@ def processor_s() -> float:
 
 
 def median(loads: Sequence[dict[str, Any]], figure: str) -> float:
-    """Give the median of a figure."""
+    """Return the median of a figure."""
     return statistics.median(load[figure] for load in loads)
 
 
 def environment(chromium: str, load_before: float) -> dict[str, Any]:
-    """Say what the figures were measured with."""
+    """Return the machine and the software of the run."""
     from reporting import cpu_model, version_of
 
     return {
@@ -138,7 +138,7 @@ def environment(chromium: str, load_before: float) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> Table:
-    """Give the table of all cases."""
+    """Return the table of all cases."""
     head = ["load", "loads", "load event, ms", "first frame, ms", "longest, ms"]
     rows = [[*head, "processor time, ms", "requests", "KiB"]]
     for case, loads in report["cases"].items():
@@ -151,7 +151,7 @@ def table(report: dict[str, Any]) -> Table:
 
 
 def environment_line(report: dict[str, Any]) -> str:
-    """Say in one paragraph what the figures were measured with."""
+    """Return the conditions of the run in one paragraph."""
     from reporting import verdict
 
     made = report["environment"]
@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--json", type=Path, required=True, help="where to write the report")
-    add("--docs", type=Path, help="page whose table is written anew")
+    add("--docs", type=Path, help="page whose table is replaced")
     add("--loads", type=int, default=9, help="of each kind, but one after the start")
     add("--threads", type=int, default=1, help="threads of the server's libraries")
     add("--assert", action="store_true", dest="must_hold", help="fail unless the figure is met")

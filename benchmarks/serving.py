@@ -1,10 +1,10 @@
-"""The server under many clients at once: as it is, and answering one question at a time.
+"""The server under many clients at once: with batches, and answering one question at a time.
 
     python benchmarks/serving.py --json OUT [--docs docs/lab/serving.md] [--model DIR]
 
 Both sides are `panovlm serve` on the same model in processes of their own, one after the other,
 with the same clients: one takes `--batch-size 1 --num-panoramas 0`. Each client asks, waits for the
-whole answer, and asks again until the time is over; an answer that does not come whole is lost.
+whole answer, and asks again until the time is over; an incomplete answer counts as lost.
 Time to the first token is that of an answer of one token, alone on the server. Without a model a
 small one with random weights is made. Nothing but the loopback interface is used.
 """
@@ -41,7 +41,7 @@ SIDES = {
     "panovlm serve": [],
     "one at a time": ["--batch-size", "1", "--num-panoramas", "0"],
 }
-"""What is measured, and how the server is told to be it."""
+"""What is measured, and the options of the server for it."""
 OURS, ALONE = SIDES
 ANSWER_TOKENS = (8, 16, 32)
 """Longest answers."""
@@ -49,15 +49,15 @@ QUESTIONS = ("What is behind me?", "Is there a door to the left, and what stands
 WANTED_THROUGHPUT, WANTED_SECOND, WANTED_GROWTH = 3.0, 0.2, 1.05
 START_S, ANSWER_S = 300, 900
 SAMPLE_S = 0.25
-"""Between two looks at the server's memory."""
+"""Between two samples of the server's memory."""
 PATH = "/v1/chat/completions"
 
 Table = list[list[str]]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What one request came to."""
+class Outcome:
+    """The outcome of one request."""
 
     status: int
     seconds: float
@@ -65,14 +65,14 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Served:
-    """A server under way."""
+class Server:
+    """A running server."""
 
     port: int
     process: psutil.Process
 
     def memory_mb(self) -> float:
-        """Give its resident memory in MiB."""
+        """Return its resident memory in MiB."""
         return float(self.process.memory_info().rss / 2**20)
 
 
@@ -98,12 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def picture(number: int, width: int) -> bytes:
-    """Draw a panorama of smooth colours; give it as JPEG."""
+    """Return a panorama of smooth random colours as JPEG."""
     rng = np.random.default_rng(number)
     coarse = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
-    drawn = Image.fromarray(coarse).resize((width, width // 2), Image.Resampling.BICUBIC)
+    image = Image.fromarray(coarse).resize((width, width // 2), Image.Resampling.BICUBIC)
     file = io.BytesIO()
-    drawn.save(file, "JPEG", quality=90)
+    image.save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
@@ -135,8 +135,8 @@ def body(url: str, question: str, max_tokens: int) -> bytes:
 
 
 @contextmanager
-def served(model: Path, words: list[str], options: argparse.Namespace) -> Iterator[Served]:
-    """Run a server until it is left."""
+def served(model: Path, words: list[str], options: argparse.Namespace) -> Iterator[Server]:
+    """Run a server while the context is open."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -144,13 +144,13 @@ def served(model: Path, words: list[str], options: argparse.Namespace) -> Iterat
     command += ["--max-requests", str(2 * options.clients), "--max-seconds", str(ANSWER_S)]
     threads = {name: str(options.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     env = {**os.environ, **threads, "PANOVLM_API_KEYS": ""}
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, env=env, stdout=said, stderr=said)
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
         try:
             if not _answers(port, process):
-                said.seek(0)
-                raise SystemExit(f"the server did not start:\n{said.read().decode()[-3000:]}")
-            yield Served(port, psutil.Process(process.pid))
+                output.seek(0)
+                raise SystemExit(f"the server did not start:\n{output.read().decode()[-3000:]}")
+            yield Server(port, psutil.Process(process.pid))
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
@@ -168,36 +168,36 @@ def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def first_tokens(server: Served, options: argparse.Namespace) -> dict[str, float]:
-    """Ask twice about panoramas that the server has not seen; give medians in seconds."""
+def first_tokens(server: Server, options: argparse.Namespace) -> dict[str, float]:
+    """Ask twice about panoramas that the server has not seen; return medians in seconds."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_S)
     seconds: dict[str, list[float]] = {"first": [], "second": []}
     for number in range(options.repeats):
         data = picture(1000 + number, options.width)
         url = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
         for place, question in zip(seconds, QUESTIONS, strict=False):
-            heard = ask(connection, body(url, question, 1))
-            if heard.status != 200:
-                raise SystemExit(f"found status {heard.status} on an idle server")
-            seconds[place].append(heard.seconds)
+            outcome = ask(connection, body(url, question, 1))
+            if outcome.status != 200:
+                raise SystemExit(f"found status {outcome.status} on an idle server")
+            seconds[place].append(outcome.seconds)
     return {place: statistics.median(each) for place, each in seconds.items()}
 
 
-def ask(connection: http.client.HTTPConnection, asked: bytes) -> Heard:
-    """Ask and wait for the whole answer; status 0 where none came."""
+def ask(connection: http.client.HTTPConnection, asked: bytes) -> Outcome:
+    """Ask and wait for the whole answer; status 0 where it failed."""
     began = time.perf_counter()
     try:
         connection.request("POST", PATH, asked, {"Content-Type": "application/json"})
         reply = connection.getresponse()
         answer = json.loads(reply.read())
         tokens = answer["usage"]["completion_tokens"] if reply.status == 200 else 0
-        return Heard(reply.status, time.perf_counter() - began, tokens)
+        return Outcome(reply.status, time.perf_counter() - began, tokens)
     except (OSError, http.client.HTTPException, ValueError, KeyError):
         connection.close()
-        return Heard(0, time.perf_counter() - began, 0)
+        return Outcome(0, time.perf_counter() - began, 0)
 
 
-def load(server: Served, bodies: list[bytes], clients: int, seconds: float) -> dict[str, Any]:
+def load(server: Server, bodies: list[bytes], clients: int, seconds: float) -> dict[str, Any]:
     """Let clients ask until the time is over, after one question about each panorama."""
     with ThreadPoolExecutor(clients + 1) as threads:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_S)
@@ -208,13 +208,13 @@ def load(server: Served, bodies: list[bytes], clients: int, seconds: float) -> d
         end = time.monotonic() + seconds
         samples = threads.submit(_memory_until, server, end)
         rounds = threads.map(lambda number: _client(server, bodies, number, end), range(clients))
-        heard = [each for client in rounds for each in client]
+        outcomes = [each for client in rounds for each in client]
         took = time.perf_counter() - began
         memory = [*samples.result(), server.memory_mb()]
-    return _summary(heard, took, memory)
+    return _summary(outcomes, took, memory)
 
 
-def _memory_until(server: Served, end: float) -> list[float]:
+def _memory_until(server: Server, end: float) -> list[float]:
     """Sample resident memory, in MiB, from before the load until its end."""
     samples = [server.memory_mb()]
     while time.monotonic() < end:
@@ -223,24 +223,24 @@ def _memory_until(server: Served, end: float) -> list[float]:
     return samples
 
 
-def _client(server: Served, bodies: list[bytes], number: int, end: float) -> list[Heard]:
+def _client(server: Server, bodies: list[bytes], number: int, end: float) -> list[Outcome]:
     """Ask at least once, and on until the time is over."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_S)
     rng = random.Random(number)
-    heard = [ask(connection, rng.choice(bodies))]
+    outcomes = [ask(connection, rng.choice(bodies))]
     while time.monotonic() < end:
-        heard.append(ask(connection, rng.choice(bodies)))
+        outcomes.append(ask(connection, rng.choice(bodies)))
     connection.close()
-    return heard
+    return outcomes
 
 
-def _summary(heard: list[Heard], took: float, memory: list[float]) -> dict[str, Any]:
-    answered = [each for each in heard if each.status == 200]
+def _summary(outcomes: list[Outcome], took: float, memory: list[float]) -> dict[str, Any]:
+    answered = [each for each in outcomes if each.status == 200]
     waits = [each.seconds for each in answered] or [float("nan")]
     quantiles = {f"p{percent}_s": float(np.percentile(waits, percent)) for percent in (50, 95, 99)}
     return {
-        "requests": len(heard),
-        "lost": len(heard) - len(answered),
+        "requests": len(outcomes),
+        "lost": len(outcomes) - len(answered),
         "seconds": took,
         "answers_per_s": len(answered) / took,
         "tokens_per_s": sum(each.tokens for each in answered) / took,
@@ -255,7 +255,7 @@ def _summary(heard: list[Heard], took: float, memory: list[float]) -> dict[str, 
 
 
 def criteria(sides: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Set the measured figures against the wanted ones."""
+    """Compare the measured figures with the wanted ones."""
     ours, alone = sides[OURS], sides[ALONE]
     throughput = ours["answers_per_s"] / alone["answers_per_s"]
     second = ours["first_token"]["second"] / ours["first_token"]["first"]
@@ -278,7 +278,7 @@ def criteria(sides: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Give what the figures hang on."""
+    """Return the settings of the run."""
     names = ("clients", "seconds", "panoramas", "width", "threads", "repeats")
     settings = {name: getattr(options, name) for name in names}
     model = options.model.name if options.model else f"random weights, size {options.size}"
@@ -286,7 +286,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Say what the figures were measured with."""
+    """Return the machine and the software of the run."""
     from reporting import cpu_model, version_of
 
     packages = ("panovlm", "torch", "transformers", "fastapi", "uvicorn")
@@ -301,7 +301,7 @@ def environment() -> dict[str, Any]:
 
 
 def side_table(sides: dict[str, dict[str, Any]]) -> Table:
-    """Give the table of both sides."""
+    """Return the table of both sides."""
     head = ["server", "answers/s", "tokens/s", "p50, s", "p95, s", "p99, s", "lost / asked"]
     head += [
         "memory at start, most in either half, at end, MiB",
@@ -318,7 +318,7 @@ def side_table(sides: dict[str, dict[str, Any]]) -> Table:
 
 
 def criteria_table(found: list[dict[str, Any]]) -> Table:
-    """Give the table of wanted and found figures."""
+    """Return the table of wanted and found figures."""
     from reporting import verdict
 
     rows = [["criterion", "wanted", "found", ""]]
@@ -328,7 +328,7 @@ def criteria_table(found: list[dict[str, Any]]) -> Table:
 
 
 def environment_line(report: dict[str, Any]) -> str:
-    """Say in one paragraph what the figures were measured with."""
+    """Return the conditions of the run in one paragraph."""
     made, settings = report["environment"], report["settings"]
     packages = ", ".join(f"{name} {each}" for name, each in made["packages"].items())
     return (
@@ -343,7 +343,7 @@ def environment_line(report: dict[str, Any]) -> str:
 
 
 def tables(report: dict[str, Any]) -> list[tuple[str, Table]]:
-    """Give all tables, each with its title."""
+    """Return all tables, each with its title."""
     return [
         ("both servers", side_table(report["sides"])),
         ("wanted and found", criteria_table(report["criteria"])),
@@ -369,7 +369,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--json", type=Path, required=True, help="where to write the report")
-    add("--docs", type=Path, help="page whose tables are written anew")
+    add("--docs", type=Path, help="page whose tables are replaced")
     add("--model", type=Path, help="folder or run; by default a small one of random weights")
     add("--size", choices=("small", "tiny"), default="small", help="of that; tiny: for tests")
     add("--clients", type=int, default=64, help="at the same time")

@@ -1,4 +1,4 @@
-"""A model with random weights for the benchmark of the server: right in shape, wrong in words."""
+"""A model with random weights for the benchmarks of the server."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ SPECIAL = {"vocab_size": 300, "eos_token_id": 2, "bos_token_id": None, "pad_toke
 
 
 def write_model(folder: Path, size: str) -> Path:
-    """Write a model and its processor; give their folder."""
+    """Write a model and its processor; return their folder."""
     section = ModelSection(
         vision_encoder=str(_encoder(folder / "encoder", size)),
         language_model=str(_language_model(folder / "language_model", size)),

@@ -432,7 +432,7 @@ def test_occlude_draws_a_map_and_refuses_before_the_work(
         ("--json", tmp_path / "nowhere" / "map.json", "found no folder"),
         ("--radius", 120, "found caps with a radius of 120°"),
         ("--step", 70, "found caps 70° apart"),
-        ("--answer", "", "some words"),
+        ("--answer", "", "some text"),
     ):
         code, _, err = run_cli(*words, *fast, option, value)
         assert code == 2

@@ -4,12 +4,15 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.progress import hide_loading_bars
+
+if TYPE_CHECKING:
+    from panovlm.inference.assistant import Assistant, OpenedPanorama
 
 
 def evaluate(
@@ -136,7 +139,7 @@ def occlude(
     question: str,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("occlusion.png"),
     answer: Annotated[
-        str | None, typer.Option(help="Whose support is looked for; the model's own if left out.")
+        str | None, typer.Option(help="Answer to explain; the model's own if left out.")
     ] = None,
     radius: Annotated[float, typer.Option(help="Of each cap, in degrees.")] = 20.0,
     step: Annotated[
@@ -161,9 +164,9 @@ def occlude(
     require_folder(out, *([numbers] if numbers else []))
     assistant = Assistant.load(model)
     caps = caps_over_views(assistant.model.config.layout, radius, step)
-    asked = Question.about(assistant.open(panorama), question)
+    about = Question.about(assistant.open(panorama), question)
     with progress_bar("covering caps", len(caps)) as advance:
-        found = assistant.occlusion(asked, answer, caps, progress=advance)
+        found = assistant.occlusion(about, answer, caps, progress=advance)
     save_sheet(draw_occlusion(found, question, panorama), out)
     if numbers:
         save_occlusion(found, question, numbers)
@@ -195,13 +198,25 @@ def ask(
     elif questions and out and not panoramas:
         _ask_many(model, questions, out, grounded, max_tokens)
     else:
-        raise PanoVLMError("found a panorama beside --in, whose lines name theirs; leave one out")
+        raise PanoVLMError("found a panorama and --in, whose lines name theirs; leave one out")
 
 
 def _ask_one(
     model: Path, panoramas: list[Path], question: str, grounded: bool, max_tokens: int
 ) -> None:
     from panovlm.inference.answers import SamplingParams
+
+    assistant, opened = _open(model, panoramas, grounded)
+    answer = assistant.ask(opened, question, SamplingParams(max_tokens=max_tokens))
+    typer.echo(answer)
+    if grounded:
+        _show_grounding(answer)
+
+
+def _open(
+    model: Path, panoramas: list[Path], grounded: bool
+) -> "tuple[Assistant, list[OpenedPanorama]]":
+    """Load a model and open the panoramas of a conversation."""
     from panovlm.inference.assistant import Assistant
     from panovlm.inference.grounding import check_one_panorama
 
@@ -209,11 +224,7 @@ def _ask_one(
     if grounded:
         check_one_panorama("--grounded", len(panoramas))
     assistant = Assistant.load(model)
-    opened = [assistant.open(panorama) for panorama in panoramas]
-    answer = assistant.ask(opened, question, SamplingParams(max_tokens=max_tokens))
-    typer.echo(answer)
-    if grounded:
-        _show_grounding(answer)
+    return assistant, [assistant.open(panorama) for panorama in panoramas]
 
 
 def _show_grounding(answer: str) -> None:
@@ -227,12 +238,12 @@ def _show_grounding(answer: str) -> None:
 def _ask_many(model: Path, questions: Path, out: Path, grounded: bool, max_tokens: int) -> None:
     from panovlm.inference.answers import SamplingParams
     from panovlm.inference.assistant import Assistant
-    from panovlm.inference.many import answer_file
+    from panovlm.inference.bulk import answer_file
 
     hide_loading_bars()
     sampling = SamplingParams(max_tokens=max_tokens)
     done = answer_file(Assistant.load(model), questions, out, grounded=grounded, sampling=sampling)
-    present = f", {done.num_present} were there already" if done.num_present else ""
+    present = f", {done.num_present} were present" if done.num_present else ""
     typer.echo(f"{done.num_answered} answers written to {out}{present}")
     if done.num_errors:
         typer.echo(f"panovlm: {done.num_errors} lines have an error instead of an answer", err=True)
@@ -246,29 +257,22 @@ def chat(
     ] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
 ) -> None:
-    """Talk with a MODEL (a folder or a run) about PANORAMAS; an empty line ends it."""
+    """Chat with a MODEL (a folder or a run) about PANORAMAS; an empty line ends it."""
     from panovlm.inference.answers import SamplingParams
-    from panovlm.inference.assistant import Assistant
-    from panovlm.inference.conversations import Chat
-    from panovlm.inference.grounding import check_one_panorama
+    from panovlm.inference.assistant import Chat
 
-    hide_loading_bars()
-    if grounded:
-        check_one_panorama("--grounded", len(panoramas))
-    assistant = Assistant.load(model)
-    opened = [assistant.open(panorama) for panorama in panoramas]
-    conversation = Chat(assistant, opened, SamplingParams(max_tokens=max_tokens))
+    conversation = Chat(*_open(model, panoramas, grounded), SamplingParams(max_tokens=max_tokens))
     while question := _next_question():
-        said = ""
+        answer = ""
         try:
             for piece in conversation.ask(question):
                 typer.echo(piece, nl=False)
-                said += piece
+                answer += piece
         except PanoVLMError as error:
             typer.echo(f"panovlm: {error}", err=True)
         typer.echo()
         if grounded:
-            _show_grounding(said)
+            _show_grounding(answer)
 
 
 def _next_question() -> str:
@@ -284,20 +288,20 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8000,
     max_requests: Annotated[
-        int, typer.Option(min=1, help="At work and waiting; one more gets status 429.")
+        int, typer.Option(min=1, help="Running and waiting; one more gets status 429.")
     ] = 64,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 8,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
     max_seconds: Annotated[float, typer.Option(min=1, help="Longest request.")] = 120.0,
     max_pictures: Annotated[int, typer.Option(min=1, help="In one conversation.")] = 4,
     num_panoramas: Annotated[
-        int, typer.Option(min=0, help="Panoramas kept in memory after they were read.")
+        int, typer.Option(min=0, help="Panoramas whose prefixes are kept in memory.")
     ] = 32,
     allow_hosts: Annotated[
-        str, typer.Option(help="Hosts, by commas, whose pictures are fetched; none by default.")
+        str, typer.Option(help="Hosts to fetch pictures from, by commas; none by default.")
     ] = "",
 ) -> None:
-    """Serve a MODEL (a folder or a run) to OpenAI clients; PANOVLM_API_KEYS holds keys, if any."""
+    """Serve a MODEL (a folder or a run) to OpenAI clients; PANOVLM_API_KEYS may hold API keys."""
     try:
         from panovlm.serving.run import serve as run
     except ImportError as error:

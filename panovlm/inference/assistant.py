@@ -1,11 +1,12 @@
-"""Asks a model about panoramas: each is read once, however many questions follow."""
+"""Asks a model about panoramas: each is read once, for any number of questions."""
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from torch import Tensor
 
@@ -18,13 +19,7 @@ from panovlm.inference.likelihood import Likelihood
 from panovlm.inference.loading import load_model
 from panovlm.inference.occlusion import Occlusion, log_probabilities_under
 from panovlm.inference.prefixes import Key, Prefix, PrefixStore, read_piece, read_views
-from panovlm.inference.prompts import (
-    Conversation,
-    Prompt,
-    about_panorama,
-    plain_ids,
-    write_prompt,
-)
+from panovlm.inference.prompts import Conversation, Prompt, about_panorama, plain_ids, write_prompt
 from panovlm.inference.views_mattered import ViewsMattered, neighbours, views_mattered
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
@@ -32,20 +27,18 @@ from panovlm.model.processing import PanoVLMProcessor
 
 @dataclass(frozen=True)
 class OpenedPanorama:
-    """A panorama that can be asked about.
-
-    Attributes:
-        key: The same for the same file.
-        views: Normalised views [1, V, 3, H, W].
-    """
+    """A panorama to ask about: the key of its file, and its normalised views [1, V, 3, H, W]."""
 
     key: str
     views: Tensor = field(repr=False)
 
 
+Panoramas = OpenedPanorama | Sequence[OpenedPanorama]
+
+
 @dataclass(frozen=True)
 class Question:
-    """A conversation that waits for an answer, with the panoramas in it, in their order."""
+    """A conversation to answer, with the panoramas in it, in their order."""
 
     conversation: Conversation
     panoramas: Sequence[OpenedPanorama] = ()
@@ -53,18 +46,15 @@ class Question:
 
     @classmethod
     def about(
-        cls,
-        panoramas: OpenedPanorama | Sequence[OpenedPanorama],
-        question: str,
-        sampling: SamplingParams = GREEDY,
+        cls, panoramas: Panoramas, question: str, sampling: SamplingParams = GREEDY
     ) -> "Question":
-        """Give one question about a panorama or several."""
+        """Make a question about a panorama or several."""
         several = [panoramas] if isinstance(panoramas, OpenedPanorama) else panoramas
         return cls(about_panorama(question, len(several)), several, sampling)
 
 
 class Assistant:
-    """A loaded model, and the prefixes of the panoramas it was asked about. For one thread.
+    """A loaded model, and the prefixes of the last panoramas. For one thread.
 
         assistant = Assistant.load(Path("runs/demo"))
         panorama = assistant.open(Path("panorama.jpg"))
@@ -75,7 +65,7 @@ class Assistant:
     Args:
         model: In eval mode.
         processor: The model's.
-        prefixes: Where what was read of panoramas is kept.
+        prefixes: Store of the panoramas' prefixes.
 
     Raises:
         PanoVLMError: If the language model has layers other than attention.
@@ -113,61 +103,46 @@ class Assistant:
         """Read a panorama's file and cut its views. Any thread may call this.
 
         Raises:
-            PanoVLMError: If the file is no good panorama.
+            PanoVLMError: If the file is not a valid panorama.
         """
-        given = self._image_processor(images=[panorama], return_tensors="pt")
+        processed = self._image_processor(images=[panorama], return_tensors="pt")
         with panorama.open("rb") as file:
             key = hashlib.file_digest(file, "sha256").hexdigest()
-        return OpenedPanorama(key, given["pixel_values"])
+        return OpenedPanorama(key, processed["pixel_values"])
 
-    def ask(
-        self,
-        panoramas: OpenedPanorama | Sequence[OpenedPanorama],
-        question: str,
-        sampling: SamplingParams = GREEDY,
-    ) -> str:
+    def ask(self, panoramas: Panoramas, question: str, sampling: SamplingParams = GREEDY) -> str:
         """Answer one question about a panorama or several."""
         return self.answer([Question.about(panoramas, question, sampling)])[0].text
 
     def stream(
-        self,
-        panoramas: OpenedPanorama | Sequence[OpenedPanorama],
-        question: str,
-        sampling: SamplingParams = GREEDY,
+        self, panoramas: Panoramas, question: str, sampling: SamplingParams = GREEDY
     ) -> Iterator[str]:
         """Answer one question piece by piece; together they are `ask`'s answer."""
         return self.stream_conversation(Question.about(panoramas, question, sampling))
 
     def stream_conversation(self, question: Question) -> Iterator[str]:
-        """Answer the last turn of a conversation piece by piece."""
+        """Answer the last message of a conversation piece by piece."""
         batch = Batch(self.model, [self.row(question)])
-        while said := batch.step():
-            for _, piece in said:
-                if piece:
-                    yield piece
+        while pieces := batch.step():
+            yield from (piece for _, piece in pieces if piece)
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions in one batch, each as if alone."""
         rows = [self.row(question) for question in questions]
-        self.finish(rows)
+        self.generate(rows)
         return [row.answer for row in rows]
 
-    def finish(self, rows: Sequence[Row]) -> None:
-        """Say the answers of prepared questions to their ends, in one batch."""
+    def generate(self, rows: Sequence[Row]) -> None:
+        """Generate the whole answers of prepared questions, in one batch."""
         batch = Batch(self.model, rows)
         while batch.step():
             pass
 
     def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
-        """Tell how much each view, and each two neighbours, carried an answer, whoever gave it.
-
-        Args:
-            question: About a panorama.
-            answer: Its words; tokenised anew, without an end.
-            batch_size: Panoramas without a view or two that are read at the same time.
+        """Compute how much each view, and each two neighbours, mattered to an answer (any text).
 
         Raises:
-            PanoVLMError: If there is not one panorama, or no word, or they are too long together.
+            PanoVLMError: If there is not one panorama, or no text, or they are too long together.
         """
         likelihood = self._likelihood(question, answer)
         pairs = neighbours(self.processor.image_processor.layout)
@@ -181,17 +156,17 @@ class Assistant:
         batch_size: int = 8,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Occlusion:
-        """Tell which places on the sphere an answer to a question rests on.
+        """Compute which places on the sphere an answer to a question rests on.
 
         Args:
             question: About a panorama.
-            answer: Its words; tokenised anew, without an end. The model's own if left out.
+            answer: Any text; the model's own if left out.
             caps: What to cover, one cap at a time; `caps_over_views` of the model's if left out.
             batch_size: Covered panoramas that are read at the same time.
-            progress: Told the number of caps done since the last time.
+            progress: Called with the number of caps done since the last call.
 
         Raises:
-            PanoVLMError: If there is not one panorama, or no word, or they are too long together.
+            PanoVLMError: If there is not one panorama, or no text, or they are too long together.
         """
         layout = self.model.config.layout
         caps = caps_over_views(layout) if caps is None else caps
@@ -201,16 +176,16 @@ class Assistant:
         return Occlusion(answer, whole, caps, whole - under, layout)
 
     def _likelihood(self, question: Question, answer: str) -> Likelihood:
-        """Prepare to score an answer given to a question about one panorama."""
+        """Prepare to score an answer to a question: it is tokenised anew, without an end."""
         with self._tokenizing:
-            said = plain_ids(self.processor.tokenizer, answer)
+            ids = plain_ids(self.processor.tokenizer, answer)
         if len(question.panoramas) != 1 or not answer.strip():
             raise PanoVLMError(
-                f"found {len(question.panoramas)} panoramas and an answer of {len(said)} tokens, "
-                "expected one panorama and some words; ask about one at a time"
+                f"found {len(question.panoramas)} panoramas and an answer of {len(ids)} tokens, "
+                "expected one panorama and some text; ask about one at a time"
             )
-        prompt = self.prompt(replace(question, sampling=SamplingParams(max_tokens=len(said))))
-        return Likelihood(self.model, prompt, self._prefix(prompt, question.panoramas), said)
+        prompt = self.prompt(replace(question, sampling=SamplingParams(max_tokens=len(ids))))
+        return Likelihood(self.model, prompt, self._prefix(prompt, question.panoramas), ids)
 
     def prompt(self, question: Question) -> Prompt:
         """Tokenise a question. Any thread may call this.
@@ -224,7 +199,7 @@ class Assistant:
         if len(prompt.ends) != len(question.panoramas):
             raise PanoVLMError(
                 f"found {len(question.panoramas)} panorama(s) and {len(prompt.ends)} place(s) for "
-                "them in the conversation, expected as many; give each its place"
+                "them in the conversation, expected as many; add or remove places"
             )
         length = len(prompt.ids) + question.sampling.max_tokens
         if self.max_length is not None and length > self.max_length:
@@ -236,7 +211,7 @@ class Assistant:
         return prompt
 
     def row(self, question: Question) -> Row:
-        """Prepare a question for a batch: its prefix is read, or found among those held."""
+        """Prepare a question for a batch: its prefix is read, or taken from the store."""
         prompt = self.prompt(question)
         schema = question.sampling.json_schema
         constraint = None if schema is None else self.grammars.constraint(schema)
@@ -254,3 +229,24 @@ class Assistant:
 
         names = [panorama.key for panorama in panoramas]
         return self.prefixes.get(tuple(zip(names, prompt.pieces, strict=True)), read)
+
+
+class Chat:
+    """A conversation about panoramas; each question is asked with all messages before it."""
+
+    def __init__(
+        self, assistant: Assistant, panoramas: Sequence[OpenedPanorama], sampling: SamplingParams
+    ) -> None:
+        self._assistant, self._panoramas, self._sampling = assistant, panoramas, sampling
+        self._messages: list[Mapping[str, Any]] = []
+
+    def ask(self, question: str) -> Iterator[str]:
+        """Answer the next question piece by piece; one that fails or is too long is forgotten."""
+        asked = about_panorama(question, 0 if self._messages else len(self._panoramas))
+        conversation = [*self._messages, *asked]
+        answer = ""
+        whole = Question(conversation, self._panoramas, self._sampling)
+        for piece in self._assistant.stream_conversation(whole):
+            answer += piece
+            yield piece
+        self._messages = [*conversation, {"role": "assistant", "content": answer}]

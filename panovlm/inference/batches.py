@@ -1,12 +1,12 @@
-"""Many answers at once: prompts with prefixes of their own, one token for each at every step.
+"""Batched answers: prompts with prefixes of their own, one token for each at every step.
 
 The rows are aligned to the right, as transformers pads for generation, so that windows count as in
 a row alone. Where one question is longer than another, the other row reads some of its prefix
 again: every row then has as many tokens left to read, and the cached part is a rectangle.
 
-A row may join others under way: it reads its prompt by itself, then the shorter cache is padded on
-the left, so that all rows stay aligned to the right. Where the longest row leaves, the columns that
-only it needed go with it: a batch that never ends does not grow.
+A row may join running ones: it reads its prompt by itself, then the shorter cache is padded on the
+left, so that all rows stay aligned to the right. Where the longest row ends, the columns that only
+it needed are dropped: a batch that never ends does not grow.
 
 Shapes: B rows, C cached tokens, S tokens left to read.
 """
@@ -30,9 +30,9 @@ class Row:
     """One prompt of a batch.
 
     Attributes:
-        prompt: What is asked.
+        prompt: The question.
         prefix: Its beginning, read before; None without a picture.
-        answer: Takes what is said.
+        answer: Takes the generated tokens.
         is_cancelled: Set to leave the batch at its next step.
     """
 
@@ -42,7 +42,7 @@ class Row:
     is_cancelled: bool = False
 
     @property
-    def goes_on(self) -> bool:
+    def is_running(self) -> bool:
         """Whether tokens are still missing and wanted."""
         return self.answer.finish_reason is None and not self.is_cancelled
 
@@ -52,18 +52,14 @@ class Batch:
 
     def __init__(self, model: PanoVLMForConditionalGeneration, rows: Sequence[Row] = ()) -> None:
         self._model, self._rows = model, list(rows)
-        config = model.generation_config
         self._cache: DynamicCache | None = None
-        self._mask: Tensor  # [B, C], and the tokens said last [B]: there with the cache
+        self._mask: Tensor  # [B, C], and the last tokens [B]: set with the cache
         self._last: Tensor
-        self._suppressed = list(config.suppress_tokens or [])
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        self._suppressed = list(model.generation_config.suppress_tokens or [])
 
     @torch.inference_mode()
     def step(self) -> list[tuple[Row, str]]:
-        """Say one more token in each row that goes on; give its new text. Empty at the end."""
+        """Generate a token in each running row; return its new text. Empty at the end."""
         self._drop_ended()
         if not self._rows:
             return []
@@ -71,22 +67,21 @@ class Batch:
         scores[:, self._suppressed] = -torch.inf
         tokens = [row.answer.choose(own) for row, own in zip(self._rows, scores, strict=True)]
         self._last = torch.tensor(tokens, device=self._model.device)
-        said = zip(self._rows, tokens, strict=True)
-        pieces = [(row, row.answer.add(token)) for row, token in said]
+        pieces = [(row, row.answer.add(each)) for row, each in zip(self._rows, tokens, strict=True)]
         self._drop_ended()
         return pieces
 
     @torch.inference_mode()
     def join(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
-        """Let rows say their first token, to go on with the others; give its text.
+        """Generate the first token of rows, which join the others; return its text.
 
-        Those under way say nothing meanwhile. If this fails, they are as they were.
+        Running rows pause meanwhile. If this fails, they are as they were.
         """
         self._drop_ended()
         is_idle = self._cache is None
-        newcomers = Batch(self._model, [*self._rows, *rows] if is_idle else rows)
-        said = newcomers.step()
-        parts = [part for part in (self, newcomers) if part._cache is not None]
+        joining = Batch(self._model, [*self._rows, *rows] if is_idle else rows)
+        pieces = joining.step()
+        parts = [part for part in (self, joining) if part._cache is not None]
         if parts:
             width = max(part._mask.shape[1] for part in parts)
             layers = zip(*(part._padded(width) for part in parts), strict=True)
@@ -95,10 +90,10 @@ class Batch:
             self._cache, self._mask = DynamicCache(joined), torch.cat(masks)
             self._last = torch.cat([part._last for part in parts])
         self._rows = [row for part in parts for row in part._rows]
-        return said
+        return pieces
 
     def _padded(self, width: int) -> KeysAndValues:
-        """Give the cache with so many columns."""
+        """Return the cache padded to a number of columns."""
         missing = (0, 0, width - self._mask.shape[1], 0)
         return [(pad(keys, missing), pad(values, missing)) for keys, values in self._states()]
 
@@ -107,23 +102,23 @@ class Batch:
         return [(layer.keys, layer.values) for layer in layers]
 
     def _drop_ended(self) -> None:
-        """Let rows that ended leave, and with them the columns that no other has tokens in."""
-        going = [place for place, row in enumerate(self._rows) if row.goes_on]
-        if len(going) == len(self._rows):
+        """Remove rows that ended, and the columns in which no other row has tokens."""
+        running = [place for place, row in enumerate(self._rows) if row.is_running]
+        if len(running) == len(self._rows):
             return
-        self._rows = [self._rows[place] for place in going]
-        if self._cache is None or not going:
+        self._rows = [self._rows[place] for place in running]
+        if self._cache is None or not running:
             self._cache = None
             return
-        places = torch.tensor(going, device=self._model.device)
+        places = torch.tensor(running, device=self._model.device)
         self._mask, self._last = self._mask[places], self._last[places]
         first = self._mask.shape[1] - int(self._mask.sum(-1).max())
         self._mask = self._mask[:, first:]
-        left = [(k[places, :, first:], v[places, :, first:]) for k, v in self._states()]
-        self._cache = DynamicCache(left)
+        kept = [(k[places, :, first:], v[places, :, first:]) for k, v in self._states()]
+        self._cache = DynamicCache(kept)
 
     def _prefill(self) -> Tensor:
-        """Read what the prefixes do not hold; give the scores of the first tokens [B, vocab]."""
+        """Read what the prefixes do not hold; return scores of the first tokens [B, vocab]."""
         lengths = [len(row.prompt.ids) for row in self._rows]
         to_read = max(len(row.prompt.ids) - row.prompt.num_prefix for row in self._rows)
         cached = max(lengths) - to_read
@@ -162,7 +157,7 @@ class Batch:
         return torch.cat([padding, embedded[-to_read:]])
 
     def _continue(self) -> Tensor:
-        """Read the last tokens; give the scores of the next."""
+        """Read the last tokens; return scores of the next [B, vocab]."""
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._rows), 1)], dim=1)
         return self._forward(input_ids=self._last[:, None])
 

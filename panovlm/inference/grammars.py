@@ -1,4 +1,4 @@
-"""Answers kept to JSON of a schema: at each token, those that could not go on to it are left out.
+"""Answers constrained to JSON of a schema: at each token, those that cannot follow are masked.
 
 Needs the extra `structured`.
 """
@@ -14,39 +14,32 @@ from panovlm.errors import PanoVLMError
 NUM_KEPT = 32
 """Schemas whose grammars are kept."""
 _COMPACT: Any = {"whitespace_flexible": False}
-"""Free to put in any white space, a weak model puts in nothing else."""
+"""Where any white space is allowed, a weak model writes nothing else."""
 
 
 class Constraint:
-    """What one answer may go on with."""
+    """Masks the tokens that one answer cannot go on with."""
 
     def __init__(self, matcher: Any) -> None:
         self._matcher = matcher
 
     @property
-    def is_over(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the JSON is whole and nothing can follow it."""
-        over: bool = self._matcher.is_stopped()
-        return over
+        return bool(self._matcher.is_stopped())
 
-    def keep(self, scores: Tensor) -> Tensor:
-        """Give scores [vocabulary] in which only tokens that may follow have a chance."""
+    def mask(self, scores: Tensor) -> Tensor:
+        """Return scores [vocabulary] that are -inf for tokens that cannot follow."""
         allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8)
         return scores.masked_fill(allowed.to(scores.device) == 0, -torch.inf)
 
-    def take(self, token: int) -> None:
+    def accept(self, token: int) -> None:
         """Go on with a token."""
         self._matcher.consume_token(token)
 
 
 class Grammars:
-    """Makes constraints for one model's tokens. For any thread.
-
-    Args:
-        tokenizer: The model's.
-        vocabulary: How many scores the model gives.
-        end_ids: Tokens that end an answer.
-    """
+    """Makes constraints for a model's tokenizer, scores and end tokens. For any thread."""
 
     def __init__(self, tokenizer: Any, vocabulary: int, end_ids: list[int]) -> None:
         self._tokenizer, self._vocabulary, self._end_ids = tokenizer, vocabulary, end_ids
@@ -54,12 +47,7 @@ class Grammars:
         self._matcher = lru_cache(NUM_KEPT)(self._compile)
 
     def constraint(self, schema: str) -> Constraint:
-        """Make the constraint to JSON of a schema, for one answer.
-
-        Raises:
-            PanoVLMError: If the schema is none, or has what the library cannot keep to; if the
-                library is missing.
-        """
+        """Make the constraint to JSON of a schema, for one answer; refuse schemas not supported."""
         return Constraint(self._matcher(schema).deep_copy())
 
     def _compile(self, schema: str) -> Any:
@@ -69,13 +57,13 @@ class Grammars:
         try:
             grammar = LLMatcher.grammar_from_json_schema(schema, overrides=_COMPACT)
             matcher = LLMatcher(tokens, grammar, log_level=0)
-            is_good = not matcher.is_error()
+            is_valid = not matcher.is_error()
         except ValueError:
-            is_good = False
-        if not is_good:
+            is_valid = False
+        if not is_valid:
             raise PanoVLMError(
-                "found a JSON schema that is none, or that answers cannot be kept to; use fewer of "
-                "JSON Schema's keywords"
+                "found a JSON schema that is invalid or not supported, expected one of JSON "
+                "Schema; use fewer of its keywords"
             )
         return matcher
 

@@ -1,4 +1,4 @@
-"""Where an answer points: a direction it names, never one that is made up."""
+"""The direction that an answer names, read from its text and never guessed."""
 
 import re
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from panovlm.metrics.fields_of_view import parse_field_of_view
 
 _WORD = "|".join(sorted(DIRECTIONS, key=len, reverse=True))
 _FROM_TO = re.compile(rf"\s*(?:{_WORD}) to ({_WORD}):", re.IGNORECASE)
-"""How answers about scenes say where one looks first and where then: "left to back: red cone"."""
+"""Answers about turning name both directions, before and after: "left to back: red cone"."""
 
 
 @dataclass(frozen=True)
 class Grounding:
-    """The direction an answer names; what it does not name is None.
+    """The direction an answer names; fields it does not name are None.
 
     Attributes:
         yaw_deg: Positive to the right, in (-180, 180].
@@ -30,7 +30,7 @@ class Grounding:
     height_deg: float | None = None
 
     def describe(self) -> str:
-        """Say it in one line."""
+        """Return it in one line of text."""
         parts = [f"yaw {self.yaw_deg:g}°"]
         if self.pitch_deg is not None:
             parts.append(f"pitch {self.pitch_deg:g}°")
@@ -39,27 +39,19 @@ class Grounding:
         return ", ".join(parts)
 
 
-def check_one_panorama(wish: str, num_panoramas: int) -> None:
-    """Refuse a wish about directions where they could be those of several panoramas.
-
-    Args:
-        wish: What is asked for, as its user knows it.
-        num_panoramas: Of the question.
-
-    Raises:
-        PanoVLMError: If there are several.
-    """
+def check_one_panorama(option: str, num_panoramas: int) -> None:
+    """Refuse an option about directions where they could be those of several panoramas."""
     if num_panoramas > 1:
         raise PanoVLMError(
-            f"found {wish} and {num_panoramas} pictures, expected one: nothing says in which of "
-            f"them a direction is; leave {wish} out"
+            f"found {option} and {num_panoramas} pictures, expected one: a direction does not say "
+            f"in which picture it is; leave {option} out"
         )
 
 
 def ground(answer: str) -> Grounding | None:
-    """Read the field of view or the direction an answer names; None if it names none, or two.
+    """Parse the field of view or the direction an answer names; None if it names none, or two.
 
-    Where it says from where to where one looks, it is about where one looks then.
+    Of an answer about turning it is the direction after the turn.
     """
     region = parse_field_of_view(answer)
     if region is not None:

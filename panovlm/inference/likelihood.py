@@ -1,6 +1,6 @@
 """How likely an answer is while parts of a panorama's views are blank.
 
-Up to their latent tokens no view knows of another: what changes in one is encoded there alone.
+Up to their latent tokens views are independent: a change in one is encoded there alone.
 
 Shapes: B panoramas, V views of S x S pixels, T latent tokens of a view, D_* the width of each part.
 """
@@ -23,7 +23,7 @@ _SCORED = 16
 
 
 def latents_of(model: PanoVLMForConditionalGeneration, views: Tensor) -> Tensor:
-    """Give the latent tokens [M, T, D_latent] of normalised views [M, 3, S, S]."""
+    """Compute the latent tokens [M, T, D_latent] of normalised views [M, 3, S, S]."""
     parts = model.model
     patch_tokens = encode_views(parts.vision_encoder, views.to(model.device, model.dtype))
     latents: Tensor = parts.resampler(patch_tokens)
@@ -31,14 +31,7 @@ def latents_of(model: PanoVLMForConditionalGeneration, views: Tensor) -> Tensor:
 
 
 class Likelihood:
-    """Scores one answer to one question about a panorama that is changed.
-
-    Args:
-        model: In eval mode.
-        prompt: What was asked.
-        prefix: Its beginning, read before, about one panorama.
-        answer: Tokens of the answer, at least one.
-    """
+    """Scores one answer (at least one token) to a question about a panorama that is changed."""
 
     @torch.inference_mode()
     def __init__(
@@ -53,11 +46,11 @@ class Likelihood:
         # The last token of the answer is left out: nothing follows it.
         words = torch.tensor([*prompt.ids[prompt.num_prefix :], *answer[:-1]], device=model.device)
         self._words: Tensor = model.get_input_embeddings()(words)
-        begun = torch.tensor(prompt.ids[: prompt.num_prefix], device=model.device)
-        self._is_image = begun == model.config.image_token_id
+        prefix_ids = torch.tensor(prompt.ids[: prompt.num_prefix], device=model.device)
+        self._is_image = prefix_ids == model.config.image_token_id
 
     def unchanged(self) -> float:
-        """Score with the panorama as it is, whose prefix is not read again: in nats, at most 0."""
+        """Score with the unchanged panorama, whose prefix is not read again: in nats, at most 0."""
         return float(self._score(self._words[None], DynamicCache(self._prefix.states)))
 
     def with_latents(self, latents: Tensor) -> Tensor:
@@ -74,7 +67,7 @@ class Likelihood:
         hidden = outputs.last_hidden_state[:, -len(self._answer) :]
         total = hidden.new_zeros(len(hidden), dtype=torch.float32)
         parts = zip(hidden.split(_SCORED, dim=1), self._answer.split(_SCORED), strict=True)
-        for part, said in parts:
+        for part, tokens in parts:
             scores = self.model.lm_head(part).float().log_softmax(-1)
-            total += scores[:, torch.arange(len(said)), said].sum(-1)
+            total += scores[:, torch.arange(len(tokens)), tokens].sum(-1)
         return total

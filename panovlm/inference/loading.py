@@ -1,4 +1,4 @@
-"""Finds and loads a trained model."""
+"""Find and load a trained model."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from panovlm.stages import STAGES
 
 
 def model_folder(path: Path) -> Path:
-    """Give the folder of a model: the path itself, or the last answering stage of a run.
+    """Return the folder of a model: the path itself, or the last answering stage of a run.
 
     Raises:
         PanoVLMError: If there is no model that answers.
@@ -36,7 +36,7 @@ def _answers(config: Path) -> bool:
 def load_model(path: Path) -> tuple[PanoVLMForConditionalGeneration, PanoVLMProcessor]:
     """Load a model and its processor from a folder or a run, ready to answer.
 
-    Nothing of the folder is run: its code is not, whatever its files say, nor are pickles read.
+    Nothing in the folder is executed: no code, whatever its files say, and no pickle.
     """
     folder = model_folder(path)
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)

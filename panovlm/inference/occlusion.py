@@ -5,7 +5,7 @@ nothing is cut again, and a cap over the seam or a pole is like any other. Cover
 encoder's mean colour, 0 once normalised, as in a blank view: a blur would leave colours behind,
 which many questions are about.
 
-A drop says that the answer leans on a place, not why, nor that it is right.
+A drop says that the answer rests on a place, not why, nor that it is right.
 
 Shapes: C caps, B of them at a time, V views of S x S pixels, T latent tokens of a view.
 
@@ -37,10 +37,10 @@ class Occlusion:
     """How much less likely an answer gets where caps cover the panorama.
 
     Attributes:
-        answer: Its words.
-        log_probability: Of these words with nothing covered, in nats, at most 0.
+        answer: Its text.
+        log_probability: Of this text with nothing covered, in nats, at most 0.
         caps: What was covered, C caps.
-        drops: By how much that falls under each cap, [C]; negative where the words get likelier.
+        drops: By how much that falls under each cap, [C]; negative where it rises.
             The answer is exp(drop) times less likely with the cap than without.
         layout: The model's views.
     """
@@ -52,9 +52,9 @@ class Occlusion:
     layout: ViewLayout
 
     def mean_drop(self, rays: Floats) -> Floats:
-        """Give for unit rays [..., 3] the weighted mean drop of the caps over them, [...].
+        """Compute the weighted mean drop of the caps over unit rays [..., 3], [...].
 
-        A cap counts as `Caps.weights` says. NaN where no view looks, or no cap lies.
+        The weights are those of `Caps.weights`. NaN where no view looks, or no cap lies.
         """
         flat = rays.reshape(-1, 3)
         means = np.full(len(flat), np.nan)
@@ -85,19 +85,11 @@ def log_probabilities_under(
     batch_size: int,
     progress: Callable[[int], None],
 ) -> tuple[float, Floats]:
-    """Score an answer with nothing covered, and under each cap.
+    """Score an answer with nothing covered, and under each cap [C], in nats.
 
-    Only views that a cap touches are encoded again; a global view is touched by every cap.
-
-    Args:
-        caps: What to cover, one cap at a time.
-        likelihood: Of the answer.
-        views: Of the panorama [1, V, 3, S, S], normalised: covered is 0.
-        batch_size: Panoramas that are read, and views that are encoded, at the same time.
-        progress: Told the number of caps done since the last time.
-
-    Returns:
-        Log-probability with nothing covered, and under each cap [C], in nats.
+    Views are those of the panorama [1, V, 3, S, S], normalised: covered is 0. Only views that a
+    cap touches are encoded again; a global view is touched by every cap. At most `batch_size`
+    panoramas are read, and views encoded, at the same time.
     """
     model = likelihood.model
     pixels = views[0].to(model.device, model.dtype)
@@ -120,7 +112,7 @@ def _covered_latents(
     covered: Tensor,
     batch_size: int,
 ) -> Tensor:
-    """Give the latent tokens of panoramas that are covered in part.
+    """Compute the latent tokens [B, V, T, D_latent] of panoramas that are covered in part.
 
     Args:
         model: Encodes the views in which anything is covered.
@@ -128,9 +120,6 @@ def _covered_latents(
         latents: Of these [V, T, D_latent].
         covered: What is covered in each panorama, bool [B, V, S, S].
         batch_size: Views encoded at the same time.
-
-    Returns:
-        [B, V, T, D_latent].
     """
     panoramas = latents.repeat(len(covered), 1, 1, 1)
     touched = covered.flatten(2).any(-1).nonzero()

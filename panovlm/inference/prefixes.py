@@ -1,4 +1,4 @@
-"""What questions about the same panoramas share, read once: prefixes, and a store of them.
+"""Prefixes, which questions about the same panoramas share and are read once; their store.
 
 A prompt with pictures is read in pieces, each up to the last image token of one picture. Prompts
 that begin alike share the pieces they begin with: a further question reads none of them again, and
@@ -29,11 +29,11 @@ class Prefix:
     """The beginning of a prompt, up to the end of a picture, as the language model has read it.
 
     Attributes:
-        before: What it goes on from, up to the end of the picture before; None for the first.
+        before: The prefix up to the end of the picture before; None for the first.
         image_tokens: Of its last picture, [1, image tokens, D_lm].
-        own_embeddings: What was read since `before`, [tokens, D_lm]: some of it is read again
-            beside longer questions.
-        own_states: The keys and values made of that, with B = 1.
+        own_embeddings: Of the tokens since `before`, [tokens, D_lm]: some are read again beside
+            longer questions.
+        own_states: Their keys and values, with B = 1.
     """
 
     before: Optional["Prefix"]
@@ -49,16 +49,16 @@ class Prefix:
 
     @property
     def embeddings(self) -> Tensor:
-        """All that was read from the beginning on, [tokens, D_lm]."""
+        """Of all tokens from the beginning on, [tokens, D_lm]."""
         return torch.cat([prefix.own_embeddings for prefix in self._pieces])
 
     @property
     def states(self) -> KeysAndValues:
-        """The keys and values of all that was read from the beginning on, with B = 1."""
+        """The keys and values of all tokens from the beginning on, with B = 1."""
         return [self.layer_states(layer) for layer in range(len(self.own_states))]
 
     def layer_states(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Give a layer's keys and values of all that was read from the beginning on."""
+        """Return a layer's keys and values of all tokens from the beginning on."""
         keys, values = zip(*(prefix.own_states[layer] for prefix in self._pieces), strict=True)
         return torch.cat(keys, dim=2), torch.cat(values, dim=2)
 
@@ -68,7 +68,7 @@ class Prefix:
 
 
 class PrefixStore:
-    """Prefixes by their pictures; the one unused longest leaves first. For one thread.
+    """Prefixes by their pictures; the least recently used is dropped first. For one thread.
 
     Args:
         max_count: Most prefixes held; a conversation with several pictures has one for each.
@@ -84,24 +84,19 @@ class PrefixStore:
         return len(self._held)
 
     def get(self, key: Key, read: Callable[[Key, Prefix | None], Prefix]) -> Prefix:
-        """Give a prefix; what of it is not held is read, piece after piece.
-
-        Args:
-            key: Its pieces.
-            read: Reads the last piece of a key, on from the prefix before it.
-        """
+        """Return a prefix; `read` reads the last piece of a key, where it is not held."""
         prefix = self._held_or_read(key, read)
-        # A beginning is used later than what goes on from it: nothing leaves while what is held
-        # goes on from it, and all memory in use is counted.
+        # A prefix counts as used after those that continue it: none is dropped while one that
+        # continues it is held, and all memory in use is counted.
         for end in range(len(key), 0, -1):
             self._held.move_to_end(key[:end])
         while len(self) > self.max_count or self.num_bytes > self.max_bytes:
-            _, gone = self._held.popitem(last=False)
-            self.num_bytes -= gone.num_bytes
+            _, dropped = self._held.popitem(last=False)
+            self.num_bytes -= dropped.num_bytes
         return prefix
 
     def image_tokens(self, panorama: str) -> Tensor | None:
-        """Give a panorama's image tokens if any prefix held ends with it, whatever is before it."""
+        """Return a panorama's image tokens if any prefix held ends with it, else None."""
         held = (prefix.image_tokens for key, prefix in self._held.items() if key[-1][0] == panorama)
         return next(held, None)
 
@@ -128,13 +123,13 @@ def read_piece(
     image_tokens: Tensor,
     before: Prefix | None,
 ) -> Prefix:
-    """Let the model read on up to the end of the next picture.
+    """Read the prompt on up to the end of the next picture.
 
     Args:
         model: In eval mode.
         ids: Tokens since the picture before, up to the last image token of this one.
         image_tokens: Of this picture, [1, image tokens, D_lm].
-        before: What was read before; None at the beginning.
+        before: The prefix before it; None at the beginning.
     """
     input_ids = torch.tensor([ids], device=model.device)
     embeddings = model.get_input_embeddings()(input_ids)

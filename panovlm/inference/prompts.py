@@ -1,6 +1,6 @@
-"""From a conversation to token ids, in which what a user typed is nothing but text.
+"""From a conversation to token ids, in which what a user typed is only text.
 
-Special tokens in a user's words ("<image>", "<|im_end|>") would otherwise end turns or stand for
+Special tokens in a user's text ("<image>", "<|im_end|>") would otherwise end messages or stand for
 pictures.
 """
 
@@ -17,16 +17,16 @@ from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 
 Conversation = Sequence[Mapping[str, Any]]
-"""Turns with `role` and `content`: a text, or a list of {"type": "image"} and {"type": "text"}."""
+"""Messages with `role`, and `content`: a text, or a list of images and texts by their `type`."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation as the language model reads it.
+    """A conversation as the language model reads it, up to the header of the assistant's answer.
 
     Attributes:
-        ids: All tokens, the assistant's opening words last.
-        ends: For each picture, the leading tokens up to its last image token.
+        ids: All tokens.
+        ends: For each picture, the number of tokens up to its last image token.
     """
 
     ids: tuple[int, ...]
@@ -44,7 +44,7 @@ class Prompt:
 
 
 def about_panorama(question: str, num_panoramas: int = 1) -> Conversation:
-    """Give the conversation in which one question is asked about a panorama, or about several."""
+    """Return the conversation that asks one question about a panorama, or about several."""
     pictures = [{"type": "image"}] * num_panoramas
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": question}]}]
 
@@ -52,37 +52,37 @@ def about_panorama(question: str, num_panoramas: int = 1) -> Conversation:
 def write_prompt(processor: PanoVLMProcessor, conversation: Conversation) -> Prompt:
     """Tokenise a conversation.
 
-    Without special tokens in the users' words, the ids are those of the processor's own
+    Without special tokens in the users' text, the ids are those of the processor's own
     `apply_chat_template`.
 
     Raises:
         PanoVLMError: If the chat template refuses the roles.
     """
     texts: dict[str, str] = {}
-    turns = [
-        {"role": turn["role"], "content": _marked(processor, turn["content"], texts)}
-        for turn in conversation
+    messages = [
+        {"role": message["role"], "content": _marked(processor, message["content"], texts)}
+        for message in conversation
     ]
     try:
         rendered: str = processor.tokenizer.apply_chat_template(
-            turns,
+            messages,
             chat_template=processor.chat_template,
             tokenize=False,
             add_generation_prompt=True,
         )
-    except TemplateError as error:  # some templates want turns in an order of theirs
+    except TemplateError as error:  # some templates accept certain orders only
         raise PanoVLMError(
             "found roles in an order that the model's chat template refuses, expected user and "
-            "assistant in turns; change the roles"
+            "assistant to alternate; change the roles"
         ) from error
     ids = tuple(_tokenize(processor, rendered, texts))
     ends = [place for place, token in enumerate(ids, 1) if token == processor.image_token_id]
-    of_each = processor.expand_image().count(processor.image_token)
-    return Prompt(ids, tuple(ends[of_each - 1 :: of_each]))
+    per_image = processor.expand_image().count(processor.image_token)
+    return Prompt(ids, tuple(ends[per_image - 1 :: per_image]))
 
 
 def _marked(processor: PanoVLMProcessor, content: Any, texts: dict[str, str]) -> str:
-    """Write a turn's content with each of its texts replaced by a mark that nobody can guess."""
+    """Write a message's content with each of its texts replaced by an unguessable mark."""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     written = ""
     for part in parts:
@@ -96,16 +96,14 @@ def _marked(processor: PanoVLMProcessor, content: Any, texts: dict[str, str]) ->
 
 
 def _tokenize(processor: PanoVLMProcessor, rendered: str, texts: dict[str, str]) -> list[int]:
-    """Put the texts in their places and tokenise, special tokens between the texts only."""
+    """Insert the texts and tokenise; special tokens are recognised between the texts only."""
     tokenizer = processor.tokenizer
     special = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special]
     any_special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))))
     if not any(any_special.search(text) for text in texts.values()):
-        for mark, text in texts.items():
-            rendered = rendered.replace(mark, text, 1)
-        ids: list[int] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
-        return ids
-    ids, start = [], 0
+        return list(tokenizer(_filled(rendered, texts), add_special_tokens=False)["input_ids"])
+    ids: list[int] = []
+    start = 0
     for found in any_special.finditer(rendered):
         ids += plain_ids(tokenizer, _filled(rendered[start : found.start()], texts))
         ids.append(tokenizer.convert_tokens_to_ids(found[0]))
@@ -120,10 +118,6 @@ def _filled(chunk: str, texts: Mapping[str, str]) -> str:
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
-    """Tokenise a text, taking nothing in it for a special token."""
-    if not text:
-        return []
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
-        "input_ids"
-    ]
-    return ids
+    """Tokenise a text in which special tokens are only text."""
+    options = {"add_special_tokens": False, "split_special_tokens": True}
+    return list(tokenizer(text, **options)["input_ids"]) if text else []

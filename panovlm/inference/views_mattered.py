@@ -1,8 +1,8 @@
-"""Which views carried an answer: each is blanked in turn, and the answer gets less likely or not.
+"""Which views mattered to an answer: each is blanked in turn; does the answer get less likely?
 
-A drop says that a view mattered to these words, not why, nor that they are right. Views overlap, so
-what one loses its neighbour may see: an answer that rests on two may drop with neither. So any two
-neighbours of a ring are blanked together too.
+A drop says that a view mattered to this answer, not why, nor that the answer is right. Views
+overlap: what one loses its neighbour may see, and an answer that rests on two may drop with
+neither. So any two neighbours of a ring are blanked together too.
 
 Shapes: V views, T latent tokens of a view, D_* the width of each part.
 """
@@ -18,7 +18,7 @@ from panovlm.inference.likelihood import NEGLIGIBLE, Likelihood, latents_of
 
 
 def view_shares(weights: Sequence[float]) -> list[float] | None:
-    """Share an answer out among the views that it loses by; None if it loses by none.
+    """Compute each view's share of what an answer loses; None if it loses nothing.
 
     Args:
         weights: For each view how much is lost without it, or whether anything is; below 0 counts
@@ -30,21 +30,32 @@ def view_shares(weights: Sequence[float]) -> list[float] | None:
 
 
 @dataclass(frozen=True)
-class ViewsMattered:
-    """How much each view carried an answer.
+class PairDrop:
+    """How much two neighbouring views mattered together.
 
     Attributes:
-        log_probability: Of the answer's words with all views, in nats, at most 0.
-        drops: For each view, by how much that falls where the view is blank; negative where the
-            words get likelier. The answer is exp(drop) times less likely without the view.
-        pairs: Two neighbours each, by their places among the views.
-        pair_drops: For each pair, by how much that falls where both are blank.
+        views: Their places among the views, from 0.
+        drop: How far the log-probability falls where both are blank, in nats.
+    """
+
+    views: tuple[int, int]
+    drop: float
+
+
+@dataclass(frozen=True)
+class ViewsMattered:
+    """How much each view mattered to an answer.
+
+    Attributes:
+        log_probability: Of the answer's text with all views, in nats, at most 0.
+        drops: For each view, how far that falls where the view is blank; negative where it rises.
+            The answer is exp(drop) times less likely without the view.
+        pair_drops: The same for each two neighbours.
     """
 
     log_probability: float
     drops: tuple[float, ...]
-    pairs: tuple[tuple[int, int], ...] = ()
-    pair_drops: tuple[float, ...] = ()
+    pair_drops: tuple[PairDrop, ...] = ()
 
     @property
     def shares(self) -> list[float] | None:
@@ -52,15 +63,16 @@ class ViewsMattered:
         return view_shares(self.drops) if max(self.drops) >= NEGLIGIBLE else None
 
     @property
-    def together(self) -> int | None:
-        """Which pair carried the answer most, where no view did alone; None where none did."""
-        if self.shares is not None or max(self.pair_drops, default=0.0) < NEGLIGIBLE:
+    def together(self) -> PairDrop | None:
+        """The pair with the largest drop, where no view has one alone; None where none has."""
+        largest = max(self.pair_drops, key=lambda pair: pair.drop, default=None)
+        if self.shares is not None or largest is None or largest.drop < NEGLIGIBLE:
             return None
-        return self.pair_drops.index(max(self.pair_drops))
+        return largest
 
 
 def neighbours(layout: ViewLayout) -> list[tuple[int, int]]:
-    """Give each two neighbours of a layout's ring, the last and the first too; none without one.
+    """Return each two neighbours of a layout's ring, also the last and the first; none without one.
 
     Global views beside the ring see all that any two lose, and are in no pair.
     """
@@ -74,43 +86,23 @@ def neighbours(layout: ViewLayout) -> list[tuple[int, int]]:
 
 @torch.inference_mode()
 def views_mattered(
-    likelihood: Likelihood,
-    views: Tensor,
-    batch_size: int,
-    pairs: Sequence[tuple[int, int]] = (),
+    likelihood: Likelihood, views: Tensor, batch_size: int, pairs: Sequence[tuple[int, int]]
 ) -> ViewsMattered:
     """Compare how likely an answer is with all views, with each of them blank, and with two.
 
-    With all views the prefix is not read again. The others are read whole, several at a time.
-
-    Args:
-        likelihood: Of the answer.
-        views: Of the panorama [1, V, 3, H, W], normalised: blank is 0.
-        batch_size: Blanked panoramas that are read at the same time.
-        pairs: Views to blank together, by their places.
+    The views are those of the panorama [1, V, 3, H, W], normalised: blank is 0. With all views the
+    prefix is not read again; the others are read whole, `batch_size` at a time.
     """
     whole = likelihood.unchanged()
+    num_views = views.shape[1]
     # The latent tokens of each view, and those of a blank one last.
     pixels = torch.cat([views[0], torch.zeros_like(views[0, :1])])
     latents = latents_of(likelihood.model, pixels)
-    alone = [(view, view) for view in range(views.shape[1])]
-    without: list[float] = []
-    for blanked in torch.tensor([*alone, *pairs]).split(batch_size):
-        without += likelihood.with_latents(_panoramas_without(latents, blanked)).tolist()
-    drops = tuple(whole - each for each in without)
-    return ViewsMattered(whole, drops[: len(alone)], tuple(pairs), drops[len(alone) :])
-
-
-def _panoramas_without(latents: Tensor, blanked: Tensor) -> Tensor:
-    """Give the latent tokens of panoramas that each lack one view, or two.
-
-    Args:
-        latents: Of the views and of a blank one [V + 1, T, D_latent].
-        blanked: Which two views each panorama lacks [B, 2], the same twice for one.
-
-    Returns:
-        [B, V, T, D_latent].
-    """
-    panoramas = latents[:-1].repeat(len(blanked), 1, 1, 1)
-    panoramas[torch.arange(len(blanked))[:, None], blanked] = latents[-1]
-    return panoramas
+    blanked = torch.tensor([*((view, view) for view in range(num_views)), *pairs])
+    drops: list[float] = []
+    for some in blanked.split(batch_size):
+        panoramas = latents[:-1].repeat(len(some), 1, 1, 1)  # [B, V, T, D_latent]
+        panoramas[torch.arange(len(some))[:, None], some] = latents[-1]
+        drops += (whole - likelihood.with_latents(panoramas)).tolist()
+    pair_drops = map(PairDrop, pairs, drops[num_views:])
+    return ViewsMattered(whole, tuple(drops[:num_views]), tuple(pair_drops))

@@ -1,5 +1,6 @@
-"""What goes wrong, in the shape that clients of OpenAI's interface read."""
+"""Errors in the shape that clients of OpenAI's interface read."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -13,47 +14,35 @@ _TYPES = {
 }
 
 
+@dataclass(eq=False)
 class RequestError(Exception):
     """A request that gets no answer.
 
-    Args:
+    Attributes:
         status: Of HTTP.
-        message: For the client; never holds a path, an address or a library's own words.
-        code: The error in one word.
-        param: The field at error.
-        retry_after_s: When to come back; None where that would not help.
+        message: For the client; never holds a path, an address or a library's own message.
+        code: Machine-readable name of the error.
+        param: The invalid field.
+        retry_after_s: When to try again; None where that would not help.
     """
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        code: str,
-        param: str | None = None,
-        retry_after_s: int | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code, self.param = status, message, code, param
-        self.retry_after_s = retry_after_s
+    status: int
+    message: str
+    code: str
+    param: str | None = None
+    retry_after_s: int | None = None
 
     def body(self) -> dict[str, Any]:
-        """Give the JSON that the client gets."""
-        return {
-            "error": {
-                "message": self.message,
-                "type": _TYPES.get(self.status, "invalid_request_error"),
-                "param": self.param,
-                "code": self.code,
-            }
-        }
+        """Return the JSON of the response."""
+        kind = _TYPES.get(self.status, "invalid_request_error")
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": error}
 
     def response(self) -> JSONResponse:
-        """Give the whole response."""
-        headers = {}
+        """Return the whole response."""
+        headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
-        if self.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(self.body(), self.status, headers)
 
 

@@ -1,4 +1,4 @@
-"""How much one client, and all of them together, may ask for."""
+"""Bounds on what one client, and all of them together, may request."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ class Limits:
         max_pixels: Of a picture; one of 12000 x 6000 passes.
         max_pictures: In one conversation.
         max_tokens: Longest answer.
-        max_requests: Requests at work and waiting; one more gets status 429.
+        max_requests: Running and waiting requests; one more gets status 429.
         batch_size: Questions answered together.
-        gather_s: How long answers under way stand still while questions join, in seconds; the
-            reading of a question's panoramas is not cut off.
+        gather_s: How long running answers pause while questions join, in seconds; the reading of
+            a question's panoramas is not cut off.
         max_s: How long a request may take, waiting included, in seconds.
         num_decoders: Pictures decoded at the same time.
         num_opened: Panoramas whose views are kept.

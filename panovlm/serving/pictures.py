@@ -1,4 +1,4 @@
-"""Pictures from clients, checked before they are decoded."""
+"""Pictures from clients, checked before they are decoded; invalid ones raise `RequestError`."""
 
 import base64
 import binascii
@@ -31,11 +31,7 @@ class Pictures:
         self._lock = Lock()
 
     def open(self, data: bytes) -> OpenedPanorama:
-        """Open the panorama in a picture's file.
-
-        Raises:
-            RequestError: If it is no good panorama.
-        """
+        """Open the panorama in a picture's file."""
         key = hashlib.sha256(data).hexdigest()
         with self._lock:
             if key in self._opened:
@@ -56,51 +52,42 @@ class Pictures:
             try:
                 return self._assistant.open(Path(file.name))
             except PanoVLMError as error:
-                message = str(error).replace(file.name, "the picture")
-                raise _bad_picture(message) from error
+                raise _invalid(str(error).replace(file.name, "the picture")) from error
 
 
-def data_of(url: str) -> bytes:
-    """Decode a data URL.
-
-    Raises:
-        RequestError: If it is another URL, or not base64.
-    """
+def decode_data_url(url: str) -> bytes:
+    """Decode a data URL."""
     head = _DATA_URL.match(url)
     if head is None:
-        raise _bad_picture(
+        raise _invalid(
             "found an image_url that is no data URL, expected data:image/jpeg;base64,...; nothing "
             "is fetched from files, nor from hosts that are not allowed"
         )
     try:
         return base64.b64decode(url[head.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _bad_picture("found a data URL that is not base64") from error
+        raise _invalid("found a data URL that is not base64") from error
 
 
 def check_picture(data: bytes, max_pixels: int) -> None:
-    """Check a picture's format and size by its header, decoding nothing.
-
-    Raises:
-        RequestError: If it is no JPEG, PNG or WebP, too large, or moves.
-    """
+    """Check a picture's format, size and number of frames by its header, decoding nothing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-            moves = image.format != "JPEG" and getattr(image, "n_frames", 1) > 1
-    except Exception as error:  # decoders raise of every kind; what they say is not for clients
-        raise _bad_picture(
+            is_animated = image.format != "JPEG" and getattr(image, "n_frames", 1) > 1
+    except Exception as error:  # decoders raise any kind; their messages are not for clients
+        raise _invalid(
             f"found no readable picture, expected {', '.join(FORMATS)} of reasonable size"
         ) from error
     if image.width * image.height > max_pixels:
-        raise _bad_picture(
+        raise _invalid(
             f"found a picture of {image.width}x{image.height}, expected at most "
             f"{max_pixels / 1e6:g} megapixels; scale it down"
         )
-    if moves:
-        raise _bad_picture("found a moving picture, expected one panorama")
+    if is_animated:
+        raise _invalid("found an animated picture, expected one panorama")
 
 
-def _bad_picture(message: str) -> RequestError:
+def _invalid(message: str) -> RequestError:
     return RequestError(400, message, "invalid_image", "messages")

@@ -1,8 +1,8 @@
-"""OpenAI's chat completions: requests checked, and what is sent back."""
+"""OpenAI's chat completions: requests checked (`RequestError`), and responses written."""
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,11 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import Answer, SamplingParams
 from panovlm.inference.grounding import check_one_panorama, ground
-from panovlm.inference.views_mattered import ViewsMattered
+from panovlm.inference.prompts import Conversation
+from panovlm.inference.views_mattered import PairDrop, ViewsMattered
 from panovlm.serving.errors import RequestError
 from panovlm.serving.limits import Limits
 
-DEERROR_MAX_TOKENS = 128
+MODEL_NAME = "panovlm"
+"""Name of the model in requests."""
+DEFAULT_MAX_TOKENS = 128
 MAX_VALUES = 100_000
 """Commas and opening brackets in a request: each value of JSON takes many times its own bytes."""
 _ONLY: dict[str, tuple[Any, ...]] = {
@@ -29,80 +32,110 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "audio": (),
 }
-"""Fields of OpenAI's that would change the answer, and the values that are kept to."""
+"""Fields of OpenAI's that would change the answer, and the values that are supported."""
 
 
 class TextPart(BaseModel):
-    """Words in a turn."""
+    """Text in a message."""
 
     type: Literal["text"]
     text: str
 
 
 class ImageUrl(BaseModel):
-    """Where a picture is."""
+    """Location of a picture."""
 
     url: str
 
 
 class ImagePart(BaseModel):
-    """A picture in a turn."""
+    """A picture in a message."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
 
 
 class Message(BaseModel):
-    """A turn."""
+    """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
 
+    @property
+    def parts(self) -> list[TextPart | ImagePart]:
+        """The content in parts, also where it is only a text."""
+        if isinstance(self.content, str):
+            return [TextPart(type="text", text=self.content)]
+        return self.content
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs of its pictures."""
+        return [part.image_url.url for part in self.parts if isinstance(part, ImagePart)]
+
+    @property
+    def text(self) -> str:
+        """Its text alone."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+    def for_template(self) -> dict[str, Any]:
+        """Return the message as chat templates take it."""
+        content = [
+            {"type": "image"} if isinstance(part, ImagePart) else part.model_dump()
+            for part in self.parts
+        ]
+        return {"role": self.role.replace("developer", "system"), "content": content}
+
 
 class StreamOptions(BaseModel):
-    """What a stream holds beside the answer."""
+    """Options of a stream."""
 
     include_usage: bool = False
 
 
 class JsonSchema(BaseModel):
-    """A schema that the answer shall be of."""
+    """A JSON schema of the answer."""
 
     json_schema: dict[str, Any] | bool = Field(alias="schema")
 
 
 class ResponseFormat(BaseModel):
-    """What the answer shall be: any text, any JSON object, or JSON of a schema."""
+    """Form of the answer: any text, any JSON object, or JSON of a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
     def schema_text(self) -> str | None:
-        """Give the schema as JSON; None for any text.
-
-        Raises:
-            RequestError: If the schema is missing.
-        """
+        """Return the schema as JSON; None for any text."""
         if self.type == "text":
             return None
         if self.type == "json_object":
             return '{"type": "object"}'
         if self.json_schema is None:
-            message = "found json_schema without a schema; name one"
-            raise RequestError(400, message, "invalid_value", "response_format")
+            raise _invalid("found json_schema without a schema; name one", "response_format")
         return json.dumps(self.json_schema.json_schema)
 
 
-class ChatRequest(BaseModel):
-    """A request for an answer.
+class ConversationRequest(BaseModel):
+    """A request about a conversation; `yaw_shift_deg` is for conversations with one picture."""
 
-    `grounded` and `turned_right_deg` are beyond OpenAI's, and for conversations with one picture.
-    """
-
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     model: str
     messages: list[Message] = Field(min_length=1, max_length=256)
+    yaw_shift_deg: float = Field(
+        0.0, ge=-360, le=360, description="Rotates the panorama as if its camera had turned right."
+    )
+
+
+class ChatRequest(ConversationRequest):
+    """A request for an answer.
+
+    `grounded` and `yaw_shift_deg` are beyond OpenAI's, and for conversations with one picture.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
     stream: bool = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
@@ -112,56 +145,34 @@ class ChatRequest(BaseModel):
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
     response_format: ResponseFormat | None = None
-    grounded: bool = False
-    turned_right_deg: float = Field(0.0, ge=-360, le=360)
+    grounded: bool = Field(False, description="Adds the direction that the answer names.")
 
     def sampling(self, limits: Limits) -> SamplingParams:
-        """Say how the answer shall be said.
-
-        Raises:
-            RequestError: If it is longer than allowed, a stop is empty, or a schema is missing.
-        """
-        length = self.max_completion_tokens or self.max_tokens
-        length = min(DEERROR_MAX_TOKENS, limits.max_tokens) if length is None else length
-        if length > limits.max_tokens:
-            message = f"found max_tokens {length}, expected at most {limits.max_tokens}"
-            raise RequestError(400, message, "invalid_value", "max_tokens")
+        """Return how the answer is generated."""
+        default = min(DEFAULT_MAX_TOKENS, limits.max_tokens)
+        max_tokens = self.max_completion_tokens or self.max_tokens or default
+        if max_tokens > limits.max_tokens:
+            found = f"found max_tokens {max_tokens}, expected at most {limits.max_tokens}"
+            raise _invalid(found, "max_tokens")
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         if len(stop) > 4 or not all(0 < len(text) <= 200 for text in stop):
-            message = "found stop with other than up to 4 texts of 1 to 200 characters"
-            raise RequestError(400, message, "invalid_value", "stop")
+            raise _invalid("found stop, expected up to 4 texts of 1 to 200 characters", "stop")
         return SamplingParams(
-            max_tokens=length,
+            max_tokens=max_tokens,
             temperature=self.temperature or 0.0,
-            top_p=1.0 if self.top_p is None else self.top_p,
+            top_p=self.top_p or 1.0,
             seed=self.seed,
             stop=tuple(stop),
             json_schema=self.response_format.schema_text() if self.response_format else None,
         )
 
-    def conversation(self, limits: Limits) -> tuple[list[dict[str, Any]], list[str]]:
-        """Give the turns, and the URLs of their pictures in reading order.
-
-        Raises:
-            RequestError: If there are more pictures than allowed, or than a wish is for, or one
-                that no user shows.
-        """
-        urls: list[str] = []
-        turns: list[dict[str, Any]] = []
-        for message in self.messages:
-            content: Any = message.content
-            if not isinstance(content, str):
-                pictures = [part.image_url.url for part in content if part.type == "image_url"]
-                if pictures and message.role != "user":
-                    raise RequestError(
-                        400, "found a picture in a turn that is no user's", "invalid_value"
-                    )
-                urls += pictures
-                content = [_part(part) for part in content]
-            role = "system" if message.role == "developer" else message.role
-            turns.append({"role": role, "content": content})
+    def conversation(self, limits: Limits) -> tuple[Conversation, list[str]]:
+        """Return the messages, and the URLs of their pictures in reading order."""
+        if any(message.urls and message.role != "user" for message in self.messages):
+            raise _invalid("found a picture in a message that is not a user's", "messages")
+        urls = [url for message in self.messages for url in message.urls]
         self._check_pictures(len(urls), limits)
-        return turns, urls
+        return [message.for_template() for message in self.messages], urls
 
     def _check_pictures(self, found: int, limits: Limits) -> None:
         if found > limits.max_pictures:
@@ -170,94 +181,55 @@ class ChatRequest(BaseModel):
                 f"{limits.max_pictures} (the server's --max-pictures); leave some out"
             )
             raise RequestError(400, message, "too_many_images", "messages")
-        sampling = {"grounded": self.grounded, "turned_right_deg": self.turned_right_deg}
-        for name in (name for name, wish in sampling.items() if wish):
+        for name in ("grounded", "yaw_shift_deg"):
             try:
-                check_one_panorama(name, found)
+                if getattr(self, name):
+                    check_one_panorama(name, found)
             except PanoVLMError as error:
                 raise RequestError(400, str(error), "too_many_images", name) from error
 
 
-def _part(part: TextPart | ImagePart) -> dict[str, str]:
-    if isinstance(part, ImagePart):
-        return {"type": "image"}
-    return {"type": "text", "text": part.text}
+class ViewsMatteredRequest(ConversationRequest):
+    """A conversation that ends with an answer, whoever gave it; which views mattered to it?"""
 
-
-class MatteredRequest(BaseModel):
-    """A conversation that ends with an answer, whoever gave it, about whose views one asks."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    model: str
     messages: list[Message] = Field(
-        min_length=2, max_length=256, description="The last turn is the answer, an assistant's."
+        min_length=2, max_length=256, description="The last is the answer, an assistant's."
     )
-    turned_right_deg: float = Field(0.0, ge=-360, le=360)
 
-    def asked_and_said(self) -> tuple[ChatRequest, str]:
-        """Give what was asked, and the words of the answer.
-
-        Raises:
-            RequestError: If the last turn is no assistant's.
-        """
-        *asked, last = self.messages
-        content, words = last.content, last.content
-        if not isinstance(content, str):
-            words = "".join(part.text for part in content if isinstance(part, TextPart))
-        if last.role != "assistant" or not words:
-            message = "found no words of the assistant's in the last turn, expected the answer"
-            raise RequestError(400, message, "invalid_value", "messages")
-        turned = self.turned_right_deg
-        request = ChatRequest(
-            model=self.model, messages=asked, turned_right_deg=turned, max_tokens=1
-        )
-        return request, str(words)
+    def split(self) -> tuple[ChatRequest, str]:
+        """Return the request for the answer, and the answer's text."""
+        *before, last = self.messages
+        if last.role != "assistant" or not last.text:
+            found = "found no text of the assistant's in the last message, expected the answer"
+            raise _invalid(found, "messages")
+        shift = self.yaw_shift_deg
+        request = ChatRequest(model=self.model, messages=before, yaw_shift_deg=shift, max_tokens=1)
+        return request, last.text
 
 
-class PairDrop(BaseModel):
-    """How much two neighbouring views carried an answer together."""
-
-    views: tuple[int, int] = Field(description="Their places in the order of `/v1/views`, from 0.")
-    drop: float = Field(description="How far the log-probability falls where both are blank.")
-
-
-class MatteredReply(BaseModel):
-    """How much each view carried an answer, in the order of `/v1/views`."""
+class ViewsMatteredResponse(BaseModel):
+    """How much each view contributed to an answer, in the order of `/v1/views`."""
 
     object: Literal["views.mattered"] = "views.mattered"
     model: str
-    log_probability: float = Field(description="Of the answer's words with all views, in nats.")
-    drops: list[float] = Field(
-        description="How far that falls where the view is blank, in nats; negative where it rises."
-    )
-    shares: list[float] | None = Field(
-        description="Each view's share of the drops, 1 together; null where all are negligible."
-    )
-    pair_drops: list[PairDrop] = Field(
-        description="The same for each two neighbours of a ring; none in other layouts."
-    )
-    together: PairDrop | None = Field(
-        description="The pair that falls furthest, where no view does alone; null where none does."
-    )
+    log_probability: float = Field(description="Of the answer with all views, in nats.")
+    drops: list[float] = Field(description="How far that falls where the view is blank, in nats.")
+    shares: list[float] | None = Field(description="Of the drops; null where all are negligible.")
+    pair_drops: list[PairDrop] = Field(description="The same for each two neighbours of a ring.")
+    together: PairDrop | None = Field(description="The largest of these if no view drops alone.")
 
     @classmethod
-    def of(cls, model: str, found: ViewsMattered) -> "MatteredReply":
-        """Write what was found."""
-        both = zip(found.pairs, found.pair_drops, strict=True)
-        pairs = [PairDrop(views=views, drop=drop) for views, drop in both]
-        return cls(
-            model=model,
-            log_probability=found.log_probability,
-            drops=list(found.drops),
-            shares=found.shares,
-            pair_drops=pairs,
-            together=None if found.together is None else pairs[found.together],
-        )
+    def of(cls, model: str, found: ViewsMattered) -> "ViewsMatteredResponse":
+        """Write a model's result."""
+        return cls(model=model, shares=found.shares, together=found.together, **vars(found))
+
+
+def _invalid(message: str, param: str) -> RequestError:
+    return RequestError(400, message, "invalid_value", param)
 
 
 def request_body(kind: type[BaseModel], path: str) -> dict[str, Any]:
-    """Say to OpenAPI what the body of a request to a path is.
+    """Return OpenAPI's description of the body of requests to a path.
 
     It is parsed here and not by FastAPI, which would read it whole before its size is known.
     """
@@ -267,15 +239,11 @@ def request_body(kind: type[BaseModel], path: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-Body = TypeVar("Body", bound=BaseModel)
+Body = TypeVar("Body", bound=ConversationRequest)
 
 
 def parse_request(body: bytes) -> ChatRequest:
-    """Check the body of a request for an answer.
-
-    Raises:
-        RequestError: Of `parse_body`, or naming a field that would change the answer.
-    """
+    """Check the body of a request for an answer: its fields, their values and unsupported ones."""
     request = parse_body(body, ChatRequest)
     for name, value in (request.model_extra or {}).items():
         if name in _ONLY and value is not None and value not in _ONLY[name]:
@@ -284,76 +252,70 @@ def parse_request(body: bytes) -> ChatRequest:
 
 
 def parse_body(body: bytes, kind: type[Body]) -> Body:
-    """Check a request's body.
-
-    Raises:
-        RequestError: If it holds too many values, or naming the first field at error.
-    """
+    """Check a request's body: the number of its values, its fields and the model's name."""
     if sum(body.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
-        message = f"found more than {MAX_VALUES} values in the request; say less"
+        message = f"found more than {MAX_VALUES} values in the request; send less"
         raise RequestError(413, message, "too_large")
     try:
-        return kind.model_validate_json(body)
+        request = kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(map(str, first["loc"])) or None
-        where = f"{field}: " if field else ""
-        message = f"{where}{first['msg']}"[:300]
-        raise RequestError(400, message, "invalid_request", field and field[:200]) from error
+        name = ".".join(map(str, first["loc"]))
+        message = f"{name}: {first['msg']}".removeprefix(": ")[:300]
+        raise RequestError(400, message, "invalid_request", name[:200] or None) from error
+    if request.model != MODEL_NAME:
+        message = f"found no such model, expected {MODEL_NAME}"
+        raise RequestError(404, message, "model_not_found", "model")
+    return request
 
 
-def usage(num_prompt: int, answer: Answer) -> dict[str, int]:
-    """Count tokens."""
-    said = answer.num_tokens
-    return {
-        "prompt_tokens": num_prompt,
-        "completion_tokens": said,
-        "total_tokens": num_prompt + said,
-    }
-
-
-def grounding_fields(request: ChatRequest, answer: Answer) -> dict[str, Any]:
-    """Give the direction that an answer names, where the request asks for it."""
-    if not request.grounded:
-        return {}
-    grounding = ground(answer.text)
-    return {"grounding": asdict(grounding) if grounding else None}
-
-
-class Reply:
+@dataclass(frozen=True)
+class Completion:
     """Writes one completion, whole or in chunks."""
 
-    def __init__(self, request_id: str, request: ChatRequest, num_prompt: int) -> None:
-        self._request, self._num_prompt = request, num_prompt
-        self._head = {
-            "id": f"chatcmpl-{request_id}",
-            "created": int(time.time()),
-            "model": request.model,
-        }
+    request_id: str
+    request: ChatRequest
+    num_prompt_tokens: int
+    created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, answer: Answer) -> dict[str, Any]:
-        """Give the whole completion."""
+        """Return the whole completion."""
         message = {"role": "assistant", "content": answer.text, "refusal": None}
-        message |= grounding_fields(self._request, answer)
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": answer.finish_reason,
-        }
-        counts = usage(self._num_prompt, answer)
-        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": counts}
+        content = {"message": message | self._grounding(answer)}
+        whole = self._with_choice("chat.completion", content, answer.finish_reason)
+        return whole | {"usage": self.usage(answer)}
 
     def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-        """Give one piece of a stream."""
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+        """Return one piece of a stream."""
+        return self._with_choice("chat.completion.chunk", {"delta": delta}, finish_reason)
 
     def last_chunks(self, answer: Answer) -> list[dict[str, Any]]:
-        """Give the end of a stream: why it ended and, on request, what it took."""
-        end = self.chunk(grounding_fields(self._request, answer), answer.finish_reason)
-        options = self._request.stream_options
+        """Return the end of a stream: why it ended and, on request, the tokens it took."""
+        end = self.chunk(self._grounding(answer), answer.finish_reason)
+        options = self.request.stream_options
         if not (options and options.include_usage):
             return [end]
-        counts = usage(self._num_prompt, answer)
-        return [end, {**self.chunk({}), "choices": [], "usage": counts}]
+        return [end, self.chunk({}) | {"choices": [], "usage": self.usage(answer)}]
+
+    def usage(self, answer: Answer) -> dict[str, int]:
+        """Count the tokens of the request and its answer."""
+        counts = {"prompt_tokens": self.num_prompt_tokens, "completion_tokens": answer.num_tokens}
+        return {**counts, "total_tokens": sum(counts.values())}
+
+    def _with_choice(
+        self, kind: str, content: dict[str, Any], finish_reason: str | None
+    ) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self.request_id}",
+            "object": kind,
+            "created": self.created,
+            "model": self.request.model,
+            "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}],
+        }
+
+    def _grounding(self, answer: Answer) -> dict[str, Any]:
+        """Return the direction that an answer names, where the request asks for it."""
+        if not self.request.grounded:
+            return {}
+        grounding = ground(answer.text)
+        return {"grounding": asdict(grounding) if grounding else None}

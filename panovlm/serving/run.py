@@ -1,4 +1,4 @@
-"""Runs the server until it is told to stop; what is at work then is finished first."""
+"""Runs the server until it is stopped; running answers are finished first."""
 
 import logging
 import threading
@@ -26,28 +26,16 @@ def serve(
     prefixes: PrefixStore,
     allow_hosts: str = "",
 ) -> None:
-    """Serve a model (a folder or a run) over HTTP.
+    """Serve a model (a folder or a run) over HTTP: the arguments are those of `panovlm serve`.
 
-    SIGTERM and SIGINT end it: no new connection is taken, answers at work are finished.
-
-    Args:
-        model: Folder or run.
-        host: Address to listen at.
-        port: Port to listen at, 0 for any free one.
-        keys: API keys, of which each request must bring one; none for an open server.
-        limits: What may be asked for.
-        prefixes: Where what was read of panoramas is kept.
-        allow_hosts: Hosts to fetch pictures from, as `parse_hosts` reads them.
-
-    Raises:
-        PanoVLMError: If an allowed host is none, or there is no model.
+    SIGTERM and SIGINT end it: no new connection is accepted, running answers are finished.
     """
     hosts = parse_hosts(allow_hosts)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("panovlm.serving").setLevel(logging.INFO)
     fetcher = Fetcher(hosts, limits.max_body_bytes) if hosts else None
-    # Beside the loading of the model: then nobody waits for them.
-    threading.Thread(target=examples.draw_all, name="examples", daemon=True).start()
+    # While the model is loaded, so that nobody waits for them.
+    threading.Thread(target=examples.render_all, name="examples", daemon=True).start()
     assistant = Assistant.load(model, prefixes)
     app = create_app(assistant, limits=limits, keys=keys, fetcher=fetcher)
     uvicorn.run(

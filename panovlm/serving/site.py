@@ -1,44 +1,31 @@
-"""The page at /: its files, its example panoramas, and what it asks about the model."""
+"""The page at /: its files, its example panoramas, and the views of the model."""
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Route, request_response
+from starlette.staticfiles import StaticFiles
 
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.geometry.sphere import DIRECTIONS, direction_index
-from panovlm.inference.turning import stride_deg
+from panovlm.inference.rotation import stride_deg
+from panovlm.model.processing import GLOBAL_WORDS, view_words
 from panovlm.serving import examples
-from panovlm.serving.assets import ASK_AGAIN, FOR_EVER, Asset
 
 PAGE_FOLDER = Path(__file__).with_name("page")
-_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-
-
-def _page() -> dict[str, Asset]:
-    """Read the page: its document asks for all else in a folder named by what is in it.
-
-    The scripts name one another by names alone, and so stay in that folder.
-    """
-    files = {file.name: file.read_bytes() for file in sorted(PAGE_FOLDER.iterdir())}
-    folder = f"page/{hashlib.sha256(b''.join(files.values())).hexdigest()[:12]}"
-    document = re.sub(
-        r'(href|src)="([\w.]+)"', rf'\1="{folder}/\2"', files.pop("index.html").decode()
-    )
-    others = {
-        f"/{folder}/{name}": Asset(body, _MEDIA_TYPES[Path(name).suffix], FOR_EVER)
-        for name, body in files.items()
-    }
-    return {"/": Asset(document.encode(), "text/html", ASK_AGAIN), **others}
-
-
-PAGE = _page()
-"""The page's paths, and the files they give."""
+_FILES = {file.name: file.read_bytes() for file in sorted(PAGE_FOLDER.iterdir())}
+# Scripts name one another by names alone, and so stay in a folder named by the page's content.
+_FOLDER = f"/page/{hashlib.sha256(b''.join(_FILES.values())).hexdigest()[:12]}"
+_DOCUMENT = re.sub(
+    r'(href|src)="([\w.]+)"', rf'\1="{_FOLDER[1:]}/\2"', _FILES.pop("index.html").decode()
+)
+PAGE = frozenset({"/", *(f"{_FOLDER}/{name}" for name in _FILES)})
+"""The paths of the page's files."""
 EXAMPLES: dict[str, tuple[int, int]] = {
     f"/examples/{number + 1}{kind}.jpg": (number, height)
     for number in range(examples.NUM_EXAMPLES)
@@ -46,7 +33,7 @@ EXAMPLES: dict[str, tuple[int, int]] = {
 }
 """Paths of the example panoramas, with their numbers and heights."""
 OPEN_PATHS = frozenset({*PAGE, *EXAMPLES, "/examples"})
-"""What needs no key: it says nothing about the model."""
+"""Paths that need no key: they say nothing about the model."""
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -55,25 +42,33 @@ PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-"""The page loads nothing from elsewhere, and nothing else may run in it."""
+"""The page loads nothing from other hosts, and no other page can frame it."""
+
+
+class PageFiles(StaticFiles):
+    """The page's scripts and styles; browsers keep them: other content has another path."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Return a file, or status 304, with the page's headers."""
+        response = super().file_response(*args, **kwargs)
+        caching = {"Cache-Control": "public, max-age=31536000, immutable"}
+        response.headers.update(PAGE_HEADERS | caching)
+        return response
 
 
 def add_page(app: FastAPI, layout: ViewLayout) -> None:
-    """Add the page's routes to a server whose model cuts its panoramas into a layout of views."""
+    """Add the page's routes to a server whose model cuts panoramas into a layout of views."""
 
-    def give(asset: Asset) -> Callable[[Request], Awaitable[Response]]:
-        async def page(http: Request) -> Response:
-            return asset.response(http, PAGE_HEADERS)
+    async def document(http: Request) -> Response:
+        return revalidated(http, _DOCUMENT.encode(), "text/html", PAGE_HEADERS)
 
-        return page
+    def example(http: Request) -> Response:  # in a thread: rendering takes a moment
+        return revalidated(http, examples.picture(*EXAMPLES[http.url.path]), "image/jpeg")
 
-    def example(http: Request) -> Response:  # no coroutine: drawing takes a moment
-        number, height = EXAMPLES["/examples/" + http.url.path.rpartition("/")[2]]
-        asset = Asset(examples.picture(number, height), "image/jpeg", ASK_AGAIN)
-        return asset.response(http)
-
-    for path, asset in PAGE.items():
-        app.add_route(path, give(asset))
+    # Only the page is compressed: nothing a client sends is in it, so its size reveals nothing.
+    gzipped = GZipMiddleware(request_response(document), minimum_size=1)
+    app.router.routes.append(Route("/", gzipped, methods=["GET"]))
+    app.mount(_FOLDER, GZipMiddleware(PageFiles(directory=PAGE_FOLDER), minimum_size=1))
     for path in EXAMPLES:
         app.add_route(path, example)
 
@@ -90,20 +85,26 @@ def add_page(app: FastAPI, layout: ViewLayout) -> None:
 
     @app.get("/v1/views")
     async def views() -> dict[str, Any]:
-        looks = [
+        named = [
             {"name": name, **asdict(view), "is_global": view.is_global}
             for name, view in zip(view_names(layout), layout.views, strict=True)
         ]
-        return {"stride_deg": stride_deg(layout), "views": looks}
+        return {"stride_deg": stride_deg(layout), "views": named}
+
+
+def revalidated(
+    http: Request, body: bytes, media_type: str, headers: dict[str, str] | None = None
+) -> Response:
+    """Return a body that browsers keep and ask about; status 304 where they hold this content."""
+    tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    headers = {**(headers or {}), "ETag": tag, "Cache-Control": "no-cache"}
+    held = http.headers.get("if-none-match", "").replace("W/", "").split(",")
+    if {each.strip() for each in held} & {tag, "*"}:
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=media_type)
 
 
 def view_names(layout: ViewLayout) -> list[str]:
-    """Name views by where they look: "front"; by their degrees too where several would be alike."""
-    names = [
-        "whole picture" if view.is_global else DIRECTIONS[direction_index(view.yaw_deg)]
-        for view in layout.views
-    ]
-    return [
-        name if names.count(name) == 1 else f"{name} ({view.yaw_deg:.0f}°, {view.pitch_deg:.0f}°)"
-        for name, view in zip(names, layout.views, strict=True)
-    ]
+    """Return the words that the model has for its views: those of a ring, then the global one."""
+    num_global = sum(view.is_global for view in layout.views)
+    return [*view_words(layout.num_views - num_global), *[GLOBAL_WORDS] * num_global]

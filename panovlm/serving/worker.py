@@ -1,6 +1,6 @@
-"""The one thread that runs the model: questions join those whose answers are under way.
+"""The one thread that runs the model: questions join the batch of running answers.
 
-Which views mattered to an answer is found in between, while the answers under way stand still.
+Which views mattered to an answer is computed in between; running answers pause meanwhile.
 """
 
 import asyncio
@@ -20,148 +20,137 @@ from panovlm.serving.errors import INTERNAL, RequestError
 from panovlm.serving.limits import Limits
 
 logger = logging.getLogger(__name__)
-Said = str | Answer | ViewsMattered | RequestError
+Reply = str | Answer | ViewsMattered | RequestError
 """What a client gets: pieces of an answer, then the whole, or which views mattered; or an error."""
 
 
-class Ticket:
-    """A question in the queue, and the way back to who asked; made in the event loop.
+class QueueSlot:
+    """A question in the queue for at most `max_s`, and its replies; made in the event loop.
 
-    Args:
-        question: What is asked.
-        max_s: How long that may take, in seconds.
-        given: Its answer, where one asks which views mattered to it; None where it has none yet.
+    With an answer the views that mattered to it are wanted, else its answer.
     """
 
-    def __init__(self, question: Question, max_s: float, given: str | None = None) -> None:
-        self.question, self.given = question, given
+    def __init__(self, question: Question, max_s: float, answer: str | None = None) -> None:
+        self.question, self.answer = question, answer
         self.is_cancelled = False
         self._ends_at = time.monotonic() + max_s
         self._loop = asyncio.get_running_loop()
-        self._said: asyncio.Queue[Said] = asyncio.Queue()
+        self._replies: asyncio.Queue[Reply] = asyncio.Queue()
 
-    async def hear(self) -> Said:
-        """Wait for what is said next; an error when the time is over."""
+    async def receive(self) -> Reply:
+        """Wait for the next reply; an error when the time is over."""
         try:
             async with asyncio.timeout(self._ends_at - time.monotonic()):
-                return await self._said.get()
+                return await self._replies.get()
         except TimeoutError:
             self.cancel()
             message = "the answer took too long; ask for less"
             return RequestError(503, message, "timeout", retry_after_s=5)
 
-    def say(self, said: Said) -> None:
-        """Say something to who asked; from the worker's thread."""
+    def reply(self, reply: Reply) -> None:
+        """Send a reply; from the worker's thread."""
         try:
-            self._loop.call_soon_threadsafe(self._said.put_nowait, said)
-        except RuntimeError:  # the loop is closed: nobody is there any more
+            self._loop.call_soon_threadsafe(self._replies.put_nowait, reply)
+        except RuntimeError:  # the loop is closed: nobody is waiting any more
             self.is_cancelled = True
 
     def cancel(self) -> None:
-        """Leave: the answer is not wanted any more."""
+        """Mark the answer as not wanted any more."""
         self.is_cancelled = True
 
 
-class Worker:
-    """Answers tickets until it is stopped, up to `batch_size` of them at the same time."""
+class Worker(Thread):
+    """Answers questions until it is stopped, up to `batch_size` of them at the same time."""
 
     def __init__(self, assistant: Assistant, limits: Limits) -> None:
+        super().__init__(name="panovlm-worker", daemon=True)
         self._assistant, self._limits = assistant, limits
-        self._waiting: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[QueueSlot | None] = queue.SimpleQueue()
         self._batch = Batch(assistant.model)
-        self._asked: dict[Row, Ticket] = {}
+        self._running: dict[Row, QueueSlot] = {}
         self._is_stopping = False
-        self._thread = Thread(target=self._run, name="panovlm-worker", daemon=True)
 
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def submit(self, ticket: Ticket) -> None:
-        """Put a ticket into the queue. How many may wait is bounded where requests come in."""
-        self._waiting.put(ticket)
+    def submit(self, slot: QueueSlot) -> None:
+        """Put a question into the queue. How many may wait is bounded where requests come in."""
+        self._waiting.put(slot)
 
     def num_waiting(self) -> int:
         """Count the questions that no batch has taken yet."""
         return self._waiting.qsize()
 
-    def num_answering(self) -> int:
-        """Count the answers under way."""
-        return len(self._asked)
+    def num_running(self) -> int:
+        """Count the running answers."""
+        return len(self._running)
 
     def stop(self) -> None:
         """Answer what is in the queue, then end."""
         self._waiting.put(None)
-        self._thread.join(self._limits.max_s)
+        self.join(self._limits.max_s)
 
-    def _run(self) -> None:
-        while self._asked or not self._is_stopping:
-            if newcomers := self._take_in():
-                self._asked |= newcomers
-                self._say(newcomers, partial(self._batch.join, list(newcomers)))
-            self._say(self._asked, self._batch.step)
+    def run(self) -> None:
+        """Answer questions in batches."""
+        while self._running or not self._is_stopping:
+            if joining := self._gather():
+                self._running |= joining
+                self._generate(joining, partial(self._batch.join, list(joining)))
+            self._generate(self._running, self._batch.step)
 
-    def _take_in(self) -> dict[Row, Ticket]:
-        """Prepare waiting questions while there is room; wait for one where nothing is under way.
+    def _gather(self) -> dict[Row, QueueSlot]:
+        """Prepare waiting questions while there is room; wait for one where no answer is running.
 
-        Answers under way stand still for `gather_s` at most and the reading of one question's
-        panoramas.
+        Running answers pause for `gather_s` at most and the reading of one question's panoramas.
         """
-        taken: dict[Row, Ticket] = {}
-        room = self._limits.batch_size - len(self._asked)
-        ticket = self._next_ticket(wait=not self._asked) if room else None
+        rows: dict[Row, QueueSlot] = {}
+        room = self._limits.batch_size - len(self._running)
+        slot = self._next_slot(wait=not self._running) if room else None
         ends_at = time.monotonic() + self._limits.gather_s
-        while ticket:
-            if row := self._row(ticket):
-                taken[row] = ticket
-            if len(taken) == room or time.monotonic() > ends_at:
+        while slot:
+            if row := self._row(slot):
+                rows[row] = slot
+            if len(rows) == room or time.monotonic() > ends_at:
                 break
-            ticket = self._next_ticket(wait=False)
-        return taken
+            slot = self._next_slot(wait=False)
+        return rows
 
-    def _next_ticket(self, *, wait: bool) -> Ticket | None:
+    def _next_slot(self, *, wait: bool) -> QueueSlot | None:
         try:
-            ticket = self._waiting.get(block=wait)
+            slot = self._waiting.get(block=wait)
         except queue.Empty:
             return None
-        self._is_stopping |= ticket is None
-        return ticket
+        self._is_stopping |= slot is None
+        return slot
 
-    def _row(self, ticket: Ticket) -> Row | None:
-        """Prepare a ticket; None if nobody waits for it, or it was told all there is to say."""
-        if ticket.is_cancelled:
+    def _row(self, slot: QueueSlot) -> Row | None:
+        """Prepare a question for the batch; None if it is cancelled, or has its reply already."""
+        if slot.is_cancelled:
             return None
         try:
-            if ticket.given is None:
-                return self._assistant.row(ticket.question)
-            ticket.say(self._views_mattered(ticket.question, ticket.given))
+            if slot.answer is None:
+                return self._assistant.row(slot.question)
+            batch_size = self._limits.batch_size
+            slot.reply(self._assistant.views_mattered(slot.question, slot.answer, batch_size))
         except PanoVLMError as error:
-            ticket.say(RequestError(400, str(error), "invalid_request"))
+            slot.reply(RequestError(400, str(error), "invalid_request"))
         except Exception:
-            logger.exception("a prefix failed")
-            ticket.say(INTERNAL)
+            logger.exception("preparing a question failed")
+            slot.reply(INTERNAL)
         return None
 
-    def _views_mattered(self, question: Question, given: str) -> ViewsMattered:
-        return self._assistant.views_mattered(question, given, self._limits.batch_size)
-
-    def _say(self, asked: Mapping[Row, Ticket], speak: Callable[[], list[tuple[Row, str]]]) -> None:
-        """Let these rows speak and tell who asked; if that fails, they end."""
+    def _generate(
+        self, rows: Mapping[Row, QueueSlot], step: Callable[[], list[tuple[Row, str]]]
+    ) -> None:
+        """Generate a token for each of these rows and send its text; if that fails, they end."""
         try:
-            for row, piece in speak():
-                _tell(self._asked[row], row, piece)
+            for row, piece in step():
+                if piece:
+                    self._running[row].reply(piece)
+                if row.answer.finish_reason:
+                    self._running[row].reply(row.answer)
         except Exception:
             logger.exception("answers failed")
-            for ticket in asked.values():
-                ticket.say(INTERNAL)
-                ticket.cancel()
-        for row, ticket in self._asked.items():
-            row.is_cancelled = ticket.is_cancelled
-        self._asked = {row: ticket for row, ticket in self._asked.items() if row.goes_on}
-
-
-def _tell(ticket: Ticket, row: Row, piece: str) -> None:
-    if piece:
-        ticket.say(piece)
-    if row.answer.finish_reason:
-        ticket.say(row.answer)
+            for slot in rows.values():
+                slot.reply(INTERNAL)
+                slot.cancel()
+        for row, slot in self._running.items():
+            row.is_cancelled = slot.is_cancelled
+        self._running = {row: slot for row, slot in self._running.items() if row.is_running}

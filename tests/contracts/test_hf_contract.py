@@ -180,9 +180,9 @@ def test_the_placeholder_is_never_said(generator, inputs):
     with torch.no_grad():
         generator.lm_head.weight[generator.config.image_token_id] *= 1e4
     torch.manual_seed(0)
-    said = generator.generate(**inputs, **{**GREEDY, "do_sample": True, "max_new_tokens": 30})
+    generated = generator.generate(**inputs, **{**GREEDY, "do_sample": True, "max_new_tokens": 30})
     prompt_length = inputs["input_ids"].shape[1]
-    assert generator.config.image_token_id not in said[0, prompt_length:]
+    assert generator.config.image_token_id not in generated[0, prompt_length:]
 
 
 def test_generation_ends_with_the_turn(generator, inputs, processor):

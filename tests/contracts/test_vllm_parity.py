@@ -1,4 +1,4 @@
-"""vLLM and transformers say the same of the same panoramas. Runs where vLLM is: `make vllm`."""
+"""vLLM and transformers agree on the same panoramas. Runs where vLLM is: `make vllm`."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ NUM_TOKENS = 12
 LARGEST_DIFFERENCE = 1e-3
 """Of log-probabilities, in float32."""
 QUESTIONS = ["What is behind me?", "How many red boxes are there?", "Left?"]
-Said = tuple[list[int], list[float]]
+Generated = tuple[list[int], list[float]]
 
 
 @pytest.fixture
@@ -55,15 +55,15 @@ def conversation(question: str, picture: Image.Image | None) -> list[dict[str, A
 
 
 @torch.inference_mode()
-def said_by_transformers(
+def generated_by_transformers(
     model: PanoVLMForConditionalGeneration,
     processor: PanoVLMProcessor,
-    turns: list[dict[str, Any]],
-) -> Said:
+    messages: list[dict[str, Any]],
+) -> Generated:
     """Greedy tokens and their log-probabilities."""
     renamed = [
         {"type": "image", "image": part["image_pil"]} if "image_pil" in part else part
-        for part in turns[0]["content"]
+        for part in messages[0]["content"]
     ]
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": renamed}],
@@ -79,14 +79,14 @@ def said_by_transformers(
         output_logits=True,
         return_dict_in_generate=True,
     )
-    said = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-    steps = zip(said, out.logits, strict=True)
-    return said, [float(scores[0].log_softmax(-1)[token]) for token, scores in steps]
+    generated = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    steps = zip(generated, out.logits, strict=True)
+    return generated, [float(scores[0].log_softmax(-1)[token]) for token, scores in steps]
 
 
-def said_by_vllm(
+def generated_by_vllm(
     folder: Path, conversations: list[list[dict[str, Any]]], unsaid: list[int]
-) -> list[Said]:
+) -> list[Generated]:
     engine = vllm.LLM(
         str(folder),
         dtype="float32",
@@ -103,9 +103,9 @@ def said_by_vllm(
     )
     results = []
     for output in engine.chat(conversations, sampling):
-        said = output.outputs[0]
-        tokens = list(said.token_ids)
-        steps = zip(tokens, said.logprobs, strict=True)
+        generated = output.outputs[0]
+        tokens = list(generated.token_ids)
+        steps = zip(tokens, generated.logprobs, strict=True)
         results.append((tokens, [step[token].logprob for token, step in steps]))
     return results
 
@@ -123,8 +123,8 @@ def test_vllm_says_what_transformers_says(
         conversation(question, picture)
         for question, picture in [*zip(QUESTIONS, pictures, strict=True), (QUESTIONS[0], None)]
     ]
-    expected = [said_by_transformers(*model, turns) for turns in conversations]
-    found = said_by_vllm(exported, conversations, model[0].generation_config.suppress_tokens)
+    expected = [generated_by_transformers(*model, messages) for messages in conversations]
+    found = generated_by_vllm(exported, conversations, model[0].generation_config.suppress_tokens)
     assert [tokens for tokens, _ in found] == [tokens for tokens, _ in expected]
     assert len({tuple(tokens) for tokens, _ in found}) > 2  # the pictures were seen
     pairs = [
@@ -134,6 +134,6 @@ def test_vllm_says_what_transformers_says(
     ]
     apart = max(abs(one - other) for one, other in pairs)
     with capsys.disabled():
-        told = {"tokens": len(pairs), "largest log-probability difference": apart}
-        print(f"\nvLLM {vllm.__version__}: {json.dumps(told)}")
+        report = {"tokens": len(pairs), "largest log-probability difference": apart}
+        print(f"\nvLLM {vllm.__version__}: {json.dumps(report)}")
     assert apart < LARGEST_DIFFERENCE

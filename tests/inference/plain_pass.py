@@ -22,10 +22,10 @@ def plain_log_probability(
         return_tensors="pt",
         add_generation_prompt=True,
     )["input_ids"]
-    said = assistant.processor.tokenizer(
+    answered = assistant.processor.tokenizer(
         answer, add_special_tokens=False, split_special_tokens=True, return_tensors="pt"
     )["input_ids"]
     with torch.inference_mode():
-        output = assistant.model(input_ids=torch.cat([asked, said], dim=1), pixel_values=views)
+        output = assistant.model(input_ids=torch.cat([asked, answered], dim=1), pixel_values=views)
     scores = output.logits[0].log_softmax(-1)[asked.shape[1] - 1 : -1]
-    return float(scores.gather(1, said[0][:, None]).sum())
+    return float(scores.gather(1, answered[0][:, None]).sum())

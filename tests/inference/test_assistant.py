@@ -35,7 +35,7 @@ def scores_of_first_tokens(assistant: Assistant, rows: list[Row]) -> torch.Tenso
 
 
 def plain_inputs(assistant: Assistant, picture: Path, question: str) -> Any:
-    """Give the whole prompt as `generate` takes it."""
+    """Return the whole prompt as `generate` takes it."""
     conversation: Any = about_panorama(question)
     conversation[0]["content"][0]["path"] = str(picture)
     return assistant.processor.apply_chat_template(
@@ -55,11 +55,11 @@ def plain_scores(assistant: Assistant, picture: Path, question: str) -> torch.Te
 
 
 def plain_answer(assistant: Assistant, picture: Path, question: str, length: int) -> str:
-    """What `generate` says to the whole prompt."""
+    """Return what `generate` answers to the whole prompt."""
     inputs = plain_inputs(assistant, picture, question)
     output = assistant.model.generate(**inputs, max_new_tokens=length, do_sample=False)
-    said = output[0, inputs["input_ids"].shape[1] :]
-    text: str = assistant.processor.tokenizer.decode(said, skip_special_tokens=True)
+    generated = output[0, inputs["input_ids"].shape[1] :]
+    text: str = assistant.processor.tokenizer.decode(generated, skip_special_tokens=True)
     return text.strip()
 
 
@@ -120,8 +120,8 @@ def test_scores_equal_the_plain_forward_in_every_kind_of_language_model(
         )
     for picture, question in pairs[:2]:
         plain = plain_answer(assistant, picture, question, 8)
-        said = assistant.ask(assistant.open(picture), question, SamplingParams(max_tokens=8))
-        assert said == plain
+        answer = assistant.ask(assistant.open(picture), question, SamplingParams(max_tokens=8))
+        assert answer == plain
 
 
 def test_streamed_pieces_together_are_the_answer(
@@ -133,7 +133,7 @@ def test_streamed_pieces_together_are_the_answer(
     assert "".join(pieces) == assistant.ask(panorama, QUESTIONS[0], sampling)
 
 
-def test_the_same_seed_draws_the_same_answer_in_any_batch(
+def test_the_same_seed_samples_the_same_answer_in_any_batch(
     assistant: Assistant, pictures: list[Path]
 ) -> None:
     panorama = assistant.open(pictures[0])
@@ -206,7 +206,7 @@ class Letters:
 
 
 @pytest.mark.parametrize(
-    ("said", "stop", "text", "reason"),
+    ("generated", "stop", "text", "reason"),
     [
         (" yes, STOP no", ("STOP",), "yes,", "stop"),
         ("xyzxy", ("xyq",), "xyzxy", "length"),
@@ -217,9 +217,9 @@ class Letters:
     ],
 )
 def test_pieces_are_never_taken_back(
-    said: str, stop: tuple[str, ...], text: str, reason: str
+    generated: str, stop: tuple[str, ...], text: str, reason: str
 ) -> None:
-    tokens = said.encode()
+    tokens = generated.encode()
     answer = Answer(Letters(), [0], SamplingParams(max_tokens=len(tokens), stop=stop))
     pieces = []
     for token in tokens:

@@ -1,4 +1,4 @@
-"""A question that joins others under way is answered as if alone, and so are the others."""
+"""A question that joins running ones is answered as if alone, and so are the others."""
 
 import random
 from collections.abc import Callable
@@ -34,15 +34,15 @@ def questions_for(assistant: Assistant, pictures: list[Path]) -> list[Question]:
     return asked
 
 
-def said_by(row: Row) -> list[int]:
+def tokens_of(row: Row) -> list[int]:
     return row.answer._ids
 
 
 def alone(assistant: Assistant, question: Question) -> list[int]:
     row = assistant.row(question)
-    assistant.finish([row])
-    assert len(said_by(row)) == question.sampling.max_tokens
-    return said_by(row)
+    assistant.generate([row])
+    assert len(tokens_of(row)) == question.sampling.max_tokens
+    return tokens_of(row)
 
 
 def finish(batch: Batch) -> None:
@@ -59,7 +59,7 @@ def joined_at(assistant: Assistant, questions: list[Question], step: int) -> lis
             batch.step()
         batch.join([row])
     finish(batch)
-    return [said_by(row) for row in rows]
+    return [tokens_of(row) for row in rows]
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 5])
@@ -95,12 +95,12 @@ def test_rows_join_together_leave_and_are_cancelled_in_any_order(
         act = rng.random()
         if act < 0.3:
             asked = rng.sample(questions, rng.randrange(1, 4))
-            newcomers = [assistant.row(question) for question in asked]
-            said = batch.join(newcomers)
-            assert [row for row, _ in said] == newcomers
-            rows += zip(newcomers, asked, strict=True)
-        elif act < 0.4 and len(batch):
-            rng.choice([row for row, _ in rows if row.goes_on]).is_cancelled = True
+            joining = [assistant.row(question) for question in asked]
+            pieces = batch.join(joining)
+            assert [row for row, _ in pieces] == joining
+            rows += zip(joining, asked, strict=True)
+        elif act < 0.4 and len(batch._rows):
+            rng.choice([row for row, _ in rows if row.is_running]).is_cancelled = True
             cancelled += 1
         else:
             batch.step()
@@ -108,7 +108,7 @@ def test_rows_join_together_leave_and_are_cancelled_in_any_order(
     assert cancelled
     for row, question in rows:
         whole = expected[id(question)]
-        assert said_by(row) == (whole[: len(said_by(row))] if row.is_cancelled else whole)
+        assert tokens_of(row) == (whole[: len(tokens_of(row))] if row.is_cancelled else whole)
 
 
 def test_a_batch_that_never_ends_does_not_grow(
@@ -123,11 +123,11 @@ def test_a_batch_that_never_ends_does_not_grow(
         assert batch._mask.shape[1] <= widest
         assert batch._states()[0][0].shape[2] == batch._mask.shape[1]
     finish(batch)
-    assert len(batch) == 0
+    assert len(batch._rows) == 0
     assert batch._cache is None
 
 
-def test_a_newcomer_that_fails_leaves_the_others_as_they_were(
+def test_a_joining_row_that_fails_leaves_the_others_as_they_were(
     assistant: Assistant, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = alone(assistant, questions[0])
@@ -139,7 +139,7 @@ def test_a_newcomer_that_fails_leaves_the_others_as_they_were(
         with pytest.raises(ZeroDivisionError):
             batch.join([assistant.row(questions[1])])
     finish(batch)
-    assert said_by(row) == expected
+    assert tokens_of(row) == expected
 
 
 def test_rows_that_end_with_their_first_token_or_are_cancelled_before_it_leave_nothing(
@@ -153,11 +153,11 @@ def test_rows_that_end_with_their_first_token_or_are_cancelled_before_it_leave_n
     batch = Batch(assistant.model)
     assert batch.step() == []
     assert len(batch.join([assistant.row(brief), gone])) == 1
-    assert said_by(gone) == []
-    assert len(batch) == 0
+    assert tokens_of(gone) == []
+    assert len(batch._rows) == 0
     row = assistant.row(questions[0])
     batch.join([row])
     batch.join([assistant.row(brief)])
-    assert len(batch) == 1
+    assert len(batch._rows) == 1
     finish(batch)
-    assert said_by(row) == alone(assistant, questions[0])
+    assert tokens_of(row) == alone(assistant, questions[0])

@@ -17,7 +17,7 @@ from panovlm.geometry.sphere import panorama_rays, rays_from_angles
 from panovlm.inference import occlusion
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.occlusion import Occlusion
-from panovlm.inference.turning import turned_right
+from panovlm.inference.rotation import yaw_rotated
 from panovlm.training.recipe import ViewsSection
 
 ANSWER = "a blue cube"
@@ -85,18 +85,18 @@ def test_only_touched_views_are_encoded_again(
     assert done == [2, 1]
 
 
-def test_turning_the_ring_turns_the_map(
+def test_rotating_the_ring_rotates_the_map(
     assistant_of: Callable[..., Assistant], pictures: list[Path]
 ) -> None:
     assistant = assistant_of("llama", pooling="mean")
     assistant.model.model.projection.position.weight.data.zero_()  # knows no direction any more
     layout = assistant.model.config.layout
     panorama = assistant.open(pictures[0])
-    turned = turned_right(panorama, layout, 90)
+    rotated = yaw_rotated(panorama, layout, 90)
     places = np.array(PLACES_DEG, float)
     first = assistant.occlusion(Question.about(panorama, TEXT), ANSWER, caps_at(places))
     second = assistant.occlusion(
-        Question.about(turned, TEXT), ANSWER, caps_at(places - [90.0, 0.0])
+        Question.about(rotated, TEXT), ANSWER, caps_at(places - [90.0, 0.0])
     )
     assert second.drops == pytest.approx(first.drops, abs=1e-4)
     assert np.ptp(first.drops) > 0.01
@@ -110,22 +110,19 @@ def test_the_answer_is_the_model_s_own_unless_given(
     assistant: Assistant, pictures: list[Path]
 ) -> None:
     panorama = assistant.open(pictures[0])
-    asked = Question.about(
-        panorama,
-        TEXT,
-    )
-    said = assistant.ask(panorama, TEXT)
+    asked = Question.about(panorama, TEXT)
+    answer = assistant.ask(panorama, TEXT)
     caps = caps_at([(0, 0)])
-    own, given = (assistant.occlusion(asked, text, caps) for text in (None, said))
-    assert own.answer == said
+    own, given = (assistant.occlusion(asked, text, caps) for text in (None, answer))
+    assert own.answer == answer
     assert own.drops == pytest.approx(given.drops)
     assert len(assistant.prefixes) == 1
 
 
-def test_no_words_and_no_panorama_are_refused(assistant: Assistant, pictures: list[Path]) -> None:
+def test_no_text_and_no_panorama_are_refused(assistant: Assistant, pictures: list[Path]) -> None:
     asked = Question.about(assistant.open(pictures[0]), TEXT)
     for answer in ("", "  "):
-        with pytest.raises(PanoVLMError, match="expected one panorama and some words"):
+        with pytest.raises(PanoVLMError, match="expected one panorama and some text"):
             assistant.occlusion(asked, answer)
     with pytest.raises(PanoVLMError, match="found 0 panoramas"):
         assistant.occlusion(Question([{"role": "user", "content": "Hello"}]), "Hello")

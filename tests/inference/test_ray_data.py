@@ -13,7 +13,7 @@ import pytest
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
-from panovlm.inference.many import answer_file
+from panovlm.inference.bulk import answer_file
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -53,7 +53,7 @@ def cluster(place: Path) -> Iterator[None]:
 
 @pytest.fixture
 def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file in which the workers note the names of the pictures that they open."""
+    """A file in which the workers log the names of the pictures that they open."""
     log = place / "opened"
 
     class Watched(ray_data.DatasetAnswerer):
@@ -73,8 +73,8 @@ def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return log
 
 
-def told(line: dict[str, Any]) -> dict[str, Any]:
-    """What is said of a line, whichever way it was asked."""
+def outcome_of(line: dict[str, Any]) -> dict[str, Any]:
+    """Return the question and outcome of a line, whichever way it was asked."""
     names = ("image", "question", "id", "answer", "finish_reason", "grounding", "error")
     return {name: line.get(name) for name in names}
 
@@ -90,8 +90,8 @@ def test_the_pages_example_answers_as_the_command_does_and_opens_each_picture_on
     found = sorted(table.to_pylist(), key=lambda line: line["id"])
     out = place / "answers.jsonl"
     answer_file(assistant, place / "questions.jsonl", out, grounded=True, sampling=SamplingParams())
-    expected = [told(json.loads(line)) for line in out.read_text().splitlines()]
-    assert [told(line) for line in found] == expected
+    expected = [outcome_of(json.loads(line)) for line in out.read_text().splitlines()]
+    assert [outcome_of(line) for line in found] == expected
     assert sum(line["error"] is not None for line in found) == len(TEXTS) + 1
     counts = Counter(opened.read_text().split())
     assert {counts[picture.name] for picture in pictures} == {1}

@@ -16,19 +16,19 @@ from panovlm.inference.prefixes import PrefixStore
 
 SHORT = SamplingParams(max_tokens=8)
 Shown = str | int
-"""Words, or the number of a picture."""
-TURNS: dict[str, list[list[Shown]]] = {
-    "both in one turn": [[0, 1, "What differs?"]],
-    "words before, between and behind": [["First: ", 0, " Second: ", 1, " What differs?"]],
-    "one in a later turn": [[0, "What is behind me?"], ["A red box."], [1, "And here?"]],
-    "one two turns later": [["Hi"], ["Hello."], [2, "Left?"], ["No."], ["Sure?"], ["Yes."], [0]],
+"""A text, or the number of a picture."""
+MESSAGES: dict[str, list[list[Shown]]] = {
+    "both in one message": [[0, 1, "What differs?"]],
+    "text before, between and after": [["First: ", 0, " Second: ", 1, " What differs?"]],
+    "one in a later message": [[0, "What is behind me?"], ["A red box."], [1, "And here?"]],
+    "one two messages later": [["Hi"], ["Hello."], [2, "Left?"], ["No."], ["Sure?"], ["Yes."], [0]],
     "the same one twice": [[1, 1, "Are they the same?"]],
     "three, asked about later": [[2, 0], ["Yes?"], [1, "Compare."], ["Hm."], ["What differs?"]],
 }
 
 
-def conversation(turns: list[list[Shown]], pictures: list[Path]) -> list[dict[str, Any]]:
-    """Write turns of a user and an assistant, with each picture's path for the processor."""
+def conversation(messages: list[list[Shown]], pictures: list[Path]) -> list[dict[str, Any]]:
+    """Write messages of a user and an assistant, with each picture's path for the processor."""
 
     def part(shown: Shown) -> dict[str, str]:
         if isinstance(shown, str):
@@ -36,21 +36,21 @@ def conversation(turns: list[list[Shown]], pictures: list[Path]) -> list[dict[st
         return {"type": "image", "path": str(pictures[shown])}
 
     return [
-        {"role": ("user", "assistant")[place % 2], "content": [part(shown) for shown in turn]}
-        for place, turn in enumerate(turns)
+        {"role": ("user", "assistant")[place % 2], "content": [part(shown) for shown in message]}
+        for place, message in enumerate(messages)
     ]
 
 
-def asked(assistant: Assistant, turns: list[list[Shown]], pictures: list[Path]) -> Question:
-    shown = [pictures[each] for turn in turns for each in turn if isinstance(each, int)]
+def asked(assistant: Assistant, messages: list[list[Shown]], pictures: list[Path]) -> Question:
+    shown = [pictures[each] for message in messages for each in message if isinstance(each, int)]
     panoramas = [assistant.open(picture) for picture in shown]
-    return Question(conversation(turns, pictures), panoramas, SHORT)
+    return Question(conversation(messages, pictures), panoramas, SHORT)
 
 
-def plain_inputs(assistant: Assistant, turns: list[list[Shown]], pictures: list[Path]) -> Any:
-    """Give the whole prompt as `generate` takes it."""
+def plain_inputs(assistant: Assistant, messages: list[list[Shown]], pictures: list[Path]) -> Any:
+    """Return the whole prompt as `generate` takes it."""
     return assistant.processor.apply_chat_template(
-        conversation(turns, pictures),
+        conversation(messages, pictures),
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
@@ -60,8 +60,8 @@ def plain_inputs(assistant: Assistant, turns: list[list[Shown]], pictures: list[
 
 def plain_answer(assistant: Assistant, inputs: Any) -> str:
     output = assistant.model.generate(**inputs, max_new_tokens=SHORT.max_tokens, do_sample=False)
-    said = output[0, inputs["input_ids"].shape[1] :]
-    text: str = assistant.processor.tokenizer.decode(said, skip_special_tokens=True)
+    generated = output[0, inputs["input_ids"].shape[1] :]
+    text: str = assistant.processor.tokenizer.decode(generated, skip_special_tokens=True)
     return text.strip()
 
 
@@ -71,10 +71,10 @@ def scores_of_first_token(assistant: Assistant, question: Question) -> torch.Ten
 
 
 def check_equals_plain(
-    assistant: Assistant, turns: list[list[Shown]], pictures: list[Path]
+    assistant: Assistant, messages: list[list[Shown]], pictures: list[Path]
 ) -> None:
-    question = asked(assistant, turns, pictures)
-    inputs = plain_inputs(assistant, turns, pictures)
+    question = asked(assistant, messages, pictures)
+    inputs = plain_inputs(assistant, messages, pictures)
     assert list(assistant.prompt(question).ids) == inputs["input_ids"][0].tolist()
     with torch.inference_mode():
         plain = assistant.model(**inputs, logits_to_keep=1).logits[0, -1]
@@ -83,11 +83,11 @@ def check_equals_plain(
     assert assistant.answer([question])[0].text == plain_answer(assistant, inputs)
 
 
-@pytest.mark.parametrize("name", TURNS)
+@pytest.mark.parametrize("name", MESSAGES)
 def test_answers_equal_those_of_a_plain_generate_over_the_whole_prompt(
     name: str, assistant: Assistant, pictures: list[Path]
 ) -> None:
-    check_equals_plain(assistant, TURNS[name], pictures)
+    check_equals_plain(assistant, MESSAGES[name], pictures)
 
 
 @pytest.mark.parametrize("kind", ["gemma3_text", "qwen3_sliding", "phi3", "smollm3"])
@@ -97,8 +97,8 @@ def test_windows_and_layers_without_positions_see_what_they_see_in_a_plain_gener
     pictures: list[Path],
 ) -> None:
     assistant = assistant_of(kind)
-    for turns in TURNS.values():
-        check_equals_plain(assistant, turns, pictures)
+    for messages in MESSAGES.values():
+        check_equals_plain(assistant, messages, pictures)
 
 
 def test_the_order_of_the_pictures_matters(assistant: Assistant, pictures: list[Path]) -> None:
@@ -137,8 +137,8 @@ def test_a_further_question_reads_no_picture_again(
 def test_a_picture_in_a_later_turn_is_read_on_from_what_was_read_before(
     assistant: Assistant, pictures: list[Path], reads: dict[str, list[int]]
 ) -> None:
-    later = TURNS["one in a later turn"]
-    first, whole = (asked(assistant, turns, pictures) for turns in (later[:1], later))
+    later = MESSAGES["one in a later message"]
+    first, whole = (asked(assistant, messages, pictures) for messages in (later[:1], later))
     assistant.answer([first])
     assistant.answer([whole])
     assert len(reads["encoder"]) == 2
@@ -148,17 +148,17 @@ def test_a_picture_in_a_later_turn_is_read_on_from_what_was_read_before(
     assert (len(reads["encoder"]), len(reads["language model"])) == (3, 3)
 
 
-def test_a_panorama_behind_other_words_is_read_again_but_not_encoded(
+def test_a_panorama_after_other_text_is_read_again_but_not_encoded(
     assistant: Assistant, pictures: list[Path], reads: dict[str, list[int]]
 ) -> None:
-    for turns in ([[0, 1, "?"]], [[1, 0, "?"]], [["Look: ", 1, "?"]], [[1, 1, "?"]]):
-        check_equals_plain(assistant, turns, pictures)
+    for messages in ([[0, 1, "?"]], [[1, 0, "?"]], [["Look: ", 1, "?"]], [[1, 1, "?"]]):
+        check_equals_plain(assistant, messages, pictures)
     plain_runs = 4
     assert len(reads["encoder"]) == 2 + 2 * plain_runs
     assert len(reads["language model"]) == 2 + 2 + 1 + 1
 
 
-def test_whatever_leaves_the_store_nothing_held_goes_on_from_it_and_no_byte_is_lost(
+def test_nothing_held_continues_a_dropped_prefix_and_all_bytes_are_counted(
     assistant: Assistant, pictures: list[Path]
 ) -> None:
     opened = [assistant.open(picture) for picture in pictures]
@@ -181,7 +181,7 @@ def test_any_number_of_pictures_in_a_batch_answers_each_question_as_if_alone(
     assistant: Assistant, pictures: list[Path]
 ) -> None:
     assistant._end_ids = []  # so that each answer has its length
-    questions = [asked(assistant, turns, pictures) for turns in TURNS.values()]
+    questions = [asked(assistant, messages, pictures) for messages in MESSAGES.values()]
     questions.append(asked(assistant, [["No picture at all"]], pictures))
     questions.append(asked(assistant, [[2, "x" * 200]], pictures))
     alone = [assistant.answer([question])[0].text for question in questions]

@@ -13,7 +13,7 @@ from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.assistant import Assistant, OpenedPanorama, Question
 from panovlm.inference.likelihood import NEGLIGIBLE
 from panovlm.inference.prompts import about_panorama
-from panovlm.inference.views_mattered import ViewsMattered, neighbours, view_shares
+from panovlm.inference.views_mattered import PairDrop, ViewsMattered, neighbours, view_shares
 
 ANSWER = "a blue cube, <|im_end|> to the left"
 """A special token in an answer is text."""
@@ -22,6 +22,10 @@ TEXT = "What is behind me?"
 
 def question(panorama: OpenedPanorama | None, text: str = TEXT) -> Question:
     return Question(about_panorama(text), [panorama] if panorama else ())
+
+
+def pair_drops(found: ViewsMattered) -> list[float]:
+    return [pair.drop for pair in found.pair_drops]
 
 
 def without(views: torch.Tensor, *lost: int) -> torch.Tensor:
@@ -51,21 +55,19 @@ def test_drops_equal_differences_of_plain_forward_passes(
     assert found.log_probability == pytest.approx(whole, abs=1e-3)
     assert found.drops == pytest.approx(plain, abs=1e-3)
     assert max(map(abs, plain)) > 0.05
-    assert found.pairs == ((0, 1), (1, 2), (2, 3), (3, 0))
-    together = [drop(*pair) for pair in found.pairs]
-    assert found.pair_drops == pytest.approx(together, abs=1e-3)
+    assert [pair.views for pair in found.pair_drops] == [(0, 1), (1, 2), (2, 3), (3, 0)]
+    together = [drop(*pair.views) for pair in found.pair_drops]
+    assert pair_drops(found) == pytest.approx(together, abs=1e-3)
     assert max(abs(both - one) for both, one in zip(together, plain, strict=True)) > 0.01
 
 
-def test_many_at_once_give_what_one_at_a_time_gives(
-    assistant: Assistant, pictures: list[Path]
-) -> None:
+def test_batches_equal_one_at_a_time(assistant: Assistant, pictures: list[Path]) -> None:
     asked = question(assistant.open(pictures[0]))
     alone = assistant.views_mattered(asked, ANSWER, batch_size=1)
     for batch_size in (3, 4, 8):
         together = assistant.views_mattered(asked, ANSWER, batch_size)
         assert together.drops == pytest.approx(alone.drops, abs=1e-4)
-        assert together.pair_drops == pytest.approx(alone.pair_drops, abs=1e-4)
+        assert pair_drops(together) == pytest.approx(pair_drops(alone), abs=1e-4)
 
 
 def test_a_view_that_is_blank_anyway_changes_nothing(
@@ -91,7 +93,7 @@ def test_the_prefix_is_not_read_again_and_later_answers_stay_the_same(
     assert assistant.ask(panorama, TEXT) == before
 
 
-def test_no_words_no_panorama_and_too_many_words_are_refused(
+def test_no_text_no_panorama_and_too_long_a_text_are_refused(
     assistant: Assistant, pictures: list[Path]
 ) -> None:
     panorama = assistant.open(pictures[0])
@@ -112,12 +114,16 @@ def test_shares_are_of_the_drops_alone_and_none_where_all_are_negligible() -> No
     assert ViewsMattered(-1.0, (NEGLIGIBLE, -3.0)).shares == [1.0, 0.0]
 
 
-def test_a_pair_is_told_only_where_no_view_carried_the_answer_alone() -> None:
-    pairs, little = ((0, 1), (1, 0)), (NEGLIGIBLE / 2, 0.0)
-    assert ViewsMattered(-1.0, little, pairs, (NEGLIGIBLE, 2.0)).together == 1
-    assert ViewsMattered(-1.0, little, pairs, (0.0, NEGLIGIBLE / 2)).together is None
-    assert ViewsMattered(-1.0, (NEGLIGIBLE, 0.0), pairs, (2.0, 2.0)).together is None
-    assert ViewsMattered(-1.0, little).together is None
+def test_a_pair_is_named_only_where_no_view_mattered_alone() -> None:
+    def together(drops: tuple[float, ...], *of_pairs: float) -> PairDrop | None:
+        pairs = zip([(0, 1), (1, 0)], of_pairs, strict=False)
+        return ViewsMattered(-1.0, drops, tuple(PairDrop(*pair) for pair in pairs)).together
+
+    little = (NEGLIGIBLE / 2, 0.0)
+    assert together(little, NEGLIGIBLE, 2.0) == PairDrop((1, 0), 2.0)
+    assert together(little, 0.0, NEGLIGIBLE / 2) is None
+    assert together((NEGLIGIBLE, 0.0), 2.0, 2.0) is None
+    assert together(little) is None
 
 
 def test_neighbours_go_round_a_ring_and_other_layouts_have_none() -> None:

@@ -32,7 +32,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 @contextmanager
 def listening(app: Any) -> Iterator[tuple[str, uvicorn.Server]]:
-    """Run a real server in a thread; give its address and itself."""
+    """Run a real server in a thread; return its address and itself."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -40,7 +40,7 @@ def picture_url(scenes_file: Path) -> str:
 
 @pytest.fixture
 def body(picture_url: str) -> Callable[..., dict[str, Any]]:
-    """Gives the body of a request about the panorama, or about another or none."""
+    """Returns the body of a request about the panorama, or about another or none."""
 
     def make(text: str = "What is behind me?", url: str | None = "", **more: Any) -> dict[str, Any]:
         parts: list[dict[str, Any]] = [{"type": "text", "text": text}]

@@ -1,4 +1,4 @@
-"""The server says what OpenAI's clients expect, whole and streamed, alone and in a crowd."""
+"""Responses are what OpenAI's clients expect, whole and streamed, alone and in a crowd."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from panovlm.serving.app import create_app
 
 
 def streamed(text: str) -> tuple[str, list[dict[str, Any]]]:
-    """Join the pieces of a stream; give its chunks too."""
+    """Join the pieces of a stream; return its chunks too."""
     events = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
     assert events[-1] == "[DONE]"
     chunks = [json.loads(event) for event in events[:-1]]
@@ -27,24 +27,24 @@ def test_a_completion_has_openais_shape_and_the_plain_answer(
     client: TestClient, body: Ask, assistant: Assistant, scenes_file: Path
 ) -> None:
     reply = client.post(PATH, json=body(), headers={"x-request-id": "mine-1"})
-    said = reply.json()
+    completion = reply.json()
     assert reply.status_code == 200
     assert reply.headers["x-request-id"] == "mine-1"
-    assert said["object"] == "chat.completion"
-    assert said["id"] == "chatcmpl-mine-1"
-    assert said["choices"][0]["finish_reason"] in ("stop", "length")
-    usage = said["usage"]
+    assert completion["object"] == "chat.completion"
+    assert completion["id"] == "chatcmpl-mine-1"
+    assert completion["choices"][0]["finish_reason"] in ("stop", "length")
+    usage = completion["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     panorama = assistant.open(scenes_file.parent / "0.png")
     alone = assistant.ask(panorama, "What is behind me?", SamplingParams(max_tokens=12))
-    assert said["choices"][0]["message"] == {
+    assert completion["choices"][0]["message"] == {
         "role": "assistant",
         "content": alone,
         "refusal": None,
     }
 
 
-def test_a_stream_says_what_the_whole_answer_says(client: TestClient, body: Ask) -> None:
+def test_a_stream_has_the_content_of_the_whole_answer(client: TestClient, body: Ask) -> None:
     whole = client.post(PATH, json=body(max_tokens=40)).json()
     options = {"stream": True, "stream_options": {"include_usage": True}}
     reply = client.post(PATH, json=body(max_tokens=40, **options))
@@ -57,21 +57,21 @@ def test_a_stream_says_what_the_whole_answer_says(client: TestClient, body: Ask)
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
 
 
-def test_seed_stop_and_length_are_kept_to(client: TestClient, body: Ask) -> None:
-    def say(**more: Any) -> dict[str, Any]:
+def test_seed_stop_and_length_are_respected(client: TestClient, body: Ask) -> None:
+    def complete(**more: Any) -> dict[str, Any]:
         return client.post(PATH, json=body(**more)).json()["choices"][0]
 
-    drawn = [say(temperature=1.0, seed=seed)["message"]["content"] for seed in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
-    whole = say()["message"]["content"]
+    sampled = [complete(temperature=1.0, seed=seed)["message"]["content"] for seed in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
+    whole = complete()["message"]["content"]
     stop = whole[3:5]
-    cut = say(stop=[stop, "never said"])
+    cut = complete(stop=[stop, "never there"])
     assert cut["message"]["content"] == whole[: whole.index(stop)].rstrip()
     assert cut["finish_reason"] == "stop"
-    assert say(max_completion_tokens=2, max_tokens=None)["finish_reason"] == "length"
+    assert complete(max_completion_tokens=2, max_tokens=None)["finish_reason"] == "length"
 
 
-def test_a_grounding_is_given_on_request_alone(
+def test_a_grounding_is_added_on_request_alone(
     client: TestClient, body: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = client.post(PATH, json=body(grounded=True)).json()["choices"][0]["message"]
@@ -92,7 +92,7 @@ def test_the_second_question_about_a_panorama_does_not_run_the_encoder(
     assert len(runs) == 1
 
 
-def test_eight_at_once_hear_what_each_would_alone(
+def test_eight_at_once_get_what_each_would_alone(
     assistant: Assistant, body: Ask, scenes_file: Path
 ) -> None:
     files = sorted(scenes_file.parent.glob("*.png"))
@@ -101,12 +101,12 @@ def test_eight_at_once_hear_what_each_would_alone(
     bodies.append(body("No picture", None))
     with TestClient(create_app(assistant, limits=LIMITS)) as client:
 
-        def say(asked: dict[str, Any]) -> dict[str, Any]:
+        def complete(asked: dict[str, Any]) -> dict[str, Any]:
             return client.post(PATH, json=asked).json()["choices"][0]
 
-        alone = [say(asked) for asked in bodies]
+        alone = [complete(asked) for asked in bodies]
         with ThreadPoolExecutor(8) as threads:
-            assert list(threads.map(say, bodies * 2)) == alone * 2
+            assert list(threads.map(complete, bodies * 2)) == alone * 2
     assert len({each["message"]["content"] for each in alone}) > 2
 
 
@@ -129,4 +129,4 @@ def test_models_health_and_metrics_answer(client: TestClient, body: Ask) -> None
     assert 'panovlm_requests_total{path="/v1/chat/completions",status="200"} 1.0' in text
     assert 'panovlm_requests_total{path="other",status="404"} 1.0' in text
     assert 'panovlm_tokens_total{kind="completion"}' in text
-    assert "panovlm_requests_at_work 0.0" in text
+    assert "panovlm_requests_in_progress 0.0" in text

@@ -1,4 +1,4 @@
-"""Pictures come from allowed hosts at public addresses, and by no trick from anywhere else.
+"""Pictures come from allowed hosts at public addresses, and never from anywhere else.
 
 No test needs a network: names are looked up by functions of the tests, and hosts are sockets here.
 """
@@ -80,7 +80,7 @@ ELSEWHERE = [
 
 
 class Site(http.server.BaseHTTPRequestHandler):
-    """A host that gives a picture, and every kind of trouble."""
+    """A host that serves a picture, and all kinds of errors."""
 
     picture = b""
     asked: list[tuple[str, str]]
@@ -102,7 +102,7 @@ class Site(http.server.BaseHTTPRequestHandler):
         acts.get(self.path, lambda: self._give(200, self.picture))()
 
     def _write(self, data: bytes) -> bool:
-        """Say whether anybody still reads."""
+        """Return whether anybody still reads."""
         try:
             self.wfile.write(data)
         except OSError:
@@ -216,14 +216,14 @@ def test_other_hosts_are_not_even_looked_up(url: str) -> None:
     "path",
     ["/redirect", "/missing", "/large", "/endless", "/short", "/garbage", "/headers", "/nothing"],
 )
-def test_redirects_refusals_and_broken_or_endless_answers_give_nothing(
+def test_redirects_errors_and_broken_or_endless_answers_return_nothing(
     site: Any, path: str
 ) -> None:
     assert refused(lambda: fetched(site, path)).message == "found no picture at that image_url"
     assert [asked for asked, _ in site.RequestHandlerClass.asked] == [path]
 
 
-def test_a_host_that_dribbles_is_left_when_the_time_is_over(site: Any) -> None:
+def test_a_slow_host_is_left_when_the_time_is_over(site: Any) -> None:
     refused(lambda: fetched(site, "/slow", max_s=0.3))
 
 

@@ -1,4 +1,4 @@
-"""A full server says so, late and left requests free it, a stopping one finishes its work."""
+"""A full server refuses, late and abandoned requests release their slots, stopping is graceful."""
 
 import dataclasses
 import signal
@@ -31,14 +31,14 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return event
 
 
-def test_one_request_too_many_is_sent_away_and_the_others_are_answered(
+def test_one_request_too_many_is_refused_and_the_others_are_answered(
     assistant: Assistant, body: Ask, held: threading.Event
 ) -> None:
     limits = dataclasses.replace(LIMITS, max_requests=2)
     app = create_app(assistant, limits=limits)
     with TestClient(app) as client, ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(client.post, PATH, json=body()) for _ in range(2)]
-        wait_until(lambda: app.state.desk._num_requests == 2)
+        wait_until(lambda: app.state.handler._num_requests == 2)
         refused = client.post(PATH, json=body())
         held.set()
         assert refused.status_code == 429
@@ -48,7 +48,7 @@ def test_one_request_too_many_is_sent_away_and_the_others_are_answered(
         assert client.post(PATH, json=body()).status_code == 200
 
 
-def test_refused_requests_leave_their_place(assistant: Assistant, body: Ask) -> None:
+def test_refused_requests_release_their_slots(assistant: Assistant, body: Ask) -> None:
     limits = dataclasses.replace(LIMITS, max_requests=1)
     with TestClient(create_app(assistant, limits=limits)) as client:
         for _ in range(3):
@@ -56,7 +56,7 @@ def test_refused_requests_leave_their_place(assistant: Assistant, body: Ask) -> 
             assert client.post(PATH, json=body(stream=True)).status_code == 200
 
 
-def test_a_late_answer_is_a_error_whole_or_streamed(assistant: Assistant, body: Ask) -> None:
+def test_a_late_answer_is_an_error_whole_or_streamed(assistant: Assistant, body: Ask) -> None:
     def slowly(*_: Any) -> None:
         time.sleep(0.05)
 
@@ -86,7 +86,7 @@ def test_a_failing_model_is_a_clear_error_and_the_server_goes_on(
         assert client.post(PATH, json=body()).status_code == 200
 
 
-def test_a_question_joins_an_answer_under_way_and_may_end_before_it(
+def test_a_question_joins_a_running_answer_and_may_end_before_it(
     assistant: Assistant, body: Ask
 ) -> None:
     assistant.model.lm_head.register_forward_hook(lambda *_: time.sleep(0.02))
@@ -95,13 +95,13 @@ def test_a_question_joins_an_answer_under_way_and_may_end_before_it(
     with TestClient(app) as client, ThreadPoolExecutor(1) as threads:
         alone = client.post(PATH, json=body(max_tokens=2)).json()["choices"]
         long = threads.submit(client.post, PATH, json=body(max_tokens=64))
-        wait_until(lambda: app.state.desk._worker.num_answering() == 1)
+        wait_until(lambda: app.state.handler._worker.num_running() == 1)
         assert client.post(PATH, json=body(max_tokens=2)).json()["choices"] == alone
         assert not long.done()
         assert long.result().json()["usage"]["completion_tokens"] == 64
 
 
-def test_a_newcomer_that_fails_ends_no_answer_under_way(
+def test_a_joining_question_that_fails_ends_no_running_answer(
     assistant: Assistant, body: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assistant.model.lm_head.register_forward_hook(lambda *_: time.sleep(0.02))
@@ -109,7 +109,7 @@ def test_a_newcomer_that_fails_ends_no_answer_under_way(
     app = create_app(assistant, limits=LIMITS)
     with TestClient(app) as client, ThreadPoolExecutor(1) as threads:
         long = threads.submit(client.post, PATH, json=body(max_tokens=64))
-        wait_until(lambda: app.state.desk._worker.num_answering() == 1)
+        wait_until(lambda: app.state.handler._worker.num_running() == 1)
         with monkeypatch.context() as broken:
             broken.setattr(Batch, "join", lambda self, rows: 1 / 0)
             assert client.post(PATH, json=body()).status_code == 500
@@ -118,38 +118,38 @@ def test_a_newcomer_that_fails_ends_no_answer_under_way(
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_frees_its_place(
+def test_a_client_that_leaves_releases_its_slot(
     assistant: Assistant, body: Ask, held: threading.Event, stream: bool
 ) -> None:
     app = create_app(assistant, limits=LIMITS)
     with listening(app) as (address, _):
         with pytest.raises(httpx2.TimeoutException):
             httpx2.post(address + PATH, json=body(max_tokens=64, stream=stream), timeout=1.0)
-        wait_until(lambda: app.state.desk._num_requests == 0)
+        wait_until(lambda: app.state.handler._num_requests == 0)
         held.set()
         assert httpx2.post(address + PATH, json=body(), timeout=20).status_code == 200
 
 
-def test_a_stopping_server_finishes_what_is_at_work(
+def test_a_stopping_server_finishes_running_answers(
     assistant: Assistant, body: Ask, held: threading.Event
 ) -> None:
     app = create_app(assistant, limits=LIMITS)
     with listening(app) as (address, server), ThreadPoolExecutor(2) as threads:
         asked = [body(stream=True), body()]
-        at_work = [
+        running = [
             threads.submit(httpx2.post, address + PATH, json=each, timeout=20) for each in asked
         ]
-        wait_until(lambda: app.state.desk._num_requests == 2)
+        wait_until(lambda: app.state.handler._num_requests == 2)
         server.handle_exit(signal.SIGTERM, None)
         held.set()
-        streamed, whole = (each.result() for each in at_work)
+        streamed, whole = (each.result() for each in running)
         assert streamed.text.endswith("data: [DONE]\n\n")
         assert whole.json()["choices"][0]["finish_reason"]
-    assert app.state.desk.is_draining
+    assert app.state.handler.is_draining
 
 
 def test_new_requests_are_refused_while_the_server_stops(client: TestClient, body: Ask) -> None:
-    client.app.state.desk.is_draining = True
+    client.app.state.handler.is_draining = True
     refused = client.post(PATH, json=body())
     assert refused.status_code == 503
     assert refused.headers["retry-after"]

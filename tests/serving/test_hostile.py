@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets a clear refusal: no crash, no fetch, no word of the inside."""
+"""Whatever a client sends, it gets a clear error: no crash, no fetch, nothing internal leaked."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ from panovlm.serving.app import create_app
 
 
 def error_of(reply: Any, status: int = 400) -> dict[str, Any]:
-    """Check a refusal's shape and that it leaks nothing; give it."""
+    """Check an error's shape and that it leaks nothing; return it."""
     assert reply.status_code == status, reply.text
     error = reply.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -107,16 +107,16 @@ def test_three_formats_are_taken(
     assert client.post(PATH, json=body(url=url)).status_code == 200
 
 
-def test_broken_moving_and_narrow_pictures_are_refused(
+def test_broken_animated_and_narrow_pictures_are_refused(
     client: TestClient, body: Ask, panorama: Image.Image
 ) -> None:
-    moving = encoded(panorama, save_all=True, append_images=[panorama.rotate(90)])
+    animated = encoded(panorama, save_all=True, append_images=[panorama.rotate(90)])
     narrow = encoded(panorama.crop((0, 0, 60, 64)))
-    for data in (encoded(panorama)[:-2000], moving, narrow, b"", png_of_size(200, 100)):
+    for data in (encoded(panorama)[:-2000], animated, narrow, b"", png_of_size(200, 100)):
         assert error_of(client.post(PATH, json=body(url=data_url(data))))["code"] == "invalid_image"
 
 
-def test_a_picture_that_no_user_shows_is_refused(client: TestClient, body: Ask) -> None:
+def test_a_picture_outside_a_users_message_is_refused(client: TestClient, body: Ask) -> None:
     asked = body()
     asked["messages"][0]["role"] = "assistant"
     error_of(client.post(PATH, json=asked))
@@ -141,7 +141,7 @@ def test_a_picture_that_no_user_shows_is_refused(client: TestClient, body: Ask) 
         ({"response_format": {"type": "json_schema"}}, "response_format"),
     ],
 )
-def test_fields_at_error_are_named(
+def test_invalid_fields_are_named(
     client: TestClient, body: Ask, change: dict[str, Any], param: str
 ) -> None:
     assert error_of(client.post(PATH, json=body(**change)))["param"] == param
@@ -219,14 +219,14 @@ def test_a_thousand_random_requests_never_fail_the_server(
     assert client.post(PATH, json=body()).status_code == 200
 
 
-def test_keys_are_asked_for_everywhere_but_at_health(assistant: Assistant, body: Ask) -> None:
+def test_keys_are_required_everywhere_but_at_health(assistant: Assistant, body: Ask) -> None:
     app = create_app(assistant, limits=LIMITS, keys=["one", "two"])
     with TestClient(app) as client:
         assert client.get("/health").status_code == 200
         for path in ("/v1/models", "/metrics", "/docs", "/v1/../metrics"):
             error_of(client.get(path), 401)
-        for given in ("Bearer three", "Bearer ", "one two", "Basic one", "Bearer one\xff"):
-            headers = {"Authorization": given.encode("latin-1")}
+        for sent in ("Bearer three", "Bearer ", "one two", "Basic one", "Bearer one\xff"):
+            headers = {"Authorization": sent.encode("latin-1")}
             error_of(client.post(PATH, json=body(), headers=headers), 401)
         for key in ("one", "two"):
             reply = client.post(PATH, json=body(), headers={"Authorization": f"Bearer {key}"})
@@ -242,7 +242,9 @@ def test_the_log_holds_neither_pictures_nor_questions_nor_keys(
         headers = {"Authorization": "Bearer very-secret", "X-Request-Id": "bad\tid"}
         client.post(PATH, json=body("my question"), headers=headers)
         client.get("/v1/very-secret?key=very-secret", headers=headers)
-    lines = [json.loads(r.message) for r in caplog.records if r.name == "panovlm.serving.gate"]
+    lines = [
+        json.loads(r.message) for r in caplog.records if r.name == "panovlm.serving.middleware"
+    ]
     assert [line["status"] for line in lines] == [200, 404]
     assert lines[0]["prompt_tokens"] > 0
     assert len(lines[0]["id"]) == 24

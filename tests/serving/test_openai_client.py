@@ -1,4 +1,4 @@
-"""OpenAI's own client, as it is installed, gets from the server what it expects of OpenAI's."""
+"""OpenAI's own client works with the server."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ Messages = list[dict[str, Any]]
 
 
 def about(text: str, *urls: str) -> Messages:
-    """One turn about pictures, if any."""
+    """One message about pictures, if any."""
     pictures = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": text}]}]
 
@@ -32,12 +32,12 @@ def about(text: str, *urls: str) -> Messages:
 def connected(
     assistant: Assistant, limits: Any = LIMITS, key: str = "secret", **options: Any
 ) -> Iterator[tuple[Any, Any]]:
-    """Run a server; give a client of it and the server's desk."""
+    """Run a server; return a client of it and the server's handler."""
     app = create_app(assistant, limits=limits, keys=["secret"])
     with listening(app) as (address, _):
         options = {"max_retries": 0, "timeout": 60, **options}
         with openai.OpenAI(base_url=f"{address}/v1", api_key=key, **options) as client:
-            yield client, app.state.desk
+            yield client, app.state.handler
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def slow_steps(assistant: Assistant) -> Iterator[None]:
     handle.remove()
 
 
-Say = Callable[..., Any]
+Complete = Callable[..., Any]
 
 
 @pytest.fixture
-def say(picture_url: str) -> Say:
+def complete(picture_url: str) -> Complete:
     """Asks about the panorama."""
 
     def ask(client: Any, text: str = QUESTION, **more: Any) -> Any:
@@ -61,12 +61,12 @@ def say(picture_url: str) -> Say:
     return ask
 
 
-def test_whole_and_streamed_answers_say_the_same_and_count_the_same_tokens(
-    assistant: Assistant, say: Say
+def test_whole_and_streamed_answers_have_the_same_text_and_tokens(
+    assistant: Assistant, complete: Complete
 ) -> None:
     with connected(assistant) as (client, _):
-        whole = say(client, extra_body={"grounded": True})
-        stream = say(client, stream=True, stream_options={"include_usage": True})
+        whole = complete(client, extra_body={"grounded": True})
+        stream = complete(client, stream=True, stream_options={"include_usage": True})
         chunks = list(stream)
         assert [model.id for model in client.models.list()] == [MODEL]
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
@@ -78,13 +78,15 @@ def test_whole_and_streamed_answers_say_the_same_and_count_the_same_tokens(
     assert whole.choices[0].message.grounding is None  # a field beyond OpenAI's
 
 
-def test_stop_seed_and_length_are_kept_to(assistant: Assistant, say: Say) -> None:
+def test_stop_seed_and_length_are_respected(assistant: Assistant, complete: Complete) -> None:
     with connected(assistant) as (client, _):
-        drawn = [say(client, temperature=1.0, seed=s).choices[0].message.content for s in (1, 1, 2)]
-        whole = say(client).choices[0].message.content
-        stopped = say(client, stop=[whole[3:5]]).choices[0]
-        short = say(client, max_completion_tokens=2).choices[0]
-    assert drawn[0] == drawn[1] != drawn[2]
+        sampled = [
+            complete(client, temperature=1.0, seed=s).choices[0].message.content for s in (1, 1, 2)
+        ]
+        whole = complete(client).choices[0].message.content
+        stopped = complete(client, stop=[whole[3:5]]).choices[0]
+        short = complete(client, max_completion_tokens=2).choices[0]
+    assert sampled[0] == sampled[1] != sampled[2]
     assert stopped.message.content == whole[: whole.index(whole[3:5])].rstrip()
     assert stopped.finish_reason == "stop"
     assert short.finish_reason == "length"
@@ -115,58 +117,58 @@ def test_bad_requests_raise_with_the_field_and_what_to_do(
     assert refused.value.request_id
 
 
-def test_other_errors_raise_as_openais_do(assistant: Assistant, say: Say) -> None:
+def test_other_errors_raise_as_openais_do(assistant: Assistant, complete: Complete) -> None:
     with connected(assistant) as (client, _):
         with pytest.raises(openai.NotFoundError, match="no such model"):
-            say(client, model="gpt")
+            complete(client, model="gpt")
         with pytest.raises(openai.APIStatusError, match="bytes") as large:
-            say(client, "x" * LIMITS.max_body_bytes)
+            complete(client, "x" * LIMITS.max_body_bytes)
         assert large.value.status_code == 413
         with pytest.raises(openai.NotFoundError):
             client.embeddings.create(model=MODEL, input="x")
     wrong = pytest.raises(openai.AuthenticationError, match="no valid API key")
     with connected(assistant, key="wrong") as (client, _), wrong:
-        say(client)
+        complete(client)
     full = pytest.raises(openai.RateLimitError, match="too many requests")
     with connected(assistant, replace(LIMITS, max_requests=0)) as (client, _), full:
-        say(client)
+        complete(client)
 
 
-def test_a_server_that_is_gone_raises(assistant: Assistant, say: Say) -> None:
+def test_a_server_that_is_gone_raises(assistant: Assistant, complete: Complete) -> None:
     with connected(assistant) as (client, _):
         address = client.base_url
     later = openai.OpenAI(base_url=address, api_key="secret", max_retries=0)
     with later, pytest.raises(openai.APIConnectionError):
-        say(later)
+        complete(later)
 
 
 def test_an_answer_that_takes_too_long_raises_whole_and_in_a_stream(
-    assistant: Assistant, say: Say, slow_steps: None
+    assistant: Assistant, complete: Complete, slow_steps: None
 ) -> None:
     with connected(assistant, replace(LIMITS, max_s=1.5)) as (client, _):
         with pytest.raises(openai.InternalServerError, match="took too long") as late:
-            say(client, max_tokens=40)
+            complete(client, max_tokens=40)
         assert late.value.status_code == 503
         with pytest.raises(openai.APIError, match="took too long"):
-            list(say(client, max_tokens=40, stream=True))
+            list(complete(client, max_tokens=40, stream=True))
 
 
-def test_a_client_that_gives_up_frees_its_place(
-    assistant: Assistant, say: Say, slow_steps: None
+def test_a_client_that_gives_up_releases_its_slot(
+    assistant: Assistant, complete: Complete, slow_steps: None
 ) -> None:
-    with connected(assistant) as (client, desk):
+    with connected(assistant) as (client, handler):
         with pytest.raises(openai.APITimeoutError):
-            say(client.with_options(timeout=1.0), max_tokens=60)
-        wait_until(lambda: desk._num_requests == 0)
-        stream = say(client, max_tokens=60, stream=True)
+            complete(client.with_options(timeout=1.0), max_tokens=60)
+        wait_until(lambda: handler._num_requests == 0)
+        stream = complete(client, max_tokens=60, stream=True)
         next(iter(stream))
         stream.close()
-        wait_until(lambda: desk._num_requests == 0)
-        assert say(client, max_tokens=1).choices
+        wait_until(lambda: handler._num_requests == 0)
+        assert complete(client, max_tokens=1).choices
 
 
-def test_threads_and_tasks_hear_what_each_would_alone(
-    assistant: Assistant, say: Say, picture_url: str
+def test_threads_and_tasks_get_what_each_would_alone(
+    assistant: Assistant, complete: Complete, picture_url: str
 ) -> None:
     texts = [f"What is at {place}?" * (place + 1) for place in range(6)]
 
@@ -183,18 +185,18 @@ def test_threads_and_tasks_hear_what_each_would_alone(
 
     with connected(assistant) as (client, _):
 
-        def words(text: str) -> str:
-            return str(say(client, text).choices[0].message.content)
+        def answer(text: str) -> str:
+            return str(complete(client, text).choices[0].message.content)
 
-        alone = [words(text) for text in texts]
+        alone = [answer(text) for text in texts]
         with ThreadPoolExecutor(len(texts)) as threads:
-            assert list(threads.map(words, texts)) == alone
+            assert list(threads.map(answer, texts)) == alone
         assert asyncio.run(ask_all(client)) == alone
     assert len(set(alone)) > 2
 
 
 class Place(BaseModel):
-    """What an answer shall be of."""
+    """The form of an answer."""
 
     is_seen: bool
     is_near: bool

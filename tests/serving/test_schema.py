@@ -1,4 +1,4 @@
-"""Whatever the server's own description of itself lets clients send, nothing fails it."""
+"""Nothing that the server's OpenAPI description allows makes it fail."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from panovlm.serving.app import create_app
 MAX_EXAMPLES = 25
 
 
-def test_requests_drawn_from_the_description_never_fail_the_server(assistant: Assistant) -> None:
+def test_requests_sampled_from_the_description_never_fail_the_server(assistant: Assistant) -> None:
     schemathesis = pytest.importorskip("schemathesis")
     seen: set[tuple[str, int]] = set()
     with listening(create_app(assistant, limits=LIMITS)) as (address, _):

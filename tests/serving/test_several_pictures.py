@@ -1,4 +1,4 @@
-"""A conversation may show several pictures, in one turn or later, within limits."""
+"""A conversation may show several pictures, in one message or later, within limits."""
 
 import json
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.serving.app import create_app
 
-Turn = tuple[str, list[Any]]
-"""A role, and words or the number of a picture each."""
+Message = tuple[str, list[Any]]
+"""A role, and texts or numbers of pictures."""
 Talk = Callable[..., dict[str, Any]]
-TWO: list[Turn] = [("user", [0, 1, "What differs?"])]
-LATER: list[Turn] = [
+TWO: list[Message] = [("user", [0, 1, "What differs?"])]
+LATER: list[Message] = [
     ("user", [0, "What is behind me?"]),
     ("assistant", ["A red box."]),
     ("user", [1, "And here?"]),
@@ -28,7 +28,7 @@ LATER: list[Turn] = [
 
 @pytest.fixture
 def talk(scenes_file: Path) -> Talk:
-    """Gives the body of a request with such turns."""
+    """Returns the body of a request with such messages."""
     urls = [data_url(file.read_bytes()) for file in sorted(scenes_file.parent.glob("*.png"))]
 
     def part(shown: Any) -> dict[str, Any]:
@@ -36,16 +36,16 @@ def talk(scenes_file: Path) -> Talk:
             return {"type": "text", "text": shown}
         return {"type": "image_url", "image_url": {"url": urls[shown]}}
 
-    def make(turns: list[Turn], **more: Any) -> dict[str, Any]:
-        messages = [{"role": role, "content": [*map(part, parts)]} for role, parts in turns]
-        return {"model": "panovlm", "messages": messages, "max_tokens": 12, **more}
+    def make(messages: list[Message], **more: Any) -> dict[str, Any]:
+        written = [{"role": role, "content": [*map(part, parts)]} for role, parts in messages]
+        return {"model": "panovlm", "messages": written, "max_tokens": 12, **more}
 
     return make
 
 
-def expected(assistant: Assistant, turns: list[Turn], scenes_file: Path) -> str:
-    """Give what the assistant itself says."""
-    shown = [each for _, parts in turns for each in parts if isinstance(each, int)]
+def expected(assistant: Assistant, messages: list[Message], scenes_file: Path) -> str:
+    """Return the assistant's own answer."""
+    shown = [each for _, parts in messages for each in parts if isinstance(each, int)]
     panoramas = [assistant.open(scenes_file.parent / f"{number}.png") for number in shown]
     conversation = [
         {
@@ -55,7 +55,7 @@ def expected(assistant: Assistant, turns: list[Turn], scenes_file: Path) -> str:
                 for each in parts
             ],
         }
-        for role, parts in turns
+        for role, parts in messages
     ]
     question = Question(conversation, panoramas, SamplingParams(max_tokens=12))
     return assistant.answer([question])[0].text
@@ -67,13 +67,13 @@ def error_of(reply: Any) -> dict[str, Any]:
     return error
 
 
-@pytest.mark.parametrize("turns", [TWO, LATER])
+@pytest.mark.parametrize("messages", [TWO, LATER])
 def test_the_answer_is_the_assistants_whole_and_streamed(
-    client: TestClient, talk: Talk, assistant: Assistant, scenes_file: Path, turns: list[Turn]
+    client: TestClient, talk: Talk, assistant: Assistant, scenes_file: Path, messages: list[Message]
 ) -> None:
-    whole = client.post(PATH, json=talk(turns)).json()["choices"][0]["message"]["content"]
-    assert whole == expected(assistant, turns, scenes_file)
-    stream = client.post(PATH, json=talk(turns, stream=True)).text
+    whole = client.post(PATH, json=talk(messages)).json()["choices"][0]["message"]["content"]
+    assert whole == expected(assistant, messages, scenes_file)
+    stream = client.post(PATH, json=talk(messages, stream=True)).text
     events = [json.loads(line[6:]) for line in stream.split("\n\n") if line[6:7] == "{"]
     pieces = [event["choices"][0]["delta"].get("content", "") for event in events]
     assert "".join(pieces) == whole
@@ -85,25 +85,27 @@ def test_a_further_question_reads_no_picture_and_a_further_picture_that_alone(
     runs: list[int] = []
     assistant.model.model.vision_encoder.register_forward_hook(lambda *_: runs.append(1))
     counts = []
-    for turns in (TWO, [("user", [0, 1, "Which is brighter?"])], [("user", [0, 1, 2, "And?"])]):
-        assert client.post(PATH, json=talk(turns)).status_code == 200
+    for messages in (TWO, [("user", [0, 1, "Which is brighter?"])], [("user", [0, 1, 2, "And?"])]):
+        assert client.post(PATH, json=talk(messages)).status_code == 200
         counts.append((len(runs), len(assistant.prefixes)))
     assert counts == [(2, 2), (2, 2), (3, 3)]
 
 
-def test_questions_about_none_one_and_several_at_once_hear_what_each_would_alone(
+def test_questions_about_none_one_and_several_at_once_get_what_each_would_alone(
     client: TestClient, talk: Talk
 ) -> None:
-    words: list[Turn] = [("user", ["No picture"])]
-    all_turns = [TWO, LATER, words, [("user", [2, "Left?"])], [("user", [1, 0, 2, "All?"])]]
+    text: list[Message] = [("user", ["No picture"])]
+    all_messages = [TWO, LATER, text, [("user", [2, "Left?"])], [("user", [1, 0, 2, "All?"])]]
 
-    def say(turns: list[Turn]) -> str:
-        text: str = client.post(PATH, json=talk(turns)).json()["choices"][0]["message"]["content"]
-        return text
+    def complete(messages: list[Message]) -> str:
+        answer: str = client.post(PATH, json=talk(messages)).json()["choices"][0]["message"][
+            "content"
+        ]
+        return answer
 
-    alone = [say(turns) for turns in all_turns]
+    alone = [complete(messages) for messages in all_messages]
     with ThreadPoolExecutor(5) as threads:
-        assert list(threads.map(say, all_turns * 2)) == alone * 2
+        assert list(threads.map(complete, all_messages * 2)) == alone * 2
     assert len(set(alone)) > 2
 
 
@@ -119,15 +121,15 @@ def test_more_pictures_than_allowed_are_refused_before_any_is_opened(
     assert "--max-pictures" in error["message"]
 
 
-@pytest.mark.parametrize("wish", [{"grounded": True}, {"turned_right_deg": 90.0}])
+@pytest.mark.parametrize("option", [{"grounded": True}, {"yaw_shift_deg": 90.0}])
 def test_directions_are_of_one_picture_alone(
-    client: TestClient, talk: Talk, wish: dict[str, Any]
+    client: TestClient, talk: Talk, option: dict[str, Any]
 ) -> None:
-    (name,) = wish
-    error = error_of(client.post(PATH, json=talk(TWO, **wish)))
+    (name,) = option
+    error = error_of(client.post(PATH, json=talk(TWO, **option)))
     assert (error["code"], error["param"]) == ("too_many_images", name)
     assert f"found {name} and 2 pictures, expected one" in error["message"]
-    assert client.post(PATH, json=talk([("user", [0, "?"])], **wish)).status_code == 200
+    assert client.post(PATH, json=talk([("user", [0, "?"])], **option)).status_code == 200
 
 
 def test_pictures_longer_together_than_the_model_reads_are_refused_with_what_to_change(

@@ -1,4 +1,4 @@
-"""Slow, rude and vanished clients, and a killed server: the others are served all the same."""
+"""Slow, hostile and vanished clients, and a killed server: the others are still served."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from asking import LIMITS, PATH, Ask, listening, wait_until
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 from panovlm.serving.connections import Connection
-from panovlm.serving.desk import Stream
+from panovlm.serving.handler import Stream
 
 
 @pytest.fixture
@@ -66,11 +66,11 @@ def test_connections_without_a_whole_head_are_closed(address: str, sent: bytes) 
         assert read_to_the_end(client) == b""
 
 
-def test_a_head_that_dribbles_is_cut_off_also_after_an_answer(address: str) -> None:
+def test_a_slow_head_is_cut_off_also_after_an_answer(address: str) -> None:
     with closing(connected(address)) as client:
         client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
-        with pytest.raises(OSError):  # which one hangs on the moment
+        with pytest.raises(OSError):  # which one depends on timing
             for _ in range(400):
                 client.sendall(b"G")
                 client.settimeout(0.05)
@@ -86,19 +86,19 @@ def test_an_answer_may_take_longer_than_a_head(
 ) -> None:
     assistant.model.lm_head.register_forward_hook(lambda *_: time.sleep(0.05))
     assistant._end_ids = []
-    said = httpx2.post(address + PATH, json=body(max_tokens=20), timeout=20)
-    assert said.json()["usage"]["completion_tokens"] == 20
+    reply = httpx2.post(address + PATH, json=body(max_tokens=20), timeout=20)
+    assert reply.json()["usage"]["completion_tokens"] == 20
 
 
-def test_many_silent_connections_keep_nobody_out(address: str, body: Ask) -> None:
-    silent = [connected(address) for _ in range(300)]
+def test_many_idle_connections_block_nobody(address: str, body: Ask) -> None:
+    idle = [connected(address) for _ in range(300)]
     assert httpx2.post(address + PATH, json=body(), timeout=20).status_code == 200
-    for each in silent:
+    for each in idle:
         each.close()
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_half_closed_connections_free_their_places(
+def test_half_closed_connections_release_their_slots(
     app: Any, address: str, body: Ask, share: float
 ) -> None:
     whole = request(body(max_tokens=64))
@@ -109,11 +109,11 @@ def test_half_closed_connections_free_their_places(
     for client in clients:
         read_to_the_end(client)
         client.close()
-    wait_until(lambda: app.state.desk._num_requests == 0)
+    wait_until(lambda: app.state.handler._num_requests == 0)
     assert httpx2.post(address + PATH, json=body(), timeout=20).status_code == 200
 
 
-def test_a_reader_that_stands_still_is_left() -> None:
+def test_a_stream_to_a_stalled_reader_is_cut_off() -> None:
     left: list[bool] = []
 
     async def pieces() -> AsyncIterator[str]:

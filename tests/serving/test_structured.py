@@ -40,17 +40,17 @@ def test_answers_are_json_of_the_schema_beside_others_that_are_not(
     ]
     with TestClient(create_app(assistant, limits=LIMITS)) as client, ThreadPoolExecutor(3) as pool:
 
-        def say(asked: dict[str, Any]) -> dict[str, Any]:
+        def complete(asked: dict[str, Any]) -> dict[str, Any]:
             return client.post(PATH, json=asked).json()["choices"][0]
 
-        free = say(bodies[2])
-        first, second, third = pool.map(say, bodies)
+        free = complete(bodies[2])
+        first, second, third = pool.map(complete, bodies)
         pieces = client.post(PATH, json=bodies[0] | {"stream": True}).text
     assert third == free
     for choice in (first, second):
-        said = json.loads(choice["message"]["content"])
-        assert set(said) == {"yaw", "what", "seen"}
-        assert said["yaw"] in (-90, 0, 90)
+        parsed = json.loads(choice["message"]["content"])
+        assert set(parsed) == {"yaw", "what", "seen"}
+        assert parsed["yaw"] in (-90, 0, 90)
         assert choice["finish_reason"] == "stop"
     events = [line.removeprefix("data: ") for line in pieces.split("\n\n")[:-2]]
     deltas = [json.loads(event)["choices"][0]["delta"] for event in events]
@@ -59,8 +59,8 @@ def test_answers_are_json_of_the_schema_beside_others_that_are_not(
 
 @needs_library
 def test_an_object_begins_as_one_and_any_text_is_free(client: TestClient, body: Ask) -> None:
-    said = client.post(PATH, json=body(response_format={"type": "json_object"}))
-    assert said.json()["choices"][0]["message"]["content"].startswith("{")
+    reply = client.post(PATH, json=body(response_format={"type": "json_object"}))
+    assert reply.json()["choices"][0]["message"]["content"].startswith("{")
     free, text = (
         client.post(PATH, json=body(**more)).json()["choices"]
         for more in ({}, {"response_format": {"type": "text"}})
@@ -70,9 +70,7 @@ def test_an_object_begins_as_one_and_any_text_is_free(client: TestClient, body: 
 
 @needs_library
 @pytest.mark.parametrize("schema", [{"type": "no such"}, {"$ref": "http://127.0.0.1/x"}, False])
-def test_schemas_that_cannot_be_kept_to_are_refused(
-    client: TestClient, body: Ask, schema: Any
-) -> None:
+def test_unsupported_schemas_are_refused(client: TestClient, body: Ask, schema: Any) -> None:
     reply = client.post(PATH, json=body(response_format=format_of(schema)))
     assert reply.status_code == 400
     assert reply.json()["error"]["param"] == "response_format"

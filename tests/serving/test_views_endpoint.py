@@ -14,10 +14,10 @@ from fastapi.testclient import TestClient
 
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.prompts import about_panorama
-from panovlm.inference.turning import turned_right
-from panovlm.inference.views_mattered import ViewsMattered
+from panovlm.inference.rotation import yaw_rotated
+from panovlm.inference.views_mattered import PairDrop, ViewsMattered
 from panovlm.serving.app import create_app
-from panovlm.serving.protocol import MatteredReply
+from panovlm.serving.protocol import ViewsMatteredResponse
 
 PATH = "/v1/views/mattered"
 QUESTION, ANSWER = "What is behind me?", "a blue cube"
@@ -25,7 +25,7 @@ QUESTION, ANSWER = "What is behind me?", "a blue cube"
 
 @pytest.fixture
 def given(body: Ask) -> Callable[..., dict[str, Any]]:
-    """Gives the body of a request about an answer."""
+    """Returns the body of a request about an answer."""
 
     def make(answer: str = ANSWER, role: str = "assistant", **more: Any) -> dict[str, Any]:
         asked = {key: value for key, value in body(QUESTION).items() if key != "max_tokens"}
@@ -35,39 +35,39 @@ def given(body: Ask) -> Callable[..., dict[str, Any]]:
     return make
 
 
-def expected(assistant: Assistant, picture: Path, turn_deg: float = 0.0) -> ViewsMattered:
+def expected(assistant: Assistant, picture: Path, yaw_shift_deg: float = 0.0) -> ViewsMattered:
     panorama = assistant.open(picture)
     layout = assistant.processor.image_processor.layout
-    turned = turned_right(panorama, layout, turn_deg)
-    return assistant.views_mattered(Question(about_panorama(QUESTION), [turned]), ANSWER)
+    rotated = yaw_rotated(panorama, layout, yaw_shift_deg)
+    return assistant.views_mattered(Question(about_panorama(QUESTION), [rotated]), ANSWER)
 
 
-@pytest.mark.parametrize("turn_deg", [0.0, 90.0])
-def test_the_reply_says_what_the_assistant_finds(
-    client: TestClient, given: Ask, assistant: Assistant, scenes_file: Path, turn_deg: float
+@pytest.mark.parametrize("yaw_shift_deg", [0.0, 90.0])
+def test_the_response_is_what_the_assistant_finds(
+    client: TestClient, given: Ask, assistant: Assistant, scenes_file: Path, yaw_shift_deg: float
 ) -> None:
-    reply = client.post(PATH, json=given(turned_right_deg=turn_deg))
+    reply = client.post(PATH, json=given(yaw_shift_deg=yaw_shift_deg))
     assert reply.status_code == 200
-    said = reply.json()
-    found = expected(assistant, scenes_file.parent / "0.png", turn_deg)
-    assert said["object"] == "views.mattered"
-    assert said["drops"] == pytest.approx(found.drops, abs=1e-4)
-    assert said["log_probability"] == pytest.approx(found.log_probability, abs=1e-4)
+    response = reply.json()
+    found = expected(assistant, scenes_file.parent / "0.png", yaw_shift_deg)
+    assert response["object"] == "views.mattered"
+    assert response["drops"] == pytest.approx(found.drops, abs=1e-4)
+    assert response["log_probability"] == pytest.approx(found.log_probability, abs=1e-4)
     assert found.shares is not None
-    assert said["shares"] == pytest.approx(found.shares, abs=1e-3)
-    assert sum(said["shares"]) == pytest.approx(1)
-    assert [tuple(pair["views"]) for pair in said["pair_drops"]] == list(found.pairs)
-    pair_drops = [pair["drop"] for pair in said["pair_drops"]]
-    assert pair_drops == pytest.approx(found.pair_drops, abs=1e-4)
-    assert said["together"] is None
+    assert response["shares"] == pytest.approx(found.shares, abs=1e-3)
+    assert sum(response["shares"]) == pytest.approx(1)
+    for pair, own in zip(response["pair_drops"], found.pair_drops, strict=True):
+        assert tuple(pair["views"]) == own.views
+        assert pair["drop"] == pytest.approx(own.drop, abs=1e-4)
+    assert response["together"] is None
 
 
-def test_two_neighbours_are_told_where_no_view_carried_an_answer_alone() -> None:
-    pairs = ((0, 1), (1, 2), (2, 0))
-    said = MatteredReply.of("m", ViewsMattered(-1.0, (0.0, 0.01, 0.0), pairs, (0.0, 0.5, 0.1)))
-    assert said.shares is None
-    assert said.together == said.pair_drops[1]
-    assert said.model_dump()["together"] == {"views": (1, 2), "drop": 0.5}
+def test_two_neighbours_are_named_where_no_view_mattered_alone() -> None:
+    pairs = (PairDrop((0, 1), 0.0), PairDrop((1, 2), 0.5), PairDrop((2, 0), 0.1))
+    response = ViewsMatteredResponse.of("m", ViewsMattered(-1.0, (0.0, 0.01, 0.0), pairs))
+    assert response.shares is None
+    assert response.together == response.pair_drops[1]
+    assert response.model_dump()["together"] == {"views": (1, 2), "drop": 0.5}
 
 
 def test_an_answer_in_parts_is_the_same_answer(client: TestClient, given: Ask) -> None:
@@ -75,26 +75,26 @@ def test_an_answer_in_parts_is_the_same_answer(client: TestClient, given: Ask) -
     assert client.post(PATH, json=parts).json() == client.post(PATH, json=given()).json()
 
 
-def test_errors_are_told_in_openais_shape(client: TestClient, given: Ask, body: Ask) -> None:
+def test_errors_have_openais_shape(client: TestClient, given: Ask, body: Ask) -> None:
     no_picture = body("Hello", None)
     no_picture["messages"].append({"role": "assistant", "content": "Hello"})
-    for asked, status, words in (
+    for asked, status, text in (
         (given(role="user"), 400, "assistant"),
         (given(""), 400, "expected the answer"),
         (given([]), 400, "expected the answer"),
         (no_picture, 400, "found 0 panoramas"),
         (given("word " * 500), 400, "tokens"),
-        (given(turned_right_deg=45), 400, "whole number of strides"),
+        (given(yaw_shift_deg=45), 400, "whole number of strides"),
         (given(model="other"), 404, "no such model"),
         ({"model": "panovlm", "messages": []}, 400, "messages"),
     ):
         reply = client.post(PATH, json=asked)
         assert reply.status_code == status, reply.text
-        assert words in reply.json()["error"]["message"]
+        assert text in reply.json()["error"]["message"]
     assert client.get(PATH).status_code == 405
 
 
-def test_keys_places_and_time_are_those_of_answers(assistant: Assistant, given: Ask) -> None:
+def test_keys_slots_and_time_are_those_of_answers(assistant: Assistant, given: Ask) -> None:
     def ask(limits: Any, key: str = "secret") -> tuple[int, str]:
         app = create_app(assistant, limits=limits, keys=["secret"])
         with TestClient(app) as client:
@@ -102,7 +102,7 @@ def test_keys_places_and_time_are_those_of_answers(assistant: Assistant, given: 
             reply = client.post(PATH, json=given(), headers=headers)
             body = reply.json()
             gauge = client.get("/metrics", headers={"authorization": "Bearer secret"}).text
-            assert "panovlm_requests_at_work 0.0" in gauge
+            assert "panovlm_requests_in_progress 0.0" in gauge
             return reply.status_code, body.get("error", {}).get("code", "")
 
     assert ask(LIMITS) == (200, "")
@@ -113,7 +113,7 @@ def test_keys_places_and_time_are_those_of_answers(assistant: Assistant, given: 
     late.remove()
 
 
-def test_answers_under_way_stay_what_they_are_alone(
+def test_running_answers_stay_what_they_are_alone(
     client: TestClient, given: Ask, body: Ask
 ) -> None:
     asked = body(QUESTION, max_tokens=40)
@@ -145,5 +145,5 @@ def test_a_failure_of_the_model_is_a_500_and_the_next_is_answered(
 def test_the_interface_is_described(client: TestClient) -> None:
     described = client.get("/openapi.json").json()["paths"][PATH]["post"]
     content = described["requestBody"]["content"]["application/json"]["schema"]
-    assert set(content["properties"]) == {"model", "messages", "turned_right_deg"}
+    assert set(content["properties"]) == {"model", "messages", "yaw_shift_deg"}
     assert described["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]

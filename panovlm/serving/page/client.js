@@ -1,4 +1,4 @@
-// Speaks to the server: OpenAI's chat completions, and where the model's views look.
+// Requests to the server: OpenAI's chat completions, and the model's views.
 
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -20,14 +20,14 @@ async function refusal(response) {
   return error;
 }
 
-function turn(question, url) {
+function userMessage(question, url) {
   const content = [{ type: "text", text: question }];
   if (url) content.unshift({ type: "image_url", image_url: { url } });
   return { role: "user", content };
 }
 
 export class Client {
-  /** `key` gives the API key, or "". */
+  /** `key` returns the API key, or "". */
   constructor(key) {
     this.key = key;
     this.model = null;
@@ -40,14 +40,14 @@ export class Client {
     return response.json();
   }
 
-  /** Ask for a picture that will be wanted. */
+  /** Request a picture that will be needed. */
   fetchAhead(path) {
     const picture = fetch(path).then((response) => response.blob());
-    picture.catch(() => {});  // who wants it hears of it
+    picture.catch(() => {});  // `picture` reports it
     this.ahead = { path, picture };
   }
 
-  /** Give a picture: the one asked for ahead if it is that. */
+  /** Return a picture: the one requested ahead if it is that. */
   async picture(path) {
     const { ahead } = this;
     this.ahead = null;
@@ -68,21 +68,21 @@ export class Client {
     return response;
   }
 
-  /** Ask about a picture (a data URL, or null); `onPiece` hears the answer as it comes.
-      Gives its text, and the direction it names or null. */
-  async ask({ question, url, turned, signal, onPiece }) {
-    const asked = { messages: [turn(question, url)], turned_right_deg: turned };
-    return this.hear(await this.post("v1/chat/completions", { ...asked, stream: true, grounded: true }, signal), onPiece);
+  /** Ask about a picture (a data URL, or null); `onPiece` gets each piece of the answer.
+      Returns its text, and the direction it names or null. */
+  async ask({ question, url, yawShift, signal, onPiece }) {
+    const asked = { messages: [userMessage(question, url)], yaw_shift_deg: yawShift };
+    return this.receive(await this.post("v1/chat/completions", { ...asked, stream: true, grounded: true }, signal), onPiece);
   }
 
-  /** Give each view's share of an answer, or null, and the two neighbours that carried it together, or null. */
-  async viewsMattered({ question, url, turned, answer, signal }) {
-    const messages = [turn(question, url), { role: "assistant", content: answer }];
-    const response = await this.post("v1/views/mattered", { messages, turned_right_deg: turned }, signal);
+  /** Return each view's share of an answer, or null, and the two neighbours that mattered together, or null. */
+  async viewsMattered({ question, url, yawShift, answer, signal }) {
+    const messages = [userMessage(question, url), { role: "assistant", content: answer }];
+    const response = await this.post("v1/views/mattered", { messages, yaw_shift_deg: yawShift }, signal);
     return response.json();
   }
 
-  async hear(response, onPiece) {
+  async receive(response, onPiece) {
     let text = "", grounding = null;
     for await (const event of events(response)) {
       if (event.error) throw new Error(event.error.message);

@@ -1,4 +1,4 @@
-// The address bar holds what is looked at and what is asked, for others to open.
+// The address bar holds the view and the question, so that others can open them.
 
 const NUMBERS = ["yaw", "pitch", "fov"];
 

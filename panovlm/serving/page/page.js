@@ -1,12 +1,12 @@
-// Puts the page together: a picture is opened, looked around in and asked about.
+// The page: open a picture, look around in it and ask about it.
 
 import { Client } from "./client.js";
 import { readLink, writeLink } from "./link.js";
 import { Mattered } from "./mattered.js";
+import { Rotations } from "./rotations.js";
 import { wrap } from "./sphere.js";
 import { Strip, seen } from "./strip.js";
 import { Entry, complain, degrees, direction } from "./talk.js";
-import { Turns } from "./turns.js";
 import { Viewer } from "./viewer.js";
 import { aboutPlace, placeAt, yawNamed } from "./words.js";
 
@@ -16,7 +16,7 @@ const IDEAS = ["What is behind me?", "What do I see to my left?", "How many obje
 
 const at = (id) => document.getElementById(id);
 const client = new Client(() => at("key").value.trim());
-const listed = client.get("examples");  // on their way while the viewer is set up
+const listed = client.get("examples");  // requested while the viewer is set up
 const linked = readLink().example;
 if (/^\d+$/.test(linked)) client.fetchAhead(`examples/${linked}.jpg`);
 const state = { url: null, example: "", views: [], mark: null, asking: null, still: 0, opening: 0, toLook: null };
@@ -37,9 +37,9 @@ const strip = new Strip(at("strip"), at("whole"), at("chart"), (yaw, pitch, atOn
   else viewer.turnTo(yaw, pitch);
 });
 const viewer = setUpViewer();
-const turns = new Turns(
-  { slider: at("turn"), output: at("turned"), list: at("turns"), verdict: at("verdict"), every: at("every") },
-  ask, turnPicture);
+const rotations = new Rotations(
+  { slider: at("yaw-shift"), output: at("shifted"), list: at("rotations"), verdict: at("verdict"), all: at("all") },
+  ask, rotatePicture);
 const mattered = new Mattered(at("mattered"), client, showMark);
 
 // Looking around
@@ -55,23 +55,23 @@ function looked(frame) {
 function stoodStill(frame) {
   writeLink(frame, at("question").value, state.example);
   const hasFocus = [at("view"), at("strip")].includes(document.activeElement);
-  if (hasFocus) at("heard").textContent = `Looking ${direction(frame.yaw)}, pitch ${degrees(frame.pitch)}`;
+  if (hasFocus) at("announcement").textContent = `Looking ${direction(frame.yaw)}, pitch ${degrees(frame.pitch)}`;
 }
 
-/** Give a mark of the panorama's own frame as it lies after the turn shown. */
-const asTurned = (mark) => ({ ...mark, yaw: wrap(mark.yaw - turns.turned) });
+/** Return a mark of the panorama's own frame as it lies after the rotation shown. */
+const asRotated = (mark) => ({ ...mark, yaw: wrap(mark.yaw - rotations.yawShift) });
 
-function turnPicture(turned) {
-  viewer?.turn(turned);
-  strip.turn(turned);
+function rotatePicture(yawShift) {
+  viewer?.rotate(yawShift);
+  strip.rotate(yawShift);
   showMark();
 }
 
 function showMark() {
-  const marks = state.mark ? [asTurned(state.mark)] : [];
+  const marks = state.mark ? [asRotated(state.mark)] : [];
   viewer?.mark(marks);
   strip.mark(marks);
-  const shares = mattered.sharesAt(turns.turned), areShown = at("views").checked;
+  const shares = mattered.sharesAt(rotations.yawShift), areShown = at("views").checked;
   strip.showViews(areShown || shares ? state.views : [], areShown ? marks[0] ?? null : null, shares);
 }
 
@@ -126,8 +126,8 @@ function lookAsLinked() {
 
 function begin(ideas) {
   at("talk").replaceChildren();
-  mattered.take(null);
-  turns.reset();
+  mattered.set(null);
+  rotations.reset();
   offerIdeas(ideas);
   for (const id of ["other", "back"]) at(id).hidden = false;
   at("here").disabled = !viewer;
@@ -176,34 +176,34 @@ async function openExample(example, number) {
 
 // Asking
 
-/** Give what an answer is about in the panorama's own frame: what it says, else what was asked about. */
-function aboutWhat(question, grounding, turned) {
+/** Return the direction of an answer in the panorama's own frame: its own, else the question's. */
+function directionOf(question, grounding, yawShift) {
   const asked = yawNamed(question);
   if (!grounding && asked === null) return null;
   const { yaw_deg: yaw, pitch_deg: pitch, width_deg: width, height_deg: height } = grounding ?? { yaw_deg: asked };
   const isStated = Boolean(width && height);
   const size = isStated ? { width, height } : EIGHTH;
-  const kind = isStated ? "stated" : "word", source = whence(grounding, isStated, turned ? yaw : null);
-  return { ...size, pitch: pitch ?? 0, yaw: wrap(yaw + turned), kind, source };
+  const kind = isStated ? "stated" : "word", source = sourceOf(grounding, isStated, yawShift ? yaw : null);
+  return { ...size, pitch: pitch ?? 0, yaw: wrap(yaw + yawShift), kind, source };
 }
 
-function whence(grounding, isStated, yawSaid) {
-  const source = !grounding ? "the question’s direction" : isStated ? "as answered" : "no size said";
-  return yawSaid === null ? source : `${source}, turned back from ${degrees(yawSaid)}`;
+function sourceOf(grounding, isStated, answeredYaw) {
+  const source = !grounding ? "the question’s direction" : isStated ? "as answered" : "size not stated";
+  return answeredYaw === null ? source : `${source}, rotated back from ${degrees(answeredYaw)}`;
 }
 
-async function ask(question, turned = turns.turned) {
-  const entry = new Entry(at("talk"), question, turned && (turned + 360) % 360);
+async function ask(question, yawShift = rotations.yawShift) {
+  const entry = new Entry(at("talk"), question, yawShift && (yawShift + 360) % 360);
   const asking = (state.asking = new AbortController());
   setBusy(true);
-  mattered.take(null);
+  mattered.set(null);
   try {
-    const asked = { question, url: state.url, turned, signal: asking.signal, onPiece: (piece) => entry.add(piece) };
+    const asked = { question, url: state.url, yawShift, signal: asking.signal, onPiece: (piece) => entry.add(piece) };
     const { text, grounding } = await client.ask(asked);
-    const mark = state.url ? aboutWhat(question, grounding, turned) : null;
+    const mark = state.url ? directionOf(question, grounding, yawShift) : null;
     point(entry, mark);
-    if (state.url && text) mattered.take({ question, url: state.url, turned, answer: text, entry });
-    return { question, turned, text, yaw: grounding ? wrap(grounding.yaw_deg + turned) : null };
+    if (state.url && text) mattered.set({ question, url: state.url, yawShift, answer: text, entry });
+    return { question, yawShift, text, yaw: grounding ? wrap(grounding.yaw_deg + yawShift) : null };
   } catch (error) {
     failed(entry, error, asking.signal.aborted);
     return null;
@@ -231,10 +231,10 @@ function point(entry, mark) {
   const turn = () => {
     state.mark = mark;
     showMark();
-    const { yaw, pitch } = asTurned(mark);
+    const { yaw, pitch } = asRotated(mark);
     viewer?.turnTo(yaw, pitch);
   };
-  entry.end(mark, mark && inViews(asTurned(mark)), turn);
+  entry.end(mark, mark && inViews(asRotated(mark)), turn);
   if (mark && viewer) turn();
 }
 
@@ -247,20 +247,20 @@ async function submit(question) {
   at("question").value = question;
   if (state.asking) return;
   if (viewer?.isShowing) writeLink(viewer.frame, question, state.example);
-  turns.begin(null);
+  rotations.begin(null);
   const first = await ask(question);
-  if (first && state.url) turns.begin(first);
+  if (first && state.url) rotations.begin(first);
 }
 
-// What the server says of itself
+// The model's views
 
 async function learnViews() {
   try {
     const { stride_deg: stride, views } = await client.get("v1/views");
     state.views = mattered.views = views;
     at("showing").hidden = false;
-    at("turning").hidden = !stride;
-    turns.offer(stride);
+    at("rotation").hidden = !stride;
+    rotations.offer(stride);
     showMark();
   } catch (error) {
     if (error.status !== 401) complain(at("talk"), error.message);

@@ -1,14 +1,14 @@
 // Angles, rays and outlines on the sphere. Yaw 0 is the picture's centre column, positive to the right;
-// pitch is positive up; rays are x right, y up, z forward: the convention of panovlm/model/sphere.py.
+// pitch is positive up; rays are x right, y up, z forward: the convention of panovlm/geometry/sphere.py.
 // All angles are degrees.
 
 export const RAD = Math.PI / 180;
 const POINTS_PER_SIDE = 24;
 
-/** Give the same yaw in (-180, 180]. */
+/** Return the same yaw in (-180, 180]. */
 export const wrap = (yaw) => 180 - ((((180 - yaw) % 360) + 360) % 360);
 
-/** Turn a ray of a camera that looks at (yaw, pitch), rolled, into the panorama's frame. */
+/** Rotate a ray of a camera that looks at (yaw, pitch), rolled, into the panorama's frame. */
 export function fromCamera([x, y, z], { yaw, pitch, roll = 0 }) {
   const [cr, sr, cp, sp] = [Math.cos(roll * RAD), Math.sin(roll * RAD), Math.cos(pitch * RAD), Math.sin(pitch * RAD)];
   const [cy, sy] = [Math.cos(yaw * RAD), Math.sin(yaw * RAD)];
@@ -31,7 +31,7 @@ export function anglesOf([x, y, z]) {
 
 export const rayOf = (yaw, pitch) => fromCamera([0, 0, 1], { yaw, pitch });
 
-/** Give rays along the border of a field of view, closed: `Region.outline` of panovlm/geometry/regions.py. */
+/** Return rays along the border of a field of view, closed: `Region.outline` of panovlm/geometry/regions.py. */
 export function outline({ width, height, ...look }) {
   const right = Math.tan((width / 2) * RAD), up = Math.tan((height / 2) * RAD);
   const corners = [[-right, up], [right, up], [right, -up], [-right, -up], [-right, up]];
@@ -59,7 +59,7 @@ export function chartPath(rays) {
   const points = rays.map(anglesOf);
   let yaw = points[0].yaw;
   const chart = points.map((point) => {
-    yaw += wrap(point.yaw - yaw);  // goes on past the seam instead of jumping back
+    yaw += wrap(point.yaw - yaw);  // continues past the seam instead of jumping back
     return [yaw, -point.pitch];
   });
   const round = chart.at(-1)[0] - chart[0][0];
@@ -90,7 +90,7 @@ export function cameraPath(rays, look) {
   return isWhole ? `${path}Z` : path;
 }
 
-/** Give the part of a segment that lies before the camera; nothing if none does. */
+/** Return the part of a segment that lies before the camera; nothing if none does. */
 function cut(from, to) {
   if (from[2] < NEAR && to[2] < NEAR) return [];
   const crossing = (a, b) => a.map((value, i) => value + ((b[i] - value) * (NEAR - a[2])) / (b[2] - a[2]));

@@ -1,19 +1,19 @@
-// The whole panorama, small: where one looks, what was answered, and what the model's views see.
+// The whole panorama, small: the viewer's frame, the answer's direction, and the model's views.
 
 import { chartPath, outline, sees, wrap } from "./sphere.js";
 import { placeAt } from "./words.js";
 import { markPath } from "./viewer.js";
 
 const STEP_DEG = 15;
-const FULL = 0.8;  // how opaque a view is that carries all of an answer
+const FULL = 0.8;  // opacity of a view with the whole share of an answer
 const WHOLE = "M-180-90H180V90H-180Z";
 
 export class Strip {
   /** Draws on `canvas` and in `overlay` (an SVG of -180..180 by -90..90) inside `root`, which is
-      clicked and takes arrow keys; `onLook` hears where to look then. */
+      clicked and takes arrow keys; `onLook` gets where to look then. */
   constructor(root, canvas, overlay, onLook) {
     Object.assign(this, { root, canvas, overlay, onLook });
-    this.turned = 0;
+    this.yawShift = 0;
     this.marks = []; this.views = []; this.frame = null; this.about = null;
     this.groups = ["views", "marks", "frame"].map((kind) => this.addGroup(kind));
     this.listen();
@@ -32,12 +32,12 @@ export class Strip {
     this.small = document.createElement("canvas");
     [this.small.width, this.small.height] = [this.canvas.width, this.canvas.height];
     this.small.getContext("2d").drawImage(bitmap, 0, 0, this.small.width, this.small.height);
-    this.turn(0);
+    this.rotate(0);
   }
 
-  /** Show the panorama as it looks after a turn to the right. */
-  turn(degrees) {
-    this.turned = degrees;
+  /** Show the panorama as it looks after its camera has turned right. */
+  rotate(degrees) {
+    this.yawShift = degrees;
     if (!this.small) return;
     const { width } = this.canvas, shift = ((((degrees / 360) * width) % width) + width) % width;
     const draw = this.canvas.getContext("2d");
@@ -45,7 +45,7 @@ export class Strip {
     draw.drawImage(this.small, width - shift, 0);
   }
 
-  /** Draw the frame of what is looked at. */
+  /** Draw the viewer's frame. */
   look(frame) {
     const path = chartPath(outline(frame));
     this.groups[2].replaceChildren(markPath(path, "halo"), markPath(path, "now"));

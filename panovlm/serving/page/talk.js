@@ -1,4 +1,4 @@
-// What was asked and answered, for eyes and for screen readers. Words are never markup.
+// Questions and answers, for eyes and for screen readers. Text is never markup.
 
 import { wrap } from "./sphere.js";
 import { placeAt } from "./words.js";
@@ -12,18 +12,18 @@ function made(tag, kind, text = "") {
 
 export const degrees = (angle) => `${Math.round(angle).toString().replace("-", "−")}°`;
 
-/** Say a direction: its degrees, and the words for it. */
+/** Describe a direction: its degrees, and the words for it. */
 export const direction = (yaw) => `${degrees(yaw)}, ${placeAt(yaw)}`;
 
 /** One question and its answer in the making. */
 export class Entry {
-  constructor(list, question, turned) {
+  constructor(list, question, yawShift) {
     this.list = list;
     this.root = made("article", "entry");
-    this.root.setAttribute("aria-busy", "true");  // read out when it is whole
+    this.root.setAttribute("aria-busy", "true");  // read out when it is complete
     this.answer = made("p", "answer waiting");
     this.root.append(made("p", "question", question));
-    if (turned) this.root.append(made("p", "note", `Asked with the panorama turned by ${degrees(turned)}.`));
+    if (yawShift) this.root.append(made("p", "note", `Asked with the panorama rotated by ${degrees(yawShift)}.`));
     this.root.append(this.answer);
     list.append(this.root);
     this.scroll();
@@ -34,10 +34,10 @@ export class Entry {
     this.scroll();
   }
 
-  /** End it: `mark` is what it is about (or null), `views` say which of the model's views see that. */
+  /** Complete it: `mark` is the direction it is about (or null), `views` names the model's views that see it. */
   end(mark, views, onLook) {
     this.close();
-    if (!this.answer.textContent) this.answer.textContent = "(no words)";
+    if (!this.answer.textContent) this.answer.textContent = "(no text)";
     if (mark) this.root.append(this.foot(mark, views, onLook));
     this.scroll();
   }
@@ -51,10 +51,10 @@ export class Entry {
     return foot;
   }
 
-  /** Say below the answer what is found out about it; again, what was found out instead. */
-  tell(text) {
-    this.told ??= this.root.appendChild(made("p", "note told"));
-    this.told.textContent = text;
+  /** Write a remark below the answer, in place of an earlier one. */
+  setExtra(text) {
+    this.extra ??= this.root.appendChild(made("p", "note extra"));
+    this.extra.textContent = text;
     this.scroll();
   }
 
@@ -74,7 +74,7 @@ export class Entry {
   }
 }
 
-/** Say what went wrong outside any question. */
+/** Show an error outside any question. */
 export function complain(list, message) {
   list.append(made("p", "error", message));
   list.scrollTop = list.scrollHeight;

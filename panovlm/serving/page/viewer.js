@@ -36,13 +36,13 @@ function buildProgram(gl) {
 }
 
 export class Viewer {
-  /** Draws on `canvas`, outlines in `overlay` (an SVG); `onLook` hears where it looks. */
+  /** Draws on `canvas`, outlines in `overlay` (an SVG); `onLook` gets where it looks. */
   constructor(canvas, overlay, onLook) {
     Object.assign(this, { canvas, overlay, onLook });
     this.yaw = 0; this.pitch = 0; this.fov = 90;
-    this.turned = 0;  // how far the panorama was turned: its own yaw is `yaw` + `turned`
+    this.yawShift = 0;  // rotation of the panorama: its own yaw is `yaw` + `yawShift`
     this.marks = [];
-    this.fit();  // at once: a change of size waits for all that the graphics card has to do
+    this.fit();  // at once: a change of size waits for all work of the graphics card
     this.gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false });
     if (!this.gl) throw new Error("this browser has no WebGL 2");
     this.build();
@@ -93,9 +93,9 @@ export class Viewer {
     this.draw();
   }
 
-  /** Turn the panorama under the camera, as if the one who took it had turned right. */
-  turn(degrees) {
-    this.turned = degrees;
+  /** Rotate the panorama under the camera, as if its own camera had turned right. */
+  rotate(degrees) {
+    this.yawShift = degrees;
     this.draw();
   }
 
@@ -105,7 +105,7 @@ export class Viewer {
     this.draw();
   }
 
-  /** Turn smoothly, the shorter way round; at once for who wants less motion. */
+  /** Turn the camera smoothly, the shorter way round; at once where reduced motion is preferred. */
   turnTo(yaw, pitch) {
     const start = performance.now(), fromYaw = this.yaw, fromPitch = this.pitch, way = wrap(yaw - fromYaw);
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -126,7 +126,7 @@ export class Viewer {
     if (canvas.height !== height) canvas.height = height;
   }
 
-  /** Draw before the next frame is shown, however often that is asked for until then. */
+  /** Draw before the next frame is shown, once for all calls until then. */
   draw() {
     if (!this.isShowing) return;
     this.drawing ??= requestAnimationFrame(() => this.drawNow());
@@ -139,7 +139,7 @@ export class Viewer {
     this.fit();
     gl.viewport(0, 0, canvas.width, canvas.height);
     const slope = Math.tan((this.fov / 2) * RAD);
-    gl.uniform2f(this.uniforms.look, (this.yaw + this.turned) * RAD, this.pitch * RAD);
+    gl.uniform2f(this.uniforms.look, (this.yaw + this.yawShift) * RAD, this.pitch * RAD);
     gl.uniform2f(this.uniforms.slope, slope, (slope * canvas.height) / canvas.width);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
     this.drawMarks();

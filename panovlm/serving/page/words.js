@@ -1,4 +1,4 @@
-// Directions in words, as the scenes' questions say them (panovlm/scenes/language.py, PLACES).
+// Directions in words, as in the scenes' questions (panovlm/scenes/language.py, PLACES).
 
 import { wrap } from "./sphere.js";
 
@@ -16,17 +16,17 @@ const ANY = new RegExp(PLACES.join("|"), "gi");
 
 const sectorOf = (yaw) => (((Math.floor(yaw / 45 + 0.5)) % 8) + 8) % 8;
 
-/** Say where a yaw is. */
+/** Return the words for a yaw. */
 export const placeAt = (yaw) => PLACES[sectorOf(yaw)];
 
-/** Give the yaw that a text's only place names; null if it names none, or several. */
+/** Return the yaw that a text's only place names; null if it names none, or several. */
 export function yawNamed(text) {
   const named = text.match(ANY) ?? [];
   return named.length === 1 ? wrap(45 * PLACES.indexOf(named[0].toLowerCase())) : null;
 }
 
-/** Say the same places to one who has turned right; null where eight words are too few for that. */
-export function seenTurned(text, degrees) {
+/** Rewrite a text's places for a camera that has turned right; null if that is no multiple of 45°. */
+export function rotatePlaces(text, degrees) {
   if (!text.match(ANY)) return text;
   if (degrees % 45) return null;
   return text.replace(ANY, (place) => placeAt(45 * PLACES.indexOf(place.toLowerCase()) - degrees));

@@ -21,7 +21,7 @@ CHROMIUM = os.environ.get("PANOVLM_CHROMIUM") or shutil.which("chromium")
 collect_ignore_glob = [] if all(map(find_spec, NEEDED)) and CHROMIUM else ["test_*.py"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop must not run on in other modules' tests
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
@@ -35,9 +35,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from oracle import SCENE, draw
+    from oracle import SCENE, save_render
 
-    return draw(SCENE, tmp_path_factory.mktemp("scene") / "scene.png")
+    return save_render(SCENE, tmp_path_factory.mktemp("scene") / "scene.png")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def shots(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def visit(browser: Any, address: str) -> Iterator[Any]:
-    """Gives the page at a size, in a colour scheme; at the end nothing must have gone wrong."""
+    """Returns the page at a size, in a colour scheme; checks for errors at the end."""
     from visiting import Visit
 
     visits: list[Visit] = []

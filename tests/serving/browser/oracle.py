@@ -1,4 +1,4 @@
-"""An assistant that knows a drawn scene: the real server and model run, the words are its own."""
+"""An assistant that knows a rendered scene: server and model are real, its answers are scripted."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,8 +17,8 @@ from panovlm.scenes.language import PLACES
 from panovlm.scenes.render import render
 from panovlm.scenes.world import CAMERA_HEIGHT_M, Scene, Solid
 
-Said = Callable[[Scene, str], str]
-"""What is said to a question about a scene as it is seen, turned or not."""
+AnswerOf = Callable[[Scene, str], str]
+"""Returns the answer to a question about a scene as it is seen, rotated or not."""
 
 
 SCENE = Scene(
@@ -33,34 +33,36 @@ SCENE = Scene(
 """A thing in each direction of the tiny model's views; the cone stands on the seam."""
 
 
-class ToldAnswer(Answer):
-    """Says a text whatever the model thinks."""
+class ScriptedAnswer(Answer):
+    """Is a text, whatever the model's scores."""
 
     def __init__(self, text: str, tokenizer: Any, end_ids: list[int], sampling: Any) -> None:
         super().__init__(tokenizer, end_ids, sampling)
-        self._to_say = [*tokenizer.encode(text, add_special_tokens=False), *end_ids[:1]]
+        self._tokens = [*tokenizer.encode(text, add_special_tokens=False), *end_ids[:1]]
 
     def choose(self, scores: Tensor) -> int:
-        return self._to_say[self.num_tokens]
+        return self._tokens[self.num_tokens]
 
 
 class Oracle(Assistant):
-    """Answers by the scene whose views it is shown, at the turn at which they match."""
+    """Answers by the scene whose views it is shown, at the rotation at which they match."""
 
-    said: Said
+    answer_of: AnswerOf
     asked: list[str]
     _known: list[tuple[Scene, Tensor]]
 
-    def know(self, scenes: Mapping[Path, Scene], said: Said) -> None:
-        self.said, self.asked = said, []
+    def know(self, scenes: Mapping[Path, Scene], answer_of: AnswerOf) -> None:
+        self.answer_of, self.asked = answer_of, []
         self._known = [(scene, self.open(path).views) for path, scene in scenes.items()]
 
     def row(self, question: Question) -> Row:
         row = super().row(question)
-        text = _last_words(question)
+        text = _last_text(question)
         self.asked.append(text)
-        answer = self.said(self._scene_shown(question), text)
-        row.answer = ToldAnswer(answer, self.processor.tokenizer, self._end_ids, question.sampling)
+        answer = self.answer_of(self._scene_shown(question), text)
+        row.answer = ScriptedAnswer(
+            answer, self.processor.tokenizer, self._end_ids, question.sampling
+        )
         return row
 
     def _scene_shown(self, question: Question) -> Scene:
@@ -70,15 +72,15 @@ class Oracle(Assistant):
             for step in range(num_views):
                 if torch.equal(own.roll(-step, dims=1), views):
                     return scene.turned_right(step * 360 / num_views)
-        raise AssertionError("found views of no known scene at any whole turn")
+        raise AssertionError("found views of no known scene at any rotation by strides")
 
 
-def _last_words(question: Question) -> str:
+def _last_text(question: Question) -> str:
     content = question.conversation[-1]["content"]
     return content if isinstance(content, str) else content[-1]["text"]
 
 
-def draw(scene: Scene, path: Path, height: int = 256) -> Path:
+def save_render(scene: Scene, path: Path, height: int = 256) -> Path:
     Image.fromarray(render(scene, height)).save(path)
     return path
 

@@ -1,4 +1,4 @@
-"""The page does in Chromium what it says it does, on drawn scenes whose truth is known."""
+"""The page does in Chromium what it should, on rendered scenes whose truth is known."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import DIRECTIONS, angles_from_rays
 from panovlm.inference.assistant import Question
 from panovlm.inference.prompts import about_panorama
-from panovlm.inference.views_mattered import ViewsMattered
+from panovlm.inference.views_mattered import PairDrop, ViewsMattered
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.fields_of_view import parse_field_of_view
 
@@ -200,54 +200,54 @@ def test_the_views_that_see_the_answer_stand_out_and_are_named(visit: Any, pictu
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_which_views_mattered_is_told_and_shaded_on_a_phone_by_keyboard_alone(
+def test_which_views_mattered_is_written_and_shaded_on_a_phone_by_keyboard_alone(
     visit: Any, picture: Path, oracle: Any, scheme: str, shots: Path
 ) -> None:
     visit = visit(color_scheme=scheme, viewport={"width": 390, "height": 844})
     visit.open(picture)
-    page, told = visit.page, visit.page.locator(".told")
+    page, extra = visit.page, visit.page.locator(".extra")
     entry = visit.ask("Where is the red sphere?")
-    assert told.count() == 0  # nobody asked for it
+    assert extra.count() == 0  # not requested
     page.focus("#views")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "mattered"
     page.keyboard.press("Space")
-    expect(entry.locator(".told")).to_contain_text("Views that mattered: ")
+    expect(entry.locator(".extra")).to_contain_text("Views that mattered: ")
     question = Question(about_panorama("Where is the red sphere?"), [oracle.open(picture)])
     shares = oracle.views_mattered(question, "front").shares
-    said = dict(re.findall(r"(front|right|back|left): (\d+)\s%", told.inner_text()))
+    said = dict(re.findall(r"(front|right|back|left): (\d+)\s%", extra.inner_text()))
     names = ("front", "right", "back", "left")
     for name, share in zip(names, shares, strict=True):
         assert abs(float(said.get(name, 0)) - 100 * share) <= 0.51
     filled = page.locator("#chart path.carrying").all()
     opacity = np.array([float(path.get_attribute("fill-opacity")) for path in filled])
     assert np.allclose(opacity / opacity.sum(), shares, atol=0.01)
-    assert page.evaluate(CONTRAST, ".told") >= 4.5
+    assert page.evaluate(CONTRAST, ".extra") >= 4.5
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.screenshot(path=f"{shots}.png", full_page=True)
     page.uncheck("#mattered")
     expect(page.locator("#chart path.carrying")).to_have_count(0)
 
 
-def test_shares_follow_each_new_answer_and_leave_with_the_turn_they_are_of(
+def test_shares_follow_each_new_answer_and_belong_to_one_rotation(
     visit: Any, picture: Path
 ) -> None:
     visit = visit()
     visit.open(picture)
     visit.page.check("#mattered")
     visit.ask("Where is the red sphere?")
-    carrying, told = visit.page.locator("#chart path.carrying"), visit.page.locator(".told")
+    carrying, extra = visit.page.locator("#chart path.carrying"), visit.page.locator(".extra")
     expect(carrying).to_have_count(4)
-    expect(told).to_contain_text("Views that mattered: ")
+    expect(extra).to_contain_text("Views that mattered: ")
     visit.ask("Where is the blue cube?")
-    expect(told.last).to_contain_text("No view carried this alone")
+    expect(extra.last).to_contain_text("No view mattered alone")
     expect(carrying).to_have_count(0)
     visit.ask("Where is the yellow cone?")
-    expect(told).to_have_count(3)
+    expect(extra).to_have_count(3)
     expect(carrying).to_have_count(4)
     visit.page.evaluate(
-        """() => { const turn = document.getElementById('turn'); turn.value = 1;
-        turn.dispatchEvent(new Event('input')); }"""
+        """() => { const slider = document.getElementById('yaw-shift'); slider.value = 1;
+        slider.dispatchEvent(new Event('input')); }"""
     )
     expect(carrying).to_have_count(0)
 
@@ -262,56 +262,57 @@ def test_shares_and_pairs_are_put_into_words(visit: Any) -> None:
         ].map((found) => inWords(found, [..."abcdefgh"].map((name) => ({ name }))))""",
     )
     said = [text.replace("\xa0", " ") for text in said]
-    assert said[0].startswith("No view carried this alone, nor two neighbours together")
-    pair = "No view carried this alone, but h and a together did: with both blank"
-    assert said[1].startswith(f"{pair}, these words get 39 % less likely. ")
+    assert said[0].startswith("No view mattered alone, nor two neighbours together")
+    pair = "No view mattered alone, but h and a together did: with both blank"
+    assert said[1].startswith(f"{pair}, this answer gets 39 % less likely. ")
     assert said[2].startswith("Views that mattered: c: 100 %, others: 0 %. ")
 
 
-def test_two_neighbours_that_carried_an_answer_together_are_named_and_shaded(
+def test_two_neighbours_that_mattered_together_are_named_and_shaded(
     visit: Any, picture: Path, oracle: Any
 ) -> None:
-    pairs = ((0, 1), (1, 2), (2, 3), (3, 0))
-    found = ViewsMattered(-1.0, (0.0, 0.01, 0.0, 0.0), pairs, (0.0, 0.0, 0.1, 0.5))
+    drops = {(0, 1): 0.0, (1, 2): 0.0, (2, 3): 0.1, (3, 0): 0.5}
+    pairs = tuple(PairDrop(views, drop) for views, drop in drops.items())
+    found = ViewsMattered(-1.0, (0.0, 0.01, 0.0, 0.0), pairs)
     oracle.views_mattered = lambda *_: found
     visit = visit()
     visit.open(picture)
     visit.page.check("#mattered")
     entry = visit.ask("Where is the red sphere?")
-    expect(entry.locator(".told")).to_contain_text("but left and front together did")
+    expect(entry.locator(".extra")).to_contain_text("but left and front together did")
     filled = visit.page.locator("#chart path.carrying").all()
     assert [path.get_attribute("fill-opacity") for path in filled] == [
         "0.400", "0.000", "0.000", "0.400",
     ]  # fmt: skip
 
 
-def test_an_answer_that_stays_true_under_every_turn_is_said_to(
+def test_an_answer_that_holds_under_all_rotations_is_reported(
     visit: Any, picture: Path, oracle: Any, shots: Path
 ) -> None:
     visit = visit()
     visit.open(picture)
     visit.ask("Where is the yellow cone?")
-    visit.page.click("#every")
-    expect(visit.page.locator("#verdict")).to_have_text("4 of 4 turns agree")
+    visit.page.click("#all")
+    expect(visit.page.locator("#verdict")).to_have_text("4 of 4 rotations agree")
     words = [entry.inner_text() for entry in visit.page.locator(".answer").all()]
     assert words == [DIRECTIONS[index] for index in (4, 2, 0, 6)]
     visit.page.screenshot(path=f"{shots}.png")
 
 
-def test_an_answer_that_does_not_turn_with_the_picture_is_found_out(
+def test_an_answer_that_does_not_rotate_with_the_picture_is_reported(
     visit: Any, picture: Path, oracle: Any
 ) -> None:
-    oracle.said = lambda scene, question: "behind"
+    oracle.answer_of = lambda scene, question: "behind"
     visit = visit()
     visit.open(picture)
     visit.ask("Where is the yellow cone?")
-    visit.page.focus("#turn")
+    visit.page.focus("#yaw-shift")
     visit.page.keyboard.press("ArrowRight")
-    expect(visit.page.locator("#verdict")).to_have_text("1 of 2 turns agree")
-    assert "90° apart" in visit.page.locator("#turns .false").inner_text()
+    expect(visit.page.locator("#verdict")).to_have_text("1 of 2 rotations agree")
+    assert "90° apart" in visit.page.locator("#rotations .false").inner_text()
 
 
-def test_another_thing_in_the_same_direction_is_no_agreement_and_listings_are_left_open(
+def test_another_object_in_the_same_direction_is_no_agreement_and_listings_are_open(
     visit: Any, picture: Path, oracle: Any
 ) -> None:
     visit = visit()
@@ -328,26 +329,26 @@ def test_another_thing_in_the_same_direction_is_no_agreement_and_listings_are_le
         (["Yes.", None], [" yes.", None], True),
         (["front: a\nback: b", None], ["left: a\nright: b", None], None),
     ):
-        assert visit.of_script("turns.js", compare, [first, again]) is agrees, (first, again)
+        assert visit.of_script("rotations.js", compare, [first, again]) is agrees, (first, again)
 
 
-def test_a_question_that_names_a_direction_is_turned_with_the_picture(
+def test_a_question_that_names_a_direction_is_rotated_with_the_picture(
     visit: Any, picture: Path, oracle: Any
 ) -> None:
     visit = visit()
     visit.open(picture)
     visit.ask("What is to my right?")
-    visit.page.focus("#turn")
+    visit.page.focus("#yaw-shift")
     visit.page.keyboard.press("ArrowRight")
-    expect(visit.page.locator("#verdict")).to_have_text("2 of 2 turns agree")
+    expect(visit.page.locator("#verdict")).to_have_text("2 of 2 rotations agree")
     assert oracle.asked == ["What is to my right?", "What is in front of me?"]
 
 
-def test_the_slider_turns_picture_map_and_outline_together(visit: Any, picture: Path) -> None:
+def test_the_slider_rotates_picture_map_and_outline_together(visit: Any, picture: Path) -> None:
     visit = visit()
     visit.open(picture)
     visit.ask("Where exactly is the blue cube?")
-    visit.page.focus("#turn")
+    visit.page.focus("#yaw-shift")
     visit.page.keyboard.press("ArrowRight")
     visit.answered(2)
     yaw_deg, _ = visit.direction()
@@ -381,7 +382,7 @@ def test_everything_is_done_with_the_keyboard_alone(visit: Any, picture: Path, s
     for key in ("ArrowLeft", "ArrowLeft", "ArrowUp"):
         page.keyboard.press(key)
     assert visit.direction() == (-10.0, 5.0)
-    expect(page.locator("#heard")).to_have_text(re.compile("Looking −10°, in front of me"))
+    expect(page.locator("#announcement")).to_have_text(re.compile("Looking −10°, in front of me"))
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "strip"
     page.keyboard.press("ArrowRight")
@@ -397,7 +398,7 @@ def test_roles_and_names_are_there_for_screen_readers(visit: Any, picture: Path)
     for role, name in (
         ("application", re.compile("Panorama, looking in front of me")),
         ("slider", re.compile("Where you look")),
-        ("slider", re.compile("Turn the panorama")),
+        ("slider", re.compile("Rotate the panorama")),
         ("textbox", "Question"),
         ("button", "Ask"),
         ("button", re.compile("Look there: 0°, in front of me")),
@@ -485,7 +486,7 @@ def test_an_example_that_is_linked_to_hides_the_others_and_a_bad_link_shows_them
     expect(visit("#example=none").page.locator("#welcome")).to_be_visible()
 
 
-def test_a_second_visit_takes_the_pages_files_from_where_it_keeps_them(visit: Any) -> None:
+def test_a_second_visit_loads_the_pages_files_from_the_cache(visit: Any) -> None:
     first = visit("#example=1")
     first.direction()
     again = first.context.new_page()
@@ -498,16 +499,14 @@ def test_a_second_visit_takes_the_pages_files_from_where_it_keeps_them(visit: An
     assert len(files) > 10
     assert sum(files) == 0
     (size,) = [size for name, size in taken if name.endswith("/examples/1.jpg")]
-    assert size < 1000  # asked about, and the same
+    assert size < 1000  # revalidated, and the same
 
 
-def test_an_answer_under_way_is_stopped_by_the_button(
-    visit: Any, picture: Path, oracle: Any
-) -> None:
+def test_a_running_answer_is_stopped_by_the_button(visit: Any, picture: Path, oracle: Any) -> None:
     visit = visit()
     visit.open(picture)
     step = oracle.model.lm_head.register_forward_hook(lambda *_: time.sleep(0.1))
-    oracle.said = lambda scene, question: "on and on " * 10
+    oracle.answer_of = lambda scene, question: "on and on " * 10
     visit.page.fill("#question", "How many?")
     visit.page.keyboard.press("Enter")
     expect(visit.page.locator("#ask")).to_have_text("Stop")
@@ -517,7 +516,7 @@ def test_an_answer_under_way_is_stopped_by_the_button(
     step.remove()
 
 
-def test_what_cannot_be_opened_is_said(visit: Any, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_opened_is_reported(visit: Any, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no picture")
     visit = visit()
@@ -525,12 +524,12 @@ def test_what_cannot_be_opened_is_said(visit: Any, tmp_path: Path) -> None:
     expect(visit.page.locator(".error")).to_contain_text("cannot be shown")
 
 
-def test_words_of_an_answer_are_never_markup(visit: Any, picture: Path, oracle: Any) -> None:
-    oracle.said = lambda scene, question: "<img src=x onerror=alert(1)><b>bold</b>"
+def test_text_of_an_answer_is_never_markup(visit: Any, picture: Path, oracle: Any) -> None:
+    oracle.answer_of = lambda scene, question: "<img src=x onerror=alert(1)><b>bold</b>"
     visit = visit()
     visit.open(picture)
     entry = visit.ask("How many?")
-    assert entry.locator(".answer").inner_text() == oracle.said(SCENE, "")
+    assert entry.locator(".answer").inner_text() == oracle.answer_of(SCENE, "")
     assert entry.locator("img, b").count() == 0
 
 

@@ -1,4 +1,4 @@
-"""What a visitor does on the page and sees of it, and what must never happen meanwhile."""
+"""A visit to the page: its actions, what it shows, and checks for errors and other hosts."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ FRAMES = """new Promise((resolve) => {
   const wait = (count) => requestAnimationFrame(() => (count ? wait(count - 1) : setTimeout(resolve)));
   wait(3);
 })"""  # noqa: E501
-"""Waits for a few frames: a turn takes one, and its drawing another."""
+"""Waits for a few frames: a movement takes one, and its drawing another."""
 
 
 class Visit:
@@ -23,33 +23,33 @@ class Visit:
         options = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"} | options
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._on_message)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.address = address
         self.page.goto(f"{address}/{link}")
         expect(self.page.locator("#examples img")).to_have_count(4)
 
-    def _hear(self, message: Any) -> None:
+    def _on_message(self, message: Any) -> None:
         if message.type in ("error", "warning") and "GPU stall" not in message.text:
-            self.complaints.append(message.text)
+            self.errors.append(message.text)
 
     def leave(self) -> None:
-        """Go; nothing may have been complained about, or asked of another host."""
+        """Close it; there may be no error, and no request to another host."""
         elsewhere = [url for url in self.requests if not url.startswith((self.address, "data:"))]
-        complaints = [*self.complaints]  # what is cut off by closing is nobody's error
+        errors = [*self.errors]  # requests cut off by closing are no errors
         self.context.close()
         assert elsewhere == []
-        assert complaints == []
+        assert errors == []
 
     def open(self, picture: Path) -> None:
         self.page.set_input_files("#file", picture)
         expect(self.page.locator("#welcome")).to_be_hidden()
 
     def ask(self, question: str) -> Locator:
-        """Ask, wait for the whole answer, and give its entry."""
+        """Ask, wait for the whole answer, and return its entry."""
         self.page.fill("#question", question)
         self.page.keyboard.press("Enter")
         return self.answered()
@@ -62,7 +62,7 @@ class Visit:
         return entry
 
     def direction(self) -> tuple[float, float]:
-        """Where the page says it looks: yaw and pitch in degrees."""
+        """Return where the page looks: yaw and pitch in degrees."""
         self.page.evaluate(FRAMES)
         text = self.page.inner_text("#look").replace("−", "-")
         found = re.match(r"(-?\d+)°.*pitch (-?\d+)°", text)
@@ -70,12 +70,12 @@ class Visit:
         return float(found[1]), float(found[2])
 
     def of_script(self, name: str, code: str, given: Any = None) -> Any:
-        """What a function (its code) makes of the exports of one of the page's scripts."""
+        """Return the result of a function (its code) of the exports of a script of the page."""
         script = self.page.locator(f"link[href$='/{name}']").get_attribute("href")
         call = f"([path, given]) => import('./' + path).then((script) => ({code})(script, given))"
         return self.page.evaluate(call, [script, given])
 
     def paths(self, place: str, kind: str) -> list[str]:
-        """The outlines of a kind in "#outlines" or "#chart"."""
+        """Return the outlines of a kind in "#outlines" or "#chart"."""
         found = self.page.locator(f"{place} path.{kind}:not(.halo)")
         return [path.get_attribute("d") or "" for path in found.all()]

@@ -1,4 +1,4 @@
-"""Files of questions: a line out for each line in, resumable, errors kept with their lines."""
+"""Files of questions: a line out for each line in, resumable, errors beside their lines."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.inference import many
+from panovlm.inference import bulk
 from panovlm.inference.answers import SamplingParams
-from panovlm.inference.assistant import Assistant
-from panovlm.inference.conversations import Chat
+from panovlm.inference.assistant import Assistant, Chat
 
 SHORT = SamplingParams(max_tokens=6)
 
@@ -34,11 +33,11 @@ def read(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_each_line_gets_an_answer_or_a_error(
+def test_each_line_gets_an_answer_or_an_error(
     assistant: Assistant, questions: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "answers.jsonl"
-    done = many.answer_file(assistant, questions, out, grounded=True, sampling=SHORT)
+    done = bulk.answer_file(assistant, questions, out, grounded=True, sampling=SHORT)
     written = read(out)
     assert (done.num_answered, done.num_errors, done.num_present) == (3, 5, 0)
     assert [line["line"] for line in written] == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -60,54 +59,54 @@ def test_a_line_may_show_several_pictures(
     asked = [{"image": each, "question": "What differs?"} for each in (*images, [], ["a", 1])]
     file = tmp_path / "questions.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in asked))
-    many.answer_file(assistant, file, tmp_path / "answers.jsonl", sampling=SHORT)
+    bulk.answer_file(assistant, file, tmp_path / "answers.jsonl", sampling=SHORT)
     *answered, empty, number = read(tmp_path / "answers.jsonl")
     opened = [assistant.open(picture) for picture in pictures[:2]]
     for line, panoramas in zip(answered, (opened, opened[::-1]), strict=True):
         assert line["answer"] == assistant.ask(panoramas, "What differs?", SHORT)
     assert "image and question" in empty["error"]
     assert "image and question" in number["error"]
-    many.answer_file(assistant, file, tmp_path / "grounded.jsonl", grounded=True, sampling=SHORT)
+    bulk.answer_file(assistant, file, tmp_path / "grounded.jsonl", grounded=True, sampling=SHORT)
     assert "found grounded and 2 pictures" in read(tmp_path / "grounded.jsonl")[0]["error"]
 
 
-def test_a_killed_run_goes_on_where_it_was(
+def test_a_killed_run_resumes(
     assistant: Assistant, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(many, "BATCH_SIZE", 2)
+    monkeypatch.setattr(bulk, "BATCH_SIZE", 2)
     whole, out = tmp_path / "whole.jsonl", tmp_path / "answers.jsonl"
-    many.answer_file(assistant, questions, whole, sampling=SHORT)
+    bulk.answer_file(assistant, questions, whole, sampling=SHORT)
     lines = whole.read_text().splitlines(keepends=True)
     out.write_text("".join(lines[:3]) + lines[3][:10])
-    done = many.answer_file(assistant, questions, out, sampling=SHORT)
+    done = bulk.answer_file(assistant, questions, out, sampling=SHORT)
     assert out.read_text() == whole.read_text()
     assert done.num_present == 3
-    assert many.answer_file(assistant, questions, out, sampling=SHORT).num_present == 8
+    assert bulk.answer_file(assistant, questions, out, sampling=SHORT).num_present == 8
 
 
-def test_answers_to_other_questions_are_not_added_to(
+def test_answers_to_other_questions_are_not_extended(
     assistant: Assistant, questions: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "answers.jsonl"
     out.write_text('{"line": 1, "question": "Another?", "answer": "Yes"}\n')
     with pytest.raises(PanoVLMError, match="line 1, no answer to that line"):
-        many.answer_file(assistant, questions, out, sampling=SHORT)
+        bulk.answer_file(assistant, questions, out, sampling=SHORT)
     assert len(read(out)) == 1
     with pytest.raises(PanoVLMError, match="cannot read"):
-        many.answer_file(assistant, tmp_path / "missing.jsonl", out, sampling=SHORT)
+        bulk.answer_file(assistant, tmp_path / "missing.jsonl", out, sampling=SHORT)
 
 
-def test_a_conversation_knows_what_was_said_and_reads_the_panorama_once(
+def test_a_conversation_keeps_its_messages_and_reads_the_panorama_once(
     assistant: Assistant, pictures: list[Path]
 ) -> None:
     runs: list[int] = []
     assistant.model.model.vision_encoder.register_forward_hook(lambda *_: runs.append(1))
     panorama = assistant.open(pictures[0])
-    talk = Chat(assistant, [panorama], SHORT)
-    "".join(talk.ask("What is behind me?"))
-    second = "".join(talk.ask("Left?"))
+    chat = Chat(assistant, [panorama], SHORT)
+    "".join(chat.ask("What is behind me?"))
+    second = "".join(chat.ask("Left?"))
     assert second != assistant.ask(panorama, "Left?", SHORT)
     assert len(runs) == 1
     with pytest.raises(PanoVLMError, match="tokens"):
-        list(talk.ask("?" * 999))
-    assert isinstance("".join(talk.ask("Right?")), str)
+        list(chat.ask("?" * 999))
+    assert isinstance("".join(chat.ask("Right?")), str)
