@@ -12,7 +12,7 @@ _SLIVER = 1e-9
 
 
 def side_normals(corners: Floats) -> Floats:
-    """Give the unit normals of the planes of the sides, pointing inwards, [M, 3].
+    """Compute the unit normals of the planes of the sides, pointing inwards, [M, 3].
 
     Args:
         corners: Unit vectors [M, 3]; side m goes from corner m to the next.
@@ -45,7 +45,7 @@ def clip_polygon(corners: Floats, normal: Floats) -> Floats:
 
 
 def polygon_area_sr(corners: Floats) -> float:
-    """Give the area of a polygon in steradians; fewer than three corners have none.
+    """Compute the area of a polygon in steradians; fewer than three corners have none.
 
     Args:
         corners: Unit vectors [M, 3].
@@ -63,7 +63,7 @@ def polygon_area_sr(corners: Floats) -> float:
 
 
 def yaw_range_rad(corners: Floats) -> tuple[float, float]:
-    """Give the yaw where a polygon begins on its left and how far it reaches to the right.
+    """Compute the yaw where a polygon begins on its left and how far it reaches to the right.
 
     Args:
         corners: Unit vectors [M, 3].
@@ -75,15 +75,15 @@ def yaw_range_rad(corners: Floats) -> tuple[float, float]:
     if _holds_pole(corners, 1) or _holds_pole(corners, -1):
         return -np.pi, 2 * np.pi
     yaw_rad, _ = angles_from_rays(corners)
-    # Along a side yaw only rises or only falls, by less than half a turn: the corners bound it.
-    turns = (np.diff(yaw_rad) + np.pi) % (2 * np.pi) - np.pi
-    along = np.concatenate([[0.0], np.cumsum(turns)])
+    # Along a side yaw only rises or only falls, by less than 180°: the corners bound it.
+    steps = (np.diff(yaw_rad) + np.pi) % (2 * np.pi) - np.pi
+    along = np.concatenate([[0.0], np.cumsum(steps)])
     left_rad = float(yaw_rad[0] + along.min())
     return (left_rad + np.pi) % (2 * np.pi) - np.pi, float(along.max() - along.min())
 
 
 def pitch_range_rad(corners: Floats) -> tuple[float, float]:
-    """Give the lowest and the highest pitch that a polygon reaches, in radians.
+    """Compute the lowest and the highest pitch that a polygon reaches, in radians.
 
     A side is highest at a corner or, where it passes it, at the apex of its great circle.
 
@@ -105,5 +105,5 @@ def pitch_range_rad(corners: Floats) -> tuple[float, float]:
 
 
 def _holds_pole(corners: Floats, up: int) -> bool:
-    """Whether the upper (1) or lower (-1) pole lies in a polygon or on its border."""
+    """Check whether the upper (1) or lower (-1) pole lies in a polygon or on its border."""
     return bool(np.all(side_normals(corners)[:, 1] * up >= -_SLIVER))

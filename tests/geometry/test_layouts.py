@@ -76,7 +76,7 @@ def test_stride_and_overlap_belong_to_even_rings_only(views):
         (lambda: ViewLayout((View(0),), 0), "view size of 0 px.*view_size"),
         (lambda: ViewLayout.ring(1), "ring of 1 views, expected 2 or more.*num_views"),
         (lambda: ViewLayout.free([]), "without views"),
-        (lambda: ViewLayout.free([(0, 0, 0)]), "view 0: found 3 numbers, expected 4.*looks_deg"),
+        (lambda: ViewLayout.free([(0, 0, 0)]), "view 0: found 3 numbers, expected 4.*angles_deg"),
         (
             lambda: ViewLayout.free([(0, 0, 0, 90), (0, 0, 0, 180)]),
             "view 1: found a field of view of 180°.*fov_deg",

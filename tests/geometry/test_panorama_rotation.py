@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panovlm.errors import PanoVLMError
-from panovlm.geometry.rotation import turn_panorama, turn_view
+from panovlm.geometry.rotation import rotate_panorama, rotate_view
 from panovlm.geometry.sphere import panorama_rays
 from panovlm.geometry.views import View
 
@@ -42,7 +42,7 @@ def noise(height, width):
     ("shape", "width"), [((256, 512), 512), ((301, 601), 200), ((250, 420), 400), ((128, 256), 500)]
 )
 def test_a_turned_panorama_shows_what_a_turned_view_sees(turn, shape, width):
-    turned = turn_panorama(smooth_panorama(*shape), *turn, width=width)
+    turned = rotate_panorama(smooth_panorama(*shape), *turn, width=width)
     assert turned.dtype == np.uint8
     rays = panorama_rays(width // 2, width) @ View(*turn).axes().T
     assert np.abs(turned - colours(rays)).max() < 2.0
@@ -52,7 +52,7 @@ def test_a_turned_panorama_shows_what_a_turned_view_sees(turn, shape, width):
 def test_turning_does_not_shift_by_a_fraction_of_a_pixel(turn):
     panorama = smooth_panorama(256, 512)
     # The negative rounds the other way, so that only a shift is left.
-    turned = (turn_panorama(panorama, *turn) + 255.0 - turn_panorama(255 - panorama, *turn)) / 2
+    turned = (rotate_panorama(panorama, *turn) + 255.0 - rotate_panorama(255 - panorama, *turn)) / 2
     errors = turned - colours(panorama_rays(256, 512) @ View(*turn).axes().T)
     rows = slice(64, 192)  # a column is an angle only away from the poles
     for axis in (0, 1):
@@ -65,8 +65,8 @@ def test_turning_does_not_shift_by_a_fraction_of_a_pixel(turn):
 @settings(max_examples=20, deadline=None)
 def test_a_yaw_by_whole_columns_moves_columns_bit_for_bit(columns, reduced):
     panorama = noise(48, 96)
-    turned = turn_panorama(panorama, yaw_deg=columns * 360 / 96, width=reduced)
-    expected = turn_panorama(np.roll(panorama, -columns, axis=1), width=reduced)
+    turned = rotate_panorama(panorama, yaw_deg=columns * 360 / 96, width=reduced)
+    expected = rotate_panorama(np.roll(panorama, -columns, axis=1), width=reduced)
     np.testing.assert_array_equal(turned, expected)
     if reduced is None:
         np.testing.assert_array_equal(turned, np.roll(panorama, -columns, axis=1))
@@ -75,14 +75,14 @@ def test_a_yaw_by_whole_columns_moves_columns_bit_for_bit(columns, reduced):
 @pytest.mark.parametrize("turn", [(25.0, 0, 0), (0, 40.0, 0), (0, 0, -70.0)])
 def test_a_turn_and_its_opposite_give_the_panorama_back(turn):
     panorama = smooth_panorama(256, 512)
-    back = turn_panorama(turn_panorama(panorama, *turn), *(-angle for angle in turn))
+    back = rotate_panorama(rotate_panorama(panorama, *turn), *(-angle for angle in turn))
     assert np.abs(back.astype(int) - panorama).max() <= 2
 
 
 def test_turning_upwards_brings_the_zenith_to_the_middle():
     panorama = np.zeros((64, 128, 3), np.uint8)
     panorama[:8] = 255
-    turned = turn_panorama(panorama, pitch_deg=90.0)
+    turned = rotate_panorama(panorama, pitch_deg=90.0)
     assert turned[30:34, 62:66].min() == 255
     assert turned[:, :32].max() == 0
 
@@ -90,7 +90,7 @@ def test_turning_upwards_brings_the_zenith_to_the_middle():
 def test_rolling_to_the_right_raises_what_stands_on_the_right():
     panorama = np.zeros((64, 128, 3), np.uint8)
     panorama[28:36, 92:100] = 255  # to the right, on the horizon
-    turned = turn_panorama(panorama, roll_deg=90.0)
+    turned = rotate_panorama(panorama, roll_deg=90.0)
     assert turned[:2].min() == 255
     assert turned[8:].max() == 0
 
@@ -100,7 +100,7 @@ def test_rolling_to_the_right_raises_what_stands_on_the_right():
 def test_detail_finer_than_the_output_does_not_alias(turn, width):
     stripes = np.arange(2048) % 2 * 255
     panorama = np.broadcast_to(stripes[None, :, None], (1024, 2048, 3)).astype(np.uint8)
-    turned = turn_panorama(panorama, *turn, width=width)
+    turned = rotate_panorama(panorama, *turn, width=width)
     one_stripe_left_over = 128 * width / 2048
     assert np.abs(turned.astype(int) - 128).max() <= one_stripe_left_over + 1
 
@@ -108,13 +108,13 @@ def test_detail_finer_than_the_output_does_not_alias(turn, width):
 def test_a_wider_panorama_has_no_seam():
     row = 127 + 100 * np.sin((np.arange(64) + 0.5) / 64 * 2 * np.pi)
     panorama = np.broadcast_to(row[None, :, None], (32, 64, 3)).astype(np.uint8)
-    wide = turn_panorama(panorama, width=512).astype(int)
+    wide = rotate_panorama(panorama, width=512).astype(int)
     steps = np.abs(np.diff(wide, axis=1, append=wide[:, :1]))
     assert steps.max() <= 3
 
 
 def test_samples_may_be_more_columns_than_opencv_maps_to():
-    turned = turn_panorama(smooth_panorama(64, 17000), 10.0, 20.0)
+    turned = rotate_panorama(smooth_panorama(64, 17000), 10.0, 20.0)
     rays = panorama_rays(64, 17000) @ View(10.0, 20.0).axes().T
     assert np.abs(turned - colours(rays)).max() < 2.0
 
@@ -123,7 +123,7 @@ def test_turning_holds_one_more_picture_and_a_band_at_most():
     panorama = noise(1000, 2000)
     tracemalloc.start()
     try:
-        turn_panorama(panorama, 10.0, 20.0, 30.0)
+        rotate_panorama(panorama, 10.0, 20.0, 30.0)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -134,7 +134,7 @@ def test_turning_holds_one_more_picture_and_a_band_at_most():
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 2, 3), (3, 5, 3), (10, 7, 3)])
 @pytest.mark.parametrize("width", [None, 2, 8])
 def test_tiny_pictures_are_turned_too(shape, width):
-    turned = turn_panorama(np.full(shape, 77, np.uint8), 10.0, 20.0, 30.0, width)
+    turned = rotate_panorama(np.full(shape, 77, np.uint8), 10.0, 20.0, 30.0, width)
     np.testing.assert_array_equal(turned, 77)
 
 
@@ -149,7 +149,7 @@ def test_a_turned_view_looks_where_the_view_of_the_turned_panorama_does(
 ):
     view, by = View(yaw, pitch, roll, 70.0), View(by_yaw, by_pitch, by_roll)
     expected = view.rays(3, 3) @ by.axes().T
-    turned = turn_view(view, by)
+    turned = rotate_view(view, by)
     assert turned.fov_deg == 70.0
     np.testing.assert_allclose(turned.rays(3, 3), expected, atol=1e-5)
 
@@ -160,15 +160,15 @@ def test_a_turned_view_looks_where_the_view_of_the_turned_panorama_does(
 )
 def test_other_arrays_are_refused(panorama):
     with pytest.raises(PanoVLMError, match=r"expected uint8 \[H, W, 3\].*as_panorama"):
-        turn_panorama(panorama)
+        rotate_panorama(panorama)
 
 
 @pytest.mark.parametrize("width", [0, -2, 1, 33, 32768])
 def test_odd_and_excessive_widths_are_refused(width):
     with pytest.raises(PanoVLMError, match="an even number from 2 to 32766; change width"):
-        turn_panorama(noise(8, 16), width=width)
+        rotate_panorama(noise(8, 16), width=width)
 
 
 def test_a_pitch_beyond_the_zenith_is_refused():
     with pytest.raises(PanoVLMError, match=r"found a pitch of 91°.*change pitch_deg"):
-        turn_panorama(noise(8, 16), pitch_deg=91.0)
+        rotate_panorama(noise(8, 16), pitch_deg=91.0)

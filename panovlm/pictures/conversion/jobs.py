@@ -1,4 +1,4 @@
-"""Which inputs there are, what each becomes, and which of that is there already."""
+"""Which inputs there are, what each becomes, and which outputs exist already."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class Job:
     target: Path
 
     def is_done(self, since_ns: int, *, makes_folder: bool) -> bool:
-        """Whether the target is whole and no older than its input and than the settings.
+        """Check whether the target is whole and no older than its input and than the settings.
 
         Args:
             since_ns: When the settings were written, in nanoseconds.
@@ -45,7 +45,7 @@ class Job:
 
 
 def is_picture_name(path: Path) -> bool:
-    """Whether a name ends as those of the pictures that can be written do."""
+    """Check whether a name ends as those of the pictures that can be written do."""
     return path.suffix.lower() in PILLOW_FORMATS
 
 
@@ -84,7 +84,7 @@ def find_sources(given: Path, out: Path) -> list[tuple[Path, Path]]:
 def plan_jobs(
     sources: list[tuple[Path, Path]], out: Path, settings: ConversionSettings
 ) -> tuple[list[Job], list[str]]:
-    """Say what each input becomes below the folder `out`.
+    """Plan what each input becomes below the folder `out`.
 
     Returns:
         The jobs, and why inputs have none: those that would overwrite an input or another's output.
@@ -106,7 +106,7 @@ def plan_jobs(
 
 
 def claim_folder(out: Path, settings: ConversionSettings, *, overwrite: bool) -> int:
-    """Make the folder written to, or see that it holds outputs of the same settings.
+    """Make the folder written to, or check that it holds outputs of the same settings.
 
     Returns:
         When the settings were written, in nanoseconds; what is older does not count.
@@ -138,7 +138,7 @@ def claim_folder(out: Path, settings: ConversionSettings, *, overwrite: bool) ->
 
 
 def _walk(folder: Path, out: Path) -> Iterator[Path]:
-    """Give the pictures and the folders of views below a folder."""
+    """Yield the pictures and the folders of views below a folder."""
     for here, folders, files in os.walk(folder):
         kept = (name for name in sorted(folders) if not name.startswith("."))
         folders[:] = [name for name in kept if Path(here, name).resolve() != out]
@@ -151,17 +151,17 @@ def _walk(folder: Path, out: Path) -> Iterator[Path]:
 
 
 def _without_ending(source: Path, folder: Path) -> Path:
-    """Give an input's path below the folder given; a folder's name has no ending."""
+    """Return an input's path below the folder given; a folder's name has no ending."""
     below = source.relative_to(folder)
     return below if source.is_dir() else below.with_suffix("")
 
 
 def _place(path: Path) -> Path:
-    """Give the one path of a directory entry, however it was reached; a link is its own entry."""
+    """Return the one path of a directory entry, however it was reached; a link is its own entry."""
     return path.parent.resolve() / path.name
 
 
 def _changed_ns(source: Path) -> int:
-    """Give when an input last changed, in nanoseconds."""
+    """Return when an input last changed, in nanoseconds."""
     files = source.iterdir() if source.is_dir() else [source]
     return max(file.stat().st_mtime_ns for file in files)

@@ -49,7 +49,7 @@ def test_a_panorama_is_turned_and_resized(
     picture: Path, tmp_path: Path, colours: Colours, turn: tuple[float, ...], width: int | None
 ) -> None:
     out = tmp_path / "out.png"
-    done = convert(picture, out, settings("equirectangular", turn_deg=turn, width=width))
+    done = convert(picture, out, settings("equirectangular", rotation_deg=turn, width=width))
     assert done == Conversion(1, 0, ())
     pixels = read(out)
     assert pixels.shape == ((width or 512) // 2, width or 512, 3)
@@ -62,7 +62,7 @@ def test_a_panorama_is_turned_and_resized(
 def test_a_cubemap_shows_the_world_and_comes_back(
     picture: Path, tmp_path: Path, colours: Colours, arrangement: str, turn: tuple[float, ...]
 ) -> None:
-    chosen = settings("cubemap", arrangement=arrangement, turn_deg=turn)
+    chosen = settings("cubemap", arrangement=arrangement, rotation_deg=turn)
     assert convert(picture, tmp_path / "cube", chosen) == Conversion(1, 0, ())
     cube, camera = tmp_path / "cube" / "world", View(*turn).axes()
     if arrangement == "files":
@@ -81,7 +81,9 @@ def test_a_cubemap_shows_the_world_and_comes_back(
 def test_views_show_the_world_and_come_back_where_they_looked(
     picture: Path, tmp_path: Path, colours: Colours
 ) -> None:
-    chosen = settings("views", num_views=4, fov_deg=110.0, pitches_deg=(-45.0, 45.0), turn_deg=TURN)
+    chosen = settings(
+        "views", num_views=4, fov_deg=110.0, pitches_deg=(-45.0, 45.0), rotation_deg=TURN
+    )
     convert(picture, tmp_path / "views", chosen)
     folder, camera = tmp_path / "views" / "world", View(*TURN).axes()
     layout = ViewLayout.ring(4, 110.0, 64, (-45.0, 45.0))
