@@ -35,7 +35,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):
 
     Args:
         image_size: Height and width of the pictures the encoder is used with, pixels, > 0. The
-            model itself takes any size; this one tells others how many tokens to expect.
+            model itself takes any size; this one fixes how many tokens others expect.
         hidden_size: Width of the patch tokens, > 0. The published weights have 1280.
 
     Source:
@@ -61,11 +61,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):
     hidden_size: int = 1280
 
     def validate_sizes(self) -> None:
-        """Check that both sizes are positive.
-
-        Raises:
-            ValueError: If one is not.
-        """
+        """Check that both sizes are positive."""
         for name, size in (("image_size", self.image_size), ("hidden_size", self.hidden_size)):
             if size <= 0:
                 raise ValueError(f"{name} is {size}, expected a positive number: set {name} > 0")
@@ -75,7 +71,7 @@ class SameConv2d(nn.Conv2d):
     """A convolution with TensorFlow's "SAME" padding: output size = ceil(input size / stride).
 
     With stride 2 and an even input the padding is one larger at the right and the bottom, which
-    `nn.Conv2d` cannot say; the published weights were trained with it.
+    `nn.Conv2d` cannot do; the published weights were trained with it.
     """
 
     def __init__(
@@ -108,7 +104,7 @@ class SameConv2d(nn.Conv2d):
         return mixed.permute(0, 3, 1, 2)
 
     def _padding(self, size: int) -> tuple[int, int]:
-        """Give the zeros to put before and after an axis of `size` pixels, never fewer after it."""
+        """Compute the zeros before and after an axis of `size` pixels, never fewer after it."""
         kernel_size, stride = self.kernel_size[0], self.stride[0]
         num_outputs = -(-size // stride)
         total = max((num_outputs - 1) * stride + kernel_size - size, 0)

@@ -29,15 +29,15 @@ ImageOutputs = dict[str, BaseModelOutputWithPooling]
 
 @dataclass
 class PanoVLMOutput(ModelOutput):
-    """What the models return.
+    """The output of the models.
 
     Attributes:
         loss: Mean cross entropy of the supervised tokens, if `labels` were given.
         logits: [B, kept positions, vocabulary]; with `labels`, [supervised tokens, vocabulary].
         last_hidden_state: [B, L, D_lm] (base model only).
         past_key_values: The language model's cache.
-        hidden_states: Of the language model, where asked for.
-        attentions: Of the language model, where asked for.
+        hidden_states: Of the language model, on request.
+        attentions: Of the language model, on request.
         image_hidden_states: Image tokens [N, image tokens, D_lm].
     """
 
@@ -51,7 +51,7 @@ class PanoVLMOutput(ModelOutput):
 
 
 class PanoVLMPreTrainedModel(PreTrainedModel):
-    """What the PanoVLM models have in common for the library's machinery."""
+    """What transformers needs to know of all PanoVLM models."""
 
     config: PanoVLMConfig
     base_model_prefix = "model"
@@ -79,7 +79,7 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
             init.ones_(module.scale)
         elif isinstance(module, PerceiverLayer):
             init.zeros_(module.log_slope)
-        elif isinstance(module, Resampler) and module.asks:
+        elif isinstance(module, Resampler) and module.is_perceiver:
             init.normal_(module.queries, std=1.0)
 
     def train(self, mode: bool = True) -> "PanoVLMPreTrainedModel":
@@ -113,7 +113,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
         lower_states: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
-        """Turn panoramas into image tokens.
+        """Encode panoramas as image tokens.
 
         Args:
             pixel_values: Normalised views [N, V, 3, H, W].
@@ -288,7 +288,7 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
-        """Give the LM head."""
+        """Return the LM head."""
         return self.lm_head
 
     def get_image_features(
@@ -297,7 +297,7 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         patch_tokens: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
-        """Turn panoramas into image tokens; see `PanoVLMModel.get_image_features`."""
+        """Encode panoramas as image tokens; see `PanoVLMModel.get_image_features`."""
         return self.model.get_image_features(pixel_values, patch_tokens, **kwargs)
 
     @can_return_tuple
@@ -316,22 +316,11 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> PanoVLMOutput:
-        """Run the model; see `PanoVLMModel.forward` for the shared arguments.
+        """Run the model and its LM head; the other arguments are those of `PanoVLMModel.forward`.
 
-        Args:
-            input_ids: [B, L].
-            pixel_values: [N, V, 3, H, W].
-            attention_mask: [B, L] or [B, 1, L, L].
-            position_ids: [B, L].
-            past_key_values: Cache to continue.
-            inputs_embeds: [B, L, D_lm].
-            mm_encoder_outputs: Image tokens computed before.
-            patch_tokens: [N, V, S, D_vision].
-            lower_states: [N, V, P + S, D_vision].
-            labels: [B, L], the token itself where it is supervised, else -100. The LM head runs on
-                the positions that predict a supervised token, and nowhere else.
-            logits_to_keep: Without labels: number of last positions, or the positions, to score.
-            **kwargs: Passed on to the language model.
+        `labels` [B, L] hold the token itself where it is supervised, else -100: the LM head runs on
+        the positions that predict a supervised token, and nowhere else. Without labels it scores
+        `logits_to_keep`, a number of last positions or the positions themselves.
         """
         num_items = kwargs.pop("num_items_in_batch", None)
         outputs = self.model(
@@ -381,7 +370,7 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
 
 
 def _keep_checkpointing(module: nn.Module, mode: bool) -> None:
-    """Let layers of a frozen module save activations where asked to: only their own flag says so.
+    """Let layers of a frozen module save activations where their own flag demands it.
 
     What is inside them stays in eval mode, so that nothing is dropped out.
     """
