@@ -11,11 +11,11 @@ BACKGROUNDS ?=
 PANORAMAS ?=
 MEASURED := runs/benchmarks
 
-.PHONY: demo test lint browser benchmark ray vllm clean
+.PHONY: demo test lint docs browser benchmark ray vllm clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[demo,fast,logs,serve,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[demo,fast,logs,serve,docs,dev]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -30,8 +30,13 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/deptry --no-ansi panovlm
 
-test: lint
+# The site, in site/index.html; any warning fails.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+test: lint docs
 	$(BIN)/pytest -n 2
 
 # The page in headless Chromium (apt-get install chromium, or PANOVLM_CHROMIUM=PATH); screenshots in runs/browser.
@@ -42,8 +47,8 @@ browser: $(VENV)/.installed
 benchmark: $(VENV)/.installed
 	@test -n "$(PANORAMAS)" || { echo "name a folder of panoramas: make benchmark PANORAMAS=DIR"; exit 2; }
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
-	$(BIN)/python benchmarks/projection.py --panoramas $(PANORAMAS) --mosaic --json $(MEASURED)/projection.json --docs docs/projection.md
-	$(BIN)/python benchmarks/projection_cost.py --panoramas $(PANORAMAS) --json $(MEASURED)/projection_cost.json --docs docs/projection.md --plot docs/images/projection_cost.svg
+	$(BIN)/python benchmarks/projection.py --panoramas $(PANORAMAS) --mosaic --json $(MEASURED)/projection.json --docs docs/lab/projection.md
+	$(BIN)/python benchmarks/projection_cost.py --panoramas $(PANORAMAS) --json $(MEASURED)/projection_cost.json --docs docs/lab/projection.md --plot docs/images/projection_cost.svg
 
 # Bulk inference in two workers.
 ray: $(VENV)/.installed
@@ -61,4 +66,4 @@ vllm: $(VLLM)/.installed
 	HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 $(VLLM)/bin/pytest tests/contracts/test_vllm_parity.py
 
 clean:
-	rm -rf $(VENV) $(VLLM) data runs
+	rm -rf $(VENV) $(VLLM) data runs site

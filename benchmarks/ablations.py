@@ -4,7 +4,7 @@
 
 Every variant is trained through all later stages and evaluated alike. A cell (variant and seed)
 that is finished is skipped when the same command is run again, an unfinished one is continued.
-docs/ablations.md says what is compared and holds the table (`--docs` writes it there).
+docs/lab/ablations.md says what is compared and holds the table (`--docs` writes it there).
 """
 
 import argparse

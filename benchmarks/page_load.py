@@ -1,6 +1,6 @@
 """How long the server's page takes to load in headless Chromium on the same machine.
 
-    python benchmarks/page_load.py --json OUT [--docs docs/serving.md] [--assert]
+    python benchmarks/page_load.py --json OUT [--docs docs/lab/serving.md] [--assert]
 
 Each load is a fresh browser context with an empty cache, on a link to a drawn example; the browser
 is running before. Times begin with the navigation and end with the load event, and with the first

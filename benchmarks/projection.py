@@ -3,7 +3,7 @@
     python benchmarks/projection.py --panoramas DIR --json OUT
 
 Everything is measured in one run, on the same files, with the same number of threads.
-docs/projection.md says what is measured and holds the tables (`--docs` writes them there).
+docs/lab/projection.md says what is measured and holds the tables (`--docs` writes them there).
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The server under many clients at once: as it is, and answering one question at a time.
 
-    python benchmarks/serving.py --json OUT [--docs docs/serving.md] [--model DIR]
+    python benchmarks/serving.py --json OUT [--docs docs/lab/serving.md] [--model DIR]
 
 Both sides are `panovlm serve` on the same model in processes of their own, one after the other,
 with the same clients: one takes `--batch-size 1 --num-panoramas 0`. Each client asks, waits for the

@@ -3,7 +3,7 @@
     python benchmarks/training.py --json OUT
 
 Each side of each stage runs in a process of its own, so that its peak memory is its own.
-docs/training_speed.md says what is measured and holds the tables (`--docs` writes them there).
+docs/lab/training_speed.md says what is measured and holds the tables (`--docs` writes them there).
 Piece by piece: `--only finetune` measures one stage, and what OUT holds of the others stays.
 """
 

@@ -1,10 +1,12 @@
-"""Every command of the README and the docs runs as written, on tiny data in their places."""
+"""Every command and every snippet of the pages runs as written, on tiny data in their places."""
 
+import ast
 import doctest
 import json
 import re
 import shlex
 import shutil
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,18 @@ from typing import Any
 import pytest
 import yaml
 
+import panovlm
 from panovlm.commands import app as cli
 from panovlm.training.recipe import ModelSection
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAVIGATION = re.findall(r"\S+\.md$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / page for page in NAVIGATION)]  # as one reads them
+TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 NEVER_ENDS = "panovlm serve"
 SMALLER = {
     "--count": "2",
-    "--turned": "2",
+    "--yaw-rotated": "2",
     "--seeds": "1",
     "--limit": "3",
     "--width": "64",
@@ -29,12 +34,21 @@ SMALLER = {
 }
 
 
+def code_of(page: Path, language: str) -> list[str]:
+    """The blocks of code of a language on a page, without the indent that lists give them."""
+    blocks = re.findall(
+        rf"^ *```{language}\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE
+    )
+    return [textwrap.dedent(block) for block in blocks]
+
+
 def commands() -> list[str]:
-    """Lines of code that call panovlm, without their comments."""
-    lines = [line for page in PAGES for line in page.read_text().splitlines()]
-    found = [re.match(r"(?: {4}|\$ )?(panovlm .*)", line) for line in lines]
-    said = dict.fromkeys(m[1].split("#")[0].strip() for m in found if m)
-    return [command for command in said if not command.startswith(NEVER_ENDS)]
+    """Lines of shell code that call panovlm, without their comments."""
+    lines = [
+        line for page in PAGES for block in code_of(page, "bash") for line in block.split("\n")
+    ]
+    found = [line.split("#")[0].strip() for line in lines if line.startswith("panovlm ")]
+    return [each for each in dict.fromkeys(found) if not each.startswith(NEVER_ENDS)]
 
 
 def smaller(words: list[str]) -> list[str]:
@@ -67,7 +81,9 @@ def place(
     (tmp_path / "QuIC-360" / "test.tsv").write_text(table)
     question = '{"image": "panorama.jpg", "question": "What is behind me?"}\n'
     (tmp_path / "questions.jsonl").write_text(question)
-    rows = {"directions": {"name": "door", "yaw_deg": 90}}
+    record = {"messages": [{"role": role, "content": "Wood."} for role in ("user", "assistant")]}
+    rows: dict[str, dict[str, Any]] = {"records": record, "test": record}
+    rows |= {"directions": {"name": "door", "yaw_deg": 90}}
     rows |= {"labels": {"label": "hall", "options": ["hall", "roof"]}}
     for name, row in rows.items():
         line = json.dumps({"image": "panorama.jpg"} | row)
@@ -85,27 +101,26 @@ def place(
     return tmp_path
 
 
-def test_every_command_and_every_snippet_of_the_readme_runs(
+def test_every_command_and_every_snippet_runs(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run: Callable[[], None] = cli.main
-    assert len(commands()) >= 6
+    assert len(commands()) >= 40
     for command in commands():
         monkeypatch.setattr("sys.argv", smaller(shlex.split(command)))
         with pytest.raises(SystemExit) as ended:
             run()
         assert not ended.value.code, f"{command}: {capsys.readouterr().err}"
-    pages = "".join((ROOT / page).read_text() for page in ("README.md", "docs/serving.md"))
-    snippets = re.findall(r"```python\n(.*?)```", pages, re.DOTALL)
+    pages = (ROOT / name for name in ("README.md", "docs/tasks/views.md", "docs/tasks/ask.md"))
     names: dict[str, Any] = {}
-    for snippet in snippets:
+    for snippet in [snippet for page in pages for snippet in code_of(page, "python")]:
         exec(snippet, names)
     assert names["views"].shape == (8, 224, 224, 3)
 
 
-def test_snippets_of_the_geometry_page_give_what_they_say(place: Path) -> None:
-    page = ROOT / "docs" / "geometry.md"
-    snippets = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+def test_snippets_of_the_geometry_page_print_what_they_show(place: Path) -> None:
+    page = ROOT / "docs" / "tasks" / "geometry.md"
+    snippets = "\n".join(code_of(page, "python"))
     session = doctest.DocTestParser().get_doctest(snippets, {}, page.name, str(page), 0)
     said: list[str] = []
     assert doctest.DocTestRunner().run(session, out=said.append).attempted > 20
@@ -116,3 +131,40 @@ def test_pages_link_to_files_that_are_there() -> None:
     for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def texts_of_the_package() -> str:
+    """Every text in the package's code, a line each; what is put into them reads "..."."""
+    files = (ROOT / "panovlm").rglob("*.py")
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    return "\n".join(filter(None, map(_text, nodes)))
+
+
+def _text(node: ast.AST) -> str:
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) or "..." for part in node.values)
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return node.value if is_text else ""
+
+
+def test_messages_of_the_troubleshooting_page_stand_in_the_code() -> None:
+    quoted = re.findall(r"^(?:### |\| )(`+) ?(.+?) ?\1", TROUBLESHOOTING.read_text(), re.MULTILINE)
+    assert len(quoted) > 40
+    texts = texts_of_the_package()
+    missing = [message for _, message in quoted if message not in texts]
+    assert not missing, f"{TROUBLESHOOTING.name} quotes what no message says: {missing}"
+
+
+def test_api_page_documents_every_public_name() -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text()
+    documented = {path.rpartition(".")[2] for path in re.findall(r"^::: (\S+)", page, re.MULTILINE)}
+    assert set(panovlm.__all__) <= documented
+
+
+def test_every_command_is_on_the_page_of_commands() -> None:
+    page = (ROOT / "docs" / "reference" / "commands.md").read_text()
+    for app, group in ((cli.app, ""), (cli.data_app, "data ")):
+        for command in app.registered_commands:
+            assert command.callback
+            name = command.name or command.callback.__name__
+            assert f"| `{group}{name} " in page or f"| `{group}{name}`" in page, name

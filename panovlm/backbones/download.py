@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from panovlm.errors import PanoVLMError
-from panovlm.model.efficientnet_lite import EfficientNetLiteConfig, EfficientNetLiteModel
+from panovlm.model.efficientnet_lite import EfficientNetLiteModel
+from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
 from panovlm.model.processing import CHATML
 from panovlm.runtime.cached_folders import Facts, build_once, sha256
 

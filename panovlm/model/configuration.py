@@ -8,7 +8,10 @@ from transformers.configuration_utils import SubConfigSpec
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
+from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
 from panovlm.model.vision import token_grid
+
+AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
 
 
 @strict

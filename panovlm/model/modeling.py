@@ -18,11 +18,16 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.efficientnet_lite import EfficientNetLiteModel
+from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
 from panovlm.model.masks import attention_masks
 from panovlm.model.projection import Projection
 from panovlm.model.resampler import PerceiverLayer, Resampler
 from panovlm.model.vision import patch_token_width, patch_tokens_of
 from panovlm.model.vision_layers import tokens_of_states
+
+# `AutoModel` builds the vision encoder, also this one that transformers does not have.
+AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)
 
 ImageOutputs = dict[str, BaseModelOutputWithPooling]
 

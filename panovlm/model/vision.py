@@ -3,13 +3,18 @@
 Shape letters: N panoramas, V views, M = N·V, S patch tokens of a view, D_vision their width.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 
 from panovlm.errors import PanoVLMError
-from panovlm.model.efficientnet_lite import EfficientNetLiteConfig
+from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
 from panovlm.model.timm_encoders import timm_facts, timm_model
+
+if TYPE_CHECKING:  # configurations are read where models are not loaded yet
+    from transformers import PreTrainedModel
 
 # Encoders by `model_type`: whether a class token stands before the patch tokens.
 HAS_CLASS_TOKEN = {
@@ -79,7 +84,7 @@ def num_prefix_tokens(vision_config: PreTrainedConfig) -> int:
     return int(HAS_CLASS_TOKEN[kind]) + registers
 
 
-def encode_views(vision_encoder: PreTrainedModel, views: Tensor) -> Tensor:
+def encode_views(vision_encoder: "PreTrainedModel", views: Tensor) -> Tensor:
     """Run the vision encoder and keep the patch tokens.
 
     Args:
@@ -103,7 +108,7 @@ def encode_views(vision_encoder: PreTrainedModel, views: Tensor) -> Tensor:
 
 
 def patch_tokens_of(
-    vision_encoder: PreTrainedModel, pixel_values: Tensor | None, patch_tokens: Tensor | None
+    vision_encoder: "PreTrainedModel", pixel_values: Tensor | None, patch_tokens: Tensor | None
 ) -> Tensor:
     """Return the patch tokens of panoramas: those computed before, or what the encoder makes now.
 
@@ -126,7 +131,7 @@ def patch_tokens_of(
     return encode_views(vision_encoder, views).unflatten(0, pixel_values.shape[:2])
 
 
-def _encode_patches(vision_encoder: PreTrainedModel, views: Tensor) -> Tensor:
+def _encode_patches(vision_encoder: "PreTrainedModel", views: Tensor) -> Tensor:
     """Feed an encoder that takes flat patches of any aspect (SigLIP 2 NaFlex)."""
     size = vision_encoder.config.patch_size
     grid = torch.tensor([[views.shape[2] // size, views.shape[3] // size]], device=views.device)

@@ -20,7 +20,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 ray = pytest.importorskip("ray")
 ray_data = pytest.importorskip("panovlm.inference.ray_data")
 
-PAGE = Path(__file__).parents[2] / "docs" / "bulk.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tasks" / "bulk.md"
 TEXTS = ["What is behind me?", "Left?", "How many red boxes are there?"]
 
 

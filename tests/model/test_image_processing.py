@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_panorama import AREA, PART, SPHERE, save_with_xmp
-from xmp_packets import packet
+from xmp_packets import AREA, PART, SPHERE, packet, save_with_xmp
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import cut_mask, cut_views

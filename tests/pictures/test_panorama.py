@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-from xmp_packets import packet
+from xmp_packets import AREA, PART, SPHERE, colours, packet, save_with_xmp
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import panorama_rays, rays_from_angles
@@ -38,41 +37,6 @@ def photo(height=256, width=512):
 def jpeg(tmp_path):
     path = tmp_path / "photo.jpg"
     Image.fromarray(photo()).save(path, quality=95)
-    return path
-
-
-def colours(rays):
-    """A smooth colour for every direction."""
-    x, y, z = np.moveaxis(rays, -1, 0)
-    waves = [x + 0.3 * y * z, y - 0.4 * x * z, z + 0.2 * x * y]
-    return np.rint(127.5 + 90 * np.stack(waves, axis=-1)).astype(np.uint8)
-
-
-SPHERE = colours(panorama_rays(64, 128))
-AREA = {
-    "ProjectionType": "equirectangular",
-    "FullPanoWidthPixels": 128,
-    "FullPanoHeightPixels": 64,
-    "CroppedAreaLeftPixels": 24,
-    "CroppedAreaTopPixels": 16,
-    "CroppedAreaImageWidthPixels": 60,
-    "CroppedAreaImageHeightPixels": 40,
-}
-PART = SPHERE[16:56, 24:84]
-
-
-def save_with_xmp(path, pixels, xmp, **options):
-    """Save a picture without loss, but for JPEG, with XMP where its format keeps it."""
-    text = PngInfo()
-    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
-    options |= {
-        ".jpg": {"xmp": xmp, "quality": 98, "subsampling": 0},
-        ".png": {"pnginfo": text},
-        ".webp": {"xmp": xmp, "lossless": True},
-        ".tif": {"tiffinfo": {700: xmp}},
-        ".avif": {"xmp": xmp, "quality": 98},
-    }[path.suffix]
-    Image.fromarray(pixels).save(path, **options)
     return path
 
 
