@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, Cache, GenerationMixin, PreTrainedModel
+from transformers import AutoModel, Cache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
@@ -26,7 +26,7 @@ from panovlm.model.resampler import PerceiverLayer, Resampler
 from panovlm.model.vision import patch_token_width, patch_tokens_of
 from panovlm.model.vision_layers import tokens_of_states
 
-# `AutoModel` builds the vision encoder, also this one that transformers does not have.
+# `AutoModel` loads this encoder too, which transformers does not have.
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)
 
 ImageOutputs = dict[str, BaseModelOutputWithPooling]
@@ -104,7 +104,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
 
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__(config)
-        self.vision_encoder = AutoModel.from_config(config.vision_config)
+        self.vision_encoder = _build_encoder(config.vision_config)
         self.resampler = Resampler(config)
         self.projection = Projection(config)
         self.language_model = AutoModel.from_config(config.text_config)
@@ -372,6 +372,17 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             num_items_in_batch=num_items,
         )
         return logits, loss
+
+
+def _build_encoder(vision_config: PreTrainedConfig) -> PreTrainedModel:
+    """Build a vision encoder without its weights.
+
+    `AutoModel` knows the one encoder that transformers does not have by its class, of which an
+    exported checkpoint loads two: one beside the configuration, one beside the model.
+    """
+    if vision_config.model_type == EfficientNetLiteConfig.model_type:
+        return EfficientNetLiteModel._from_config(vision_config)
+    return AutoModel.from_config(vision_config)
 
 
 def _keep_checkpointing(module: nn.Module, mode: bool) -> None:
