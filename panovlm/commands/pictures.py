@@ -36,8 +36,9 @@ def views(
     tokens: Annotated[int, typer.Option(min=1, help="Tokens along a side, for --explain.")] = 16,
 ) -> None:
     """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
+    from panovlm.figures.sheets import save_sheet
     from panovlm.figures.views_explained import explain_overlap
-    from panovlm.figures.views_sheet import draw_views_sheet, save_sheet
+    from panovlm.figures.views_sheet import draw_views_sheet
     from panovlm.geometry.cutting import required_width
     from panovlm.geometry.layout_choice import choose_layout
     from panovlm.pictures.panorama import load_panorama

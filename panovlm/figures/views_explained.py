@@ -1,4 +1,4 @@
-"""Says in figures how well the tokens of neighbouring views are paired."""
+"""A table of how well the tokens of neighbouring views are paired."""
 
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.runtime.progress import show_table
@@ -8,7 +8,7 @@ HEADER = ["pairing", "pairs of views", "pairs of tokens", "mean angle", "largest
 
 
 def explain_overlap(layout: ViewLayout, tokens: int) -> None:
-    """Print for each pairing the pairs it makes and how far apart partners look.
+    """Print for each pairing the pairs it makes and the angles between partners.
 
     Args:
         layout: The views; `columns` is shown for an even ring only.

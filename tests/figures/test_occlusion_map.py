@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.figures.occlusion_map import (
-    describe_peak,
-    draw_occlusion,
-    require_folder,
-    save_occlusion,
-)
-from panovlm.figures.views_sheet import picture_format, save_sheet
+from panovlm.figures.occlusion_map import describe_peak, draw_occlusion, save_occlusion
+from panovlm.figures.sheets import picture_format, require_folder, save_sheet
 from panovlm.geometry.caps import caps_over_views
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.occlusion import Occlusion
