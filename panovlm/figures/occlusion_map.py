@@ -41,14 +41,6 @@ def draw_occlusion(found: Occlusion, question: str, panorama: Path) -> Image.Ima
 
     Colours go from none, where the mean drop is 0 or less, to the brightest at the largest mean
     drop; a map that is negligible everywhere stays dark.
-
-    Args:
-        found: What to draw.
-        question: That was answered.
-        panorama: Its file.
-
-    Returns:
-        An RGB picture.
     """
     drops = found.mean_drop(panorama_rays(_HEIGHT_PX, _WIDTH_PX))
     largest = max(float(np.nanmax(drops)), NEGLIGIBLE)

@@ -25,11 +25,7 @@ def scaled(panorama: Pixels, height: int) -> Image.Image:
 
 
 def save_sheet(picture: Image.Image, out: Path) -> None:
-    """Write a picture, whole or not at all, in the format that its name ends in.
-
-    Raises:
-        PanoVLMError: If no format has that ending.
-    """
+    """Write a picture, whole or not at all, in the format that its name ends in."""
     format = picture_format(out)
     write_whole(out, lambda path: picture.save(path, format))
 
@@ -50,11 +46,7 @@ def picture_format(out: Path) -> str:
 
 
 def require_folder(*files: Path) -> None:
-    """Refuse files whose folder is missing, before the work begins.
-
-    Raises:
-        PanoVLMError: If one is missing.
-    """
+    """Raise a PanoVLMError for files whose folder is missing, before the work begins."""
     for file in files:
         if not file.parent.is_dir():
             raise PanoVLMError(

@@ -106,17 +106,9 @@ def region_to_view_box(region: Region, view: View, view_size: int) -> ViewBox | 
 def view_box_to_panorama_box(
     box: ViewBox, view: View, view_size: int, height: int, width: int
 ) -> PanoramaBox:
-    """Return the box of the panorama that just holds what a box in a view shows.
+    """Return the box of a panorama H x W that just holds what a box in a view of S pixels shows.
 
-    Args:
-        box: Pixels of the view.
-        view: The view.
-        view_size: Pixels along its side, S.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
-
-    Returns:
-        The box; as wide as the panorama if a pole is in it.
+    It is as wide as the panorama if a pole is in it.
     """
     return _panorama_box(_corners(box, view, view_size), height, width)
 
@@ -127,12 +119,7 @@ def region_to_panorama_box(region: Region, height: int, width: int) -> PanoramaB
 
 
 def panorama_box_to_region(box: PanoramaBox, height: int, width: int) -> Region:
-    """Return the field of view that just holds what a box of the panorama shows.
-
-    Args:
-        box: Pixels of the panorama.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
+    """Return the field of view that just holds what a box of a panorama H x W shows.
 
     Raises:
         PanoVLMError: If the box lies outside the panorama, or reaches further around the sphere
@@ -162,12 +149,8 @@ def _ends_sideways(pitches_rad: Floats, half_rad: float, pitch_rad: float) -> Fl
     """Return the rays where rows around a pole reach furthest to the side, [M, 3].
 
     A row of pitch θ seen from a pitch p does so where the derivative of its tangent to the side by
-    yaw is 0, cos(yaw) = -cos θ·cos p / (sin θ·sin p): only for boxes wider than 180°.
-
-    Args:
-        pitches_rad: Of the rows.
-        half_rad: Yaw at which they end on both sides.
-        pitch_rad: Of the middle they are seen from.
+    yaw is 0, cos(yaw) = -cos θ·cos p / (sin θ·sin p): only for boxes wider than 180°. Rows end at
+    the yaw `half_rad` on both sides.
     """
     towards = np.sin(pitches_rad) * np.sin(pitch_rad)
     level = np.cos(pitches_rad) * np.cos(pitch_rad)

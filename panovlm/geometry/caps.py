@@ -70,15 +70,9 @@ class Caps:
 
 
 def even_rays(count: int) -> Floats:
-    """Spread directions evenly over the sphere.
+    """Spread unit rays [count, 3] evenly over the sphere, from the upper pole to the lower.
 
     Each stands for the same area: a band of equal height, a golden angle on from the last one.
-
-    Args:
-        count: How many, 1 or more.
-
-    Returns:
-        Unit rays [count, 3], from the upper pole to the lower.
 
     Source:
         The Fibonacci lattice: González, "Measurement of areas on a sphere using Fibonacci and

@@ -35,9 +35,6 @@ def required_width(layout: ViewLayout) -> int:
     For level views of 90° it is 8.24 times the view size, set by their corners; for a global view
     alone it is twice the view size. More columns do not make the views sharper;
     `load_panorama(path, required_width(layout))` skips decoding them.
-
-    Args:
-        layout: The views.
     """
     return max(needed_width(view, layout.view_size) for view in layout.views)
 
@@ -69,11 +66,7 @@ def cut_views(panorama: Pixels, layout: ViewLayout) -> Pixels:
 
 
 def require_panorama(pixels: Pixels) -> None:
-    """Refuse what is no uint8 array [H, W, 3].
-
-    Raises:
-        PanoVLMError: If it is none.
-    """
+    """Raise a PanoVLMError for what is no uint8 array [H, W, 3]."""
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
         raise PanoVLMError(
             f"found a panorama of shape {pixels.shape} and type {pixels.dtype}, expected uint8 "

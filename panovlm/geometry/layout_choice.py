@@ -18,14 +18,8 @@ def choose_layout(
 ) -> ViewLayout:
     """Return a ring, rows of them, a cube map or free views, on request with a global view.
 
-    Args:
-        view_size: Pixels along a side of each view.
-        num_views: Views of a ring.
-        fov_deg: Field of view of a ring's views.
-        pitches_deg: Pitch of each row of a ring; none for one level row.
-        views: Free views, each as the text "yaw,pitch,roll,fov" in degrees.
-        cubemap: Whether six faces of a cube are asked for.
-        with_global: Whether the whole panorama is added as one more view.
+    Free `views` are texts "yaw,pitch,roll,fov" in degrees; without `pitches_deg` a ring has one
+    level row.
 
     Raises:
         PanoVLMError: If two layouts are asked for at once, a text does not hold four numbers, or a

@@ -76,20 +76,13 @@ class ViewLayout:
 
         In order: front, right, back, left, up, down; the last two have the front at their bottom
         and at their top, as one sees them bending the head.
-
-        Args:
-            view_size: Pixels along a side of each face.
         """
         around = [View(yaw_deg) for yaw_deg in (0.0, 90.0, 180.0, -90.0)]
         return cls((*around, View(0.0, 90.0), View(0.0, -90.0)), view_size)
 
     @classmethod
     def equirectangular(cls, view_size: int = 224) -> "ViewLayout":
-        """Return the whole panorama scaled to one square picture, the front in its middle.
-
-        Args:
-            view_size: Pixels along a side of it.
-        """
+        """Return the whole panorama scaled to one square picture, the front in its middle."""
         return cls((GlobalView(),), view_size)
 
     @classmethod
@@ -134,11 +127,7 @@ class ViewLayout:
 
     @property
     def stride_deg(self) -> float:
-        """Yaw from one view of a ring to the next, 360°/V.
-
-        Raises:
-            PanoVLMError: If the views are no even ring.
-        """
+        """Yaw from one view of a ring to the next, 360°/V; other layouts raise a PanoVLMError."""
         if not self.is_ring:
             raise PanoVLMError(
                 f"found a view layout that is no even ring ({self.describe()}), expected level "
@@ -149,11 +138,7 @@ class ViewLayout:
 
     @property
     def overlap_ratio(self) -> float:
-        """Share of a view's angle its right neighbour sees too, (fov - stride)/fov, at least 0.
-
-        Raises:
-            PanoVLMError: If the views are no even ring.
-        """
+        """Share of a view's angle in a ring that its right neighbour sees too, at least 0."""
         fov_deg = self.views[0].fov_deg
         return max(0.0, (fov_deg - self.stride_deg) / fov_deg)
 
@@ -193,11 +178,7 @@ class ViewLayout:
         return seen
 
     def coverage(self, rows: int = 360) -> float:
-        """Compute the share of the sphere that is seen, in [0, 1]; see `sees`.
-
-        Args:
-            rows: Rows of the grid of directions it is counted on; each counts by its solid angle.
-        """
+        """Compute the share of the sphere that is seen, in [0, 1], on a grid of so many rows."""
         rays = panorama_rays(rows, 2 * rows)
         seen = self.sees(rays)
         solid_angle = np.hypot(rays[..., 0], rays[..., 2])  # cos of the row's pitch

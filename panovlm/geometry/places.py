@@ -51,19 +51,7 @@ def rays_to_panorama(rays: Floats, height: int, width: int) -> tuple[Floats, Flo
 def view_to_panorama(
     view: View, view_size: int, x: ArrayLike, y: ArrayLike, height: int, width: int
 ) -> tuple[Floats, Floats]:
-    """Convert places of a view to the places of the panorama that it shows there.
-
-    Args:
-        view: The view.
-        view_size: Pixels along its side, S.
-        x: Pixels from the view's left edge, 0 to S inside it.
-        y: Pixels from the view's top edge, 0 to S inside it.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
-
-    Returns:
-        (x, y) in pixels of the panorama, in [0, W) and [0, H].
-    """
+    """Convert places of a view, 0 to S inside it, to the places of the panorama it shows there."""
     across, down = (np.asarray(place, float) / view_size for place in (x, y))
     return rays_to_panorama(view.rays_at(across, down), height, width)
 

@@ -1,6 +1,7 @@
 """Convex polygons on the sphere: corners joined by great circles, clockwise as seen from inside.
 
-Every side is shorter than 180°. Shapes: M corners.
+Every side is shorter than 180°. Corners are unit vectors [M, 3]; side m goes from corner m to the
+next.
 """
 
 import numpy as np
@@ -12,22 +13,14 @@ _SLIVER = 1e-9
 
 
 def side_normals(corners: Floats) -> Floats:
-    """Compute the unit normals of the planes of the sides, pointing inwards, [M, 3].
-
-    Args:
-        corners: Unit vectors [M, 3]; side m goes from corner m to the next.
-    """
+    """Compute the unit normals of the planes of the sides, pointing inwards, [M, 3]."""
     normals = np.cross(np.roll(corners, -1, axis=0), corners)
     lengths: Floats = np.linalg.norm(normals, axis=1, keepdims=True)
     return np.asarray(normals / lengths)
 
 
 def clip_polygon(corners: Floats, normal: Floats) -> Floats:
-    """Cut a polygon to the half of the sphere that a normal points to.
-
-    Args:
-        corners: Unit vectors [M, 3].
-        normal: Vector of any length [3].
+    """Cut a polygon to the half of the sphere that a normal of any length [3] points to.
 
     Returns:
         The corners of what is left, [M', 3]; none where nothing is.
@@ -47,9 +40,6 @@ def clip_polygon(corners: Floats, normal: Floats) -> Floats:
 def polygon_area_sr(corners: Floats) -> float:
     """Compute the area of a polygon in steradians; fewer than three corners have none.
 
-    Args:
-        corners: Unit vectors [M, 3].
-
     Source:
         Van Oosterom and Strackee, "The Solid Angle of a Plane Triangle", 1983, for each triangle of
         a fan; exact for the smallest areas too.
@@ -64,9 +54,6 @@ def polygon_area_sr(corners: Floats) -> float:
 
 def yaw_range_rad(corners: Floats) -> tuple[float, float]:
     """Compute the yaw where a polygon begins on its left and how far it reaches to the right.
-
-    Args:
-        corners: Unit vectors [M, 3].
 
     Returns:
         Left yaw in [-π, π] and width in (0, 2π], in radians; a polygon that holds a pole, on its
@@ -86,9 +73,6 @@ def pitch_range_rad(corners: Floats) -> tuple[float, float]:
     """Compute the lowest and the highest pitch that a polygon reaches, in radians.
 
     A side is highest at a corner or, where it passes it, at the apex of its great circle.
-
-    Args:
-        corners: Unit vectors [M, 3].
     """
     normals, following = side_normals(corners), np.roll(corners, -1, axis=0)
     apexes = np.array([0.0, 1.0, 0.0]) - normals * normals[:, 1:2]

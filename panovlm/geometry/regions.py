@@ -52,8 +52,7 @@ class Region:
     def around(cls, rays: Floats) -> "Region":
         """Return the field of view that just holds rays [M, 3] and has one on each of its sides.
 
-        Raises:
-            PanoVLMError: If no half of the sphere holds all rays.
+        Rays that no half of the sphere holds raise a PanoVLMError.
         """
         view = _view_towards(_central_ray(rays))
         for _ in range(_RECENTRINGS):
@@ -69,8 +68,7 @@ class Region:
     def holding(cls, rays: Floats, yaw_deg: float, pitch_deg: float) -> "Region":
         """Return the field of view with a given middle that just holds rays [M, 3].
 
-        Raises:
-            PanoVLMError: If a ray lies 90° or more from the middle.
+        Rays of 90° or more from the middle raise a PanoVLMError.
         """
         low, high = _reach(View(yaw_deg, pitch_deg), rays)
         if np.isnan(low).any():

@@ -65,11 +65,7 @@ def rotate_panorama(
 
 
 def require_width(name: str, width: int) -> None:
-    """Refuse a width that no panorama can be made with.
-
-    Raises:
-        PanoVLMError: If it is odd or out of its range.
-    """
+    """Raise a PanoVLMError for a width that no panorama can have, calling it by a name."""
     if not 2 <= width <= MAX_WIDTH or width % 2:
         raise PanoVLMError(
             f"found {name} {width}, expected an even number from 2 to {MAX_WIDTH}; change {name}"

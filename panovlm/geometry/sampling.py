@@ -57,12 +57,9 @@ class SampleMap:
 
 
 class MapCache:
-    """Keeps the maps used last, as long as they fit a number of bytes.
+    """Keeps the maps used last, as long as they fit a number of bytes; loader threads share it.
 
-    Loader threads share it. A map that is too large for the whole cache is made anew each time.
-
-    Args:
-        max_bytes: What the maps may take together.
+    A map that is too large for the whole cache is made anew each time.
     """
 
     def __init__(self, max_bytes: int = MAX_CACHE_BYTES) -> None:
@@ -111,25 +108,15 @@ _MAPS = MapCache()
 
 @lru_cache(maxsize=1024)
 def needed_width(view: AnyView, view_size: int) -> int:
-    """Compute the columns a panorama needs to carry all the detail one view can show.
-
-    Args:
-        view: The view.
-        view_size: Pixels along a side of it, S.
-    """
+    """Compute the columns a panorama needs to carry all detail that a view of S pixels can show."""
     return math.ceil(2 * math.pi / view.finest_step_rad(view_size))
 
 
 def reductions(layout: ViewLayout, height: int, width: int) -> list[Reduction]:
-    """Compute the sizes a panorama is reduced to, so that no view aliases and none loses detail.
+    """Compute the sizes a panorama H x W is reduced to: no view aliases, none loses detail.
 
     Perspective views are grouped by the whole factor they need; global views are averages of the
     panorama itself and in no group.
-
-    Args:
-        layout: The views.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
     """
     alike: dict[int, list[int]] = {}
     for index, view in enumerate(layout.views):
@@ -152,16 +139,10 @@ def whole_columns(view: AnyView, width: int) -> int:
 
 
 def sample_map(view: AnyView, view_size: int, height: int, width: int) -> tuple[SampleMap, int]:
-    """Compute where a view's samples lie in a panorama, and the whole columns to shift them by.
+    """Compute where a view of S pixels samples a panorama H x W, and by how many columns to shift.
 
     Maps are kept, up to `MAX_CACHE_BYTES` of them; views that a whole shift brings together share
     one.
-
-    Args:
-        view: The view.
-        view_size: Pixels along a side of it, S.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
     """
     shift = whole_columns(view, width)
     unshifted = replace(view, yaw_deg=_part_of_column(view, width) * 360.0 / width)

@@ -229,11 +229,7 @@ AnyView = View | GlobalView
 
 
 def require_pitch(pitch_deg: float) -> None:
-    """Raise if a pitch lies beyond the poles.
-
-    Raises:
-        PanoVLMError: If it does.
-    """
+    """Raise a PanoVLMError for a pitch beyond the poles."""
     if not -90.0 <= pitch_deg <= 90.0:
         raise PanoVLMError(
             f"found a pitch of {pitch_deg:g}°, expected -90° to 90°; change pitch_deg"

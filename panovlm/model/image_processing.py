@@ -97,9 +97,6 @@ class PanoVLMImageProcessor(PilBackend):
         Returns:
             The same with every path replaced by its panorama, decoded for the processor's own
             layout: uint8 [H, W, 3], or [H, W, 4] for a partial one, opaque where it is known.
-
-        Raises:
-            PanoVLMError: If a file is no good panorama.
         """
         if isinstance(image_url_or_urls, list | tuple):
             return [self.fetch_images(item) for item in image_url_or_urls]
@@ -107,13 +104,7 @@ class PanoVLMImageProcessor(PilBackend):
             return _as_array(_read(image_url_or_urls, self.layout, self.strict_aspect))
         return image_url_or_urls
 
-    def _prepare_image_like_inputs(
-        self,
-        images: Any,
-        *args: Any,
-        expected_ndims: int = 3,
-        **kwargs: Any,
-    ) -> list[Panorama]:
+    def _prepare_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> list[Panorama]:
         """Convert whatever was given to a flat list of panoramas."""
         names = ("num_views", "fov_deg", "size", "global_view")
         layout = _layout(*(kwargs[name] for name in names))

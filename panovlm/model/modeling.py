@@ -24,7 +24,7 @@ from panovlm.model.masks import attention_masks
 from panovlm.model.projection import Projection
 from panovlm.model.resampler import PerceiverLayer, Resampler
 from panovlm.model.vision import patch_token_width, patch_tokens_of
-from panovlm.model.vision_layers import tokens_of_states
+from panovlm.model.vision_layers import num_trained_layers, tokens_of_states
 
 # `AutoModel` loads this encoder too, which transformers does not have.
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)
@@ -133,7 +133,9 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
         """
         if lower_states is not None:
             states = lower_states.flatten(0, 1).to(self.vision_encoder.dtype)
-            tokens = tokens_of_states(self.vision_encoder, states, self.config.view_size)
+            num_layers = num_trained_layers(self.vision_encoder)
+            size = self.config.view_size
+            tokens = tokens_of_states(self.vision_encoder, states, num_layers, size)
             patch_tokens = tokens.unflatten(0, lower_states.shape[:2])
         tokens = patch_tokens_of(self.vision_encoder, pixel_values, patch_tokens)
         latents = self.resampler(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])

@@ -42,17 +42,12 @@ class TimmFacts:
 
 
 def timm_facts(vision_config: PreTrainedConfig, view_size: int) -> TimmFacts:
-    """Find out what a timm model makes of a view.
-
-    Args:
-        vision_config: Of type `timm_wrapper`.
-        view_size: Height and width of a view in pixels.
+    """Find out what a timm model makes of a square view.
 
     Raises:
         PanoVLMError: If timm is missing, the model reads another size, or its tokens have no grid.
     """
-    arguments = json.dumps(vision_config.model_args or {}, sort_keys=True)
-    return _facts(vision_config.architecture, arguments, view_size)
+    return _facts(timm_model(vision_config), vision_config.architecture, view_size)
 
 
 def timm_model(vision_config: PreTrainedConfig) -> Any:
@@ -77,8 +72,7 @@ def _empty_model(architecture: str, arguments: str) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _facts(architecture: str, arguments: str, view_size: int) -> TimmFacts:
-    model = _empty_model(architecture, arguments)
+def _facts(model: Any, architecture: str, view_size: int) -> TimmFacts:
     try:
         with torch.no_grad():
             shape = model.forward_features(

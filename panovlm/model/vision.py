@@ -37,11 +37,7 @@ TIMM = "timm_wrapper"
 
 
 def token_grid(vision_config: PreTrainedConfig, view_size: int) -> tuple[int, int]:
-    """Compute the rows and columns of patch tokens an encoder makes of one view.
-
-    Args:
-        vision_config: Configuration of the encoder.
-        view_size: Height and width of a view in pixels.
+    """Compute the rows and columns of patch tokens an encoder makes of one square view.
 
     Raises:
         PanoVLMError: If the encoder is unknown, or cannot read such views.
@@ -119,9 +115,6 @@ def patch_tokens_of(
 
     Returns:
         [N, V, S, D_vision].
-
-    Raises:
-        ValueError: If neither is given.
     """
     if patch_tokens is not None:
         return patch_tokens

@@ -52,12 +52,7 @@ def num_trained_layers(vision_encoder: nn.Module) -> int:
 
 
 def lower_states(vision_encoder: PreTrainedModel, views: Tensor, num_layers: int) -> Tensor:
-    """Run a vision encoder up to its last layers.
-
-    Args:
-        vision_encoder: Any encoder that `can_be_cut`.
-        views: Normalised pixels [M, 3, H, W].
-        num_layers: Last layers left out.
+    """Run a vision encoder that `can_be_cut` on views [M, 3, H, W], without its last layers.
 
     Returns:
         Hidden states in front of those layers, [M, P + S, D_vision].
@@ -69,19 +64,25 @@ def lower_states(vision_encoder: PreTrainedModel, views: Tensor, num_layers: int
     return kept.states
 
 
-def tokens_of_states(vision_encoder: PreTrainedModel, states: Tensor, view_size: int) -> Tensor:
-    """Run the trained last layers of a vision encoder, and what follows them.
+def tokens_of_states(
+    vision_encoder: PreTrainedModel, states: Tensor, num_layers: int, view_size: int
+) -> Tensor:
+    """Run the last layers of a vision encoder that `can_be_cut`, and what follows them.
 
     Args:
-        vision_encoder: Any encoder that `can_be_cut`, some of whose last layers train.
+        vision_encoder: The whole encoder.
         states: Hidden states in front of those layers, [M, P + S, D_vision].
+        num_layers: How many layers.
         view_size: Height and width of a view in pixels.
 
     Returns:
         Patch tokens [M, S, D_vision].
     """
-    num_layers = num_trained_layers(vision_encoder)
-    return _run_last_layers(vision_encoder, states, num_layers, view_size)
+    above = list(layer_stack(vision_encoder))[-num_layers:]
+    # One blank view is enough for the embeddings, whose output is thrown away.
+    blank = torch.zeros(1, 3, view_size, view_size, device=states.device, dtype=states.dtype)
+    with _replaced_layers(vision_encoder, [_ReplaceStates(states), *above]):
+        return encode_views(vision_encoder, blank)
 
 
 def can_be_cut(vision_encoder: PreTrainedModel, num_layers: int, view_size: int) -> bool:
@@ -93,20 +94,10 @@ def can_be_cut(vision_encoder: PreTrainedModel, num_layers: int, view_size: int)
             states = lower_states(vision_encoder, views, num_layers)
             if states.dim() != 3:  # feature maps of a convolutional encoder: large, and wide
                 return False
-            tokens = _run_last_layers(vision_encoder, states, num_layers, view_size)
+            tokens = tokens_of_states(vision_encoder, states, num_layers, view_size)
             return torch.allclose(tokens, encode_views(vision_encoder, views), atol=1e-4, rtol=1e-4)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False  # its code handles its layers in another way than one after the other
-
-
-def _run_last_layers(
-    vision_encoder: PreTrainedModel, states: Tensor, num_layers: int, view_size: int
-) -> Tensor:
-    above = list(layer_stack(vision_encoder))[-num_layers:]
-    # One blank view is enough for the embeddings, whose output is thrown away.
-    blank = torch.zeros(1, 3, view_size, view_size, device=states.device, dtype=states.dtype)
-    with _replaced_layers(vision_encoder, [_ReplaceStates(states), *above]):
-        return encode_views(vision_encoder, blank)
 
 
 @contextmanager

@@ -38,10 +38,7 @@ _GRID_CELLS = {(3, 2), (2, 3)}
 def cubemap_cells(width: int, height: int, *, grids: bool = False) -> tuple[int, int] | None:
     """Find the cells (across, down) of a picture with the shape of a cube map; None without.
 
-    Args:
-        width: Columns of the picture.
-        height: Rows of the picture.
-        grids: Whether 3:2 and 2:3 count, which are also the shapes of ordinary photographs.
+    With `grids` 3:2 and 2:3 count too, which are also the shapes of ordinary photographs.
     """
     for across, down in _CELLS | (_GRID_CELLS if grids else set()):
         if width * down == height * across and width % across == 0:

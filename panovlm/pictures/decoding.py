@@ -60,11 +60,7 @@ _ERROR_TEXTS: dict[type[Exception], str] = {
 
 
 def open_picture(path: str | Path, name: str) -> Image.Image:
-    """Open a picture file and read its header only.
-
-    Raises:
-        PanoVLMError: If there is no such file, or it is no picture, or too large a one.
-    """
+    """Open a picture file and read its header only; every error becomes a `PanoVLMError`."""
     with _decoding(name), warnings.catch_warnings():
         _check_regular(path, name)
         # Pillow warns from 89 megapixels on, where ours is a limit, not a warning.
@@ -178,11 +174,7 @@ def _to_rgb(image: Image.Image, name: str) -> Pixels:
 
 
 def from_array(array: NDArray[np.generic], name: str) -> Pixels:
-    """Convert an array [H, W] or [H, W, C] to uint8 RGB [H, W, 3].
-
-    Raises:
-        PanoVLMError: If it has another shape, or values that are no picture's.
-    """
+    """Convert an array [H, W] or [H, W, C] to uint8 RGB [H, W, 3]."""
     pixels = _to_uint8(array, name)
     channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if pixels.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or pixels.size == 0:
@@ -216,11 +208,7 @@ def _to_uint8(array: NDArray[np.generic], name: str) -> Pixels:
 
 
 def check_pixels(image: Image.Image, name: str) -> None:
-    """Refuse a picture that would take too much memory, before it is decoded.
-
-    Raises:
-        PanoVLMError: If it has more than `MAX_PIXELS`, or none.
-    """
+    """Refuse a picture of more than `MAX_PIXELS`, or of none, before it is decoded."""
     width, height = image.size
     if width * height == 0:
         raise PanoVLMError(f"{name}: found a picture without pixels, expected some; re-copy it")

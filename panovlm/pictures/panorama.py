@@ -108,7 +108,7 @@ def read_panorama(
 
 
 def load_panorama(path: str | Path, min_width: int | None = None, *, strict: bool = True) -> Pixels:
-    """Read the pixels of a panorama: those of `read_panorama`, which has the details.
+    """Read the pixels of a panorama, as `read_panorama` does, which has the details.
 
     Args:
         path: A JPEG, PNG, WebP, TIFF or AVIF file.
@@ -117,9 +117,6 @@ def load_panorama(path: str | Path, min_width: int | None = None, *, strict: boo
 
     Returns:
         uint8 RGB [H, W, 3], the full sphere, black where a partial panorama shows nothing.
-
-    Raises:
-        PanoVLMError: If the file is missing, is no picture, is damaged, too large or not 2:1.
     """
     return read_panorama(path, min_width, strict=strict).pixels
 

@@ -61,14 +61,8 @@ def is_full_sphere(width: float, height: float) -> bool:
 def placement_by_xmp(xmp: bytes | None, size: Size, name: str, *, strict: bool) -> Placement:
     """Place a picture by its XMP, or else by its shape.
 
-    Args:
-        xmp: The packet; None if the file has none.
-        size: The picture's width and height.
-        name: What warnings and errors call it.
-        strict: Whether a picture that is neither 2:1 nor described is refused.
-
     Raises:
-        PanoVLMError: If (strict) nothing says what it is, or its XMP contradicts it.
+        PanoVLMError: If (strict) it is neither 2:1 nor described, or its XMP contradicts it.
     """
     described = read_photo_sphere(xmp, name) if xmp else None
     if described is None:
@@ -89,13 +83,8 @@ def placement_by_xmp(xmp: bytes | None, size: Size, name: str, *, strict: bool) 
 def placement_by_shape(size: Size, name: str, *, strict: bool) -> Placement:
     """Place a picture by its shape; whether a cross is one shows once it is decoded.
 
-    Args:
-        size: Its width and height.
-        name: What errors call it.
-        strict: Whether another shape is refused instead of taken as stretched.
-
     Raises:
-        PanoVLMError: If it is refused.
+        PanoVLMError: If it has another shape and is (strict) not to be taken as stretched.
     """
     if is_full_sphere(*size):
         return Placement(Equirectangular())
@@ -187,13 +176,7 @@ def _refuse_or_warn(contradiction: str, size: Size, name: str, *, strict: bool) 
 def declared_projection(
     projection: ProjectionName, hfov_deg: float | None, size: Size, name: str
 ) -> Projection | Cubemap:
-    """Return the projection that the caller declares.
-
-    Args:
-        projection: Its name.
-        hfov_deg: Angle between the left and right edge; None where it is not declared.
-        size: The picture's width and height.
-        name: What errors call it.
+    """Return the projection that the caller declares, `hfov_deg` from the left to the right edge.
 
     Raises:
         PanoVLMError: If the size does not fit what was declared.

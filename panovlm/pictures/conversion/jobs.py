@@ -31,12 +31,7 @@ class Job:
     target: Path
 
     def is_done(self, since_ns: int, *, makes_folder: bool) -> bool:
-        """Check whether the target is whole and no older than its input and than the settings.
-
-        Args:
-            since_ns: When the settings were written, in nanoseconds.
-            makes_folder: Whether the target is a folder of pictures.
-        """
+        """Check whether the target is whole and no older than its input and than the settings."""
         last_written = self.target / VIEWS_FILE if makes_folder else self.target
         try:
             return last_written.stat().st_mtime_ns >= max(since_ns, _changed_ns(self.source))
@@ -52,11 +47,8 @@ def is_picture_name(path: Path) -> bool:
 def find_sources(given: Path, out: Path) -> list[tuple[Path, Path]]:
     """Find the inputs: a picture, a folder of views, or all of both in a folder, at any depth.
 
-    Names that begin with a dot are left out, links to folders are not followed.
-
-    Args:
-        given: What the user named.
-        out: Where the outputs go; not searched.
+    Names that begin with a dot are left out, links to folders are not followed, and `out` is not
+    searched.
 
     Returns:
         Each input, and its path without ending below the folder given.

@@ -19,16 +19,11 @@ _MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
 def write_picture(pixels: Pixels, path: Path, quality: int, *, is_sphere: bool = False) -> None:
     """Write a picture; at `path` stands either all of it or what was there before.
 
-    Args:
-        pixels: uint8 RGB [H, W, 3].
-        path: File to write, its ending one of `PILLOW_FORMATS`.
-        quality: Of JPEG and WebP, 1 to 100.
-        is_sphere: Whether to write Photo Sphere metadata (GPano), by which viewers know that the
-            picture is the full sphere.
+    The name ends in one of `PILLOW_FORMATS`. With `is_sphere` the file has Photo Sphere metadata
+    (GPano), by which viewers know that the picture is the full sphere.
 
     Raises:
         PanoVLMError: If the format holds no picture so large.
-        OSError: If the disk fails.
     """
     name = PILLOW_FORMATS[path.suffix.lower()]
     height, width = pixels.shape[:2]

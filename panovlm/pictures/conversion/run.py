@@ -78,25 +78,18 @@ def convert(
     if workers is not None and workers < 1:
         raise PanoVLMError(f"found {workers} workers, expected 1 or more; raise workers")
     sources = find_sources(given, out)
-    if _is_one_picture(sources, out, settings):
+    one_to_one = len(sources) == 1 and not settings.makes_folders
+    if one_to_one and is_picture_name(out) and not out.is_dir():
         only = _only_job(sources[0][0], out, settings, overwrite=overwrite)
         errors = _convert_all([only], settings, workers)
         return Conversion(1 - len(errors), 0, tuple(errors))
     _check_folder(given, out)
-    jobs, without = plan_jobs(sources, out, settings)
+    jobs, refused = plan_jobs(sources, out, settings)
     since_ns, folders = claim_folder(out, settings, overwrite=overwrite), settings.makes_folders
     to_do = [job for job in jobs if not job.is_done(since_ns, makes_folder=folders)]
     errors = _convert_all(to_do, settings, workers)
     present = len(jobs) - len(to_do)
-    return Conversion(len(to_do) - len(errors), present, (*without, *errors))
-
-
-def _is_one_picture(
-    sources: list[tuple[Path, Path]], out: Path, settings: ConversionSettings
-) -> bool:
-    """Check whether `out` names a picture, not a folder."""
-    one_to_one = len(sources) == 1 and not settings.makes_folders
-    return one_to_one and is_picture_name(out) and not out.is_dir()
+    return Conversion(len(to_do) - len(errors), present, (*refused, *errors))
 
 
 def _only_job(source: Path, out: Path, settings: ConversionSettings, *, overwrite: bool) -> Job:

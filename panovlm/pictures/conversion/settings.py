@@ -89,14 +89,7 @@ class ConversionSettings:
 
 
 def parse_rotation(text: str) -> tuple[float, float, float]:
-    """Read a camera's rotation from text like "30,-10,0".
-
-    Args:
-        text: Yaw, pitch and roll in degrees, separated by commas; those left out are 0.
-
-    Raises:
-        PanoVLMError: If it is no one to three finite numbers.
-    """
+    """Read yaw, pitch and roll in degrees from text like "30,-10,0"; those left out are 0."""
     try:
         angles = [float(part) for part in text.split(",")]
         if len(angles) > 3 or not all(abs(angle) < 1e6 for angle in angles):

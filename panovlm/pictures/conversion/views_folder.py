@@ -3,6 +3,7 @@
 `views.json` is written last: a folder without it is not whole.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,38 +51,19 @@ class _ViewsFile(BaseModel):
 def write_views(
     views: Pixels, layout: ViewLayout, names: list[str], folder: Path, quality: int
 ) -> None:
-    """Write views to a folder, `views.json` last.
-
-    Args:
-        views: uint8 [V, S, S, 3].
-        layout: The views.
-        names: V names of files, endings included.
-        folder: Where to write; it may be there.
-        quality: Of JPEG and WebP, 1 to 100.
-    """
+    """Write views [V, S, S, 3] to a folder under V names of files, `views.json` last."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VIEWS_FILE).unlink(missing_ok=True)
     for pixels, name in zip(views, names, strict=True):
         write_picture(pixels, folder / name, quality)
-    entries = [
-        _ViewEntry(
-            file=name,
-            yaw_deg=view.yaw_deg,
-            pitch_deg=view.pitch_deg,
-            roll_deg=view.roll_deg,
-            fov_deg=view.fov_deg,
-        )
-        for name, view in zip(names, layout.views, strict=True)
-    ]
+    pairs = zip(names, layout.views, strict=True)
+    entries = [_ViewEntry(file=name, **asdict(view)) for name, view in pairs]
     text = _ViewsFile(view_size=layout.view_size, views=entries).model_dump_json(indent=2) + "\n"
     write_whole(folder / VIEWS_FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def assemble_folder(folder: Path) -> Pixels:
-    """Project the views of a folder back onto the sphere.
-
-    Args:
-        folder: A folder that holds `views.json`.
+    """Project the views of a folder that holds `views.json` back onto the sphere.
 
     Returns:
         uint8 [H, 2·H, 3], as fine as the finest view is on average and at most
@@ -93,7 +75,7 @@ def assemble_folder(folder: Path) -> Pixels:
     """
     listed = _read_views_file(folder / VIEWS_FILE)
     try:
-        views = (View(e.yaw_deg, e.pitch_deg, e.roll_deg, e.fov_deg) for e in listed.views)
+        views = (View(**entry.model_dump(exclude={"file"})) for entry in listed.views)
         layout = ViewLayout(tuple(views), listed.view_size)
     except PanoVLMError as error:
         raise PanoVLMError(f"{folder / VIEWS_FILE}: {error}") from error
