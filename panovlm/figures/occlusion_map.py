@@ -142,12 +142,9 @@ def _one_line(text: str) -> str:
 def _write_foot(sheet: Image.Image, found: Occlusion, largest: float, *, unseen: bool) -> None:
     """Write directions below the panorama, then the colours' scale and what marks mean."""
     draw, top = ImageDraw.Draw(sheet), _HEAD_PX + _HEIGHT_PX + 8
-    words = ("back", "left", "front", "right", "back")
-    for number, (word, anchor) in enumerate(
-        zip(words, ("la", "ma", "ma", "ma", "ra"), strict=True)
-    ):
+    for number, word in enumerate(("back", "left", "front", "right", "back")):
         place = (_MARGIN_PX + number * _WIDTH_PX // 4, top)
-        draw.text(place, word, MUTED, font(), anchor=anchor)
+        draw.text(place, word, MUTED, font(), anchor=("la", "ma", "ma", "ma", "ra")[number])
     top += 38
     _draw_scale(sheet, (_MARGIN_PX, top), largest)
     left = _MARGIN_PX + _SCALE_PX[0] + 64

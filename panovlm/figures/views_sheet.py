@@ -150,10 +150,8 @@ class _Drawing:
     def _draw_badge(self, picture: Image.Image, centre: tuple[float, float], index: int) -> None:
         """Draw a view's number in a disc of its colour, moved inside the picture where needed."""
         margin = _BADGE_PX + 6
-        x, y = (
-            min(max(place, margin), side - margin)
-            for place, side in zip(centre, picture.size, strict=True)
-        )
+        x = min(max(centre[0], margin), picture.width - margin)
+        y = min(max(centre[1], margin), picture.height - margin)
         draw = ImageDraw.Draw(picture)
         disc = (x - _BADGE_PX, y - _BADGE_PX, x + _BADGE_PX, y + _BADGE_PX)
         draw.ellipse(disc, BACKGROUND, self._colour(index), 3)
@@ -184,6 +182,6 @@ def _outline(view: AnyView, size: tuple[int, int]) -> list[list[tuple[float, flo
 
 
 def _on_panorama(rays: Floats, size: tuple[int, int]) -> Floats:
-    """Compute the places (x, y) of rays [..., 3] on a drawn panorama of a given size, [..., 2]."""
+    """Compute the places (x, y) of rays [..., 3] on a panorama of a given size, [..., 2]."""
     width, height = size
     return np.stack(angles_to_pixels(*angles_from_rays(rays), height, width), axis=-1) + 0.5

@@ -42,7 +42,7 @@ def rotate_panorama(
         pixels: uint8 [H, W, 3], the full sphere. A picture that is not 2:1 is taken as stretched.
         yaw_deg: Rotation to the right, any angle in degrees.
         pitch_deg: Rotation upwards, in [-90, 90] degrees.
-        roll_deg: Rotation about the line of sight; positive lowers the camera's right side.
+        roll_deg: Rotation about the optical axis; positive lowers the camera's right side.
         width: Columns of the panorama returned, w, even, at most `MAX_WIDTH`; None keeps H and W.
 
     Returns:

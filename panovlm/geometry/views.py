@@ -1,7 +1,7 @@
 """Views: the direction and the field of view of each square picture made from a panorama.
 
 A `View` is a pinhole picture, a `GlobalView` the whole sphere; `layouts.py` has the sets of them.
-Both compute rays in the panorama's frame (`sphere.py`); nothing else works out where a view looks.
+Both compute rays in the panorama's frame (`sphere.py`); nothing else computes where a view lies.
 
 Shapes: h x w grid of pixels or tokens.
 """
@@ -88,7 +88,7 @@ class View(_SquareView):
     Attributes:
         yaw_deg: Direction of its centre, positive to the right.
         pitch_deg: Direction of its centre, positive up, in [-90, 90].
-        roll_deg: Rotation about its own line of sight; positive lowers the camera's right side.
+        roll_deg: Rotation about its optical axis; positive lowers the camera's right side.
         fov_deg: Angle between its left and right edge at mid height, in (0, 180).
         is_global: False: it has four borders and sees what lies between them.
     """

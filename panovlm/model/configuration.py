@@ -110,11 +110,6 @@ class PanoVLMConfig(PreTrainedConfig):
         return self.token_rows * self.kept_columns
 
     @property
-    def image_token_groups(self) -> int:
-        """Groups of the ring's image tokens: V views, or one where views are averaged."""
-        return 1 if self.pooling == "mean" else self.num_views
-
-    @property
     def global_image_tokens(self) -> int:
         """Image tokens of the global view, 0 if there is none."""
         return self.tokens_per_view if self.global_view else 0
@@ -122,7 +117,8 @@ class PanoVLMConfig(PreTrainedConfig):
     @property
     def num_image_tokens(self) -> int:
         """Image tokens of one panorama in the language model's sequence."""
-        return self.image_token_groups * self.image_tokens_per_view + self.global_image_tokens
+        groups = 1 if self.pooling == "mean" else self.num_views
+        return groups * self.image_tokens_per_view + self.global_image_tokens
 
     def validate_views(self) -> None:
         """Check that the views make a ring, and that stitched ones share whole columns."""

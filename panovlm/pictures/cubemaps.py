@@ -79,9 +79,6 @@ def join_cubemap(faces: Pixels, arrangement: Literal["strip", "dice"]) -> Pixels
 
     Returns:
         uint8 [S, 6·S, 3] or [3·S, 4·S, 3].
-
-    Raises:
-        PanoVLMError: If the array does not hold six square RGB faces.
     """
     if faces.ndim != 4 or faces.shape[0] != 6 or faces.shape[1] != faces.shape[2]:
         raise PanoVLMError(

@@ -47,14 +47,14 @@ _DECODER_ERRORS = (
 """What Pillow's decoders raise on broken files."""
 _TOO_LARGE = f"too large a picture, expected at most {MAX_PIXELS / 1e6:g} megapixels; scale it down"
 _ERROR_TEXTS: dict[type[Exception], str] = {
-    FileNotFoundError: "no such file, expected a panorama picture; check the path",
-    Image.DecompressionBombError: _TOO_LARGE,
-    UnidentifiedImageError: f"no readable picture, expected a whole {', '.join(FORMATS[:-1])} or "
-    f"{FORMATS[-1]} file; convert, re-copy or remove it",
-    PermissionError: "a file that may not be read, expected a panorama picture; change its "
+    FileNotFoundError: "found no such file, expected a panorama picture; check the path",
+    Image.DecompressionBombError: f"found {_TOO_LARGE}",
+    UnidentifiedImageError: "found no readable picture, expected a whole "
+    f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]} file; convert, re-copy or remove it",
+    PermissionError: "found a file that may not be read, expected a panorama picture; change its "
     "permissions",
     # Pillow's own text may hold addresses and does not help the user.
-    Exception: "a truncated or damaged file, expected a whole picture; re-copy or remove it",
+    Exception: "found a truncated or damaged file, expected a whole picture; re-copy or remove it",
 }
 """What an error of a decoder means, the first that fits."""
 
@@ -77,7 +77,7 @@ def _decoding(name: str) -> Iterator[None]:
         raise
     except _DECODER_ERRORS as error:
         texts = (text for kind, text in _ERROR_TEXTS.items() if isinstance(error, kind))
-        raise PanoVLMError(f"{name}: found {next(texts)}") from error
+        raise PanoVLMError(f"{name}: {next(texts)}") from error
 
 
 def _check_regular(path: str | Path, name: str) -> None:

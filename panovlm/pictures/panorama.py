@@ -83,7 +83,7 @@ def read_panorama(
         path: A JPEG, PNG, WebP, TIFF or AVIF file.
         min_width: Columns of the full sphere that are enough; None keeps the file's resolution.
         strict: Whether a picture is refused that is not 2:1 and not known to be anything else.
-        projection: What the file is, whatever it says itself: the whole sphere, or with `hfov_deg`
+        projection: What the file is, whatever its XMP holds: the whole sphere, or with `hfov_deg`
             a part of it whose middle is yaw 0 on the horizon.
         hfov_deg: Angle between the left and the right edge, in (0, 360]; a cylinder needs it.
 

@@ -33,7 +33,7 @@ class Cubemap:
 
     Attributes:
         cells: Cells of the picture across and down.
-        is_declared: Whether the caller says so; a shape alone may be a photograph's.
+        is_declared: Whether the caller declares it; a shape alone may be a photograph's.
     """
 
     cells: tuple[int, int]

@@ -1,6 +1,6 @@
 """How pictures of a part of the sphere lie on it, and projecting them onto a full sphere.
 
-A projection computes where in its picture a direction is seen. `project_to_sphere` asks it for
+A projection computes where in its picture a direction is seen. `project_to_sphere` calls it for
 every pixel of the sphere, so that cropping, cylinders and a tilted camera are undone by one
 resampling.
 
@@ -106,7 +106,7 @@ def camera_axes(pitch_deg: float, roll_deg: float) -> Floats:
 
     Args:
         pitch_deg: Its pitch above the horizon.
-        roll_deg: Its clockwise rotation about its line of sight after that, as it sees it: its
+        roll_deg: Its clockwise rotation about its optical axis after that, as it sees it: its
             right side is lowered, and the horizon in its picture rotates counter-clockwise.
 
     Source:

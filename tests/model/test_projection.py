@@ -38,14 +38,14 @@ def test_position_features_are_the_harmonics_of_each_tokens_true_angles():
         np.testing.assert_allclose(features[..., 3 + place], np.cos(harmonic * angles), atol=1e-6)
 
 
-def test_turning_by_one_stride_turns_position_features_into_the_next_views():
+def test_a_rotation_by_one_stride_maps_position_features_to_the_next_views():
     layout = ViewLayout.ring(8, 90.0)
     features = position_features(layout, 3, 5, HARMONICS).reshape(8, 15, 2, 2 * HARMONICS)
     sines, cosines = features.double().chunk(2, dim=-1)
-    turn = torch.arange(1, HARMONICS + 1) * torch.tensor(np.radians(45.0))
-    yaw_sines = sines[:, :, 0] * turn.cos() + cosines[:, :, 0] * turn.sin()
-    yaw_cosines = cosines[:, :, 0] * turn.cos() - sines[:, :, 0] * turn.sin()
-    # The last view turns into the first: the harmonics close on the circle.
+    step = torch.arange(1, HARMONICS + 1) * torch.tensor(np.radians(45.0))
+    yaw_sines = sines[:, :, 0] * step.cos() + cosines[:, :, 0] * step.sin()
+    yaw_cosines = cosines[:, :, 0] * step.cos() - sines[:, :, 0] * step.sin()
+    # The last view becomes the first: the harmonics close on the circle.
     torch.testing.assert_close(yaw_sines, sines[:, :, 0].roll(-1, dims=0), rtol=0, atol=1e-5)
     torch.testing.assert_close(yaw_cosines, cosines[:, :, 0].roll(-1, dims=0), rtol=0, atol=1e-5)
     torch.testing.assert_close(features[:, :, 1], features[:, :, 1].roll(1, dims=0))

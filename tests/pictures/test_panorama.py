@@ -145,7 +145,7 @@ def test_floating_point_pictures_are_refused():
 def test_exif_orientation_is_applied(tmp_path, orientation, quarter_turns, min_width):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / "turned.jpg"
+    path = tmp_path / "rotated.jpg"
     stored = np.ascontiguousarray(np.rot90(photo(), -quarter_turns))
     Image.fromarray(stored).save(path, quality=95, exif=exif)
     loaded = load_panorama(path, min_width)
@@ -174,7 +174,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, suffix, min_width):
         load_panorama(path, min_width)
 
 
-def test_missing_files_directories_and_other_files_are_told_apart(tmp_path):
+def test_missing_files_directories_and_other_files_are_distinguished(tmp_path):
     (tmp_path / "notes.jpg").write_text("no picture")
     Image.fromarray(photo()).save(tmp_path / "panorama.bmp")
     (tmp_path / "empty.png").touch()
@@ -321,7 +321,7 @@ def cylinder(hfov_deg, columns, upper, lower):
 
 
 @pytest.mark.parametrize("hfov_deg", [360.0, 200.0])
-def test_a_declared_cylinder_is_drawn_around_the_horizon(tmp_path, hfov_deg):
+def test_a_declared_cylinder_is_projected_around_the_horizon(tmp_path, hfov_deg):
     Image.fromarray(cylinder(hfov_deg, 500, 0.4, -0.4)).save(tmp_path / "cylinder.png")
     panorama = read_panorama(tmp_path / "cylinder.png", projection="cylindrical", hfov_deg=hfov_deg)
     height, width = panorama.mask.shape
@@ -364,7 +364,7 @@ def test_a_declared_part_lies_around_the_middle_and_overrules_xmp(tmp_path):
 @pytest.mark.parametrize("arrangement", ["strip", "dice", "column"])
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("min_width", [None, 128])
-def test_cube_maps_are_drawn_as_spheres(tmp_path, arrangement, suffix, min_width):
+def test_cube_maps_are_projected_onto_spheres(tmp_path, arrangement, suffix, min_width):
     faces = np.stack([colours(face.rays(64, 64)) for face in FACES])
     joined = (
         faces.reshape(384, 64, 3) if arrangement == "column" else join_cubemap(faces, arrangement)

@@ -1,4 +1,4 @@
-"""Parts of the sphere: every direction is drawn where it belongs, and nothing else is."""
+"""Parts of the sphere: every direction is projected to where it belongs, and nothing else is."""
 
 import math
 

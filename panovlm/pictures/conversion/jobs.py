@@ -39,11 +39,6 @@ class Job:
             return False
 
 
-def is_picture_name(path: Path) -> bool:
-    """Check whether a name ends as those of the pictures that can be written do."""
-    return path.suffix.lower() in PILLOW_FORMATS
-
-
 def find_sources(given: Path, out: Path) -> list[tuple[Path, Path]]:
     """Find the inputs: a picture, a folder of views, or all of both in a folder, at any depth.
 

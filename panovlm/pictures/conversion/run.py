@@ -14,13 +14,7 @@ from panovlm.geometry.cutting import cut_views, required_width
 from panovlm.geometry.rotation import rotate_panorama, rotate_view
 from panovlm.geometry.sphere import Pixels
 from panovlm.geometry.views import View
-from panovlm.pictures.conversion.jobs import (
-    Job,
-    claim_folder,
-    find_sources,
-    is_picture_name,
-    plan_jobs,
-)
+from panovlm.pictures.conversion.jobs import Job, claim_folder, find_sources, plan_jobs
 from panovlm.pictures.conversion.pictures import PILLOW_FORMATS, write_picture
 from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.conversion.views_folder import FACE_NAMES, assemble_folder, write_views
@@ -79,7 +73,7 @@ def convert(
         raise PanoVLMError(f"found {workers} workers, expected 1 or more; raise workers")
     sources = find_sources(given, out)
     one_to_one = len(sources) == 1 and not settings.makes_folders
-    if one_to_one and is_picture_name(out) and not out.is_dir():
+    if one_to_one and out.suffix.lower() in PILLOW_FORMATS and not out.is_dir():
         only = _only_job(sources[0][0], out, settings, overwrite=overwrite)
         errors = _convert_all([only], settings, workers)
         return Conversion(1 - len(errors), 0, tuple(errors))

@@ -30,12 +30,12 @@ def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str
         ConversionSettings(**{"to": "views", **options})
 
 
-def test_a_turn_is_read_from_text() -> None:
+def test_a_rotation_is_read_from_text() -> None:
     assert parse_rotation("30,-10.5,2") == (30.0, -10.5, 2.0)
     assert parse_rotation(" 90 ") == (90.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("text", ["", "left", "1,2,3,4", "nan", "inf,0,0", "1;2"])
-def test_other_text_is_no_turn(text: str) -> None:
+def test_other_text_is_no_rotation(text: str) -> None:
     with pytest.raises(PanoVLMError, match="expected YAW,PITCH,ROLL in degrees"):
         parse_rotation(text)
