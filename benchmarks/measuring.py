@@ -1,4 +1,4 @@
-"""Timing and judging every method on the same files, in one run."""
+"""Speed and quality of every method on the same files, in one run."""
 
 import random
 import time
@@ -91,7 +91,7 @@ def timed(calls: Calls, repeats: int, clock: str = "wall") -> dict[str, list[flo
 
 
 def summarised(samples: Iterable[float]) -> dict[str, float]:
-    """Give the median and quartiles of timings."""
+    """Compute the median and quartiles of timings."""
     first, median, third = np.percentile(list(samples), [25, 50, 75])
     return {
         "median": float(median),
@@ -137,14 +137,14 @@ def judge(
 
 
 def _whole_ways(compared: list[Method], picture: Picture) -> Calls:
-    """Give every way from the file to the normalised tensor, and the floor beside them."""
+    """Return every way from the file to the normalised tensor, and the floor beside them."""
     path = picture.path
     calls: Calls = {method.name: lambda m=method: m.end_to_end(path) for method in compared}
     return {**calls, ENTROPY: lambda: entropy_decode(path)}
 
 
 def _projections(compared: list[Method], picture: Picture) -> Calls:
-    """Give every projection of the decoded array; ours of the reduced and of the full-size one."""
+    """Return every projection of the decoded array, ours also of the full-size one."""
     decoders = {method.decode for method in compared if method.name != PROCESSOR}
     decoded = {decode: decode(picture.path) for decode in decoders}
     calls: Calls = {

@@ -1,4 +1,4 @@
-"""The ways from a panorama to views that are compared: ours, three libraries, two plain ones.
+"""The methods from a panorama to views that are compared: ours, three libraries, two plain ones.
 
 Every peer is called in the fastest way that its public interface was found to offer, with its grids
 and maps kept between calls wherever it can keep them, and each is followed by the same
@@ -24,12 +24,11 @@ from torch.nn.functional import grid_sample
 
 from panovlm.geometry.cutting import cut_views, required_width
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.geometry.sphere import angles_from_rays
+from panovlm.geometry.sphere import Pixels, angles_from_rays, angles_to_pixels
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.pictures.panorama import load_panorama
 from quality import HALF_INTEGER, Grid, end_point_grid
 
-Pixels = NDArray[np.uint8]
 Views = Pixels | Tensor
 """uint8 [V, S, S, 3] or a float tensor [V, 3, S, S], RGB, 0 to 255."""
 
@@ -43,7 +42,7 @@ PACKAGES = ("py360convert", "pyequilib", "pytorch360convert")
 
 @dataclass(frozen=True)
 class Method:
-    """One way from a file to views.
+    """One method from a file to views.
 
     Attributes:
         name: As the tables call it.
@@ -69,7 +68,7 @@ class Method:
 
 
 def methods(layout: ViewLayout) -> tuple[list[Method], dict[str, str]]:
-    """Give every method that can run here, and for each package that cannot, the reason."""
+    """Return every method that can run here, and for each package that cannot, the reason."""
     found, missing = [*_ours(layout), _opencv(layout), _torch(layout)], {}
     builders = (_py360convert, _equilib, _pytorch360convert)
     for package, build in zip(PACKAGES, builders, strict=True):
@@ -138,10 +137,8 @@ def _opencv(layout: ViewLayout) -> Method:
 
     @lru_cache(maxsize=4)
     def maps(height: int, width: int) -> tuple[Any, Any]:
-        yaw_rad, pitch_rad = angles_from_rays(layout.rays(size, size))
-        columns = (yaw_rad / (2 * np.pi) + 0.5) * width - 0.5
-        rows = (0.5 - pitch_rad / np.pi) * height - 0.5
-        flat = [each.reshape(-1, size).astype(np.float32) for each in (columns, rows)]
+        places = angles_to_pixels(*angles_from_rays(layout.rays(size, size)), height, width)
+        flat = [each.reshape(-1, size).astype(np.float32) for each in places]
         return cv2.convertMaps(*flat, cv2.CV_16SC2)
 
     def project(panorama: Pixels) -> Pixels:
@@ -187,15 +184,15 @@ def _equilib(layout: ViewLayout) -> list[Method]:
     size, fov_deg = layout.view_size, layout.views[0].fov_deg
     sampler = Equi2Pers(size, size, fov_deg)  # the object keeps its grid between calls
     float_sampler = Equi2Pers(size, size, fov_deg, clip_output=False)  # saves a pass over all
-    turns = [{"roll": 0.0, "pitch": 0.0, "yaw": -np.radians(yaw)} for yaw in layout.yaws_deg]
+    angles = [{"roll": 0.0, "pitch": 0.0, "yaw": -np.radians(yaw)} for yaw in layout.yaws_deg]
 
     def project_array(panorama: Pixels) -> Pixels:
         first = np.ascontiguousarray(panorama.transpose(2, 0, 1))
-        views = sampler(np.broadcast_to(first, (len(turns), *first.shape)), turns)
+        views = sampler(np.broadcast_to(first, (len(angles), *first.shape)), angles)
         return views.transpose(0, 2, 3, 1)
 
     def project_tensor(panorama: Pixels) -> Tensor:
-        return float_sampler(_as_floats(panorama).expand(len(turns), -1, -1, -1), turns)
+        return float_sampler(_as_floats(panorama).expand(len(angles), -1, -1, -1), angles)
 
     grid = Grid(shift_px=-0.5, panorama_shift_px=1.0)
     return [
@@ -220,7 +217,7 @@ def _pytorch360convert(layout: ViewLayout) -> list[Method]:
 
 
 def _as_floats(panorama: Pixels) -> Tensor:
-    """Give float32 [3, H, W], the channels innermost in memory: fastest to make and to read."""
+    """Return float32 [3, H, W], the channels innermost in memory: fastest to make and to read."""
     with warnings.catch_warnings():  # the array is read, never written; a copy would cost time
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(panorama).permute(2, 0, 1).float()

@@ -34,12 +34,12 @@ class Picture:
         return self.path.stat().st_size
 
     def described(self) -> dict[str, Any]:
-        """Give everything but the path, for JSON."""
+        """Return everything but the path, for JSON."""
         return {**asdict(self), "path": self.path.name, "size_bytes": self.size_bytes}
 
 
 def panoramas_in(folder: Path) -> list[tuple[int, Path]]:
-    """Give (width, path) of every JPEG of a folder that is exactly 2:1, narrowest first."""
+    """Return (width, path) of every JPEG of a folder that is exactly 2:1, narrowest first."""
     found = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in _SUFFIXES:
@@ -52,7 +52,7 @@ def panoramas_in(folder: Path) -> list[tuple[int, Path]]:
 def prepare(
     folder: Path, width: int, count: int, workplace: Path, *, mosaic: bool = False
 ) -> list[Picture]:
-    """Give up to `count` JPEGs of one width, made from the nearest pictures at least that wide.
+    """Return up to `count` JPEGs of one width, made from the nearest pictures at least that wide.
 
     A picture of the very width is taken as it is; a wider one is scaled down. Nothing is scaled up:
     where no picture is wide enough, the widest ones serve at their own width, or (mosaic) are laid

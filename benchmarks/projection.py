@@ -23,19 +23,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 1 if `--assert` is given and a criterion is missed or was not measured.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.clock == "cpu" and options.threads != 1:
-        parser.error("the cpu clock adds up all threads: use it with --threads 1")
+    options = parse(_parser(), arguments)
     set_threads(options.threads)
     report = measured(options)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(report, indent=2) + "\n")
+    write_json(report, options.json)
     show(report)
     if options.docs is not None:
         write_docs(report, options.docs)
     all_met = all(each["met"] for each in report["criteria"])
     return int(options.must_hold and not all_met)
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the options of a benchmark of projections; those given and those that all have."""
+    add = parser.add_argument
+    add("--panoramas", type=Path, required=True, help="folder of JPEG panoramas, 2:1")
+    add("--json", type=Path, required=True, help="where to write the report")
+    add("--docs", type=Path, help="page whose tables are written anew")
+    add("--files", type=int, default=3, help="files for each width")
+    add("--repeats", type=int, default=15, help="timed rounds on each file")
+    add("--threads", type=int, default=1, help="threads of every library")
+    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a machine at other work")
+    options = parser.parse_args(arguments)
+    if options.clock == "cpu" and options.threads != 1:
+        parser.error("the cpu clock adds up all threads: use it with --threads 1")
+    return options
+
+
+def write_json(report: dict[str, Any], path: Path) -> None:
+    """Write a report."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def set_threads(count: int) -> None:
@@ -113,15 +131,8 @@ def write_docs(report: dict[str, Any], page: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--panoramas", type=Path, required=True, help="folder of JPEG panoramas, 2:1")
-    add("--json", type=Path, required=True, help="where to write the report")
-    add("--docs", type=Path, help="page whose tables are written anew")
-    add("--files", type=int, default=3, help="files for each width")
-    add("--repeats", type=int, default=15, help="timed rounds on each file")
     add("--widths", type=int, nargs="+", default=[4096, 8192], help="columns of the panoramas")
     add("--view-size", type=int, default=224, help="pixels along a side of each of the 8 views")
-    add("--threads", type=int, default=1, help="threads of every library")
-    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a machine at other work")
     add("--mosaic", action="store_true", help="lay pictures together where none is wide enough")
     add("--assert", action="store_true", dest="must_hold", help="fail unless every figure is met")
     return parser

@@ -1,4 +1,4 @@
-"""What cutting views costs us: by the panorama's width, the number of views and their size.
+"""The cost of cutting views: by the panorama's width, the number of views and their size.
 
     python benchmarks/projection_cost.py --panoramas DIR --json OUT
 
@@ -6,14 +6,13 @@ The steps are timed apart: decoding the file as far as the views need it, cuttin
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from projection import set_threads
+from projection import parse, set_threads, write_json
 
 WIDTHS = (1024, 2048, 4096, 8192, 16384)
 NUM_VIEWS = (4, 8, 16)
@@ -24,15 +23,12 @@ STEPS = ("decode", "cut", "normalise")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and write what was asked for."""
     parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.clock == "cpu" and options.threads != 1:
-        parser.error("the cpu clock adds up all threads: use it with --threads 1")
+    options = parse(parser, arguments)
     if options.plot is not None and find_spec("matplotlib") is None:
         parser.error("found no matplotlib, expected it for --plot; install the extra bench")
     set_threads(options.threads)
     report = measured(options)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(report, indent=2) + "\n")
+    write_json(report, options.json)
     from reporting import environment_line, markdown, put_between_markers
 
     text = f"{environment_line(report)}\n\n{markdown(table(report))}"
@@ -89,7 +85,7 @@ def _measured_row(
 
 
 def _steps(path: Path, layout: Any) -> dict[str, Callable[[], object]]:
-    """Give the calls that are timed: each step on the outcome of the one before."""
+    """Return the calls that are timed: each step on the outcome of the one before."""
     from methods import normalised
     from panovlm.geometry.cutting import cut_views, required_width
     from panovlm.pictures.panorama import load_panorama
@@ -104,7 +100,7 @@ def _steps(path: Path, layout: Any) -> dict[str, Callable[[], object]]:
 
 
 def table(report: dict[str, Any]) -> list[list[str]]:
-    """Give the figures as rows of text, the first the head."""
+    """Return the figures as rows of text, the first the head."""
     head = ["panorama, px wide", "file, MB", "views", "view, px"]
     rows = [[*head, *(f"{step}, ms" for step in STEPS), "sum, ms", "picture"]]
     for row in report["rows"]:
@@ -140,7 +136,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
 
 
 def _series(report: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]], list[str]]]:
-    """Give the rows of each series, with what it is over and its labels."""
+    """Return the rows of each series, with what it is over and its labels."""
     titles = {
         "width": "panorama, px wide (8 views of 224 px)",
         "num_views": "views of 224 px",
@@ -160,16 +156,9 @@ def _series(report: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]], lis
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--panoramas", type=Path, required=True, help="folder of JPEG panoramas, 2:1")
-    add("--json", type=Path, required=True, help="where to write the report")
-    add("--docs", type=Path, help="page whose table is written anew")
     add("--plot", type=Path, help="where to draw the figures, as SVG")
-    add("--files", type=int, default=3, help="files for each width")
-    add("--repeats", type=int, default=15, help="timed rounds on each file")
     add("--widths", type=int, nargs="+", default=WIDTHS, help="columns of the panoramas")
     add("--base-width", type=int, default=4096, help="columns where views vary")
-    add("--threads", type=int, default=1, help="threads of every library")
-    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a machine at other work")
     return parser
 
 

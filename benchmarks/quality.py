@@ -1,4 +1,4 @@
-"""How near a view is to the truth: a supersampled reference, PSNR and SSIM.
+"""The quality of a view: PSNR and SSIM against a supersampled reference.
 
 Shapes: S x S pixels of a view, K x K rays of a pixel, H x W panorama.
 """
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panovlm.geometry.sphere import angles_from_rays
+from panovlm.geometry.sphere import angles_from_rays, angles_to_pixels
 from panovlm.geometry.views import View
 
 RAYS = 8
@@ -39,7 +39,7 @@ HALF_INTEGER = Grid()
 
 
 def end_point_grid(view_size: int) -> Grid:
-    """Give the grid whose outermost pixel centres lie on the edges of the view."""
+    """Return the grid whose outermost pixel centres lie on the edges of the view."""
     return Grid(scale=view_size / (view_size - 1))
 
 
@@ -54,7 +54,7 @@ def reference(
 
     Args:
         panorama: uint8 [H, W, 3].
-        view: Where it looks.
+        view: The view.
         view_size: S.
         grid: Where the pixel centres lie.
 
@@ -66,17 +66,16 @@ def reference(
     picture = np.empty((view_size, view_size, 3), np.float32)
     for row in range(view_size):  # one row of pixels at a time, to bound the memory
         down = places[row * RAYS : (row + 1) * RAYS, None]
-        seen = _read(panorama, view.rays_at(places[None, :], down), grid.panorama_shift_px)
-        picture[row] = seen.reshape(RAYS, view_size, RAYS, 3).mean(axis=(0, 2))
+        values = _read(panorama, view.rays_at(places[None, :], down), grid.panorama_shift_px)
+        picture[row] = values.reshape(RAYS, view_size, RAYS, 3).mean(axis=(0, 2))
     return picture
 
 
 def _read(panorama: NDArray[np.uint8], rays: Floats, shift_px: float) -> NDArray[np.float32]:
     """Read a panorama bilinearly along rays [..., 3], giving float32 [..., 3]."""
     height, width = panorama.shape[:2]
-    yaw_rad, pitch_rad = angles_from_rays(rays)
-    column = (yaw_rad / (2 * np.pi) + 0.5) * width - 0.5 + shift_px
-    row = (0.5 - pitch_rad / np.pi) * height - 0.5 + shift_px
+    places = angles_to_pixels(*angles_from_rays(rays), height, width)
+    column, row = (place + shift_px for place in places)
     left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
     across = (column - left).astype(np.float32)[..., None]
     down = (row - top).astype(np.float32)[..., None]
@@ -92,7 +91,7 @@ def _read(panorama: NDArray[np.uint8], rays: Floats, shift_px: float) -> NDArray
 
 
 def psnr_db(pictures: Floats, truth: Floats) -> float:
-    """Give the peak signal-to-noise ratio for a peak of 255, infinite for equal pictures.
+    """Compute the peak signal-to-noise ratio for a peak of 255, infinite for equal pictures.
 
     Args:
         pictures: Any shape, 0 to 255.
@@ -103,7 +102,7 @@ def psnr_db(pictures: Floats, truth: Floats) -> float:
 
 
 def ssim(picture: Floats, truth: Floats) -> float:
-    """Give the mean structural similarity over the channels.
+    """Compute the mean structural similarity over the channels.
 
     Args:
         picture: [S, S, 3], 0 to 255, S of 11 or more.

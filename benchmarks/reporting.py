@@ -1,4 +1,4 @@
-"""What the benchmarks say: the machine, the wanted figures, tables, their place on a page."""
+"""The reports of the benchmarks: the machine, the targets, tables, their place on a page."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ Table = list[list[str]]
 
 
 def environment(threads: int) -> dict[str, Any]:
-    """Say what the figures were measured with."""
+    """Return what the figures were measured with."""
     return {
         "cpu": cpu_model(),
         "logical_cpus": os.cpu_count(),
@@ -42,7 +42,7 @@ def environment(threads: int) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """Give the processor's name, as far as the system tells."""
+    """Return the processor's name, as far as the system knows it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -50,7 +50,7 @@ def cpu_model() -> str:
 
 
 def version_of(package: str) -> str:
-    """Give an installed package's version, or say that there is none."""
+    """Return an installed package's version, or "not installed"."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -115,10 +115,10 @@ def verdict(met: bool | None) -> str:
 
 
 def width_tables(result: dict[str, Any]) -> list[tuple[str, Table]]:
-    """Give the tables of one width, each with its title."""
+    """Return the tables of one width, each with its title."""
     return [
         (f"{_title(result)}: time", _time_table(result)),
-        (f"{_title(result)}: likeness to the supersampled reference", _quality_table(result)),
+        (f"{_title(result)}: quality against a supersampled reference", _quality_table(result)),
     ]
 
 
@@ -158,7 +158,7 @@ def _quality_table(result: dict[str, Any]) -> Table:
 
 
 def criteria_table(found: list[dict[str, Any]]) -> Table:
-    """Give the table of wanted and found figures."""
+    """Return the table of wanted and found figures."""
     rows = [["width", "criterion", "wanted", "found", ""]]
     for each in found:
         figure = "" if each["found"] is None else f"{each['found']:.2f}"
@@ -169,7 +169,7 @@ def criteria_table(found: list[dict[str, Any]]) -> Table:
 
 
 def environment_line(report: dict[str, Any]) -> str:
-    """Say in one paragraph what the figures were measured with."""
+    """Describe in one paragraph what the figures were measured with."""
     made_with, settings = report["environment"], report["settings"]
     packages = ", ".join(f"{name} {each}" for name, each in made_with["packages"].items())
     threads = made_with["threads"]["wanted"]
@@ -194,7 +194,7 @@ def print_tables(heading: str, tables: Iterable[tuple[str, Table]]) -> None:
     from rich.table import Table as Printed
 
     console = Console()
-    if not console.is_terminal:  # a log has no width, and a table squeezed into 80 columns is lost
+    if not console.is_terminal:  # a log has no width, and 80 columns are too few for a table
         console = Console(width=200)
     console.print(heading, highlight=False)
     for title, rows in tables:

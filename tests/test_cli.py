@@ -93,7 +93,7 @@ def test_views_of_a_cube_see_the_whole_sphere(
 
 def test_convert_writes_one_picture(run_cli: Cli, tmp_path: Path, scenes_file: Path) -> None:
     panorama, out = scenes_file.parent / "0.png", tmp_path / "turned.jpg"
-    words = ("--to", "equirectangular", "--turn", "90,10,0", "--width", 32)
+    words = ("--to", "equirectangular", "--rotate", "90,10,0", "--width", 32)
     code, printed, _ = run_cli("convert", panorama, out, *words)
     assert code == 0
     assert f"1 written to {out}" in printed
@@ -137,7 +137,7 @@ def test_convert_takes_every_option(run_cli: Cli, tmp_path: Path, scenes_file: P
         "fov_deg": 80.0,
         "view_size": 8,
         "pitches_deg": [10.0, -10.0],
-        "turn_deg": [0.0, 0.0, 0.0],
+        "rotation_deg": [0.0, 0.0, 0.0],
         "format": "webp",
         "quality": 50,
     }

@@ -126,7 +126,7 @@ def features(
 ) -> None:
     """Draw the tokens of a PANORAMA as colours, before and after stage 1 of a RUN."""
     from panovlm.figures.feature_colours import draw_feature_colours
-    from panovlm.figures.views_sheet import save_sheet
+    from panovlm.figures.sheets import save_sheet
 
     hide_loading_bars()
     save_sheet(draw_feature_colours(run, panorama), out)
@@ -148,13 +148,8 @@ def occlude(
     numbers: Annotated[Path | None, typer.Option("--json", help="JSON to write as well.")] = None,
 ) -> None:
     """Draw which places of a PANORAMA a MODEL's answer to a QUESTION rests on."""
-    from panovlm.figures.occlusion_map import (
-        describe_peak,
-        draw_occlusion,
-        require_folder,
-        save_occlusion,
-    )
-    from panovlm.figures.views_sheet import picture_format, save_sheet
+    from panovlm.figures.occlusion_map import describe_peak, draw_occlusion, save_occlusion
+    from panovlm.figures.sheets import picture_format, require_folder, save_sheet
     from panovlm.geometry.caps import caps_over_views
     from panovlm.inference.assistant import Assistant, Question
     from panovlm.runtime.progress import progress_bar

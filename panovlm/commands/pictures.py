@@ -5,16 +5,21 @@ from typing import Annotated
 
 import typer
 
+NumViews = Annotated[int, typer.Option(help="Views of the ring.")]
+FovDeg = Annotated[float, typer.Option(help="Field of view of each, in degrees.")]
+ViewSize = Annotated[int, typer.Option(help="Pixels along a side of a view.")]
+PitchesDeg = Annotated[
+    list[float] | None, typer.Option(help="Pitch of a row of views; repeat for several rows.")
+]
+
 
 def views(
     panorama: Path,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("views.png"),
-    num_views: Annotated[int, typer.Option(help="Views of the ring.")] = 8,
-    fov_deg: Annotated[float, typer.Option(help="Field of view of each, in degrees.")] = 90.0,
-    view_size: Annotated[int, typer.Option(help="Pixels along a side of a view.")] = 224,
-    pitch_deg: Annotated[
-        list[float] | None, typer.Option(help="Pitch of a row of views; repeat for several rows.")
-    ] = None,
+    num_views: NumViews = 8,
+    fov_deg: FovDeg = 90.0,
+    view_size: ViewSize = 224,
+    pitch_deg: PitchesDeg = None,
     cubemap: Annotated[
         bool, typer.Option("--cubemap", help="Six faces instead of a ring.")
     ] = False,
@@ -26,13 +31,14 @@ def views(
         bool, typer.Option("--global", help="Add the whole panorama as one more view.")
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Print and draw how far apart paired tokens look.")
+        bool, typer.Option("--explain", help="Print and draw the angles between paired tokens.")
     ] = False,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens along a side, for --explain.")] = 16,
 ) -> None:
     """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
+    from panovlm.figures.sheets import save_sheet
     from panovlm.figures.views_explained import explain_overlap
-    from panovlm.figures.views_sheet import draw_views_sheet, save_sheet
+    from panovlm.figures.views_sheet import draw_views_sheet
     from panovlm.geometry.cutting import required_width
     from panovlm.geometry.layout_choice import choose_layout
     from panovlm.pictures.panorama import load_panorama
@@ -42,7 +48,7 @@ def views(
         num_views=num_views,
         fov_deg=fov_deg,
         pitches_deg=pitch_deg or (),
-        looks=view or (),
+        views=view or (),
         cubemap=cubemap,
         with_global=with_global,
     )
@@ -66,14 +72,12 @@ def convert(
     arrangement: Annotated[
         str, typer.Option(help="Of faces: strip (6 x 1), dice (a cross, 4 x 3) or six files.")
     ] = "strip",
-    num_views: Annotated[int, typer.Option(help="Views of the ring.")] = 8,
-    fov_deg: Annotated[float, typer.Option(help="Field of view of each, in degrees.")] = 90.0,
-    view_size: Annotated[int, typer.Option(help="Pixels along a side of a view.")] = 512,
-    pitch_deg: Annotated[
-        list[float] | None, typer.Option(help="Pitch of a row of views; repeat for several rows.")
-    ] = None,
-    turn: Annotated[
-        str, typer.Option(metavar="YAW,PITCH,ROLL", help="Turn the camera first, in degrees.")
+    num_views: NumViews = 8,
+    fov_deg: FovDeg = 90.0,
+    view_size: ViewSize = 512,
+    pitch_deg: PitchesDeg = None,
+    rotate: Annotated[
+        str, typer.Option(metavar="YAW,PITCH,ROLL", help="Rotate the camera first, in degrees.")
     ] = "0,0,0",
     format: Annotated[
         str | None, typer.Option(help="jpg, png or webp; jpg if left out and OUT is a folder.")
@@ -84,7 +88,7 @@ def convert(
 ) -> None:
     """Convert IN, a picture or a folder of them, to panoramas, cube maps or views in OUT."""
     from panovlm.pictures.conversion.run import convert as run
-    from panovlm.pictures.conversion.settings import ConversionSettings, parse_turn
+    from panovlm.pictures.conversion.settings import ConversionSettings, parse_rotation
 
     settings = ConversionSettings(
         to=to,
@@ -95,7 +99,7 @@ def convert(
         fov_deg=fov_deg,
         view_size=view_size,
         pitches_deg=tuple(pitch_deg or (0.0,)),
-        turn_deg=parse_turn(turn),
+        rotation_deg=parse_rotation(rotate),
         format=format,
         quality=quality,
     )

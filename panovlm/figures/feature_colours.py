@@ -1,4 +1,4 @@
-"""What stage 1 did, for eyes: tokens as colours on the whole sphere, before and after it.
+"""The effect of stage 1: tokens as colours on the whole sphere, before and after it.
 
 Three panoramas one under the other: the picture, the tokens of the resampler that stage 1 started
 from, and those of the one it ended with. Like features have like colours: the first three principal
@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from transformers import AutoImageProcessor, set_seed
 
 from panovlm.errors import PanoVLMError
+from panovlm.figures.sheets import BACKGROUND, TEXT, font, scaled
 from panovlm.geometry.assembling import assemble_panorama
-from panovlm.geometry.sphere import Pixels
 from panovlm.model.vision import patch_tokens_of
 from panovlm.pictures.panorama import load_panorama
 from panovlm.stages import STAGES, Objective
@@ -28,8 +28,7 @@ from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 
 Floats = NDArray[np.float32]
 _HEIGHT_PX = 384
-_LABEL_PX, _FONT_PX = 26, 15
-_BACKGROUND, _TEXT = (17, 19, 24), (226, 229, 235)
+_LABEL_PX = 26
 _PERCENTILES = (2, 98)
 """Of a component, the values that become darkest and brightest: outliers spoil no colour."""
 
@@ -51,18 +50,16 @@ def draw_feature_colours(run: Path, panorama: Path) -> Image.Image:
     trained = PanoVLMForOverlapPretraining.from_pretrained(folder).eval()
     before, after = _grids(trained, _initial(trained, folder), folder, panorama)
     layout = trained.config.layout
-    drawn = [
-        assemble_panorama(_squared(colours), layout, _HEIGHT_PX)[0]
-        for colours in colours_of([before, after])
-    ]
-    picture = _as_pixels(load_panorama(panorama, 2 * _HEIGHT_PX))
-    titles = ["panorama", "tokens before stage 1", "tokens after stage 1"]
-    pictures = [picture, *((np.clip(d, 0, 1) * 255).astype(np.uint8) for d in drawn)]
-    return _stacked(dict(zip(titles, pictures, strict=True)))
+    pictures = {"panorama": scaled(load_panorama(panorama, 2 * _HEIGHT_PX), _HEIGHT_PX)}
+    for when, colours in zip(("before", "after"), colours_of([before, after]), strict=True):
+        on_sphere, _ = assemble_panorama(_repeat_to_square(colours), layout, _HEIGHT_PX)
+        pixels = (np.clip(on_sphere, 0, 1) * 255).astype(np.uint8)
+        pictures[f"tokens {when} stage 1"] = Image.fromarray(pixels)
+    return _stack(pictures)
 
 
 def overlap_folder(run: Path) -> Path:
-    """Give the folder of the stage on overlaps: the path itself, or the one in a run.
+    """Find the folder of the stage on overlaps: the path itself, or the one in a run.
 
     Raises:
         PanoVLMError: If there is none.
@@ -84,7 +81,7 @@ def _is_of_stage_one(config: Path) -> bool:
 
 
 def _initial(trained: PanoVLMForOverlapPretraining, folder: Path) -> PanoVLMForOverlapPretraining:
-    """Build the model that the stage started from: the same seed draws the same weights."""
+    """Build the model that the stage started from: the same seed makes the same weights."""
     set_seed(json.loads((folder / STAGE_FACTS).read_text())["seed"])
     return PanoVLMForOverlapPretraining(trained.config).eval()
 
@@ -96,18 +93,18 @@ def _grids(
     folder: Path,
     panorama: Path,
 ) -> list[Floats]:
-    """Give the tokens [V, h, w, D] of both resamplers; the encoder, which is frozen, runs once."""
+    """Compute the tokens [V, h, w, D] of both resamplers; the frozen encoder runs once."""
     image_processor = AutoImageProcessor.from_pretrained(folder)
     pixels = image_processor(str(panorama), strict_aspect=True, return_tensors="pt")
-    seen = patch_tokens_of(trained.model.vision_encoder, pixels["pixel_values"], None)
+    patches = patch_tokens_of(trained.model.vision_encoder, pixels["pixel_values"], None)
     config = trained.config
     shape = (config.layout.num_views, config.token_rows, config.token_columns, -1)
-    tokens = (model.latents(patch_tokens=seen) for model in (initial, trained))
+    tokens = (model.latents(patch_tokens=patches) for model in (initial, trained))
     return [each.reshape(shape).float().numpy() for each in tokens]
 
 
 def colours_of(grids: list[Floats]) -> list[Floats]:
-    """Turn features into colours by one principal component analysis of all of them.
+    """Convert features to colours by one principal component analysis of all of them.
 
     Each grid is taken about its own mean: how features differ from one resampler to another is
     chance, and would else be the first component.
@@ -127,24 +124,19 @@ def colours_of(grids: list[Floats]) -> list[Floats]:
     return [np.clip((grid @ axes - low) / spread, 0, 1) for grid in grids]
 
 
-def _squared(grid: Floats) -> Floats:
+def _repeat_to_square(grid: Floats) -> Floats:
     """Repeat rows and columns until a grid [V, h, w, 3] is square, as pictures of views are."""
     rows, columns = grid.shape[1:3]
     side = math.lcm(rows, columns)
     return grid.repeat(side // rows, axis=1).repeat(side // columns, axis=2)
 
 
-def _as_pixels(panorama: Pixels) -> Pixels:
-    size = (2 * _HEIGHT_PX, _HEIGHT_PX)
-    return np.asarray(Image.fromarray(panorama).resize(size, Image.Resampling.BOX))
-
-
-def _stacked(pictures: dict[str, Pixels]) -> Image.Image:
+def _stack(pictures: dict[str, Image.Image]) -> Image.Image:
     """Put pictures of one size under one another, each below its title."""
     step = _LABEL_PX + _HEIGHT_PX
-    sheet = Image.new("RGB", (2 * _HEIGHT_PX, step * len(pictures)), _BACKGROUND)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_PX)
-    for place, (title, pixels) in enumerate(pictures.items()):
-        draw.text((8, place * step + 4), title, _TEXT, font)
-        sheet.paste(Image.fromarray(pixels), (0, place * step + _LABEL_PX))
+    sheet = Image.new("RGB", (2 * _HEIGHT_PX, step * len(pictures)), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for place, (title, picture) in enumerate(pictures.items()):
+        draw.text((8, place * step + 4), title, TEXT, font())
+        sheet.paste(picture, (0, place * step + _LABEL_PX))
     return sheet

@@ -1,7 +1,7 @@
 """The occlusion map as a picture: how much an answer rests on each place, over the dimmed panorama.
 
 Above it the question and the answer, below it directions, the colours' scale and the peak. What no
-view of the model sees is hatched.
+view of the model shows is hatched.
 
 Shapes: H x W pixels.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from panovlm.errors import PanoVLMError
+from panovlm.figures.sheets import BACKGROUND, MUTED, TEXT, font, scaled
 from panovlm.geometry.places import angles_to_panorama
 from panovlm.geometry.sphere import DIRECTIONS, Floats, Pixels, direction_index, panorama_rays
 from panovlm.inference.likelihood import NEGLIGIBLE
@@ -24,8 +24,7 @@ from panovlm.runtime.files import write_whole
 
 _WIDTH_PX, _HEIGHT_PX = 1200, 600
 _MARGIN_PX, _HEAD_PX, _FOOT_PX = 24, 84, 108
-_BACKGROUND, _TEXT, _MUTED = (17, 19, 24), (226, 229, 235), (150, 157, 170)
-_LARGE_PX, _SMALL_PX = 20, 15
+_LARGE_PX = 20
 _DIMMED, _COLOURED = 0.55, 0.45
 """Of a place's brightness, and of its colour, where an answer does not rest on it."""
 _MOST_OPAQUE, _SOFTNESS = 0.78, 0.6
@@ -42,14 +41,6 @@ def draw_occlusion(found: Occlusion, question: str, panorama: Path) -> Image.Ima
 
     Colours go from none, where the mean drop is 0 or less, to the brightest at the largest mean
     drop; a map that is negligible everywhere stays dark.
-
-    Args:
-        found: What to draw.
-        question: That was answered.
-        panorama: Its file.
-
-    Returns:
-        An RGB picture.
     """
     drops = found.mean_drop(panorama_rays(_HEIGHT_PX, _WIDTH_PX))
     largest = max(float(np.nanmax(drops)), NEGLIGIBLE)
@@ -57,30 +48,16 @@ def draw_occlusion(found: Occlusion, question: str, panorama: Path) -> Image.Ima
     if found.peak_deg:
         _mark(ImageDraw.Draw(picture), found.peak_deg)
     size = (_WIDTH_PX + 2 * _MARGIN_PX, _HEIGHT_PX + _HEAD_PX + _FOOT_PX)
-    sheet = Image.new("RGB", size, _BACKGROUND)
+    sheet = Image.new("RGB", size, BACKGROUND)
     sheet.paste(picture, (_MARGIN_PX, _HEAD_PX))
     _write_head(ImageDraw.Draw(sheet), question, found.answer)
     _write_foot(sheet, found, largest, unseen=bool(np.isnan(drops).any()))
     return sheet
 
 
-def require_folder(*files: Path) -> None:
-    """Refuse files whose folder is not there, before the work begins.
-
-    Raises:
-        PanoVLMError: If one is not.
-    """
-    for file in files:
-        if not file.parent.is_dir():
-            raise PanoVLMError(
-                f"found no folder {file.parent} to write {file.name} to, expected one; make it or "
-                "name another"
-            )
-
-
 def save_occlusion(found: Occlusion, question: str, out: Path) -> None:
     """Write an occlusion map's numbers as JSON: angles in degrees, drops in nats."""
-    told = {
+    numbers = {
         "question": question,
         "answer": found.answer,
         "log_probability": found.log_probability,
@@ -89,11 +66,11 @@ def save_occlusion(found: Occlusion, question: str, out: Path) -> None:
         "centres_deg": found.caps.centres_deg.tolist(),
         "drops": found.drops.tolist(),
     }
-    write_whole(out, lambda path: path.write_text(json.dumps(told) + "\n"))
+    write_whole(out, lambda path: path.write_text(json.dumps(numbers) + "\n"))
 
 
 def describe_peak(found: Occlusion) -> str:
-    """Tell where an answer rests most, as in "yaw 48°, pitch -16° (front-right)"."""
+    """Describe where an answer rests most, as in "yaw 48°, pitch -16° (front-right)"."""
     if found.peak_deg is None:
         return f"nowhere: no cap makes it less likely by {NEGLIGIBLE:g} nats on average"
     yaw_deg, pitch_deg = found.peak_deg
@@ -105,17 +82,16 @@ def _over_dimmed(shares: Floats, panorama: Path) -> Pixels:
     """Colour shares of the largest drop [H, W] over a grey, dim panorama; hatch where NaN."""
     dim = _dimmed(panorama)
     unseen = np.isnan(shares)
-    drawn = _coloured(dim, np.nan_to_num(shares).astype(np.float32))
-    drawn[unseen] = _hatched(dim)[unseen]
+    picture = _coloured(dim, np.nan_to_num(shares).astype(np.float32))
+    picture[unseen] = _hatched(dim)[unseen]
     limit = cv2.morphologyEx(unseen.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8))
-    drawn[limit > 0] = _MUTED
-    return drawn.round().astype(np.uint8)
+    picture[limit > 0] = MUTED
+    return picture.round().astype(np.uint8)
 
 
 def _dimmed(panorama: Path) -> NDArray[np.float32]:
     """Read a panorama, darker and greyer than it is, [H, W, 3]."""
-    pixels = Image.fromarray(load_panorama(panorama, _WIDTH_PX))
-    small = pixels.resize((_WIDTH_PX, _HEIGHT_PX), Image.Resampling.BOX)
+    small = scaled(load_panorama(panorama, _WIDTH_PX), _HEIGHT_PX)
     grey = np.asarray(small.convert("L"), np.float32)[..., None]
     dimmed = _DIMMED * (grey + _COLOURED * (np.asarray(small, np.float32) - grey))
     return dimmed.astype(np.float32)
@@ -141,24 +117,24 @@ def _mark(draw: ImageDraw.ImageDraw, peak_deg: tuple[float, float]) -> None:
     """Mark the peak with a ring, on both sides of the seam where it lies there."""
     x, y = (float(p) for p in angles_to_panorama(*peak_deg, _HEIGHT_PX, _WIDTH_PX))
     for centre in (x - _WIDTH_PX, x, x + _WIDTH_PX):
-        for radius, colour, width in ((_PEAK_PX + 1, _BACKGROUND, 5), (_PEAK_PX, (255,) * 3, 3)):
+        for radius, colour, width in ((_PEAK_PX + 1, BACKGROUND, 5), (_PEAK_PX, (255,) * 3, 3)):
             box = (centre - radius, y - radius, centre + radius, y + radius)
             draw.ellipse(box, outline=colour, width=width)
 
 
 def _write_head(draw: ImageDraw.ImageDraw, question: str, answer: str) -> None:
     """Write the question and the answer, each cut to one line."""
-    for top, text, colour in ((16, question, _MUTED), (45, answer, _TEXT)):
-        draw.text((_MARGIN_PX, top), _one_line(text), colour, _font(_LARGE_PX))
+    for top, text, colour in ((16, question, MUTED), (45, answer, TEXT)):
+        draw.text((_MARGIN_PX, top), _one_line(text), colour, font(_LARGE_PX))
 
 
 def _one_line(text: str) -> str:
     """Cut a text to what fits beside the panorama's edges."""
     text = " ".join(text.split())
-    font = _font(_LARGE_PX)
-    if font.getlength(text) <= _WIDTH_PX:
+    length = font(_LARGE_PX).getlength
+    if length(text) <= _WIDTH_PX:
         return text
-    while text and font.getlength(f"{text}…") > _WIDTH_PX:
+    while text and length(f"{text}…") > _WIDTH_PX:
         text = text[:-1]
     return f"{text}…"
 
@@ -166,20 +142,17 @@ def _one_line(text: str) -> str:
 def _write_foot(sheet: Image.Image, found: Occlusion, largest: float, *, unseen: bool) -> None:
     """Write directions below the panorama, then the colours' scale and what marks mean."""
     draw, top = ImageDraw.Draw(sheet), _HEAD_PX + _HEIGHT_PX + 8
-    words = ("back", "left", "front", "right", "back")
-    for number, (word, anchor) in enumerate(
-        zip(words, ("la", "ma", "ma", "ma", "ra"), strict=True)
-    ):
+    for number, word in enumerate(("back", "left", "front", "right", "back")):
         place = (_MARGIN_PX + number * _WIDTH_PX // 4, top)
-        draw.text(place, word, _MUTED, _font(_SMALL_PX), anchor=anchor)
+        draw.text(place, word, MUTED, font(), anchor=("la", "ma", "ma", "ma", "ra")[number])
     top += 38
     _draw_scale(sheet, (_MARGIN_PX, top), largest)
     left = _MARGIN_PX + _SCALE_PX[0] + 64
     lines = [f"rests most on {describe_peak(found)}"]
     if unseen:
-        lines.append("hatched: no view looks there, or no cap lies there")
+        lines.append("hatched: no view shows it, or no cap lies there")
     for number, line in enumerate(lines):
-        draw.text((left, top - 4 + 24 * number), line, _TEXT, _font(_SMALL_PX))
+        draw.text((left, top - 4 + 24 * number), line, TEXT, font())
 
 
 def _draw_scale(sheet: Image.Image, place: tuple[int, int], largest: float) -> None:
@@ -191,12 +164,7 @@ def _draw_scale(sheet: Image.Image, place: tuple[int, int], largest: float) -> N
     sheet.paste(colours, place)
     draw, (left, top) = ImageDraw.Draw(sheet), place
     below = top + height + 5
-    draw.text((left, below), "0", _MUTED, _font(_SMALL_PX))
+    draw.text((left, below), "0", MUTED, font())
     middle = "drop in log-probability, nats"
-    draw.text((left + width // 2, below), middle, _MUTED, _font(_SMALL_PX), anchor="ma")
-    draw.text((left + width, below), f"{largest:.2g}", _MUTED, _font(_SMALL_PX), anchor="ra")
-
-
-def _font(size_px: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Give Pillow's own font."""
-    return ImageFont.load_default(size_px)
+    draw.text((left + width // 2, below), middle, MUTED, font(), anchor="ma")
+    draw.text((left + width, below), f"{largest:.2g}", MUTED, font(), anchor="ra")

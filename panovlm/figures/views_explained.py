@@ -1,4 +1,4 @@
-"""Says in figures how well the tokens of neighbouring views are paired."""
+"""A table of how well the tokens of neighbouring views are paired."""
 
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.runtime.progress import show_table
@@ -8,12 +8,7 @@ HEADER = ["pairing", "pairs of views", "pairs of tokens", "mean angle", "largest
 
 
 def explain_overlap(layout: ViewLayout, tokens: int) -> None:
-    """Print for each pairing the pairs it makes and how far apart partners look.
-
-    Args:
-        layout: The views; `columns` is shown for an even ring only.
-        tokens: Tokens along a side of each view's grid.
-    """
+    """Print the pairs of each pairing and the angles between partners; `columns` needs a ring."""
     pairings = {"columns": column_pairs} if layout.is_ring else {}
     pairings |= {"rays": ray_pairs}
     rows = [_row(name, pair(layout, tokens, tokens)) for name, pair in pairings.items()]

@@ -1,4 +1,4 @@
-"""The views sheet: one picture that shows how a panorama is cut, for eyes to check.
+"""The views sheet: one picture that shows how a panorama is cut, to check by eye.
 
 On top the panorama with the outline of every view, below the views with their directions and, in a
 ring, the columns each shares with its neighbours.
@@ -6,28 +6,27 @@ ring, the columns each shares with its neighbours.
 
 import colorsys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from panovlm.errors import PanoVLMError
+from panovlm.figures.sheets import BACKGROUND, MUTED, TEXT, Colour, font, scaled
 from panovlm.geometry.cutting import cut_views
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.places import border_places
-from panovlm.geometry.sphere import DIRECTIONS, Pixels, angles_from_rays, direction_index, wrap_deg
+from panovlm.geometry.sphere import (
+    DIRECTIONS,
+    Floats,
+    Pixels,
+    angles_from_rays,
+    angles_to_pixels,
+    direction_index,
+    wrap_deg,
+)
 from panovlm.geometry.views import AnyView
-from panovlm.runtime.files import write_whole
 
-Colour = tuple[int, int, int]
-
-_BACKGROUND: Colour = (17, 19, 24)
-_TEXT: Colour = (226, 229, 235)
-_MUTED: Colour = (140, 147, 160)
 _GAP_PX = 16
 _LABEL_PX = 30
-_FONT_PX = 15
 _VIEWS_PER_ROW = 4
 _MIN_TILE_PX, _MAX_TILE_PX = 200, 336
 _SHADE_ALPHA = 30
@@ -47,109 +46,74 @@ def draw_views_sheet(
     Args:
         panorama: uint8 RGB [H, W, 3].
         layout: The views to cut and draw.
-        tokens: Tokens along a side of each view. Where given, each view of a ring shows where the
-            tokens of its left neighbour truly look (dots), and from there a line to the token that
-            the pairing by columns takes for it.
+        tokens: Tokens along a side of each view. Where given, each view of a ring shows the true
+            directions of its left neighbour's tokens (dots), and from there a line to the token
+            that the pairing by columns takes for it.
 
     Returns:
         An RGB picture, four views wide.
     """
-    sheet = _Sheet.blank(layout)
-    sheet.draw_panorama(panorama)
+    tile = min(max(layout.view_size, _MIN_TILE_PX), _MAX_TILE_PX)
+    width = _VIEWS_PER_ROW * tile + (_VIEWS_PER_ROW - 1) * _GAP_PX
+    top = 2 * _GAP_PX + _LABEL_PX + width // 2
+    row_height = _GAP_PX + _LABEL_PX + tile
+    num_rows = -(-layout.num_views // _VIEWS_PER_ROW)
+    sheet = Image.new("RGB", (width + 2 * _GAP_PX, top + num_rows * row_height), BACKGROUND)
+    ImageDraw.Draw(sheet).text((_GAP_PX, _GAP_PX), layout.describe(), MUTED, font())
+    drawing = _Drawing(layout, tile)
+    sheet.paste(drawing.panorama(panorama, width // 2), (_GAP_PX, _GAP_PX + _LABEL_PX))
     for index, pixels in enumerate(cut_views(panorama, layout)):
-        sheet.draw_view(index, pixels, tokens)
-    return sheet.picture
-
-
-def save_sheet(picture: Image.Image, out: Path) -> None:
-    """Write a picture, whole or not at all, in the format that its name ends in.
-
-    Raises:
-        PanoVLMError: If no format has that ending.
-    """
-    format = picture_format(out)
-    write_whole(out, lambda path: picture.save(path, format))
-
-
-def picture_format(out: Path) -> str:
-    """Give the format that a picture's name ends in.
-
-    Raises:
-        PanoVLMError: If no format that can be written has that ending.
-    """
-    format = Image.registered_extensions().get(out.suffix.lower())
-    if format not in Image.SAVE:
-        raise PanoVLMError(
-            f"cannot write {out}: unknown file extension: {out.suffix or 'none'}; end the name in "
-            ".png or .jpg"
-        )
-    return format
+        row, column = divmod(index, _VIEWS_PER_ROW)
+        place = _GAP_PX + column * (tile + _GAP_PX), top + row * row_height
+        sheet.paste(drawing.labelled_view(index, pixels, tokens), place)
+    return sheet
 
 
 @dataclass(frozen=True)
-class _Sheet:
-    """The sheet being drawn.
+class _Drawing:
+    """Draws the parts of the sheet.
 
     Attributes:
-        picture: What has been drawn so far.
         layout: The views.
         tile: Pixels along a side of a drawn view.
-        strip: Width and height of the drawn panorama.
     """
 
-    picture: Image.Image
     layout: ViewLayout
     tile: int
-    strip: tuple[int, int]
 
-    @classmethod
-    def blank(cls, layout: ViewLayout) -> "_Sheet":
-        """Make an empty sheet with a heading."""
-        tile = min(max(layout.view_size, _MIN_TILE_PX), _MAX_TILE_PX)
-        width = _VIEWS_PER_ROW * tile + (_VIEWS_PER_ROW - 1) * _GAP_PX
-        strip = (width, width // 2)
-        num_rows = -(-layout.num_views // _VIEWS_PER_ROW)
-        height = 2 * _GAP_PX + _LABEL_PX + strip[1] + num_rows * (_GAP_PX + _LABEL_PX + tile)
-        picture = Image.new("RGB", (width + 2 * _GAP_PX, height), _BACKGROUND)
-        heading = ImageDraw.Draw(picture)
-        heading.text((_GAP_PX, _GAP_PX), layout.describe(), _MUTED, _font())
-        return cls(picture, layout, tile, strip)
-
-    def draw_panorama(self, panorama: Pixels) -> None:
+    def panorama(self, pixels: Pixels, height: int) -> Image.Image:
         """Draw the panorama, the outlines of the views on it and their numbers."""
-        strip = Image.fromarray(panorama).resize(self.strip, Image.Resampling.BOX)
-        draw = ImageDraw.Draw(strip)
+        picture = scaled(pixels, height)
+        draw = ImageDraw.Draw(picture)
         for index, view in enumerate(self.layout.views):
-            for line in _outline(view, self.strip):
+            for line in _outline(view, picture.size):
                 draw.line(line, self._colour(index), width=3, joint="curve")
         for index, view in enumerate(self.layout.views):
-            centre = _on_panorama(view.rays(1, 1)[0], self.strip)[0]
-            # A global view's middle belongs to the views that look there; its corner is free.
-            x, y = (0.0, 0.0) if view.is_global else (float(centre[0]), float(centre[1]))
-            self._draw_badge(strip, (x, y), index)
-        self.picture.paste(strip, (_GAP_PX, _GAP_PX + _LABEL_PX))
+            x, y = _on_panorama(view.rays(1, 1)[0, 0], picture.size)
+            # A global view's middle belongs to the views in that direction; its corner is free.
+            centre = (0.0, 0.0) if view.is_global else (float(x), float(y))
+            self._draw_badge(picture, centre, index)
+        return picture
 
-    def draw_view(self, index: int, pixels: Pixels, tokens: int | None) -> None:
+    def labelled_view(self, index: int, pixels: Pixels, tokens: int | None) -> Image.Image:
         """Draw one view with its label, its frame, the columns it shares and its partners."""
-        row, column = divmod(index, _VIEWS_PER_ROW)
-        left = _GAP_PX + column * (self.tile + _GAP_PX)
-        top = 2 * _GAP_PX + _LABEL_PX + self.strip[1] + row * (_GAP_PX + _LABEL_PX + self.tile)
-        draw = ImageDraw.Draw(self.picture)
-        swatch = (left, top + 8, left + 11, top + 19)
-        draw.rounded_rectangle(swatch, 3, self._colour(index))
-        draw.text((left + 19, top + 4), _label(index, self.layout.views[index]), _TEXT, _font())
+        picture = Image.new("RGB", (self.tile, _LABEL_PX + self.tile), BACKGROUND)
+        draw, colour = ImageDraw.Draw(picture), self._colour(index)
+        draw.rounded_rectangle((0, 8, 11, 19), 3, colour)
+        draw.text((19, 4), _label(index, self.layout.views[index]), TEXT, font())
         view = Image.fromarray(pixels).resize((self.tile, self.tile), Image.Resampling.LANCZOS)
         ring = self._ring()
         if ring and index < ring.num_views:
             self._shade_overlap(view, ring, index)
             if tokens:
                 self._draw_partners(view, ring, index, tokens)
-        self.picture.paste(view, (left, top + _LABEL_PX))
-        frame = (left, top + _LABEL_PX, left + self.tile - 1, top + _LABEL_PX + self.tile - 1)
-        draw.rectangle(frame, outline=self._colour(index), width=2)
+        picture.paste(view, (0, _LABEL_PX))
+        frame = (0, _LABEL_PX, self.tile - 1, _LABEL_PX + self.tile - 1)
+        draw.rectangle(frame, outline=colour, width=2)
+        return picture
 
     def _ring(self) -> ViewLayout | None:
-        """Give the ring that the first views form, None if they form none."""
+        """Return the ring that the first views form, None if they form none."""
         ring = self.layout.perspective
         if ring and ring.is_ring and self.layout.views[: ring.num_views] == ring.views:
             return ring
@@ -171,7 +135,7 @@ class _Sheet:
             self._draw_badge(view, (self.tile * (step + 1) // 2, self.tile), neighbour)
 
     def _draw_partners(self, view: Image.Image, ring: ViewLayout, index: int, tokens: int) -> None:
-        """Mark where the left neighbour's tokens look, and what columns pair with them."""
+        """Mark the true places of the left neighbour's tokens, and what columns pair with them."""
         before = (index - 1) % ring.num_views
         shared = ring.overlap_columns(tokens)
         rays = ring.views[before].rays(tokens, tokens)[:, tokens - shared :]
@@ -190,11 +154,11 @@ class _Sheet:
         y = min(max(centre[1], margin), picture.height - margin)
         draw = ImageDraw.Draw(picture)
         disc = (x - _BADGE_PX, y - _BADGE_PX, x + _BADGE_PX, y + _BADGE_PX)
-        draw.ellipse(disc, _BACKGROUND, self._colour(index), 3)
-        draw.text((x, y), str(index), _TEXT, _font(), anchor="mm")
+        draw.ellipse(disc, BACKGROUND, self._colour(index), 3)
+        draw.text((x, y), str(index), TEXT, font(), anchor="mm")
 
     def _colour(self, index: int) -> Colour:
-        """Give each view a hue of its own."""
+        """Choose a hue for each view."""
         red, green, blue = colorsys.hsv_to_rgb(index / self.layout.num_views, 0.62, 0.98)
         return round(red * 255), round(green * 255), round(blue * 255)
 
@@ -217,14 +181,7 @@ def _outline(view: AnyView, size: tuple[int, int]) -> list[list[tuple[float, flo
     return [[(float(x), float(y)) for x, y in line] for line in np.split(points, jumps)]
 
 
-def _on_panorama(rays: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Give the places (x, y) of rays [..., 3] on a drawn panorama of a given size, [..., 2]."""
-    yaw_rad, pitch_rad = angles_from_rays(rays)
-    x = (yaw_rad / (2 * np.pi) + 0.5) * size[0]
-    y = (0.5 - pitch_rad / np.pi) * size[1]
-    return np.stack([x, y], axis=-1)
-
-
-def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Give Pillow's own font at the sheet's size."""
-    return ImageFont.load_default(_FONT_PX)
+def _on_panorama(rays: Floats, size: tuple[int, int]) -> Floats:
+    """Compute the places (x, y) of rays [..., 3] on a panorama of a given size, [..., 2]."""
+    width, height = size
+    return np.stack(angles_to_pixels(*angles_from_rays(rays), height, width), axis=-1) + 0.5

@@ -1,4 +1,4 @@
-"""Back from views to the panorama: the inverse of `cutting`, for pictures and for heat maps.
+"""From views back to the panorama: the inverse of `cutting`, for pictures and for heat maps.
 
 Shapes: V views, S x S pixels each, C channels, H x W panorama.
 """
@@ -13,7 +13,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.geometry.boxes import PanoramaBox, ViewBox, view_box_to_panorama_box
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.places import panorama_to_rays
-from panovlm.geometry.sphere import Floats
+from panovlm.geometry.sphere import Floats, Mask
 from panovlm.geometry.views import AnyView, GlobalView
 
 _LEAST_WEIGHT = 1e-3
@@ -27,21 +27,21 @@ _SLIVER_PX = 1e-6
 
 def assemble_panorama(
     views: NDArray[np.generic], layout: ViewLayout, height: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Draw views back onto the whole sphere, blended where they overlap.
+) -> tuple[NDArray[np.float32], Mask]:
+    """Project views back onto the whole sphere, blended where they overlap.
 
     A view counts most at its middle and least at its border, so that no edge shows. A global view,
     which is never sharp, counts as little as a border: it shows where no other view does. Between
     pixel centres views are interpolated bilinearly.
 
     Args:
-        views: Numbers of any kind, [V, S, S, C]; each a picture or a map of values that looks where
-            the layout's view does. S need not be the layout's.
-        layout: Where they look.
+        views: Numbers of any kind, [V, S, S, C]: pictures or maps of values, one for each view of
+            the layout. S need not be the layout's.
+        layout: The views.
         height: Rows of the panorama, H, 1 or more; it has 2·H columns.
 
     Returns:
-        The panorama, float32 [H, 2·H, C], 0 where no view looks, and where any does, bool
+        The panorama, float32 [H, 2·H, C], 0 where no view shows anything, and where any does, bool
         [H, 2·H].
 
     Raises:
@@ -58,13 +58,14 @@ def assemble_panorama(
     total = np.zeros((height, 2 * height, views.shape[-1]), np.float32)
     weights = np.zeros((height, 2 * height), np.float32)
     for view, pixels in zip(layout.views, views, strict=True):
+        values_of_view = pixels.astype(np.float32)
         for rows, columns in _bands(view, height):
             rays = panorama_to_rays(columns[None] + 0.5, rows[:, None] + 0.5, height, 2 * height)
             across, down = view.places_of(rays)
             weight = _weight(view, across, down)
             seen = np.nonzero(weight)
-            shown = pixels.astype(np.float32)
-            values = _interpolated(shown, across[seen], down[seen], closes=view.is_global)
+            places = across[seen], down[seen]
+            values = _interpolate(values_of_view, *places, wraps=view.is_global)
             band = rows[seen[0]], columns[seen[1]]
             weights[band] += weight[seen]
             total[band] += weight[seen][:, None] * values
@@ -73,7 +74,7 @@ def assemble_panorama(
 
 
 def _bands(view: AnyView, height: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Give the rows and columns of the panorama that a view may see, a few rows at a time."""
+    """Yield the rows and columns of the panorama that a view may see, a few rows at a time."""
     box = (
         PanoramaBox(0, 0, 2 * height, height)
         if isinstance(view, GlobalView)
@@ -89,7 +90,7 @@ def _bands(view: AnyView, height: int) -> Iterator[tuple[NDArray[np.intp], NDArr
 
 
 def _weight(view: AnyView, across: Floats, down: Floats) -> NDArray[np.float32]:
-    """Give how much a view counts at its places [...]: 0 where it does not look."""
+    """Compute how much a view counts at places of its picture [...]: 0 outside of it."""
     if view.is_global:
         return np.full(across.shape, _LEAST_WEIGHT, np.float32)
     inside = np.minimum.reduce([across, 1 - across, down, 1 - down])
@@ -98,19 +99,19 @@ def _weight(view: AnyView, across: Floats, down: Floats) -> NDArray[np.float32]:
     return weight.astype(np.float32)
 
 
-def _interpolated(
-    pixels: NDArray[np.float32], across: Floats, down: Floats, *, closes: bool
+def _interpolate(
+    pixels: NDArray[np.float32], across: Floats, down: Floats, *, wraps: bool
 ) -> NDArray[np.float32]:
-    """Give the values between the pixel centres of a picture [S, S, C] at places [M], [M, C].
+    """Interpolate a picture [S, S, C] bilinearly at places [M], [M, C].
 
-    Beyond the outer centres they stay those of the border, or where a picture `closes` on itself
-    its left and right border meet.
+    Beyond the outer centres values stay those of the border, or where a picture `wraps` its left
+    and right border meet.
     """
     last = len(pixels) - 1
     x, y = (p * len(pixels) - 0.5 for p in (across, down))
-    x, y = x if closes else np.clip(x, 0, last), np.clip(y, 0, last)
+    x, y = x if wraps else np.clip(x, 0, last), np.clip(y, 0, last)
     left, upper = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
-    right = (left + 1) % len(pixels) if closes else np.minimum(left + 1, last)
+    right = (left + 1) % len(pixels) if wraps else np.minimum(left + 1, last)
     lower = np.minimum(upper + 1, last)
     rightwards, downwards = (
         (p - whole).astype(np.float32)[..., None] for p, whole in ((x, left), (y, upper))

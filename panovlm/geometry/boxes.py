@@ -2,10 +2,9 @@
 
 Sides are measured in pixels from the upper left edge of the picture, so that a box around pixel k
 alone goes from k to k + 1. A box of another kind just holds what the first one shows: it is as
-tight as its kind allows, and never smaller.
+tight as its kind allows, and never smaller. A view has S x S pixels, a panorama H x W.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +21,21 @@ _SLIVER = 1e-9
 
 
 @dataclass(frozen=True)
-class ViewBox:
+class _Box:
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def __post_init__(self) -> None:
+        if not (self.width > 0.0 and self.height > 0.0):  # true for NaN too
+            raise PanoVLMError(
+                f"found a box of {self.width:g}x{self.height:g} px, expected more than 0 on both "
+                "sides; change width or height, or leave the box out"
+            )
+
+
+class ViewBox(_Box):
     """A rectangle of a view's pixels.
 
     Attributes:
@@ -32,17 +45,8 @@ class ViewBox:
         height: Pixels, more than 0.
     """
 
-    left: float
-    top: float
-    width: float
-    height: float
 
-    def __post_init__(self) -> None:
-        _check_size(self.width, self.height)
-
-
-@dataclass(frozen=True)
-class PanoramaBox:
+class PanoramaBox(_Box):
     """A rectangle of the panorama's pixels, which may go on around its seam.
 
     Attributes:
@@ -52,26 +56,11 @@ class PanoramaBox:
         height: Pixels, more than 0.
     """
 
-    left: float
-    top: float
-    width: float
-    height: float
-
-    def __post_init__(self) -> None:
-        _check_size(self.width, self.height)
-
     @classmethod
     def from_sides(
         cls, left: float, top: float, right: float, bottom: float, panorama_width: int
     ) -> "PanoramaBox":
-        """Read a box written as its four sides, where right < left says that it crosses the seam.
-
-        Args:
-            left: Pixels from the panorama's left edge.
-            top: Pixels from its top edge.
-            right: Pixels from its left edge.
-            bottom: Pixels from its top edge.
-            panorama_width: Columns of the panorama, W.
+        """Read a box written as its four sides in pixels; with right < left it crosses the seam.
 
         Raises:
             PanoVLMError: If the box is empty.
@@ -79,35 +68,8 @@ class PanoramaBox:
         around = panorama_width if right < left else 0
         return cls(left, top, right + around - left, bottom - top)
 
-    @classmethod
-    def from_parts(cls, parts: Sequence["PanoramaBox"], panorama_width: int) -> "PanoramaBox":
-        """Join what `split` gives, in any order.
-
-        Args:
-            parts: One box, or the two at the left and at the right edge.
-            panorama_width: Columns of the panorama, W.
-
-        Raises:
-            PanoVLMError: If two parts do not meet at the seam, or there are none or more than two.
-        """
-        if len(parts) == 1:
-            return parts[0]
-        if len(parts) == 2:
-            start, end = sorted(parts, key=lambda part: -part.left)
-            at_seam = (start.left + start.width, end.left, start.top, start.height)
-            if np.allclose(at_seam, (panorama_width, 0.0, end.top, end.height)):
-                return cls(start.left, start.top, start.width + end.width, start.height)
-        raise PanoVLMError(
-            f"found {list(parts)}, expected one box, or two of the same rows of which one ends at "
-            f"column {panorama_width} and one begins at column 0; join other boxes as regions"
-        )
-
     def split(self, panorama_width: int) -> tuple["PanoramaBox", ...]:
-        """Give the one or two boxes, none across the seam, that this box consists of.
-
-        Args:
-            panorama_width: Columns of the panorama, W.
-        """
+        """Return the one or two boxes, none across the seam, that this box consists of."""
         beyond = self.left + self.width - panorama_width
         if beyond <= 0:
             return (self,)
@@ -118,26 +80,15 @@ class PanoramaBox:
 
 
 def view_box_to_region(box: ViewBox, view: View, view_size: int) -> Region:
-    """Give the field of view that just holds what a box in a view shows.
-
-    Args:
-        box: Pixels of the view.
-        view: Where the view looks.
-        view_size: Pixels along its side, S.
-    """
+    """Return the field of view that just holds what a box in a view of S pixels shows."""
     return Region.around(_corners(box, view, view_size))
 
 
 def region_to_view_box(region: Region, view: View, view_size: int) -> ViewBox | None:
-    """Give the box that just holds what a view sees of a region.
-
-    Args:
-        region: Anywhere on the sphere.
-        view: Where the view looks.
-        view_size: Pixels along its side, S.
+    """Return the box inside a view of S pixels that just holds what it sees of a region.
 
     Returns:
-        A box inside the view; None if the view sees nothing of the region.
+        The box; None if the view sees nothing of the region.
     """
     seen = region.outline()
     for side in side_normals(view.rays_at(*border_places(1))):
@@ -155,42 +106,20 @@ def region_to_view_box(region: Region, view: View, view_size: int) -> ViewBox | 
 def view_box_to_panorama_box(
     box: ViewBox, view: View, view_size: int, height: int, width: int
 ) -> PanoramaBox:
-    """Give the box of the panorama that just holds what a box in a view shows.
+    """Return the box of a panorama H x W that just holds what a box in a view of S pixels shows.
 
-    Args:
-        box: Pixels of the view.
-        view: Where the view looks.
-        view_size: Pixels along its side, S.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
-
-    Returns:
-        The box; as wide as the panorama if a pole is in it.
+    It is as wide as the panorama if a pole is in it.
     """
     return _panorama_box(_corners(box, view, view_size), height, width)
 
 
 def region_to_panorama_box(region: Region, height: int, width: int) -> PanoramaBox:
-    """Give the box of the panorama that just holds a region.
-
-    Args:
-        region: Anywhere on the sphere.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
-
-    Returns:
-        The box; as wide as the panorama if the region holds a pole.
-    """
+    """Return the box of the panorama that just holds a region, as wide as it if a pole is in it."""
     return _panorama_box(region.outline(), height, width)
 
 
 def panorama_box_to_region(box: PanoramaBox, height: int, width: int) -> Region:
-    """Give the field of view that just holds what a box of the panorama shows.
-
-    Args:
-        box: Pixels of the panorama.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
+    """Return the field of view that just holds what a box of a panorama H x W shows.
 
     Raises:
         PanoVLMError: If the box lies outside the panorama, or reaches further around the sphere
@@ -217,28 +146,23 @@ def panorama_box_to_region(box: PanoramaBox, height: int, width: int) -> Region:
 
 
 def _ends_sideways(pitches_rad: Floats, half_rad: float, pitch_rad: float) -> Floats:
-    """Give the rays where rows around a pole reach furthest to the side, [M, 3].
+    """Return the rays where rows around a pole reach furthest to the side, [M, 3].
 
     A row of pitch θ seen from a pitch p does so where the derivative of its tangent to the side by
-    yaw is 0, cos(yaw) = -cos θ·cos p / (sin θ·sin p): only for boxes wider than 180°.
-
-    Args:
-        pitches_rad: Of the rows.
-        half_rad: Yaw at which they end on both sides.
-        pitch_rad: Of the middle they are seen from.
+    yaw is 0, cos(yaw) = -cos θ·cos p / (sin θ·sin p): only for boxes wider than 180°. Rows end at
+    the yaw `half_rad` on both sides.
     """
     towards = np.sin(pitches_rad) * np.sin(pitch_rad)
     level = np.cos(pitches_rad) * np.cos(pitch_rad)
     around = towards > level
-    turns_rad = np.arccos(-level[around] / towards[around])
-    reached = turns_rad <= half_rad
-    turns_rad, pitches_rad = turns_rad[reached], pitches_rad[around][reached]
-    sides = [rays_from_angles(sign * turns_rad, pitches_rad) for sign in (-1, 1)]
-    return np.concatenate(sides)
+    yaws_rad = np.arccos(-level[around] / towards[around])
+    reached = yaws_rad <= half_rad
+    yaws_rad, pitches_rad = yaws_rad[reached], pitches_rad[around][reached]
+    return np.concatenate([rays_from_angles(sign * yaws_rad, pitches_rad) for sign in (-1, 1)])
 
 
 def _corners(box: ViewBox, view: View, view_size: int) -> Floats:
-    """Give the unit rays of a box's corners, clockwise from the upper left, [4, 3]."""
+    """Return the unit rays of a box's corners, clockwise from the upper left, [4, 3]."""
     across, down = border_places(1)
     return view.rays_at(
         (box.left + across * box.width) / view_size, (box.top + down * box.height) / view_size
@@ -246,20 +170,12 @@ def _corners(box: ViewBox, view: View, view_size: int) -> Floats:
 
 
 def _panorama_box(corners: Floats, height: int, width: int) -> PanoramaBox:
-    """Give the box that just holds a convex polygon of the sphere, corners [M, 3]."""
+    """Return the box that just holds a convex polygon of the sphere, corners [M, 3]."""
     left_rad, across_rad = yaw_range_rad(corners)
     lowest_rad, highest_rad = pitch_range_rad(corners)
     left, top = angles_to_panorama(np.degrees(left_rad), np.degrees(highest_rad), height, width)
     across, down = across_rad / (2 * np.pi), (highest_rad - lowest_rad) / np.pi
     return PanoramaBox(float(left), float(top), across * width, down * height)
-
-
-def _check_size(width: float, height: float) -> None:
-    if not (width > 0.0 and height > 0.0):  # true for NaN too
-        raise PanoVLMError(
-            f"found a box of {width:g}x{height:g} px, expected more than 0 on both sides; change "
-            "width or height, or leave the box out"
-        )
 
 
 def _check_fits(box: PanoramaBox, height: int, width: int) -> None:

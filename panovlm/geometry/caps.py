@@ -1,6 +1,6 @@
 """Caps: discs of one angular radius on the sphere, the same wherever they lie.
 
-A cap over the seam or over a pole is like any other: what it covers is told by angles alone.
+A cap over the seam or over a pole is like any other: what it covers depends on angles alone.
 
 Shapes: C caps.
 """
@@ -8,15 +8,14 @@ Shapes: C caps.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.geometry.sphere import Floats, angles_from_rays, rays_from_angles
+from panovlm.geometry.sphere import Floats, Mask, angles_from_rays, rays_from_angles
 
 _GOLDEN_ANGLE_RAD = np.pi * (3 - np.sqrt(5))
 _BORDER_TOLERANCE = 1e-12
-"""Of a cosine: a ray on the border must not fall in or out by rounding as the sphere is turned."""
+"""Of a cosine: a ray on the border must not fall in or out by rounding as the sphere rotates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,47 +41,38 @@ class Caps:
         return len(self.centres)
 
     def __getitem__(self, some: slice) -> "Caps":
-        """Give some of the caps."""
+        """Return some of the caps."""
         return Caps(self.centres[some], self.radius_deg)
 
     @property
     def centres_deg(self) -> Floats:
-        """Where the centres lie: (yaw, pitch) in degrees, [C, 2]."""
+        """(yaw, pitch) of the centres in degrees, [C, 2]."""
         return np.degrees(np.stack(angles_from_rays(self.centres), axis=-1))
 
-    def cover(self, rays: Floats) -> NDArray[np.bool_]:
-        """Whether each cap covers unit rays [..., 3], its border included, bool [C, ...]."""
+    def cover(self, rays: Floats) -> Mask:
+        """Check whether each cap covers unit rays [..., 3], its border included, [C, ...]."""
         return self._above_border(rays) >= -_BORDER_TOLERANCE
 
     def weights(self, rays: Floats) -> Floats:
-        """Give how much each cap counts at unit rays [..., 3]: 1 in its middle, 0 from its border.
+        """Compute the weight of each cap at unit rays [..., 3], [C, ...].
 
-        In between it falls with the cosine of the distance: seen from straight above, with its
-        square.
-
-        Returns:
-            [C, ...].
+        It is 1 in the middle, 0 from the border on, and falls with the cosine of the distance in
+        between: seen from straight above, with its square.
         """
         height = 1 - np.cos(np.radians(self.radius_deg))
         return np.maximum(self._above_border(rays), 0.0) / height
 
     def _above_border(self, rays: Floats) -> Floats:
-        """Give how far rays [..., 3] rise above the plane of each cap's border, [C, ...]."""
+        """Compute how far rays [..., 3] rise above the plane of each cap's border, [C, ...]."""
         cosines = np.moveaxis(rays @ self.centres.T, -1, 0)
         above: Floats = cosines - np.cos(np.radians(self.radius_deg))
         return above
 
 
 def even_rays(count: int) -> Floats:
-    """Spread directions evenly over the sphere.
+    """Spread unit rays [count, 3] evenly over the sphere, from the upper pole to the lower.
 
     Each stands for the same area: a band of equal height, a golden angle on from the last one.
-
-    Args:
-        count: How many, 1 or more.
-
-    Returns:
-        Unit rays [count, 3], from the upper pole to the lower.
 
     Source:
         The Fibonacci lattice: González, "Measurement of areas on a sphere using Fibonacci and

@@ -12,27 +12,21 @@ def choose_layout(
     num_views: int,
     fov_deg: float,
     pitches_deg: Sequence[float],
-    looks: Sequence[str],
+    views: Sequence[str],
     cubemap: bool,
     with_global: bool,
 ) -> ViewLayout:
-    """Give a ring, rows of them, a cube map or free views, on request with a global view.
+    """Return a ring, rows of them, a cube map or free views, on request with a global view.
 
-    Args:
-        view_size: Pixels along a side of each view.
-        num_views: Views of a ring.
-        fov_deg: Field of view of a ring's views.
-        pitches_deg: Pitch of each row of a ring; none for one level row.
-        looks: Free views, each as the text "yaw,pitch,roll,fov" in degrees.
-        cubemap: Whether six faces of a cube are asked for.
-        with_global: Whether the whole panorama is added as one more view.
+    Free `views` are texts "yaw,pitch,roll,fov" in degrees; without `pitches_deg` a ring has one
+    level row.
 
     Raises:
         PanoVLMError: If two layouts are asked for at once, a text does not hold four numbers, or a
             number is out of its range.
     """
-    asked = {"--cubemap": cubemap, "--view": looks, "--pitch-deg": pitches_deg}
-    given = [option for option, is_given in asked.items() if is_given]
+    options = {"--cubemap": cubemap, "--view": views, "--pitch-deg": pitches_deg}
+    given = [option for option, value in options.items() if value]
     if len(given) > 1:
         raise PanoVLMError(
             f"found {' and '.join(given)} together, expected one of them at most; leave out "
@@ -40,15 +34,15 @@ def choose_layout(
         )
     if cubemap:
         layout = ViewLayout.cubemap(view_size)
-    elif looks:
-        layout = ViewLayout.free([_look_deg(text) for text in looks], view_size)
+    elif views:
+        layout = ViewLayout.free([_parse_view(text) for text in views], view_size)
     else:
         layout = ViewLayout.ring(num_views, fov_deg, view_size, pitches_deg or (0.0,))
     return layout.with_global() if with_global else layout
 
 
-def _look_deg(text: str) -> tuple[float, float, float, float]:
-    """Read a look from text such as "30,-10,0,90"."""
+def _parse_view(text: str) -> tuple[float, float, float, float]:
+    """Read the angles of a view from text such as "30,-10,0,90"."""
     try:
         yaw_deg, pitch_deg, roll_deg, fov_deg = map(float, text.split(","))
     except ValueError as error:

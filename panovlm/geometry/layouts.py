@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from panovlm.errors import PanoVLMError
-from panovlm.geometry.sphere import Floats, panorama_rays, wrap_deg
+from panovlm.geometry.sphere import Floats, Mask, panorama_rays, wrap_deg
 from panovlm.geometry.views import AnyView, GlobalView, View
 
 _ANGLE_TOLERANCE_DEG = 1e-6
-_MOST_VIEWS_TOLD = 8
-"""Views of a free list that its description tells one by one."""
+_MAX_VIEWS_LISTED = 8
+"""Views of a free list that its description lists one by one."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +47,17 @@ class ViewLayout:
         view_size: int = 224,
         pitches_deg: Sequence[float] = (0.0,),
     ) -> "ViewLayout":
-        """Give views all around by increasing yaw, view 0 to the front, one row for each pitch.
+        """Return views all around by increasing yaw, view 0 to the front, one row for each pitch.
 
-        In a level row the right columns of view v look at the left columns of view v+1, and the
-        last view's right neighbour is view 0.
+        In a level row the right columns of view v show what the left columns of view v+1 show, and
+        the last view's right neighbour is view 0.
 
         Args:
             num_views: Views in a row, 2 or more.
             fov_deg: Field of view of each, in (0, 180) degrees.
             view_size: Pixels along a side of each view.
-            pitches_deg: Where the rows look, positive up, each in [-90, 90] degrees; a second row
-                adds a ceiling or the ground.
+            pitches_deg: Pitch of each row, positive up, in [-90, 90] degrees; a second row adds a
+                ceiling or the ground.
 
         Raises:
             PanoVLMError: If a value is out of its range.
@@ -68,48 +67,41 @@ class ViewLayout:
                 f"found a ring of {num_views} views, expected 2 or more; change num_views"
             )
         yaws_deg = [wrap_deg(index * 360.0 / num_views) for index in range(num_views)]
-        looks = [(yaw_deg, pitch_deg) for pitch_deg in pitches_deg for yaw_deg in yaws_deg]
-        return cls(tuple(View(yaw, pitch, fov_deg=fov_deg) for yaw, pitch in looks), view_size)
+        views = (View(yaw, pitch, fov_deg=fov_deg) for pitch in pitches_deg for yaw in yaws_deg)
+        return cls(tuple(views), view_size)
 
     @classmethod
     def cubemap(cls, view_size: int = 224) -> "ViewLayout":
-        """Give the six faces of a cube, which see every direction once.
+        """Return the six faces of a cube, which see every direction once.
 
         In order: front, right, back, left, up, down; the last two have the front at their bottom
         and at their top, as one sees them bending the head.
-
-        Args:
-            view_size: Pixels along a side of each face.
         """
         around = [View(yaw_deg) for yaw_deg in (0.0, 90.0, 180.0, -90.0)]
         return cls((*around, View(0.0, 90.0), View(0.0, -90.0)), view_size)
 
     @classmethod
     def equirectangular(cls, view_size: int = 224) -> "ViewLayout":
-        """Give the whole panorama squeezed into one square picture, the front in its middle.
-
-        Args:
-            view_size: Pixels along a side of it.
-        """
+        """Return the whole panorama scaled to one square picture, the front in its middle."""
         return cls((GlobalView(),), view_size)
 
     @classmethod
     def free(
-        cls, looks_deg: Sequence[tuple[float, float, float, float]], view_size: int = 224
+        cls, angles_deg: Sequence[tuple[float, float, float, float]], view_size: int = 224
     ) -> "ViewLayout":
-        """Give views that look wherever they are told, in the order given.
+        """Return views of any directions, in the order given.
 
         Args:
-            looks_deg: For each view (yaw, pitch, roll, field of view), as `View` takes them.
+            angles_deg: For each view (yaw, pitch, roll, field of view), as `View` takes them.
             view_size: Pixels along a side of each view.
 
         Raises:
-            PanoVLMError: If a look does not have four numbers or one of them is out of its range.
+            PanoVLMError: If a view does not have four angles or one of them is out of its range.
         """
-        return cls(tuple(_free_view(*numbered) for numbered in enumerate(looks_deg)), view_size)
+        return cls(tuple(_free_view(*numbered) for numbered in enumerate(angles_deg)), view_size)
 
     def with_global(self) -> "ViewLayout":
-        """Give these views and, after them, one global view with the front in its middle."""
+        """Return these views and, after them, one global view with the front in its middle."""
         return replace(self, views=(*self.views, GlobalView()))
 
     @property
@@ -119,7 +111,7 @@ class ViewLayout:
 
     @property
     def yaws_deg(self) -> tuple[float, ...]:
-        """Where the views look, V yaws in degrees."""
+        """The V yaws of the views, in degrees."""
         return tuple(view.yaw_deg for view in self.views)
 
     @property
@@ -135,26 +127,23 @@ class ViewLayout:
 
     @property
     def stride_deg(self) -> float:
-        """Yaw from one view of a ring to the next, 360°/V.
-
-        Raises:
-            PanoVLMError: If the views are no even ring.
-        """
-        self._require_ring()
+        """Yaw from one view of a ring to the next, 360°/V; other layouts raise a PanoVLMError."""
+        if not self.is_ring:
+            raise PanoVLMError(
+                f"found a view layout that is no even ring ({self.describe()}), expected level "
+                "views equally spaced all around and no others; use ViewLayout.ring where "
+                "neighbours must overlap"
+            )
         return 360.0 / self.num_views
 
     @property
     def overlap_ratio(self) -> float:
-        """Share of a view's angle its right neighbour sees too, (fov - stride)/fov, at least 0.
-
-        Raises:
-            PanoVLMError: If the views are no even ring.
-        """
+        """Share of a view's angle in a ring that its right neighbour sees too, at least 0."""
         fov_deg = self.views[0].fov_deg
         return max(0.0, (fov_deg - self.stride_deg) / fov_deg)
 
     def overlap_columns(self, columns: int) -> int:
-        """Give how many of a view's columns belong to the overlap with one neighbour.
+        """Compute how many of a view's columns belong to the overlap with one neighbour.
 
         Args:
             columns: Columns of the token or pixel grid, w.
@@ -176,33 +165,27 @@ class ViewLayout:
         return overlap
 
     def rays(self, height: int, width: int) -> Floats:
-        """Give the unit rays of every view's grid of cell centres, [V, height, width, 3]."""
+        """Compute the unit rays of every view's grid of cell centres, [V, height, width, 3]."""
         return np.stack([view.rays(height, width) for view in self.views])
 
-    def sees(self, rays: Floats) -> NDArray[np.bool_]:
-        """Whether at least one perspective view sees rays [..., 3], [...].
+    def sees(self, rays: Floats) -> Mask:
+        """Check whether at least one perspective view sees rays [..., 3], [...].
 
         A global view sees all of them, if not sharply: it counts only where it stands alone, and a
         layout of nothing else sees everything.
         """
-        seen: NDArray[np.bool_] = np.any(
-            [view.sees(rays) for view in (self.perspective or self).views], axis=0
-        )
+        seen: Mask = np.any([view.sees(rays) for view in (self.perspective or self).views], axis=0)
         return seen
 
     def coverage(self, rows: int = 360) -> float:
-        """Give the share of the sphere that is seen, in [0, 1]; see `sees`.
-
-        Args:
-            rows: Rows of the grid of directions it is counted on; each counts by its solid angle.
-        """
+        """Compute the share of the sphere that is seen, in [0, 1], on a grid of so many rows."""
         rays = panorama_rays(rows, 2 * rows)
         seen = self.sees(rays)
         solid_angle = np.hypot(rays[..., 0], rays[..., 2])  # cos of the row's pitch
         return float((seen * solid_angle).sum() / solid_angle.sum())
 
     def describe(self) -> str:
-        """Give the layout in one line of text."""
+        """Describe the layout in one line of text."""
         perspective = self.perspective
         yaws = [f"{view.yaw_deg:g}°" for view in self.views if view.is_global]
         if not yaws:
@@ -211,26 +194,29 @@ class ViewLayout:
         return f"{perspective._describe_perspective()}, and a {around}" if perspective else around
 
     def _describe_perspective(self) -> str:
-        """Tell a ring, rows, a cube map or any other layout without global views."""
+        """Describe a ring, rows, a cube map or any other layout without global views."""
         first, rows = self.views[0], self._even_rows()
-        many = f"{self.num_views} views of {self.view_size} px"
+        views = f"{self.num_views} views of {self.view_size} px"
         if self.is_ring:
             return (
-                f"ring of {many}, {first.fov_deg:g}° wide, {self.stride_deg:g}° apart, "
+                f"ring of {views}, {first.fov_deg:g}° wide, {self.stride_deg:g}° apart, "
                 f"neighbours share {self.overlap_ratio:.0%}"
             )
         if _all_alike(self.views, self.cubemap().views):
-            return f"cube map of {many}"
+            return f"cube map of {views}"
         if rows:
             pitches = " and ".join(f"{row[0].pitch_deg:g}°" for row in rows)
             return (
-                f"{many} in rows of {len(rows[0])} at pitch {pitches}, {first.fov_deg:g}° wide, "
+                f"{views} in rows of {len(rows[0])} at pitch {pitches}, {first.fov_deg:g}° wide, "
                 f"{360.0 / len(rows[0]):g}° apart"
             )
-        told = ", ".join(map(_told, self.views[:_MOST_VIEWS_TOLD]))
-        more = self.num_views - _MOST_VIEWS_TOLD
+        listed = ", ".join(
+            f"({', '.join(f'{angle:g}°' for angle in _angles_deg(view))})"
+            for view in self.views[:_MAX_VIEWS_LISTED]
+        )
+        more = self.num_views - _MAX_VIEWS_LISTED
         rest = f" and {more} more" if more > 0 else ""
-        return f"{many} at (yaw, pitch, roll, width) {told}{rest}"
+        return f"{views} at (yaw, pitch, roll, width) {listed}{rest}"
 
     def _even_rows(self) -> list[tuple[AnyView, ...]]:
         """Split the views into even rows of one length and field of view; none if they are not."""
@@ -240,30 +226,22 @@ class ViewLayout:
         even = all(_is_even_row(row) and row[0].fov_deg == first.fov_deg for row in rows)
         return rows if even and len(rows[-1]) == length else []
 
-    def _require_ring(self) -> None:
-        if not self.is_ring:
-            raise PanoVLMError(
-                f"found a view layout that is no even ring ({self.describe()}), expected level "
-                "views equally spaced all around and no others; use ViewLayout.ring where "
-                "neighbours must overlap"
-            )
 
-
-def _free_view(index: int, look_deg: Sequence[float]) -> View:
-    """Make a view of four numbers; an error says which view it is in."""
-    if len(look_deg) != 4:
+def _free_view(index: int, angles_deg: Sequence[float]) -> View:
+    """Make a view of four angles; an error names the view it is in."""
+    if len(angles_deg) != 4:
         raise PanoVLMError(
-            f"view {index}: found {len(look_deg)} numbers, expected 4: yaw, pitch, roll and field "
-            "of view in degrees; change looks_deg"
+            f"view {index}: found {len(angles_deg)} numbers, expected 4: yaw, pitch, roll and "
+            "field of view in degrees; change angles_deg"
         )
     try:
-        return View(*look_deg)
+        return View(*angles_deg)
     except PanoVLMError as error:
         raise PanoVLMError(f"view {index}: {error}") from error
 
 
 def _is_even_row(views: Sequence[AnyView]) -> bool:
-    """Whether views are upright, alike, at one pitch, evenly spaced and ordered by yaw."""
+    """Check whether views are upright, alike, at one pitch, evenly spaced and ordered by yaw."""
     first, count = views[0], len(views)
     if count < 2 or any(view.is_global for view in views):
         return False
@@ -272,22 +250,15 @@ def _is_even_row(views: Sequence[AnyView]) -> bool:
 
 
 def _all_alike(views: Sequence[AnyView], others: Sequence[AnyView]) -> bool:
-    """Whether two sets of views are alike one by one."""
-    return len(views) == len(others) and all(map(_look_alike, views, others))
+    """Check whether two sets of views have the same directions and fields of view, one by one."""
+    return len(views) == len(others) and all(map(_are_alike, views, others))
 
 
-def _look_alike(view: AnyView, other: AnyView) -> bool:
-    """Whether two views look the same way through the same angle."""
-    angles = (
-        wrap_deg(view.yaw_deg - other.yaw_deg),
-        view.pitch_deg - other.pitch_deg,
-        view.roll_deg - other.roll_deg,
-        view.fov_deg - other.fov_deg,
-    )
-    return all(abs(angle) < _ANGLE_TOLERANCE_DEG for angle in angles)
+def _are_alike(view: AnyView, other: AnyView) -> bool:
+    yaw, *others = np.subtract(_angles_deg(view), _angles_deg(other))
+    return all(abs(angle) < _ANGLE_TOLERANCE_DEG for angle in (wrap_deg(yaw), *others))
 
 
-def _told(view: AnyView) -> str:
-    """Tell where one view looks, as in "(30°, -10°, 0°, 90°)"."""
-    angles_deg = (view.yaw_deg, view.pitch_deg, view.roll_deg, view.fov_deg)
-    return f"({', '.join(f'{angle_deg:g}°' for angle_deg in angles_deg)})"
+def _angles_deg(view: AnyView) -> tuple[float, float, float, float]:
+    """Return yaw, pitch, roll and field of view."""
+    return view.yaw_deg, view.pitch_deg, view.roll_deg, view.fov_deg

@@ -1,8 +1,12 @@
-"""Places: pixels of the panorama, pixels of views and angles, each turned into the other.
+"""Places: conversions between pixels of the panorama, pixels of views and angles.
 
 A place (x, y) is measured in pixels from the upper left edge of a picture, so that pixel k covers
 k to k + 1 and its centre is k + 0.5: the convention of `sphere.py`. Every function takes numbers or
-arrays that broadcast together, [...], and gives arrays [...].
+arrays that broadcast together, [...], and returns arrays [...]. Everywhere
+
+- x is any number in a panorama, as columns go around, and y lies in [0, H];
+- yaw is any number, positive to the right, and pitch, positive up, lies in [-90, 90];
+- `height` and `width` are the panorama's rows H and columns W.
 
 Shapes: V views, S x S pixels each, H x W panorama.
 """
@@ -12,24 +16,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from panovlm.geometry.sphere import Floats, angles_between, angles_from_rays, rays_from_angles
+from panovlm.geometry.sphere import Floats, Mask, angles_between, angles_from_rays, rays_from_angles
 from panovlm.geometry.views import View
 
 
 def panorama_to_angles(
     x: ArrayLike, y: ArrayLike, height: int, width: int
 ) -> tuple[Floats, Floats]:
-    """Turn places of the panorama into the angles they show.
-
-    Args:
-        x: Pixels from the left edge; any number, as columns go around.
-        y: Pixels from the top edge, in [0, H].
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
-
-    Returns:
-        (yaw, pitch) in degrees, in (-180, 180] and [-90, 90].
-    """
+    """Convert places of the panorama to (yaw, pitch), in (-180, 180] and [-90, 90] degrees."""
     x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
     yaw_deg = (x % width / width - 0.5) * 360.0
     return np.where(yaw_deg == -180.0, 180.0, yaw_deg), (0.5 - y / height) * 180.0
@@ -38,29 +32,18 @@ def panorama_to_angles(
 def angles_to_panorama(
     yaw_deg: ArrayLike, pitch_deg: ArrayLike, height: int, width: int
 ) -> tuple[Floats, Floats]:
-    """Turn angles into places of the panorama, the inverse of `panorama_to_angles`.
-
-    Args:
-        yaw_deg: Any number, positive to the right.
-        pitch_deg: Positive up, in [-90, 90].
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
-
-    Returns:
-        (x, y) in pixels from the upper left edge, in [0, W) and [0, H].
-    """
+    """Convert angles to places (x, y) of the panorama, in [0, W) and [0, H]."""
     yaw_deg, pitch_deg = np.broadcast_arrays(np.asarray(yaw_deg, float), pitch_deg)
     return (yaw_deg / 360.0 + 0.5) * width % width, (0.5 - pitch_deg / 180.0) * height
 
 
 def panorama_to_rays(x: ArrayLike, y: ArrayLike, height: int, width: int) -> Floats:
-    """Turn places of the panorama into unit rays [..., 3]; see `panorama_to_angles`."""
-    yaw_deg, pitch_deg = panorama_to_angles(x, y, height, width)
-    return rays_from_angles(np.radians(yaw_deg), np.radians(pitch_deg))
+    """Convert places of the panorama to unit rays [..., 3]."""
+    return _rays(*panorama_to_angles(x, y, height, width))
 
 
 def rays_to_panorama(rays: Floats, height: int, width: int) -> tuple[Floats, Floats]:
-    """Turn rays of any length [..., 3] into places of the panorama; see `angles_to_panorama`."""
+    """Convert rays of any length [..., 3] to places of the panorama."""
     yaw_rad, pitch_rad = angles_from_rays(rays)
     return angles_to_panorama(np.degrees(yaw_rad), np.degrees(pitch_rad), height, width)
 
@@ -68,19 +51,7 @@ def rays_to_panorama(rays: Floats, height: int, width: int) -> tuple[Floats, Flo
 def view_to_panorama(
     view: View, view_size: int, x: ArrayLike, y: ArrayLike, height: int, width: int
 ) -> tuple[Floats, Floats]:
-    """Turn places of a view into the places of the panorama that it shows there.
-
-    Args:
-        view: Where the view looks.
-        view_size: Pixels along its side, S.
-        x: Pixels from the view's left edge, 0 to S inside it.
-        y: Pixels from the view's top edge, 0 to S inside it.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
-
-    Returns:
-        (x, y) in pixels of the panorama, in [0, W) and [0, H].
-    """
+    """Convert places of a view, 0 to S inside it, to the places of the panorama it shows there."""
     across, down = (np.asarray(place, float) / view_size for place in (x, y))
     return rays_to_panorama(view.rays_at(across, down), height, width)
 
@@ -88,15 +59,7 @@ def view_to_panorama(
 def panorama_to_view(
     view: View, view_size: int, x: ArrayLike, y: ArrayLike, height: int, width: int
 ) -> tuple[Floats, Floats]:
-    """Turn places of the panorama into those of a view, the inverse of `view_to_panorama`.
-
-    Args:
-        view: Where the view looks.
-        view_size: Pixels along its side, S.
-        x: Pixels from the panorama's left edge.
-        y: Pixels from the panorama's top edge, in [0, H].
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
+    """Convert places of the panorama to those of a view, the inverse of `view_to_panorama`.
 
     Returns:
         (x, y) in pixels of the view, 0 to S where it sees the place, beyond where its picture would
@@ -106,19 +69,8 @@ def panorama_to_view(
     return across * view_size, down * view_size
 
 
-def views_that_see(
-    views: Sequence[View], yaw_deg: ArrayLike, pitch_deg: ArrayLike
-) -> NDArray[np.bool_]:
-    """Say which views see a direction.
-
-    Args:
-        views: The V views of a layout.
-        yaw_deg: Any number, positive to the right.
-        pitch_deg: Positive up, in [-90, 90].
-
-    Returns:
-        Whether each view sees each direction, its border included, bool [V, ...].
-    """
+def views_that_see(views: Sequence[View], yaw_deg: ArrayLike, pitch_deg: ArrayLike) -> Mask:
+    """Check whether each of V views sees each direction, its border included, [V, ...]."""
     rays = _rays(yaw_deg, pitch_deg)
     return np.stack([view.sees(rays) for view in views])
 
@@ -126,12 +78,7 @@ def views_that_see(
 def nearest_view(
     views: Sequence[View], yaw_deg: ArrayLike, pitch_deg: ArrayLike
 ) -> NDArray[np.intp]:
-    """Say which view sees a direction nearest to its centre.
-
-    Args:
-        views: The V views of a layout.
-        yaw_deg: Any number, positive to the right.
-        pitch_deg: Positive up, in [-90, 90].
+    """Find the view that sees a direction nearest to its centre.
 
     Returns:
         The view's index for each direction, the first of equals, -1 where no view sees it, [...].
@@ -144,7 +91,7 @@ def nearest_view(
 
 
 def border_places(points_per_side: int) -> tuple[Floats, Floats]:
-    """Give points along the border of a picture, clockwise from its upper left corner.
+    """Return points along the border of a picture, clockwise from its upper left corner.
 
     Args:
         points_per_side: The corner where a side begins among them.
@@ -160,7 +107,7 @@ def border_places(points_per_side: int) -> tuple[Floats, Floats]:
 
 
 def _rays(yaw_deg: ArrayLike, pitch_deg: ArrayLike) -> Floats:
-    """Give the unit rays of angles in degrees, [..., 3]."""
+    """Convert angles in degrees to unit rays [..., 3]."""
     return rays_from_angles(
         np.radians(np.asarray(yaw_deg, float)), np.radians(np.asarray(pitch_deg, float))
     )

@@ -1,6 +1,7 @@
 """Convex polygons on the sphere: corners joined by great circles, clockwise as seen from inside.
 
-Every side is shorter than 180°. Shapes: M corners.
+Every side is shorter than 180°. Corners are unit vectors [M, 3]; side m goes from corner m to the
+next.
 """
 
 import numpy as np
@@ -12,22 +13,14 @@ _SLIVER = 1e-9
 
 
 def side_normals(corners: Floats) -> Floats:
-    """Give the unit normals of the planes of the sides, pointing inwards, [M, 3].
-
-    Args:
-        corners: Unit vectors [M, 3]; side m goes from corner m to the next.
-    """
+    """Compute the unit normals of the planes of the sides, pointing inwards, [M, 3]."""
     normals = np.cross(np.roll(corners, -1, axis=0), corners)
     lengths: Floats = np.linalg.norm(normals, axis=1, keepdims=True)
     return np.asarray(normals / lengths)
 
 
 def clip_polygon(corners: Floats, normal: Floats) -> Floats:
-    """Cut a polygon to the half of the sphere that a normal points to.
-
-    Args:
-        corners: Unit vectors [M, 3].
-        normal: Vector of any length [3].
+    """Cut a polygon to the half of the sphere that a normal of any length [3] points to.
 
     Returns:
         The corners of what is left, [M', 3]; none where nothing is.
@@ -45,10 +38,7 @@ def clip_polygon(corners: Floats, normal: Floats) -> Floats:
 
 
 def polygon_area_sr(corners: Floats) -> float:
-    """Give the area of a polygon in steradians; fewer than three corners have none.
-
-    Args:
-        corners: Unit vectors [M, 3].
+    """Compute the area of a polygon in steradians; fewer than three corners have none.
 
     Source:
         Van Oosterom and Strackee, "The Solid Angle of a Plane Triangle", 1983, for each triangle of
@@ -63,10 +53,7 @@ def polygon_area_sr(corners: Floats) -> float:
 
 
 def yaw_range_rad(corners: Floats) -> tuple[float, float]:
-    """Give the yaw where a polygon begins on its left and how far it reaches to the right.
-
-    Args:
-        corners: Unit vectors [M, 3].
+    """Compute the yaw where a polygon begins on its left and how far it reaches to the right.
 
     Returns:
         Left yaw in [-π, π] and width in (0, 2π], in radians; a polygon that holds a pole, on its
@@ -75,20 +62,17 @@ def yaw_range_rad(corners: Floats) -> tuple[float, float]:
     if _holds_pole(corners, 1) or _holds_pole(corners, -1):
         return -np.pi, 2 * np.pi
     yaw_rad, _ = angles_from_rays(corners)
-    # Along a side yaw only rises or only falls, by less than half a turn: the corners bound it.
-    turns = (np.diff(yaw_rad) + np.pi) % (2 * np.pi) - np.pi
-    along = np.concatenate([[0.0], np.cumsum(turns)])
+    # Along a side yaw only rises or only falls, by less than 180°: the corners bound it.
+    steps = (np.diff(yaw_rad) + np.pi) % (2 * np.pi) - np.pi
+    along = np.concatenate([[0.0], np.cumsum(steps)])
     left_rad = float(yaw_rad[0] + along.min())
     return (left_rad + np.pi) % (2 * np.pi) - np.pi, float(along.max() - along.min())
 
 
 def pitch_range_rad(corners: Floats) -> tuple[float, float]:
-    """Give the lowest and the highest pitch that a polygon reaches, in radians.
+    """Compute the lowest and the highest pitch that a polygon reaches, in radians.
 
     A side is highest at a corner or, where it passes it, at the apex of its great circle.
-
-    Args:
-        corners: Unit vectors [M, 3].
     """
     normals, following = side_normals(corners), np.roll(corners, -1, axis=0)
     apexes = np.array([0.0, 1.0, 0.0]) - normals * normals[:, 1:2]
@@ -105,5 +89,5 @@ def pitch_range_rad(corners: Floats) -> tuple[float, float]:
 
 
 def _holds_pole(corners: Floats, up: int) -> bool:
-    """Whether the upper (1) or lower (-1) pole lies in a polygon or on its border."""
+    """Check whether the upper (1) or lower (-1) pole lies in a polygon or on its border."""
     return bool(np.all(side_normals(corners)[:, 1] * up >= -_SLIVER))

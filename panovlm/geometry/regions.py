@@ -1,19 +1,18 @@
 """Regions of the sphere: where something is, as (yaw, pitch, width, height) of a field of view.
 
-A bounding field of view is what a camera that looks at a thing just holds. Its four sides are great
+A bounding field of view is what a camera facing a thing just holds. Its four sides are great
 circles, so it has no seam, no poles and no stretched rows, and its overlap with another is exact.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.places import border_places
 from panovlm.geometry.polygons import clip_polygon, polygon_area_sr, side_normals
-from panovlm.geometry.sphere import Floats, angles_from_rays, wrap_deg
-from panovlm.geometry.views import View
+from panovlm.geometry.sphere import Floats, Mask, angles_from_rays, wrap_deg
+from panovlm.geometry.views import View, require_pitch
 
 Bounds = tuple[float, float, float, float]
 """(yaw, pitch, width, height) in degrees."""
@@ -47,23 +46,19 @@ class Region:
                     f"found a region of {name} = {getattr(self, name):g}, expected more than 0 and "
                     f"less than 180; change {name}"
                 )
-        if not -90.0 <= self.pitch_deg <= 90.0:
-            raise PanoVLMError(
-                f"found a pitch of {self.pitch_deg:g}°, expected -90° to 90°; change pitch_deg"
-            )
+        require_pitch(self.pitch_deg)
 
     @classmethod
     def around(cls, rays: Floats) -> "Region":
-        """Give the field of view that just holds rays [M, 3] and has one on each of its sides.
+        """Return the field of view that just holds rays [M, 3] and has one on each of its sides.
 
-        Raises:
-            PanoVLMError: If no half of the sphere holds all rays.
+        Rays that no half of the sphere holds raise a PanoVLMError.
         """
-        view = _looking_at(_facing_all(rays))
+        view = _view_towards(_central_ray(rays))
         for _ in range(_RECENTRINGS):
             low, high = _reach(view, rays)
             across, down = (1 + np.tan((low + high) / 2)) / 2
-            centred = _looking_at(view.rays_at(across, down))
+            centred = _view_towards(view.rays_at(across, down))
             if np.abs(low + high).max() < _CENTRED_RAD or np.isnan(_reach(centred, rays)).any():
                 break
             view = centred
@@ -71,10 +66,9 @@ class Region:
 
     @classmethod
     def holding(cls, rays: Floats, yaw_deg: float, pitch_deg: float) -> "Region":
-        """Give the field of view with a given middle that just holds rays [M, 3].
+        """Return the field of view with a given middle that just holds rays [M, 3].
 
-        Raises:
-            PanoVLMError: If a ray lies 90° or more from the middle.
+        Rays of 90° or more from the middle raise a PanoVLMError.
         """
         low, high = _reach(View(yaw_deg, pitch_deg), rays)
         if np.isnan(low).any():
@@ -83,7 +77,7 @@ class Region:
         return cls(yaw_deg, pitch_deg, width_deg, height_deg)
 
     def outline(self, points_per_side: int = 1) -> Floats:
-        """Give unit rays along the border, clockwise from the upper left, [4·points, 3]."""
+        """Compute unit rays along the border, clockwise from the upper left, [4·points, 3]."""
         right, lower = (
             (1 + (2 * place - 1) * np.tan(np.radians(angle_deg) / 2)) / 2
             for place, angle_deg in zip(
@@ -102,12 +96,12 @@ class Region:
         half_width, half_height = np.radians([self.width_deg, self.height_deg]) / 2
         return float(4 * np.arcsin(np.sin(half_width) * np.sin(half_height)))
 
-    def contains(self, rays: Floats) -> NDArray[np.bool_]:
-        """Whether rays [..., 3] lie inside or on the border, [...]."""
+    def contains(self, rays: Floats) -> Mask:
+        """Check whether rays [..., 3] lie inside or on the border, [...]."""
         return np.asarray(np.all(rays @ side_normals(self.outline()).T >= 0, axis=-1))
 
     def iou(self, other: "Region") -> float:
-        """Give the area two regions share over the area they cover, in [0, 1].
+        """Compute the area two regions share over the area they cover, in [0, 1].
 
         Source:
             Dai et al., "Unbiased IoU for Spherical Image Object Detection", AAAI 2022. The shared
@@ -121,14 +115,14 @@ class Region:
 
 
 def interval_iou(first: Bounds, second: Bounds, *, by_solid_angle: bool = False) -> float:
-    """Give the overlap of two boxes on the (yaw, pitch) chart, as benchmarks report it.
+    """Compute the overlap of two boxes on the (yaw, pitch) chart, as benchmarks report it.
 
     It takes (yaw, pitch, width, height) for an interval of yaw times an interval of pitch, which a
     field of view is only near the horizon: for the true overlap see `Region.iou`.
 
     Args:
-        first: (yaw, pitch, width, height) in degrees, as `dataclasses.astuple` gives of a region;
-            sizes at least 0. What lies beyond a pole or a full turn is cut off.
+        first: (yaw, pitch, width, height) in degrees, as `dataclasses.astuple` returns of a region;
+            sizes at least 0. What lies beyond a pole or 360° is cut off.
         second: The other.
         by_solid_angle: Whether the chart's rows count as the area they have on the sphere.
 
@@ -139,7 +133,7 @@ def interval_iou(first: Bounds, second: Bounds, *, by_solid_angle: bool = False)
         PanoSpace-Bench ("PanoWorld", arXiv 2605.13169): degrees of yaw times degrees of pitch in
         its training code, times the difference of the sines of pitch in its scorer.
     """
-    yaws = _shared_turn_deg(first, second)
+    yaws = _shared_yaw_deg(first, second)
     lows, highs = np.array([_pitches_deg(box) for box in (first, second)]).T
     if by_solid_angle:
         lows, highs = (np.sin(np.radians(pitches)) for pitches in (lows, highs))
@@ -149,8 +143,8 @@ def interval_iou(first: Bounds, second: Bounds, *, by_solid_angle: bool = False)
     return float(shared / union) if union > 0 else 0.0
 
 
-def _shared_turn_deg(first: Bounds, second: Bounds) -> float:
-    """Give the yaw that two boxes share, which may be in two pieces."""
+def _shared_yaw_deg(first: Bounds, second: Bounds) -> float:
+    """Compute the yaw that two boxes share, which may be in two pieces."""
     widths = [min(box[2], 360.0) for box in (first, second)]
     apart = abs(wrap_deg(first[0] - second[0]))
     pieces = (sum(widths) / 2 - distance for distance in (apart, 360.0 - apart))
@@ -158,12 +152,12 @@ def _shared_turn_deg(first: Bounds, second: Bounds) -> float:
 
 
 def _pitches_deg(box: Bounds) -> tuple[float, float]:
-    """Give the lowest and the highest pitch of a box, within the poles."""
+    """Compute the lowest and the highest pitch of a box, within the poles."""
     return max(box[1] - box[3] / 2, -90.0), min(box[1] + box[3] / 2, 90.0)
 
 
-def _facing_all(rays: Floats) -> Floats:
-    """Give a ray less than 90° from all rays [M, 3], their mean if it is one.
+def _central_ray(rays: Floats) -> Floats:
+    """Find a ray less than 90° from all rays [M, 3], their mean if it is one.
 
     Source:
         Rosenblatt's perceptron: adding what is on the wrong side ends in finding such a ray.
@@ -177,14 +171,14 @@ def _facing_all(rays: Floats) -> Floats:
     raise _too_far_apart()
 
 
-def _looking_at(ray: Floats) -> View:
-    """Give the upright view whose centre is a ray; its places 0 and 1 are tangents of 45°."""
+def _view_towards(ray: Floats) -> View:
+    """Return the upright view whose centre is a ray; its places 0 and 1 are tangents of 45°."""
     yaw_deg, pitch_deg = (float(angle) for angle in np.degrees(angles_from_rays(ray)))
     return View(yaw_deg, pitch_deg)
 
 
 def _reach(view: View, rays: Floats) -> tuple[Floats, Floats]:
-    """Give the least and the largest angles in radians right of and below a view's centre."""
+    """Compute the least and the largest angles in radians right of and below a view's centre."""
     angles = np.arctan(2 * np.stack(view.places_of(rays)) - 1)
     return angles.min(axis=1), angles.max(axis=1)
 

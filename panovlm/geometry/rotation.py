@@ -1,4 +1,4 @@
-"""Turning a whole panorama and bringing it to another width, without aliasing and without a seam.
+"""Rotating a whole panorama and bringing it to another width, without aliasing and without a seam.
 
 Panoramas are worked on in bands of rows: beside the picture given and the one returned, at most one
 more picture and the maps of one band are held.
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panovlm.errors import PanoVLMError
-from panovlm.geometry.cutting import averaged, require_panorama
-from panovlm.geometry.sphere import Floats, Pixels, wrap_deg
+from panovlm.geometry.cutting import require_panorama, resize_by_area
+from panovlm.geometry.sphere import Floats, Pixels, column_yaws_rad, with_pole_rows, wrap_deg
 from panovlm.geometry.views import View
 
 MAX_WIDTH = 32766
@@ -25,24 +25,24 @@ _BAND_SAMPLES = 2**18
 """Samples of a band of rows: few enough to stay in the processor's cache."""
 
 
-def turn_panorama(
+def rotate_panorama(
     pixels: Pixels,
     yaw_deg: float = 0.0,
     pitch_deg: float = 0.0,
     roll_deg: float = 0.0,
     width: int | None = None,
 ) -> Pixels:
-    """Give the panorama that a camera turned so would have taken.
+    """Compute the panorama that a camera rotated by these angles would have taken.
 
-    What a view with these angles sees is the front of the panorama returned. Turning by yaw alone,
-    by a whole number of columns, moves columns and changes no pixel. Otherwise every pixel is the
-    mean of 2x2 samples of the panorama, which is first averaged down to less than twice the width.
+    What a view with these angles sees is the front of the panorama returned. A rotation by yaw
+    alone, by a whole number of columns, moves columns and changes no pixel. Otherwise every pixel
+    is the mean of 2x2 samples of the panorama, first averaged down to less than twice the width.
 
     Args:
         pixels: uint8 [H, W, 3], the full sphere. A picture that is not 2:1 is taken as stretched.
-        yaw_deg: Turn to the right, any angle in degrees.
-        pitch_deg: Turn upwards, in [-90, 90] degrees.
-        roll_deg: Turn about the line of sight; positive lowers the camera's right side.
+        yaw_deg: Rotation to the right, any angle in degrees.
+        pitch_deg: Rotation upwards, in [-90, 90] degrees.
+        roll_deg: Rotation about the optical axis; positive lowers the camera's right side.
         width: Columns of the panorama returned, w, even, at most `MAX_WIDTH`; None keeps H and W.
 
     Returns:
@@ -53,28 +53,33 @@ def turn_panorama(
             of its range.
     """
     require_panorama(pixels)
-    if width is not None and (not 2 <= width <= MAX_WIDTH or width % 2):
-        raise PanoVLMError(
-            f"found a width of {width} px, expected an even number from 2 to {MAX_WIDTH}; change "
-            "width"
-        )
+    if width is not None:
+        require_width("width", width)
     shape = pixels.shape[:2] if width is None else (width // 2, width)
     camera = View(yaw_deg, pitch_deg, roll_deg)
     shift = yaw_deg * pixels.shape[1] / 360.0
     is_shift = pitch_deg == roll_deg == 0.0 and abs(shift - round(shift)) < 1e-6
     if is_shift and shape[0] <= pixels.shape[0] and shape[1] <= pixels.shape[1]:
-        return averaged(np.roll(pixels, -round(shift), axis=1), *shape)
-    return _sampled(_closed(pixels, shape), camera.axes(), shape)
+        return resize_by_area(np.roll(pixels, -round(shift), axis=1), *shape)
+    return _sample(_reduce(pixels, shape), camera.axes(), shape)
 
 
-def turn_view(view: View, by: View) -> View:
-    """Give the view that sees in a panorama what `view` sees in the panorama turned by `by`.
+def require_width(name: str, width: int) -> None:
+    """Raise a PanoVLMError for a width that no panorama can have, calling it by a name."""
+    if not 2 <= width <= MAX_WIDTH or width % 2:
+        raise PanoVLMError(
+            f"found {name} {width}, expected an even number from 2 to {MAX_WIDTH}; change {name}"
+        )
 
-    Cutting it from the panorama given saves turning the whole.
+
+def rotate_view(view: View, by: View) -> View:
+    """Compute the view that sees in a panorama what `view` sees in the panorama rotated by `by`.
+
+    Cutting it from the panorama given saves rotating the whole.
 
     Args:
-        view: What is to be seen of the turned panorama.
-        by: The camera's turn; its field of view is not used.
+        view: What is to be seen of the rotated panorama.
+        by: The camera's rotation; its field of view is not used.
     """
     if by.pitch_deg == by.roll_deg == 0.0:  # exactly, so that level views stay level
         return replace(view, yaw_deg=wrap_deg(view.yaw_deg + by.yaw_deg))
@@ -89,48 +94,43 @@ def turn_view(view: View, by: View) -> View:
     return replace(view, yaw_deg=yaw_deg, pitch_deg=pitch_deg, roll_deg=roll_deg)
 
 
-def _closed(pixels: Pixels, shape: tuple[int, int]) -> Pixels:
+def _reduce(pixels: Pixels, shape: tuple[int, int]) -> Pixels:
     """Average a panorama down to less than twice [h, w] and add the rows beyond both poles."""
     height, width = (
         max(1, round(given / max(1, given // wanted)))
         for given, wanted in zip(pixels.shape[:2], shape, strict=True)
     )
-    closed = np.empty((height + 2, width, 3), np.uint8)
-    closed[1:-1] = averaged(pixels, height, width)
-    half_turn = width // 2  # the row beyond a pole is the same row on the other side
-    closed[0] = np.roll(closed[1], half_turn, axis=0)
-    closed[-1] = np.roll(closed[-2], half_turn, axis=0)
-    return closed
+    return with_pole_rows(resize_by_area(pixels, height, width))
 
 
-def _sampled(closed: Pixels, axes: Floats, shape: tuple[int, int]) -> Pixels:
-    """Sample a closed panorama at every pixel of the turned one, [h, w, 3]."""
+def _sample(source: Pixels, axes: Floats, shape: tuple[int, int]) -> Pixels:
+    """Sample a panorama with pole rows at every pixel of the rotated one, [h, w, 3]."""
     height, width = shape
-    turned = np.empty((height, width, 3), np.uint8)
+    rotated = np.empty((height, width, 3), np.uint8)
     band = max(1, _BAND_SAMPLES // (_SAMPLES**2 * width))
     for top in range(0, height, band):
-        rows = turned[top : top + band]
+        rows = rotated[top : top + band]
         down = (top + (np.arange(_SAMPLES * len(rows)) + 0.5) / _SAMPLES) / height
-        places = _places(axes, down, _SAMPLES * width, closed.shape)
+        places = _places(axes, down, _SAMPLES * width, source.shape)
         # The samples are as many columns twice over; a map's shape is free.
         columns, place_rows = (each.reshape(-1, width) for each in places)
         samples = cv2.remap(
-            closed, columns, place_rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+            source, columns, place_rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
         )
         samples = samples.reshape(len(down), _SAMPLES * width, 3)
         cv2.resize(samples, (width, len(rows)), dst=rows, interpolation=cv2.INTER_AREA)
-    return turned
+    return rotated
 
 
 def _places(
     axes: Floats, down: Floats, num_across: int, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give where rows of the turned panorama lie in the closed one, as columns and rows.
+    """Compute where rows of the rotated panorama lie in the source, as columns and rows.
 
     Single precision is a thousandth of a pixel of the widest panorama.
     """
     height, width = shape[0] - 2, shape[1]
-    yaw_rad = ((np.arange(num_across) + 0.5) / num_across - 0.5) * 2 * np.pi
+    yaw_rad = column_yaws_rad(num_across)
     pitch_rad = ((0.5 - down) * np.pi)[:, None]
     level = np.cos(pitch_rad).astype(np.float32)
     around = (axes[:, :1] * np.sin(yaw_rad) + axes[:, 2:] * np.cos(yaw_rad)).astype(np.float32)

@@ -1,7 +1,6 @@
 """Where the views sample a panorama: how far it is reduced for them, and at which pixels they read.
 
-Both cutters, `cutting.py` with OpenCV and `torch_cutting.py`, follow these maps, so that they cut
-the same views. Level views of a ring share one map: a yaw is a shift of columns.
+`cutting.py` follows these maps. Level views of a ring share one map: a yaw is a shift of columns.
 
 Shapes: V views, S x S pixels each, H x W panorama.
 """
@@ -12,14 +11,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
-from typing import Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.geometry.sphere import angles_from_rays, wrap_deg
+from panovlm.geometry.sphere import angles_from_rays, angles_to_pixels, wrap_deg
 from panovlm.geometry.views import AnyView
 
 SAMPLES = 2
@@ -27,31 +25,46 @@ SAMPLES = 2
 STEPS = cv2.INTER_TAB_SIZE
 """Steps that a panorama pixel is divided into along each axis: samples lie on this grid."""
 MAX_CACHE_BYTES = 128 * 2**20
-"""What each cache of maps may hold: five maps of views of 1024 pixels, a hundred of 224."""
+"""What the cache of maps may hold: five maps of views of 1024 pixels, a hundred of 224."""
 
 
-class _Map(Protocol):
-    """What a cache keeps: an array, or what knows its size as an array does."""
+@dataclass(frozen=True)
+class SampleMap:
+    """Where one view reads a panorama of a given size, before its shift by whole columns.
+
+    Attributes:
+        top: First row read; -1 is the row beyond the upper pole.
+        bottom: Row after the last one read.
+        left: First column read; columns wrap around.
+        right: Column after the last one read.
+        coarse: Pixel before each sample, (column - left, row - top), int16 [2S, 2S, 2].
+        fine: Steps from there, row steps times `STEPS` plus column steps, uint16 [2S, 2S].
+        polar: Which samples lie between the outermost row and a pole, flat, [M].
+    """
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    coarse: NDArray[np.int16]
+    fine: NDArray[np.uint16]
+    polar: NDArray[np.int64]
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Memory the arrays take."""
+        return self.coarse.nbytes + self.fine.nbytes + self.polar.nbytes
 
 
-Map = TypeVar("Map", bound=_Map)
+class MapCache:
+    """Keeps the maps used last, as long as they fit a number of bytes; loader threads share it.
 
-
-class MapCache(Generic[Map]):
-    """Keeps the maps used last, as long as they fit a number of bytes.
-
-    Loader threads share it. A map that is too large for the whole cache is made anew each time.
-
-    Args:
-        max_bytes: What the maps may take together.
+    A map that is too large for the whole cache is made anew each time.
     """
 
     def __init__(self, max_bytes: int = MAX_CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._maps: OrderedDict[Hashable, Map] = OrderedDict()
+        self._maps: OrderedDict[Hashable, SampleMap] = OrderedDict()
         self._lock = Lock()
 
     @property
@@ -59,8 +72,8 @@ class MapCache(Generic[Map]):
         """Bytes of the maps held now."""
         return sum(kept.nbytes for kept in self._maps.values())
 
-    def get(self, key: Hashable, make: Callable[[], Map]) -> Map:
-        """Give the map of a key, making it if it is not held."""
+    def get(self, key: Hashable, make: Callable[[], SampleMap]) -> SampleMap:
+        """Return the map of a key, making it if it is not held."""
         with self._lock:
             if key in self._maps:
                 self._maps.move_to_end(key)
@@ -76,43 +89,13 @@ class MapCache(Generic[Map]):
 
 
 @dataclass(frozen=True)
-class SampleMap:
-    """Where one view reads a panorama of a given size, before its shift by whole columns.
-
-    Attributes:
-        key: What it is the map of: the view turned back by whole columns, S, H and W.
-        top: First row read; -1 is the row beyond the upper pole.
-        bottom: Row after the last one read.
-        left: First column read; columns wrap around.
-        right: Column after the last one read.
-        coarse: Pixel before each sample, (column - left, row - top), int16 [2S, 2S, 2].
-        fine: Steps from there, row steps times `STEPS` plus column steps, uint16 [2S, 2S].
-        polar: Which samples lie between the outermost row and a pole, flat, [M].
-    """
-
-    key: tuple[AnyView, int, int, int]
-    top: int
-    bottom: int
-    left: int
-    right: int
-    coarse: NDArray[np.int16]
-    fine: NDArray[np.uint16]
-    polar: NDArray[np.int64]
-
-    @property
-    def nbytes(self) -> int:
-        """Memory the arrays take."""
-        return self.coarse.nbytes + self.fine.nbytes + self.polar.nbytes
-
-
-@dataclass(frozen=True)
 class Reduction:
     """One size a panorama is reduced to, and the views that are cut from it.
 
     Attributes:
         height: Rows of the reduced panorama.
         width: Columns of the reduced panorama.
-        views: Places of the views in their layout.
+        views: Indices of the views in their layout.
     """
 
     height: int
@@ -120,75 +103,56 @@ class Reduction:
     views: tuple[int, ...]
 
 
-_MAPS: MapCache[SampleMap] = MapCache()
+_MAPS = MapCache()
 
 
 @lru_cache(maxsize=1024)
 def needed_width(view: AnyView, view_size: int) -> int:
-    """Give the columns a panorama needs to carry all the detail one view can show.
-
-    Args:
-        view: The view.
-        view_size: Pixels along a side of it, S.
-    """
+    """Compute the columns a panorama needs to carry all detail that a view of S pixels can show."""
     return math.ceil(2 * math.pi / view.finest_step_rad(view_size))
 
 
 def reductions(layout: ViewLayout, height: int, width: int) -> list[Reduction]:
-    """Give the sizes a panorama is reduced to, so that no view aliases and none loses detail.
+    """Compute the sizes a panorama H x W is reduced to: no view aliases, none loses detail.
 
     Perspective views are grouped by the whole factor they need; global views are averages of the
     panorama itself and in no group.
-
-    Args:
-        layout: The views.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
     """
     alike: dict[int, list[int]] = {}
-    for place, view in enumerate(layout.views):
+    for index, view in enumerate(layout.views):
         if not view.is_global:
             largest = max(width // needed_width(view, layout.view_size), 1)
-            alike.setdefault(largest, []).append(place)
+            alike.setdefault(largest, []).append(index)
     groups: dict[int, list[int]] = {}
-    for largest, places in alike.items():
-        views = [layout.views[place] for place in places]
-        groups.setdefault(_factor(largest, views, height, width), []).extend(places)
+    for largest, indices in alike.items():
+        views = [layout.views[index] for index in indices]
+        groups.setdefault(_factor(largest, views, height, width), []).extend(indices)
     return [
-        Reduction(max(1, round(height / factor)), max(1, round(width / factor)), tuple(places))
-        for factor, places in groups.items()
+        Reduction(max(1, round(height / factor)), max(1, round(width / factor)), tuple(indices))
+        for factor, indices in groups.items()
     ]
 
 
 def whole_columns(view: AnyView, width: int) -> int:
-    """Give the whole number of panorama columns nearest to a view's yaw."""
+    """Return the whole number of panorama columns nearest to a view's yaw."""
     return round(wrap_deg(view.yaw_deg) * width / 360.0)
 
 
 def sample_map(view: AnyView, view_size: int, height: int, width: int) -> tuple[SampleMap, int]:
-    """Give where a view's samples lie in a panorama, and the whole columns to shift them by.
+    """Compute where a view of S pixels samples a panorama H x W, and by how many columns to shift.
 
     Maps are kept, up to `MAX_CACHE_BYTES` of them; views that a whole shift brings together share
     one.
-
-    Args:
-        view: The view.
-        view_size: Pixels along a side of it, S.
-        height: Rows of the panorama, H.
-        width: Columns of the panorama, W.
     """
     shift = whole_columns(view, width)
-    unshifted = replace(view, yaw_deg=_left_over(view, width) * 360.0 / width)
+    unshifted = replace(view, yaw_deg=_part_of_column(view, width) * 360.0 / width)
     key = (unshifted, view_size, height, width)
-    return _MAPS.get(key, lambda: _made_map(key)), shift
+    return _MAPS.get(key, lambda: _make_map(*key)), shift
 
 
-def _made_map(key: tuple[AnyView, int, int, int]) -> SampleMap:
-    """Work out where a view's samples lie in a panorama of a given size."""
-    view, view_size, height, width = key
-    yaw_rad, pitch_rad = angles_from_rays(view.rays(SAMPLES * view_size, SAMPLES * view_size))
-    columns = (yaw_rad / (2 * np.pi) + 0.5) * width - 0.5
-    rows = (0.5 - pitch_rad / np.pi) * height - 0.5
+def _make_map(view: AnyView, view_size: int, height: int, width: int) -> SampleMap:
+    rays = view.rays(SAMPLES * view_size, SAMPLES * view_size)
+    columns, rows = angles_to_pixels(*angles_from_rays(rays), height, width)
     left, top = math.floor(columns.min()), math.floor(rows.min())
     right, bottom = math.floor(columns.max()) + 2, math.floor(rows.max()) + 2
     coarse, fine = cv2.convertMaps(
@@ -197,22 +161,22 @@ def _made_map(key: tuple[AnyView, int, int, int]) -> SampleMap:
     row_before = coarse[..., 1].astype(np.int64) + top
     polar = np.flatnonzero((row_before < 0) | (row_before >= height - 1))
     return SampleMap(
-        key, top, bottom, left, right, coarse.astype(np.int16), fine.astype(np.uint16), polar
+        top, bottom, left, right, coarse.astype(np.int16), fine.astype(np.uint16), polar
     )
 
 
-def _left_over(view: AnyView, width: int) -> float:
-    """Give the part of a column that a view's yaw lies beyond the whole ones."""
+def _part_of_column(view: AnyView, width: int) -> float:
+    """Return the part of a column that a view's yaw lies beyond the whole ones."""
     return round(wrap_deg(view.yaw_deg) * width / 360.0 - whole_columns(view, width), 6)
 
 
 def _factor(largest: int, views: list[AnyView], height: int, width: int) -> int:
-    """Give the whole factor to reduce a panorama by for views that bear the same largest one.
+    """Choose the whole factor to reduce a panorama by for views that bear the same largest one.
 
     A factor that divides the picture and the views' shifts keeps those shifts whole; it is taken
     unless it falls short of the largest factor by more than half.
     """
-    whole = [whole_columns(view, width) for view in views if _left_over(view, width) == 0.0]
+    whole = [whole_columns(view, width) for view in views if _part_of_column(view, width) == 0.0]
     common = math.gcd(height, width, *whole)
     exact = max(factor for factor in range(1, largest + 1) if common % factor == 0)
     return exact if 2 * exact >= largest else largest

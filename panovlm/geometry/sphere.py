@@ -4,11 +4,15 @@ Camera frame: x right, y up, z forward. Yaw 0 is the centre column of the panora
 right, in (-180, 180]; pitch is positive up. Pixel centres lie at half-integers.
 """
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Picture = TypeVar("Picture", bound=NDArray[np.generic])
 
 DIRECTIONS = (
     "front",
@@ -24,18 +28,18 @@ DIRECTIONS = (
 
 
 def wrap_deg(yaw_deg: float) -> float:
-    """Give the same yaw in (-180, 180] degrees."""
+    """Return the same yaw in (-180, 180] degrees."""
     wrapped = 180.0 - (180.0 - yaw_deg) % 360.0
     return 180.0 if wrapped == -180.0 else wrapped  # a sliver over 180 leaves a remainder of 360
 
 
 def direction_index(yaw_deg: float) -> int:
-    """Give the index into `DIRECTIONS` of the 45° sector that holds a yaw."""
+    """Return the index into `DIRECTIONS` of the 45° sector that holds a yaw."""
     return int(np.floor(yaw_deg / 45.0 + 0.5)) % 8
 
 
 def rays_from_angles(yaw_rad: Floats, pitch_rad: Floats) -> Floats:
-    """Turn yaw and pitch into unit rays.
+    """Convert yaw and pitch to unit rays.
 
     Args:
         yaw_rad: Any shape [...], radians.
@@ -50,13 +54,13 @@ def rays_from_angles(yaw_rad: Floats, pitch_rad: Floats) -> Floats:
 
 
 def angles_from_rays(rays: Floats) -> tuple[Floats, Floats]:
-    """Turn rays of any length [..., 3] into (yaw, pitch) in radians, each [...]."""
+    """Convert rays of any length [..., 3] to (yaw, pitch) in radians, each [...]."""
     x, y, z = np.moveaxis(rays, -1, 0)
     return np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))
 
 
 def angles_between(rays: Floats, others: Floats) -> Floats:
-    """Give the great-circle distance of rays of any length, in radians, in [0, π].
+    """Compute the great-circle distance of rays of any length, in radians, in [0, π].
 
     Args:
         rays: Vectors [..., 3].
@@ -71,17 +75,31 @@ def angles_between(rays: Floats, others: Floats) -> Floats:
     return distance
 
 
-def panorama_rays(height: int, width: int, rows: slice = slice(None)) -> Floats:
-    """Give the unit ray of every pixel centre of an equirectangular picture.
+def column_yaws_rad(width: int) -> Floats:
+    """Compute the yaw of every column of an equirectangular picture, [width]."""
+    return np.asarray(((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi)
 
-    Args:
-        height: Rows of the picture.
-        width: Columns of the picture.
-        rows: Which of the rows to give.
 
-    Returns:
-        Unit vectors [rows given, width, 3].
-    """
-    yaw_rad = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
-    pitch_rad = (0.5 - (np.arange(height)[rows] + 0.5) / height) * np.pi
-    return rays_from_angles(yaw_rad[None, :], pitch_rad[:, None])
+def row_pitches_rad(height: int, rows: slice = slice(None)) -> Floats:
+    """Compute the pitch of the rows of an equirectangular picture of a height, [rows chosen]."""
+    return np.asarray((0.5 - (np.arange(height)[rows] + 0.5) / height) * np.pi)
+
+
+def panorama_rays(height: int, width: int) -> Floats:
+    """Compute the unit ray of every pixel centre of a panorama, [height, width, 3]."""
+    return rays_from_angles(column_yaws_rad(width)[None, :], row_pitches_rad(height)[:, None])
+
+
+def angles_to_pixels(
+    yaw_rad: Floats, pitch_rad: Floats, height: int, width: int
+) -> tuple[Floats, Floats]:
+    """Compute where angles lie in a panorama, as (column, row) counted from pixel centres."""
+    columns = (yaw_rad / (2 * np.pi) + 0.5) * width - 0.5
+    return columns, (0.5 - pitch_rad / np.pi) * height - 0.5
+
+
+def with_pole_rows(picture: Picture) -> Picture:
+    """Add the row beyond each pole to a panorama [H, W, ...]: the outermost row's other side."""
+    half_circle = picture.shape[1] // 2
+    above, below = (np.roll(row, half_circle, axis=1) for row in (picture[:1], picture[-1:]))
+    return np.concatenate([above, picture, below])  # type: ignore[return-value]

@@ -34,9 +34,12 @@ class PanoVLMConfig(PreTrainedConfig):
         latent_size: D_latent, width of the resampler; a multiple of 8 for `perceiver`.
         vicreg_size: D_vicreg, width of stage 1's projector, which answering models do not have.
         pooling: Of the ring: `concat` keeps all V·T tokens, `mean` averages the views (T tokens),
-            `stitch` drops the columns a view shares with its left neighbour. All tokens of a global
-            view follow.
-        position_harmonics: Fourier harmonics of yaw and pitch that tell a token where it looks.
+            `stitch` drops the whole columns a view shares with its left neighbour. All tokens of a
+            global view follow. Stitched tokens go once around the sphere, but what is kept of a
+            view is its right part, and may still overlap the left neighbour: 8 views of 90° with 7
+            columns keep 53° each for a stride of 45°, columns centred 0°, 16°, 30° and 41° to the
+            right of the direction word that stands before them.
+        position_harmonics: Fourier harmonics of yaw and pitch that encode a token's direction.
     """
 
     model_type = "panovlm"
@@ -107,11 +110,6 @@ class PanoVLMConfig(PreTrainedConfig):
         return self.token_rows * self.kept_columns
 
     @property
-    def image_token_groups(self) -> int:
-        """Groups of the ring's image tokens: V views, or one where views are averaged."""
-        return 1 if self.pooling == "mean" else self.num_views
-
-    @property
     def global_image_tokens(self) -> int:
         """Image tokens of the global view, 0 if there is none."""
         return self.tokens_per_view if self.global_view else 0
@@ -119,22 +117,15 @@ class PanoVLMConfig(PreTrainedConfig):
     @property
     def num_image_tokens(self) -> int:
         """Image tokens of one panorama in the language model's sequence."""
-        return self.image_token_groups * self.image_tokens_per_view + self.global_image_tokens
+        groups = 1 if self.pooling == "mean" else self.num_views
+        return groups * self.image_tokens_per_view + self.global_image_tokens
 
     def validate_views(self) -> None:
-        """Check that the views make a ring, and that stitched ones share whole columns.
-
-        Raises:
-            PanoVLMError: Of `ViewLayout`, with the fields to change.
-        """
+        """Check that the views make a ring, and that stitched ones share whole columns."""
         _ = self.layout, self.kept_columns
 
     def validate_token_grid(self) -> None:
-        """Check that the resampler's grid divides the encoder's, where blocks are merged.
-
-        Raises:
-            PanoVLMError: With both grids and the fields to change.
-        """
+        """Check that the resampler's grid divides the encoder's, where blocks are merged."""
         rows, columns = token_grid(self.vision_config, self.view_size)
         if self.resampler_type == "perceiver":
             return
@@ -146,11 +137,7 @@ class PanoVLMConfig(PreTrainedConfig):
             )
 
     def validate_latent_size(self) -> None:
-        """Check that the latent tokens divide into attention heads, where there are any.
-
-        Raises:
-            PanoVLMError: With the width found.
-        """
+        """Check that the latent tokens divide into attention heads, where there are any."""
         if self.resampler_type == "perceiver" and self.latent_size % 8:
             raise PanoVLMError(
                 f"found latent_size = {self.latent_size}, expected a multiple of 8 for the "

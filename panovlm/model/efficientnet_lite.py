@@ -21,7 +21,7 @@ class SameConv2d(nn.Conv2d):
     """A convolution with TensorFlow's "SAME" padding: output size = ceil(input size / stride).
 
     With stride 2 and an even input the padding is one larger at the right and the bottom, which
-    `nn.Conv2d` cannot say; the published weights were trained with it.
+    `nn.Conv2d` cannot do; the published weights were trained with it.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class SameConv2d(nn.Conv2d):
         return mixed.permute(0, 3, 1, 2)
 
     def _padding(self, size: int) -> tuple[int, int]:
-        """Give the zeros to put before and after an axis of `size` pixels, never fewer after it."""
+        """Compute the zeros before and after an axis of `size` pixels, never fewer after it."""
         kernel_size, stride = self.kernel_size[0], self.stride[0]
         num_outputs = -(-size // stride)
         total = max((num_outputs - 1) * stride + kernel_size - size, 0)

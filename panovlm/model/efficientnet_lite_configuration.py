@@ -22,7 +22,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):
 
     Args:
         image_size: Height and width of the pictures the encoder is used with, pixels, > 0. The
-            model itself takes any size; this one tells others how many tokens to expect.
+            model itself takes any size; this one fixes how many tokens others expect.
         hidden_size: Width of the patch tokens, > 0. The published weights have 1280.
 
     Source:
@@ -48,11 +48,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):
     hidden_size: int = 1280
 
     def validate_sizes(self) -> None:
-        """Check that both sizes are positive.
-
-        Raises:
-            ValueError: If one is not.
-        """
+        """Check that both sizes are positive."""
         for name, size in (("image_size", self.image_size), ("hidden_size", self.hidden_size)):
             if size <= 0:
                 raise ValueError(f"{name} is {size}, expected a positive number: set {name} > 0")

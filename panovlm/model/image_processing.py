@@ -1,6 +1,6 @@
 """The image processor: panoramas in, `pixel_values` [N, V, 3, S, S] of perspective views out.
 
-Of a partial panorama the views are black where it shows nothing; `return_mask=True` says where.
+Views of a partial panorama are black where it shows nothing; `return_mask=True` returns where.
 
 It speaks the protocol of transformers' image processors (call, `save_pretrained`,
 `from_pretrained`) and needs no torchvision.
@@ -25,27 +25,19 @@ from transformers.utils.generic import TensorType
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import cut_mask, cut_views, required_width
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.geometry.sphere import Pixels
+from panovlm.geometry.sphere import Mask, Pixels
 from panovlm.pictures.panorama import Panorama, as_panorama, read_panorama
 from panovlm.pictures.recognising import is_full_sphere
 
 Picture = Image.Image | NDArray[np.generic] | torch.Tensor | str | Path
 """One panorama: a Pillow image, an array [H, W, 3], a tensor [3, H, W] or the path of a file.
 
-The fourth channel of a uint8 array says what of a partial panorama is known: what is opaque.
+The fourth channel of a uint8 array marks what of a partial panorama is known: what is opaque.
 """
 
 
 class PanoVLMImageProcessorKwargs(ImagesKwargs, total=False):
-    """Keywords of `PanoVLMImageProcessor` beyond those of every image processor.
-
-    Attributes:
-        num_views: Views in the ring, V.
-        fov_deg: Field of view of each view in degrees.
-        global_view: Whether the whole panorama follows the ring as one more view.
-        strict_aspect: Whether a picture that is not 2:1 is refused instead of stretched.
-        return_mask: Whether `view_mask` is given, bool [N, V, S, S]: where the panorama is known.
-    """
+    """Keywords of `PanoVLMImageProcessor` beyond those of every image processor."""
 
     num_views: int | None
     fov_deg: float | int | None
@@ -65,7 +57,8 @@ class PanoVLMImageProcessor(PilBackend):
         global_view: Whether the whole panorama follows the ring as one more view.
         size: Pixels of a view; height and width are equal.
         strict_aspect: Whether a picture that is not 2:1 is refused instead of stretched.
-        return_mask: Whether `view_mask` is given, bool [N, V, S, S]: where the panorama is known.
+        return_mask: Whether `view_mask` is returned, bool [N, V, S, S]: where the panorama is
+            known.
         do_rescale: Whether pixels 0..255 are multiplied by `rescale_factor`.
         rescale_factor: Brings pixels to [0, 1].
         do_normalize: Whether `image_mean` is subtracted and `image_std` divided by.
@@ -104,9 +97,6 @@ class PanoVLMImageProcessor(PilBackend):
         Returns:
             The same with every path replaced by its panorama, decoded for the processor's own
             layout: uint8 [H, W, 3], or [H, W, 4] for a partial one, opaque where it is known.
-
-        Raises:
-            PanoVLMError: If a file is no good panorama.
         """
         if isinstance(image_url_or_urls, list | tuple):
             return [self.fetch_images(item) for item in image_url_or_urls]
@@ -114,16 +104,10 @@ class PanoVLMImageProcessor(PilBackend):
             return _as_array(_read(image_url_or_urls, self.layout, self.strict_aspect))
         return image_url_or_urls
 
-    def _prepare_image_like_inputs(
-        self,
-        images: Any,
-        *args: Any,
-        expected_ndims: int = 3,
-        **kwargs: Any,
-    ) -> list[Panorama]:
-        """Turn whatever was given into a flat list of panoramas."""
-        settings = (kwargs[name] for name in ("num_views", "fov_deg", "size", "global_view"))
-        layout = _layout(*settings)
+    def _prepare_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> list[Panorama]:
+        """Convert whatever was given to a flat list of panoramas."""
+        names = ("num_views", "fov_deg", "size", "global_view")
+        layout = _layout(*(kwargs[name] for name in names))
         strict, channels = kwargs["strict_aspect"], kwargs["input_data_format"]
         return [_panorama(picture, layout, strict, channels) for picture in _flat(images)]
 
@@ -176,7 +160,7 @@ def _layout(
     return ring.with_global() if global_view else ring
 
 
-def _view_masks(panoramas: list[Panorama], layout: ViewLayout) -> NDArray[np.bool_]:
+def _view_masks(panoramas: list[Panorama], layout: ViewLayout) -> Mask:
     """Cut where panoramas are known as their views are cut, [N, V, S, S]."""
     size = layout.view_size
     masks = np.ones((len(panoramas), layout.num_views, size, size), np.bool_)
@@ -198,7 +182,7 @@ def _flat(images: Any) -> list[Picture]:
 def _panorama(
     picture: Any, layout: ViewLayout, strict: bool, channels: ChannelDimension | str | None
 ) -> Panorama:
-    """Turn one picture of any kind into a panorama."""
+    """Convert one picture of any kind to a panorama."""
     if isinstance(picture, str | Path):
         return _read(picture, layout, strict)
     if isinstance(picture, torch.Tensor):
@@ -215,18 +199,18 @@ def _panorama(
     return Panorama(pixels, _opaque(picture, pixels))
 
 
-def _opaque(picture: Image.Image | NDArray[np.generic], pixels: Pixels) -> NDArray[np.bool_] | None:
-    """Give where a picture [H, W, 4] is opaque; None if everywhere, or if it is no such array."""
+def _opaque(picture: Image.Image | NDArray[np.generic], pixels: Pixels) -> Mask | None:
+    """Return where a picture [H, W, 4] is opaque; None if everywhere, or if it is no such array."""
     if not isinstance(picture, np.ndarray) or picture.shape != (*pixels.shape[:2], 4):
         return None
-    if picture.dtype != np.uint8:  # in 16 bits it is laid over black alone
+    if picture.dtype != np.uint8:  # alpha of 16 bits is laid over black alone
         return None
-    opaque: NDArray[np.bool_] = picture[..., 3] == 255
+    opaque: Mask = picture[..., 3] == 255
     return None if opaque.all() else opaque
 
 
 def _as_array(panorama: Panorama) -> Pixels:
-    """Give a panorama as transformers carries pictures, what is not known as transparent pixels."""
+    """Return a panorama as transformers carries pictures, unknown pixels transparent."""
     if panorama.mask is None:
         return panorama.pixels
     return np.dstack([panorama.pixels, panorama.mask.astype(np.uint8) * np.uint8(255)])
@@ -257,7 +241,7 @@ def _channels_last(
 
 
 def _warn_if_stretched(pixels: Pixels) -> None:
-    """Say once per place and size that a picture is not a full sphere and is cut all the same."""
+    """Warn once per place and size that a picture is not a full sphere and is cut all the same."""
     height, width = pixels.shape[:2]
     if not is_full_sphere(width, height):
         warnings.warn(

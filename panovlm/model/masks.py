@@ -19,7 +19,7 @@ def attention_masks(
     text_config: PreTrainedConfig,
     dtype: torch.dtype,
 ) -> Tensor | dict[str, Tensor] | None:
-    """Turn a bool mask of packed conversations into what the language model's layers add to scores.
+    """Convert a bool mask of packed conversations to what the language model adds to its scores.
 
     The library takes a four-dimensional mask as it is, also for layers that should see a window
     alone. Here these get their own: a token sees what lies less than a window before it at the

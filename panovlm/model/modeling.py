@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, Cache, GenerationMixin, PreTrainedModel
+from transformers import AutoModel, Cache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
@@ -24,9 +24,9 @@ from panovlm.model.masks import attention_masks
 from panovlm.model.projection import Projection
 from panovlm.model.resampler import PerceiverLayer, Resampler
 from panovlm.model.vision import patch_token_width, patch_tokens_of
-from panovlm.model.vision_layers import tokens_of_states
+from panovlm.model.vision_layers import num_trained_layers, tokens_of_states
 
-# `AutoModel` builds the vision encoder, also this one that transformers does not have.
+# `AutoModel` loads this encoder too, which transformers does not have.
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)
 
 ImageOutputs = dict[str, BaseModelOutputWithPooling]
@@ -34,15 +34,15 @@ ImageOutputs = dict[str, BaseModelOutputWithPooling]
 
 @dataclass
 class PanoVLMOutput(ModelOutput):
-    """What the models return.
+    """The output of the models.
 
     Attributes:
         loss: Mean cross entropy of the supervised tokens, if `labels` were given.
         logits: [B, kept positions, vocabulary]; with `labels`, [supervised tokens, vocabulary].
         last_hidden_state: [B, L, D_lm] (base model only).
         past_key_values: The language model's cache.
-        hidden_states: Of the language model, where asked for.
-        attentions: Of the language model, where asked for.
+        hidden_states: Of the language model, on request.
+        attentions: Of the language model, on request.
         image_hidden_states: Image tokens [N, image tokens, D_lm].
     """
 
@@ -56,7 +56,7 @@ class PanoVLMOutput(ModelOutput):
 
 
 class PanoVLMPreTrainedModel(PreTrainedModel):
-    """What the PanoVLM models have in common for the library's machinery."""
+    """What transformers needs to know of all PanoVLM models."""
 
     config: PanoVLMConfig
     base_model_prefix = "model"
@@ -84,7 +84,7 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
             init.ones_(module.scale)
         elif isinstance(module, PerceiverLayer):
             init.zeros_(module.log_slope)
-        elif isinstance(module, Resampler) and module.asks:
+        elif isinstance(module, Resampler) and module.is_perceiver:
             init.normal_(module.queries, std=1.0)
 
     def train(self, mode: bool = True) -> "PanoVLMPreTrainedModel":
@@ -104,7 +104,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
 
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__(config)
-        self.vision_encoder = AutoModel.from_config(config.vision_config)
+        self.vision_encoder = _build_encoder(config.vision_config)
         self.resampler = Resampler(config)
         self.projection = Projection(config)
         self.language_model = AutoModel.from_config(config.text_config)
@@ -118,7 +118,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
         lower_states: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
-        """Turn panoramas into image tokens.
+        """Encode panoramas as image tokens.
 
         Args:
             pixel_values: Normalised views [N, V, 3, H, W].
@@ -133,7 +133,9 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
         """
         if lower_states is not None:
             states = lower_states.flatten(0, 1).to(self.vision_encoder.dtype)
-            tokens = tokens_of_states(self.vision_encoder, states, self.config.view_size)
+            num_layers = num_trained_layers(self.vision_encoder)
+            size = self.config.view_size
+            tokens = tokens_of_states(self.vision_encoder, states, num_layers, size)
             patch_tokens = tokens.unflatten(0, lower_states.shape[:2])
         tokens = patch_tokens_of(self.vision_encoder, pixel_values, patch_tokens)
         latents = self.resampler(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
@@ -293,7 +295,7 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
-        """Give the LM head."""
+        """Return the LM head."""
         return self.lm_head
 
     def get_image_features(
@@ -302,7 +304,7 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         patch_tokens: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
-        """Turn panoramas into image tokens; see `PanoVLMModel.get_image_features`."""
+        """Encode panoramas as image tokens; see `PanoVLMModel.get_image_features`."""
         return self.model.get_image_features(pixel_values, patch_tokens, **kwargs)
 
     @can_return_tuple
@@ -321,22 +323,11 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> PanoVLMOutput:
-        """Run the model; see `PanoVLMModel.forward` for the shared arguments.
+        """Run the model and its LM head; the other arguments are those of `PanoVLMModel.forward`.
 
-        Args:
-            input_ids: [B, L].
-            pixel_values: [N, V, 3, H, W].
-            attention_mask: [B, L] or [B, 1, L, L].
-            position_ids: [B, L].
-            past_key_values: Cache to continue.
-            inputs_embeds: [B, L, D_lm].
-            mm_encoder_outputs: Image tokens computed before.
-            patch_tokens: [N, V, S, D_vision].
-            lower_states: [N, V, P + S, D_vision].
-            labels: [B, L], the token itself where it is supervised, else -100. The LM head runs on
-                the positions that predict a supervised token, and nowhere else.
-            logits_to_keep: Without labels: number of last positions, or the positions, to score.
-            **kwargs: Passed on to the language model.
+        `labels` [B, L] hold the token itself where it is supervised, else -100: the LM head runs on
+        the positions that predict a supervised token, and nowhere else. Without labels it scores
+        `logits_to_keep`, a number of last positions or the positions themselves.
         """
         num_items = kwargs.pop("num_items_in_batch", None)
         outputs = self.model(
@@ -385,8 +376,19 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         return logits, loss
 
 
+def _build_encoder(vision_config: PreTrainedConfig) -> PreTrainedModel:
+    """Build a vision encoder without its weights.
+
+    `AutoModel` knows the one encoder that transformers does not have by its class, of which an
+    exported checkpoint loads two: one beside the configuration, one beside the model.
+    """
+    if vision_config.model_type == EfficientNetLiteConfig.model_type:
+        return EfficientNetLiteModel._from_config(vision_config)
+    return AutoModel.from_config(vision_config)
+
+
 def _keep_checkpointing(module: nn.Module, mode: bool) -> None:
-    """Let layers of a frozen module save activations where asked to: only their own flag says so.
+    """Let layers of a frozen module save activations where their own flag demands it.
 
     What is inside them stays in eval mode, so that nothing is dropped out.
     """

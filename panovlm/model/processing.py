@@ -65,7 +65,7 @@ class PanoVLMProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
     def expand_image(self, num_views: int | None = None) -> str:
-        """Give the text that stands for one panorama: image tokens with their direction words.
+        """Return the text that stands for one panorama: image tokens with their direction words.
 
         Args:
             num_views: Views of the ring, those of the image processor if left out.
@@ -86,20 +86,20 @@ class PanoVLMProcessor(ProcessorMixin):
         """Tokenise a whole conversation without loading its pictures.
 
         Args:
-            messages: Turns whose content is a string or a list of text and image entries.
+            messages: Messages whose content is a string or a list of text and image entries.
             add_generation_prompt: Whether to end with the assistant's opening words.
 
         Returns:
-            Token ids as `apply_chat_template` gives them with the pictures, and 1 for each token
-            that the assistant says (its end token included), else 0.
+            Token ids as `apply_chat_template` returns them with the pictures, and 1 for each token
+            of the assistant's messages (its end token included), else 0.
 
         Raises:
-            PanoVLMError: If the chat template does not mark what the assistant says.
+            PanoVLMError: If the chat template does not mark the assistant's messages.
         """
-        plain = [{**turn, "content": self._as_text(turn["content"])} for turn in messages]
+        plain = [{**each, "content": self._as_text(each["content"])} for each in messages]
         if not GENERATION_MARK.search(self.chat_template or ""):
             raise PanoVLMError(
-                "found a chat template without {% generation %} around the assistant's words, "
+                "found a chat template without {% generation %} around the assistant's messages, "
                 "expected one; set model.chat_template in the recipe to a template that has it"
             )
         encoded = self.tokenizer.apply_chat_template(
@@ -119,14 +119,14 @@ class PanoVLMProcessor(ProcessorMixin):
         return "".join(parts)
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **_: Any) -> str:
-        """Give the expansion of one `<image>` (called by the inherited `__call__`)."""
+        """Return the expansion of one `<image>` (called by the inherited `__call__`)."""
         num_views = len(image_inputs["pixel_values"][image_idx])
         return self.expand_image(num_views - bool(self.global_image_tokens))
 
     def _get_num_multimodal_tokens(
         self, image_sizes: Sequence[Sequence[int]] | None = None, **kwargs: Any
     ) -> MultiModalData:
-        """Count the image tokens of pictures of any size (asked by vLLM before it runs)."""
+        """Count the image tokens of pictures of any size (called by vLLM before it runs)."""
         if image_sizes is None:
             return MultiModalData()
         num_views = kwargs.get("num_views", self.image_processor.num_views)

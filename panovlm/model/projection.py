@@ -1,4 +1,4 @@
-"""The projection: latent tokens learn where they look and become image tokens of the LM.
+"""The projection: latent tokens get their direction and become image tokens of the LM.
 
 Shape letters: N panoramas, V views, T = h·w latent tokens of a view, D_latent, D_lm.
 """
@@ -16,7 +16,7 @@ from panovlm.model.configuration import PanoVLMConfig
 
 @lru_cache(maxsize=8)
 def position_features(layout: ViewLayout, rows: int, columns: int, harmonics: int) -> Tensor:
-    """Give Fourier features of the true yaw and pitch of every token.
+    """Compute Fourier features of the true yaw and pitch of every token.
 
     Args:
         layout: The views.
@@ -25,8 +25,8 @@ def position_features(layout: ViewLayout, rows: int, columns: int, harmonics: in
         harmonics: K, number of harmonics of each angle.
 
     Returns:
-        [V, h·w, 4·K] float32: sin and cos of k·yaw, then of k·pitch, for k = 1 ... K. Turning by
-        one stride of a ring turns those of each view into those of the next.
+        [V, h·w, 4·K] float32: sin and cos of k·yaw, then of k·pitch, for k = 1 ... K. A rotation
+        by one stride of a ring maps those of each view to those of the next.
 
     Source:
         Fourier features: Tancik et al., arXiv:2006.10739; integer harmonics close on the circle.
@@ -66,7 +66,7 @@ class Projection(nn.Module):
         return unit * self.scale.to(unit.dtype)
 
     def match_scale(self, embeddings: Tensor) -> None:
-        """Give image tokens the root mean square of word embeddings [words, D_lm], for good."""
+        """Set the length of image tokens to that of word embeddings [words, D_lm], for good."""
         self.scale.copy_(embeddings.detach().float().pow(2).mean().sqrt())
 
     def _position(self, latents: Tensor) -> Tensor:
@@ -92,6 +92,6 @@ class Projection(nn.Module):
         if config.pooling == "mean":
             return latents.mean(dim=1)
         grid = latents.unflatten(2, (config.token_rows, config.token_columns))
-        # A view's left columns look where its left neighbour's right columns look.
+        # A view's left columns show what its left neighbour's right columns show.
         kept = grid[:, :, :, config.token_columns - config.kept_columns :]
         return kept.flatten(1, 3)

@@ -49,11 +49,11 @@ class MlpLayer(GradientCheckpointingLayer):
 
 
 class PerceiverLayer(GradientCheckpointingLayer):
-    """Latent tokens ask the patch tokens of their view, most of all those near their own place.
+    """Latent tokens attend to the patch tokens of their view, most to those near their own place.
 
     Each head's scores fall by slope·d², d the distance in cells of the latent grid; the slopes
     start at 1 and train. So a latent token starts as a soft window around its cell, and columns of
-    latent tokens tell of columns of the view.
+    latent tokens represent columns of the view.
 
     Source:
         Cross-attention of few queries: Jaegle et al., arXiv:2103.03206; layers of it between an
@@ -82,8 +82,8 @@ class PerceiverLayer(GradientCheckpointingLayer):
             self._heads(self.value(normed)),
             attn_mask=-self.log_slope.exp()[:, None, None] * distances,
         )
-        asked: Tensor = self.mlp(latents + self.out(attended.transpose(1, 2).flatten(2)))
-        return asked
+        updated: Tensor = self.mlp(latents + self.out(attended.transpose(1, 2).flatten(2)))
+        return updated
 
     def _heads(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(2, (-1, self.head_width)).transpose(1, 2)
@@ -100,7 +100,7 @@ HEAD_WIDTHS = (64, 32, 16, 8)
 
 @lru_cache(maxsize=8)
 def squared_distances(grid_in: tuple[int, int], grid_out: tuple[int, int]) -> Tensor:
-    """Give d² between the tokens of two grids on one view, in cells of the second.
+    """Compute d² between the tokens of two grids on one view, in cells of the second.
 
     Args:
         grid_in: Rows and columns of patch tokens.
@@ -124,7 +124,7 @@ class Resampler(nn.Module):
 
     The grid is kept all the way, so that the columns of a view stay columns and the overlap of
     neighbouring views stays meaningful. `conv` and `mlp` end by merging each block of neighbouring
-    tokens; `perceiver` asks with a learned query for each place of the latent grid.
+    tokens; `perceiver` attends from a learned query for each place of the latent grid.
     """
 
     def __init__(self, config: PanoVLMConfig) -> None:
@@ -136,8 +136,8 @@ class Resampler(nn.Module):
         self.narrow_in = nn.Linear(width_in, width)
         layer = LAYERS[config.resampler_type]
         self.layers = nn.ModuleList(layer(width) for _ in range(config.resampler_layers))
-        self.asks = layer is PerceiverLayer
-        if self.asks:
+        self.is_perceiver = layer is PerceiverLayer
+        if self.is_perceiver:
             self.queries = nn.Parameter(torch.zeros(config.tokens_per_view, width))
         else:
             block = (self.grid_in[0] // config.token_rows, self.grid_in[1] // config.token_columns)
@@ -147,10 +147,11 @@ class Resampler(nn.Module):
     def forward(self, patch_tokens: Tensor) -> Tensor:
         """Resample the patch tokens of M views, whatever precision they are kept in."""
         tokens = self._narrowed(patch_tokens.to(self.norm_in.weight.dtype))
-        latents: Tensor = self.norm_out(self._ask(tokens) if self.asks else self._merge(tokens))
-        return latents
+        latents = self._attend(tokens) if self.is_perceiver else self._merge(tokens)
+        normed: Tensor = self.norm_out(latents)
+        return normed
 
-    def _ask(self, tokens: Tensor) -> Tensor:
+    def _attend(self, tokens: Tensor) -> Tensor:
         distances = squared_distances(self.grid_in, self.grid_out).to(tokens.device, tokens.dtype)
         latents = self.queries.expand(len(tokens), -1, -1)
         for layer in self.layers:
@@ -165,7 +166,7 @@ class Resampler(nn.Module):
         return merged.flatten(2).transpose(1, 2)
 
     def _narrowed(self, patch_tokens: Tensor) -> Tensor:
-        """Give narrow_in(norm_in(x)), with the norm's weights taken into the linear map.
+        """Compute narrow_in(norm_in(x)), with the norm's weights taken into the linear map.
 
         That is the same function, but no gradient goes back to tokens that are frozen: that of the
         norm's weights alone would cost as much again as the linear map does forwards.

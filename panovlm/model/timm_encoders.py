@@ -1,7 +1,7 @@
 """What a timm model makes of a view, found by running it without weights or numbers.
 
-timm's configurations name an architecture and say nothing of its tokens. So the model is built on
-PyTorch's `meta` device, where tensors have a shape and no content, and asked.
+timm's configurations name an architecture and do not describe its tokens. So the model is built on
+PyTorch's `meta` device, where tensors have a shape and no content, and run.
 """
 
 import json
@@ -33,7 +33,7 @@ class TimmFacts:
     is_channels_last: bool
 
     def patch_tokens(self, features: Tensor) -> Tensor:
-        """Turn what `forward_features` gave into patch tokens [M, S, D_vision], row by row."""
+        """Convert the output of `forward_features` to patch tokens [M, S, D_vision], row by row."""
         if features.dim() == 3:
             return features[:, self.num_prefix_tokens :]
         if self.is_channels_last:
@@ -42,21 +42,16 @@ class TimmFacts:
 
 
 def timm_facts(vision_config: PreTrainedConfig, view_size: int) -> TimmFacts:
-    """Find out what a timm model makes of a view.
-
-    Args:
-        vision_config: Of type `timm_wrapper`.
-        view_size: Height and width of a view in pixels.
+    """Find out what a timm model makes of a square view.
 
     Raises:
         PanoVLMError: If timm is missing, the model reads another size, or its tokens have no grid.
     """
-    arguments = json.dumps(vision_config.model_args or {}, sort_keys=True)
-    return _facts(vision_config.architecture, arguments, view_size)
+    return _facts(timm_model(vision_config), vision_config.architecture, view_size)
 
 
 def timm_model(vision_config: PreTrainedConfig) -> Any:
-    """Give timm's model without weights, on the `meta` device, to be asked about itself."""
+    """Build timm's model without weights, on the `meta` device, to read its sizes."""
     arguments = json.dumps(vision_config.model_args or {}, sort_keys=True)
     return _empty_model(vision_config.architecture, arguments)
 
@@ -77,8 +72,7 @@ def _empty_model(architecture: str, arguments: str) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _facts(architecture: str, arguments: str, view_size: int) -> TimmFacts:
-    model = _empty_model(architecture, arguments)
+def _facts(model: Any, architecture: str, view_size: int) -> TimmFacts:
     try:
         with torch.no_grad():
             shape = model.forward_features(

@@ -28,20 +28,16 @@ HAS_CLASS_TOKEN = {
     "siglip2_vision_model": False,
 }
 HAS_REGISTERS = ("dinov2_with_registers", "dinov3_vit")
-ASKED_TO_INTERPOLATE = ("clip_vision_model", "siglip_vision_model")
-"""Encoders that stretch their position embeddings to another picture size only if told to."""
-INTERPOLATING = (*ASKED_TO_INTERPOLATE, "dinov2", "dinov2_with_registers")
+INTERPOLATING_ON_REQUEST = ("clip_vision_model", "siglip_vision_model")
+"""Encoders that stretch their position embeddings to another picture size only on request."""
+INTERPOLATING = (*INTERPOLATING_ON_REQUEST, "dinov2", "dinov2_with_registers")
 """Encoders with position embeddings of one picture size, stretched to others."""
 CONVOLUTION_STRIDES = {"dinov3_convnext": 32, EfficientNetLiteConfig.model_type: 32}
 TIMM = "timm_wrapper"
 
 
 def token_grid(vision_config: PreTrainedConfig, view_size: int) -> tuple[int, int]:
-    """Give the rows and columns of patch tokens an encoder makes of one view.
-
-    Args:
-        vision_config: Configuration of the encoder.
-        view_size: Height and width of a view in pixels.
+    """Compute the rows and columns of patch tokens an encoder makes of one square view.
 
     Raises:
         PanoVLMError: If the encoder is unknown, or cannot read such views.
@@ -67,7 +63,7 @@ def token_grid(vision_config: PreTrainedConfig, view_size: int) -> tuple[int, in
 
 
 def patch_token_width(vision_config: PreTrainedConfig) -> int:
-    """Give D_vision, the width of an encoder's patch tokens."""
+    """Return D_vision, the width of an encoder's patch tokens."""
     if vision_config.model_type == TIMM:
         return int(timm_model(vision_config).num_features)
     if vision_config.model_type == "dinov3_convnext":
@@ -76,7 +72,7 @@ def patch_token_width(vision_config: PreTrainedConfig) -> int:
 
 
 def num_prefix_tokens(vision_config: PreTrainedConfig) -> int:
-    """Give the number of class and register tokens, which look at no place on the sphere."""
+    """Return the number of class and register tokens, which have no place on the sphere."""
     kind = vision_config.model_type
     if kind == TIMM:
         return int(getattr(timm_model(vision_config), "num_prefix_tokens", 0))
@@ -101,7 +97,7 @@ def encode_views(vision_encoder: "PreTrainedModel", views: Tensor) -> Tensor:
         features = vision_encoder(pixel_values=views, do_pooling=False).last_hidden_state
         return timm_facts(config, views.shape[-1]).patch_tokens(features)
     stretch = {}
-    if config.model_type in ASKED_TO_INTERPOLATE and views.shape[-1] != config.image_size:
+    if config.model_type in INTERPOLATING_ON_REQUEST and views.shape[-1] != config.image_size:
         stretch = {"interpolate_pos_encoding": True}
     tokens: Tensor = vision_encoder(pixel_values=views, **stretch).last_hidden_state
     return tokens[:, num_prefix_tokens(config) :]
@@ -110,7 +106,7 @@ def encode_views(vision_encoder: "PreTrainedModel", views: Tensor) -> Tensor:
 def patch_tokens_of(
     vision_encoder: "PreTrainedModel", pixel_values: Tensor | None, patch_tokens: Tensor | None
 ) -> Tensor:
-    """Give the patch tokens of panoramas: those computed before, or what the encoder makes now.
+    """Return the patch tokens of panoramas: those computed before, or what the encoder makes now.
 
     Args:
         vision_encoder: Any encoder that `token_grid` knows.
@@ -119,9 +115,6 @@ def patch_tokens_of(
 
     Returns:
         [N, V, S, D_vision].
-
-    Raises:
-        ValueError: If neither is given.
     """
     if patch_tokens is not None:
         return patch_tokens

@@ -2,7 +2,7 @@
 
 Where only the last layers train, what is below them never changes: it can be computed once. An
 encoder is cut at its stack of layers, whatever its name, so that everything around the stack
-(embeddings before it, the last normalisation behind it) runs as the encoder's own code says.
+(embeddings before it, the last normalisation behind it) runs by the encoder's own code.
 
 Shape letters: M views, S patch tokens, P class and register tokens, D_vision.
 """
@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 from panovlm.model.vision import encode_views
 
 
-class _Given(nn.Module):
-    """Stands before the layers that run, and gives them hidden states instead of its input."""
+class _ReplaceStates(nn.Module):
+    """Stands before the layers that run, and passes hidden states on instead of its input."""
 
     def __init__(self, states: Tensor) -> None:
         super().__init__()
@@ -29,8 +29,8 @@ class _Given(nn.Module):
         return self.states
 
 
-class _Kept(nn.Module):
-    """Stands behind the layers that run, and keeps the hidden states it is given."""
+class _KeepStates(nn.Module):
+    """Stands behind the layers that run, and keeps the hidden states it receives."""
 
     states: Tensor
 
@@ -40,7 +40,7 @@ class _Kept(nn.Module):
 
 
 def layer_stack(vision_encoder: nn.Module) -> nn.ModuleList:
-    """Give the layers of a vision encoder: its longest list of modules, empty if it has none."""
+    """Return the layers of a vision encoder: its longest list of modules, empty if it has none."""
     stacks = [m for m in vision_encoder.modules() if isinstance(m, nn.ModuleList)]
     return max(stacks, key=len, default=nn.ModuleList())
 
@@ -52,39 +52,41 @@ def num_trained_layers(vision_encoder: nn.Module) -> int:
 
 
 def lower_states(vision_encoder: PreTrainedModel, views: Tensor, num_layers: int) -> Tensor:
-    """Run a vision encoder up to its last layers.
-
-    Args:
-        vision_encoder: Any encoder that `can_be_cut`.
-        views: Normalised pixels [M, 3, H, W].
-        num_layers: Last layers left out.
+    """Run a vision encoder that `can_be_cut` on views [M, 3, H, W], without its last layers.
 
     Returns:
         Hidden states in front of those layers, [M, P + S, D_vision].
     """
-    kept = _Kept()
+    kept = _KeepStates()
     below = list(layer_stack(vision_encoder))[:-num_layers]
-    with _running(vision_encoder, [*below, kept]):
+    with _replaced_layers(vision_encoder, [*below, kept]):
         encode_views(vision_encoder, views)
     return kept.states
 
 
-def tokens_of_states(vision_encoder: PreTrainedModel, states: Tensor, view_size: int) -> Tensor:
-    """Run the trained last layers of a vision encoder, and what follows them.
+def tokens_of_states(
+    vision_encoder: PreTrainedModel, states: Tensor, num_layers: int, view_size: int
+) -> Tensor:
+    """Run the last layers of a vision encoder that `can_be_cut`, and what follows them.
 
     Args:
-        vision_encoder: Any encoder that `can_be_cut`, some of whose last layers train.
+        vision_encoder: The whole encoder.
         states: Hidden states in front of those layers, [M, P + S, D_vision].
+        num_layers: How many layers.
         view_size: Height and width of a view in pixels.
 
     Returns:
         Patch tokens [M, S, D_vision].
     """
-    return _finish(vision_encoder, states, num_trained_layers(vision_encoder), view_size)
+    above = list(layer_stack(vision_encoder))[-num_layers:]
+    # One blank view is enough for the embeddings, whose output is thrown away.
+    blank = torch.zeros(1, 3, view_size, view_size, device=states.device, dtype=states.dtype)
+    with _replaced_layers(vision_encoder, [_ReplaceStates(states), *above]):
+        return encode_views(vision_encoder, blank)
 
 
 def can_be_cut(vision_encoder: PreTrainedModel, num_layers: int, view_size: int) -> bool:
-    """Try on two random views whether a vision encoder gives the same in two steps as in one."""
+    """Test on two random views whether two steps compute the same tokens as one."""
     generator = torch.Generator().manual_seed(0)
     views = torch.randn(2, 3, view_size, view_size, generator=generator).to(vision_encoder.device)
     try:
@@ -92,25 +94,15 @@ def can_be_cut(vision_encoder: PreTrainedModel, num_layers: int, view_size: int)
             states = lower_states(vision_encoder, views, num_layers)
             if states.dim() != 3:  # feature maps of a convolutional encoder: large, and wide
                 return False
-            tokens = _finish(vision_encoder, states, num_layers, view_size)
+            tokens = tokens_of_states(vision_encoder, states, num_layers, view_size)
             return torch.allclose(tokens, encode_views(vision_encoder, views), atol=1e-4, rtol=1e-4)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False  # its code handles its layers in another way than one after the other
 
 
-def _finish(
-    vision_encoder: PreTrainedModel, states: Tensor, num_layers: int, view_size: int
-) -> Tensor:
-    above = list(layer_stack(vision_encoder))[-num_layers:]
-    # One blank view is enough for the embeddings, whose output is thrown away.
-    blank = torch.zeros(1, 3, view_size, view_size, device=states.device, dtype=states.dtype)
-    with _running(vision_encoder, [_Given(states), *above]):
-        return encode_views(vision_encoder, blank)
-
-
 @contextmanager
-def _running(vision_encoder: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Let other layers stand in the place of a vision encoder's stack for a while."""
+def _replaced_layers(vision_encoder: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Replace a vision encoder's stack by other layers for a while."""
     stack = layer_stack(vision_encoder)
     parent, name = next(
         (module, name)

@@ -1,4 +1,4 @@
-"""Cube maps in one picture: told by their shape, taken apart, put together, drawn as a sphere.
+"""Cube maps in one picture: found by their shape, split, joined and projected onto a sphere.
 
 The faces are those of `ViewLayout.cubemap`, in its order: front, right, back, left, up, down; up
 has the front at its bottom, down has it at its top. Four arrangements hold them in this order, row
@@ -15,44 +15,39 @@ Shapes: S x S pixels each face.
 
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import Floats, Pixels
 from panovlm.geometry.views import View
+from panovlm.pictures.surfaces import sample_bilinear, sphere_bands
 
 FACES = (View(0.0), View(90.0), View(180.0), View(-90.0), View(0.0, 90.0), View(0.0, -90.0))
-"""Where the faces look, in their order."""
+"""The faces as views, in their order."""
 _DICE = ((1, 1), (1, 2), (1, 3), (1, 0), (0, 1), (2, 1))
 """The (row, column) of each face in the cross."""
 _BLANK = ((0, 0), (0, 2), (0, 3), (2, 0), (2, 2), (2, 3))
 """The cells of the cross that hold nothing."""
 _BLANK_SPREAD = 8.0
 """Standard deviation up to which a cell is blank; JPEG leaves traces of its neighbours."""
-_ORDERED_CELLS = {(6, 1), (1, 6)}
+_CELLS = {(6, 1), (1, 6), (4, 3)}
 _GRID_CELLS = {(3, 2), (2, 3)}
-_BAND_PIXELS = 1 << 18
-"""Pixels of the sphere drawn at once: bounds the memory for rays."""
 
 
 def cubemap_cells(width: int, height: int, *, grids: bool = False) -> tuple[int, int] | None:
-    """Give the cells (across, down) of a picture with the shape of a cube map; None without.
+    """Find the cells (across, down) of a picture with the shape of a cube map; None without.
 
-    Args:
-        width: Columns of the picture.
-        height: Rows of the picture.
-        grids: Whether 3:2 and 2:3 count, which are also the shapes of ordinary photographs.
+    With `grids` 3:2 and 2:3 count too, which are also the shapes of ordinary photographs.
     """
-    for across, down in _ORDERED_CELLS | {(4, 3)} | (_GRID_CELLS if grids else set()):
+    for across, down in _CELLS | (_GRID_CELLS if grids else set()):
         if width * down == height * across and width % across == 0:
             return across, down
     return None
 
 
 def split_cubemap(pixels: Pixels, *, grids: bool = False) -> Pixels | None:
-    """Take a cube map apart.
+    """Split a cube map into its faces.
 
     Args:
         pixels: uint8 [H, W, 3].
@@ -76,7 +71,7 @@ def split_cubemap(pixels: Pixels, *, grids: bool = False) -> Pixels | None:
 
 
 def join_cubemap(faces: Pixels, arrangement: Literal["strip", "dice"]) -> Pixels:
-    """Put the faces of a cube map into one picture, the inverse of `split_cubemap`.
+    """Join the faces of a cube map in one picture, the inverse of `split_cubemap`.
 
     Args:
         faces: uint8 [6, S, S, 3] in the order of `FACES`.
@@ -84,9 +79,6 @@ def join_cubemap(faces: Pixels, arrangement: Literal["strip", "dice"]) -> Pixels
 
     Returns:
         uint8 [S, 6·S, 3] or [3·S, 4·S, 3].
-
-    Raises:
-        PanoVLMError: If the array does not hold six square RGB faces.
     """
     if faces.ndim != 4 or faces.shape[0] != 6 or faces.shape[1] != faces.shape[2]:
         raise PanoVLMError(
@@ -103,33 +95,29 @@ def join_cubemap(faces: Pixels, arrangement: Literal["strip", "dice"]) -> Pixels
 
 
 def sphere_from_cubemap(faces: Pixels, height: int | None = None) -> Pixels:
-    """Draw a cube map as an equirectangular panorama.
+    """Project a cube map onto an equirectangular panorama.
 
     Near its border a face is continued by its neighbours, so that the twelve edges do not show.
 
     Args:
         faces: uint8 [6, S, S, 3] in the order of `FACES`.
-        height: Rows of the panorama; None gives 2·S, one pixel of a face's middle for each.
+        height: Rows of the panorama; None takes 2·S, one pixel of a face's middle for each.
 
     Returns:
         uint8 [height, 2·height, 3].
     """
     height = height or 2 * faces.shape[1]
-    sheet, side = _sheet(_continued(faces)), faces.shape[1]
+    sheet, side = _sheet(_with_borders(faces)), faces.shape[1]
     panorama = np.empty((height, 2 * height, 3), np.uint8)
-    yaw_rad = ((np.arange(2 * height) + 0.5) / (2 * height) - 0.5) * 2 * np.pi
-    rows = max(_BAND_PIXELS // (2 * height), 1)
-    for top in range(0, height, rows):
-        band = panorama[top : top + rows]
-        pitch_rad = (0.5 - (np.arange(top, top + len(band)) + 0.5) / height) * np.pi
-        level, rise = np.cos(pitch_rad)[:, None], np.sin(pitch_rad)[:, None]
+    for band, yaw_rad, pitch_rad in sphere_bands(height):
+        level, rise = np.cos(pitch_rad), np.sin(pitch_rad)
         face, across, down = _places(np.sin(yaw_rad) * level, rise, np.cos(yaw_rad) * level)
-        band[:] = _sampled(sheet, face, across * side + 0.5, down * side + 0.5)
+        panorama[band] = _sample_faces(sheet, face, across * side + 0.5, down * side + 0.5)
     return panorama
 
 
 def _places(x: Floats, y: Floats, z: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """Give the face that rays of components [...] meet and where, from 0 to 1 across and down."""
+    """Find the face that rays of components [...] meet and where, from 0 to 1 across and down."""
     beside = np.abs(x) > np.abs(z)
     over = np.abs(y) > np.maximum(np.abs(x), np.abs(z))
     face = np.where(beside, np.where(x > 0, 1, 3), np.where(z > 0, 0, 2))
@@ -140,7 +128,7 @@ def _places(x: Floats, y: Floats, z: Floats) -> tuple[NDArray[np.intp], Floats, 
     return face, (right / forward + 1) / 2, (1 - up / forward) / 2
 
 
-def _continued(faces: Pixels) -> Pixels:
+def _with_borders(faces: Pixels) -> Pixels:
     """Add one pixel around each face, taken from its neighbours, [6, S + 2, S + 2, 3]."""
     side = faces.shape[1]
     sheet = _sheet(faces)
@@ -148,13 +136,13 @@ def _continued(faces: Pixels) -> Pixels:
     before, behind = np.full(side + 2, along[0]), np.full(side + 2, along[-1])
     across = np.stack([along, along, before, behind])  # top, bottom, left, right
     down = np.stack([before, behind, along, along])
-    continued = np.pad(faces, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    for framed, view in zip(continued, FACES, strict=True):
+    bordered = np.pad(faces, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    for framed, view in zip(bordered, FACES, strict=True):
         face, *places = _places(*np.moveaxis(view.rays_at(across, down), -1, 0))
         columns, rows = (np.clip(place * side - 0.5, 0, side - 1) for place in places)
-        top, bottom, left, right = _sampled(sheet, face, columns, rows)
+        top, bottom, left, right = _sample_faces(sheet, face, columns, rows)
         framed[:, 0], framed[:, -1], framed[0], framed[-1] = left, right, top, bottom
-    return continued
+    return bordered
 
 
 def _sheet(faces: Pixels) -> Pixels:
@@ -164,12 +152,7 @@ def _sheet(faces: Pixels) -> Pixels:
     return np.ascontiguousarray(grid.reshape(2 * side, 3 * side, 3))
 
 
-def _sampled(sheet: Pixels, face: NDArray[np.intp], columns: Floats, rows: Floats) -> Pixels:
+def _sample_faces(sheet: Pixels, face: NDArray[np.intp], columns: Floats, rows: Floats) -> Pixels:
     """Sample faces laid out by `_sheet` at places counted from each face's first pixel centre."""
     side = len(sheet) // 2
-    columns = columns + face % 3 * side
-    rows = rows + face // 3 * side
-    sampled = cv2.remap(
-        sheet, columns.astype(np.float32), rows.astype(np.float32), cv2.INTER_LINEAR
-    )
-    return sampled.astype(np.uint8, copy=False)
+    return sample_bilinear(sheet, columns + face % 3 * side, rows + face // 3 * side)

@@ -1,7 +1,7 @@
 """Decoding: from a picture file or object to an upright uint8 RGB array [H, W, 3].
 
 Only five formats are opened, and the number of pixels is checked before any of them is decoded.
-Pillow decodes, or, for the same pixels sooner, libjpeg-turbo's own interface where simplejpeg is
+Pillow decodes, or, for the same pixels faster, libjpeg-turbo's own interface where simplejpeg is
 installed (the extra `fast`). Every error of a file becomes a `PanoVLMError` of one line.
 """
 
@@ -31,7 +31,7 @@ MAX_PIXELS = 150_000_000
 """The largest picture decoded: a panorama of 16384 x 8192 passes, a decompression bomb does not."""
 
 _ORIENTATION = 0x0112
-_QUARTER_TURNS = (5, 6, 7, 8)
+_SWAPPING_ORIENTATIONS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
 _DECODER_ERRORS = (
     OSError,
@@ -42,54 +42,46 @@ _DECODER_ERRORS = (
     RuntimeError,
     EOFError,
     struct.error,
+    Image.DecompressionBombError,
 )
 """What Pillow's decoders raise on broken files."""
+_TOO_LARGE = f"too large a picture, expected at most {MAX_PIXELS / 1e6:g} megapixels; scale it down"
+_ERROR_TEXTS: dict[type[Exception], str] = {
+    FileNotFoundError: "found no such file, expected a panorama picture; check the path",
+    Image.DecompressionBombError: f"found {_TOO_LARGE}",
+    UnidentifiedImageError: "found no readable picture, expected a whole "
+    f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]} file; convert, re-copy or remove it",
+    PermissionError: "found a file that may not be read, expected a panorama picture; change its "
+    "permissions",
+    # Pillow's own text may hold addresses and does not help the user.
+    Exception: "found a truncated or damaged file, expected a whole picture; re-copy or remove it",
+}
+"""What an error of a decoder means, the first that fits."""
 
 
-def opened(path: str | Path, name: str) -> Image.Image:
-    """Open a picture file and read its header only.
-
-    Raises:
-        PanoVLMError: If there is no such file, or it is no picture, or too large a one.
-    """
-    try:
+def open_picture(path: str | Path, name: str) -> Image.Image:
+    """Open a picture file and read its header only; every error becomes a `PanoVLMError`."""
+    with _decoding(name), warnings.catch_warnings():
         _check_regular(path, name)
-        with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels on, where ours is a limit, not a warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(path, formats=FORMATS)
+        # Pillow warns from 89 megapixels on, where ours is a limit, not a warning.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path, formats=FORMATS)
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Convert whatever a decoder raises to one clear line."""
+    try:
+        yield
     except PanoVLMError:
         raise
-    except FileNotFoundError as error:
-        raise PanoVLMError(
-            f"{name}: found no such file, expected a panorama picture; check the path"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise PanoVLMError(
-            f"{name}: found too large a picture, expected at most {MAX_PIXELS / 1e6:g} megapixels; "
-            "scale it down"
-        ) from error
-    except UnidentifiedImageError as error:
-        raise PanoVLMError(
-            f"{name}: found no readable picture, expected a whole {', '.join(FORMATS[:-1])} or "
-            f"{FORMATS[-1]} file; convert, re-copy or remove it"
-        ) from error
-    except PermissionError as error:
-        raise PanoVLMError(
-            f"{name}: found a file that may not be read, expected a panorama picture; change its "
-            "permissions"
-        ) from error
     except _DECODER_ERRORS as error:
-        raise _damaged(name) from error
+        texts = (text for kind, text in _ERROR_TEXTS.items() if isinstance(error, kind))
+        raise PanoVLMError(f"{name}: {next(texts)}") from error
 
 
 def _check_regular(path: str | Path, name: str) -> None:
-    """Refuse what is no file: opening a pipe would wait for ever.
-
-    Raises:
-        PanoVLMError: If the path leads to anything but a regular file, or in circles.
-        OSError: If it leads nowhere.
-    """
+    """Refuse what is no file: opening a pipe would wait for ever."""
     try:
         mode = Path(path).stat().st_mode
     except (FileNotFoundError, PermissionError):
@@ -108,21 +100,21 @@ def _check_regular(path: str | Path, name: str) -> None:
 
 
 def upright_size(image: Image.Image, name: str) -> tuple[int, int]:
-    """Give (width, height) of an opened picture as its EXIF orientation turns it."""
+    """Return (width, height) of an opened picture, upright by its EXIF orientation."""
     with _decoding(name):
-        turned = image.getexif().get(_ORIENTATION, 1) in _QUARTER_TURNS
+        swaps = image.getexif().get(_ORIENTATION, 1) in _SWAPPING_ORIENTATIONS
     width, height = image.size
-    return (height, width) if turned else (width, height)
+    return (height, width) if swaps else (width, height)
 
 
 def xmp_of(image: Image.Image) -> bytes | None:
-    """Give the XMP packet of an opened picture; None if it has none."""
+    """Return the XMP packet of an opened picture; None if it has none."""
     xmp = image.info.get("xmp")
     return xmp if isinstance(xmp, bytes) else None
 
 
-def decoded(image: Image.Image, name: str, min_width: int | None = None) -> Pixels:
-    """Decode an opened picture, turn it upright and convert it to RGB.
+def decode(image: Image.Image, name: str, min_width: int | None = None) -> Pixels:
+    """Decode an opened picture, make it upright and convert it to RGB.
 
     Args:
         image: The picture.
@@ -136,20 +128,20 @@ def decoded(image: Image.Image, name: str, min_width: int | None = None) -> Pixe
     with _decoding(name):
         if min_width is not None:
             # `draft` takes the smallest scale that keeps both sides; 1 leaves the other side free.
-            turned = upright_size(image, name) != image.size
-            image.draft(image.mode, (1, min_width) if turned else (min_width, 1))
-        if (pixels := _turbo_decoded(image)) is not None:
+            swaps = upright_size(image, name) != image.size
+            image.draft(image.mode, (1, min_width) if swaps else (min_width, 1))
+        if (pixels := _decode_turbo(image)) is not None:
             return pixels
         image.load()
-        if image.getexif().get(_ORIENTATION, 1) != 1:  # turning copies even what is upright
+        if image.getexif().get(_ORIENTATION, 1) != 1:  # transposing copies even what is upright
             image = ImageOps.exif_transpose(image)
     return _to_rgb(image, name)
 
 
-def _turbo_decoded(image: Image.Image) -> Pixels | None:
+def _decode_turbo(image: Image.Image) -> Pixels | None:
     """Decode a plain upright JPEG at the size that `draft` chose; None leaves it to Pillow.
 
-    What libjpeg-turbo finds error with is left to Pillow too, whose word counts.
+    What libjpeg-turbo finds invalid is left to Pillow too, whose verdict counts.
     """
     if decode_jpeg is None or not isinstance(image, JpegImageFile) or not image.tile:
         return None
@@ -163,22 +155,6 @@ def _turbo_decoded(image: Image.Image) -> Pixels | None:
     except ValueError:
         return None
     return pixels if pixels.shape[1::-1] == image.size else None
-
-
-@contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into one clear line."""
-    try:
-        yield
-    except _DECODER_ERRORS as error:
-        raise _damaged(name) from error
-
-
-def _damaged(name: str) -> PanoVLMError:
-    """Word a decoder's error; Pillow's own text may hold addresses and tells the user nothing."""
-    return PanoVLMError(
-        f"{name}: found a truncated or damaged file, expected a whole picture; re-copy or remove it"
-    )
 
 
 def _to_rgb(image: Image.Image, name: str) -> Pixels:
@@ -198,11 +174,7 @@ def _to_rgb(image: Image.Image, name: str) -> Pixels:
 
 
 def from_array(array: NDArray[np.generic], name: str) -> Pixels:
-    """Convert an array [H, W] or [H, W, C] to uint8 RGB [H, W, 3].
-
-    Raises:
-        PanoVLMError: If it has another shape, or values that are no picture's.
-    """
+    """Convert an array [H, W] or [H, W, C] to uint8 RGB [H, W, 3]."""
     pixels = _to_uint8(array, name)
     channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if pixels.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or pixels.size == 0:
@@ -236,16 +208,9 @@ def _to_uint8(array: NDArray[np.generic], name: str) -> Pixels:
 
 
 def check_pixels(image: Image.Image, name: str) -> None:
-    """Refuse a picture that would take too much memory, before it is decoded.
-
-    Raises:
-        PanoVLMError: If it has more than `MAX_PIXELS`, or none.
-    """
+    """Refuse a picture of more than `MAX_PIXELS`, or of none, before it is decoded."""
     width, height = image.size
     if width * height == 0:
         raise PanoVLMError(f"{name}: found a picture without pixels, expected some; re-copy it")
     if width * height > MAX_PIXELS:
-        raise PanoVLMError(
-            f"{name}: found {width}x{height}, too large a picture, expected at most "
-            f"{MAX_PIXELS / 1e6:g} megapixels; scale it down"
-        )
+        raise PanoVLMError(f"{name}: found {width}x{height}, {_TOO_LARGE}")

@@ -1,8 +1,8 @@
-"""What a picture says of itself in Google's Photo Sphere XMP: projection, cropped area and tilt.
+"""Google's Photo Sphere XMP in a picture: its projection, cropped area and tilt.
 
 XMP comes from strangers. It is read by a streaming parser that keeps only the properties named
-here, refuses document types (and with them entities) and a size no camera writes. Whatever is wrong
-with it ends in a warning, and the picture counts as one without XMP.
+here, refuses document types (and with them entities) and a size no camera writes. Invalid XMP
+raises a warning, and the picture counts as one without XMP.
 
 Source:
     https://developers.google.com/streetview/spherical-metadata
@@ -34,7 +34,7 @@ class CroppedArea:
     """Where a picture lies in the panorama it was cropped from, in that panorama's pixels.
 
     Attributes:
-        full_width: Columns of the full turn of 360°.
+        full_width: Columns of the whole 360°.
         full_height: Rows of the full sphere; means nothing for a cylinder.
         left: First column of the picture.
         top: First row of the picture. For a cylinder it is counted from the horizon down.
@@ -51,17 +51,17 @@ class CroppedArea:
 
 
 @dataclass(frozen=True)
-class PanoFacts:
-    """What a picture's XMP says.
+class PhotoSphere:
+    """The Photo Sphere properties of a picture.
 
-    `UsePanoramaViewer` is a wish about display and is not read, and neither is the compass heading:
-    yaw 0 is the centre column whatever it faces.
+    `UsePanoramaViewer` concerns display and is not read, and neither is the compass heading: yaw 0
+    is the centre column whatever it faces.
 
     Attributes:
         projection: As written, in lower case, such as "equirectangular" or "cylindrical".
-        area: The part of the full panorama that the picture shows; None if nothing is said of it.
-        pitch_deg: How far above the horizon the camera looked at the centre, in [-90, 90].
-        roll_deg: How far it was rolled clockwise, its right side lowered, in [-180, 180].
+        area: The part of the full panorama that the picture shows; None if it is not given.
+        pitch_deg: Pitch of the camera at the centre, in [-90, 90].
+        roll_deg: Clockwise roll of the camera, its right side lowered, in [-180, 180].
     """
 
     projection: str = "equirectangular"
@@ -70,7 +70,7 @@ class PanoFacts:
     roll_deg: float = 0.0
 
 
-def read_facts(xmp: bytes, name: str) -> PanoFacts | None:
+def read_photo_sphere(xmp: bytes, name: str) -> PhotoSphere | None:
     """Read the Photo Sphere properties of an XMP packet, written as attributes or as elements.
 
     Args:
@@ -78,10 +78,10 @@ def read_facts(xmp: bytes, name: str) -> PanoFacts | None:
         name: What warnings call the picture.
 
     Returns:
-        The facts; None where there are none, or, with a warning, where the packet is invalid.
+        The properties; None where there are none, or, with a warning, where the packet is invalid.
     """
     try:
-        return _facts(_properties(xmp))
+        return _photo_sphere(_properties(xmp))
     except (expat.ExpatError, ValueError, LookupError) as error:
         warnings.warn(
             f"{name}: found invalid XMP ({error}), expected Photo Sphere properties; they are "
@@ -92,12 +92,7 @@ def read_facts(xmp: bytes, name: str) -> PanoFacts | None:
 
 
 def _properties(xmp: bytes) -> dict[str, str]:
-    """Collect the properties of the namespace by name; the first of each counts.
-
-    Raises:
-        ValueError: If the packet is too long or declares a document type.
-        expat.ExpatError: If it is no well-formed XML.
-    """
+    """Collect the properties of the namespace by name; the first of each counts."""
     if len(xmp) > MAX_XMP_BYTES:
         raise ValueError(f"{len(xmp)} bytes, more than {MAX_XMP_BYTES}")
     found: dict[str, str] = {}
@@ -128,12 +123,8 @@ def _properties(xmp: bytes) -> dict[str, str]:
     return found
 
 
-def _facts(properties: dict[str, str]) -> PanoFacts | None:
-    """Turn texts into facts.
-
-    Raises:
-        ValueError: If a number is none, or if some of the cropped area's numbers are missing.
-    """
+def _photo_sphere(properties: dict[str, str]) -> PhotoSphere | None:
+    """Convert texts to numbers; a ValueError names the one that is invalid."""
     if not properties:
         return None
     projection = properties.get("ProjectionType", "equirectangular").lower()
@@ -142,11 +133,11 @@ def _facts(properties: dict[str, str]) -> PanoFacts | None:
         if abs(numbers.get(key, 0.0)) > limit_deg:
             raise ValueError(f"{key} {numbers[key]:g}, beyond {limit_deg:g}")
     pitch_deg, roll_deg = (numbers.get(key, 0.0) for key in _TILT_LIMITS_DEG)
-    return PanoFacts(projection, _area(numbers, projection), pitch_deg, roll_deg)
+    return PhotoSphere(projection, _area(numbers, projection), pitch_deg, roll_deg)
 
 
 def _area(numbers: dict[str, float], projection: str) -> CroppedArea | None:
-    """Gather the cropped area; None if nothing is said of it."""
+    """Gather the cropped area; None if nothing of it is given."""
     if not any(key in numbers for key in _AREA):
         return None
     if projection == "cylindrical":  # has no full height

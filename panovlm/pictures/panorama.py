@@ -1,38 +1,43 @@
 """Reading panoramas as cameras write them, in one form: the full sphere, and what of it is known.
 
-A level picture of the full sphere stays as it was decoded; everything else is drawn onto one.
+A level picture of the full sphere stays as it was decoded; everything else is projected onto one.
 """
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from panovlm.errors import PanoVLMError
-from panovlm.geometry.sphere import Pixels
+from panovlm.geometry.cutting import resize_by_area
+from panovlm.geometry.sphere import Mask, Pixels
 from panovlm.pictures.cubemaps import sphere_from_cubemap, split_cubemap
 from panovlm.pictures.decoding import (
     check_pixels,
-    decoded,
+    decode,
     from_array,
-    opened,
+    open_picture,
     upright_size,
     xmp_of,
 )
 from panovlm.pictures.recognising import (
-    Cube,
+    Cubemap,
+    Placement,
     ProjectionName,
-    Reading,
-    by_shape,
-    by_xmp,
-    declared,
+    declared_projection,
     not_a_sphere,
+    placement_by_shape,
+    placement_by_xmp,
 )
-from panovlm.pictures.surfaces import MAX_DRAWN_WIDTH, Projection, draw_sphere, fits
+from panovlm.pictures.surfaces import (
+    MAX_SPHERE_WIDTH,
+    Projection,
+    is_addressable,
+    project_to_sphere,
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Panorama:
     """
 
     pixels: Pixels
-    mask: NDArray[np.bool_] | None = None
+    mask: Mask | None = None
 
 
 def read_panorama(
@@ -59,8 +64,8 @@ def read_panorama(
 ) -> Panorama:
     """Read a panorama of any kind from a picture file.
 
-    A level picture of the full sphere is given as decoded. The following are drawn onto the sphere,
-    at most 8192 columns wide:
+    A level picture of the full sphere is returned as decoded. The following are projected onto the
+    sphere, at most 8192 columns wide:
 
     - a part of the sphere, or a cylinder, by the file's Photo Sphere XMP or by the keywords;
     - a picture whose XMP says that the camera was tilted: its horizon is levelled;
@@ -72,13 +77,13 @@ def read_panorama(
     picture is 2:1 or `strict` is off, and refused otherwise.
 
     A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 that keeps `min_width` columns:
-    the decoder then skips most of the work. `cutting.required_width` gives the right number.
+    the decoder then skips most of the work. `cutting.required_width` computes the right number.
 
     Args:
         path: A JPEG, PNG, WebP, TIFF or AVIF file.
         min_width: Columns of the full sphere that are enough; None keeps the file's resolution.
         strict: Whether a picture is refused that is not 2:1 and not known to be anything else.
-        projection: What the file is, whatever it says itself: the whole sphere, or with `hfov_deg`
+        projection: What the file is, whatever its XMP holds: the whole sphere, or with `hfov_deg`
             a part of it whose middle is yaw 0 on the horizon.
         hfov_deg: Angle between the left and the right edge, in (0, 360]; a cylinder needs it.
 
@@ -91,19 +96,19 @@ def read_panorama(
             what was declared.
     """
     name = str(path)
-    with opened(path, name) as image:
+    with open_picture(path, name) as image:
         check_pixels(image, name)
         size = upright_size(image, name)
         if projection is None:
-            reading = by_xmp(xmp_of(image), size, name, strict=strict)
+            placement = placement_by_xmp(xmp_of(image), size, name, strict=strict)
         else:
-            reading = Reading(declared(projection, hfov_deg, size, name))
-        pixels = decoded(image, name, _columns_needed(reading.projection, size, min_width))
-    return _on_sphere(pixels, reading, name, min_width, strict=strict)
+            placement = Placement(declared_projection(projection, hfov_deg, size, name))
+        pixels = decode(image, name, _columns_needed(placement.projection, size, min_width))
+    return _on_sphere(pixels, placement, name, min_width, strict=strict)
 
 
 def load_panorama(path: str | Path, min_width: int | None = None, *, strict: bool = True) -> Pixels:
-    """Read the pixels of a panorama: those of `read_panorama`, which has the details.
+    """Read the pixels of a panorama, as `read_panorama` does, which has the details.
 
     Args:
         path: A JPEG, PNG, WebP, TIFF or AVIF file.
@@ -112,35 +117,24 @@ def load_panorama(path: str | Path, min_width: int | None = None, *, strict: boo
 
     Returns:
         uint8 RGB [H, W, 3], the full sphere, black where a partial panorama shows nothing.
-
-    Raises:
-        PanoVLMError: If the file is missing, is no picture, is damaged, too large or not 2:1.
     """
     return read_panorama(path, min_width, strict=strict).pixels
 
 
-def check_panorama(path: str | Path) -> None:
-    """Decode a panorama as cheaply as possible, to prove that training will be able to.
-
-    Raises:
-        PanoVLMError: Whatever `load_panorama` would raise for this file.
-    """
-    load_panorama(path, min_width=1)
-
-
 def panorama_error(path: str | Path) -> str | None:
-    """Say what keeps a file from being a panorama; None if nothing does."""
+    """Decode a panorama as cheaply as possible and return its error; None if it has none."""
     try:
-        check_panorama(path)
+        load_panorama(path, min_width=1)
     except PanoVLMError as error:
         return str(error)
     return None
 
 
 def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = False) -> Pixels:
-    """Turn a picture object into the array the views are cut from.
+    """Convert a picture object to the array the views are cut from.
 
-    Only its pixels count: an object may have been cropped or turned since its metadata was written.
+    Only its pixels count: an object may have been cropped or rotated since its metadata was
+    written.
 
     Args:
         picture: A Pillow image of any mode but "F", or an array [H, W] or [H, W, C], C in 1 to 4
@@ -148,8 +142,8 @@ def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = Fa
         strict: Whether a picture that is neither 2:1 nor a cube map is refused.
 
     Returns:
-        uint8 RGB [H, W, 3], turned upright by its EXIF orientation. Alpha is laid over black and
-        16 bits are scaled to 8. A cube map is drawn as a sphere.
+        uint8 RGB [H, W, 3], upright by its EXIF orientation. Alpha is laid over black and 16 bits
+        are scaled to 8. A cube map is projected onto a sphere.
 
     Raises:
         PanoVLMError: If the picture is of another kind, damaged, too large or (strict) not 2:1.
@@ -159,20 +153,18 @@ def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = Fa
         pixels = from_array(picture, name)
     else:
         check_pixels(picture, name)
-        pixels = decoded(picture, name)
-    reading = by_shape((pixels.shape[1], pixels.shape[0]), name, strict=strict)
-    return _on_sphere(pixels, reading, name, None, strict=strict).pixels
+        pixels = decode(picture, name)
+    placement = placement_by_shape((pixels.shape[1], pixels.shape[0]), name, strict=strict)
+    return _on_sphere(pixels, placement, name, None, strict=strict).pixels
 
 
 def _columns_needed(
-    projection: Projection | Cube | None, size: tuple[int, int], min_width: int | None
+    projection: Projection | Cubemap | None, size: tuple[int, int], min_width: int | None
 ) -> int | None:
-    """Give the columns of the picture itself that `min_width` columns of the sphere need."""
-    if min_width is None:
-        return None
-    if projection is None:
+    """Compute the columns of the picture itself that `min_width` columns of the sphere need."""
+    if min_width is None or projection is None:
         return min_width
-    if not isinstance(projection, Cube):
+    if not isinstance(projection, Cubemap):
         least = 8 / min(projection.width, projection.height)  # keeps a narrow picture whole
         wanted = min_width if projection.is_full_sphere else max(min_width, least)
         return max(1, math.ceil(wanted * projection.width))
@@ -184,35 +176,32 @@ def _columns_needed(
 
 
 def _on_sphere(
-    pixels: Pixels, reading: Reading, name: str, min_width: int | None, *, strict: bool
+    pixels: Pixels, placement: Placement, name: str, min_width: int | None, *, strict: bool
 ) -> Panorama:
     """Bring a decoded picture to the one internal form."""
-    projection = reading.projection
-    if isinstance(projection, Cube):
+    projection = placement.projection
+    if isinstance(projection, Cubemap):
         faces = split_cubemap(pixels, grids=projection.is_declared)
         if faces is not None:
-            return Panorama(_from_cube(faces, min_width))
+            return Panorama(_sphere_of_faces(faces, min_width))
         if strict:
             raise not_a_sphere((pixels.shape[1], pixels.shape[0]), name)
         return Panorama(pixels)
-    if projection is None or (projection.is_full_sphere and reading.axes is None):
+    if projection is None or (projection.is_full_sphere and placement.axes is None):
         return Panorama(pixels)
-    if not fits(pixels, projection):
+    if not is_addressable(pixels, projection):
         raise PanoVLMError(
             f"{name}: found {pixels.shape[1]}x{pixels.shape[0]}, too tall a picture for its angle, "
             "expected a panorama; correct hfov_deg or its Photo Sphere XMP"
         )
-    return Panorama(*draw_sphere(pixels, projection, reading.axes, min_width))
+    return Panorama(*project_to_sphere(pixels, projection, placement.axes, min_width))
 
 
-def _from_cube(faces: Pixels, min_width: int | None) -> Pixels:
-    """Draw a cube map, reduced first where it has far more pixels than are wanted."""
+def _sphere_of_faces(faces: Pixels, min_width: int | None) -> Pixels:
+    """Project a cube map, reduced first where it has far more pixels than are wanted."""
     side = faces.shape[1]
     wanted = side if min_width is None or side < min_width // 2 else math.ceil(min_width / 4)
-    wanted = min(wanted, MAX_DRAWN_WIDTH // 4)
+    wanted = min(wanted, MAX_SPHERE_WIDTH // 4)
     if wanted < side:
-        resized = [
-            cv2.resize(face, (wanted, wanted), interpolation=cv2.INTER_AREA) for face in faces
-        ]
-        faces = np.stack(resized).astype(np.uint8, copy=False)
+        faces = np.stack([resize_by_area(face, wanted, wanted) for face in faces])
     return sphere_from_cubemap(faces)

@@ -229,7 +229,7 @@ def test_states_below_the_trained_layers_are_kept_apart_and_finish_to_the_same_t
     encoder.requires_grad_(False)
     layer_stack(encoder)[-1].requires_grad_(True)
     states = below.load(pictures[0]).float()
-    found = tokens_of_states(encoder, states, 32)
+    found = tokens_of_states(encoder, states, 1, 32)
     # what float16 keeps of numbers around 1: eleven bits
     torch.testing.assert_close(found, cache.load(pictures[0]).float(), rtol=0, atol=5e-3)
 

@@ -80,7 +80,9 @@ def test_like_features_have_like_colours():
 
 
 def test_tokens_are_repeated_to_squares():
-    squared = feature_colours._squared(np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3)[:, :1])
+    squared = feature_colours._repeat_to_square(
+        np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3)[:, :1]
+    )
     assert squared.shape == (1, 2, 2, 3)
     assert (squared[0, 0] == squared[0, 1]).all()
 

@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.figures.occlusion_map import (
-    describe_peak,
-    draw_occlusion,
-    require_folder,
-    save_occlusion,
-)
-from panovlm.figures.views_sheet import picture_format, save_sheet
+from panovlm.figures.occlusion_map import describe_peak, draw_occlusion, save_occlusion
+from panovlm.figures.sheets import picture_format, require_folder, save_sheet
 from panovlm.geometry.caps import caps_over_views
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.occlusion import Occlusion
@@ -50,11 +45,11 @@ def test_the_map_glows_at_its_peak_and_is_hatched_where_no_view_looks(
 
 def test_the_numbers_are_written_whole(found: Occlusion, tmp_path: Path) -> None:
     save_occlusion(found, "What?", tmp_path / "map.json")
-    told = json.loads((tmp_path / "map.json").read_text())
-    assert len(told["centres_deg"]) == len(told["drops"]) == len(found.caps)
-    assert told["peak_deg"] == pytest.approx([90, 0], abs=5)
-    assert told["radius_deg"] == 20
-    assert told["answer"] == "a cube"
+    numbers = json.loads((tmp_path / "map.json").read_text())
+    assert len(numbers["centres_deg"]) == len(numbers["drops"]) == len(found.caps)
+    assert numbers["peak_deg"] == pytest.approx([90, 0], abs=5)
+    assert numbers["radius_deg"] == 20
+    assert numbers["answer"] == "a cube"
     assert [file.name for file in tmp_path.iterdir()] == ["map.json"]
 
 

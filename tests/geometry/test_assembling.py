@@ -1,4 +1,4 @@
-"""Views drawn back onto the sphere."""
+"""Views projected back onto the sphere."""
 
 import tracemalloc
 
@@ -137,7 +137,7 @@ def test_a_global_view_shows_where_no_other_view_looks():
     assert back[64].max() < 5
 
 
-def test_a_global_view_is_drawn_back_across_its_seam_and_up_to_its_poles():
+def test_a_global_view_is_projected_back_across_its_seam_and_up_to_its_poles():
     ramp = np.zeros((1, 4, 4, 1))
     ramp[0, :, 0], ramp[0, :, 3] = 100.0, 60.0
     back, _ = assemble_panorama(ramp, ViewLayout.equirectangular(4), 64)

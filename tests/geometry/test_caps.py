@@ -39,12 +39,12 @@ def test_weights_are_one_in_the_middle_and_none_outside() -> None:
     assert some.weights(half)[0] == pytest.approx(0.748, abs=0.001)
 
 
-def test_turning_by_a_stride_covers_the_next_view_alike() -> None:
+def test_rotating_by_a_stride_covers_the_next_view_alike() -> None:
     layout = ViewLayout.ring(8, 90, 64)
     rays = layout.rays(64, 64)
-    first, turned = cap(13, -20).cover(rays)[0], cap(58, -20).cover(rays)[0]
+    first, rotated = cap(13, -20).cover(rays)[0], cap(58, -20).cover(rays)[0]
     assert first.any()
-    np.testing.assert_array_equal(turned, np.roll(first, 1, axis=0))
+    np.testing.assert_array_equal(rotated, np.roll(first, 1, axis=0))
 
 
 def test_even_rays_stand_for_like_areas() -> None:

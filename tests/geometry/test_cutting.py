@@ -1,4 +1,4 @@
-"""Cutting views: exact at every pixel, without a seam, and equivariant to turning the camera."""
+"""Cutting views: exact at every pixel, without a seam, and equivariant to rotating the camera."""
 
 import tracemalloc
 
@@ -76,20 +76,20 @@ def test_a_stretched_picture_is_still_the_whole_sphere():
 
 @pytest.mark.parametrize("num_views", [4, 6, 8])
 @pytest.mark.parametrize("width", [240, 720, 1680, 4800])
-def test_turning_by_a_stride_shifts_the_views_bit_for_bit(num_views, width):
+def test_rotating_by_a_stride_shifts_the_views_bit_for_bit(num_views, width):
     layout = ViewLayout.ring(num_views, 90.0, 32)
     panorama = noise(width // 2, width)
-    turned = np.roll(panorama, -width // num_views, axis=1)
+    rotated = np.roll(panorama, -width // num_views, axis=1)
     expected = np.roll(cut_views(panorama, layout), -1, axis=0)
-    np.testing.assert_array_equal(cut_views(turned, layout), expected)
+    np.testing.assert_array_equal(cut_views(rotated, layout), expected)
 
 
-def test_turning_by_half_shifts_views_over_the_poles_too():
+def test_rotating_by_half_shifts_views_over_the_poles_too():
     panorama = noise(128, 256)
     layout = ViewLayout((View(0, 70), View(180, 70), View(0, -80), View(180, -80)), 32)
     views = cut_views(panorama, layout)
-    turned = cut_views(np.roll(panorama, 128, axis=1), layout)
-    np.testing.assert_array_equal(turned, views[[1, 0, 3, 2]])
+    rotated = cut_views(np.roll(panorama, 128, axis=1), layout)
+    np.testing.assert_array_equal(rotated, views[[1, 0, 3, 2]])
 
 
 def test_views_do_not_alias_detail_they_cannot_show():
@@ -160,13 +160,13 @@ def test_a_wide_view_beside_a_zoom_does_not_alias():
     assert np.abs(wide.astype(int) - 128).max() <= 2
 
 
-def test_turning_by_a_stride_shifts_several_rows_and_the_global_view_bit_for_bit():
+def test_rotating_by_a_stride_shifts_several_rows_and_the_global_view_bit_for_bit():
     layout = ViewLayout.ring(4, 70.0, 32, pitches_deg=(0.0, 60.0)).with_global()
     panorama = noise(512, 1024)
-    views, turned = cut_views(panorama, layout), cut_views(np.roll(panorama, -256, axis=1), layout)
-    np.testing.assert_array_equal(turned[:4], np.roll(views[:4], -1, axis=0))
-    np.testing.assert_array_equal(turned[4:8], np.roll(views[4:8], -1, axis=0))
-    np.testing.assert_array_equal(turned[8], np.roll(views[8], -8, axis=1))
+    views, rotated = cut_views(panorama, layout), cut_views(np.roll(panorama, -256, axis=1), layout)
+    np.testing.assert_array_equal(rotated[:4], np.roll(views[:4], -1, axis=0))
+    np.testing.assert_array_equal(rotated[4:8], np.roll(views[4:8], -1, axis=0))
+    np.testing.assert_array_equal(rotated[8], np.roll(views[8], -8, axis=1))
 
 
 @pytest.mark.parametrize("shape", [(256, 512), (300, 611), (48, 96), (20, 40), (40, 80)])
@@ -185,14 +185,14 @@ def test_a_global_view_is_the_average_of_areas(shape):
 
 
 @pytest.mark.parametrize(("shape", "size"), [((256, 512), 64), ((300, 600), 48), ((301, 602), 64)])
-def test_a_global_view_is_turned_exactly_by_whole_columns(shape, size):
+def test_a_global_view_is_rotated_exactly_by_whole_columns(shape, size):
     panorama = noise(*shape)
     columns = 37
     yaw_deg = columns * 360 / shape[1]
-    (turned,) = cut_views(panorama, ViewLayout((GlobalView(yaw_deg),), size))
+    (rotated,) = cut_views(panorama, ViewLayout((GlobalView(yaw_deg),), size))
     expected = np.roll(panorama, -columns, axis=1)
     expected = cv2.resize(expected, (size, size), interpolation=cv2.INTER_AREA)
-    np.testing.assert_array_equal(turned, expected)
+    np.testing.assert_array_equal(rotated, expected)
 
 
 def test_a_global_view_shows_what_lies_in_its_directions():
@@ -214,7 +214,7 @@ MEMORY_LAYOUTS = {
     "seam and poles, not reduced": ViewLayout.free([(180, 0, 0, 60), (0, 90, 0, 60)], 256),
     "two reductions": ViewLayout.free([(180, 0, 0, 20), (180, 0, 0, 100), (0, -90, 0, 90)], 64),
     "global": ViewLayout.equirectangular(128),
-    "global, turned": ViewLayout((GlobalView(90),), 128),
+    "global, rotated": ViewLayout((GlobalView(90),), 128),
 }
 
 
@@ -231,8 +231,8 @@ def test_beside_the_panorama_only_the_views_one_reduction_and_the_samples_of_a_v
     reduced = panorama.nbytes // 4  # a reduction halves both sides at least
     one_view = 12 * layout.view_size**2
     samples, moved_map = one_view, 3 * 4 * one_view // 3
-    turned_band = 2 * panorama.nbytes // layout.view_size
-    assert peak < views.nbytes + reduced + samples + moved_map + turned_band + 100_000
+    rotated_band = 2 * panorama.nbytes // layout.view_size
+    assert peak < views.nbytes + reduced + samples + moved_map + rotated_band + 100_000
     assert peak < panorama.nbytes / 2
 
 

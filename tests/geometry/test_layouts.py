@@ -24,8 +24,8 @@ def test_right_columns_of_a_view_look_where_the_left_columns_of_the_next_do():
     shared = layout.overlap_columns(64)
     for view in range(8):
         right, left = yaw_rad[view, -shared:], yaw_rad[(view + 1) % 8, :shared]
-        turn = np.angle(np.exp(1j * (right - yaw_rad[view].mean())))
-        assert np.all(np.sort(turn) == turn)
+        steps = np.angle(np.exp(1j * (right - yaw_rad[view].mean())))
+        assert np.all(np.sort(steps) == steps)
         gaps = np.degrees(np.angle(np.exp(1j * (right[:, None] - left[None, :]))))
         assert np.abs(gaps).min(axis=1).max() < 90 / 64  # each column has a partner nearby
         assert abs(np.degrees(np.angle(np.exp(1j * (right[0] - left[0]))))) < 1.0
@@ -76,7 +76,7 @@ def test_stride_and_overlap_belong_to_even_rings_only(views):
         (lambda: ViewLayout((View(0),), 0), "view size of 0 px.*view_size"),
         (lambda: ViewLayout.ring(1), "ring of 1 views, expected 2 or more.*num_views"),
         (lambda: ViewLayout.free([]), "without views"),
-        (lambda: ViewLayout.free([(0, 0, 0)]), "view 0: found 3 numbers, expected 4.*looks_deg"),
+        (lambda: ViewLayout.free([(0, 0, 0)]), "view 0: found 3 numbers, expected 4.*angles_deg"),
         (
             lambda: ViewLayout.free([(0, 0, 0, 90), (0, 0, 0, 180)]),
             "view 1: found a field of view of 180°.*fov_deg",
@@ -128,14 +128,14 @@ def test_layouts_are_equal_and_hashed_by_value():
         ),
     ],
 )
-def test_each_layout_is_told_in_a_line(layout, expected):
+def test_each_layout_is_described_in_a_line(layout, expected):
     assert layout.describe() == expected
 
 
-def test_a_long_list_of_views_is_told_in_part():
-    told = ViewLayout.free([(7 * step, 0, 0, 50) for step in range(20)]).describe()
-    assert told.count("50°)") == 8
-    assert told.endswith(" and 12 more")
+def test_a_long_list_of_views_is_described_in_part():
+    text = ViewLayout.free([(7 * step, 0, 0, 50) for step in range(20)]).describe()
+    assert text.count("50°)") == 8
+    assert text.endswith(" and 12 more")
 
 
 def test_the_faces_of_a_cube_see_each_direction_once():
@@ -162,7 +162,7 @@ def test_a_ring_of_several_rows_has_one_for_each_pitch():
     assert layout.coverage() > ViewLayout.ring(4).coverage() + 0.1
 
 
-def test_free_views_look_where_they_are_told():
+def test_free_views_have_the_angles_given():
     layout = ViewLayout.free([(10, -20, 30, 40), (0, 0, 0, 90)], 48)
     assert layout == ViewLayout((View(10, -20, 30, 40), View(0)), 48)
 
@@ -198,12 +198,12 @@ def angles(low, high):
     return st.floats(low, high, allow_subnormal=False)
 
 
-LOOKS = st.tuples(angles(-360, 360), angles(-90, 90), angles(-180, 180), angles(1, 179))
+ANGLES = st.tuples(angles(-360, 360), angles(-90, 90), angles(-180, 180), angles(1, 179))
 
 
 @settings(max_examples=30)
-@given(st.lists(LOOKS, min_size=1, max_size=4))
-def test_coverage_is_a_share_and_grows_with_every_view(looks):
-    shares = [ViewLayout.free(looks[:count]).coverage(40) for count in range(1, len(looks) + 1)]
+@given(st.lists(ANGLES, min_size=1, max_size=4))
+def test_coverage_is_a_share_and_grows_with_every_view(views):
+    shares = [ViewLayout.free(views[:count]).coverage(40) for count in range(1, len(views) + 1)]
     assert 0 <= shares[0] <= shares[-1] <= 1
     assert shares == sorted(shares)

@@ -47,11 +47,11 @@ def test_a_region_overlaps_itself_wholly_and_its_opposite_not_at_all(region):
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_turning_both_changes_nothing(first, second):
-    turned = [
+def test_rotating_both_changes_nothing(first, second):
+    rotated = [
         Region(r.yaw_deg + 77, r.pitch_deg, r.width_deg, r.height_deg) for r in (first, second)
     ]
-    assert turned[0].iou(turned[1]) == pytest.approx(first.iou(second))
+    assert rotated[0].iou(rotated[1]) == pytest.approx(first.iou(second))
 
 
 def test_a_tiny_region_in_a_large_one_is_the_ratio_of_their_areas():

@@ -70,7 +70,7 @@ def test_positive_roll_lowers_the_right_side():
     assert pitch_deg < -10
 
 
-def test_a_quarter_roll_turns_the_picture():
+def test_a_quarter_roll_rotates_the_picture():
     upright, rolled = View(10, 20).rays(6, 6), View(10, 20, 90).rays(6, 6)
     np.testing.assert_allclose(rolled, np.rot90(upright), atol=1e-12)
 
@@ -103,8 +103,8 @@ def test_the_finest_step_is_the_smallest_one_seen_between_neighbouring_rays(view
     for slope in np.linspace(0, np.pi, 36, endpoint=False):
         dx, dy = np.cos(slope) * fine / size, np.sin(slope) * fine / size
         yaw, pitch = angles_from_rays(view.rays_at(across + dx, down + dy))
-        turn = np.angle(np.exp(1j * (yaw - yaw_rad)))
-        steps.append(np.hypot(turn, pitch - pitch_rad).min() / fine)
+        yaw_step = np.angle(np.exp(1j * (yaw - yaw_rad)))
+        steps.append(np.hypot(yaw_step, pitch - pitch_rad).min() / fine)
     assert view.finest_step_rad(size) == pytest.approx(min(steps), rel=0.03)
 
 
@@ -123,7 +123,7 @@ def test_what_lies_behind_has_no_place_and_is_not_seen():
     assert view.sees(view.rays(3, 3)).all()
 
 
-def turn_about(axis, angle_deg):
+def rotation_about(axis, angle_deg):
     """Rodrigues' rotation by the right-hand rule, written apart from the package."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
@@ -132,13 +132,13 @@ def turn_about(axis, angle_deg):
 
 
 @given(VIEWS, PLACES, PLACES)
-def test_a_view_is_rolled_then_pitched_then_turned(view, across, down):
+def test_a_view_is_rolled_then_pitched_then_rotated(view, across, down):
     half = np.tan(np.radians(view.fov_deg / 2))
     straight = np.array([(2 * across - 1) * half, (1 - 2 * down) * half, 1.0])
-    # Yaw turns front to right, pitch front to up, roll right to down.
-    roll = turn_about((0, 0, 1), -view.roll_deg)
-    pitch = turn_about((1, 0, 0), -view.pitch_deg)
-    yaw = turn_about((0, 1, 0), view.yaw_deg)
+    # Yaw rotates front to right, pitch front to up, roll right to down.
+    roll = rotation_about((0, 0, 1), -view.roll_deg)
+    pitch = rotation_about((1, 0, 0), -view.pitch_deg)
+    yaw = rotation_about((0, 1, 0), view.yaw_deg)
     expected = yaw @ pitch @ roll @ straight / np.linalg.norm(straight)
     found = view.rays_at(np.array(across), np.array(down))
     np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -173,7 +173,7 @@ def test_a_global_view_sees_every_direction():
     assert GlobalView(33).sees(rays).all()
 
 
-def test_a_global_view_is_the_panorama_turned_by_whole_columns():
+def test_a_global_view_is_the_panorama_rotated_by_whole_columns():
     panorama = panorama_rays(6, 8)
     np.testing.assert_allclose(GlobalView().rays(6, 8), panorama, atol=1e-12)
     np.testing.assert_allclose(GlobalView(90).rays(6, 8), np.roll(panorama, -2, axis=1), atol=1e-12)

@@ -34,7 +34,6 @@ def test_defaults_are_a_whole_configuration():
 def test_pooling_sets_the_number_of_image_tokens(pooling, groups, per_view):
     pooled = config(pooling=pooling)
     assert pooled.tokens_per_view == 32
-    assert pooled.image_token_groups == groups
     assert pooled.image_tokens_per_view == per_view
     assert pooled.num_image_tokens == groups * per_view
 

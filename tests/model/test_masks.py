@@ -17,7 +17,7 @@ def seen(mask):
     return (mask[0, 0] == 0).int().tolist()
 
 
-def test_only_masks_of_bools_are_turned_into_numbers():
+def test_only_masks_of_bools_become_numbers():
     flat, ready = torch.ones(1, 3), torch.zeros(1, 1, 3, 3)
     for mask in (None, flat, ready):  # the last is a static cache's
         assert attention_masks(mask, None, LLAMA, torch.float32) is mask

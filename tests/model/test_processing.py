@@ -21,15 +21,15 @@ CONVERSATION = [
 
 def with_picture(conversation, panorama):
     """The same conversation with lists of entries, the picture among them."""
-    turns = []
-    for turn in conversation:
-        before, mark, after = turn["content"].partition("<image>")
+    messages = []
+    for message in conversation:
+        before, mark, after = message["content"].partition("<image>")
         texts = [before, after] if mark else [before]
         entries = [{"type": "text", "text": text} for text in texts]
         if mark:
             entries.insert(1, {"type": "image", "image": panorama})
-        turns.append({"role": turn["role"], "content": entries})
-    return turns
+        messages.append({"role": message["role"], "content": entries})
+    return messages
 
 
 @pytest.fixture
@@ -73,11 +73,11 @@ def test_views_are_named_by_direction_or_by_degrees():
 
 @pytest.mark.parametrize("as_list", [False, True])
 def test_tokens_without_the_picture_are_those_with_it(processor, panorama, as_list):
-    turns = with_picture(CONVERSATION, panorama)
+    messages = with_picture(CONVERSATION, panorama)
     expected = processor.apply_chat_template(
-        turns, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
-    ids, said = processor.tokenize(turns if as_list else CONVERSATION)
+    ids, said = processor.tokenize(messages if as_list else CONVERSATION)
     assert ids == list(expected["input_ids"][0])
     assert said == list(expected["assistant_masks"][0])
     assert ids.count(processor.image_token_id) == 4 * PER_VIEW
@@ -85,9 +85,9 @@ def test_tokens_without_the_picture_are_those_with_it(processor, panorama, as_li
 
 def test_a_prompt_ends_with_the_assistants_opening(processor, panorama):
     ids, said = processor.tokenize(CONVERSATION[:2], add_generation_prompt=True)
-    turns = with_picture(CONVERSATION[:2], panorama)
+    messages = with_picture(CONVERSATION[:2], panorama)
     expected = processor.apply_chat_template(
-        turns, tokenize=True, return_dict=True, add_generation_prompt=True
+        messages, tokenize=True, return_dict=True, add_generation_prompt=True
     )
     assert ids == list(expected["input_ids"][0])
     assert sum(said) == 0
@@ -118,8 +118,8 @@ def test_a_tokenizer_that_adds_its_own_start_changes_nothing(fresh_processor, pa
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
     )
     assert tokenizer("a")["input_ids"][0] == 0
-    turns = with_picture(CONVERSATION, panorama)
-    found = fresh_processor.apply_chat_template(turns, tokenize=True, return_dict=True)
+    messages = with_picture(CONVERSATION, panorama)
+    found = fresh_processor.apply_chat_template(messages, tokenize=True, return_dict=True)
     assert fresh_processor.tokenize(CONVERSATION)[0] == plain == list(found["input_ids"][0])
 
 

@@ -38,14 +38,14 @@ def test_position_features_are_the_harmonics_of_each_tokens_true_angles():
         np.testing.assert_allclose(features[..., 3 + place], np.cos(harmonic * angles), atol=1e-6)
 
 
-def test_turning_by_one_stride_turns_position_features_into_the_next_views():
+def test_a_rotation_by_one_stride_maps_position_features_to_the_next_views():
     layout = ViewLayout.ring(8, 90.0)
     features = position_features(layout, 3, 5, HARMONICS).reshape(8, 15, 2, 2 * HARMONICS)
     sines, cosines = features.double().chunk(2, dim=-1)
-    turn = torch.arange(1, HARMONICS + 1) * torch.tensor(np.radians(45.0))
-    yaw_sines = sines[:, :, 0] * turn.cos() + cosines[:, :, 0] * turn.sin()
-    yaw_cosines = cosines[:, :, 0] * turn.cos() - sines[:, :, 0] * turn.sin()
-    # The last view turns into the first: the harmonics close on the circle.
+    step = torch.arange(1, HARMONICS + 1) * torch.tensor(np.radians(45.0))
+    yaw_sines = sines[:, :, 0] * step.cos() + cosines[:, :, 0] * step.sin()
+    yaw_cosines = cosines[:, :, 0] * step.cos() - sines[:, :, 0] * step.sin()
+    # The last view becomes the first: the harmonics close on the circle.
     torch.testing.assert_close(yaw_sines, sines[:, :, 0].roll(-1, dims=0), rtol=0, atol=1e-5)
     torch.testing.assert_close(yaw_cosines, cosines[:, :, 0].roll(-1, dims=0), rtol=0, atol=1e-5)
     torch.testing.assert_close(features[:, :, 1], features[:, :, 1].roll(1, dims=0))
@@ -93,7 +93,7 @@ def test_concat_pooling_keeps_views_in_order():
 
 
 @pytest.mark.parametrize(("num_views", "fov_deg"), [(8, 90.0), (4, 120.0), (6, 80.0), (8, 75.0)])
-def test_stitching_tells_every_direction_once(num_views, fov_deg):
+def test_stitched_columns_go_once_around_without_a_gap(num_views, fov_deg):
     module = projection("stitch", num_views, fov_deg, rows=2)
     layout = module.config.layout
     yaws_rad, _ = angles_from_rays(layout.rays(2, 8))
@@ -102,12 +102,12 @@ def test_stitching_tells_every_direction_once(num_views, fov_deg):
     for row in (0, 1):
         around_deg = np.degrees(kept[:, row].flatten().numpy())
         steps_deg = (np.diff(around_deg, append=around_deg[0]) + 180.0) % 360.0 - 180.0
-        assert (steps_deg > 0).all()  # always further to the right: nothing is told twice
+        assert (steps_deg > 0).all()  # always further to the right
         assert steps_deg.sum() == pytest.approx(360.0)  # once around
         assert steps_deg.max() < 2 * fov_deg / 8  # and nothing is left out
 
 
-def test_stitching_drops_what_the_left_neighbour_has_told():
+def test_stitching_drops_the_columns_shared_with_the_left_neighbour():
     columns = torch.arange(8.0).repeat(2).reshape(1, 1, 16, 1).expand(1, 8, 16, 1)
     kept = projection("stitch")._pool(columns).reshape(8, 2, 4)
     assert torch.equal(kept, torch.tensor([4.0, 5.0, 6.0, 7.0]).expand(8, 2, 4))

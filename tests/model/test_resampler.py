@@ -30,7 +30,7 @@ def config_of(kind="conv", rows=4, columns=8, layers=1):
 def resampler(kind="conv", rows=4, columns=8, layers=1):
     torch.manual_seed(0)
     module = Resampler(config_of(kind, rows, columns, layers))
-    if module.asks:
+    if module.is_perceiver:
         torch.nn.init.normal_(module.queries)
     return module
 

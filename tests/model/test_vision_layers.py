@@ -38,7 +38,7 @@ def test_two_steps_give_the_tokens_and_gradients_of_one(encoder_of, kind):
     encoder.zero_grad()
     with torch.no_grad():
         states = lower_states(encoder, views, 1)
-    tokens = tokens_of_states(encoder, states, VIEW_SIZE)
+    tokens = tokens_of_states(encoder, states, 1, VIEW_SIZE)
     (tokens * weights).sum().backward()
     torch.testing.assert_close(tokens, whole, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(gradients(encoder), expected, rtol=1e-5, atol=1e-5)

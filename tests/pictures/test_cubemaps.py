@@ -58,7 +58,7 @@ def test_the_sphere_shows_every_direction_as_the_faces_do():
     assert np.abs(sphere - expected).max() <= 2
 
 
-def test_the_sphere_is_drawn_at_the_height_asked_for():
+def test_the_sphere_is_made_at_the_height_asked_for():
     sphere = sphere_from_cubemap(smooth_faces(), height=40)
     expected = colours(panorama_rays(40, 80)).astype(int)
     assert np.abs(sphere - expected).max() <= 2

@@ -5,7 +5,13 @@ import warnings
 import pytest
 from xmp_packets import packet
 
-from panovlm.pictures.gpano import MAX_XMP_BYTES, NAMESPACE, CroppedArea, PanoFacts, read_facts
+from panovlm.pictures.gpano import (
+    MAX_XMP_BYTES,
+    NAMESPACE,
+    CroppedArea,
+    PhotoSphere,
+    read_photo_sphere,
+)
 
 AREA = {
     "FullPanoWidthPixels": "800",
@@ -22,27 +28,32 @@ AREA = {
 def test_properties_are_read_as_attributes_and_as_elements_under_any_prefix(elements, prefix):
     properties = {"ProjectionType": "Equirectangular", "UsePanoramaViewer": "True", **AREA}
     tilt = {"PoseHeadingDegrees": "123.5", "PosePitchDegrees": "-2.5", "PoseRollDegrees": "181e-1"}
-    facts = read_facts(packet(properties | tilt, elements=elements, prefix=prefix), "photo")
+    facts = read_photo_sphere(packet(properties | tilt, elements=elements, prefix=prefix), "photo")
     area = CroppedArea(800, 400, 100, 50, 300, 200)
-    assert facts == PanoFacts("equirectangular", area, -2.5, 18.1)
+    assert facts == PhotoSphere("equirectangular", area, -2.5, 18.1)
 
 
 def test_a_projection_alone_says_nothing_of_an_area():
-    assert read_facts(packet({"ProjectionType": "equirectangular"}), "photo") == PanoFacts()
+    assert (
+        read_photo_sphere(packet({"ProjectionType": "equirectangular"}), "photo") == PhotoSphere()
+    )
 
 
 def test_a_cylinder_needs_no_full_height():
     properties = AREA | {"ProjectionType": "cylindrical", "CroppedAreaTopPixels": "-100.0"}
     del properties["FullPanoHeightPixels"]
-    facts = read_facts(packet(properties), "photo")
-    assert facts == PanoFacts("cylindrical", CroppedArea(800, 0, 100, -100, 300, 200))
+    facts = read_photo_sphere(packet(properties), "photo")
+    assert facts == PhotoSphere("cylindrical", CroppedArea(800, 0, 100, -100, 300, 200))
 
 
 def test_xmp_without_these_properties_says_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert read_facts(packet({}), "photo") is None
-        assert read_facts(packet({"ProjectionType": "x"}).replace(b"panorama", b"p"), "p") is None
+        assert read_photo_sphere(packet({}), "photo") is None
+        assert (
+            read_photo_sphere(packet({"ProjectionType": "x"}).replace(b"panorama", b"p"), "p")
+            is None
+        )
 
 
 def entity_bomb():
@@ -73,4 +84,4 @@ def entity_bomb():
 )
 def test_invalid_xmp_is_ignored_with_a_warning(xmp, error):
     with pytest.warns(UserWarning, match=rf"photo: found invalid XMP \(.*({error}).*expected.*XMP"):
-        assert read_facts(xmp, "photo") is None
+        assert read_photo_sphere(xmp, "photo") is None

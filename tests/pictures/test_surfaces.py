@@ -1,4 +1,4 @@
-"""Parts of the sphere: every direction is drawn where it belongs, and nothing else is."""
+"""Parts of the sphere: every direction is projected to where it belongs, and nothing else is."""
 
 import math
 
@@ -8,11 +8,11 @@ import pytest
 from panovlm.geometry.sphere import panorama_rays, rays_from_angles
 from panovlm.geometry.views import View
 from panovlm.pictures.surfaces import (
-    MAX_DRAWN_WIDTH,
-    Cylinder,
-    Patch,
+    MAX_SPHERE_WIDTH,
+    Cylindrical,
+    Equirectangular,
     camera_axes,
-    draw_sphere,
+    project_to_sphere,
 )
 
 TILTS = [(0.0, 20.0), (15.0, 0.0), (-35.0, 60.0), (90.0, 0.0), (5.0, -179.0)]
@@ -39,7 +39,7 @@ def farthest(found, expected, mask=None):
 @pytest.mark.parametrize(("pitch_deg", "roll_deg"), TILTS)
 def test_a_tilted_cameras_horizon_comes_back_level(pitch_deg, roll_deg):
     axes = camera_axes(pitch_deg, roll_deg)
-    sphere, mask = draw_sphere(taken(128, axes), Patch(), axes)
+    sphere, mask = project_to_sphere(taken(128, axes), Equirectangular(), axes)
     assert mask is None
     assert farthest(sphere, taken(128)) <= 2  # at the poles and across the seam too
 
@@ -67,7 +67,9 @@ def test_looking_up_and_rolling_clockwise_are_positive():
 
 def test_a_patch_is_copied_pixel_for_pixel_where_it_was_cropped():
     full = np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8)
-    sphere, mask = draw_sphere(full[5:25, 10:40], Patch(10 / 80, 5 / 40, 30 / 80, 20 / 40))
+    sphere, mask = project_to_sphere(
+        full[5:25, 10:40], Equirectangular(10 / 80, 5 / 40, 30 / 80, 20 / 40)
+    )
     expected = np.zeros((40, 80), bool)
     expected[5:25, 10:40] = True
     np.testing.assert_array_equal(mask, expected)
@@ -77,7 +79,7 @@ def test_a_patch_is_copied_pixel_for_pixel_where_it_was_cropped():
 def test_a_patch_may_reach_across_the_seam():
     full = np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8)
     patch = np.roll(full, 20, axis=1)[:, :40]  # columns 60 to 80 and 0 to 20
-    sphere, mask = draw_sphere(patch, Patch(60 / 80, 0.0, 0.5, 1.0))
+    sphere, mask = project_to_sphere(patch, Equirectangular(60 / 80, 0.0, 0.5, 1.0))
     expected = np.zeros((40, 80), bool)
     expected[:, 60:] = expected[:, :20] = True
     np.testing.assert_array_equal(mask, expected)
@@ -86,7 +88,7 @@ def test_a_patch_may_reach_across_the_seam():
 
 def test_a_patch_that_was_scaled_is_placed_by_its_shares():
     patch = taken(120)[30:90, 40:120].reshape(30, 2, 40, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
-    sphere, mask = draw_sphere(patch, Patch(40 / 240, 0.25, 80 / 240, 0.5))
+    sphere, mask = project_to_sphere(patch, Equirectangular(40 / 240, 0.25, 80 / 240, 0.5))
     assert sphere.shape == (60, 120, 3)
     assert farthest(sphere, taken(60), mask) <= 3
     assert mask.sum() == 30 * 40
@@ -95,7 +97,7 @@ def test_a_patch_that_was_scaled_is_placed_by_its_shares():
 def test_a_tilted_patch_is_levelled_and_its_mask_with_it():
     axes = camera_axes(20.0, 10.0)
     patch = taken(128, axes)[32:96, 64:192]
-    sphere, mask = draw_sphere(patch, Patch(0.25, 0.25, 0.5, 0.5), axes)
+    sphere, mask = project_to_sphere(patch, Equirectangular(0.25, 0.25, 0.5, 0.5), axes)
     assert farthest(sphere, taken(128), mask) <= 3
     assert sphere[~mask].max() == 0
     seen = panorama_rays(128, 256) @ axes
@@ -113,8 +115,8 @@ def test_a_cylinder_shows_every_direction_where_it_belongs(hfov_deg, upper, lowe
     yaw_rad = ((np.arange(columns) + 0.5) / columns - 0.5) * math.radians(hfov_deg)
     tangent = upper - (np.arange(rows) + 0.5) / rows * (upper - lower)
     rays = rays_from_angles(yaw_rad[None], np.arctan(tangent)[:, None])
-    cylinder = Cylinder(0.5 - hfov_deg / 720, hfov_deg / 360, upper, lower)
-    sphere, mask = draw_sphere(taken(0, rays=rays), cylinder)
+    cylinder = Cylindrical(0.5 - hfov_deg / 720, hfov_deg / 360, upper, lower)
+    sphere, mask = project_to_sphere(taken(0, rays=rays), cylinder)
     assert sphere.shape == (256, 512, 3)
     assert farthest(sphere, taken(256), mask) <= 2
     assert sphere[~mask].max() == 0
@@ -125,17 +127,23 @@ def test_a_cylinder_shows_every_direction_where_it_belongs(hfov_deg, upper, lowe
 
 
 def test_a_picture_of_more_columns_than_wanted_is_reduced_first():
-    sphere, mask = draw_sphere(taken(256)[64:192, 128:256], Patch(0.25, 0.25, 0.25, 0.5), None, 100)
+    sphere, mask = project_to_sphere(
+        taken(256)[64:192, 128:256], Equirectangular(0.25, 0.25, 0.25, 0.5), None, 100
+    )
     assert sphere.shape == (50, 100, 3)
     assert farthest(sphere, taken(50), mask) <= 6
-    assert draw_sphere(taken(64), Patch(), camera_axes(1.0, 0.0), 100)[0].shape == (64, 128, 3)
+    assert project_to_sphere(taken(64), Equirectangular(), camera_axes(1.0, 0.0), 100)[0].shape == (
+        64,
+        128,
+        3,
+    )
 
 
 def test_a_small_picture_cannot_ask_for_a_large_sphere():
     picture = np.full((40, 40, 3), 9, np.uint8)
-    sphere, mask = draw_sphere(picture, Patch(0.5, 0.5, 0.002, 0.004))
-    assert sphere.shape == (MAX_DRAWN_WIDTH // 2, MAX_DRAWN_WIDTH, 3)
+    sphere, mask = project_to_sphere(picture, Equirectangular(0.5, 0.5, 0.002, 0.004))
+    assert sphere.shape == (MAX_SPHERE_WIDTH // 2, MAX_SPHERE_WIDTH, 3)
     assert sphere[mask].min() == 9
-    small, mask = draw_sphere(picture, Patch(0.5, 0.5, 0.002, 0.004), None, 1)
+    small, mask = project_to_sphere(picture, Equirectangular(0.5, 0.5, 0.002, 0.004), None, 1)
     assert len(small) <= 2000
     assert mask.any()

@@ -1,4 +1,4 @@
-"""Which inputs there are, what each becomes, and which of that is there already."""
+"""Which inputs there are, what each becomes, and which outputs exist already."""
 
 import json
 import os
@@ -31,12 +31,7 @@ class Job:
     target: Path
 
     def is_done(self, since_ns: int, *, makes_folder: bool) -> bool:
-        """Whether the target is whole and no older than its input and than the settings.
-
-        Args:
-            since_ns: When the settings were written, in nanoseconds.
-            makes_folder: Whether the target is a folder of pictures.
-        """
+        """Check whether the target is whole and no older than its input and than the settings."""
         last_written = self.target / VIEWS_FILE if makes_folder else self.target
         try:
             return last_written.stat().st_mtime_ns >= max(since_ns, _changed_ns(self.source))
@@ -44,19 +39,11 @@ class Job:
             return False
 
 
-def is_picture_name(path: Path) -> bool:
-    """Whether a name ends as those of the pictures that can be written do."""
-    return path.suffix.lower() in PILLOW_FORMATS
-
-
 def find_sources(given: Path, out: Path) -> list[tuple[Path, Path]]:
     """Find the inputs: a picture, a folder of views, or all of both in a folder, at any depth.
 
-    Names that begin with a dot are left out, links to folders are not followed.
-
-    Args:
-        given: What the user named.
-        out: Where the outputs go; not searched.
+    Names that begin with a dot are left out, links to folders are not followed, and `out` is not
+    searched.
 
     Returns:
         Each input, and its path without ending below the folder given.
@@ -84,7 +71,7 @@ def find_sources(given: Path, out: Path) -> list[tuple[Path, Path]]:
 def plan_jobs(
     sources: list[tuple[Path, Path]], out: Path, settings: ConversionSettings
 ) -> tuple[list[Job], list[str]]:
-    """Say what each input becomes below the folder `out`.
+    """Plan what each input becomes below the folder `out`.
 
     Returns:
         The jobs, and why inputs have none: those that would overwrite an input or another's output.
@@ -106,7 +93,7 @@ def plan_jobs(
 
 
 def claim_folder(out: Path, settings: ConversionSettings, *, overwrite: bool) -> int:
-    """Make the folder written to, or see that it holds outputs of the same settings.
+    """Make the folder written to, or check that it holds outputs of the same settings.
 
     Returns:
         When the settings were written, in nanoseconds; what is older does not count.
@@ -138,7 +125,7 @@ def claim_folder(out: Path, settings: ConversionSettings, *, overwrite: bool) ->
 
 
 def _walk(folder: Path, out: Path) -> Iterator[Path]:
-    """Give the pictures and the folders of views below a folder."""
+    """Yield the pictures and the folders of views below a folder."""
     for here, folders, files in os.walk(folder):
         kept = (name for name in sorted(folders) if not name.startswith("."))
         folders[:] = [name for name in kept if Path(here, name).resolve() != out]
@@ -151,17 +138,17 @@ def _walk(folder: Path, out: Path) -> Iterator[Path]:
 
 
 def _without_ending(source: Path, folder: Path) -> Path:
-    """Give an input's path below the folder given; a folder's name has no ending."""
+    """Return an input's path below the folder given; a folder's name has no ending."""
     below = source.relative_to(folder)
     return below if source.is_dir() else below.with_suffix("")
 
 
 def _place(path: Path) -> Path:
-    """Give the one path of a directory entry, however it was reached; a link is its own entry."""
+    """Return the one path of a directory entry, however it was reached; a link is its own entry."""
     return path.parent.resolve() / path.name
 
 
 def _changed_ns(source: Path) -> int:
-    """Give when an input last changed, in nanoseconds."""
+    """Return when an input last changed, in nanoseconds."""
     files = source.iterdir() if source.is_dir() else [source]
     return max(file.stat().st_mtime_ns for file in files)

@@ -19,16 +19,11 @@ _MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
 def write_picture(pixels: Pixels, path: Path, quality: int, *, is_sphere: bool = False) -> None:
     """Write a picture; at `path` stands either all of it or what was there before.
 
-    Args:
-        pixels: uint8 RGB [H, W, 3].
-        path: File to write, its ending one of `PILLOW_FORMATS`.
-        quality: Of JPEG and WebP, 1 to 100.
-        is_sphere: Whether to write Photo Sphere metadata (GPano), by which viewers know that the
-            picture is the full sphere.
+    The name ends in one of `PILLOW_FORMATS`. With `is_sphere` the file has Photo Sphere metadata
+    (GPano), by which viewers know that the picture is the full sphere.
 
     Raises:
         PanoVLMError: If the format holds no picture so large.
-        OSError: If the disk fails.
     """
     name = PILLOW_FORMATS[path.suffix.lower()]
     height, width = pixels.shape[:2]
@@ -38,9 +33,9 @@ def write_picture(pixels: Pixels, path: Path, quality: int, *, is_sphere: bool =
             f"{path}: found a picture of {width}x{height}, expected at most {most} px along a side "
             f"in a {name} file; use --format png or a smaller size"
         )
-    options: dict[str, Any] = {"quality": quality, "subsampling": "4:4:4"} if name == "JPEG" else {}
-    if name == "WEBP":
-        options = {"quality": quality}
+    options: dict[str, Any] = {} if name == "PNG" else {"quality": quality}
+    if name == "JPEG":
+        options["subsampling"] = "4:4:4"
     if is_sphere:
         options |= _metadata(name, _gpano(width, height))
     picture = Image.fromarray(pixels)
@@ -48,7 +43,7 @@ def write_picture(pixels: Pixels, path: Path, quality: int, *, is_sphere: bool =
 
 
 def _metadata(name: str, packet: str) -> dict[str, Any]:
-    """Give what makes Pillow write an XMP packet."""
+    """Return the options that make Pillow write an XMP packet."""
     if name != "PNG":
         return {"xmp": packet.encode()}
     chunks = PngInfo()
@@ -57,7 +52,7 @@ def _metadata(name: str, packet: str) -> dict[str, Any]:
 
 
 def _gpano(width: int, height: int) -> str:
-    """Give the XMP packet of a panorama that shows the full sphere.
+    """Return the XMP packet of a panorama that shows the full sphere.
 
     Source:
         Photo Sphere XMP metadata, https://developers.google.com/streetview/spherical-metadata.

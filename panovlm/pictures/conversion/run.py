@@ -11,16 +11,10 @@ import cv2
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import cut_views, required_width
-from panovlm.geometry.rotation import turn_panorama, turn_view
+from panovlm.geometry.rotation import rotate_panorama, rotate_view
 from panovlm.geometry.sphere import Pixels
 from panovlm.geometry.views import View
-from panovlm.pictures.conversion.jobs import (
-    Job,
-    claim_folder,
-    find_sources,
-    is_picture_name,
-    plan_jobs,
-)
+from panovlm.pictures.conversion.jobs import Job, claim_folder, find_sources, plan_jobs
 from panovlm.pictures.conversion.pictures import PILLOW_FORMATS, write_picture
 from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.conversion.views_folder import FACE_NAMES, assemble_folder, write_views
@@ -35,7 +29,7 @@ _JOBS_PER_PROCESS = 8
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion did.
+    """The outcome of a conversion.
 
     Attributes:
         num_written: Inputs converted.
@@ -78,25 +72,18 @@ def convert(
     if workers is not None and workers < 1:
         raise PanoVLMError(f"found {workers} workers, expected 1 or more; raise workers")
     sources = find_sources(given, out)
-    if _is_one_picture(sources, out, settings):
+    one_to_one = len(sources) == 1 and not settings.makes_folders
+    if one_to_one and out.suffix.lower() in PILLOW_FORMATS and not out.is_dir():
         only = _only_job(sources[0][0], out, settings, overwrite=overwrite)
         errors = _convert_all([only], settings, workers)
         return Conversion(1 - len(errors), 0, tuple(errors))
     _check_folder(given, out)
-    jobs, without = plan_jobs(sources, out, settings)
+    jobs, refused = plan_jobs(sources, out, settings)
     since_ns, folders = claim_folder(out, settings, overwrite=overwrite), settings.makes_folders
     to_do = [job for job in jobs if not job.is_done(since_ns, makes_folder=folders)]
     errors = _convert_all(to_do, settings, workers)
     present = len(jobs) - len(to_do)
-    return Conversion(len(to_do) - len(errors), present, (*without, *errors))
-
-
-def _is_one_picture(
-    sources: list[tuple[Path, Path]], out: Path, settings: ConversionSettings
-) -> bool:
-    """Whether `out` names a picture, not a folder."""
-    one_to_one = len(sources) == 1 and not settings.makes_folders
-    return one_to_one and is_picture_name(out) and not out.is_dir()
+    return Conversion(len(to_do) - len(errors), present, (*refused, *errors))
 
 
 def _only_job(source: Path, out: Path, settings: ConversionSettings, *, overwrite: bool) -> Job:
@@ -125,7 +112,7 @@ def _check_folder(given: Path, out: Path) -> None:
 
 
 def _convert_all(jobs: list[Job], settings: ConversionSettings, workers: int | None) -> list[str]:
-    """Convert all inputs, and give why some could not be."""
+    """Convert all inputs and return why some could not be."""
     if workers is None:
         workers = min(os.cpu_count() or 1, -(-len(jobs) // _JOBS_PER_PROCESS))
     errors = []
@@ -153,7 +140,7 @@ def _begin_worker() -> None:
 
 
 def _attempt(job: Job, settings: ConversionSettings) -> str | None:
-    """Convert one input; give why it could not be, or None."""
+    """Convert one input and return why it could not be, or None."""
     try:
         _convert_one(job, settings)
     except PanoVLMError as error:
@@ -169,9 +156,8 @@ def _attempt(job: Job, settings: ConversionSettings) -> str | None:
 def _convert_one(job: Job, settings: ConversionSettings) -> None:
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if settings.to == "equirectangular":
-        pixels = turn_panorama(
-            _sphere(job.source, settings.width), *settings.turn_deg, width=settings.width
-        )
+        sphere = _read_sphere(job.source, settings.width)
+        pixels = rotate_panorama(sphere, *settings.rotation_deg, width=settings.width)
         write_picture(pixels, job.target, settings.quality, is_sphere=True)
         return
     views = _cut(job.source, settings)
@@ -186,14 +172,14 @@ def _convert_one(job: Job, settings: ConversionSettings) -> None:
 
 
 def _cut(source: Path, settings: ConversionSettings) -> Pixels:
-    """Cut the turned views from the panorama as it is: it is sampled once, not twice."""
+    """Cut the rotated views from the panorama as it is: it is sampled once, not twice."""
     layout = settings.layout
     views = (view for view in layout.views if isinstance(view, View))  # none of them is global
-    turned = replace(layout, views=tuple(turn_view(view, settings.camera) for view in views))
-    return cut_views(_sphere(source, required_width(turned)), turned)
+    rotated = replace(layout, views=tuple(rotate_view(view, settings.camera) for view in views))
+    return cut_views(_read_sphere(source, required_width(rotated)), rotated)
 
 
-def _sphere(source: Path, min_width: int | None) -> Pixels:
+def _read_sphere(source: Path, min_width: int | None) -> Pixels:
     """Read an input of any kind as an equirectangular panorama."""
     if source.is_dir():
         return assemble_folder(source)

@@ -1,11 +1,11 @@
-"""What a conversion makes of every picture."""
+"""The settings of a conversion: what every picture becomes."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.geometry.rotation import MAX_WIDTH
+from panovlm.geometry.rotation import require_width
 from panovlm.geometry.views import View
 
 TARGETS = ("equirectangular", "cubemap", "views")
@@ -17,7 +17,7 @@ MAX_SIDE = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionSettings:
-    """What a conversion makes of every picture; only what concerns its target is used.
+    """What every picture becomes; only what concerns the target is used.
 
     Attributes:
         to: One of `TARGETS`.
@@ -28,8 +28,8 @@ class ConversionSettings:
         num_views: Views of a ring.
         fov_deg: Field of view of each, in (0, 180) degrees.
         view_size: Pixels along a side of each view.
-        pitches_deg: Where the rows of views look, one ring for each, in [-90, 90] degrees.
-        turn_deg: Yaw, pitch and roll by which the camera is turned first, in degrees.
+        pitches_deg: Pitch of each row of views, one ring for each, in [-90, 90] degrees.
+        rotation_deg: Yaw, pitch and roll by which the camera is rotated first, in degrees.
         format: One of `FORMATS`; None takes that of the name to write, or jpg.
         quality: Of JPEG and WebP, 1 to 100.
     """
@@ -42,7 +42,7 @@ class ConversionSettings:
     fov_deg: float = 90.0
     view_size: int = 512
     pitches_deg: tuple[float, ...] = (0.0,)
-    turn_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rotation_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
     format: str | None = None
     quality: int = 95
 
@@ -53,21 +53,18 @@ class ConversionSettings:
         _check_range("--face-size", self.face_size, MAX_SIDE)
         _check_range("--view-size", self.view_size, MAX_SIDE)
         _check_range("--quality", self.quality, 100)
-        if self.width is not None and (not 2 <= self.width <= MAX_WIDTH or self.width % 2):
-            raise PanoVLMError(
-                f"found --width {self.width}, expected an even number from 2 to {MAX_WIDTH}; "
-                "change --width"
-            )
+        if self.width is not None:
+            require_width("--width", self.width)
         _ = self.camera, self.layout  # they refuse angles out of range
 
     @property
     def camera(self) -> View:
-        """Which way the camera is turned first."""
-        return View(*self.turn_deg)
+        """The camera after its rotation."""
+        return View(*self.rotation_deg)
 
     @property
     def layout(self) -> ViewLayout:
-        """The faces of the cube map or the views, as they look in the turned panorama."""
+        """The faces of the cube map or the views, in the rotated panorama."""
         if self.to == "cubemap":
             return ViewLayout.cubemap(self.face_size)
         return ViewLayout.ring(self.num_views, self.fov_deg, self.view_size, self.pitches_deg)
@@ -83,31 +80,24 @@ class ConversionSettings:
         return f".{self.format or FORMATS[0]}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give all settings as JSON holds them."""
+        """Return all settings as JSON holds them."""
         return asdict(self) | {
             "format": self.ending.removeprefix("."),
             "pitches_deg": list(self.pitches_deg),
-            "turn_deg": list(self.turn_deg),
+            "rotation_deg": list(self.rotation_deg),
         }
 
 
-def parse_turn(text: str) -> tuple[float, float, float]:
-    """Read a camera's turn from text like "30,-10,0".
-
-    Args:
-        text: Yaw, pitch and roll in degrees, separated by commas; those left out are 0.
-
-    Raises:
-        PanoVLMError: If it is no one to three finite numbers.
-    """
+def parse_rotation(text: str) -> tuple[float, float, float]:
+    """Read yaw, pitch and roll in degrees from text like "30,-10,0"; those left out are 0."""
     try:
         angles = [float(part) for part in text.split(",")]
         if len(angles) > 3 or not all(abs(angle) < 1e6 for angle in angles):
             raise ValueError
     except ValueError as error:
         raise PanoVLMError(
-            f"found --turn {text}, expected YAW,PITCH,ROLL in degrees, as in --turn 30,-10,0; "
-            "change --turn"
+            f"found --rotate {text}, expected YAW,PITCH,ROLL in degrees, as in --rotate 30,-10,0; "
+            "change --rotate"
         ) from error
     yaw_deg, pitch_deg, roll_deg = [*angles, 0.0, 0.0][:3]
     return yaw_deg, pitch_deg, roll_deg

@@ -1,8 +1,9 @@
-"""A folder of views: the pictures and `views.json`, which says where each of them looks.
+"""A folder of views: the pictures and `views.json`, which has the angles of each.
 
 `views.json` is written last: a folder without it is not whole.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,7 +27,7 @@ MAX_ASSEMBLED_WIDTH = 8192
 
 
 class _ViewEntry(BaseModel):
-    """One picture of the folder and where it looks."""
+    """One picture of the folder and its angles."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -38,7 +39,7 @@ class _ViewEntry(BaseModel):
 
 
 class _ViewsFile(BaseModel):
-    """What `views.json` holds."""
+    """The content of `views.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -50,42 +51,23 @@ class _ViewsFile(BaseModel):
 def write_views(
     views: Pixels, layout: ViewLayout, names: list[str], folder: Path, quality: int
 ) -> None:
-    """Write views to a folder, `views.json` last.
-
-    Args:
-        views: uint8 [V, S, S, 3].
-        layout: Where they look.
-        names: V names of files, endings included.
-        folder: Where to write; it may be there.
-        quality: Of JPEG and WebP, 1 to 100.
-    """
+    """Write views [V, S, S, 3] to a folder under V names of files, `views.json` last."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VIEWS_FILE).unlink(missing_ok=True)
     for pixels, name in zip(views, names, strict=True):
         write_picture(pixels, folder / name, quality)
-    entries = [
-        _ViewEntry(
-            file=name,
-            yaw_deg=view.yaw_deg,
-            pitch_deg=view.pitch_deg,
-            roll_deg=view.roll_deg,
-            fov_deg=view.fov_deg,
-        )
-        for name, view in zip(names, layout.views, strict=True)
-    ]
+    pairs = zip(names, layout.views, strict=True)
+    entries = [_ViewEntry(file=name, **asdict(view)) for name, view in pairs]
     text = _ViewsFile(view_size=layout.view_size, views=entries).model_dump_json(indent=2) + "\n"
     write_whole(folder / VIEWS_FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def assemble_folder(folder: Path) -> Pixels:
-    """Draw the views of a folder back onto the sphere.
-
-    Args:
-        folder: A folder that holds `views.json`.
+    """Project the views of a folder that holds `views.json` back onto the sphere.
 
     Returns:
         uint8 [H, 2·H, 3], as fine as the finest view is on average and at most
-        `MAX_ASSEMBLED_WIDTH` columns wide; black where no view looks.
+        `MAX_ASSEMBLED_WIDTH` columns wide; black where no view shows anything.
 
     Raises:
         PanoVLMError: If `views.json` is damaged, or a picture is missing, damaged or of another
@@ -93,14 +75,14 @@ def assemble_folder(folder: Path) -> Pixels:
     """
     listed = _read_views_file(folder / VIEWS_FILE)
     try:
-        looks = [(e.yaw_deg, e.pitch_deg, e.roll_deg, e.fov_deg) for e in listed.views]
-        layout = ViewLayout(tuple(View(*look) for look in looks), listed.view_size)
+        views = (View(**entry.model_dump(exclude={"file"})) for entry in listed.views)
+        layout = ViewLayout(tuple(views), listed.view_size)
     except PanoVLMError as error:
         raise PanoVLMError(f"{folder / VIEWS_FILE}: {error}") from error
     size = layout.view_size
-    views = np.stack([_read_view(folder / entry.file, size) for entry in listed.views])
+    pixels = np.stack([_read_view(folder / entry.file, size) for entry in listed.views])
     width = min(max(360.0 / view.fov_deg * size for view in layout.views), MAX_ASSEMBLED_WIDTH)
-    panorama, _ = assemble_panorama(views, layout, max(1, round(width / 2)))
+    panorama, _ = assemble_panorama(pixels, layout, max(1, round(width / 2)))
     return np.rint(panorama, out=panorama).astype(np.uint8)
 
 

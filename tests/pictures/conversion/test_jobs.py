@@ -64,7 +64,7 @@ def test_missing_and_empty_inputs_are_refused(tmp_path: Path) -> None:
         find_sources(tmp_path, tmp_path / "out")
 
 
-def test_two_inputs_of_one_output_are_told(album: Path, tmp_path: Path) -> None:
+def test_two_inputs_of_one_output_are_reported(album: Path, tmp_path: Path) -> None:
     (album / "a.JPG").write_bytes(b"")
     jobs, errors = plan_jobs(find_sources(album, tmp_path), tmp_path / "out", SPHERES)
     assert len(jobs) == 3
@@ -121,7 +121,7 @@ def test_a_folder_is_claimed_once_and_again_with_the_same_settings(tmp_path: Pat
     assert json.loads((out / "conversion.json").read_text())["to"] == "equirectangular"
 
 
-def test_other_settings_are_told_and_need_overwrite(tmp_path: Path) -> None:
+def test_other_settings_are_reported_and_need_overwrite(tmp_path: Path) -> None:
     claim_folder(tmp_path, SPHERES, overwrite=False)
     other = ConversionSettings(to="equirectangular", quality=80, width=64)
     with pytest.raises(

@@ -20,7 +20,7 @@ from panovlm.pictures.cubemaps import split_cubemap
 from panovlm.pictures.panorama import load_panorama
 
 Colours = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-TURN = (100.0, 25.0, -40.0)
+ROTATION = (100.0, 25.0, -40.0)
 
 
 def settings(to: str, **options: object) -> ConversionSettings:
@@ -43,28 +43,28 @@ def times(out: Path) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("turn", [(0.0, 0.0, 0.0), (45.0, 0.0, 0.0), TURN])
+@pytest.mark.parametrize("rotation", [(0.0, 0.0, 0.0), (45.0, 0.0, 0.0), ROTATION])
 @pytest.mark.parametrize("width", [None, 200, 600])
-def test_a_panorama_is_turned_and_resized(
-    picture: Path, tmp_path: Path, colours: Colours, turn: tuple[float, ...], width: int | None
+def test_a_panorama_is_rotated_and_resized(
+    picture: Path, tmp_path: Path, colours: Colours, rotation: tuple[float, ...], width: int | None
 ) -> None:
     out = tmp_path / "out.png"
-    done = convert(picture, out, settings("equirectangular", turn_deg=turn, width=width))
+    done = convert(picture, out, settings("equirectangular", rotation_deg=rotation, width=width))
     assert done == Conversion(1, 0, ())
     pixels = read(out)
     assert pixels.shape == ((width or 512) // 2, width or 512, 3)
-    rays = panorama_rays(*pixels.shape[:2]) @ View(*turn).axes().T
+    rays = panorama_rays(*pixels.shape[:2]) @ View(*rotation).axes().T
     assert np.abs(pixels - colours(rays)).max() < 2
 
 
-@pytest.mark.parametrize("turn", [(0.0, 0.0, 0.0), TURN])
+@pytest.mark.parametrize("rotation", [(0.0, 0.0, 0.0), ROTATION])
 @pytest.mark.parametrize("arrangement", ["strip", "dice", "files"])
 def test_a_cubemap_shows_the_world_and_comes_back(
-    picture: Path, tmp_path: Path, colours: Colours, arrangement: str, turn: tuple[float, ...]
+    picture: Path, tmp_path: Path, colours: Colours, arrangement: str, rotation: tuple[float, ...]
 ) -> None:
-    chosen = settings("cubemap", arrangement=arrangement, turn_deg=turn)
+    chosen = settings("cubemap", arrangement=arrangement, rotation_deg=rotation)
     assert convert(picture, tmp_path / "cube", chosen) == Conversion(1, 0, ())
-    cube, camera = tmp_path / "cube" / "world", View(*turn).axes()
+    cube, camera = tmp_path / "cube" / "world", View(*rotation).axes()
     if arrangement == "files":
         names = ("front", "right", "back", "left", "up", "down")
         faces = np.stack([read(cube / f"{name}.png") for name in names])
@@ -81,9 +81,11 @@ def test_a_cubemap_shows_the_world_and_comes_back(
 def test_views_show_the_world_and_come_back_where_they_looked(
     picture: Path, tmp_path: Path, colours: Colours
 ) -> None:
-    chosen = settings("views", num_views=4, fov_deg=110.0, pitches_deg=(-45.0, 45.0), turn_deg=TURN)
+    chosen = settings(
+        "views", num_views=4, fov_deg=110.0, pitches_deg=(-45.0, 45.0), rotation_deg=ROTATION
+    )
     convert(picture, tmp_path / "views", chosen)
-    folder, camera = tmp_path / "views" / "world", View(*TURN).axes()
+    folder, camera = tmp_path / "views" / "world", View(*ROTATION).axes()
     layout = ViewLayout.ring(4, 110.0, 64, (-45.0, 45.0))
     views = np.stack([read(folder / f"view_{index:02d}.png") for index in range(8)])
     assert np.abs(views - colours(layout.rays(64, 64) @ camera.T)).max() < 2
@@ -197,7 +199,7 @@ def test_too_little_memory_for_one_picture_is_its_error_alone(
     assert "a.png: found too little memory" in done.errors[0]
 
 
-def test_a_single_output_is_not_written_over_unless_told(picture: Path, tmp_path: Path) -> None:
+def test_a_single_output_is_replaced_on_request_alone(picture: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out.jpg"
     convert(picture, out, ConversionSettings(to="equirectangular"))
     before = out.read_bytes()
@@ -253,7 +255,7 @@ def test_processes_do_the_same_work(album: Path, tmp_path: Path) -> None:
         assert twin.read_bytes() == path.read_bytes()
 
 
-def test_a_process_that_dies_is_told(
+def test_a_process_that_dies_is_reported(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "_begin_worker", os.abort)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.pictures.conversion.settings import ConversionSettings, parse_turn
+from panovlm.pictures.conversion.settings import ConversionSettings, parse_rotation
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from panovlm.pictures.conversion.settings import ConversionSettings, parse_turn
         ({"num_views": 1}, "found a ring of 1 views"),
         ({"fov_deg": 180.0}, "found a field of view of 180°"),
         ({"pitches_deg": (0.0, 91.0)}, "found a pitch of 91°"),
-        ({"turn_deg": (0.0, -91.0, 0.0)}, "found a pitch of -91°"),
+        ({"rotation_deg": (0.0, -91.0, 0.0)}, "found a pitch of -91°"),
     ],
 )
 def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -30,12 +30,12 @@ def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str
         ConversionSettings(**{"to": "views", **options})
 
 
-def test_a_turn_is_read_from_text() -> None:
-    assert parse_turn("30,-10.5,2") == (30.0, -10.5, 2.0)
-    assert parse_turn(" 90 ") == (90.0, 0.0, 0.0)
+def test_a_rotation_is_read_from_text() -> None:
+    assert parse_rotation("30,-10.5,2") == (30.0, -10.5, 2.0)
+    assert parse_rotation(" 90 ") == (90.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("text", ["", "left", "1,2,3,4", "nan", "inf,0,0", "1;2"])
-def test_other_text_is_no_turn(text: str) -> None:
+def test_other_text_is_no_rotation(text: str) -> None:
     with pytest.raises(PanoVLMError, match="expected YAW,PITCH,ROLL in degrees"):
-        parse_turn(text)
+        parse_rotation(text)

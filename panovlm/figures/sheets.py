@@ -1,0 +1,55 @@
+"""What all figures share: colours, fonts, panoramas at one size, and writing them whole."""
+
+from pathlib import Path
+
+from PIL import Image, ImageFont
+
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import Pixels
+from panovlm.runtime.files import write_whole
+
+Colour = tuple[int, int, int]
+BACKGROUND: Colour = (17, 19, 24)
+TEXT: Colour = (226, 229, 235)
+MUTED: Colour = (150, 157, 170)
+
+
+def font(size_px: int = 15) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Return Pillow's own font."""
+    return ImageFont.load_default(size_px)
+
+
+def scaled(panorama: Pixels, height: int) -> Image.Image:
+    """Scale a panorama to a height and twice the width by averaging areas."""
+    return Image.fromarray(panorama).resize((2 * height, height), Image.Resampling.BOX)
+
+
+def save_sheet(picture: Image.Image, out: Path) -> None:
+    """Write a picture, whole or not at all, in the format that its name ends in."""
+    format = picture_format(out)
+    write_whole(out, lambda path: picture.save(path, format))
+
+
+def picture_format(out: Path) -> str:
+    """Return the format that a picture's name ends in.
+
+    Raises:
+        PanoVLMError: If no format that can be written has that ending.
+    """
+    format = Image.registered_extensions().get(out.suffix.lower())
+    if format not in Image.SAVE:
+        raise PanoVLMError(
+            f"cannot write {out}: unknown file extension: {out.suffix or 'none'}; end the name in "
+            ".png or .jpg"
+        )
+    return format
+
+
+def require_folder(*files: Path) -> None:
+    """Raise a PanoVLMError for files whose folder is missing, before the work begins."""
+    for file in files:
+        if not file.parent.is_dir():
+            raise PanoVLMError(
+                f"found no folder {file.parent} to write {file.name} to, expected one; make it or "
+                "name another"
+            )
