@@ -31,7 +31,7 @@ def stride_deg(layout: ViewLayout) -> float | None:
 def turned_right(panorama: OpenedPanorama, layout: ViewLayout, yaw_deg: float) -> OpenedPanorama:
     """Give a panorama as it is seen after the camera has turned right.
 
-    What was at yaw y is at y - `yaw_deg` then, as `Scene.turned_right` has it.
+    What was at yaw y is at y - `yaw_deg` then, as `Scene.yaw_rotated` has it.
 
     Args:
         panorama: Its views [1, V, 3, S, S].

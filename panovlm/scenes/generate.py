@@ -6,8 +6,8 @@
     scenes.jsonl                               the scene behind every picture
     scenes.json                                the settings; they tell if all this is there already
 
-Scene i of a split is drawn from (seed, split, i) alone, so the files are the same to the byte
-however many processes write them, and a larger set begins with the smaller one.
+Scene i of a split depends on (seed, split, i) alone, so the files are the same to the byte
+whatever the number of processes, and a larger set begins with the smaller one.
 """
 
 import json
@@ -29,25 +29,24 @@ from panovlm.runtime.processes import mapping
 from panovlm.scenes.backgrounds import Backgrounds, find_backgrounds
 from panovlm.scenes.language import LISTING_REQUEST, Question, ask_all, listing
 from panovlm.scenes.render import Picture, render
-from panovlm.scenes.world import Scene, draw_scene
+from panovlm.scenes.world import Scene, sample_scene
 
 FORMAT = 1
-"""To be raised whenever the same settings come to give other files."""
+"""Raise it whenever the same settings come to give other files."""
 SPLITS = ("train", "test")
-TURN_DEG = 45.0
-NUM_TURNS = 8
+YAW_SHIFTS_DEG = tuple(range(0, 360, 45))
 BACKGROUND_SHARE = 0.5
 JPEG_QUALITY = 92
 SETTINGS_FILE = "scenes.json"
 _CHUNK = 8
-"""Scenes a process draws at a time, about a second's work."""
+"""Scenes a process renders at a time, about a second's work."""
 
 Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Scenes of one split that one process draws in one go."""
+    """Scenes of one split that a process renders in one go."""
 
     folder: Path
     seed: int
@@ -70,20 +69,19 @@ def write_scenes(
 ) -> bool:
     """Write a data set of scenes; it appears at `out` whole or not at all.
 
-    With more than one worker the calling script needs its `if __name__ == "__main__"` guard, as
-    every script that starts processes does.
+    With more than one worker the calling script needs its `if __name__ == "__main__"` guard.
 
     Args:
         out: Folder to make. It may be there if it is empty.
         count: Number of pictures to train on, at least 1.
         seed: Seed of everything, at least 0.
         backgrounds: Folder with panoramas (*.jpg, *.png, at any depth) to stand in for ground and
-            sky in half of the pictures; those used for testing are never used for training. None
-            draws every ground and sky.
+            sky in half of the pictures; those used for testing are never used for training. With
+            None every ground and sky is rendered.
         test_count: Number of pictures held out, at least 1.
         height: Rows of each picture, in pixels; it is twice as wide.
         workers: Number of processes; None takes one for each processor.
-        progress: Told the number of pictures done since the last time, of count + test_count.
+        progress: Called with the number of pictures finished since the last call.
 
     Returns:
         Whether anything was written: False if `out` held the same data set before.
@@ -110,7 +108,7 @@ def write_scenes(
         with whole_folder(out) as folder, mapping(workers, _begin_worker) as apply:
             readable = found.without_invalid(apply(_background_error, found.paths))
             chunks = _chunks(folder, settings, readable)
-            _write_all(folder, settings, apply(_draw_chunk, chunks), progress)
+            _write_all(folder, settings, apply(_render_chunk, chunks), progress)
     except OSError as error:
         raise PanoVLMError(
             f"cannot write the scenes to {out}: {error}; free some space or name another folder"
@@ -130,7 +128,7 @@ def _check_ranges(**values: tuple[int, int]) -> None:
 
 
 def _holds(out: Path, settings: Settings) -> bool:
-    """Tell whether the very data set is there already; refuse a folder that holds anything else."""
+    """Return whether the same data set is there; refuse a folder that holds anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
@@ -160,22 +158,19 @@ def _chunks(folder: Path, settings: Settings, backgrounds: Backgrounds) -> list[
     return [
         _Chunk(folder, settings["seed"], settings["height"], split, numbers, paths[split])
         for split in SPLITS
-        for numbers in _ranges(sizes[split])
+        for start in range(0, sizes[split], _CHUNK)
+        for numbers in [range(sizes[split])[start : start + _CHUNK]]
     ]
-
-
-def _ranges(count: int) -> list[range]:
-    return [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
 
 
 def _write_all(
     folder: Path,
     settings: Settings,
-    drawn: Iterable[tuple[int, dict[str, str]]],
+    rendered: Iterable[tuple[int, dict[str, str]]],
     progress: Callable[[int], None],
 ) -> None:
-    """Append what the processes give, in order, to the files of records."""
-    for number, texts in drawn:
+    """Append the lines of all chunks, in order, to the files of records."""
+    for number, texts in rendered:
         for name, text in texts.items():
             with (folder / name).open("a", encoding="utf-8", newline="\n") as file:
                 file.write(text)
@@ -184,33 +179,30 @@ def _write_all(
     (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
 
 
-def _draw_chunk(chunk: _Chunk) -> tuple[int, dict[str, str]]:
-    """Write the pictures of a chunk, and give their number and the lines for each file."""
-    lines: dict[str, list[str]] = {
-        f"{chunk.split}.jsonl": [],
-        f"{chunk.split}_listings.jsonl": [],
-        "scenes.jsonl": [],
-    }
+def _render_chunk(chunk: _Chunk) -> tuple[int, dict[str, str]]:
+    """Write the pictures of a chunk; return their number and the lines for each file."""
+    files = f"{chunk.split}.jsonl", f"{chunk.split}_listings.jsonl", "scenes.jsonl"
+    texts = dict.fromkeys(files, "")
     (chunk.folder / "pictures" / chunk.split).mkdir(parents=True, exist_ok=True)
     for number in chunk.numbers:
         image = f"pictures/{chunk.split}/{number:06d}.jpg"
-        scene, questions, background = _draw(chunk, number)
+        scene, questions, background = _sample(chunk, number)
         picture = Image.fromarray(render(scene, chunk.height, background))
         picture.save(chunk.folder / image, quality=JPEG_QUALITY, subsampling="4:4:4")
-        told = (
+        lines = (
             [_question_record(image, scene, question) for question in questions],
             [_listing_record(image, scene)],
             [{"image": image, "scene": scene.to_json()}],
         )
-        for file_lines, records in zip(lines.values(), told, strict=True):
-            file_lines += [json.dumps(record) + "\n" for record in records]
-    return len(chunk.numbers), {name: "".join(text) for name, text in lines.items()}
+        for file, records in zip(files, lines, strict=True):
+            texts[file] += "".join(json.dumps(record) + "\n" for record in records)
+    return len(chunk.numbers), texts
 
 
-def _draw(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | None]:
-    """Draw a scene, its questions and its background."""
+def _sample(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | None]:
+    """Sample a scene, its questions and its background."""
     rng = np.random.default_rng((chunk.seed, SPLITS.index(chunk.split), number))
-    scene = draw_scene(rng)
+    scene = sample_scene(rng)
     questions = ask_all(scene, rng)  # before the background, which then changes nothing else
     if not chunk.backgrounds or rng.random() >= BACKGROUND_SHARE:
         return scene, questions, None
@@ -219,7 +211,7 @@ def _draw(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | 
 
 
 def _background_error(path: Path) -> str | None:
-    """Say what keeps a file from standing behind solids; None if nothing does."""
+    """Return why a file cannot be a background; None if it can."""
     try:
         background = read_panorama(path, min_width=1)
     except PanoVLMError as error:
@@ -230,7 +222,7 @@ def _background_error(path: Path) -> str | None:
 
 
 def _read_background(path: Path, height: int) -> Picture:
-    """Read a panorama at exactly the size of the picture; a file may be 2:1 only nearly."""
+    """Read a panorama at exactly the size of the picture; a file may be only nearly 2:1."""
     pixels = load_panorama(path, min_width=2 * height, strict=True)
     resized = cv2.resize(pixels, (2 * height, height), interpolation=cv2.INTER_AREA)
     return np.asarray(resized, np.uint8)
@@ -240,9 +232,9 @@ def _question_record(image: str, scene: Scene, question: Question) -> dict[str, 
     subject = next((solid for solid in scene.solids if solid.name == question.subject), None)
     return _record(image, scene, question.text, question.answer) | {
         "kind": question.kind,
-        "yaw_deg": subject.yaw_deg if subject else None,
-        "pitch_deg": subject.pitch_deg if subject else None,
-        "crosses_seam": subject.crosses_seam if subject else False,
+        "yaw_deg": subject and subject.yaw_deg,
+        "pitch_deg": subject and subject.pitch_deg,
+        "crosses_seam": subject is not None and subject.crosses_seam,
     }
 
 
@@ -258,12 +250,9 @@ def _listing_record(image: str, scene: Scene) -> dict[str, Any]:
 def _record(
     image: str, scene: Scene, request: str, answer: Callable[[Scene], str]
 ) -> dict[str, Any]:
-    turned = [scene.turned_right(TURN_DEG * turn) for turn in range(NUM_TURNS)]
+    question = {"role": "user", "content": request}
     return {
         "image": image,
-        "messages": [
-            {"role": "user", "content": request},
-            {"role": "assistant", "content": answer(scene)},
-        ],
-        "rolled_responses": [answer(other) for other in turned],
+        "messages": [question, {"role": "assistant", "content": answer(scene)}],
+        "rolled_responses": [answer(scene.yaw_rotated(yaw_deg)) for yaw_deg in YAW_SHIFTS_DEG],
     }

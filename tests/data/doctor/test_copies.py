@@ -14,7 +14,7 @@ from panovlm.data.doctor.pictures import look_at
 from panovlm.geometry.sphere import Pixels
 from panovlm.pictures.panorama import Panorama, load_panorama
 from panovlm.scenes.render import render
-from panovlm.scenes.world import draw_scene
+from panovlm.scenes.world import sample_scene
 
 REAL = os.environ.get("PANORAMAS")
 """A folder of different real panoramas, as for `make benchmark`."""
@@ -77,7 +77,7 @@ def test_a_picture_that_shows_nearly_nothing_is_not_compared() -> None:
 
 def test_drawn_scenes_are_no_copies_of_one_another() -> None:
     rng = np.random.default_rng(0)
-    scenes = [render(draw_scene(rng), height=128) for _ in range(12)]
+    scenes = [render(sample_scene(rng), height=128) for _ in range(12)]
     assert max(alike(*pair)[0] for pair in combinations(scenes, 2)) < ALIKE
 
 
