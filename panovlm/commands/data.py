@@ -45,7 +45,7 @@ def convert_records(
     given: Annotated[Path, typer.Argument(metavar="IN")],
     out: Path,
     given_format: Annotated[
-        str | None, typer.Option("--from", help="Format of IN; recognised if left out.")
+        str | None, typer.Option("--from", help="Format of IN; detected if left out.")
     ] = None,
     made_format: Annotated[
         str | None, typer.Option("--to", help="Format of OUT; by its ending if left out.")

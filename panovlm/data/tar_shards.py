@@ -1,7 +1,7 @@
 """WebDataset shards, read by the standard library from front to back; nothing is unpacked.
 
-Names only say which members belong together, so paths that lead elsewhere do no harm; links and
-devices are passed over; a member that claims to be huge is refused before it is read.
+Names are only used to group members, so paths that lead elsewhere do no harm; links and devices are
+skipped; a member that claims to be huge is refused before it is read.
 """
 
 import tarfile
@@ -15,7 +15,7 @@ from panovlm.errors import PanoVLMError
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 MAX_BYTES = {"json": 16_000_000} | dict.fromkeys(PICTURES, 256_000_000)
-"""The kinds of members that are read, and the most of each; larger ones make a sample invalid."""
+"""The kinds of members that are read, and their size limits; larger ones make a sample invalid."""
 BLOCK = 512
 
 Member = tuple[str, str, bytes | None]
@@ -23,7 +23,7 @@ Member = tuple[str, str, bytes | None]
 
 
 def read_tar(shard: Path) -> Iterator[Sample]:
-    """Give the samples of a shard; consecutive members of one key are one sample.
+    """Yield the samples of a shard; consecutive members of one key are one sample.
 
     Raises:
         PanoVLMError: If the archive is damaged or cut short.
@@ -49,9 +49,9 @@ def _members(shard: Path) -> Iterator[Member]:
     _check_end(shard, offset)
 
 
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> bytes | None:
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, max_bytes: int) -> bytes | None:
     file = archive.extractfile(member)
-    if file is None or member.size > most:
+    if file is None or member.size > max_bytes:
         return None
     data = file.read()
     if len(data) < member.size:
@@ -60,7 +60,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> by
 
 
 def _check_end(shard: Path, offset: int) -> None:
-    """Tell a damaged header from the end: the library stops at either."""
+    """Raise an error at a damaged header: the library stops there as it does at the end."""
     with shard.open("rb") as file:
         file.seek(offset)
         header = file.read(BLOCK)
@@ -77,10 +77,10 @@ def _sample(place: str, members: list[Member]) -> Sample:
         found = f"a .{too_large[0]} that is too large" if too_large else "two members of one kind"
         return Sample(place, (), None, f"found {found}, expected one picture and one .json")
     try:
-        told = parse_json((held.get("json") or b"{}").decode("utf-8-sig"))
+        data = parse_json((held.get("json") or b"{}").decode("utf-8-sig"))
     except (NotJsonError, UnicodeDecodeError) as error:
         return Sample(place, (), None, f"found a .json that is not JSON ({error})")
-    return Sample(place, tuple(told) if isinstance(told, list) else (told,), picture)
+    return Sample(place, tuple(data) if isinstance(data, list) else (data,), picture)
 
 
 def _damaged(shard: Path, reason: str) -> PanoVLMError:

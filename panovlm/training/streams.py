@@ -10,7 +10,7 @@ from panovlm.data.datasets import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import open_stream
-from panovlm.data.stream_features import CachingEncoder, PassThroughEncoder, StreamEncoder, as_file
+from panovlm.data.stream_features import CachingEncoder, StreamEncoder, as_file
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
@@ -98,7 +98,7 @@ def _encoder(
     encoder = model.model.vision_encoder
     cache = cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
     if not cache.is_possible:
-        return PassThroughEncoder(image_processor)
+        return StreamEncoder(image_processor)
     room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.number())
     console.print(f"{stage.name}: a stream, encoded as it comes and kept in {cache.folder}")
     return CachingEncoder(cache, room)

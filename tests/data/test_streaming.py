@@ -15,7 +15,7 @@ from panovlm.data.datasets import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs, read_records
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import Stream, is_stream, open_stream
-from panovlm.data.stream_features import PassThroughEncoder
+from panovlm.data.stream_features import StreamEncoder
 from panovlm.data.streaming import StreamCollator, StreamDataset, shuffled
 from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
@@ -53,7 +53,7 @@ def of_texts(counts: list[int]) -> Stream:
 def dataset_of(processor):
     def build(stream, *, batch_size=2, supervision=Supervision.RESPONSES, rank=(0, 1)):
         draws = RecordSampler(ConversationTokenizer(processor, supervision), 4, roll=True)
-        encoder = PassThroughEncoder(processor.image_processor)
+        encoder = StreamEncoder(processor.image_processor)
         shared = {"longest": 1024, "seed": 3, "batch_size": batch_size, "rank": rank}
         return StreamDataset(stream, encoder, draws, **shared)
 

@@ -1,6 +1,6 @@
 """Claims about the questions on scenes: every answer is worked out again, from bearings alone.
 
-`SolidAtBearing` shares no code with the answers under test: it rotates by adding to bearings itself, sorts
+`SolidAtBearing` shares no code with the answers under test: it rotates by adding to bearings, sorts
 by bearing where they sort by sector, and reads the questions as a person would.
 """
 

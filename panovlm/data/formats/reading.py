@@ -1,6 +1,6 @@
-"""Reading a data file of any format, and recognising which it is."""
+"""Reading a data file of any format, and detecting its format."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ READERS: dict[str, Callable[[Path], Content]] = {
 }
 
 
-def recognise(path: Path) -> str:
-    """Say which format a file or folder has, by its name and its first object."""
+def detect_format(path: Path) -> str:
+    """Return the format of a file or folder, by its name and its first object."""
     if path.is_dir():
         return "datasets"
     if path.suffix.lower() in ENDINGS:
@@ -50,7 +50,7 @@ def recognise(path: Path) -> str:
 
 
 def _is_list(path: Path) -> bool:
-    """Whether a file holds one JSON list, not one object a line; its name says it for `.jsonl`."""
+    """Return whether a file holds one JSON list, and not one object a line as `.jsonl` does."""
     if path.suffix.lower() == ".jsonl":
         return False
     try:
@@ -61,7 +61,7 @@ def _is_list(path: Path) -> bool:
 
 
 def _first(path: Path) -> Any:
-    """Give the first object of a file; None if there is none to be read."""
+    """Return the first object of a file; None if none can be read."""
     if _is_list(path):
         text = read_text(path)
         return None if isinstance(text, Finding) else first_of_list(text)
@@ -71,13 +71,8 @@ def _first(path: Path) -> Any:
 
 
 def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
-    """Read a file of any format as `scan_records` reads records.
-
-    Args:
-        path: The file or folder; pictures are relative to its folder.
-        needs: What every record must hold.
-    """
-    kind = recognise(path)
+    """Read a file or folder of any format as `scan_records` reads records."""
+    kind = detect_format(path)
     if kind == "records":
         yield from scan_records(path, needs)
         return
@@ -85,11 +80,6 @@ def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
     yield Finding(FindingKind.FORMAT, found, f"{fix} makes them", path)
     content = READERS[kind](path)
     yield from content.findings
-    yield from check_entries(content, path, needs)
-
-
-def check_entries(content: Content, path: Path, needs: Needs) -> Iterable[Located | Finding]:
-    """Check what a reader gave."""
     inside = sum(entry.picture is not None for entry in content.entries)
     if inside:
         found = f"found {inside} pictures inside the data set, expected files"

@@ -1,4 +1,4 @@
-"""The conversion of a data file: all of it, written whole, and told what could not be carried."""
+"""The conversion of a data file: written whole or not at all, with a report of lost fields."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from panovlm.data.findings import FindingKind
 from panovlm.data.formats.chats import write_llava, write_messages, write_records, write_sharegpt
 from panovlm.data.formats.content import Content, Entry, Item
 from panovlm.data.formats.hub import write_folder
-from panovlm.data.formats.reading import READERS, recognise
+from panovlm.data.formats.reading import READERS, detect_format
 from panovlm.data.formats.tables import write_csv, write_tsv
 from panovlm.data.records import (
     Located,
@@ -36,7 +36,7 @@ WRITERS: dict[str, Callable[[Path, list[Item]], object]] = {
     "datasets": write_folder,
 }
 ENDINGS = {".jsonl": "records", ".json": "llava", ".csv": "csv", ".tsv": "tsv", "": "datasets"}
-"""What is written where only the name of the output says it."""
+"""The format written for each ending of the output's name."""
 _BEGINNINGS = {
     ".jpg": (0, b"\xff\xd8\xff"),
     ".png": (0, b"\x89PNG"),
@@ -45,19 +45,19 @@ _BEGINNINGS = {
     ".tif": (0, b"II*\0"),
     ".tiff": (0, b"MM\0*"),
 }
-"""Where in a picture file stands what tells its format."""
+"""Offset and bytes that identify a picture's format."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion did.
+    """The result of a conversion.
 
     Attributes:
         num_records: Records written.
         given: The format read.
         made: The format written.
-        lost: Fields that could not be carried, and how often each held something.
-        notes: What else to know.
+        lost: Fields that the new format cannot hold, and how often each held something.
+        notes: Remarks for the user.
     """
 
     num_records: int
@@ -84,9 +84,9 @@ def convert_data(
     Args:
         given: The file, or a folder of the library `datasets`.
         out: The file or folder to write.
-        given_format: A key of `READERS`; None recognises it.
+        given_format: A key of `READERS`; None detects it.
         made_format: A key of `WRITERS`; None goes by the ending of `out`.
-        pictures: The folder that the paths in `given` start from; None for its own folder.
+        pictures: The folder that paths in `given` are relative to; None for its own folder.
         overwrite: Whether `out` may exist.
 
     Raises:
@@ -116,7 +116,7 @@ def _formats(given: Path, out: Path, kind: str | None, made: str | None) -> tupl
         )
     if not given.exists():
         raise PanoVLMError(f"{given}: found no such file or folder; check the path")
-    kind = kind or recognise(given)
+    kind = kind or detect_format(given)
     for option, name, known in (("--from", kind, [*READERS]), ("--to", made, [*WRITERS])):
         if name not in known:
             raise PanoVLMError(f"found {option} {name}, expected one of {', '.join(known)}")
@@ -158,7 +158,7 @@ def _checked(content: Content, given: Path) -> list[tuple[Entry, Record]]:
 
 
 def _without_url(data: Any) -> Any:
-    """Put a name in the place of a URL, which a path would not keep."""
+    """Replace a URL by a name, because a path would not keep it."""
     has_url = isinstance(data, dict) and is_address(data.get("image"))
     return data | {"image": "a URL"} if has_url else data
 
@@ -166,25 +166,25 @@ def _without_url(data: Any) -> Any:
 def _items(
     records: list[tuple[Entry, Record]], base: Path, out: Path, *, embed: bool
 ) -> list[Item]:
-    """Say where each picture is, seen from the file to be written."""
+    """Return the records with their pictures' names, relative to the file to be written."""
     items = []
     names: dict[bytes, str] = {}
+    folder = f"{_pictures_folder(out).name}/" if embed else ""
     for entry, record in records:
         image = entry.data["image"]
         if entry.picture is not None:
             name = f"{len(names):06d}{_ending(entry.picture)}"
             name = names.setdefault(entry.picture, name)
-            folder = f"{_pictures_folder(out).name}/" if embed else ""
             items.append(Item(record, folder + name, None, entry.picture))
         elif is_address(image):
             items.append(Item(record, image, None))
         else:
-            items.append(Item(record, _seen_from(out, base, image), base / image))
+            items.append(Item(record, _relative(image, base, out), base / image))
     return items
 
 
-def _seen_from(out: Path, base: Path, image: str) -> str:
-    """Give a picture's path relative to the folder of `out`; a full path stays."""
+def _relative(image: str, base: Path, out: Path) -> str:
+    """Return a picture's path relative to the folder of `out`; a full path stays."""
     if Path(image).is_absolute() or base.resolve() == out.parent.resolve():
         return image
     return Path(os.path.relpath(base / image, out.parent)).as_posix()
@@ -195,10 +195,8 @@ def _pictures_folder(out: Path) -> Path:
 
 
 def _ending(picture: bytes) -> str:
-    for ending, (place, beginning) in _BEGINNINGS.items():
-        if picture[place : place + len(beginning)] == beginning:
-            return ending
-    return ".unknown"
+    found = (e for e, (place, start) in _BEGINNINGS.items() if picture.startswith(start, place))
+    return next(found, ".unknown")
 
 
 def _write_pictures(folder: Path, inside: dict[str, bytes]) -> None:
@@ -226,9 +224,9 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
 
 def _notes(items: list[Item]) -> list[str]:
     urls = sum(is_address(item.image) for item in items)
-    asked = Counter((item.image, item.record.messages[:-1]) for item in items)
-    several = sum(count > 1 for count in asked.values())
-    notes = [f"{urls} pictures are URLs, which nothing here fetches"] if urls else []
+    questions = Counter((item.image, item.record.messages[:-1]) for item in items)
+    several = sum(count > 1 for count in questions.values())
+    notes = [f"{urls} pictures are URLs, which are never fetched"] if urls else []
     if several:
         notes.append(f"{several} questions have several answers: a record each, put together")
     return notes

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from panovlm.data.formats import run
-from panovlm.data.formats.reading import recognise
+from panovlm.data.formats.reading import detect_format
 from panovlm.data.formats.run import WRITERS, convert_data
 from panovlm.data.records import Needs, Record, marked, read_records
 from panovlm.errors import PanoVLMError
@@ -66,7 +66,7 @@ def test_a_round_trip_changes_nothing(write: Write, tmp_path: Path, made: str) -
     ending = made if made in ("csv", "tsv") else "jsonl" if made == "records" else "json"
     between, back = tmp_path / f"between.{ending}", tmp_path / "back.jsonl"
     there = convert_data(given, between, made_format=made)
-    assert recognise(between) == made
+    assert detect_format(between) == made
     again = convert_data(between, back)
     assert (there.given, there.made, again.given, again.made) == ("records", made, made, "records")
     assert not there.lost and not again.lost
@@ -148,7 +148,7 @@ def test_what_cannot_be_carried_is_told(tmp_path: Path) -> None:
 
 
 def test_a_table_refuses_what_it_cannot_hold(write: Write, tmp_path: Path) -> None:
-    with pytest.raises(PanoVLMError, match=r"record 2 \(c.jpg\): found the turns .*llava"):
+    with pytest.raises(PanoVLMError, match=r"record 2 \(c.jpg\): found messages of .*llava"):
         convert_data(write(PLAIN, TURNS), tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
