@@ -104,7 +104,7 @@ class Evaluator:
 
     def predict_squeezed(self, label: str) -> list[Prediction]:
         """Ask every question with views cut from a panorama of as many pixels as one view."""
-        cache = self.cache.changed(squeeze(self.answerer.model.config.view_size))
+        cache = self.cache.with_transform(squeeze(self.answerer.model.config.view_size))
         pictures = [record.picture for record in self.records]
         wanted = {self.cache: pictures, cache: pictures}  # what is kept of both stays for now
         errors = fill_caches(wanted, "squeezed pictures")

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from panovlm.backbones.packaged import PACKAGED
-from panovlm.data.cache import NPY_HEADER_BYTES
+from panovlm.data.cache import bytes_per_picture
 from panovlm.data.datasets import PanoramaDataset
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import Needs, read_records
@@ -20,7 +20,6 @@ from panovlm.data.shards import is_stream, open_stream
 from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.model.vision import num_prefix_tokens, token_grid
 from panovlm.runtime.cached_folders import MANIFEST, cache_folder
 from panovlm.runtime.measure import peak_memory_mb
 from panovlm.stages import STAGES, Stage
@@ -39,7 +38,6 @@ from panovlm.training.trainable import ModuleReport, report
 
 MB = 1024**2
 EXAMPLES_LOOKED_AT = 64
-CACHE_NUMBER_BYTES = 2
 MEASURED_STEPS = 2
 
 
@@ -201,6 +199,8 @@ def _plan_stage(
     shape = _step_shape(dataset, part_of_batch(section.batch_size))
     model = build_without_weights(config, stage, section.lora)
     frees_encoder = count is not None and not stage.num_vision_layers
+    views = config.num_views, config.view_size
+    cached = bytes_per_picture(config.vision_config, *views, section.vision_layers)
     return StagePlan(
         name=name,
         num_panoramas=count,
@@ -209,9 +209,7 @@ def _plan_stage(
         modules=report(model, stage),
         footprint=footprint(model, stage, shape, frees_encoder=frees_encoder),
         steps_per_epoch=None if count is None else -(-count // per_step),
-        cache_bytes=0
-        if count is None
-        else num_pictures * _bytes_per_picture(config, section.vision_layers),
+        cache_bytes=0 if count is None else num_pictures * cached,
     )
 
 
@@ -249,13 +247,6 @@ def _step_shape(dataset: PanoramaDataset, sequences: int) -> StepShape:
     supervised = max((sum(label != IGNORED for label in p.labels) for p in packed), default=0)
     longest = max((len(p.ids) for p in packed), default=0)
     return StepShape(sequences, longest, supervised * sequences)
-
-
-def _bytes_per_picture(config: PanoVLMConfig, num_trained_layers: int) -> int:
-    rows, columns = token_grid(config.vision_config, config.view_size)
-    prefix = num_prefix_tokens(config.vision_config) if num_trained_layers else 0
-    tokens = config.num_views * (prefix + rows * columns)
-    return CACHE_NUMBER_BYTES * tokens * int(config.vision_config.hidden_size) + NPY_HEADER_BYTES
 
 
 def _seconds_per_batch(model: PreTrainedModel, shape: StepShape) -> float:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.cache_room import cache_limit, gigabytes, make_room, mark_used
+from panovlm.data.filling import fill
 from panovlm.data.records import Record, raise_errors
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
@@ -46,7 +47,7 @@ def view_source(
     image_processor = processor.image_processor
     encoder = model.model.vision_encoder
     cache = cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
-    if not cache.is_possible:
+    if not cache.can_cut_encoder():
         console.print(
             f"{stage.name}: {encoder.config.model_type} cannot be cut below the layers that train, "
             f"so it runs as a whole in every step, and nothing is cached"
@@ -79,7 +80,7 @@ def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> 
     for num_layers, pictures in wanted.items():
         bf16 = uses_bf16(recipe.precision)
         cache = cache_of(encoder, image_processor, num_layers, bf16=bf16)
-        if cache.is_possible:
+        if cache.can_cut_encoder():
             caches[cache] = pictures
         else:
             errors += check_pictures(pictures)
@@ -158,7 +159,7 @@ def _fill(cache: PatchTokenCache, missing: Sequence[Path]) -> list[str]:
     label = "vision encoder: reading panoramas once"
     with disk_errors(f"fill {cache.folder}"), progress_bar(label, len(missing)) as advance:
         is_fast = cache.encoder.device.type != "cpu"
-        return cache.fill(missing, GPU_ENCODING_BATCH if is_fast else ENCODING_BATCH, advance)
+        return fill(cache, missing, GPU_ENCODING_BATCH if is_fast else ENCODING_BATCH, advance)
 
 
 def cache_of(

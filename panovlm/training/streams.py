@@ -97,7 +97,7 @@ def _encoder(
     image_processor = processor.image_processor
     encoder = model.model.vision_encoder
     cache = cache_of(encoder, image_processor, stage.num_vision_layers, bf16=bf16)
-    if not cache.is_possible:
+    if not cache.can_cut_encoder():
         return StreamEncoder(image_processor)
     room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.number())
     console.print(f"{stage.name}: a stream, encoded as it comes and kept in {cache.folder}")
