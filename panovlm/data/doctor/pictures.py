@@ -1,4 +1,4 @@
-"""Looking at one picture: whether it is a panorama, its content's digest and its spectrum."""
+"""The inspection of one picture: whether it is a panorama, its digest and its spectrum."""
 
 import hashlib
 import signal
@@ -16,15 +16,15 @@ from panovlm.pictures.panorama import read_panorama
 
 @dataclass(frozen=True)
 class Picture:
-    """What was seen in a picture file.
+    """The result of an inspection.
 
     Attributes:
         path: The file.
-        error: Why it is no panorama.
+        error: Why it is not a panorama.
         is_missing: Whether that is because there is no such file.
         warnings: What was ignored in it.
-        digest: SHA-256 of its bytes; None if it is no panorama.
-        spectrum: What tells it from others; None if it is no panorama, or shows nearly nothing.
+        digest: SHA-256 of its bytes; None if it is not a panorama.
+        spectrum: Tells it from others; None if it is not a panorama, or nearly blank.
     """
 
     path: Path
@@ -37,15 +37,15 @@ class Picture:
     @property
     def findings(self) -> list[Finding]:
         """What is wrong with it."""
-        said = [Finding(FindingKind.XMP, text, field="image") for text in self.warnings]
+        found = [Finding(FindingKind.XMP, text, field="image") for text in self.warnings]
         if self.error is not None:
             kind = FindingKind.MISSING if self.is_missing else FindingKind.PICTURE
-            said.append(Finding(kind, self.error, field="image"))
-        return said
+            found.append(Finding(kind, self.error, field="image"))
+        return found
 
 
-def look_at(path: Path) -> Picture:
-    """Decode a picture as training would, at the least size that shows what it is."""
+def inspect_picture(path: Path) -> Picture:
+    """Decode a picture as training would, at a small size."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
@@ -56,11 +56,11 @@ def look_at(path: Path) -> Picture:
         return Picture(path, str(error), isinstance(error.__cause__, FileNotFoundError))
     except MemoryError:
         return Picture(path, f"{path}: found too little memory to decode it; use fewer --workers")
-    said = tuple(dict.fromkeys(str(warning.message) for warning in caught))
-    return Picture(path, warnings=said, digest=digest, spectrum=spectrum_of(panorama))
+    texts = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+    return Picture(path, warnings=texts, digest=digest, spectrum=spectrum_of(panorama))
 
 
 def begin_worker() -> None:
-    """Keep to one processor, and leave the user's interruption to the process that asked."""
+    """Use one processor, and leave interruptions by the user to the main process."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

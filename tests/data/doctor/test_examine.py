@@ -1,4 +1,4 @@
-"""`panovlm data check`: what is counted, what is an error or a warning, and what is told."""
+"""`panovlm data check`: what is counted, what is an error or a warning, and the report."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from panovlm.data.doctor.report import MAX_LINES, show, write_json
-from panovlm.data.doctor.run import Examination, examine, look_at_all
+from panovlm.data.doctor.run import Examination, examine, inspect_pictures
 from panovlm.data.findings import FindingKind
 from panovlm.errors import PanoVLMError
 from panovlm.training.build import text_limit
@@ -19,7 +19,7 @@ from panovlm.training.recipe import ModelSection, Recipe, StageSection
 Write = Callable[..., Path]
 
 
-def turns(question: str = "Where?", answer: str = "left") -> list[dict[str, str]]:
+def messages(question: str = "Where?", answer: str = "left") -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
@@ -31,14 +31,14 @@ def photo(seed: int) -> Image.Image:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file of records; pictures that are not there yet are drawn, each another one."""
+    """Writes a file of records; pictures that are not there yet are made, each another one."""
 
     def write_records(*records: dict[str, object], name: str = "data.jsonl") -> Path:
         for record in records:
             picture = tmp_path / str(record["image"])
             if picture.suffix == ".png" and not picture.exists():
                 photo(sum(picture.name.encode())).save(picture)
-        text = "".join(json.dumps({"messages": turns()} | record) + "\n" for record in records)
+        text = "".join(json.dumps({"messages": messages()} | record) + "\n" for record in records)
         (tmp_path / name).write_text(text)
         return tmp_path / name
 
@@ -61,17 +61,17 @@ def test_a_clean_set_has_no_findings(write: Write) -> None:
     assert (examination.num_records, examination.num_pictures) == (2, 2)
 
 
-def test_pictures_are_looked_at_in_processes_alike(write: Write, tmp_path: Path) -> None:
+def test_pictures_are_inspected_in_processes_alike(write: Write, tmp_path: Path) -> None:
     write({"image": "a.png"}, {"image": "b.png"})
     (tmp_path / "c.png").write_text("no picture")
     paths = sorted(tmp_path.glob("*.png"))
-    alone, together = look_at_all(paths, 1), look_at_all(paths, 2)
+    alone, together = inspect_pictures(paths, 1), inspect_pictures(paths, 2)
     assert [*alone] == [*together] == paths
     for path in paths:
         assert alone[path].digest == together[path].digest
         assert alone[path].error == together[path].error
     with pytest.raises(PanoVLMError, match="found 0 workers, expected 1 or more"):
-        look_at_all(paths, 0)
+        inspect_pictures(paths, 0)
 
 
 def test_missing_broken_and_flat_pictures_are_errors(write: Write, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_repeated_questions_and_several_answers_are_warnings(write: Write, tmp_p
     examination = examine([file])
     assert "again in line 3, with the same answer" in only(examination, FindingKind.REPEAT)
     assert examination.num_errors == 0
-    other = {"image": "a.png", "messages": turns("<image> Where?  ", "right")}
+    other = {"image": "a.png", "messages": messages("<image> Where?  ", "right")}
     said = only(examine([write({"image": "a.png"}, other)]), FindingKind.CONFLICT)
     assert "with 2 different answers" in said
     (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
@@ -105,9 +105,9 @@ def test_repeated_questions_and_several_answers_are_warnings(write: Write, tmp_p
     assert kinds(by_content) == [FindingKind.COPY, FindingKind.CONFLICT]
 
 
-def test_a_mark_outside_the_users_turns_is_a_warning(write: Write) -> None:
-    file = write({"image": "a.png", "messages": turns("Where?", "<image> left")})
-    assert "in a turn of the assistant" in only(examine([file]), FindingKind.MISPLACED)
+def test_a_mark_outside_the_users_messages_is_a_warning(write: Write) -> None:
+    file = write({"image": "a.png", "messages": messages("Where?", "<image> left")})
+    assert "in a message of the assistant" in only(examine([file]), FindingKind.MISPLACED)
 
 
 def test_leaks_are_errors_however_the_copy_was_made(write: Write, tmp_path: Path) -> None:
@@ -146,15 +146,15 @@ def recipe(model_section: ModelSection, tmp_path: Path) -> Recipe:
     return Recipe(output=tmp_path, model=model_section, stages={"finetune": stage})
 
 
-def test_a_recipe_tells_what_is_too_long(write: Write, recipe: Recipe) -> None:
-    short, long = {"image": "a.png"}, {"image": "b.png", "messages": turns("long " * 300)}
+def test_with_a_recipe_long_conversations_are_errors(write: Write, recipe: Recipe) -> None:
+    short, long = {"image": "a.png"}, {"image": "b.png", "messages": messages("long " * 300)}
     said = only(examine([write(short, long)], limit=text_limit(recipe.model)), FindingKind.LENGTH)
     assert "line 2: " in said and "too many for 1024" in said and "num_views" in said
 
 
 def test_licences_and_sources_are_counted_by_picture(write: Write) -> None:
     records = [{"image": f"{n}.png", "licence": "CC0", "source": f"s{n}"} for n in range(2)]
-    other = {"image": "0.png", "messages": turns("What?")}
+    other = {"image": "0.png", "messages": messages("What?")}
     examination = examine([write(*records, other, {"image": "x.png"})])
     assert examination.licences == {"CC0": 2, "": 1}
     assert examination.sources == {"s0": 1, "s1": 1, "": 1}
