@@ -9,9 +9,10 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -53,21 +54,18 @@ class ImageTransform:
     apply: Callable[[Path], Image.Image]
 
 
+@dataclass
 class ViewSource:
     """Loads the normalised views of pictures, for stages whose encoder trains.
 
-    Args:
+    Attributes:
         image_processor: Cuts and normalises the views.
         transform: Applied to pictures before; None for nothing.
     """
 
-    key = "pixel_values"
-
-    def __init__(
-        self, image_processor: PanoVLMImageProcessor, transform: ImageTransform | None = None
-    ) -> None:
-        self.image_processor = image_processor
-        self.transform = transform
+    key: ClassVar[str] = "pixel_values"
+    image_processor: PanoVLMImageProcessor
+    transform: ImageTransform | None = None
 
     def load(self, picture: Path) -> Tensor:
         """Return the views of a picture, [V, 3, H, W] float32; it must show the full sphere."""
@@ -77,39 +75,35 @@ class ViewSource:
         return values
 
 
+@dataclass(eq=False)
 class PatchTokenCache:
     """Outputs of the frozen part of an encoder, in float16; `filling.fill` computes them.
 
     These are the patch tokens [V, S, D_vision] of a frozen encoder; of one that trains in part, the
     hidden states below its trained layers, [V, P + S, D_vision] with P class and register tokens.
 
-    Args:
+    Attributes:
         root: Folder for all caches.
         encoder: The vision encoder.
         image_processor: Cuts and normalises the views.
         use_bf16: Whether to run the encoder in bf16.
         num_trained_layers: Last layers that are left out because they train.
+        transform: Applied to pictures before their views are cut.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        encoder: PreTrainedModel,
-        image_processor: PanoVLMImageProcessor,
-        *,
-        use_bf16: bool,
-        num_trained_layers: int = 0,
-    ) -> None:
-        self.root = root
-        self.encoder = encoder
-        self.image_processor = image_processor
-        self.use_bf16 = use_bf16
-        self.num_trained_layers = num_trained_layers
-        self.key = "lower_states" if num_trained_layers else "patch_tokens"
-        digest = encoder_digest(encoder, image_processor, use_bf16=use_bf16)
-        below = f"-below-{num_trained_layers}" if num_trained_layers else ""
-        self.folder = root / f"{digest}{below}"
-        self.transform: ImageTransform | None = None
+    root: Path
+    encoder: PreTrainedModel
+    image_processor: PanoVLMImageProcessor
+    _: KW_ONLY
+    use_bf16: bool
+    num_trained_layers: int = 0
+    transform: ImageTransform | None = None
+
+    def __post_init__(self) -> None:
+        self.key = "lower_states" if self.num_trained_layers else "patch_tokens"
+        digest = encoder_digest(self.encoder, self.image_processor, use_bf16=self.use_bf16)
+        below = f"-below-{self.num_trained_layers}" if self.num_trained_layers else ""
+        self.folder = self.root / f"{digest}{below}"
 
     def with_transform(self, transform: ImageTransform) -> "PatchTokenCache":
         """Return the cache of the same encoder for transformed pictures."""

@@ -23,23 +23,14 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class CacheFolder:
-    """Content of one folder of the cache.
-
-    Attributes:
-        path: The folder.
-        encoder: Name of the encoder.
-        views: The views in words.
-        num_pictures: Files, one per picture.
-        num_bytes: Their size.
-        used: When a run last used one, in seconds since 1970.
-    """
+    """Content of one folder of the cache."""
 
     path: Path
     encoder: str
-    views: str
+    views: str  # in words
     num_pictures: int
     num_bytes: int
-    used: float
+    used: float  # the last time, in seconds since 1970
 
 
 @dataclass(frozen=True)

@@ -210,17 +210,17 @@ class ConversationTokenizer:
         return [int(place > last) for place in range(len(ids))]
 
 
+@dataclass(frozen=True)
 class PanoramaCollator:
     """Stacks examples into a batch for either kind of model.
 
-    Args:
+    Attributes:
         views_key: The model's argument for the views: `pixel_values` or `patch_tokens`.
         pad_id: Token id to fill short sequences with.
     """
 
-    def __init__(self, views_key: str, pad_id: int) -> None:
-        self.views_key = views_key
-        self.pad_id = pad_id
+    views_key: str
+    pad_id: int
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Return the views [N, V, ...], if any, and, with text, the result of `packing.collate`."""

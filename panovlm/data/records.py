@@ -13,7 +13,7 @@ testing on yaw-rotated pictures; `licence` and `source` are those of the picture
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -176,11 +176,16 @@ def read_records(path: Path, needs: Needs) -> list[Record]:
         PanoVLMError: Listing every invalid line with its fix; nothing is skipped silently.
     """
     checked = check_records({path: needs})
-    errors = [error.in_file for error in checked.findings]
-    if errors and checked.findings[0].kind is FindingKind.FILE:
-        raise PanoVLMError(errors[0])
-    raise_errors(str(path), errors)
+    raise_findings(path, checked.findings)
     return [each.record for each in checked.records]
+
+
+def raise_findings(path: Path, findings: Sequence[Finding]) -> None:
+    """Raise one error that lists all findings in a file, if there are any."""
+    for finding in findings:
+        if finding.kind is FindingKind.FILE:  # nothing of the file can be read
+            raise PanoVLMError(finding.in_file)
+    raise_errors(str(path), [finding.in_file for finding in findings])
 
 
 def raise_errors(source: str, errors: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ another without a gap, so that every step is whole.
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import chain, count, islice
 from typing import Any, TypedDict
 
@@ -51,12 +51,13 @@ class SampledExample:
     key: tuple[int, int, int, int]
 
 
+@dataclass(eq=False)
 class StreamDataset(IterableDataset[StreamExample]):
     """Examples without end.
 
     An invalid example is replaced by the next valid one, and the batch counts it as skipped.
 
-    Args:
+    Attributes:
         stream: The shards.
         encoder: Prepares the pictures.
         sampler: Chooses conversations and yaw rotations.
@@ -64,28 +65,18 @@ class StreamDataset(IterableDataset[StreamExample]):
         seed: Of the order and all random choices.
         batch_size: Examples in one batch of this rank.
         rank: Number of this rank and how many there are.
+        batches_done: Batches of a resumed run, which are passed over.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        encoder: StreamEncoder,
-        sampler: RecordSampler,
-        *,
-        longest: int,
-        seed: int,
-        batch_size: int,
-        rank: tuple[int, int] = (0, 1),
-    ) -> None:
-        self.stream = stream
-        self.encoder = encoder
-        self.sampler = sampler
-        self.needs = Needs.of(sampler.tokenizer.supervision)
-        self.longest = longest
-        self.seed = seed
-        self.batch_size = batch_size
-        self.rank = rank
-        self.batches_done = 0
+    stream: Stream
+    encoder: StreamEncoder
+    sampler: RecordSampler
+    _: KW_ONLY
+    longest: int
+    seed: int
+    batch_size: int
+    rank: tuple[int, int] = (0, 1)
+    batches_done: int = 0
 
     def __iter__(self) -> Iterator[StreamExample]:
         worker = get_worker_info()
@@ -155,8 +146,9 @@ class StreamDataset(IterableDataset[StreamExample]):
             PanoVLMError: If it is invalid.
         """
         sample, sampler = sampled.sample, self.sampler
-        records = records_of(sample, self.needs)
-        if self.needs.text:
+        needs = Needs.of(sampler.tokenizer.supervision)
+        records = records_of(sample, needs)
+        if needs.text:
             excess = max(sampler.tokenizer.excess(record, self.longest) for record in records)
             if excess > 0:
                 found = f"{excess} tokens too many for {self.longest}"
@@ -195,15 +187,15 @@ def _take(held: list[SampledExample], rng: np.random.Generator) -> SampledExampl
     return held.pop()
 
 
+@dataclass(frozen=True)
 class StreamCollator:
     """Puts the examples of a batch together; the training process encodes their pictures.
 
-    Args:
+    Attributes:
         pad_id: Token id to fill short sequences with.
     """
 
-    def __init__(self, pad_id: int) -> None:
-        self.pad_id = pad_id
+    pad_id: int
 
     def __call__(self, examples: Sequence[StreamExample]) -> dict[str, Any]:
         """Return `features` and `skipped`, and, with text, the result of `packing.collate`."""

@@ -12,9 +12,10 @@ whatever the number of processes, and a larger set begins with the smaller one.
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def write_scenes(
         with whole_folder(out) as folder, mapping(workers, _begin_worker) as apply:
             readable = found.without_invalid(apply(_background_error, found.paths))
             chunks = _chunks(folder, settings, readable)
-            _write_all(folder, settings, apply(_render_chunk, chunks), progress)
+            rendered = chain.from_iterable(apply(_render_chunk, chunks))
+            _write_all(folder, settings, rendered, progress)
     except OSError as error:
         raise PanoVLMError(
             f"cannot write the scenes to {out}: {error}; free some space or name another folder"
@@ -152,51 +154,49 @@ def _begin_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def _chunks(folder: Path, settings: Settings, backgrounds: Backgrounds) -> list[_Chunk]:
-    sizes = {"train": settings["count"], "test": settings["test_count"]}
+def _chunks(folder: Path, settings: Settings, backgrounds: Backgrounds) -> Iterator[_Chunk]:
+    seed, height = settings["seed"], settings["height"]
+    counts = {"train": settings["count"], "test": settings["test_count"]}
     paths = {"train": backgrounds.train, "test": backgrounds.test}
-    return [
-        _Chunk(folder, settings["seed"], settings["height"], split, numbers, paths[split])
-        for split in SPLITS
-        for start in range(0, sizes[split], _CHUNK)
-        for numbers in [range(sizes[split])[start : start + _CHUNK]]
-    ]
+    for split in SPLITS:
+        for start in range(0, counts[split], _CHUNK):
+            numbers = range(counts[split])[start : start + _CHUNK]
+            yield _Chunk(folder, seed, height, split, numbers, paths[split])
 
 
 def _write_all(
     folder: Path,
     settings: Settings,
-    rendered: Iterable[tuple[int, dict[str, str]]],
+    rendered: Iterable[dict[str, str]],
     progress: Callable[[int], None],
 ) -> None:
-    """Append the lines of all chunks, in order, to the files of records."""
-    for number, texts in rendered:
+    """Append the lines of all scenes, in order, to the files of records."""
+    for texts in rendered:
         for name, text in texts.items():
             with (folder / name).open("a", encoding="utf-8", newline="\n") as file:
                 file.write(text)
-        progress(number)
+        progress(1)
     text = json.dumps(settings, indent=2) + "\n"
     (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
 
 
-def _render_chunk(chunk: _Chunk) -> tuple[int, dict[str, str]]:
-    """Write the pictures of a chunk; return their number and the lines for each file."""
-    files = f"{chunk.split}.jsonl", f"{chunk.split}_listings.jsonl", "scenes.jsonl"
-    texts = dict.fromkeys(files, "")
+def _render_chunk(chunk: _Chunk) -> list[dict[str, str]]:
     (chunk.folder / "pictures" / chunk.split).mkdir(parents=True, exist_ok=True)
-    for number in chunk.numbers:
-        image = f"pictures/{chunk.split}/{number:06d}.jpg"
-        scene, questions, background = _sample(chunk, number)
-        picture = Image.fromarray(render(scene, chunk.height, background))
-        picture.save(chunk.folder / image, quality=JPEG_QUALITY, subsampling="4:4:4")
-        lines = (
-            [_question_record(image, scene, question) for question in questions],
-            [_listing_record(image, scene)],
-            [{"image": image, "scene": scene.to_json()}],
-        )
-        for file, records in zip(files, lines, strict=True):
-            texts[file] += "".join(json.dumps(record) + "\n" for record in records)
-    return len(chunk.numbers), texts
+    return [_render(chunk, number) for number in chunk.numbers]
+
+
+def _render(chunk: _Chunk, number: int) -> dict[str, str]:
+    """Write the picture of a scene; return the lines for each file of records."""
+    image = f"pictures/{chunk.split}/{number:06d}.jpg"
+    scene, questions, background = _sample(chunk, number)
+    picture = Image.fromarray(render(scene, chunk.height, background))
+    picture.save(chunk.folder / image, quality=JPEG_QUALITY, subsampling="4:4:4")
+    records = {
+        f"{chunk.split}.jsonl": [_question_record(image, scene, each) for each in questions],
+        f"{chunk.split}_listings.jsonl": [_listing_record(image, scene)],
+        "scenes.jsonl": [{"image": image, "scene": scene.to_json()}],
+    }
+    return {n: "".join(json.dumps(each) + "\n" for each in group) for n, group in records.items()}
 
 
 def _sample(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | None]:

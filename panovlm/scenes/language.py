@@ -16,17 +16,9 @@ from panovlm.scenes.world import COLOURS, SHAPES, Scene, Solid
 LISTING_REQUEST = "List what is in each direction."
 NOTHING = "nothing"
 Choice = TypeVar("Choice")
-PLACES = (
-    "in front of me",
-    "to my front-right",
-    "to my right",
-    "to my back-right",
-    "behind me",
-    "to my back-left",
-    "to my left",
-    "to my front-left",
-)
-"""The eight directions of `DIRECTIONS` as one says them of oneself."""
+AHEAD_AND_BEHIND = {"front": "in front of me", "back": "behind me"}
+PLACES = tuple(AHEAD_AND_BEHIND.get(word, f"to my {word}") for word in DIRECTIONS)
+"""The eight directions of `DIRECTIONS`, seen from oneself."""
 
 
 @dataclass(frozen=True)

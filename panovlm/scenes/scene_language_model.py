@@ -56,20 +56,9 @@ ASKED_TWICE = ("colour", "existence", "count")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the model is built and trained with; other settings train it again.
+    """What the model is built and trained with; other settings train it again."""
 
-    Attributes:
-        version: Raised with every change to this file that changes the model.
-        hidden_size: Width of the model.
-        num_layers: Number of its layers.
-        num_heads: Attention heads of a layer.
-        steps: Optimiser steps.
-        scenes_per_step: Scenes in a batch.
-        learning_rate: At its highest.
-        seed: Of weights and scenes.
-    """
-
-    version: int = 8
+    version: int = 8  # of everything below that no other setting shows
     hidden_size: int = 128
     num_layers: int = 4
     num_heads: int = 4

@@ -8,21 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import FindingKind
+from panovlm.data.findings import Finding
 from panovlm.data.formats.chats import write_llava, write_messages, write_records, write_sharegpt
-from panovlm.data.formats.content import Content, Entry, Item
+from panovlm.data.formats.content import Content, Item
 from panovlm.data.formats.hub import write_folder
 from panovlm.data.formats.reading import READERS, detect_format
 from panovlm.data.formats.tables import write_csv, write_tsv
-from panovlm.data.records import (
-    Located,
-    Needs,
-    Record,
-    is_address,
-    located,
-    no_records,
-    raise_errors,
-)
+from panovlm.data.records import Needs, is_address, located, no_records, raise_findings
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.files import write_whole
 
@@ -96,11 +88,10 @@ def convert_data(
     kind, made = _formats(given, out, given_format, made_format)
     _check_target(given, out, overwrite=overwrite)
     content = READERS[kind](given)
-    records = _checked(content, given)
-    items = _items(records, pictures or given.parent, out, embed=made != "datasets")
-    inside = {item.image: item.picture for item in items if item.picture is not None}
-    if inside and made != "datasets":
-        folder = _pictures_folder(out)
+    folder = None if made == "datasets" else out.with_name(f"{out.stem}-pictures")
+    items = _items(content, given, pictures or given.parent, out, folder)
+    inside = {Path(item.image).name: item.picture for item in items if item.picture is not None}
+    if inside and folder:
         _check_target(given, folder, overwrite=overwrite)
         _write(folder, lambda partial: _write_pictures(partial, inside))
     _write(out, lambda partial: WRITERS[made](partial, items))
@@ -132,55 +123,38 @@ def _check_target(given: Path, out: Path, *, overwrite: bool) -> None:
         raise PanoVLMError(f"{out.parent}: found no such folder, expected one to write in; make it")
 
 
-def _checked(content: Content, given: Path) -> list[tuple[Entry, Record]]:
-    """Check every entry as a record, but let URLs pass.
+def _items(content: Content, given: Path, base: Path, out: Path, folder: Path | None) -> list[Item]:
+    """Check every entry as a record, but let URLs pass; name the pictures relative to `out`.
 
     Raises:
         PanoVLMError: Listing every error.
     """
-    findings = list(content.findings)
-    good: list[tuple[Entry, Record]] = []
+    findings, items = list(content.findings), []
+    names: dict[bytes, str] = {}
     for entry in content.entries:
-        for each in located(
-            _without_url(entry.data), given, entry.place, Needs(text=False, image=True)
-        ):
-            if isinstance(each, Located):
-                good.append((entry, each.record))
-            else:
+        data = _without_url(entry.data)
+        for each in located(data, given, entry.place, Needs(text=False, image=True)):
+            if isinstance(each, Finding):
                 findings.append(each)
+                continue
+            image, path = entry.data["image"], None
+            if entry.picture is not None:
+                name = f"{len(names):06d}{_ending(entry.picture)}"
+                name = names.setdefault(entry.picture, name)
+                image = f"{folder.name}/{name}" if folder else name
+            elif not is_address(image):
+                image, path = _relative(image, base, out), base / image
+            items.append(Item(each.record, image, path, entry.picture))
     if not content.entries and not findings:
         findings.append(no_records(given, "at least one"))
-    whole = [finding.in_file for finding in findings if finding.kind is FindingKind.FILE]
-    if whole:
-        raise PanoVLMError(whole[0])
-    raise_errors(str(given), (finding.in_file for finding in findings))
-    return good
+    raise_findings(given, findings)
+    return items
 
 
 def _without_url(data: Any) -> Any:
     """Replace a URL by a name, because a path would not keep it."""
     has_url = isinstance(data, dict) and is_address(data.get("image"))
     return data | {"image": "a URL"} if has_url else data
-
-
-def _items(
-    records: list[tuple[Entry, Record]], base: Path, out: Path, *, embed: bool
-) -> list[Item]:
-    """Return the records with their pictures' names, relative to the file to be written."""
-    items = []
-    names: dict[bytes, str] = {}
-    folder = f"{_pictures_folder(out).name}/" if embed else ""
-    for entry, record in records:
-        image = entry.data["image"]
-        if entry.picture is not None:
-            name = f"{len(names):06d}{_ending(entry.picture)}"
-            name = names.setdefault(entry.picture, name)
-            items.append(Item(record, folder + name, None, entry.picture))
-        elif is_address(image):
-            items.append(Item(record, image, None))
-        else:
-            items.append(Item(record, _relative(image, base, out), base / image))
-    return items
 
 
 def _relative(image: str, base: Path, out: Path) -> str:
@@ -190,10 +164,6 @@ def _relative(image: str, base: Path, out: Path) -> str:
     return Path(os.path.relpath(base / image, out.parent)).as_posix()
 
 
-def _pictures_folder(out: Path) -> Path:
-    return out.with_name(f"{out.stem}-pictures")
-
-
 def _ending(picture: bytes) -> str:
     found = (e for e, (place, start) in _BEGINNINGS.items() if picture.startswith(start, place))
     return next(found, ".unknown")
@@ -201,8 +171,8 @@ def _ending(picture: bytes) -> str:
 
 def _write_pictures(folder: Path, inside: dict[str, bytes]) -> None:
     folder.mkdir()
-    for image, picture in inside.items():
-        (folder / Path(image).name).write_bytes(picture)
+    for name, picture in inside.items():
+        (folder / name).write_bytes(picture)
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
