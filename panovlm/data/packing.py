@@ -9,6 +9,7 @@ Shape letters: B sequences of a batch, L tokens of the longest.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -56,7 +57,9 @@ def pack(conversations: Sequence[TokenSequence]) -> PackedSequence:
     if len(conversations) == 1:
         ids, labels = conversations[0].ids, conversations[0].labels
         return PackedSequence(ids, labels, list(range(len(ids))), [0] * len(ids))
-    start = _shared_length(conversations) - 1
+    places = zip(*(conversation.ids for conversation in conversations), strict=False)
+    shared = sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, places))
+    start = max(shared, 1) - 1
     first = conversations[0]
     ids, labels = first.ids[:start], first.labels[:start]
     positions, branches = list(range(start)), [0] * start
@@ -69,14 +72,6 @@ def pack(conversations: Sequence[TokenSequence]) -> PackedSequence:
         positions += range(start, start + length)
         branches += [branch] * length
     return PackedSequence(ids, labels, positions, branches)
-
-
-def _shared_length(conversations: Sequence[TokenSequence]) -> int:
-    shortest = min(len(conversation.ids) for conversation in conversations)
-    for place in range(shortest):
-        if len({conversation.ids[place] for conversation in conversations}) > 1:
-            return max(place, 1)
-    return shortest
 
 
 def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tensor]:

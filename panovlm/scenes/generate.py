@@ -35,6 +35,7 @@ from panovlm.scenes.world import Scene, sample_scene
 FORMAT = 1
 """Raise it whenever the same settings come to give other files."""
 SPLITS = ("train", "test")
+LISTING = Question("listing", LISTING_REQUEST, listing)
 YAW_SHIFTS_DEG = tuple(range(0, 360, 45))
 BACKGROUND_SHARE = 0.5
 JPEG_QUALITY = 92
@@ -192,8 +193,8 @@ def _render(chunk: _Chunk, number: int) -> dict[str, str]:
     picture = Image.fromarray(render(scene, chunk.height, background))
     picture.save(chunk.folder / image, quality=JPEG_QUALITY, subsampling="4:4:4")
     records = {
-        f"{chunk.split}.jsonl": [_question_record(image, scene, each) for each in questions],
-        f"{chunk.split}_listings.jsonl": [_listing_record(image, scene)],
+        f"{chunk.split}.jsonl": [_record(image, scene, question) for question in questions],
+        f"{chunk.split}_listings.jsonl": [_record(image, scene, LISTING)],
         "scenes.jsonl": [{"image": image, "scene": scene.to_json()}],
     }
     return {n: "".join(json.dumps(each) + "\n" for each in group) for n, group in records.items()}
@@ -228,31 +229,16 @@ def _read_background(path: Path, height: int) -> Picture:
     return np.asarray(resized, np.uint8)
 
 
-def _question_record(image: str, scene: Scene, question: Question) -> dict[str, Any]:
+def _record(image: str, scene: Scene, question: Question) -> dict[str, Any]:
     subject = next((solid for solid in scene.solids if solid.name == question.subject), None)
-    return _record(image, scene, question.text, question.answer) | {
+    solids = scene.solids if question is LISTING else [subject] if subject else []
+    user = {"role": "user", "content": question.text}
+    return {
+        "image": image,
+        "messages": [user, {"role": "assistant", "content": question.answer(scene)}],
+        "rolled_responses": [question.answer(scene.yaw_rotated(yaw)) for yaw in YAW_SHIFTS_DEG],
         "kind": question.kind,
         "yaw_deg": subject and subject.yaw_deg,
         "pitch_deg": subject and subject.pitch_deg,
-        "crosses_seam": subject is not None and subject.crosses_seam,
-    }
-
-
-def _listing_record(image: str, scene: Scene) -> dict[str, Any]:
-    return _record(image, scene, LISTING_REQUEST, listing) | {
-        "kind": "listing",
-        "yaw_deg": None,
-        "pitch_deg": None,
-        "crosses_seam": any(solid.crosses_seam for solid in scene.solids),
-    }
-
-
-def _record(
-    image: str, scene: Scene, request: str, answer: Callable[[Scene], str]
-) -> dict[str, Any]:
-    question = {"role": "user", "content": request}
-    return {
-        "image": image,
-        "messages": [question, {"role": "assistant", "content": answer(scene)}],
-        "rolled_responses": [answer(scene.yaw_rotated(yaw_deg)) for yaw_deg in YAW_SHIFTS_DEG],
+        "crosses_seam": any(solid.crosses_seam for solid in solids),
     }

@@ -1,6 +1,5 @@
 """The inspection of one picture: whether it is a panorama, its digest and its spectrum."""
 
-import hashlib
 import signal
 import warnings
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from panovlm.data.doctor.copies import COLUMNS, Spectrum, spectrum_of
 from panovlm.data.findings import Finding, FindingKind
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.panorama import read_panorama
+from panovlm.runtime.cached_folders import sha256
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ def inspect_picture(path: Path) -> Picture:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             panorama = read_panorama(path, min_width=2 * COLUMNS)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(path)
     except (PanoVLMError, OSError) as error:
         return Picture(path, str(error), isinstance(error.__cause__, FileNotFoundError))
     except MemoryError:
