@@ -53,16 +53,6 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any] | Finding]:
                 yield Finding(FindingKind.JSON, found, fix, path, f"line {number}")
 
 
-def first_of_list(text: str) -> Any:
-    """Return the first item of a JSON list without reading the others; None if there is none."""
-    start = text.index("[") + 1
-    start += len(text[start:]) - len(text[start:].lstrip())
-    try:
-        return json.JSONDecoder().raw_decode(text, start)[0]
-    except (ValueError, RecursionError):
-        return None
-
-
 def parse_json(text: str) -> Any:
     """Parse one JSON text strictly.
 

@@ -252,10 +252,13 @@ def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located
         record = Record.model_validate(data)
     except ValidationError as error:
         return [_finding(error, file, place) for error in error.errors(include_url=False)]
-    wrong = _address_error(data.get("image")) or _error_of(record, needs)
-    if wrong:
-        kind, found, fix = wrong
-        return [Finding(kind, found, fix, file, place)]
+    if is_address(data.get("image")):
+        found = f"field 'image': found the URL {shown(data['image'])}, which is never fetched"
+        return [
+            Finding(FindingKind.URL, found, "download the picture and name its file", file, place)
+        ]
+    if wrong := _error_of(record, needs):
+        return [Finding(*wrong, file, place)]
     return [Located(record.beside(file.parent), file, place)]
 
 
@@ -278,13 +281,6 @@ def _finding(error: Any, file: Path, place: str) -> Finding:
 def _nearest(field: str) -> str:
     close = difflib.get_close_matches(field[:50], Record.model_fields, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _address_error(image: object) -> tuple[FindingKind, str, str] | None:
-    if not is_address(image):
-        return None
-    found = f"field 'image': found the URL {shown(image)}, which is never fetched"
-    return FindingKind.URL, found, "download the picture and name its file"
 
 
 def _error_of(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | None:

@@ -32,7 +32,10 @@ def read_tar(shard: Path) -> Iterator[Sample]:
         for key, members in groupby(_members(shard), key=lambda member: member[0]):
             yield _sample(f"{shard.name}/{key}", list(members))
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise _damaged(shard, str(error)) from error
+        raise PanoVLMError(
+            f"{shard}: found a damaged archive ({error}), expected a whole .tar, not compressed; "
+            f"copy it anew or leave it out of `data`"
+        ) from error
 
 
 def _members(shard: Path) -> Iterator[Member]:
@@ -65,7 +68,7 @@ def _check_end(shard: Path, offset: int) -> None:
         file.seek(offset)
         header = file.read(BLOCK)
     if any(header) or 0 < len(header) < BLOCK or offset > shard.stat().st_size:
-        raise _damaged(shard, f"a broken header at byte {offset}")
+        raise tarfile.ReadError(f"a broken header at byte {offset}")
 
 
 def _sample(place: str, members: list[Member]) -> Sample:
@@ -81,10 +84,3 @@ def _sample(place: str, members: list[Member]) -> Sample:
     except (NotJsonError, UnicodeDecodeError) as error:
         return Sample(place, (), None, f"found a .json that is not JSON ({error})")
     return Sample(place, tuple(data) if isinstance(data, list) else (data,), picture)
-
-
-def _damaged(shard: Path, reason: str) -> PanoVLMError:
-    return PanoVLMError(
-        f"{shard}: found a damaged archive ({reason}), expected a whole .tar, not compressed; "
-        f"copy it anew or leave it out of `data`"
-    )

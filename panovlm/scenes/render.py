@@ -6,7 +6,6 @@ solid, so a scene yaw-rotated by whole pixels shows the same solids, shifted.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from math import asin, atan2, ceil, floor, pi, radians, sqrt
 
@@ -94,16 +93,10 @@ def _resized(background: Picture, height: int) -> Picture:
     return _scaled(background, height, cv2.INTER_AREA)
 
 
-@dataclass(frozen=True)
-class _Window:
-    """The pixels that an upright cylinder can cover, and their rays in the solid's frame."""
-
-    rows: slice
-    columns: NDArray[np.intp]
-    rays: Floats
-
-
-def _window(picture: Picture, solid: Solid, radius_m: float, top_m: float) -> _Window:
+def _window(
+    picture: Picture, solid: Solid, radius_m: float, top_m: float
+) -> tuple[slice, NDArray[np.intp], Floats]:
+    """Return rows and columns that an upright cylinder can cover, and rays in the solid's frame."""
     height, width = picture.shape[:2]
     near_m = max(solid.distance_m - radius_m, 1e-3)
     above_m = top_m - CAMERA_HEIGHT_M
@@ -116,7 +109,7 @@ def _window(picture: Picture, solid: Solid, radius_m: float, top_m: float) -> _W
     yaw_rad = ((columns + 0.5) / width - 0.5) * 2 * pi - radians(solid.yaw_deg)
     pitch_rad = (0.5 - (rows + 0.5) / height) * pi
     rays = rays_from_angles(yaw_rad[None, :], pitch_rad[:, None])
-    return _Window(slice(rows[0], rows[-1] + 1), columns % width, rays)
+    return slice(rows[0], rows[-1] + 1), columns % width, rays
 
 
 def _base_radius_m(solid: Solid) -> float:
@@ -126,14 +119,13 @@ def _base_radius_m(solid: Solid) -> float:
 def _render_shadow(picture: Picture, solid: Solid) -> None:
     """Darken the ground at the foot of a solid, softly towards the outside."""
     radius_m = _base_radius_m(solid)
-    window = _window(picture, solid, radius_m * SHADOW_REACH, top_m=0.0)
-    x, y, z = np.moveaxis(window.rays, -1, 0)
+    rows, columns, rays = _window(picture, solid, radius_m * SHADOW_REACH, top_m=0.0)
+    x, y, z = np.moveaxis(rays, -1, 0)
     ground = CAMERA_HEIGHT_M / np.maximum(-y, 1e-6)
     from_centre = np.hypot(ground * x, ground * z - solid.distance_m) / radius_m
     inside = np.clip((SHADOW_REACH - from_centre) / (SHADOW_REACH - 0.6), 0.0, 1.0)
     shade = 1.0 - SHADOW_DEPTH * inside**2 * (3 - 2 * inside)
-    patch = picture[window.rows, window.columns]
-    picture[window.rows, window.columns] = np.rint(patch * shade[..., None])
+    picture[rows, columns] = np.rint(picture[rows, columns] * shade[..., None])
 
 
 def _light(look_seed: int) -> Floats:
@@ -144,12 +136,12 @@ def _light(look_seed: int) -> Floats:
 
 
 def _render_solid(canvas: Picture, depth: NDArray[np.float32], solid: Solid, light: Floats) -> None:
-    window = _window(canvas, solid, _base_radius_m(solid), solid.size_m)
+    rows, columns, rays = _window(canvas, solid, _base_radius_m(solid), solid.size_m)
     with np.errstate(divide="ignore", invalid="ignore"):
-        solid_depth, normals = _HITS[solid.shape](window.rays, solid)
-    visible = solid_depth < depth[window.rows, window.columns]
+        solid_depth, normals = _HITS[solid.shape](rays, solid)
+    visible = solid_depth < depth[rows, columns]
     row, column = np.nonzero(visible)
-    pixels = row + window.rows.start, window.columns[column]
+    pixels = row + rows.start, columns[column]
     depth[pixels] = solid_depth[visible]
     shade = AMBIENT + DIFFUSE * np.maximum(normals[visible] @ light, 0.0)
     canvas[pixels] = np.minimum(np.rint(shade[:, None] * COLOURS[solid.colour]), 255)

@@ -68,7 +68,8 @@ def spectrum_of(panorama: Panorama) -> Spectrum | None:
     """
     grey = cv2.cvtColor(panorama.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     known = np.ones_like(grey) if panorama.mask is None else panorama.mask.astype(np.float32)
-    total, share = _reduced(grey * known), _reduced(known)
+    size, area = (COLUMNS, ROWS), cv2.INTER_AREA
+    total, share = (cv2.resize(each, size, interpolation=area) for each in (grey * known, known))
     mean = total.sum(1, keepdims=True) / np.maximum(share.sum(1, keepdims=True), 1e-6)
     polar = (np.arange(ROWS) + 0.5) / ROWS * np.pi
     rows = (total - mean * share) * np.sqrt(np.sin(polar))[:, None]
@@ -76,11 +77,6 @@ def spectrum_of(panorama: Panorama) -> Spectrum | None:
         return None
     spectrum = np.fft.rfft(rows, axis=1)[:, 1 : FREQUENCIES + 1]
     return (spectrum / np.linalg.norm(spectrum)).astype(np.complex64)
-
-
-def _reduced(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average [H, W] to [R, 128]."""
-    return np.asarray(cv2.resize(values, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA))
 
 
 def find_copies(spectra: NDArray[np.complex64], others: NDArray[np.complex64]) -> Iterator[Copy]:

@@ -10,7 +10,6 @@ optional fields of records stand beside the others, where other programs skip th
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +63,7 @@ def _without_number(item: Any, number: int) -> Any:
 def add_entry(
     content: Content, item: Any, path: Path, place: str, picture: bytes | None = None
 ) -> None:
-    """Convert an object to the shape of a record and add it to the content of its file.
-
-    Args:
-        content: Gets the record, or what is wrong with it, and the fields that records cannot hold.
-        item: The object, with a conversation or with the cells of a row.
-        path: The file.
-        place: Where in the file.
-        picture: The picture's bytes, where the file holds them.
-    """
+    """Add an object of a file, with a conversation or as a row, in the shape of a record."""
     if not isinstance(item, dict):
         content.entries.append(Entry(item, place))  # the check of records finds what is wrong
         return
@@ -141,33 +132,26 @@ def _text_of(rest: dict[str, Any], content: Content, images: list[Any]) -> str:
 
 def write_llava(path: Path, items: list[Item]) -> None:
     """Write LLaVA's list; a mark stands in the first question, as LLaVA expects it."""
-    _write_list(
-        path,
-        (
-            {"id": str(number), "image": item.image, "conversations": _conversation(item)}
-            | item.extras
-            for number, item in enumerate(items)
-        ),
-    )
+    written = []
+    for number, item in enumerate(items):
+        own = {"id": str(number), "image": item.image, "conversations": _conversation(item)}
+        written.append(own | item.extras)
+    _write_list(path, written)
 
 
 def write_sharegpt(path: Path, items: list[Item]) -> None:
     """Write ShareGPT's list."""
-    _write_list(
-        path,
-        ({"conversations": _conversation(i), "images": [i.image]} | i.extras for i in items),
-    )
+    own = [{"conversations": _conversation(item), "images": [item.image]} for item in items]
+    _write_list(path, [each | item.extras for each, item in zip(own, items, strict=True)])
 
 
 def write_messages(path: Path, items: list[Item]) -> None:
     """Write a list of messages with pictures beside them."""
-    _write_list(
-        path,
-        (
-            {"messages": [m.model_dump() for m in _marked(i)], "images": [i.image]} | i.extras
-            for i in items
-        ),
-    )
+    written = []
+    for item in items:
+        messages = [message.model_dump() for message in _marked(item)]
+        written.append({"messages": messages, "images": [item.image]} | item.extras)
+    _write_list(path, written)
 
 
 def write_records(path: Path, items: list[Item]) -> None:
@@ -179,8 +163,8 @@ def write_records(path: Path, items: list[Item]) -> None:
             file.write(json.dumps(data, ensure_ascii=False) + "\n")
 
 
-def _write_list(path: Path, items: Iterable[dict[str, Any]]) -> None:
-    text = json.dumps(list(items), ensure_ascii=False, indent=1)
+def _write_list(path: Path, items: list[dict[str, Any]]) -> None:
+    text = json.dumps(items, ensure_ascii=False, indent=1)
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 

@@ -47,11 +47,16 @@ class Content:
             if value not in (None, "", [], {}):
                 self.lost[f"{prefix}{str(key)[:50]}"] += 1
 
+    def refuse(
+        self, found: str, fix: str, path: Path, place: str, field: str | None = None
+    ) -> None:
+        """Add a finding about one record."""
+        self.findings.append(Finding(FindingKind.FIELD, found, fix, path, place, field))
+
     def refuse_pictures(self, count: int, path: Path, place: str, field: str) -> None:
         """Add the finding that a record has not exactly one picture."""
         found = f"found {count} pictures, expected one a record"
-        finding = Finding(FindingKind.FIELD, found, "split or remove it", path, place, field)
-        self.findings.append(finding)
+        self.refuse(found, "split or remove it", path, place, field)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding, FindingKind, shown
+from panovlm.data.findings import Finding, shown
 from panovlm.data.formats.content import CARRIED, Content, Entry, Item
 from panovlm.data.lines import NotJsonError, parse_json, read_text
 from panovlm.errors import PanoVLMError
@@ -39,16 +39,15 @@ def read_table(path: Path, delimiter: str) -> Content:
     if head is None:
         return content
     names = [cell.strip().lower() for cell in head[1]]
-    if error := _error_of_head(names, path):
-        content.findings.append(error)
+    if error := _error_of_header(names):
+        content.refuse(*error, path, "line 1")
         return content
     grouped: dict[tuple[Any, Any], list[Entry]] = {}
     for line, cells in rows:
         place = f"line {line}"
         if len(cells) != len(names):
-            found = f"found {len(cells)} cells, expected {len(names)} as in the head line"
-            fix = "quote cells that hold the separator"
-            content.findings.append(Finding(FindingKind.FIELD, found, fix, path, place))
+            found = f"found {len(cells)} cells, expected {len(names)} as in the header line"
+            content.refuse(found, "quote cells that hold the separator", path, place)
             continue
         data = from_row(dict(zip(names, cells, strict=True)), content, path, place)
         key = (str(data["image"]), str(data["messages"][:1]))
@@ -72,28 +71,22 @@ def _rows(
             start = reader.line_num + 1
     except csv.Error as error:
         found, fix = f"found a broken row ({error})", "double the quotes within quoted cells"
-        content.findings.append(Finding(FindingKind.FIELD, found, fix, path, f"line {start}"))
+        content.refuse(found, fix, path, f"line {start}")
     finally:
         csv.field_size_limit(limit)
 
 
-def _error_of_head(names: list[str], path: Path) -> Finding | None:
+def _error_of_header(names: list[str]) -> tuple[str, str] | None:
     found = f"found the columns {', '.join(map(shown, names[:12]))}"
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        fix = "give each a name of its own"
-        return Finding(FindingKind.FIELD, f"{found}, some of them twice", fix, path, "line 1")
-    wanted = ["image"] if not {"question", "answer"} & _kinds(names) else list(COLUMNS)
-    missing = [kind for kind in wanted if kind not in _kinds(names)]
+    if len(set(names)) < len(names):
+        return f"{found}, some of them twice", "give each a name of its own"
+    kinds = {kind for kind, known in COLUMNS.items() if set(known) & set(names)}
+    wanted = list(COLUMNS) if {"question", "answer"} & kinds else ["image"]
+    missing = [f"one of {', '.join(COLUMNS[kind])}" for kind in wanted if kind not in kinds]
     if not missing:
         return None
-    expected = "; ".join(f"one of {', '.join(COLUMNS[kind])}" for kind in missing)
-    fix = "rename the columns in the head line, or separate them by commas or tabs"
-    return Finding(FindingKind.FIELD, f"{found}, expected also {expected}", fix, path, "line 1")
-
-
-def _kinds(names: list[str]) -> set[str]:
-    return {kind for kind, known in COLUMNS.items() if any(name in names for name in known)}
+    fix = "rename the columns in the header line, or separate them by commas or tabs"
+    return f"{found}, expected also {'; '.join(missing)}", fix
 
 
 def is_row(data: dict[str, Any]) -> bool:
@@ -123,7 +116,7 @@ def from_row(row: dict[str, Any], content: Content, path: Path, place: str) -> d
                 data[name] = _value(name, value)
             except NotJsonError as error:
                 found = f"field {name!r}: found {shown(value)}, not JSON ({error})"
-                content.findings.append(Finding(FindingKind.FIELD, found, "", path, place, name))
+                content.refuse(found, "", path, place, name)
     content.lose(rest)
     texts = {"user": question, "assistant": answer}
     messages = [{"role": role, "content": text} for role, text in texts.items() if text is not None]
