@@ -36,12 +36,7 @@ def show_cache() -> None:
 
 
 def prune_cache(*, limit_gb: float | None, older_than_days: float | None) -> str:
-    """Remove files by one rule and return a line that says how many.
-
-    Args:
-        limit_gb: Gigabytes to keep, of the files used last.
-        older_than_days: Instead, remove what no run has used for so many days.
-    """
+    """Remove the files used longest ago until the rest fits, or those unused for so many days."""
     root = token_cache_folder()
     if older_than_days is not None:
         removed = remove_unused(root, older_than_days)

@@ -31,7 +31,7 @@ def fill(
         cache: Where the outputs are kept.
         pictures: Panoramas, each content once.
         batch_size: Panoramas encoded at once.
-        progress: Called with the number of pictures of each batch after it.
+        progress: Called with the number of pictures of each batch.
 
     Returns:
         A line for each picture that is not a valid panorama.

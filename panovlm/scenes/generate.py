@@ -4,7 +4,7 @@
     train.jsonl, test.jsonl                    every question of every picture
     train_listings.jsonl, test_listings.jsonl  one dense listing a picture
     scenes.jsonl                               the scene behind every picture
-    scenes.json                                the settings; they tell if all this is there already
+    scenes.json                                the settings; with the same ones nothing is written
 
 Scene i of a split depends on (seed, split, i) alone, so the files are the same to the byte
 whatever the number of processes, and a larger set begins with the smaller one.
@@ -74,12 +74,11 @@ def write_scenes(
     With more than one worker the calling script needs its `if __name__ == "__main__"` guard.
 
     Args:
-        out: Folder to make. It may be there if it is empty.
+        out: New or empty folder.
         count: Number of pictures to train on, at least 1.
         seed: Seed of everything, at least 0.
-        backgrounds: Folder with panoramas (*.jpg, *.png, at any depth) to stand in for ground and
-            sky in half of the pictures; those used for testing are never used for training. With
-            None every ground and sky is rendered.
+        backgrounds: Folder with panoramas (*.jpg, *.png, at any depth) for half of the pictures,
+            each in one split only; None renders every ground and sky.
         test_count: Number of pictures held out, at least 1.
         height: Rows of each picture, in pixels; it is twice as wide.
         workers: Number of processes; None takes one for each processor.
@@ -89,8 +88,8 @@ def write_scenes(
         Whether anything was written: False if `out` held the same data set before.
 
     Raises:
-        PanoVLMError: If a setting is out of range, `out` holds something else, `backgrounds` holds
-            too few panoramas, or the disk is full or read-only.
+        PanoVLMError: If a setting is out of range, `out` holds something else, there are too few
+            `backgrounds`, or the disk is full or read-only.
     """
     workers = (os.cpu_count() or 1) if workers is None else workers
     _check_ranges(count=(count, 1), seed=(seed, 0), test_count=(test_count, 1))

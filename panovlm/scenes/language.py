@@ -1,4 +1,4 @@
-"""What can be said of a scene: its dense listing, and questions whose answers are functions of it.
+"""Texts about a scene: its dense listing, and questions whose answers are functions of it.
 
 Because an answer is a function of the scene, the same question gets its right answer for every
 yaw-rotated picture; rotation consistency is measured with these.

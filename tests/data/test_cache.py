@@ -107,7 +107,7 @@ def test_a_yaw_rotation_by_a_stride_rolls_the_patch_tokens(cache, panorama, tmp_
     pixels = np.asarray(panorama)
     files = [tmp_path / "plain.png", tmp_path / "rotated.png"]
     Image.fromarray(pixels).save(files[0])
-    Image.fromarray(np.roll(pixels, -32, axis=1)).save(files[1])  # a quarter turn to the right
+    Image.fromarray(np.roll(pixels, -32, axis=1)).save(files[1])  # a quarter circle to the right
     fill(cache, files)
     plain, rotated = map(cache.load, files)
     torch.testing.assert_close(rotated, plain.roll(-1, dims=0), rtol=0, atol=2e-3)

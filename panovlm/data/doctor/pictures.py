@@ -20,43 +20,35 @@ class Picture:
 
     Attributes:
         path: The file.
-        error: Why it is not a panorama.
-        is_missing: Whether that is because there is no such file.
-        warnings: What was ignored in it.
+        findings: What is wrong with it, or was ignored in it.
         digest: SHA-256 of its bytes; None if it is not a panorama.
         spectrum: Tells it from others; None if it is not a panorama, or nearly blank.
     """
 
     path: Path
-    error: str | None = None
-    is_missing: bool = False
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     digest: str | None = None
     spectrum: Spectrum | None = None
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What is wrong with it."""
-        found = [Finding(FindingKind.XMP, text, field="image") for text in self.warnings]
-        if self.error is not None:
-            kind = FindingKind.MISSING if self.is_missing else FindingKind.PICTURE
-            found.append(Finding(kind, self.error, field="image"))
-        return found
 
 
 def inspect_picture(path: Path) -> Picture:
     """Decode a picture as training would, at a small size."""
+    kind = FindingKind.PICTURE
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             panorama = read_panorama(path, min_width=2 * COLUMNS)
         digest = sha256(path)
     except (PanoVLMError, OSError) as error:
-        return Picture(path, str(error), isinstance(error.__cause__, FileNotFoundError))
+        if isinstance(error.__cause__, FileNotFoundError):
+            kind = FindingKind.MISSING
+        return Picture(path, (Finding(kind, str(error), field="image"),))
     except MemoryError:
-        return Picture(path, f"{path}: found too little memory to decode it; use fewer --workers")
-    texts = tuple(dict.fromkeys(str(warning.message) for warning in caught))
-    return Picture(path, warnings=texts, digest=digest, spectrum=spectrum_of(panorama))
+        found = f"{path}: found too little memory to decode it; use fewer --workers"
+        return Picture(path, (Finding(kind, found, field="image"),))
+    texts = dict.fromkeys(str(warning.message) for warning in caught)
+    findings = tuple(Finding(FindingKind.XMP, text, field="image") for text in texts)
+    return Picture(path, findings, digest, spectrum_of(panorama))
 
 
 def begin_worker() -> None:

@@ -46,9 +46,8 @@ def _counts(examination: Examination) -> list[list[str]]:
     if examination.num_against:
         rows.append(["test pictures", f"{examination.num_against:,}"])
     rows += _terms("licence", examination.licences)
-    named = {name: count for name, count in examination.sources.items() if name}
-    without = examination.sources.get("", 0)
-    return [*rows, [f"sources ({without:,} pictures without)", f"{len(named):,}"]]
+    without, count = examination.sources.get("", 0), len(examination.sources.keys() - {""})
+    return [*rows, [f"sources ({without:,} pictures without)", f"{count:,}"]]
 
 
 def _terms(field: str, counts: dict[str, int]) -> Iterable[list[str]]:

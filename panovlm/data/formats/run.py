@@ -46,25 +46,25 @@ class Converted:
 
     Attributes:
         num_records: Records written.
-        given: The format read.
-        made: The format written.
+        source_format: The format read.
+        out_format: The format written.
         lost: Fields that the new format cannot hold, and how often each held something.
         notes: Remarks for the user.
     """
 
     num_records: int
-    given: str
-    made: str
+    source_format: str
+    out_format: str
     lost: Counter[str]
     notes: tuple[str, ...]
 
 
 def convert_data(
-    given: Path,
+    source: Path,
     out: Path,
     *,
-    given_format: str | None = None,
-    made_format: str | None = None,
+    source_format: str | None = None,
+    out_format: str | None = None,
     pictures: Path | None = None,
     overwrite: bool = False,
 ) -> Converted:
@@ -74,48 +74,48 @@ def convert_data(
     are written into a folder beside `out`.
 
     Args:
-        given: The file, or a folder of the library `datasets`.
+        source: The file, or a folder of the library `datasets`.
         out: The file or folder to write.
-        given_format: A key of `READERS`; None detects it.
-        made_format: A key of `WRITERS`; None goes by the ending of `out`.
-        pictures: The folder that paths in `given` are relative to; None for its own folder.
+        source_format: A key of `READERS`; None detects it.
+        out_format: A key of `WRITERS`; None goes by the ending of `out`.
+        pictures: The folder that paths in `source` are relative to; None for its own folder.
         overwrite: Whether `out` may exist.
 
     Raises:
-        PanoVLMError: If anything in `given` is invalid, or the format written cannot hold a record;
+        PanoVLMError: If anything in `source` is invalid, or the format written cannot hold a record;
             then nothing is written.
     """
-    kind, made = _formats(given, out, given_format, made_format)
-    _check_target(given, out, overwrite=overwrite)
-    content = READERS[kind](given)
+    kind, made = _formats(source, out, source_format, out_format)
+    _check_target(source, out, overwrite=overwrite)
+    content = READERS[kind](source)
     folder = None if made == "datasets" else out.with_name(f"{out.stem}-pictures")
-    items = _items(content, given, pictures or given.parent, out, folder)
+    items = _items(content, source, pictures or source.parent, out, folder)
     inside = {Path(item.image).name: item.picture for item in items if item.picture is not None}
     if inside and folder:
-        _check_target(given, folder, overwrite=overwrite)
+        _check_target(source, folder, overwrite=overwrite)
         _write(folder, lambda partial: _write_pictures(partial, inside))
     _write(out, lambda partial: WRITERS[made](partial, items))
     return Converted(len(items), kind, made, content.lost, tuple(_notes(items)))
 
 
-def _formats(given: Path, out: Path, kind: str | None, made: str | None) -> tuple[str, str]:
+def _formats(source: Path, out: Path, kind: str | None, made: str | None) -> tuple[str, str]:
     made = made or ENDINGS.get(out.suffix.lower())
     if made is None:
         raise PanoVLMError(
             f"found the output {out}, expected a name that ends in {', '.join(list(ENDINGS)[:-1])} "
-            "or in nothing for a folder; change it, or say --to"
+            "or in nothing for a folder; change it, or pass --to"
         )
-    if not given.exists():
-        raise PanoVLMError(f"{given}: found no such file or folder; check the path")
-    kind = kind or detect_format(given)
+    if not source.exists():
+        raise PanoVLMError(f"{source}: found no such file or folder; check the path")
+    kind = kind or detect_format(source)
     for option, name, known in (("--from", kind, [*READERS]), ("--to", made, [*WRITERS])):
         if name not in known:
             raise PanoVLMError(f"found {option} {name}, expected one of {', '.join(known)}")
     return kind, made
 
 
-def _check_target(given: Path, out: Path, *, overwrite: bool) -> None:
-    if out.exists() and out.samefile(given):
+def _check_target(source: Path, out: Path, *, overwrite: bool) -> None:
+    if out.exists() and out.samefile(source):
         raise PanoVLMError(f"{out}: found the input itself, expected another name; change OUT")
     if (out.exists() or out.is_symlink()) and not overwrite:
         raise PanoVLMError(f"{out}: found something there already; name another, or --overwrite")
@@ -123,7 +123,9 @@ def _check_target(given: Path, out: Path, *, overwrite: bool) -> None:
         raise PanoVLMError(f"{out.parent}: found no such folder, expected one to write in; make it")
 
 
-def _items(content: Content, given: Path, base: Path, out: Path, folder: Path | None) -> list[Item]:
+def _items(
+    content: Content, source: Path, base: Path, out: Path, folder: Path | None
+) -> list[Item]:
     """Check every entry as a record, but let URLs pass; name the pictures relative to `out`.
 
     Raises:
@@ -133,7 +135,7 @@ def _items(content: Content, given: Path, base: Path, out: Path, folder: Path | 
     names: dict[bytes, str] = {}
     for entry in content.entries:
         data = _without_url(entry.data)
-        for each in located(data, given, entry.place, Needs(text=False, image=True)):
+        for each in located(data, source, entry.place, Needs(text=False, image=True)):
             if isinstance(each, Finding):
                 findings.append(each)
                 continue
@@ -146,8 +148,8 @@ def _items(content: Content, given: Path, base: Path, out: Path, folder: Path | 
                 image, path = _relative(image, base, out), base / image
             items.append(Item(each.record, image, path, entry.picture))
     if not content.entries and not findings:
-        findings.append(no_records(given, "at least one"))
-    raise_findings(given, findings)
+        findings.append(no_records(source, "at least one"))
+    raise_findings(source, findings)
     return items
 
 

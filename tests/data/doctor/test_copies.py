@@ -97,10 +97,10 @@ def test_each_copy_is_reported_once(tmp_path: Path) -> None:
     for number, pixels in enumerate([photo(0), photo(0), np.roll(photo(0), 99, axis=1), photo(1)]):
         cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
     pictures = [inspect_picture(path) for path in sorted(tmp_path.iterdir())]
-    said = [finding.found for finding in copied(pictures)]
-    assert [text.split(":")[0][-5:] for text in said] == ["1.png", "2.png"]
-    assert "with the same bytes" in said[0]
-    assert "yaw-rotated by" in said[1]
+    lines = [finding.found for finding in copied(pictures)]
+    assert [text.split(":")[0][-5:] for text in lines] == ["1.png", "2.png"]
+    assert "with the same bytes" in lines[0]
+    assert "yaw-rotated by" in lines[1]
 
 
 @pytest.mark.skipif(REAL is None, reason="PANORAMAS names no folder of real panoramas")

@@ -69,7 +69,7 @@ def test_pictures_are_inspected_in_processes_alike(write: Write, tmp_path: Path)
     assert [*alone] == [*together] == paths
     for path in paths:
         assert alone[path].digest == together[path].digest
-        assert alone[path].error == together[path].error
+        assert alone[path].findings == together[path].findings
     with pytest.raises(PanoVLMError, match="found 0 workers, expected 1 or more"):
         inspect_pictures(paths, 0)
 
@@ -80,16 +80,16 @@ def test_missing_broken_and_flat_pictures_are_errors(write: Write, tmp_path: Pat
     names = ("square.jpg", "broken.jpg", "nowhere.jpg")
     examination = examine([write(*({"image": name} for name in names))])
     assert kinds(examination) == [FindingKind.PICTURE, FindingKind.PICTURE, FindingKind.MISSING]
-    said = [str(finding) for finding in examination.findings]
-    assert "line 1: " in said[0] and "found 64x64, expected width = 2 x height" in said[0]
-    assert "line 2: " in said[1] and "broken.jpg" in said[1]
-    assert "line 3: " in said[2] and "found no such file" in said[2]
+    found = [str(finding) for finding in examination.findings]
+    assert "line 1: " in found[0] and "found 64x64, expected width = 2 x height" in found[0]
+    assert "line 2: " in found[1] and "broken.jpg" in found[1]
+    assert "line 3: " in found[2] and "found no such file" in found[2]
 
 
 def test_urls_are_listed_and_not_fetched(write: Write) -> None:
-    said = only(examine([write({"image": "https://example.org/a.jpg"})]), FindingKind.URL)
-    assert "line 1: field 'image': found the URL 'https://example.org/a.jpg'" in said
-    assert "never fetched" in said
+    found = only(examine([write({"image": "https://example.org/a.jpg"})]), FindingKind.URL)
+    assert "line 1: field 'image': found the URL 'https://example.org/a.jpg'" in found
+    assert "never fetched" in found
 
 
 def test_repeated_questions_and_several_answers_are_warnings(write: Write, tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_repeated_questions_and_several_answers_are_warnings(write: Write, tmp_p
     assert "again in line 3, with the same answer" in only(examination, FindingKind.REPEAT)
     assert examination.num_errors == 0
     other = {"image": "a.png", "messages": messages("<image> Where?  ", "right")}
-    said = only(examine([write({"image": "a.png"}, other)]), FindingKind.CONFLICT)
-    assert "with 2 different answers" in said
+    found = only(examine([write({"image": "a.png"}, other)]), FindingKind.CONFLICT)
+    assert "with 2 different answers" in found
     (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
     by_content = examine([write({"image": "a.png"}, {**other, "image": "copy.png"})])
     assert kinds(by_content) == [FindingKind.COPY, FindingKind.CONFLICT]
@@ -123,8 +123,8 @@ def test_leaks_are_errors_however_the_copy_was_made(write: Write, tmp_path: Path
     ):
         train = write({"image": name}, {"image": "b.png"}, name="train.jsonl")
         examination = examine([train], against=[test])
-        said = only(examination, FindingKind.LEAK)
-        assert words in said and name in said
+        found = only(examination, FindingKind.LEAK)
+        assert words in found and name in found
         assert examination.num_errors == 1
     assert not examine([write({"image": "b.png"}, name="train.jsonl")], against=[test]).findings
 
@@ -148,8 +148,8 @@ def recipe(model_section: ModelSection, tmp_path: Path) -> Recipe:
 
 def test_with_a_recipe_long_conversations_are_errors(write: Write, recipe: Recipe) -> None:
     short, long = {"image": "a.png"}, {"image": "b.png", "messages": messages("long " * 300)}
-    said = only(examine([write(short, long)], limit=text_limit(recipe.model)), FindingKind.LENGTH)
-    assert "line 2: " in said and "too many for 1024" in said and "num_views" in said
+    found = only(examine([write(short, long)], limit=text_limit(recipe.model)), FindingKind.LENGTH)
+    assert "line 2: " in found and "too many for 1024" in found and "num_views" in found
 
 
 def test_licences_and_sources_are_counted_by_picture(write: Write) -> None:
@@ -164,8 +164,8 @@ def test_other_formats_are_checked_and_named(write: Write, tmp_path: Path) -> No
     write({"image": "a.png"})
     file = tmp_path / "data.csv"
     file.write_text("url,query,annotation\na.png,Where?,left\n")
-    said = only(examine([file]), FindingKind.FORMAT)
-    assert "found the format csv, expected records" in said
+    found = only(examine([file]), FindingKind.FORMAT)
+    assert "found the format csv, expected records" in found
     file.write_text("url,query,annotation\na.png,Where?,\n")
     assert kinds(examine([file])) == [FindingKind.TEXT, FindingKind.FORMAT]
 
