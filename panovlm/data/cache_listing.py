@@ -2,14 +2,8 @@
 
 from datetime import UTC, datetime
 
-from panovlm.data.cache_room import (
-    GB,
-    folders_of,
-    gigabytes,
-    num_bytes,
-    remove_oldest,
-    remove_unused,
-)
+from panovlm.data import cache_room
+from panovlm.data.cache_room import GB, gigabytes, num_bytes
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console, show_table
 
@@ -17,7 +11,7 @@ from panovlm.runtime.progress import console, show_table
 def show_cache() -> None:
     """Print a table of the folders, the one used last first, and their total size."""
     root = token_cache_folder()
-    folders = folders_of(root)
+    folders = cache_room.folders_of(root)
     header = ["folder", "encoder", "views", "pictures", "size", "last used"]
     rows = [
         [
@@ -39,9 +33,9 @@ def prune_cache(*, limit_gb: float | None, older_than_days: float | None) -> str
     """Remove the files used longest ago until the rest fits, or those unused for so many days."""
     root = token_cache_folder()
     if older_than_days is not None:
-        removed = remove_unused(root, older_than_days)
+        removed = cache_room.remove_unused(root, older_than_days)
     else:
-        removed = remove_oldest(root, int((limit_gb or 0) * GB))
+        removed = cache_room.remove_oldest(root, int((limit_gb or 0) * GB))
     return (
         f"removed {removed.num_pictures} pictures' outputs, {gigabytes(removed.num_bytes)}; "
         f"{gigabytes(num_bytes(root))} left in {root}"

@@ -130,9 +130,8 @@ class RecordSampler:
         # Without text any rotation is right; with text, only if each record knows its responses.
         has_text = self.tokenizer.supervision is not Supervision.NONE
         can_rotate = all(record.can_rotate(num_views) for record in records) or not has_text
-        return (
-            int(np.random.default_rng(key).integers(num_views)) if self.roll and can_rotate else 0
-        )
+        rng = np.random.default_rng(key)
+        return int(rng.integers(num_views)) if self.roll and can_rotate else 0
 
     def chosen(self, count: int, key: tuple[int, ...]) -> list[int]:
         """Sample which of a panorama's conversations are used."""

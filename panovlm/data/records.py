@@ -83,10 +83,6 @@ class Record(BaseModel):
         """Return whether a response is known for every yaw rotation by whole strides of a ring."""
         return self.rolled_responses is not None and len(self.rolled_responses) % num_views == 0
 
-    def beside(self, folder: Path) -> "Record":
-        """Return the record with its picture's path taken from a folder."""
-        return self.model_copy(update={"image": folder / self.image}) if self.image else self
-
     def yaw_rotated(self, num_steps: int) -> "Record":
         """Return the record as it is after the camera has turned right by so many steps."""
         if self.rolled_responses is None or num_steps == 0:
@@ -259,7 +255,9 @@ def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located
         ]
     if wrong := _error_of(record, needs):
         return [Finding(*wrong, file, place)]
-    return [Located(record.beside(file.parent), file, place)]
+    if record.image:
+        record = record.model_copy(update={"image": file.parent / record.image})
+    return [Located(record, file, place)]
 
 
 def is_address(image: object) -> bool:

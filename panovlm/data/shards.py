@@ -26,12 +26,7 @@ _WILD = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class Stream:
-    """Shards and the function that reads one.
-
-    Attributes:
-        shards: Files, in the order of their names.
-        read: Yields the samples of one shard; it holds one at a time in memory.
-    """
+    """Shards in the order of their names, and a function that yields the samples of one."""
 
     shards: tuple[Path, ...]
     read: Callable[[Path], Iterator[Sample]]

@@ -93,11 +93,7 @@ class StreamDataset(IterableDataset[StreamExample]):
             ahead.popleft()
 
     def one_pass(self, epoch: int, reader: tuple[int, int] = (0, 1)) -> Iterator[SampledExample]:
-        """Yield a reader's part of one pass in its order.
-
-        Args:
-            epoch: Number of the pass.
-            reader: Its number, and how many there are.
+        """Yield the part of a pass that a reader (its number, and how many there are) reads.
 
         Raises:
             PanoVLMError: If nothing is left for it.

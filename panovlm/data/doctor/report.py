@@ -60,15 +60,13 @@ def _terms(field: str, counts: dict[str, int]) -> Iterable[list[str]]:
 
 def write_json(examination: Examination, path: Path) -> None:
     """Write everything found as JSON, whole or not at all."""
-    counts = {
+    facts = {
         "num_errors": examination.num_errors,
         "num_warnings": len(examination.findings) - examination.num_errors,
-    }
-    lists = {
+        **vars(examination),
         "files": [str(file) for file in examination.files],
         "findings": [_facts(finding) for finding in examination.findings],
     }
-    facts = counts | vars(examination) | lists
     text = json.dumps(facts, indent=2) + "\n"
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 

@@ -6,15 +6,9 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from panovlm.data.doctor import texts
 from panovlm.data.doctor.leaks import copied, leaked
 from panovlm.data.doctor.pictures import Picture, begin_worker, inspect_picture
-from panovlm.data.doctor.texts import (
-    TextLimit,
-    misplaced_marks,
-    repeated_questions,
-    terms,
-    too_long,
-)
 from panovlm.data.findings import Finding
 from panovlm.data.formats.reading import scan
 from panovlm.data.records import Checked, Needs, check_records
@@ -58,7 +52,7 @@ def examine(
     files: Sequence[Path],
     *,
     against: Sequence[Path] = (),
-    limit: TextLimit | None = None,
+    limit: texts.TextLimit | None = None,
     needs_text: bool = True,
     workers: int | None = None,
 ) -> Examination:
@@ -83,9 +77,9 @@ def examine(
     pictures = inspect_pictures([*dict.fromkeys(checked.pictures + others.pictures)], workers)
     findings = [
         *_found(checked, others, pictures),
-        *misplaced_marks(checked.records),
-        *repeated_questions(checked.records, pictures),
-        *(too_long(checked.records, limit) if limit else ()),
+        *texts.misplaced_marks(checked.records),
+        *texts.repeated_questions(checked.records, pictures),
+        *(texts.too_long(checked.records, limit) if limit else ()),
     ]
     findings.sort(key=lambda finding: not finding.is_error)
     return Examination(
@@ -93,8 +87,8 @@ def examine(
         num_records=len(checked.records),
         num_pictures=len(checked.pictures),
         num_against=len(others.pictures),
-        licences=terms(checked.records, "licence"),
-        sources=terms(checked.records, "source"),
+        licences=texts.terms(checked.records, "licence"),
+        sources=texts.terms(checked.records, "source"),
         findings=tuple(findings),
     )
 

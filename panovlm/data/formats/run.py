@@ -82,7 +82,7 @@ def convert_data(
         overwrite: Whether `out` may exist.
 
     Raises:
-        PanoVLMError: If anything in `source` is invalid, or the format written cannot hold a record;
+        PanoVLMError: If anything in `source` is invalid, or the new format cannot hold a record;
             then nothing is written.
     """
     kind, made = _formats(source, out, source_format, out_format)

@@ -96,14 +96,7 @@ def is_row(data: dict[str, Any]) -> bool:
 
 
 def from_row(row: dict[str, Any], content: Content, path: Path, place: str) -> dict[str, Any]:
-    """Return a row in the shape of a record.
-
-    Args:
-        row: Cells by the names of their columns.
-        content: Gets the columns that records cannot hold, and the cells that cannot be read.
-        path: The file.
-        place: Where in the file.
-    """
+    """Return a row in the shape of a record; `content` gets what cannot be held or read of it."""
     rest = dict(row)
     image, question, answer = (_first(rest, names) for names in COLUMNS.values())
     if not rest.get("licence") and rest.get("license"):
