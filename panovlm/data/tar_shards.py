@@ -4,10 +4,11 @@ Names are only used to group members, so paths that lead elsewhere do no harm; l
 skipped; a member that claims to be huge is refused before it is read.
 """
 
+import posixpath
 import tarfile
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from panovlm.data.lines import NotJsonError, parse_json
 from panovlm.data.samples import Sample
@@ -42,12 +43,14 @@ def _members(shard: Path) -> Iterator[Member]:
     with tarfile.open(shard, "r|") as archive:
         for member in archive:
             archive.members = []  # type: ignore[attr-defined]  # else it remembers all of them
-            path = PurePosixPath(member.name)
-            stem, _, kind = path.name.partition(".")
+            # Not pathlib, which interns every name: Python's table of them would grow.
+            folder, name = posixpath.split(posixpath.normpath(member.name))
+            stem, _, kind = name.partition(".")
             kind = kind.lower()
             if not member.isreg() or member.issparse() or kind not in MAX_BYTES:
                 continue
-            yield str(path.parent / stem), kind, _content(archive, member, MAX_BYTES[kind])
+            key = posixpath.join(folder, stem)
+            yield key, kind, _content(archive, member, MAX_BYTES[kind])
         offset = archive.offset
     _check_end(shard, offset)
 
