@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -71,7 +71,7 @@ class ViewSource:
         return values
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class PatchTokenCache:
     """Outputs of the frozen part of an encoder, in float16; `filling.fill` computes them.
 
@@ -84,7 +84,7 @@ class PatchTokenCache:
         image_processor: Cuts and normalises the views.
         use_bf16: Whether to run the encoder in bf16.
         num_trained_layers: Last layers that are left out because they train.
-        transform: Applied to pictures before their views are cut.
+        transform: Applied to pictures before their views are cut; `with_transform` sets it.
     """
 
     root: Path
@@ -93,7 +93,7 @@ class PatchTokenCache:
     _: KW_ONLY
     use_bf16: bool
     num_trained_layers: int = 0
-    transform: ImageTransform | None = None
+    transform: ImageTransform | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.key = "lower_states" if self.num_trained_layers else "patch_tokens"

@@ -51,7 +51,7 @@ class SampledExample:
     key: tuple[int, int, int, int]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class StreamDataset(IterableDataset[StreamExample]):
     """Examples without end.
 
