@@ -34,6 +34,7 @@ from transformers import (
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import Example, PanoramaCollator
+from panovlm.data.filling import fill
 from panovlm.data.packing import IGNORED, TokenSequence, pack
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.image_processing import PanoVLMImageProcessor
@@ -121,7 +122,7 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
         place / "cache", model.model.vision_encoder.eval(), image_processor(config), use_bf16=bf16
     )
     if not wanted["cold"]:
-        cache.fill(pictures, 1, lambda count: None)
+        fill(cache, pictures, 1, lambda count: None)
         free_vision_encoder(model)
     apply_stage(model, stage, LORA)
     section = StageSection(
@@ -310,9 +311,9 @@ class CachedExamples(PixelExamples):
     source: PatchTokenCache
 
     def __getitem__(self, index: int) -> Example:
-        missing = self.source.missing([self.pictures[index]])
-        if missing:
-            self.source.fill(missing, 1, lambda count: None)
+        picture = self.pictures[index]
+        if not self.source.file(picture).exists():
+            fill(self.source, [picture], 1, lambda count: None)
         return super().__getitem__(index)
 
 

@@ -43,7 +43,7 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.scenes.language import ask_all
 from panovlm.scenes.render import render
-from panovlm.scenes.world import draw_scene
+from panovlm.scenes.world import sample_scene
 from panovlm.stages import STAGES, Objective
 from panovlm.training.build import build_model, build_processor
 from panovlm.training.recipe import ModelSection, ResamplerSection, ViewsSection
@@ -247,9 +247,9 @@ def scenes_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     lines = []
     for number in range(NUM_SCENES):
-        scene = draw_scene(rng)
+        scene = sample_scene(rng)
         Image.fromarray(render(scene, height=64)).save(folder / f"{number}.png")
-        turned = [scene.turned_right(45 * step) for step in range(8)]
+        turned = [scene.yaw_rotated(45 * step) for step in range(8)]
         for question in ask_all(scene, rng)[:4]:
             responses = [question.answer(each) for each in turned]
             messages = [

@@ -19,7 +19,7 @@ REPLACED = {
     "encoder, features": r"\bEyes\b|\bSights?\b|\bsights?\b(?! )",
     "low-resolution": r"(?<![.\w])squeez(?:e|ed|es|ing)\b(?!-and)",
     "seam-shifted": r"\bon[_-]seam\b|\bon the seam\b",
-    "yaw-rotated, rotation": r"\b\w*_turned\b|\bturned_\w+|\bturned (?:picture|panorama|question)s?",
+    "yaw-rotated, rotation": r"\b\w*_turned\b|\bturned_\w+|\bturned (?:picture|panorama|question)",
     "rendered, sampled": r"\bdrawn (?:scenes?|panoramas?|by chance)|\bdraw(?:_|ing )scenes?\b",
     "error, fix, invalid": r"(?<![A-Za-z])(?:faults?|faulty|cures?|cured)(?![A-Za-z])",
     "a name that says what it holds": r"\bclass (?:Extent|Worth|Done|Kind|Drawn|Change|Draws)\b",

@@ -1,1 +1,1 @@
-"""Backbones that need no model hub: packaged weights, and a small LM of the scenes' language."""
+"""Backbones that need no model hub: weights from Python packages."""

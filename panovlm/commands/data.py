@@ -16,7 +16,7 @@ def check(
         Path | None, typer.Option(help="Recipe whose model the conversations must fit.")
     ] = None,
     without_text: Annotated[
-        bool, typer.Option("--without-text", help="Records need not say anything.")
+        bool, typer.Option("--without-text", help="Records need no response.")
     ] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
 ) -> None:
@@ -42,12 +42,12 @@ def check(
 
 
 def convert_records(
-    given: Annotated[Path, typer.Argument(metavar="IN")],
+    source: Annotated[Path, typer.Argument(metavar="IN")],
     out: Path,
-    given_format: Annotated[
-        str | None, typer.Option("--from", help="Format of IN; recognised if left out.")
+    source_format: Annotated[
+        str | None, typer.Option("--from", help="Format of IN; detected if left out.")
     ] = None,
-    made_format: Annotated[
+    out_format: Annotated[
         str | None, typer.Option("--to", help="Format of OUT; by its ending if left out.")
     ] = None,
     pictures: Annotated[
@@ -59,14 +59,15 @@ def convert_records(
     from panovlm.data.formats.run import convert_data
 
     done = convert_data(
-        given,
+        source,
         out,
-        given_format=given_format,
-        made_format=made_format,
+        source_format=source_format,
+        out_format=out_format,
         pictures=pictures,
         overwrite=overwrite,
     )
-    typer.echo(f"{done.num_records} records, {done.given} → {done.made}, written to {out}")
+    formats = f"{done.source_format} → {done.out_format}"
+    typer.echo(f"{done.num_records} records, {formats}, written to {out}")
     for field, count in done.lost.items():
         typer.echo(f"not carried: {field!r}, in {count} places", err=True)
     for note in done.notes:

@@ -120,17 +120,17 @@ def scenes(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     count: Annotated[int, typer.Option(min=1, help="Panoramas to train on.")] = 2000,
     test_count: Annotated[int, typer.Option(min=1, help="Held-out panoramas.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same scenes.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scenes.")] = 1,
     backgrounds: Annotated[
         Path | None, typer.Option(help="Folder of real panoramas for half of the scenes.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
 ) -> None:
-    """Draw panoramas with exactly known content, their listings and their questions."""
+    """Render panoramas with exactly known content, their listings and their questions."""
     from panovlm.runtime.progress import progress_bar
     from panovlm.scenes.generate import write_scenes
 
-    with progress_bar("drawing scenes", count + test_count) as advance:
+    with progress_bar("rendering scenes", count + test_count) as advance:
         is_new = write_scenes(
             out,
             count,

@@ -1,6 +1,6 @@
-"""How much the cache of the frozen encoder's outputs holds, and what goes when it is too much.
+"""The size of the cache of the frozen encoder's outputs, and which files are removed first.
 
-A file's time of change says when a run last used it: `mark_used` sets it.
+A file's modification time says when a run last used it: `mark_used` sets it.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from panovlm.errors import PanoVLMError
 
 FACTS = "facts.json"
-"""Says in a folder which encoder and which views its files are of."""
+"""Names the encoder and the views of a folder's files."""
 PART = ".part"
 LIMIT_VARIABLE = "PANOVLM_CACHE_LIMIT_GB"
 GB = 1e9
@@ -23,49 +23,40 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class CacheFolder:
-    """What one folder of the cache holds.
-
-    Attributes:
-        path: The folder.
-        encoder: Name of the encoder.
-        views: The views in words.
-        num_pictures: Files, one a picture.
-        num_bytes: Their size.
-        used: When a run last used one, in seconds since 1970.
-    """
+    """Content of one folder of the cache."""
 
     path: Path
     encoder: str
-    views: str
+    views: str  # in words
     num_pictures: int
     num_bytes: int
-    used: float
+    used: float  # the last time, in seconds since 1970
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed from the cache."""
+    """Files removed from the cache."""
 
     num_pictures: int
     num_bytes: int
 
 
 def cache_limit() -> int | None:
-    """Give the bytes the cache may hold, by the environment; None where nothing is said.
+    """Return the bytes the cache may hold, from the environment; None where it is not set.
 
     Raises:
         PanoVLMError: If the variable holds no number above 0.
     """
-    said = os.environ.get(LIMIT_VARIABLE)
-    if not said:
+    text = os.environ.get(LIMIT_VARIABLE)
+    if not text:
         return None
     try:
-        limit = float(said)
+        limit = float(text)
     except ValueError:
         limit = 0.0
     if not 0 < limit < float("inf"):
         raise PanoVLMError(
-            f"found {LIMIT_VARIABLE}={said!r}, expected a number of gigabytes above 0, as in 50"
+            f"found {LIMIT_VARIABLE}={text!r}, expected a number of gigabytes above 0, as in 50"
         )
     return int(limit * GB)
 
@@ -77,27 +68,25 @@ def folders_of(root: Path) -> list[CacheFolder]:
 
 
 def mark_used(files: Iterable[Path]) -> None:
-    """Note that a run uses files: they become the last to go."""
+    """Note that a run uses files: they are removed last."""
     for file in files:
-        try:
+        with suppress(OSError):  # removed meanwhile, or of another user
             os.utime(file)
-        except OSError:  # gone meanwhile, or of another user: then it is not ours to keep
-            continue
 
 
 def make_room(root: Path, needed: int, keep: Collection[Path], limit: int | None) -> None:
-    """Make sure that files of a run will fit, removing what was used longest ago.
+    """Remove the files used longest ago until the files of a run fit.
 
     Args:
         root: Folder of all caches.
         needed: Bytes about to be written.
-        keep: Files of this run, those there already and those about to be written.
-        limit: Bytes all caches may hold together; None for what the disk has.
+        keep: Files of this run, existing ones and those about to be written.
+        limit: Bytes all caches may hold together; None for the free space of the disk.
 
     Raises:
         PanoVLMError: If the run's own files do not fit.
     """
-    own = sum(status.st_size for status in _statuses(keep).values())
+    own = _total(_statuses(keep))
     if limit is not None:
         if own + needed > limit:
             raise PanoVLMError(
@@ -106,7 +95,7 @@ def make_room(root: Path, needed: int, keep: Collection[Path], limit: int | None
                 f"or views"
             )
         remove_oldest(root, limit - needed, keep)
-    free = shutil.disk_usage(_existing(root)).free
+    free = _free(root)
     if needed > free:
         raise PanoVLMError(
             f"the frozen encoder's outputs for this run take {gigabytes(needed)} more, {root} has "
@@ -117,15 +106,15 @@ def make_room(root: Path, needed: int, keep: Collection[Path], limit: int | None
 
 @dataclass
 class StreamRoom:
-    """Lets a stream keep what it meets, without end and within a limit for all caches.
+    """Room for the outputs of an endless stream, within a limit for all caches.
 
-    Whoever looks leaves a tenth of the limit free, and may then write its share of that tenth
-    before it looks again. So all processes together never pass the limit, and looks are few.
+    A process that makes room leaves a tenth of the limit free, and may then write its share of that
+    tenth before it makes room again. So all processes together never pass the limit.
 
     Attributes:
         root: Folder of all caches.
         limit: Bytes all caches may hold together.
-        sharers: Processes that keep at once.
+        sharers: Processes that write at the same time.
     """
 
     root: Path
@@ -135,9 +124,9 @@ class StreamRoom:
 
     @classmethod
     def of(cls, root: Path, limit: int | None, sharers: int) -> "StreamRoom":
-        """Give the room of a run; without a limit half of what the disk has for caches."""
+        """Return the room of a run; without a limit it is half of what the disk has for caches."""
         if limit is None:
-            limit = (num_bytes(root) + shutil.disk_usage(_existing(root)).free) // 2
+            limit = (num_bytes(root) + _free(root)) // 2
         return cls(root, limit, sharers)
 
     def take(self, size: int) -> bool:
@@ -154,16 +143,14 @@ class StreamRoom:
 
 def remove_oldest(root: Path, limit: int, keep: Collection[Path] = ()) -> Removed:
     """Remove the files used longest ago until the rest takes at most `limit` bytes."""
-    kept = set(keep)
-    sizes = _statuses(_files(root))
-    excess = sum(status.st_size for status in sizes.values()) - limit
+    found, kept = _statuses(_files(root)), set(keep)
+    excess = _total(found) - limit
     chosen = []
-    for file in sorted(sizes, key=lambda file: sizes[file].st_mtime):
+    for file in sorted(found.keys() - kept, key=lambda file: (found[file].st_mtime, file)):
         if excess <= 0:
             break
-        if file not in kept:
-            chosen.append(file)
-            excess -= sizes[file].st_size
+        chosen.append(file)
+        excess -= found[file].st_size
     return _remove(chosen)
 
 
@@ -175,8 +162,13 @@ def remove_unused(root: Path, days: float) -> Removed:
 
 
 def gigabytes(count: float) -> str:
-    """Word a number of bytes."""
+    """Return a number of bytes in words."""
     return f"{count / GB:.2f} GB" if count >= GB / 10 else f"{count / 1e6:.1f} MB"
+
+
+def num_bytes(root: Path) -> int:
+    """Return the size of all caches together."""
+    return _total(_statuses(_files(root)))
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -189,32 +181,27 @@ def _described(folder: Path) -> CacheFolder:
     except (OSError, ValueError):
         facts = {}
     below = facts.get("trained_layers_left_out")
-    states = _statuses(folder.glob("*.npy")).values()
+    found = _statuses(folder.glob("*.npy"))
     return CacheFolder(
         folder,
         facts.get("encoder", "unknown") + (f", below its last {below} layers" if below else ""),
         facts.get("views", "unknown"),
-        len(states),
-        sum(status.st_size for status in states),
-        max((status.st_mtime for status in states), default=0.0),
+        len(found),
+        _total(found),
+        max((status.st_mtime for status in found.values()), default=0.0),
     )
 
 
 def _remove(files: Collection[Path]) -> Removed:
     """Remove files; their folders stay, for another process may be about to write there."""
-    sizes = _statuses(files)
-    for file in sizes:
+    found = _statuses(files)
+    for file in found:
         file.unlink(missing_ok=True)
-    return Removed(len(sizes), sum(status.st_size for status in sizes.values()))
-
-
-def num_bytes(root: Path) -> int:
-    """Give what all caches hold together."""
-    return sum(status.st_size for status in _statuses(_files(root)).values())
+    return Removed(len(found), _total(found))
 
 
 def _statuses(files: Iterable[Path]) -> dict[Path, os.stat_result]:
-    """Look at files, leaving out those that another process has removed meanwhile."""
+    """Return the status of files, without those that another process has removed meanwhile."""
     found: dict[Path, os.stat_result] = {}
     for file in files:
         with suppress(FileNotFoundError):
@@ -222,5 +209,10 @@ def _statuses(files: Iterable[Path]) -> dict[Path, os.stat_result]:
     return found
 
 
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
+def _total(found: dict[Path, os.stat_result]) -> int:
+    return sum(status.st_size for status in found.values())
+
+
+def _free(root: Path) -> int:
+    """Return the free space of the disk for a folder that may not exist yet."""
+    return shutil.disk_usage(next(each for each in (root, *root.parents) if each.exists())).free

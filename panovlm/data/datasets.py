@@ -18,34 +18,34 @@ from panovlm.stages import Supervision
 
 TOO_LONG_FIX = "shorten the text, or lower token_rows, token_columns or num_views"
 MARKUP_BYTES = 64
-"""More than any chat template writes around a turn."""
+"""More than any chat template writes around a message."""
 
 
 class Source(Protocol):
-    """Gives what the model sees of a picture."""
+    """Loads the model's input for a picture."""
 
     def load(self, picture: Path) -> Tensor:
-        """Give the views of a picture, or what the frozen encoder made of them, [V, ...]."""
+        """Return the views of a picture, or the frozen encoder's outputs for them, [V, ...]."""
 
 
 class Example(TypedDict):
-    """One sequence of a batch: views or their patch tokens, [V, ...], and what is said, if any."""
+    """One sequence of a batch: views or their patch tokens, [V, ...], and conversations, if any."""
 
     views: Tensor | None
     conversations: PackedSequence | None
 
 
 class PanoramaDataset(Dataset[Example]):
-    """Panoramas with their records, and texts; every draw depends on (seed, epoch, index) alone.
+    """Panoramas with their records, and texts; sampling depends on (seed, epoch, index) alone.
 
     Args:
-        records: What to train on; those of one picture are put together, texts stand alone.
-        source: Gives the views of a picture, or the patch tokens kept of them.
+        records: What to train on; those of one picture make one example, texts stand alone.
+        source: Loads the views of a picture, or their cached patch tokens.
         processor: Tokenises conversations.
         supervision: Which tokens carry the loss; `NONE` leaves conversations out.
-        per_panorama: Conversations drawn for one panorama.
-        roll: Whether to turn panoramas whose records all say their turned responses.
-        seed: Of the draws.
+        per_panorama: Conversations sampled for one panorama.
+        roll: Whether to yaw-rotate panoramas whose records all have rotated responses.
+        seed: Of the sampling.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class PanoramaDataset(Dataset[Example]):
         self.supervision = supervision
         self.seed = seed
         self.epoch = 0
-        self.record_bytes = [[_num_bytes(record) for record in told] for told in self.groups]
+        self.record_bytes = [[_num_bytes(record) for record in group] for group in self.groups]
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the draws of another epoch (the data loader calls it)."""
+        """Sample for another epoch (the data loader calls it)."""
         self.epoch = epoch
 
     def __getitem__(self, index: int) -> Example:
@@ -88,7 +88,7 @@ class PanoramaDataset(Dataset[Example]):
         return {"views": views.roll(-num_strides, dims=0), "conversations": packed}
 
     def text_bytes(self, index: int) -> int:
-        """Say how long the text of an example is in this epoch, in bytes; no picture is read."""
+        """Return the bytes of an example's text in this epoch; no picture is read."""
         if self.supervision is Supervision.NONE:
             return 0
         chosen = self.sampler.chosen(len(self.groups[index]), (self.seed, self.epoch, index))
@@ -97,11 +97,8 @@ class PanoramaDataset(Dataset[Example]):
     def check_lengths(self, longest: int) -> None:
         """Check that every conversation fits the language model; image tokens are never cut.
 
-        Args:
-            longest: Tokens the language model reads at most.
-
         Raises:
-            PanoVLMError: Listing every record that does not fit, by how much, and the knobs.
+            PanoVLMError: Listing every record of more than `longest` tokens, and what to change.
         """
         if self.supervision is Supervision.NONE:
             return
@@ -116,12 +113,12 @@ class PanoramaDataset(Dataset[Example]):
 
 @dataclass(frozen=True)
 class RecordSampler:
-    """What is drawn of a panorama's records; each draw depends on its key alone.
+    """Samples conversations and yaw rotations for a panorama; each result depends on its key alone.
 
     Attributes:
         tokenizer: Of the conversations.
-        per_panorama: Conversations drawn for one panorama.
-        roll: Whether to turn panoramas whose records all say their turned responses.
+        per_panorama: Conversations sampled for one panorama.
+        roll: Whether to yaw-rotate panoramas whose records all have rotated responses.
     """
 
     tokenizer: "ConversationTokenizer"
@@ -129,16 +126,15 @@ class RecordSampler:
     roll: bool
 
     def num_strides(self, records: Sequence[Record], key: tuple[int, ...], num_views: int) -> int:
-        """Draw by how many strides to the right the camera turns, in [0, num_views)."""
+        """Sample by how many strides the camera turns right, in [0, num_views)."""
+        # Without text any rotation is right; with text, only if each record knows its responses.
+        has_text = self.tokenizer.supervision is not Supervision.NONE
+        can_rotate = all(record.can_rotate(num_views) for record in records) or not has_text
         rng = np.random.default_rng(key)
-        return (
-            int(rng.integers(num_views))
-            if self.roll and self._can_rotate(records, num_views)
-            else 0
-        )
+        return int(rng.integers(num_views)) if self.roll and can_rotate else 0
 
     def chosen(self, count: int, key: tuple[int, ...]) -> list[int]:
-        """Draw which of a panorama's conversations are told."""
+        """Sample which of a panorama's conversations are used."""
         if count <= self.per_panorama:
             return list(range(count))
         rng = np.random.default_rng((*key, 1))
@@ -151,35 +147,23 @@ class RecordSampler:
         num_strides: int = 0,
         num_views: int = 1,
     ) -> PackedSequence | None:
-        """Give the conversations drawn, after the camera has turned; None without supervision."""
+        """Return the sampled conversations, yaw-rotated and packed; None without supervision."""
         if self.tokenizer.supervision is Supervision.NONE:
             return None
-        chosen = [
-            _yaw_rotated(records[i], num_strides, num_views) for i in self.chosen(len(records), key)
-        ]
-        return pack([self.tokenizer(record) for record in chosen])
-
-    def _can_rotate(self, records: Sequence[Record], num_views: int) -> bool:
-        """Without text any turn is right; with text, only if each record knows its responses."""
-        if self.tokenizer.supervision is Supervision.NONE:
-            return True
-        return all(record.can_rotate(num_views) for record in records)
+        rotated = []
+        for record in (records[i] for i in self.chosen(len(records), key)):
+            num_steps = num_strides * len(record.rolled_responses or ()) // num_views
+            rotated.append(record.yaw_rotated(num_steps))
+        return pack([self.tokenizer(record) for record in rotated])
 
 
 def _num_bytes(record: Record) -> int:
-    """Give more bytes than a record's conversation has with a chat template's marks."""
+    """Return more bytes than a record's conversation has in a chat template."""
     return sum(len(message.content.encode()) + MARKUP_BYTES for message in record.messages)
 
 
-def _yaw_rotated(record: Record, num_strides: int, num_views: int) -> Record:
-    """Give the record after so many strides to the right, of which V make a full turn."""
-    if record.rolled_responses is None:
-        return record
-    return record.yaw_rotated(num_strides * len(record.rolled_responses) // num_views)
-
-
 class ConversationTokenizer:
-    """Tokenises conversations with their labels, remembering those that recur.
+    """Tokenises conversations with their labels, and caches the results.
 
     Args:
         processor: Expands `<image>` and applies the chat template.
@@ -198,50 +182,47 @@ class ConversationTokenizer:
         )
 
     def excess(self, record: Record, longest: int) -> int:
-        """Give how many tokens too long a conversation is; at most 0 where it fits."""
-        return 0 if self.surely_fits(record, longest) else len(self(record).ids) - longest
-
-    def surely_fits(self, record: Record, longest: int) -> bool:
-        """Say without tokenising that a conversation fits: no text has more tokens than bytes."""
-        words = _num_bytes(record)
+        """Return how many tokens too long a conversation is; at most 0 where it fits."""
         expansion = self.processor.expand_image()
         image_tokens = expansion.count(self.processor.image_token)
         around = len(expansion) - image_tokens * len(self.processor.image_token)
-        return words + image_tokens + around <= longest
+        # No text has more tokens than bytes, so most conversations need not be tokenised.
+        most = _num_bytes(record) + image_tokens + around - longest
+        return most if most <= 0 else len(self(record).ids) - longest
 
     def _tokenize_messages(self, messages: tuple[tuple[str, str], ...]) -> TokenSequence:
         chat = [{"role": role, "content": content} for role, content in messages]
-        ids, said = self.processor.tokenize(chat)
+        ids, is_supervised = self.processor.tokenize(chat)
         if self.supervision is Supervision.ALL_TEXT:
-            said = self._follows_picture(ids)
-        labels = [token if by else IGNORED for token, by in zip(ids, said, strict=True)]
-        return TokenSequence(ids, labels)
+            is_supervised = self._follows_picture(ids)
+        pairs = zip(ids, is_supervised, strict=True)
+        return TokenSequence(ids, [token if carries else IGNORED for token, carries in pairs])
 
     def _follows_picture(self, ids: list[int]) -> list[int]:
-        """Mark all text after the image tokens; what stands before them cannot depend on them.
+        """Mark all text after the image tokens; text before them cannot depend on them.
 
-        That leaves out the direction words between views: an LM that cannot foresee them would
-        bend the image tokens until they foretell the next word instead of showing the picture.
+        That leaves out the direction words between views: to predict those, the image tokens would
+        learn to encode the next word instead of the picture.
         """
         image = self.processor.image_token_id
         last = max((place for place, token in enumerate(ids) if token == image), default=-1)
         return [int(place > last) for place in range(len(ids))]
 
 
+@dataclass(frozen=True)
 class PanoramaCollator:
     """Stacks examples into a batch for either kind of model.
 
-    Args:
-        views_key: Name under which the model takes the views: `pixel_values` or `patch_tokens`.
+    Attributes:
+        views_key: The model's argument for the views: `pixel_values` or `patch_tokens`.
         pad_id: Token id to fill short sequences with.
     """
 
-    def __init__(self, views_key: str, pad_id: int) -> None:
-        self.views_key = views_key
-        self.pad_id = pad_id
+    views_key: str
+    pad_id: int
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Give the views [N, V, ...], if any, and, with text, what `packing.collate` gives."""
+        """Return the views [N, V, ...], if any, and, with text, the result of `packing.collate`."""
         views = [e["views"] for e in examples if e["views"] is not None]
         batch = {self.views_key: torch.stack(views)} if views else {}
         packed = [e["conversations"] for e in examples if e["conversations"] is not None]

@@ -1,4 +1,4 @@
-"""Findings: what is wrong with a data set, where, and how to fix it."""
+"""Findings: errors and warnings about a data set, their places and their fixes."""
 
 import reprlib
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Finding:
     Attributes:
         kind: What it is about.
         found: What was found.
-        fix: What to do about it; empty where `found` says it.
+        fix: What to do about it; empty where `found` includes it.
         file: The data file; None where several share it.
         place: Where in the file, as in "line 3"; empty for all of it.
         field: The record's field.
@@ -66,19 +66,19 @@ class Finding:
 
     @property
     def is_error(self) -> bool:
-        """Whether training would refuse the data, or a test would be worthless."""
+        """Whether training would refuse the data, or a test would be invalid."""
         return self.kind not in WARNINGS
 
     @property
     def in_file(self) -> str:
         """The finding in one line, without the file's name."""
-        said = f"{self.found}; {self.fix}" if self.fix else self.found
-        return f"{self.place}: {said}" if self.place else said
+        text = f"{self.found}; {self.fix}" if self.fix else self.found
+        return f"{self.place}: {text}" if self.place else text
 
     def __str__(self) -> str:
         return f"{self.file}: {self.in_file}" if self.file else self.in_file
 
 
 def shown(value: Any) -> str:
-    """Show a value in a message, shortened where it is long or deep."""
+    """Return a value as text for a message, shortened where it is long or deep."""
     return _repr.repr(value)

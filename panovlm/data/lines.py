@@ -1,7 +1,7 @@
-"""Reading text files line by line, and JSON texts strictly: each error says its line.
+"""Reading text files line by line, and JSON strictly: each error names its line.
 
-Python's own reader takes more than JSON allows: a key twice (the last wins), NaN, half a surrogate
-pair (which no tokenizer can encode). All of that is refused here.
+Python's own reader accepts more than JSON allows: a key twice (the last wins), NaN, half a
+surrogate pair (which no tokenizer can encode). All of that is refused here.
 """
 
 import json
@@ -14,7 +14,7 @@ from panovlm.data.findings import Finding, FindingKind, shown
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-_MARKS_OF_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class NotJsonError(ValueError):
@@ -22,31 +22,23 @@ class NotJsonError(ValueError):
 
 
 def read_text(path: Path) -> str | Finding:
-    """Read a UTF-8 file, with or without a byte order mark; say what keeps it from being read."""
+    """Read a UTF-8 file, with or without a byte order mark, or return why it cannot be read."""
+    fix = "save the file as UTF-8"
     try:
         data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path with a null
-        reason = getattr(error, "strerror", None) or str(error)
-        return Finding(
-            FindingKind.FILE, f"cannot read the records {path}: {reason}", "check the path"
-        )
-    for mark, encoding in _MARKS_OF_ENCODINGS.items():
-        if data.startswith(mark):
-            found = f"cannot read the records {path}: found {encoding}, expected UTF-8"
-            return Finding(FindingKind.FILE, found, "save the file as UTF-8")
-    try:
-        return data.decode("utf-8-sig")
+        if not data.startswith(_UTF_16_MARKS):
+            return data.decode("utf-8-sig")
+        reason = "found UTF-16, expected UTF-8"
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        found = (
-            f"cannot read the records {path}: found the byte 0x{data[error.start]:02x} in line "
-            f"{line}, expected UTF-8"
-        )
-        return Finding(FindingKind.FILE, found, "save the file as UTF-8")
+        reason = f"found the byte 0x{data[error.start]:02x} in line {line}, expected UTF-8"
+    except (OSError, ValueError) as error:  # ValueError: a path with a null
+        reason, fix = getattr(error, "strerror", None) or str(error), "check the path"
+    return Finding(FindingKind.FILE, f"cannot read the records {path}: {reason}", fix)
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any] | Finding]:
-    """Read JSON Lines; give the number and content of each line, or what is wrong with it."""
+    """Read JSON Lines; yield the number and content of each line, or what is wrong with it."""
     text = read_text(path)
     if isinstance(text, Finding):
         yield text
@@ -57,26 +49,15 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any] | Finding]:
             try:
                 yield number, parse_json(line)
             except NotJsonError as error:
-                fix = "write one object a line"
-                place = f"line {number}"
-                yield Finding(FindingKind.JSON, f"not JSON ({error})", fix, path, place)
-
-
-def first_of_list(text: str) -> Any:
-    """Give the first item of a JSON list without reading the others; None if there is none."""
-    start = text.index("[") + 1
-    start += len(text[start:]) - len(text[start:].lstrip())
-    try:
-        return json.JSONDecoder().raw_decode(text, start)[0]
-    except (ValueError, RecursionError):
-        return None
+                found, fix = f"not JSON ({error})", "write one object a line"
+                yield Finding(FindingKind.JSON, found, fix, path, f"line {number}")
 
 
 def parse_json(text: str) -> Any:
     """Parse one JSON text strictly.
 
     Raises:
-        NotJsonError: Saying why in a few words.
+        NotJsonError: With the reason in a few words.
     """
     try:
         data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)

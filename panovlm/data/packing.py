@@ -1,14 +1,15 @@
-"""Several conversations about one picture in one sequence, computed exactly as if apart.
+"""Several conversations about one picture in one sequence, with the results of separate ones.
 
 Conversations about the same panorama share a long prefix: the image tokens. It is stored once, and
-each conversation continues it as a branch that sees the prefix and itself, at the positions it
-would have alone. Under causal attention this gives every token the very same hidden state.
+each conversation continues it as a branch that attends to the prefix and itself, at the positions
+it would have alone. Under causal attention every token then has the very same hidden state.
 
 Shape letters: B sequences of a batch, L tokens of the longest.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class PackedSequence:
-    """Conversations that share a prefix, laid one after the other.
+    """Conversations that share a prefix, one after the other.
 
     Attributes:
         ids: The prefix, then every branch.
@@ -48,7 +49,7 @@ class PackedSequence:
 
 
 def pack(conversations: Sequence[TokenSequence]) -> PackedSequence:
-    """Lay conversations that begin alike into one sequence.
+    """Pack conversations that begin alike into one sequence.
 
     The last shared token is repeated at the head of every branch, so that the first token of a
     branch is predicted from it and not from the end of the branch before.
@@ -56,31 +57,21 @@ def pack(conversations: Sequence[TokenSequence]) -> PackedSequence:
     if len(conversations) == 1:
         ids, labels = conversations[0].ids, conversations[0].labels
         return PackedSequence(ids, labels, list(range(len(ids))), [0] * len(ids))
-    start = _shared_length(conversations) - 1
+    places = zip(*(conversation.ids for conversation in conversations), strict=False)
+    shared = sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, places))
+    start = max(shared, 1) - 1
     first = conversations[0]
     ids, labels = first.ids[:start], first.labels[:start]
     positions, branches = list(range(start)), [0] * start
     for branch, conversation in enumerate(conversations, start=1):
         length = len(conversation.ids) - start
         ids = ids + conversation.ids[start:]
-        labels = labels + _branch_labels(conversation, start, is_first=branch == 1)
+        # The repeated token is supervised once, where its predecessor is the prefix itself.
+        head = conversation.labels[start] if branch == 1 else IGNORED
+        labels = [*labels, head, *conversation.labels[start + 1 :]]
         positions += range(start, start + length)
         branches += [branch] * length
     return PackedSequence(ids, labels, positions, branches)
-
-
-def _branch_labels(conversation: TokenSequence, start: int, *, is_first: bool) -> list[int]:
-    """Keep the repeated token's label only where its predecessor is the prefix itself."""
-    head = conversation.labels[start] if is_first else IGNORED
-    return [head, *conversation.labels[start + 1 :]]
-
-
-def _shared_length(conversations: Sequence[TokenSequence]) -> int:
-    shortest = min(len(conversation.ids) for conversation in conversations)
-    for place in range(shortest):
-        if len({conversation.ids[place] for conversation in conversations}) > 1:
-            return max(place, 1)
-    return shortest
 
 
 def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tensor]:
@@ -92,7 +83,7 @@ def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tenso
 
     Returns:
         `input_ids`, `labels` and `position_ids`, each [B, L]; `attention_mask`, [B, L] of 0 and 1
-        where no sequence has branches, else [B, 1, L, L] of bool, True where row may see column.
+        if no sequence has branches, else [B, 1, L, L] of bool, True where row attends to column.
     """
     batch = {
         "input_ids": _pad([s.ids for s in sequences], pad_id),
@@ -106,13 +97,13 @@ def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tenso
 
 
 def branch_mask(branches: Tensor) -> Tensor:
-    """Let each token see the prefix and its own branch, up to itself.
+    """Return the mask with which each token attends to the prefix and its own branch, up to itself.
 
     Args:
         branches: [B, L], 0 prefix, b >= 1 branches, -1 padding.
 
     Returns:
-        [B, 1, L, L] bool. Padding sees padding, so that no row of the softmax is empty.
+        [B, 1, L, L] bool. Padding attends to padding, so that no row of the softmax is empty.
     """
     row, column = branches[:, :, None], branches[:, None, :]
     is_past = torch.ones(branches.shape[1], branches.shape[1], dtype=torch.bool).tril()

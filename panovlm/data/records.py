@@ -1,4 +1,4 @@
-r"""Records: a panorama and what is said about it, read from JSON Lines.
+r"""Records: a panorama and a conversation about it, read from JSON Lines.
 
     {"image": "pictures/0001.jpg", "messages": [{"role": "user", "content": "<image>\nWhere ...?"},
      {"role": "assistant", "content": "left"}], "kind": "direction", "yaw_deg": -92.5,
@@ -6,16 +6,15 @@ r"""Records: a panorama and what is said about it, read from JSON Lines.
 
 `image` is relative to the file; `<image>` marks where the picture goes (before everything else if
 there is no mark). A conversation may do without a picture, where a stage trains on text; batches
-mix both. The other fields are optional: `kind` groups scores; `yaw_deg` is the direction
-the answer is about, and `pitch_deg` how far up it is; `rolled_responses[j]` is the right response
-after the camera has turned right by j/n of a full turn, n being their number, which allows training
-and testing on yaw-rotated pictures; `licence` and `source` say under which terms and from where the
-picture came.
+mix both. The other fields are optional: `kind` groups scores; `yaw_deg` is the direction of the
+answer, and `pitch_deg` its elevation; `rolled_responses[j]` is the right response after a yaw
+rotation to the right by j/n of a full circle, n being their number, which allows training and
+testing on yaw-rotated pictures; `licence` and `source` are those of the picture.
 """
 
 import difflib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -72,7 +71,7 @@ class Record(BaseModel):
 
     @property
     def response(self) -> str:
-        """What the assistant says last."""
+        """The assistant's last message."""
         return self.messages[-1].content
 
     @property
@@ -83,10 +82,6 @@ class Record(BaseModel):
     def can_rotate(self, num_views: int) -> bool:
         """Return whether a response is known for every yaw rotation by whole strides of a ring."""
         return self.rolled_responses is not None and len(self.rolled_responses) % num_views == 0
-
-    def beside(self, folder: Path) -> "Record":
-        """Give the record with its picture's path taken from a folder."""
-        return self.model_copy(update={"image": folder / self.image}) if self.image else self
 
     def yaw_rotated(self, num_steps: int) -> "Record":
         """Return the record as it is after the camera has turned right by so many steps."""
@@ -112,7 +107,7 @@ class Needs:
     """What every record of a file must hold.
 
     Attributes:
-        text: Something an assistant says.
+        text: A response of the assistant.
         image: A picture.
     """
 
@@ -121,7 +116,7 @@ class Needs:
 
     @classmethod
     def of(cls, supervision: Supervision) -> "Needs":
-        """Give what a stage needs: text where text carries the loss, else pictures."""
+        """Return what a stage needs: text where text carries the loss, else pictures."""
         has_text = supervision is not Supervision.NONE
         return cls(text=has_text, image=not has_text)
 
@@ -131,7 +126,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Located:
-    """A record and where it stands.
+    """A record and its place in a file.
 
     Attributes:
         record: The record; its picture's path no longer depends on the file's folder.
@@ -144,6 +139,28 @@ class Located:
     place: str
 
 
+@dataclass(frozen=True)
+class Checked:
+    """Content of data files.
+
+    Attributes:
+        records: All valid records.
+        findings: What is wrong with the others.
+    """
+
+    records: list[Located] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> list[Path]:
+        """Every picture once, in the records' order."""
+        return list(dict.fromkeys(e.record.image for e in self.records if e.record.image))
+
+    def pictures_of(self, file: Path) -> list[Path]:
+        """Return every picture of one file once, in its records' order."""
+        return Checked([each for each in self.records if each.file == file]).pictures
+
+
 def read_records(path: Path, needs: Needs) -> list[Record]:
     """Read and check a file of records.
 
@@ -154,17 +171,17 @@ def read_records(path: Path, needs: Needs) -> list[Record]:
     Raises:
         PanoVLMError: Listing every invalid line with its fix; nothing is skipped silently.
     """
-    records: list[Record] = []
-    errors: list[Finding] = []
-    for each in scan_records(path, needs):
-        if isinstance(each, Finding):
-            errors.append(each)
-        else:
-            records.append(each.record)
-    if errors and errors[0].kind is FindingKind.FILE:
-        raise PanoVLMError(errors[0].in_file)
-    raise_errors(str(path), (error.in_file for error in errors))
-    return records
+    checked = check_records({path: needs})
+    raise_findings(path, checked.findings)
+    return [each.record for each in checked.records]
+
+
+def raise_findings(path: Path, findings: Sequence[Finding]) -> None:
+    """Raise one error that lists all findings in a file, if there are any."""
+    for finding in findings:
+        if finding.kind is FindingKind.FILE:  # nothing of the file can be read
+            raise PanoVLMError(finding.in_file)
+    raise_errors(str(path), [finding.in_file for finding in findings])
 
 
 def raise_errors(source: str, errors: Iterable[str]) -> None:
@@ -178,12 +195,7 @@ def raise_errors(source: str, errors: Iterable[str]) -> None:
 
 
 def scan_records(path: Path, needs: Needs) -> Iterator[Located | Finding]:
-    """Read a file of records; give each good one, and everything that is wrong with the others.
-
-    Args:
-        path: JSON Lines; pictures are relative to its folder.
-        needs: What every record must hold.
-    """
+    """Read a file of records; yield each valid one, and everything wrong with the others."""
     is_empty = True
     for each in json_lines(path):
         is_empty = False
@@ -195,8 +207,28 @@ def scan_records(path: Path, needs: Needs) -> Iterator[Located | Finding]:
         yield no_records(path, "one JSON object a line")
 
 
+Scan = Callable[[Path, Needs], Iterable[Located | Finding]]
+
+
+def check_records(files: Mapping[Path, Needs], scan: Scan = scan_records) -> Checked:
+    """Read every record of all files.
+
+    Args:
+        files: The files, and what their records must hold.
+        scan: Reads one file.
+    """
+    checked = Checked()
+    for path, needs in files.items():
+        for each in scan(path, needs):
+            if isinstance(each, Finding):
+                checked.findings.append(each)
+            else:
+                checked.records.append(each)
+    return checked
+
+
 def no_records(path: Path, expected: str) -> Finding:
-    """Word what is wrong with a file that holds nothing."""
+    """Return the finding for a file that holds nothing."""
     return Finding(FindingKind.FILE, f"{path}: found no records, expected {expected}")
 
 
@@ -216,20 +248,25 @@ def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located
         record = Record.model_validate(data)
     except ValidationError as error:
         return [_finding(error, file, place) for error in error.errors(include_url=False)]
-    wrong = _address_error(data.get("image")) or _error_of(record, needs)
-    if wrong:
-        kind, found, fix = wrong
-        return [Finding(kind, found, fix, file, place)]
-    return [Located(record.beside(file.parent), file, place)]
+    if is_address(data.get("image")):
+        found = f"field 'image': found the URL {shown(data['image'])}, which is never fetched"
+        return [
+            Finding(FindingKind.URL, found, "download the picture and name its file", file, place)
+        ]
+    if wrong := _error_of(record, needs):
+        return [Finding(*wrong, file, place)]
+    if record.image:
+        record = record.model_copy(update={"image": file.parent / record.image})
+    return [Located(record, file, place)]
 
 
 def is_address(image: object) -> bool:
-    """Say whether `image` holds a URL, of the net or with the picture in it, and no path."""
+    """Return whether `image` holds a URL, of the web or with the picture in it, and no path."""
     return isinstance(image, str) and ("://" in image[:30] or image[:5].lower() == "data:")
 
 
 def _finding(error: Any, file: Path, place: str) -> Finding:
-    """Message one of pydantic's errors into a finding with its fix."""
+    """Convert one of pydantic's errors to a finding with its fix."""
     field = ".".join(map(str, error["loc"])) or "record"
     found, fix = f"field {field!r}: found {shown(error['input'])}, expected: {error['msg']}", ""
     if error["type"] == "missing":
@@ -244,22 +281,12 @@ def _nearest(field: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _address_error(image: object) -> tuple[FindingKind, str, str] | None:
-    if not is_address(image):
-        return None
-    found = f"field 'image': found the URL {shown(image)}, which is never fetched"
-    return FindingKind.URL, found, "download the picture and name its file"
-
-
 def _error_of(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | None:
-    """Give what keeps a well-formed record from being trained on: its kind, and found and fix."""
+    """Return why a well-formed record cannot be trained on: the kind, what was found, the fix."""
     marks = sum(message.content.count(IMAGE_MARK) for message in record.messages)
     if record.image is None and "image" in record.model_fields_set:
-        return (
-            FindingKind.FIELD,
-            "field 'image' is null",
-            "leave it out of a text without a picture",
-        )
+        fix = "leave it out of a text without a picture"
+        return FindingKind.FIELD, "field 'image' is null", fix
     if record.image is None and needs.image:
         return FindingKind.FIELD, "field 'image' is missing", "every record needs it here"
     if record.image is None and marks:

@@ -1,4 +1,4 @@
-"""One example as it stands in a shard of a stream: a picture's bytes and records about it.
+"""One example in a shard of a stream: a picture's bytes and records about it.
 
 A sample's JSON is a record without `image`, or a list of records about the one picture.
 """
@@ -14,45 +14,41 @@ from panovlm.errors import PanoVLMError
 
 @dataclass(frozen=True)
 class Sample:
-    """One example as it stands in a shard.
+    """One example in a shard.
 
     Attributes:
         place: Shard and key, for messages.
-        told: Records without their picture, not checked yet.
+        records: Records without their picture, not checked yet.
         picture: Bytes of the picture file, if there is one.
-        error: What already the shard's reader found wrong with it.
+        error: What the shard's reader found wrong with it.
     """
 
     place: str
-    told: tuple[Any, ...]
+    records: tuple[Any, ...]
     picture: bytes | None
     error: str | None = None
 
     @property
     def num_bytes(self) -> int:
-        """About the memory it takes; of what is said, by its text."""
-        return len(self.picture or b"") + len(str(self.told))
+        """About the memory it takes; of the records, by their text."""
+        return len(self.picture or b"") + len(str(self.records))
 
 
 def records_of(sample: Sample, needs: Needs) -> list[Record]:
     """Check a sample's records.
 
-    Args:
-        sample: As a shard holds it.
-        needs: What every record must hold.
-
     Returns:
         One record or more about its picture, or one text. The picture's path is the sample's place.
 
     Raises:
-        PanoVLMError: Saying everything that is wrong with it.
+        PanoVLMError: Listing everything that is wrong with it.
     """
     if sample.error:
         raise PanoVLMError(f"{sample.place}: {sample.error}")
-    if sample.picture is None and len(sample.told) != 1:
-        found = f"found {len(sample.told)} records without a picture"
+    if sample.picture is None and len(sample.records) != 1:
+        found = f"found {len(sample.records)} records without a picture"
         raise PanoVLMError(f"{sample.place}: {found}, expected one; give each a key of its own")
-    checked = [each for data in sample.told for each in _checked(data, sample, needs)]
+    checked = [each for data in sample.records for each in _checked(data, sample, needs)]
     errors = [str(each) for each in checked if isinstance(each, Finding)]
     if errors or not checked:
         raise PanoVLMError("; ".join(errors) or f"{sample.place}: found no record, expected one")

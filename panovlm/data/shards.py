@@ -1,8 +1,8 @@
-"""Streams of any size: shards of panoramas with what is said about them, read from front to back.
+"""Streams of any size: shards of panoramas with their conversations, read from front to back.
 
 `train-{000..099}.tar`   WebDataset: `key.jpg`, `.png` or `.webp` beside `key.json`
 `train-*.parquet`        rows with `messages` and a column `image` (the extra `datasets`)
-a folder                 as `save_to_disk` writes it, or of Parquet files (the extra `datasets`)
+a folder                 from `save_to_disk`, or of Parquet files (the extra `datasets`)
 """
 
 import hashlib
@@ -19,39 +19,30 @@ from panovlm.data.tar_shards import read_tar
 from panovlm.errors import PanoVLMError
 
 MAX_SHARDS = 1_000_000
-"""A range of more is a slip of the keyboard."""
+"""A range of more is a typing error."""
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 _WILD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Shards, and what reads one.
-
-    Attributes:
-        shards: Files, in the order of their names.
-        read: Gives the samples of one shard; it holds one at a time in memory.
-    """
+    """Shards in the order of their names, and a function that yields the samples of one."""
 
     shards: tuple[Path, ...]
     read: Callable[[Path], Iterator[Sample]]
 
     def head(self, count: int) -> Iterator[Sample]:
-        """Give the first samples in the order of the shards."""
+        """Yield the first samples in the order of the shards."""
         return islice((sample for shard in self.shards for sample in self.read(shard)), count)
 
     def digest(self) -> str:
-        """Tell streams apart by their shards' names and sizes; the content is not read."""
+        """Return a digest of the shards' names and sizes; the content is not read."""
         facts = [(shard.name, shard.stat().st_size) for shard in self.shards]
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def is_stream(data: Path) -> bool:
-    """Say whether a recipe's `data` names shards; what it names otherwise is one file of records.
-
-    Args:
-        data: A file, a folder, or a pattern.
-    """
+    """Return whether `data` of a recipe (a file, folder or pattern) names shards, not records."""
     return data.suffix in (".tar", ".parquet") or data.is_dir()
 
 
@@ -76,17 +67,13 @@ def open_stream(data: Path) -> Stream:
 
 
 def _expanded(pattern: str) -> list[Path]:
-    """Give the files a pattern names: braces say which must be there, `*` finds those that are."""
-    names = [""]
-    place = 0
-    for found in _BRACES.finditer(pattern):
+    """Return the files of a pattern: braces list files that must exist, `*` finds existing ones."""
+    names = [pattern]
+    while names and (found := _BRACES.search(names[0])):
         choices = _choices(*found.groups())
         if len(names) * len(choices) > MAX_SHARDS:
             raise PanoVLMError(f"{pattern}: found more than {MAX_SHARDS:,} shards; shorten `data`")
-        before = pattern[place : found.start()]
-        names = [name + before + choice for name in names for choice in choices]
-        place = found.end()
-    names = [name + pattern[place:] for name in names]
+        names = [name.replace(found[0], choice, 1) for name in names for choice in choices]
     wild = [sorted(glob(name)) if _WILD.search(name) else [name] for name in names]
     return [Path(name) for group in wild for name in group]
 

@@ -1,16 +1,15 @@
-"""What a stream sees of its pictures, encoded where one is met for the first time.
+"""Features of a stream's pictures, each encoded when it comes for the first time.
 
-A data loader's process looks at a picture: it reads what the cache keeps of it, or cuts its views.
-The training process, where the encoder is, finishes: it encodes the views and has them kept. So a
-stream of any size goes through a cache of any size, and no process but one runs the encoder.
+The data loader's processes prepare a picture: they read its features from the cache, or cut its
+views. The training process, which holds the encoder, encodes the views and caches the features. So
+a stream of any size goes through a cache of any size, and only one process runs the encoder.
 """
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,12 +23,12 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 
 @dataclass(frozen=True)
 class ViewFeatures:
-    """A picture as a data loader's process saw it.
+    """A picture as a process of the data loader prepared it.
 
     Attributes:
-        states: Its views [V, 3, H, W], or what is kept of them, [V, S, D_vision].
+        states: Its views [V, 3, H, W], or its cached features [V, S, D_vision].
         digest: Of its bytes, where the views are still to be encoded.
-        num_strides: Strides to the right that the camera num_strides.
+        num_strides: Strides by which the camera turns right.
     """
 
     states: Tensor
@@ -37,44 +36,31 @@ class ViewFeatures:
     num_strides: int = 0
 
 
-class StreamEncoder(Protocol):
-    """Sees pictures, in two parts."""
-
-    key: str
-
-    def prepare(self, picture: bytes, place: str) -> ViewFeatures:
-        """Look at a picture file's bytes, in any process."""
-
-    def encode(self, features: ViewFeatures) -> Tensor:
-        """Give what the model takes, [V, ...], in the training process."""
-
-
 @contextmanager
 def as_file(picture: bytes) -> Iterator[Path]:
-    """Give a picture's bytes as a file for a while, so that they are read exactly as one is."""
+    """Yield a temporary file with a picture's bytes, which is read exactly as any other file."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(picture)
         file.flush()
         yield Path(file.name)
 
 
-class PassThroughEncoder:
-    """Sees pixels, where the encoder trains as a whole.
+class StreamEncoder:
+    """Passes the views' pixels on, for an encoder that trains as a whole.
 
     Args:
         image_processor: Cuts and normalises the views.
     """
 
-    key = ViewSource.key
-
     def __init__(self, image_processor: PanoVLMImageProcessor) -> None:
         self.source = ViewSource(image_processor)
+        self.key = ViewSource.key
 
     def prepare(self, picture: bytes, place: str) -> ViewFeatures:
-        """Cut the views of a picture.
+        """Cut the views of a picture, in any process.
 
         Raises:
-            PanoVLMError: If it is no good panorama.
+            PanoVLMError: If it is not a valid panorama.
         """
         with as_file(picture) as file:
             try:
@@ -83,54 +69,48 @@ class PassThroughEncoder:
                 raise PanoVLMError(str(error).replace(str(file), place)) from error
 
     def encode(self, features: ViewFeatures) -> Tensor:
-        """Turn the views."""
+        """Return the model's input [V, ...] after the yaw rotation, in the training process."""
         return features.states.roll(-features.num_strides, dims=0)
 
 
-class CachingEncoder:
-    """Sees what the frozen part of the encoder makes of pictures, each encoded at first features.
+class CachingEncoder(StreamEncoder):
+    """Encodes pictures with the frozen part of the encoder when they come for the first time.
 
-    Every picture is encoded alone, so that what is kept of it depends on no other.
+    Every picture is encoded alone, so that its features depend on no other.
 
     Args:
-        cache: Encodes and keeps.
-        room: Bounds what is kept.
+        cache: Encodes and keeps the features.
+        room: Limits the size of the cache.
     """
 
     def __init__(self, cache: PatchTokenCache, room: StreamRoom) -> None:
+        super().__init__(cache.image_processor)
         self.cache = cache
         self.room = room
         self.key = cache.key
-        self.pixels = PassThroughEncoder(cache.image_processor)
         cache.prepare_folder()
 
     def prepare(self, picture: bytes, place: str) -> ViewFeatures:
-        """Read what is kept of a picture, or cut its views.
+        """Read the cached features of a picture, or cut its views.
 
         Raises:
-            PanoVLMError: If it is no good panorama.
+            PanoVLMError: If it is not a valid panorama.
         """
         digest = bytes_digest(picture)
         file = self.cache.file_of(digest)
         try:
             states = torch.from_numpy(np.load(file))
         except (FileNotFoundError, EOFError, ValueError):
-            return ViewFeatures(self.pixels.prepare(picture, place).states, digest)
+            return ViewFeatures(super().prepare(picture, place).states, digest)
         mark_used([file])
         return ViewFeatures(states)
 
     def encode(self, features: ViewFeatures) -> Tensor:
-        """Encode what is not kept yet, keep it where there is room, and turn the views."""
-        states = features.states
-        if features.digest is not None:
-            encoded = self.cache.encode(states)
-            self._keep(features.digest, encoded)
-            states = torch.from_numpy(encoded)
-        return states.roll(-features.num_strides, dims=0)
-
-    def _keep(self, digest: str, encoded: np.ndarray) -> None:
-        try:
+        """Encode the views of a picture that is not cached yet, and cache it if there is room."""
+        if features.digest is None:
+            return super().encode(features)
+        encoded = self.cache.encode(features.states)
+        with suppress(OSError):  # a full disk: the picture will be encoded again next time
             if self.room.take(self.cache.bytes_per_picture):
-                self.cache.keep(digest, encoded)
-        except OSError:  # a full disk: the picture will be encoded again when it comes again
-            return
+                self.cache.keep(features.digest, encoded)
+        return torch.from_numpy(encoded).roll(-features.num_strides, dims=0)

@@ -1,16 +1,16 @@
 """Training on streams: an endless order of examples that depends on seed, ranks and workers alone.
 
-One pass gives every example once. The shards of a pass come in a random order and are shared among
-all readers (the data loader's processes of all ranks); of those left over each reader takes every
-n-th example. A buffer of bounded size mixes what a reader reads. Passes follow one another without
-a gap, so that every step is whole.
+One pass contains every example once. The shards of a pass come in a random order and are shared
+among all readers (the data loader's processes of all ranks); of the shards left over each reader
+takes every n-th example. A buffer of bounded size shuffles what a reader reads. Passes follow one
+another without a gap, so that every step is whole.
 """
 
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import count, islice
+from dataclasses import KW_ONLY, dataclass, replace
+from itertools import chain, count, islice
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from panovlm.data.datasets import TOO_LONG_FIX, RecordSampler
 from panovlm.data.packing import PackedSequence, collate
-from panovlm.data.records import Needs, Record
+from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import Stream
 from panovlm.data.stream_features import StreamEncoder, ViewFeatures
@@ -29,11 +29,11 @@ logger = logging.getLogger(__name__)
 BUFFER_EXAMPLES, BUFFER_BYTES = 1000, 256_000_000
 """The most that one reader's buffer holds: whichever is reached first."""
 MOST_INVALID = 64
-"""Invalid examples in a row that end a run: then the whole stream is wrong."""
+"""So many invalid examples in a row end a run: the whole stream must be wrong."""
 
 
 class StreamExample(TypedDict):
-    """One sequence of a batch; both are None where a resumed run passes over it."""
+    """One sequence of a batch; a resumed run passes over those that are None throughout."""
 
     features: ViewFeatures | None
     conversations: PackedSequence | None
@@ -45,46 +45,38 @@ PASSED_OVER: StreamExample = {"features": None, "conversations": None, "skipped"
 
 @dataclass(frozen=True)
 class SampledExample:
-    """A sample, and what its draws depend on: seed, pass, shard and its number there."""
+    """A sample with the key of its random choices: seed, pass, shard and its number there."""
 
     sample: Sample
     key: tuple[int, int, int, int]
 
 
+@dataclass(eq=False, repr=False)
 class StreamDataset(IterableDataset[StreamExample]):
     """Examples without end.
 
-    An invalid example gives its place to the next good one, and the batch counts it as skipped.
+    An invalid example is replaced by the next valid one, and the batch counts it as skipped.
 
-    Args:
+    Attributes:
         stream: The shards.
         encoder: Prepares the pictures.
-        sampler: Draw conversations and turns.
+        sampler: Chooses conversations and yaw rotations.
         longest: Tokens the language model reads at most; longer conversations are invalid.
-        seed: Of order and draws.
+        seed: Of the order and all random choices.
         batch_size: Examples in one batch of this rank.
         rank: Number of this rank and how many there are.
+        batches_done: Batches of a resumed run, which are passed over.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        encoder: StreamEncoder,
-        sampler: RecordSampler,
-        *,
-        longest: int,
-        seed: int,
-        batch_size: int,
-        rank: tuple[int, int] = (0, 1),
-    ) -> None:
-        self.stream = stream
-        self.encoder = encoder
-        self.sampler = sampler
-        self.longest = longest
-        self.seed = seed
-        self.batch_size = batch_size
-        self.rank = rank
-        self.batches_done = 0
+    stream: Stream
+    encoder: StreamEncoder
+    sampler: RecordSampler
+    _: KW_ONLY
+    longest: int
+    seed: int
+    batch_size: int
+    rank: tuple[int, int] = (0, 1)
+    batches_done: int = 0
 
     def __iter__(self) -> Iterator[StreamExample]:
         worker = get_worker_info()
@@ -97,23 +89,22 @@ class StreamDataset(IterableDataset[StreamExample]):
             yield PASSED_OVER
         ahead: deque[SampledExample] = deque()
         while True:
-            yield self._first_good(ahead, samples)
+            yield self._first_valid(ahead, samples)
             ahead.popleft()
 
     def one_pass(self, epoch: int, reader: tuple[int, int] = (0, 1)) -> Iterator[SampledExample]:
-        """Give a reader's part of one pass in its order.
-
-        Args:
-            epoch: Number of the pass.
-            reader: Its number, and how many there are.
+        """Yield the part of a pass that a reader (its number, and how many there are) reads.
 
         Raises:
             PanoVLMError: If nothing is left for it.
         """
         own, number = reader
-        rng = np.random.default_rng((self.seed, epoch, own, 2))
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.stream.shards))
+        whole = len(order) - len(order) % number
+        rest = islice(self._read(order[whole:], epoch), own, None, number)
+        samples = chain(self._read(order[own:whole:number], epoch), rest)
         is_empty = True
-        for sampled in shuffled(self._own_samples(epoch, own, number), rng):
+        for sampled in shuffled(samples, np.random.default_rng((self.seed, epoch, own, 2))):
             is_empty = False
             yield sampled
         if is_empty:
@@ -122,23 +113,15 @@ class StreamDataset(IterableDataset[StreamExample]):
                 f"expected at least one for each; add data, or lower workers"
             )
 
-    def _own_samples(self, epoch: int, own: int, number: int) -> Iterator[SampledExample]:
-        shards = self.stream.shards
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(shards))
-        whole = len(order) - len(order) % number
-        for shard in order[own:whole:number]:
-            yield from self._of_shard(int(shard), epoch)
-        rest = (sampled for shard in order[whole:] for sampled in self._of_shard(int(shard), epoch))
-        yield from islice(rest, own, None, number)
+    def _read(self, shards: Iterable[int], epoch: int) -> Iterator[SampledExample]:
+        for shard in map(int, shards):
+            for place, sample in enumerate(self.stream.read(self.stream.shards[shard])):
+                yield SampledExample(sample, (self.seed, epoch, shard, place))
 
-    def _of_shard(self, shard: int, epoch: int) -> Iterator[SampledExample]:
-        for place, sample in enumerate(self.stream.read(self.stream.shards[shard])):
-            yield SampledExample(sample, (self.seed, epoch, shard, place))
-
-    def _first_good(
+    def _first_valid(
         self, ahead: deque[SampledExample], samples: Iterator[SampledExample]
     ) -> StreamExample:
-        """Give the next example, or the first good one after it, which keeps its own turn too."""
+        """Return the next example, or the first valid one after it, which also comes on its own."""
         skipped = 0
         for place in range(MOST_INVALID):
             if place == len(ahead):
@@ -153,48 +136,43 @@ class StreamDataset(IterableDataset[StreamExample]):
         raise PanoVLMError(f"found {MOST_INVALID} invalid examples in a row; the last: {last}")
 
     def example(self, sampled: SampledExample) -> StreamExample:
-        """Make an example.
+        """Return an example.
 
         Raises:
             PanoVLMError: If it is invalid.
         """
-        records = records_of(sampled.sample, Needs.of(self.sampler.tokenizer.supervision))
-        self._check_lengths(records, sampled.sample.place)
-        if sampled.sample.picture is None:
-            packed = self.sampler.packed(records, sampled.key)
+        sample, sampler = sampled.sample, self.sampler
+        needs = Needs.of(sampler.tokenizer.supervision)
+        records = records_of(sample, needs)
+        if needs.text:
+            excess = max(sampler.tokenizer.excess(record, self.longest) for record in records)
+            if excess > 0:
+                found = f"{excess} tokens too many for {self.longest}"
+                raise PanoVLMError(f"{sample.place}: {found}; {TOO_LONG_FIX}")
+        if sample.picture is None:
+            packed = sampler.packed(records, sampled.key)
             return {"features": None, "conversations": packed, "skipped": 0}
-        features = self.encoder.prepare(sampled.sample.picture, sampled.sample.place)
+        features = self.encoder.prepare(sample.picture, sample.place)
         num_views = len(features.states)
-        num_strides = self.sampler.num_strides(records, sampled.key, num_views)
-        packed = self.sampler.packed(records, sampled.key, num_strides, num_views)
-        return {
-            "features": replace(features, num_strides=num_strides),
-            "conversations": packed,
-            "skipped": 0,
-        }
-
-    def _check_lengths(self, records: Sequence[Record], place: str) -> None:
-        if not Needs.of(self.sampler.tokenizer.supervision).text:
-            return
-        excess = max(self.sampler.tokenizer.excess(record, self.longest) for record in records)
-        if excess > 0:
-            raise PanoVLMError(
-                f"{place}: {excess} tokens too many for {self.longest}; {TOO_LONG_FIX}"
-            )
+        num_strides = sampler.num_strides(records, sampled.key, num_views)
+        packed = sampler.packed(records, sampled.key, num_strides, num_views)
+        features = replace(features, num_strides=num_strides)
+        return {"features": features, "conversations": packed, "skipped": 0}
 
 
 def shuffled(
     samples: Iterable[SampledExample], rng: np.random.Generator
 ) -> Iterator[SampledExample]:
-    """Mix samples through a buffer of bounded size."""
+    """Shuffle samples through a buffer of bounded size."""
     held: list[SampledExample] = []
     size = 0
     for sampled in samples:
         held.append(sampled)
         size += sampled.sample.num_bytes
         while len(held) > BUFFER_EXAMPLES or size > BUFFER_BYTES:
-            size -= (given := _take(held, rng)).sample.num_bytes
-            yield given
+            taken = _take(held, rng)
+            size -= taken.sample.num_bytes
+            yield taken
     while held:
         yield _take(held, rng)
 
@@ -205,18 +183,18 @@ def _take(held: list[SampledExample], rng: np.random.Generator) -> SampledExampl
     return held.pop()
 
 
+@dataclass(frozen=True)
 class StreamCollator:
-    """Puts the examples of a batch together; the training process finishes their pictures.
+    """Puts the examples of a batch together; the training process encodes their pictures.
 
-    Args:
+    Attributes:
         pad_id: Token id to fill short sequences with.
     """
 
-    def __init__(self, pad_id: int) -> None:
-        self.pad_id = pad_id
+    pad_id: int
 
     def __call__(self, examples: Sequence[StreamExample]) -> dict[str, Any]:
-        """Give `features` and `skipped`, and, with text, what `packing.collate` gives."""
+        """Return `features` and `skipped`, and, with text, the result of `packing.collate`."""
         features = [e["features"] for e in examples if e["features"] is not None]
         packed = [e["conversations"] for e in examples if e["conversations"] is not None]
         batch = {"features": features, "skipped": sum(e["skipped"] for e in examples)}

@@ -102,7 +102,7 @@ class Evaluator:
     def predict_low_resolution(self, label: str) -> list[str]:
         """Ask every question with views cut from a panorama of as many pixels as one view."""
         view_size = self.answerer.model.config.view_size
-        cache = self.cache.changed(to_low_resolution(view_size))
+        cache = self.cache.with_transform(to_low_resolution(view_size))
         pictures = [record.picture for record in self.records]
         wanted = {self.cache: pictures, cache: pictures}  # what is kept of both stays for now
         errors = fill_caches(wanted, "low-resolution pictures")

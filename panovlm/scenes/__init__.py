@@ -1,1 +1,1 @@
-"""Drawn panoramas with exactly known content: the world, its looks, what can be said of it."""
+"""Rendered panoramas with exactly known content: scenes, their pictures, questions about them."""

@@ -1,4 +1,4 @@
-"""Real panoramas to stand behind the solids: found, split into train and test, and checked."""
+"""Real panoramas behind the solids: found in a folder, split into train and test, and checked."""
 
 import hashlib
 import logging
@@ -20,9 +20,9 @@ class Backgrounds:
     """The panoramas of a folder, none of them in both splits.
 
     Attributes:
-        train: Those that stand in pictures to train on.
-        test: Those that stand in pictures held out.
-        digest: Changes with the names and sizes of the files; None where there is no folder.
+        train: Backgrounds of pictures to train on.
+        test: Backgrounds of held-out pictures.
+        digest: Changes with the names and sizes of the files; None without a folder.
     """
 
     train: tuple[Path, ...] = ()
@@ -35,7 +35,7 @@ class Backgrounds:
         return self.train + self.test
 
     def without_invalid(self, errors: Iterable[str | None]) -> "Backgrounds":
-        """Leave out what cannot be read, with a warning each.
+        """Return the panoramas that can be read; each of the others gets a warning.
 
         Args:
             errors: What is wrong with each of `paths`; None if nothing is.
@@ -43,11 +43,11 @@ class Backgrounds:
         Raises:
             PanoVLMError: If a split has no panorama left.
         """
-        told = dict(zip(self.paths, errors, strict=True))
-        for error in filter(None, told.values()):
+        found = dict(zip(self.paths, errors, strict=True))
+        for error in filter(None, found.values()):
             logger.warning("background left out: %s", error)
         train, test = (
-            tuple(path for path in split if told[path] is None) for split in (self.train, self.test)
+            tuple(path for path in split if not found[path]) for split in (self.train, self.test)
         )
         if self.paths and not (train and test):
             raise PanoVLMError(
@@ -59,7 +59,7 @@ class Backgrounds:
 
 
 def find_backgrounds(folder: Path) -> Backgrounds:
-    """List the pictures in a folder, at any depth, and split them by their place in the alphabet.
+    """List the pictures in a folder, at any depth, and split them by their alphabetical order.
 
     Raises:
         PanoVLMError: If there are fewer than two, which is too few to split.

@@ -4,17 +4,18 @@
     train.jsonl, test.jsonl                    every question of every picture
     train_listings.jsonl, test_listings.jsonl  one dense listing a picture
     scenes.jsonl                               the scene behind every picture
-    scenes.json                                the settings; they tell if all this is there already
+    scenes.json                                the settings; with the same ones nothing is written
 
-Scene i of a split is drawn from (seed, split, i) alone, so the files are the same to the byte
-however many processes write them, and a larger set begins with the smaller one.
+Scene i of a split depends on (seed, split, i) alone, so the files are the same to the byte
+whatever the number of processes, and a larger set begins with the smaller one.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +30,25 @@ from panovlm.runtime.processes import mapping
 from panovlm.scenes.backgrounds import Backgrounds, find_backgrounds
 from panovlm.scenes.language import LISTING_REQUEST, Question, ask_all, listing
 from panovlm.scenes.render import Picture, render
-from panovlm.scenes.world import Scene, draw_scene
+from panovlm.scenes.world import Scene, sample_scene
 
 FORMAT = 1
-"""To be raised whenever the same settings come to give other files."""
+"""Raise it whenever the same settings come to give other files."""
 SPLITS = ("train", "test")
-TURN_DEG = 45.0
-NUM_TURNS = 8
+LISTING = Question("listing", LISTING_REQUEST, listing)
+YAW_SHIFTS_DEG = tuple(range(0, 360, 45))
 BACKGROUND_SHARE = 0.5
 JPEG_QUALITY = 92
 SETTINGS_FILE = "scenes.json"
 _CHUNK = 8
-"""Scenes a process draws at a time, about a second's work."""
+"""Scenes a process renders at a time, about a second's work."""
 
 Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Scenes of one split that one process draws in one go."""
+    """Scenes of one split that a process renders in one go."""
 
     folder: Path
     seed: int
@@ -70,27 +71,25 @@ def write_scenes(
 ) -> bool:
     """Write a data set of scenes; it appears at `out` whole or not at all.
 
-    With more than one worker the calling script needs its `if __name__ == "__main__"` guard, as
-    every script that starts processes does.
+    With more than one worker the calling script needs its `if __name__ == "__main__"` guard.
 
     Args:
-        out: Folder to make. It may be there if it is empty.
+        out: New or empty folder.
         count: Number of pictures to train on, at least 1.
         seed: Seed of everything, at least 0.
-        backgrounds: Folder with panoramas (*.jpg, *.png, at any depth) to stand in for ground and
-            sky in half of the pictures; those used for testing are never used for training. None
-            draws every ground and sky.
+        backgrounds: Folder with panoramas (*.jpg, *.png, at any depth) for half of the pictures,
+            each in one split only; None renders every ground and sky.
         test_count: Number of pictures held out, at least 1.
         height: Rows of each picture, in pixels; it is twice as wide.
         workers: Number of processes; None takes one for each processor.
-        progress: Told the number of pictures done since the last time, of count + test_count.
+        progress: Called with the number of pictures finished since the last call.
 
     Returns:
         Whether anything was written: False if `out` held the same data set before.
 
     Raises:
-        PanoVLMError: If a setting is out of range, `out` holds something else, `backgrounds` holds
-            too few panoramas, or the disk is full or read-only.
+        PanoVLMError: If a setting is out of range, `out` holds something else, there are too few
+            `backgrounds`, or the disk is full or read-only.
     """
     workers = (os.cpu_count() or 1) if workers is None else workers
     _check_ranges(count=(count, 1), seed=(seed, 0), test_count=(test_count, 1))
@@ -110,7 +109,8 @@ def write_scenes(
         with whole_folder(out) as folder, mapping(workers, _begin_worker) as apply:
             readable = found.without_invalid(apply(_background_error, found.paths))
             chunks = _chunks(folder, settings, readable)
-            _write_all(folder, settings, apply(_draw_chunk, chunks), progress)
+            rendered = chain.from_iterable(apply(_render_chunk, chunks))
+            _write_all(folder, settings, rendered, progress)
     except OSError as error:
         raise PanoVLMError(
             f"cannot write the scenes to {out}: {error}; free some space or name another folder"
@@ -130,7 +130,7 @@ def _check_ranges(**values: tuple[int, int]) -> None:
 
 
 def _holds(out: Path, settings: Settings) -> bool:
-    """Tell whether the very data set is there already; refuse a folder that holds anything else."""
+    """Return whether the same data set is there; refuse a folder that holds anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
@@ -154,63 +154,55 @@ def _begin_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def _chunks(folder: Path, settings: Settings, backgrounds: Backgrounds) -> list[_Chunk]:
-    sizes = {"train": settings["count"], "test": settings["test_count"]}
+def _chunks(folder: Path, settings: Settings, backgrounds: Backgrounds) -> Iterator[_Chunk]:
+    seed, height = settings["seed"], settings["height"]
+    counts = {"train": settings["count"], "test": settings["test_count"]}
     paths = {"train": backgrounds.train, "test": backgrounds.test}
-    return [
-        _Chunk(folder, settings["seed"], settings["height"], split, numbers, paths[split])
-        for split in SPLITS
-        for numbers in _ranges(sizes[split])
-    ]
-
-
-def _ranges(count: int) -> list[range]:
-    return [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
+    for split in SPLITS:
+        for start in range(0, counts[split], _CHUNK):
+            numbers = range(counts[split])[start : start + _CHUNK]
+            yield _Chunk(folder, seed, height, split, numbers, paths[split])
 
 
 def _write_all(
     folder: Path,
     settings: Settings,
-    drawn: Iterable[tuple[int, dict[str, str]]],
+    rendered: Iterable[dict[str, str]],
     progress: Callable[[int], None],
 ) -> None:
-    """Append what the processes give, in order, to the files of records."""
-    for number, texts in drawn:
+    """Append the lines of all scenes, in order, to the files of records."""
+    for texts in rendered:
         for name, text in texts.items():
             with (folder / name).open("a", encoding="utf-8", newline="\n") as file:
                 file.write(text)
-        progress(number)
+        progress(1)
     text = json.dumps(settings, indent=2) + "\n"
     (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
 
 
-def _draw_chunk(chunk: _Chunk) -> tuple[int, dict[str, str]]:
-    """Write the pictures of a chunk, and give their number and the lines for each file."""
-    lines: dict[str, list[str]] = {
-        f"{chunk.split}.jsonl": [],
-        f"{chunk.split}_listings.jsonl": [],
-        "scenes.jsonl": [],
-    }
+def _render_chunk(chunk: _Chunk) -> list[dict[str, str]]:
     (chunk.folder / "pictures" / chunk.split).mkdir(parents=True, exist_ok=True)
-    for number in chunk.numbers:
-        image = f"pictures/{chunk.split}/{number:06d}.jpg"
-        scene, questions, background = _draw(chunk, number)
-        picture = Image.fromarray(render(scene, chunk.height, background))
-        picture.save(chunk.folder / image, quality=JPEG_QUALITY, subsampling="4:4:4")
-        told = (
-            [_question_record(image, scene, question) for question in questions],
-            [_listing_record(image, scene)],
-            [{"image": image, "scene": scene.to_json()}],
-        )
-        for file_lines, records in zip(lines.values(), told, strict=True):
-            file_lines += [json.dumps(record) + "\n" for record in records]
-    return len(chunk.numbers), {name: "".join(text) for name, text in lines.items()}
+    return [_render(chunk, number) for number in chunk.numbers]
 
 
-def _draw(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | None]:
-    """Draw a scene, its questions and its background."""
+def _render(chunk: _Chunk, number: int) -> dict[str, str]:
+    """Write the picture of a scene; return the lines for each file of records."""
+    image = f"pictures/{chunk.split}/{number:06d}.jpg"
+    scene, questions, background = _sample(chunk, number)
+    picture = Image.fromarray(render(scene, chunk.height, background))
+    picture.save(chunk.folder / image, quality=JPEG_QUALITY, subsampling="4:4:4")
+    records = {
+        f"{chunk.split}.jsonl": [_record(image, scene, question) for question in questions],
+        f"{chunk.split}_listings.jsonl": [_record(image, scene, LISTING)],
+        "scenes.jsonl": [{"image": image, "scene": scene.to_json()}],
+    }
+    return {n: "".join(json.dumps(each) + "\n" for each in group) for n, group in records.items()}
+
+
+def _sample(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | None]:
+    """Sample a scene, its questions and its background."""
     rng = np.random.default_rng((chunk.seed, SPLITS.index(chunk.split), number))
-    scene = draw_scene(rng)
+    scene = sample_scene(rng)
     questions = ask_all(scene, rng)  # before the background, which then changes nothing else
     if not chunk.backgrounds or rng.random() >= BACKGROUND_SHARE:
         return scene, questions, None
@@ -219,7 +211,7 @@ def _draw(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | 
 
 
 def _background_error(path: Path) -> str | None:
-    """Say what keeps a file from standing behind solids; None if nothing does."""
+    """Return why a file cannot be a background; None if it can."""
     try:
         background = read_panorama(path, min_width=1)
     except PanoVLMError as error:
@@ -230,40 +222,22 @@ def _background_error(path: Path) -> str | None:
 
 
 def _read_background(path: Path, height: int) -> Picture:
-    """Read a panorama at exactly the size of the picture; a file may be 2:1 only nearly."""
+    """Read a panorama at exactly the size of the picture; a file may be only nearly 2:1."""
     pixels = load_panorama(path, min_width=2 * height, strict=True)
     resized = cv2.resize(pixels, (2 * height, height), interpolation=cv2.INTER_AREA)
     return np.asarray(resized, np.uint8)
 
 
-def _question_record(image: str, scene: Scene, question: Question) -> dict[str, Any]:
+def _record(image: str, scene: Scene, question: Question) -> dict[str, Any]:
     subject = next((solid for solid in scene.solids if solid.name == question.subject), None)
-    return _record(image, scene, question.text, question.answer) | {
-        "kind": question.kind,
-        "yaw_deg": subject.yaw_deg if subject else None,
-        "pitch_deg": subject.pitch_deg if subject else None,
-        "crosses_seam": subject.crosses_seam if subject else False,
-    }
-
-
-def _listing_record(image: str, scene: Scene) -> dict[str, Any]:
-    return _record(image, scene, LISTING_REQUEST, listing) | {
-        "kind": "listing",
-        "yaw_deg": None,
-        "pitch_deg": None,
-        "crosses_seam": any(solid.crosses_seam for solid in scene.solids),
-    }
-
-
-def _record(
-    image: str, scene: Scene, request: str, answer: Callable[[Scene], str]
-) -> dict[str, Any]:
-    turned = [scene.turned_right(TURN_DEG * turn) for turn in range(NUM_TURNS)]
+    solids = scene.solids if question is LISTING else [subject] if subject else []
+    user = {"role": "user", "content": question.text}
     return {
         "image": image,
-        "messages": [
-            {"role": "user", "content": request},
-            {"role": "assistant", "content": answer(scene)},
-        ],
-        "rolled_responses": [answer(other) for other in turned],
+        "messages": [user, {"role": "assistant", "content": question.answer(scene)}],
+        "rolled_responses": [question.answer(scene.yaw_rotated(yaw)) for yaw in YAW_SHIFTS_DEG],
+        "kind": question.kind,
+        "yaw_deg": subject and subject.yaw_deg,
+        "pitch_deg": subject and subject.pitch_deg,
+        "crosses_seam": any(solid.crosses_seam for solid in solids),
     }

@@ -1,11 +1,12 @@
-"""What can be said of a scene: its dense listing, and questions whose answers are functions of it.
+"""Texts about a scene: its dense listing, and questions whose answers are functions of it.
 
-Because an answer is a function of the scene, a turned picture gets its turned answer from the same
-question; that is what rotation consistency is measured with.
+Because an answer is a function of the scene, the same question gets its right answer for every
+yaw-rotated picture; rotation consistency is measured with these.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,17 +15,10 @@ from panovlm.scenes.world import COLOURS, SHAPES, Scene, Solid
 
 LISTING_REQUEST = "List what is in each direction."
 NOTHING = "nothing"
-PLACES = (
-    "in front of me",
-    "to my front-right",
-    "to my right",
-    "to my back-right",
-    "behind me",
-    "to my back-left",
-    "to my left",
-    "to my front-left",
-)
-"""The eight directions of `DIRECTIONS` as one says them of oneself."""
+Choice = TypeVar("Choice")
+AHEAD_AND_BEHIND = {"front": "in front of me", "back": "behind me"}
+PLACES = tuple(AHEAD_AND_BEHIND.get(word, f"to my {word}") for word in DIRECTIONS)
+"""The eight directions of `DIRECTIONS`, seen from oneself."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Question:
     Attributes:
         kind: What it tests: direction, what, colour, existence, count, turn, opposite or nearest.
         text: The question as asked.
-        answer: Gives the right answer in any turned version of the scene.
+        answer: Returns the right answer for any yaw-rotated version of the scene.
         subject: Name of the solid the question is about, None if there is no single one.
     """
 
@@ -45,28 +39,27 @@ class Question:
 
 
 def listing(scene: Scene) -> str:
-    """Say what stands in each of the eight directions, a line each, clockwise from the front."""
+    """Return what stands in each of the eight directions, a line each, clockwise from the front."""
     lines = zip(DIRECTIONS, scene.by_sector(), strict=True)
     return "\n".join(f"{direction}: {describe(solid)}" for direction, solid in lines)
 
 
 def describe(solid: Solid | None) -> str:
-    """Name a solid with its distance, or say that there is nothing."""
+    """Return a solid's name with its distance, or that there is nothing."""
     return NOTHING if solid is None else f"{solid.name} {solid.distance_m} m"
 
 
 def ask_all(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """Draw the scene's questions: one to four of each kind that has a certain answer."""
+    """Sample questions about a scene: one to four of each kind that has a certain answer."""
     return [question for ask in ASKERS for question in ask(scene, rng)]
 
 
-def _pick(rng: np.random.Generator, *phrasings: str) -> str:
-    return phrasings[int(rng.integers(len(phrasings)))]
+def _pick(rng: np.random.Generator, *choices: Choice) -> Choice:
+    return choices[int(rng.integers(len(choices)))]
 
 
 def _some(rng: np.random.Generator, scene: Scene, most: int) -> list[Solid]:
-    order = rng.permutation(len(scene.solids))[:most]
-    return [scene.solids[i] for i in order]
+    return [scene.solids[i] for i in rng.permutation(len(scene.solids))[:most]]
 
 
 def _name(solid: Solid | None) -> str:
@@ -127,7 +120,7 @@ def _yes_no(scene: Scene, name: str) -> str:
 
 
 def _absent_name(scene: Scene, near: Solid, rng: np.random.Generator) -> str:
-    """Draw a name that is not there but shares its colour or shape with a solid that is."""
+    """Sample a name that is not there but shares its colour or shape with a solid that is."""
     same_colour = [f"{near.colour} {shape}" for shape in SHAPES]
     same_shape = [f"{colour} {near.shape}" for colour in COLOURS]
     there = {solid.name for solid in scene.solids}
@@ -146,17 +139,13 @@ def _ask_count(scene: Scene, rng: np.random.Generator) -> list[Question]:
     return [
         ask("objects", lambda _: True),
         ask(f"{seen.shape}s", lambda solid: solid.shape == seen.shape),
-        _pick_question(
+        _pick(
             rng,
             ask(f"{shape}s", lambda solid: solid.shape == shape),
             ask(f"{colour} objects", lambda solid: solid.colour == colour),
             ask(f"{seen.colour} objects", lambda solid: solid.colour == seen.colour),
         ),
     ]
-
-
-def _pick_question(rng: np.random.Generator, *questions: Question) -> Question:
-    return questions[int(rng.integers(len(questions)))]
 
 
 def _ask_turn(scene: Scene, rng: np.random.Generator) -> list[Question]:
@@ -174,13 +163,13 @@ def _ask_turn(scene: Scene, rng: np.random.Generator) -> list[Question]:
 
 def _next(scene: Scene, name: str, step: int) -> str:
     place = scene.solids.index(_find(scene, name))
-    return _turned_to(scene, name, scene.solids[(place + step) % len(scene.solids)].sector)
+    return _from_to(scene, name, scene.solids[(place + step) % len(scene.solids)].sector)
 
 
-def _turned_to(scene: Scene, name: str, sector: int) -> str:
-    """Say where a solid is, where one looks then and what stands there, "left to back: red cone".
+def _from_to(scene: Scene, name: str, sector: int) -> str:
+    """Return a solid's direction, another one and what stands there, "left to back: red cone".
 
-    Said one after the other, each is one look away; all at once, they are hard to learn.
+    One after the other, each is a single step of reasoning; all at once, they are hard to learn.
     """
     start, end = DIRECTIONS[_find(scene, name).sector], DIRECTIONS[sector]
     return f"{start} to {end}: {_name(scene.by_sector()[sector])}"
@@ -189,17 +178,17 @@ def _turned_to(scene: Scene, name: str, sector: int) -> str:
 def _ask_opposite(scene: Scene, rng: np.random.Generator) -> list[Question]:
     def ask(name: str) -> Question:
         text = _pick(rng, f"What is opposite the {name}?", f"What is across from the {name}?")
-        return Question("opposite", text, lambda s: _turned_to(s, name, _facing(s, name)), name)
+        return Question("opposite", text, lambda s: _from_to(s, name, _facing(s, name)), name)
 
     certain = [solid for solid in scene.solids if _opposite_is_certain(scene, solid)]
     across = [solid for solid in certain if scene.by_sector()[_facing(scene, solid.name)]]
     alone = [solid for solid in certain if solid not in across]
-    drawn = [group[int(rng.integers(len(group)))] for group in (across, alone) if group]
-    return [ask(solid.name) for solid in drawn]
+    chosen = [_pick(rng, *group) for group in (across, alone) if group]
+    return [ask(solid.name) for solid in chosen]
 
 
 def _opposite_is_certain(scene: Scene, solid: Solid) -> bool:
-    """Tell whether the opposite sector holds just what stands within half a sector of opposite.
+    """Return whether the opposite sector holds just what stands within half a sector of opposite.
 
     Solids may stand off the centre of their sectors to different sides: then the one in the
     opposite sector may be farther from opposite than one in the sector beside it.
@@ -214,7 +203,7 @@ def _opposite_is_certain(scene: Scene, solid: Solid) -> bool:
 
 
 def _facing(scene: Scene, name: str) -> int:
-    """Give the sector opposite a solid."""
+    """Return the sector opposite a solid."""
     return (_find(scene, name).sector + 4) % 8
 
 
@@ -241,4 +230,4 @@ ASKERS: tuple[Callable[[Scene, np.random.Generator], list[Question]], ...] = (
     _ask_opposite,
     _ask_nearest,
 )
-"""One asker for each kind of question."""
+"""One function for each kind of question."""

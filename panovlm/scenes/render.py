@@ -1,12 +1,11 @@
 """Pictures of scenes: rays cast at coloured solids on a textured ground under a sky.
 
-Each solid is drawn in its own frame, seen from the camera at the origin: x across to the right, y
-up, z along the ground from the camera to the solid. Its picture depends on nothing but the yaw that
-a pixel has relative to it, so a scene turned by whole pixels gives the same solids, shifted.
+Each solid is rendered in its own frame, seen from the camera at the origin: x to the right, y up, z
+along the ground from the camera to the solid. Its pixels depend only on their yaw relative to the
+solid, so a scene yaw-rotated by whole pixels shows the same solids, shifted.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from math import asin, atan2, ceil, floor, pi, radians, sqrt
 
@@ -48,17 +47,17 @@ CLOUD_COLOUR = np.array((238, 238, 240), np.float32)
 
 
 def render(scene: Scene, height: int = 512, background: Picture | None = None) -> Picture:
-    """Draw a scene as the equirectangular picture [height, 2·height, 3] seen by its camera.
+    """Render a scene as the equirectangular picture [height, 2·height, 3] of its camera.
 
-    Solids are sampled 2×2 per pixel and the nearest one wins. Ground, sky and light are drawn from
-    `scene.look_seed` alone, and a scene does not know how far it was turned: `turned_right` turns
-    the solids (each with its shading and its shadow), while ground and sky stay where they are.
+    Solids are sampled 2×2 per pixel and the nearest one wins. Ground, sky and light depend on
+    `scene.look_seed` alone: `Scene.yaw_rotated` moves the solids (each with its shading and its
+    shadow), while ground and sky stay where they are.
 
     Args:
         scene: The solids, and the seed of everything else.
         height: Rows of the picture, at least 2.
         background: RGB panorama [h, 2·h, 3] of any size to stand in for ground and sky. It is
-            resized to the picture, and solids and contact shadows are drawn over it.
+            resized to the picture, and solids and contact shadows are rendered over it.
 
     Raises:
         PanoVLMError: If `height` is below 2 or `background` is not such a panorama.
@@ -70,12 +69,12 @@ def render(scene: Scene, height: int = 512, background: Picture | None = None) -
     else:
         picture = _resized(background, height)
     for solid in scene.solids:
-        _draw_shadow(picture, solid)
+        _render_shadow(picture, solid)
     canvas = _scaled(picture, SAMPLES_PER_SIDE * height, cv2.INTER_NEAREST)
     depth = np.full(canvas.shape[:2], np.inf, np.float32)
     light = _light(scene.look_seed)
     for solid in scene.solids:
-        _draw_solid(canvas, depth, solid, light)
+        _render_solid(canvas, depth, solid, light)
     return _scaled(canvas, height, cv2.INTER_AREA)
 
 
@@ -94,16 +93,10 @@ def _resized(background: Picture, height: int) -> Picture:
     return _scaled(background, height, cv2.INTER_AREA)
 
 
-@dataclass(frozen=True)
-class _Window:
-    """The pixels that an upright cylinder can cover, and their rays in the solid's frame."""
-
-    rows: slice
-    columns: NDArray[np.intp]
-    rays: Floats
-
-
-def _window(picture: Picture, solid: Solid, radius_m: float, top_m: float) -> _Window:
+def _window(
+    picture: Picture, solid: Solid, radius_m: float, top_m: float
+) -> tuple[slice, NDArray[np.intp], Floats]:
+    """Return rows and columns that an upright cylinder can cover, and rays in the solid's frame."""
     height, width = picture.shape[:2]
     near_m = max(solid.distance_m - radius_m, 1e-3)
     above_m = top_m - CAMERA_HEIGHT_M
@@ -116,40 +109,39 @@ def _window(picture: Picture, solid: Solid, radius_m: float, top_m: float) -> _W
     yaw_rad = ((columns + 0.5) / width - 0.5) * 2 * pi - radians(solid.yaw_deg)
     pitch_rad = (0.5 - (rows + 0.5) / height) * pi
     rays = rays_from_angles(yaw_rad[None, :], pitch_rad[:, None])
-    return _Window(slice(rows[0], rows[-1] + 1), columns % width, rays)
+    return slice(rows[0], rows[-1] + 1), columns % width, rays
 
 
 def _base_radius_m(solid: Solid) -> float:
     return solid.size_m / (sqrt(2) if solid.shape == "cube" else 2)
 
 
-def _draw_shadow(picture: Picture, solid: Solid) -> None:
+def _render_shadow(picture: Picture, solid: Solid) -> None:
     """Darken the ground at the foot of a solid, softly towards the outside."""
     radius_m = _base_radius_m(solid)
-    window = _window(picture, solid, radius_m * SHADOW_REACH, top_m=0.0)
-    x, y, z = np.moveaxis(window.rays, -1, 0)
+    rows, columns, rays = _window(picture, solid, radius_m * SHADOW_REACH, top_m=0.0)
+    x, y, z = np.moveaxis(rays, -1, 0)
     ground = CAMERA_HEIGHT_M / np.maximum(-y, 1e-6)
     from_centre = np.hypot(ground * x, ground * z - solid.distance_m) / radius_m
     inside = np.clip((SHADOW_REACH - from_centre) / (SHADOW_REACH - 0.6), 0.0, 1.0)
     shade = 1.0 - SHADOW_DEPTH * inside**2 * (3 - 2 * inside)
-    patch = picture[window.rows, window.columns]
-    picture[window.rows, window.columns] = np.rint(patch * shade[..., None])
+    picture[rows, columns] = np.rint(picture[rows, columns] * shade[..., None])
 
 
 def _light(look_seed: int) -> Floats:
-    """Draw the unit vector to the light: above the camera, to its left or right."""
+    """Sample the unit vector to the light: above the camera, to its left or right."""
     rng = np.random.default_rng((look_seed, 1))
     light = np.array([rng.choice((-1, 1)) * rng.uniform(0.4, 0.6), 0.75, -0.8])
     return np.asarray(light / np.linalg.norm(light), np.float64)
 
 
-def _draw_solid(canvas: Picture, depth: NDArray[np.float32], solid: Solid, light: Floats) -> None:
-    window = _window(canvas, solid, _base_radius_m(solid), solid.size_m)
+def _render_solid(canvas: Picture, depth: NDArray[np.float32], solid: Solid, light: Floats) -> None:
+    rows, columns, rays = _window(canvas, solid, _base_radius_m(solid), solid.size_m)
     with np.errstate(divide="ignore", invalid="ignore"):
-        solid_depth, normals = _HITS[solid.shape](window.rays, solid)
-    visible = solid_depth < depth[window.rows, window.columns]
+        solid_depth, normals = _HITS[solid.shape](rays, solid)
+    visible = solid_depth < depth[rows, columns]
     row, column = np.nonzero(visible)
-    pixels = row + window.rows.start, window.columns[column]
+    pixels = row + rows.start, columns[column]
     depth[pixels] = solid_depth[visible]
     shade = AMBIENT + DIFFUSE * np.maximum(normals[visible] @ light, 0.0)
     canvas[pixels] = np.minimum(np.rint(shade[:, None] * COLOURS[solid.colour]), 255)
@@ -219,14 +211,14 @@ _HITS: dict[str, Callable[[Floats, Solid], Hits]] = {
 
 
 def _ground_and_sky(look_seed: int, height: int) -> Picture:
-    """Draw what lies behind the solids; a function of the ray, so there is no seam."""
+    """Render what lies behind the solids; a function of the ray, so there is no seam."""
     rng = np.random.default_rng((look_seed, 0))
     return np.vstack([_sky(rng, height), _ground(rng, height)])
 
 
 @lru_cache(maxsize=4)
 def _plane_maps(height: int, softening: float, upper: bool) -> tuple[Maps, Maps, Maps]:
-    """Give where the rays of one half of the picture meet a level plane at unit distance.
+    """Compute where the rays of one half of the picture meet a level plane at unit distance.
 
     Returns:
         x and z on the plane [rows, 2·height], and the distance from the camera's foot [rows, 1].
@@ -240,7 +232,7 @@ def _plane_maps(height: int, softening: float, upper: bool) -> tuple[Maps, Maps,
 
 
 def _noise(rng: np.random.Generator, steepness: float) -> Floats:
-    """Draw noise [TEXTURE_PX, TEXTURE_PX] in [0, 1] that tiles; steeper is smoother."""
+    """Sample noise [TEXTURE_PX, TEXTURE_PX] in [0, 1] that tiles; steeper is smoother."""
     cycles = np.abs(np.fft.fftfreq(TEXTURE_PX, 1 / TEXTURE_PX))
     frequency = np.hypot(cycles[:, None], cycles[None, : TEXTURE_PX // 2 + 1])
     spectrum = np.fft.rfft2(rng.normal(size=(TEXTURE_PX, TEXTURE_PX)))
@@ -250,7 +242,7 @@ def _noise(rng: np.random.Generator, steepness: float) -> Floats:
 
 
 def _pattern(kind: str) -> Floats:
-    """Give the pattern [TEXTURE_PX, TEXTURE_PX] in [-1, 1] that lies under the ground's noise."""
+    """Return the pattern [TEXTURE_PX, TEXTURE_PX] in [-1, 1] that lies under the ground's noise."""
     metres = (np.arange(TEXTURE_PX) + 0.5) / TEXTURE_PX_PER_M
     x, z = metres[None, :], metres[:, None]
     if kind == "checker":
@@ -263,21 +255,21 @@ def _pattern(kind: str) -> Floats:
 
 
 def _ground(rng: np.random.Generator, height: int) -> Picture:
-    """Draw the lower half [rows, 2·height, 3]: a patterned, noisy, greyish plane."""
+    """Render the lower half [rows, 2·height, 3]: a patterned, noisy, greyish plane."""
     colour = np.array(GROUND_COLOURS[rng.integers(len(GROUND_COLOURS))], np.float32)
     pattern = _pattern(GROUND_PATTERNS[rng.integers(len(GROUND_PATTERNS))])
     relief = 0.22 * pattern + 0.5 * (_noise(rng, steepness=1.2) - 0.5)
-    turn_rad, shift = rng.uniform(0, 2 * pi), rng.uniform(0, TEXTURE_PX)
+    angle_rad, shift = rng.uniform(0, 2 * pi), rng.uniform(0, TEXTURE_PX)
     x, z, distance = _plane_maps(height, softening=0.02, upper=False)
     scale = CAMERA_HEIGHT_M * TEXTURE_PX_PER_M
-    cos, sin = scale * np.cos(turn_rad), scale * np.sin(turn_rad)
+    cos, sin = scale * np.cos(angle_rad), scale * np.sin(angle_rad)
     texture = _sampled(relief, cos * x - sin * z + shift, sin * x + cos * z + shift)
     texture *= np.exp(-distance * (CAMERA_HEIGHT_M / FADE_DISTANCE_M))
     return _coloured(np.zeros(3, np.float32), colour, 1 + texture)
 
 
 def _sky(rng: np.random.Generator, height: int) -> Picture:
-    """Draw the upper half [rows, 2·height, 3]: a gradient from zenith to horizon, with clouds."""
+    """Render the upper half [rows, 2·height, 3]: a gradient from zenith to horizon, with clouds."""
     zenith, horizon = np.array(SKY_COLOURS[rng.integers(len(SKY_COLOURS))], np.float32)
     clouds = np.clip(2.5 * (_noise(rng, steepness=1.9) - rng.uniform(0.35, 0.6)), 0.0, 0.9)
     x, z, distance = _plane_maps(height, softening=0.15, upper=True)
@@ -295,6 +287,6 @@ def _sampled(texture: Floats, column: Maps, row: Maps) -> Maps:
 
 
 def _coloured(base: Maps, change: Maps, amount: Maps) -> Picture:
-    """Give base + amount·change as a picture, `amount` being one number per pixel."""
+    """Compute the picture base + amount·change, `amount` being one number per pixel."""
     channels = [base[..., c] + amount * change[..., c] for c in range(3)]
     return np.asarray(cv2.merge([np.clip(c, 0, 255).astype(np.uint8) for c in channels]), np.uint8)

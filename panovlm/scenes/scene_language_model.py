@@ -1,14 +1,15 @@
 """A small language model of the scenes' language, trained from text alone in a few minutes.
 
 It stands in for a pretrained LM where a demo must finish on two cores: a Llama of a million
-parameters that has read listings and questions about scenes, and never seen a picture. Where a
-picture's tokens would stand, it reads what can be said of each direction: the words of one token
-are read at once, as the sum of their embeddings ("back", "red", "cone", "3"). A frozen LM that
-answers from words at these places can answer from image tokens that learn to mean the same.
+parameters, trained on listings and questions about scenes and never on a picture. In the place of
+image tokens it reads words about each direction: the words of one token are read at once, as the
+sum of their embeddings ("back", "red", "cone", "3"). A frozen LM that answers from words in these
+places can answer from image tokens that learn to mean the same.
 """
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from panovlm.runtime.cached_folders import build_once
 from panovlm.runtime.precision import uses_bf16
 from panovlm.runtime.progress import progress_bar
 from panovlm.scenes.language import LISTING_REQUEST, NOTHING, PLACES, ask_all, listing
-from panovlm.scenes.muon import Muon
 from panovlm.scenes.world import (
     CAMERA_HEIGHT_M,
     COLOURS,
@@ -35,7 +35,7 @@ from panovlm.scenes.world import (
     SHAPES,
     Scene,
     Solid,
-    draw_scene,
+    sample_scene,
 )
 
 logger = logging.getLogger(__name__)
@@ -45,47 +45,55 @@ TOKEN_ROWS = 3
 TOKENS_PER_VIEW = TOKEN_ROWS**2
 RAYS_PER_TOKEN = 5
 FILLING = 0.5
-"""What a token must hold of a solid to stand for it, next to the token that holds most of it."""
+"""Least share of a solid that a token must cover to stand for it, of what the best token covers."""
 MOST_NOISE = 1.5
-"""Largest noise on what image tokens stand for, beside a signal of 1; its median is a quarter."""
+"""Largest noise on an image token's words, beside a signal of 1; its median is a quarter."""
 FEW_COLOURS = 3
 """Colours of every other scene: many of its solids differ in their shape alone."""
 ASKED_TWICE = ("colour", "existence", "count")
 """Kinds of questions that take longest to learn."""
-SETTINGS = {
-    "version": 7,  # of everything below that no other setting shows
-    "hidden_size": 128,
-    "num_layers": 4,
-    "num_heads": 4,
-    "steps": 1900,
-    "scenes_per_step": 4,
-    "learning_rate": 2e-3,
-    "seed": 0,
-}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the model is built and trained with; other settings train it again."""
+
+    version: int = 8  # of everything below that no other setting shows
+    hidden_size: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    steps: int = 1900
+    scenes_per_step: int = 4
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+
+SETTINGS = Settings()
 
 
 def scene_lm() -> Path:
-    """Give a folder with the language model and its tokenizer, training it on the first call."""
-    return build_once("scene-lm", SETTINGS, _train_into)
+    """Return the folder with the model and its tokenizer, training it on the first call."""
+    return build_once("scene-lm", asdict(SETTINGS), _train_into)
 
 
 def _train_into(folder: Path) -> None:
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     tokenizer = scene_tokenizer()
-    with torch.random.fork_rng():  # a run that finds no LM yet draws the same numbers afterwards
-        torch.manual_seed(SETTINGS["seed"])
+    with torch.random.fork_rng():  # random numbers after it do not depend on whether it trained
+        torch.manual_seed(SETTINGS.seed)
         model = LlamaForCausalLM(_config(tokenizer))
-        train(model, tokenizer, steps=int(SETTINGS["steps"]))
+        train(model, tokenizer, SETTINGS.steps)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def scene_tokenizer() -> PreTrainedTokenizerFast:
-    """Build a byte-level BPE tokenizer in which every word of the scenes is one token."""
+    """Return a byte-level BPE tokenizer in which every word of the scenes is one token."""
     inner = Tokenizer(models.BPE())
     words = pre_tokenizers.Split(Regex(r" ?[\w-]+:?|\n| ?[^\w\s]"), "isolated")
-    # A word is the same token at the head of a line and inside one: "red" asked is "red" seen.
+    # A word is the same token at the head of a line and inside one: "red" in a question is "red"
+    # in an image token.
     in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)
     inner.pre_tokenizer = pre_tokenizers.Sequence([words, in_bytes])
     inner.decoder = decoders.ByteLevel()
@@ -105,27 +113,27 @@ def scene_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _corpus() -> Iterator[str]:
-    """Give every word of the scenes, at the head of a line and inside one."""
+    """Yield every word of the scenes, at the head of a line and inside one."""
     rng = np.random.default_rng(0)
     yield f"user\nassistant\nsystem\n{LISTING_REQUEST}\n"
     for word in (*DIRECTIONS, *COLOURS, *SHAPES, *map(str, DISTANCES_M), NOTHING, *PLACES):
         yield f"{word}\n {word}\n" * 2
     for _ in range(300):
-        scene = draw_scene(rng)
+        scene = sample_scene(rng)
         yield listing(scene)
         for question in ask_all(scene, rng):
             yield f"{question.text}\n{question.answer(scene)}"
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-    width, heads = int(SETTINGS["hidden_size"]), int(SETTINGS["num_heads"])
+    width = SETTINGS.hidden_size
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=3 * width,
-        num_hidden_layers=int(SETTINGS["num_layers"]),
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
+        num_hidden_layers=SETTINGS.num_layers,
+        num_attention_heads=SETTINGS.num_heads,
+        num_key_value_heads=SETTINGS.num_heads,
         max_position_embeddings=1024,
         # At 0.02, made for wide models, attention starts flat and learns to look things up late.
         initializer_range=width**-0.5,
@@ -137,17 +145,17 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
 
 
 def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int) -> float:
-    """Train on drawn scenes, each with its listing and all its questions in one sequence.
+    """Train on sampled scenes, each with its listing and all its questions in one sequence.
 
     Args:
         model: Freshly initialised.
-        tokenizer: As `scene_tokenizer` gives it.
+        tokenizer: From `scene_tokenizer`.
         steps: Optimiser steps.
 
     Returns:
         The mean loss of the last tenth of the steps.
     """
-    rng = np.random.default_rng(int(SETTINGS["seed"]))
+    rng = np.random.default_rng(SETTINGS.seed)
     optimizers = _optimizers(model)
     losses: list[float] = []
     with progress_bar("scene-lm: reading", steps) as advance:
@@ -157,7 +165,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
-                    group["lr"] = float(SETTINGS["learning_rate"]) * _schedule(step / steps)
+                    group["lr"] = SETTINGS.learning_rate * _schedule(step / steps)
                 optimizer.step()
             model.zero_grad()
             losses.append(loss.item())
@@ -168,7 +176,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: in
 
 
 def _optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
-    """Give Muon for the layers' matrices, AdamW for the rest.
+    """Return Muon for the layers' matrices and AdamW for the rest.
 
     Muon learns to look things up in about half of AdamW's steps.
     """
@@ -176,24 +184,24 @@ def _optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     known = {id(parameter) for parameter in hidden}
     others = [p for p in model.parameters() if id(p) not in known]
     return [
-        Muon(hidden, weight_decay=0.05),
+        torch.optim.Muon(hidden, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
 
 def _schedule(done: float) -> float:
-    """Rise over the first 3 %, stay while new ways to look are found, fall over the last 20 %."""
+    """Return the share of the learning rate: it rises over 3 % and falls over the last 20 %."""
     return min(done / 0.03 + 1e-3, 1.0, (1 - done) / 0.2)
 
 
 def text_loss(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator
 ) -> Tensor:
-    """Give the mean cross entropy of the responses about freshly drawn scenes."""
-    scenes = [_scene(rng, place) for place in range(int(SETTINGS["scenes_per_step"]))]
+    """Compute the mean cross entropy of the responses about newly sampled scenes."""
+    scenes = [_scene(rng, place) for place in range(SETTINGS.scenes_per_step)]
     sequences = [pack(list(_conversations(scene, tokenizer, rng))) for scene in scenes]
     batch = collate(sequences, tokenizer.pad_token_id)
-    words = [words for scene in scenes for words in sight(scene)]
+    words = [words for scene in scenes for words in words_of_tokens(scene)]
     noise = MOST_NOISE * torch.from_numpy(rng.random(len(scenes), dtype=np.float32)) ** 2
     with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16("auto")):
         embeds = _embed(model, tokenizer, batch["input_ids"], words, noise)
@@ -210,16 +218,16 @@ def text_loss(
 
 
 def _scene(rng: np.random.Generator, place: int) -> Scene:
-    """Draw a scene; at every other place of a batch, one that only whole names tell apart."""
+    """Sample a scene; at every other place of a batch, one that only whole names tell apart."""
     colours = rng.permutation(list(COLOURS))[: FEW_COLOURS if place % 2 else None]
-    return draw_scene(rng, [str(colour) for colour in colours])
+    return sample_scene(rng, [str(colour) for colour in colours])
 
 
-def sight(scene: Scene) -> list[tuple[str, ...]]:
-    """Give the words that each image token of a scene would stand for, view after view.
+def words_of_tokens(scene: Scene) -> list[tuple[str, ...]]:
+    """Return the words that each image token of a scene stands for, view after view.
 
-    A token stands for a solid that is there as much as, or half as much as, in any other token,
-    else for nothing in the direction it looks.
+    A token stands for the solid of which it covers most, if that is at least half of what any
+    token covers of it, else for nothing in its direction.
     """
     yaw_deg, pitch_deg = _rays_of_tokens()  # [tokens, rays]
     filled = np.stack([_covers(solid, yaw_deg, pitch_deg) for solid in scene.solids])
@@ -238,7 +246,7 @@ def sight(scene: Scene) -> list[tuple[str, ...]]:
 
 @cache
 def _rays_of_tokens() -> tuple[Floats, Floats]:
-    """Give yaw and pitch in degrees of a grid of rays through each image token, [tokens, rays]."""
+    """Compute yaw and pitch in degrees of a grid of rays through each token, [tokens, rays]."""
     side = RAYS_PER_TOKEN
     rays = ViewLayout.ring(num_views=8).rays(TOKEN_ROWS * side, TOKEN_ROWS * side)
     grouped = rays.reshape(8, TOKEN_ROWS, side, TOKEN_ROWS, side, 3).swapaxes(2, 3)
@@ -247,7 +255,7 @@ def _rays_of_tokens() -> tuple[Floats, Floats]:
 
 
 def _covers(solid: Solid, yaw_deg: Floats, pitch_deg: Floats) -> Floats:
-    """Give the share of each token's rays that meet the box around a solid, [tokens]."""
+    """Compute the share of each token's rays that meet the box around a solid, [tokens]."""
     base, top = (
         np.degrees(np.arctan2(height - CAMERA_HEIGHT_M, solid.distance_m))
         for height in (0.0, solid.size_m)
@@ -280,10 +288,10 @@ def _embed(
     words: list[tuple[str, ...]],
     noise: Tensor,
 ) -> Tensor:
-    """Embed a batch; an image token is the sum of its words, noisy, at the length of one word.
+    """Embed a batch; an image token is the noisy sum of its words, at the length of one word.
 
-    The noise [B] differs from scene to scene: a model that has weighed unsure tokens answers in
-    proportion to what they hold, which gives the projection a slope to learn on.
+    The noise [B] differs from scene to scene: a model trained on uncertain tokens answers in
+    proportion to what they hold, which gives the projection a gradient to learn from.
     """
     table = model.get_input_embeddings()
     width = max(map(len, words))

@@ -1,6 +1,6 @@
 """A scene: coloured solids on the ground around the camera, with exactly known directions.
 
-A scene is pure data. It can be drawn at random, turned about the camera, written as JSON, rendered
+A scene is pure data. It can be sampled at random, yaw-rotated, written as JSON, rendered
 (`render.py`) and asked about (`language.py`); every answer is a function of the scene.
 """
 
@@ -39,7 +39,7 @@ class Solid:
         yaw_deg: Direction of its centre, in (-180, 180].
         distance_m: From the camera's foot to the centre of its base.
         size_m: Diameter of a sphere, edge of a cube, height and base diameter of the others.
-        spin_deg: Turn about its vertical axis, 0 when it faces the camera. Shows on a cube only.
+        spin_deg: Rotation about its vertical axis, 0 facing the camera; only a cube shows it.
     """
 
     shape: str
@@ -98,26 +98,26 @@ class Scene:
 
     Attributes:
         solids: The solids, by increasing sector from the front.
-        look_seed: Seed of the ground, the sky and the light, which no question is about.
+        look_seed: Seed of the ground, the sky and the light; no question is about them.
     """
 
     solids: tuple[Solid, ...]
     look_seed: int
 
-    def turned_right(self, yaw_deg: float) -> "Scene":
-        """Give the scene as seen after the camera has turned right by `yaw_deg`."""
-        turned = (replace(s, yaw_deg=wrap_deg(s.yaw_deg - yaw_deg)) for s in self.solids)
-        return Scene(tuple(sorted(turned, key=lambda s: s.sector)), self.look_seed)
+    def yaw_rotated(self, yaw_shift_deg: float) -> "Scene":
+        """Return the scene as seen after the camera has turned right by `yaw_shift_deg`."""
+        rotated = (replace(s, yaw_deg=wrap_deg(s.yaw_deg - yaw_shift_deg)) for s in self.solids)
+        return Scene(tuple(sorted(rotated, key=lambda s: s.sector)), self.look_seed)
 
     def by_sector(self) -> list[Solid | None]:
-        """Give the solid of each of the eight sectors, None where there is nothing."""
+        """Return the solid of each of the eight sectors, None where there is nothing."""
         slots: list[Solid | None] = [None] * 8
         for solid in self.solids:
             slots[solid.sector] = solid
         return slots
 
     def to_json(self) -> dict[str, Any]:
-        """Give the scene as plain JSON data."""
+        """Return the scene as plain JSON data."""
         return asdict(self)
 
     @classmethod
@@ -126,19 +126,19 @@ class Scene:
         return cls(tuple(Solid(**solid) for solid in data["solids"]), data["look_seed"])
 
 
-def draw_scene(rng: np.random.Generator, colours: Sequence[str] = tuple(COLOURS)) -> Scene:
-    """Draw a scene of two to six solids at random, every one of them in full view.
+def sample_scene(rng: np.random.Generator, colours: Sequence[str] = tuple(COLOURS)) -> Scene:
+    """Sample a scene of two to six solids, every one of them in full view.
 
     Args:
-        rng: Where the draws come from.
-        colours: Keys of `COLOURS` to choose from; with two or more, there are names enough.
+        rng: Source of the random numbers.
+        colours: At least two keys of `COLOURS` to choose from.
     """
     while True:
         num_solids = int(rng.integers(2, 7))
         sectors = np.sort(rng.choice(8, num_solids, replace=False))
         names = rng.choice(len(SHAPES) * len(colours), num_solids, replace=False)
         solids = tuple(
-            _draw_solid(rng, int(s), SHAPES[n % len(SHAPES)], colours[n // len(SHAPES)])
+            _sample_solid(rng, int(s), SHAPES[n % len(SHAPES)], colours[n // len(SHAPES)])
             for s, n in zip(sectors, names, strict=True)
         )
         if not _any_overlap(solids):
@@ -153,7 +153,7 @@ def _any_overlap(solids: tuple[Solid, ...]) -> bool:
     )
 
 
-def _draw_solid(rng: np.random.Generator, sector: int, shape: str, colour: str) -> Solid:
+def _sample_solid(rng: np.random.Generator, sector: int, shape: str, colour: str) -> Solid:
     return Solid(
         shape=shape,
         colour=colour,

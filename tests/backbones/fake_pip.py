@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass
 class FakePip:
-    """Stands in for `subprocess.run`: copies one wheel into the folder pip was told."""
+    """Stands in for `subprocess.run`: copies one wheel into the folder that pip is given."""
 
     wheel: Path
     commands: list[list[str]] = field(default_factory=list)

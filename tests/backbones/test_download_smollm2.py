@@ -78,7 +78,7 @@ def test_smollm2_weights_are_unpacked_bfloat16(smollm2: Path) -> None:
     assert "quantization_config" not in json.loads((smollm2 / "config.json").read_text())
 
 
-def test_smollm2_tokenizer_gives_each_digit_a_token(smollm2: Path) -> None:
+def test_smollm2_tokenizer_makes_each_digit_a_token(smollm2: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
     assert tokenizer.tokenize("he\n\n36") == ["he", "ĊĊ", "3", "6"]
     assert (tokenizer.eos_token, tokenizer.model_max_length) == ("<|im_end|>", 64)

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from transformers import AutoModel
 
-from panovlm.data.cache import STALE_SECONDS, PatchTokenCache, ViewSource, _batches, encoder_digest
+from panovlm.data import filling
+from panovlm.data.cache import STALE_SECONDS, PatchTokenCache, ViewSource, encoder_digest
 from panovlm.data.cache_room import FACTS
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
@@ -45,22 +46,26 @@ def pictures(panorama, tmp_path):
 
 @pytest.fixture
 def encoded(encoder):
-    """How many views the encoder has been given, one entry for each time it ran."""
-    seen = []
+    """How many views the encoder has encoded, one entry for each time it ran."""
+    counts = []
     encoder.register_forward_hook(
-        lambda module, args, kwargs, output: seen.append(len(kwargs["pixel_values"])),
+        lambda module, args, kwargs, output: counts.append(len(kwargs["pixel_values"])),
         with_kwargs=True,
     )
-    return seen
+    return counts
+
+
+def missing(cache, pictures):
+    return [picture for file, picture in cache.files(pictures).items() if not file.exists()]
 
 
 def fill(cache, pictures, batch_size=2):
-    done = []
-    errors = cache.fill(cache.missing(pictures), batch_size, done.append)
-    return errors, done
+    counts = []
+    errors = filling.fill(cache, missing(cache, pictures), batch_size, counts.append)
+    return errors, counts
 
 
-def test_the_cache_gives_what_the_encoder_gives(cache, encoder, image_processor, pictures):
+def test_the_cache_holds_the_encoders_outputs(cache, encoder, image_processor, pictures):
     assert fill(cache, pictures) == ([], [2, 1])
     assert {file.stat().st_size for file in cache.files(pictures)} == {cache.bytes_per_picture}
     for picture in pictures:
@@ -75,7 +80,7 @@ def test_the_cache_gives_what_the_encoder_gives(cache, encoder, image_processor,
 def test_the_encoder_runs_once(cache, pictures, encoded):
     fill(cache, pictures)
     assert encoded == [8, 4]
-    assert cache.missing(pictures) == []
+    assert missing(cache, pictures) == []
     fill(cache, pictures)
     for picture in pictures:
         cache.load(picture)
@@ -85,7 +90,7 @@ def test_the_encoder_runs_once(cache, pictures, encoded):
 def test_one_content_under_two_names_is_encoded_once(cache, pictures, encoded, tmp_path):
     twin = tmp_path / "twin.png"
     twin.write_bytes(pictures[0].read_bytes())
-    assert len(cache.missing([pictures[0], twin, pictures[0]])) == 1
+    assert len(missing(cache, [pictures[0], twin, pictures[0]])) == 1
     fill(cache, [pictures[0], twin])
     assert torch.equal(cache.load(twin), cache.load(pictures[0]))
     assert encoded == [4]
@@ -95,18 +100,18 @@ def test_a_changed_picture_is_encoded_again(cache, pictures, panorama):
     fill(cache, pictures)
     panorama.rotate(45).save(pictures[0])
     os.utime(pictures[0], ns=(1, 1))
-    assert cache.missing(pictures) == [pictures[0]]
+    assert missing(cache, pictures) == [pictures[0]]
 
 
-def test_turning_the_picture_by_a_stride_rolls_its_patch_tokens(cache, panorama, tmp_path):
+def test_a_yaw_rotation_by_a_stride_rolls_the_patch_tokens(cache, panorama, tmp_path):
     pixels = np.asarray(panorama)
-    files = [tmp_path / "plain.png", tmp_path / "turned.png"]
+    files = [tmp_path / "plain.png", tmp_path / "rotated.png"]
     Image.fromarray(pixels).save(files[0])
-    Image.fromarray(np.roll(pixels, -32, axis=1)).save(files[1])  # a quarter turn to the right
+    Image.fromarray(np.roll(pixels, -32, axis=1)).save(files[1])  # a quarter circle to the right
     fill(cache, files)
-    plain, turned = map(cache.load, files)
-    torch.testing.assert_close(turned, plain.roll(-1, dims=0), rtol=0, atol=2e-3)
-    assert not torch.allclose(turned, plain, atol=0.1)
+    plain, rotated = map(cache.load, files)
+    torch.testing.assert_close(rotated, plain.roll(-1, dims=0), rtol=0, atol=2e-3)
+    assert not torch.allclose(rotated, plain, atol=0.1)
 
 
 def test_the_digest_changes_with_all_that_changes_patch_tokens(encoder, image_processor):
@@ -145,7 +150,7 @@ def test_caches_of_other_views_live_apart(cache, encoder, pictures, tmp_path):
     fill(cache, pictures)
     wider = PanoVLMImageProcessor(num_views=4, fov_deg=140.0, size=SIZE)
     other = PatchTokenCache(tmp_path / "cache", encoder, wider, use_bf16=False)
-    assert other.missing(pictures) == pictures
+    assert missing(other, pictures) == pictures
 
 
 @pytest.mark.parametrize(
@@ -162,7 +167,7 @@ def test_an_interrupted_write_leaves_nothing(cache, pictures, monkeypatch, inter
         with pytest.raises(raised):
             fill(cache, pictures)
     assert [file.name for file in cache.folder.iterdir()] == [FACTS]
-    assert cache.missing(pictures) == pictures
+    assert missing(cache, pictures) == pictures
     assert fill(cache, pictures)[0] == []
 
 
@@ -186,14 +191,14 @@ def test_invalid_pictures_are_listed_and_the_others_encoded(cache, pictures, tmp
     broken, tiny = tmp_path / "broken.jpg", tmp_path / "text.png"
     broken.write_bytes(b"\xff\xd8\xff\xe0 no picture")
     tiny.write_text("hello")
-    errors, done = fill(cache, [broken, *pictures, tiny])
+    errors, counts = fill(cache, [broken, *pictures, tiny])
     assert sorted(name for name in ("broken.jpg", "text.png") if name in " ".join(errors)) == [
         "broken.jpg",
         "text.png",
     ]
     assert len(errors) == 2
-    assert sum(done) == 5
-    assert cache.missing([broken, *pictures, tiny]) == [broken, tiny]
+    assert sum(counts) == 5
+    assert missing(cache, [broken, *pictures, tiny]) == [broken, tiny]
 
 
 def test_a_batch_of_invalid_pictures_runs_no_encoder(cache, encoded, tmp_path):
@@ -216,14 +221,14 @@ def test_bf16_caches_are_close(encoder, image_processor, cache, pictures, tmp_pa
     assert half.load(pictures[0]).dtype == torch.float16
 
 
-def test_states_below_the_trained_layers_are_kept_apart_and_finish_to_the_same_tokens(
+def test_states_below_the_trained_layers_are_kept_apart_and_lead_to_the_same_tokens(
     encoder, image_processor, cache, pictures, tmp_path
 ):
     half = {"use_bf16": False, "num_trained_layers": 1}
     below = PatchTokenCache(tmp_path / "cache", encoder, image_processor, **half)
-    assert below.is_possible
+    assert below.can_cut_encoder()
     fill(cache, pictures)
-    assert below.missing(pictures) == pictures
+    assert missing(below, pictures) == pictures
     fill(below, pictures)
     assert {file.stat().st_size for file in below.files(pictures)} == {below.bytes_per_picture}
     encoder.requires_grad_(False)
@@ -237,10 +242,10 @@ def test_states_below_the_trained_layers_are_kept_apart_and_finish_to_the_same_t
 def test_what_another_process_has_kept_meanwhile_is_not_decoded_again(
     cache, pictures, encoded, encoder, image_processor
 ):
-    missing = cache.missing(pictures)
+    lacking = missing(cache, pictures)
     other = PatchTokenCache(cache.root, encoder, image_processor, use_bf16=False)
     fill(other, pictures[:2])
-    assert cache.fill(missing, 1, lambda count: None) == []
+    assert filling.fill(cache, lacking, 1, lambda count: None) == []
     assert encoded == [8, 4]
 
 
@@ -249,13 +254,13 @@ def test_processes_begin_at_different_pictures(monkeypatch):
     first = set()
     for process in range(8):
         monkeypatch.setattr(os, "getpid", lambda process=process: process)
-        batches = _batches(pictures, 8)
+        batches = filling._batches(pictures, 8)
         assert sorted(p for batch in batches for p in batch) == sorted(pictures)
         first.add(batches[0][0])
     assert len(first) > 5
 
 
-def test_half_written_files_of_killed_processes_are_swept(cache, pictures):
+def test_half_written_files_of_killed_processes_are_removed(cache, pictures):
     cache.folder.mkdir(parents=True)
     old, young = cache.folder / "old.part", cache.folder / "young.part"
     for file in (old, young):

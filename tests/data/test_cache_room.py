@@ -1,4 +1,4 @@
-"""Room in the cache: what is counted, what goes first, and what a run is told."""
+"""Room in the cache: what is counted, what is removed first, and the errors."""
 
 import os
 import shutil
@@ -82,14 +82,14 @@ def test_folders_tell_what_they_hold_the_one_used_last_first(files, tmp_path):
     assert folders_of(tmp_path / "nowhere") == []
 
 
-@pytest.mark.parametrize("said", ["much", "-1", "0", "nan", "inf"])
-def test_a_limit_that_is_no_number_is_refused(said, monkeypatch):
-    monkeypatch.setenv(LIMIT_VARIABLE, said)
+@pytest.mark.parametrize("text", ["much", "-1", "0", "nan", "inf"])
+def test_a_limit_that_is_no_number_is_refused(text, monkeypatch):
+    monkeypatch.setenv(LIMIT_VARIABLE, text)
     with pytest.raises(PanoVLMError, match=rf"{LIMIT_VARIABLE}.*expected a number"):
         cache_limit()
 
 
-def test_no_limit_is_said_by_default_and_gigabytes_are_read(monkeypatch):
+def test_no_limit_is_set_by_default_and_gigabytes_are_read(monkeypatch):
     monkeypatch.delenv(LIMIT_VARIABLE, raising=False)
     assert cache_limit() is None
     monkeypatch.setenv(LIMIT_VARIABLE, "0.5")

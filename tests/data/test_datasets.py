@@ -1,4 +1,4 @@
-"""Datasets: reproducible draws, turned panoramas with turned responses, and labels."""
+"""Datasets: reproducible sampling, yaw-rotated panoramas with their responses, and labels."""
 
 from collections import Counter
 from pathlib import Path
@@ -17,7 +17,7 @@ NUM_VIEWS = 4
 
 
 class NumberedViews(ViewSource):
-    """Views that say their own number, instead of pictures."""
+    """Views that hold their own number, instead of pictures."""
 
     key = "patch_tokens"
 
@@ -37,16 +37,18 @@ def dataset(processor):
 
 
 def record(question, responses=None, image="a.png"):
-    turned = None if responses is None else tuple(responses)
+    rotated = None if responses is None else tuple(responses)
     messages = [
         {"role": "user", "content": question},
-        {"role": "assistant", "content": "none" if turned is None else turned[0]},
+        {"role": "assistant", "content": "none" if rotated is None else rotated[0]},
     ]
-    return Record.model_validate({"image": image, "messages": messages, "rolled_responses": turned})
+    return Record.model_validate(
+        {"image": image, "messages": messages, "rolled_responses": rotated}
+    )
 
 
-def said(example, processor):
-    """What is supervised of an example, turn by turn."""
+def supervised(example, processor):
+    """The supervised text of an example, message by message."""
     packed = example["conversations"]
     ids = [label for label in packed.labels if label != IGNORED]
     return processor.tokenizer.decode(ids).split("<|im_end|>")[:-1]
@@ -63,36 +65,36 @@ def test_records_of_one_picture_make_one_example(dataset, scene_records):
     assert len(scene_records) == 12
 
 
-def test_draws_depend_on_seed_epoch_and_index_alone(dataset, scene_records):
-    def drawn(seed, epoch, index):
+def test_sampling_depends_on_seed_epoch_and_index_alone(dataset, scene_records):
+    def sampled(seed, epoch, index):
         examples = dataset(scene_records, seed=seed)
         examples.set_epoch(epoch)
         example = examples[index]
         return example["views"].flatten().tolist(), example["conversations"].ids
 
-    assert drawn(3, 1, 2) == drawn(3, 1, 2)
+    assert sampled(3, 1, 2) == sampled(3, 1, 2)
     for other in (lambda i: (i, 0, 0), lambda i: (0, i, 0), lambda i: (0, 0, i % 3)):
-        assert len({str(drawn(*other(i))) for i in range(8)}) > 1
+        assert len({str(sampled(*other(i))) for i in range(8)}) > 1
 
 
-def test_an_examples_draw_does_not_depend_on_those_before(dataset, scene_records):
+def test_the_sampling_of_an_example_does_not_depend_on_those_before(dataset, scene_records):
     in_order = [dataset(scene_records)[i]["conversations"].ids for i in range(3)]
     backwards = dataset(scene_records)
     assert [backwards[i]["conversations"].ids for i in (2, 1, 0)] == in_order[::-1]
 
 
-def test_views_and_responses_turn_together(dataset, processor):
+def test_views_and_responses_rotate_together(dataset, processor):
     """After j strides to the right, view i is the old view i + j and the j-th response is right."""
     examples = dataset([record("Where?", ["zero", "one", "two", "three"])])
-    turns = Counter()
+    strides = Counter()
     for epoch in range(40):
         examples.set_epoch(epoch)
         example = examples[0]
         first, *rest = example["views"].flatten().int().tolist()
         assert rest == [(first + i) % NUM_VIEWS for i in (1, 2, 3)]
-        assert said(example, processor) == [["zero", "one", "two", "three"][first]]
-        turns[first] += 1
-    assert set(turns) == {0, 1, 2, 3}
+        assert supervised(example, processor) == [["zero", "one", "two", "three"][first]]
+        strides[first] += 1
+    assert set(strides) == {0, 1, 2, 3}
 
 
 def test_responses_may_be_finer_than_the_views(dataset, processor):
@@ -100,29 +102,29 @@ def test_responses_may_be_finer_than_the_views(dataset, processor):
     for epoch in range(20):
         examples.set_epoch(epoch)
         example = examples[0]
-        assert said(example, processor) == [str(2 * int(example["views"].flatten()[0]))]
+        assert supervised(example, processor) == [str(2 * int(example["views"].flatten()[0]))]
 
 
 @pytest.mark.parametrize("responses", [None, ["a", "b", "c", "d", "e", "f"], ["a", "b"]])
-def test_panoramas_whose_turned_responses_are_not_known_stay(dataset, processor, responses):
-    """Six responses to four views say nothing of a quarter turn."""
+def test_panoramas_whose_rotated_responses_are_not_known_stay(dataset, processor, responses):
+    """Six responses to four views do not cover a quarter circle."""
     records = [record("Where?", responses), record("What?", ["0", "1", "2", "3"])]
     examples = dataset(records)
     for epoch in range(20):
         examples.set_epoch(epoch)
         example = examples[0]
         assert example["views"].flatten().tolist() == [0, 1, 2, 3]
-        assert sorted(said(example, processor)) == sorted(r.response for r in records)
+        assert sorted(supervised(example, processor)) == sorted(r.response for r in records)
 
 
-def test_turning_can_be_switched_off(dataset):
+def test_rotation_can_be_switched_off(dataset):
     examples = dataset([record("Where?", ["0", "1", "2", "3"])], roll=False)
     for epoch in range(10):
         examples.set_epoch(epoch)
         assert examples[0]["views"].flatten().tolist() == [0, 1, 2, 3]
 
 
-def test_without_text_every_panorama_turns(dataset):
+def test_without_text_every_panorama_rotates(dataset):
     examples = dataset([Record(image=Path("a.png"))], Supervision.NONE)
     starts = set()
     for epoch in range(20):
@@ -132,16 +134,16 @@ def test_without_text_every_panorama_turns(dataset):
     assert starts == {0, 1, 2, 3}
 
 
-def test_so_many_conversations_are_drawn_for_a_panorama(dataset, processor):
+def test_so_many_conversations_are_sampled_for_a_panorama(dataset, processor):
     records = [record(f"Question {number}?") for number in range(5)]
-    assert len(said(dataset(records, per_panorama=3)[0], processor)) == 3
-    assert len(said(dataset(records, per_panorama=9)[0], processor)) == 5
+    assert len(supervised(dataset(records, per_panorama=3)[0], processor)) == 3
+    assert len(supervised(dataset(records, per_panorama=9)[0], processor)) == 5
 
 
 def test_responses_alone_carry_the_loss_of_finetuning(processor):
     tokens = ConversationTokenizer(processor, Supervision.RESPONSES)(record("Where?", ["left"]))
-    supervised = [label for label in tokens.labels if label != IGNORED]
-    assert processor.tokenizer.decode(supervised) == "left<|im_end|>"
+    labels = [label for label in tokens.labels if label != IGNORED]
+    assert processor.tokenizer.decode(labels) == "left<|im_end|>"
 
 
 def test_all_text_after_the_picture_carries_the_loss_of_alignment(processor):

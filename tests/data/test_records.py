@@ -141,7 +141,7 @@ def test_a_file_must_be_there_and_hold_records(write, tmp_path):
         read_records(binary, Needs(text=True, image=True))
 
 
-def test_turning_takes_the_turned_response_of_the_last_turn():
+def test_a_yaw_rotation_takes_the_rotated_response():
     record = Record.model_validate(
         {**WHOLE, "messages": [USER, ASSISTANT] * 2, "rolled_responses": ["left", "front", "right"]}
     )
@@ -156,29 +156,31 @@ def test_records_that_do_not_know_stay_as_they_are():
     assert record.yaw_rotated(3) is record
 
 
-def test_the_mark_goes_to_the_front_of_the_first_user_turn():
+def test_the_mark_goes_to_the_front_of_the_first_user_message():
     system = Message(role="system", content="s")
-    turns = (system, Message(**USER), Message(**ASSISTANT), Message(**USER))
-    texts = [turn.content for turn in marked(turns)]
+    messages = (system, Message(**USER), Message(**ASSISTANT), Message(**USER))
+    texts = [message.content for message in marked(messages)]
     assert texts == ["s", "<image>Where is it?", "left", "Where is it?"]
     assert marked(()) == ()
 
 
 def test_a_mark_that_is_there_stays():
-    turns = (Message(role="user", content="Look: <image>"), Message(**ASSISTANT))
-    assert marked(turns) is turns
+    messages = (Message(role="user", content="Look: <image>"), Message(**ASSISTANT))
+    assert marked(messages) is messages
 
 
 def test_the_prompt_is_all_but_the_response():
     prompt = Record.model_validate(WHOLE).prompt
-    assert [(turn.role, turn.content) for turn in prompt] == [("user", "<image>Where is it?")]
+    assert [(message.role, message.content) for message in prompt] == [
+        ("user", "<image>Where is it?")
+    ]
 
 
 def test_a_text_may_stand_without_a_picture_where_pictures_are_not_needed(write):
     text = {"messages": [USER, ASSISTANT]}
     (record,) = read_records(write(text), Needs(text=True, image=False))
     assert record.image is None
-    assert [turn.content for turn in record.marked_messages] == [
+    assert [message.content for message in record.marked_messages] == [
         USER["content"],
         ASSISTANT["content"],
     ]

@@ -1,7 +1,5 @@
 """Streams through the cache: encoded once while there is room, never beyond the limit."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -39,7 +37,7 @@ def encoder_of(cache, limit=10**9, sharers=1):
     return CachingEncoder(cache, StreamRoom(cache.root, limit, sharers))
 
 
-def see(encoder, file):
+def encode(encoder, file):
     return encoder.encode(encoder.prepare(file.read_bytes(), "here"))
 
 
@@ -49,7 +47,7 @@ def test_a_stream_and_files_share_what_is_kept(cache, pictures):
     first = encoder.prepare(file.read_bytes(), "here")
     assert first.digest is not None
     fresh = encoder.encode(first)
-    assert cache.missing([file]) == []
+    assert cache.file(file).exists()
     assert torch.equal(cache.load(file), fresh)
     again = encoder.prepare(file.read_bytes(), "here")
     assert again.digest is None
@@ -61,9 +59,9 @@ def test_what_is_kept_never_passes_the_limit_and_the_oldest_goes(cache, pictures
     files = pictures(60)
     both = [encoder_of(cache, limit, sharers=2) for _ in range(2)]
     for number, file in enumerate(files):
-        see(both[number % 2], file)
+        encode(both[number % 2], file)
         assert num_bytes(cache.root) <= limit
-    kept = [file for file in files if not cache.missing([file])]
+    kept = [file for file in files if cache.file(file).exists()]
     assert 15 <= len(kept) <= 25
     assert files[-1] in kept
     assert files[0] not in kept
@@ -72,19 +70,19 @@ def test_what_is_kept_never_passes_the_limit_and_the_oldest_goes(cache, pictures
 def test_a_limit_below_one_picture_keeps_nothing_and_goes_on(cache, pictures):
     encoder = encoder_of(cache, limit=cache.bytes_per_picture)
     (file,) = pictures(1)
-    assert see(encoder, file).shape == (4, 16, 32)
+    assert encode(encoder, file).shape == (4, 16, 32)
     assert num_bytes(cache.root) == 0
 
 
 def test_a_full_disk_keeps_nothing_and_goes_on(cache, pictures, monkeypatch):
-    def full(target: Path, states: np.ndarray) -> None:
+    def full(cache: PatchTokenCache, digest: str, states: np.ndarray) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("panovlm.data.cache._save", full)
+    monkeypatch.setattr(PatchTokenCache, "keep", full)
     (file,) = pictures(1)
-    assert see(encoder_of(cache), file).shape == (4, 16, 32)
+    assert encode(encoder_of(cache), file).shape == (4, 16, 32)
 
 
-def test_a_bad_picture_is_named_by_its_place(cache):
+def test_an_invalid_picture_is_named_by_its_place(cache):
     with pytest.raises(PanoVLMError, match=r"^a\.tar/7: found no readable picture"):
         encoder_of(cache).prepare(b"no picture", "a.tar/7")

@@ -15,13 +15,15 @@ from panovlm.data.datasets import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs, read_records
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import Stream, is_stream, open_stream
-from panovlm.data.stream_features import PassThroughEncoder
+from panovlm.data.stream_features import StreamEncoder
 from panovlm.data.streaming import StreamCollator, StreamDataset, shuffled
 from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
 
 TEXT = Needs(text=True, image=False)
-SAID = {"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "x"}]}
+RECORD = {
+    "messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "x"}]
+}
 
 
 def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
@@ -33,8 +35,8 @@ def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
     return path
 
 
-def said(text: str) -> bytes:
-    messages = [SAID["messages"][0], {"role": "assistant", "content": text}]
+def as_json(text: str) -> bytes:
+    messages = [RECORD["messages"][0], {"role": "assistant", "content": text}]
     return json.dumps({"messages": messages}).encode()
 
 
@@ -44,7 +46,7 @@ def of_texts(counts: list[int]) -> Stream:
     def read(shard):
         number = int(shard.name)
         for place in range(counts[number]):
-            yield Sample(f"{number}/{place}", (json.loads(said(f"{number}/{place}")),), None)
+            yield Sample(f"{number}/{place}", (json.loads(as_json(f"{number}/{place}")),), None)
 
     return Stream(tuple(Path(str(n)) for n in range(len(counts))), read)
 
@@ -52,10 +54,10 @@ def of_texts(counts: list[int]) -> Stream:
 @pytest.fixture
 def dataset_of(processor):
     def build(stream, *, batch_size=2, supervision=Supervision.RESPONSES, rank=(0, 1)):
-        draws = RecordSampler(ConversationTokenizer(processor, supervision), 4, roll=True)
-        encoder = PassThroughEncoder(processor.image_processor)
+        sampler = RecordSampler(ConversationTokenizer(processor, supervision), 4, roll=True)
+        encoder = StreamEncoder(processor.image_processor)
         shared = {"longest": 1024, "seed": 3, "batch_size": batch_size, "rank": rank}
-        return StreamDataset(stream, encoder, draws, **shared)
+        return StreamDataset(stream, encoder, sampler, **shared)
 
     return build
 
@@ -66,7 +68,7 @@ def places(sampled):
 
 @pytest.mark.parametrize("counts", [[3], [2, 5], [1, 2, 3, 4, 5], [7, 7, 7, 7]])
 @pytest.mark.parametrize("readers", [1, 2, 3])
-def test_a_pass_gives_every_example_to_one_reader_once(dataset_of, counts, readers):
+def test_in_a_pass_every_example_goes_to_one_reader_once(dataset_of, counts, readers):
     dataset = dataset_of(of_texts(counts))
     every = sorted(f"{n}/{place}" for n, count in enumerate(counts) for place in range(count))
     for epoch in range(3):
@@ -88,8 +90,8 @@ def test_the_order_is_of_seed_and_pass_and_goes_on_without_a_gap(dataset_of):
     assert places(dataset.one_pass(0)) == first
     assert places(dataset.one_pass(1)) != first
     assert first != sorted(first)
-    given = iter(dataset)
-    labels = [tuple(next(given)["conversations"].ids) for _ in range(80)]
+    examples = iter(dataset)
+    labels = [tuple(next(examples)["conversations"].ids) for _ in range(80)]
     assert len(set(labels)) == 40
     assert set(labels[:40]) == set(labels[40:])
 
@@ -108,15 +110,15 @@ def test_a_resumed_reader_goes_on_with_the_next_batch(dataset_of, workers):
         assert expected["input_ids"].equal(found["input_ids"])
 
 
-def test_a_invalid_example_gives_its_place_to_the_next_and_is_counted(dataset_of, caplog):
+def test_an_invalid_example_is_replaced_by_the_next_and_is_counted(dataset_of, caplog):
     def read(shard):
         for place in range(6):
-            told = json.loads(said(f"{place}")) if place != 2 else {"messages": [], "x": 1}
-            yield Sample(f"s/{place}", (told,), None)
+            record = json.loads(as_json(f"{place}")) if place != 2 else {"messages": [], "x": 1}
+            yield Sample(f"s/{place}", (record,), None)
 
     dataset = dataset_of(Stream((Path("s"),), read))
-    given = iter(dataset)
-    examples = [next(given) for _ in range(12)]
+    endless = iter(dataset)
+    examples = [next(endless) for _ in range(12)]
     assert [sum(e["skipped"] for e in examples[i : i + 6]) for i in (0, 6)] == [1, 1]
     assert len({tuple(e["conversations"].ids) for e in examples}) == 5
     assert "s/2" in caplog.text
@@ -161,13 +163,13 @@ def test_memory_does_not_grow_with_the_stream(dataset_of, tmp_path, monkeypatch)
         members = [
             each
             for place in range(200)
-            for each in ((f"{place}.jpg", noise), (f"{place}.json", said("x")))
+            for each in ((f"{place}.jpg", noise), (f"{place}.json", as_json("x")))
         ]
         write_tar(tmp_path / f"{number}.tar", members)
     dataset = dataset_of(open_stream(tmp_path / "{0..3}.tar"))
-    given = (sampled for epoch in range(2) for sampled in dataset.one_pass(epoch))
+    examples = (sampled for epoch in range(2) for sampled in dataset.one_pass(epoch))
     tracemalloc.start()
-    count = sum(1 for _ in given)
+    count = sum(1 for _ in examples)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 1600  # 32 MB of pictures
@@ -176,11 +178,11 @@ def test_memory_does_not_grow_with_the_stream(dataset_of, tmp_path, monkeypatch)
 
 def test_a_tar_and_a_file_of_records_hold_the_same(dataset_of, scenes_file, tmp_path):
     records = read_records(scenes_file, TEXT)
-    members, told = [], {}
+    members, groups = [], {}
     for line in scenes_file.read_text().splitlines():
         data = json.loads(line)
-        told.setdefault(data.pop("image"), []).append(data)
-    for name, group in told.items():
+        groups.setdefault(data.pop("image"), []).append(data)
+    for name, group in groups.items():
         members.append((name, (scenes_file.parent / name).read_bytes()))
         members.append((Path(name).stem + ".json", json.dumps(group).encode()))
     stream = open_stream(write_tar(tmp_path / "scenes.tar", members))
@@ -189,7 +191,7 @@ def test_a_tar_and_a_file_of_records_hold_the_same(dataset_of, scenes_file, tmp_
         each.model_copy(update={"image": None}) for each in records
     ]
     examples = iter(dataset_of(stream))
-    for _ in range(len(told)):
+    for _ in range(len(groups)):
         example = next(examples)
         assert example["features"].states.shape == (4, 3, 32, 32)
         assert example["conversations"].branches[-1] == 4
@@ -204,8 +206,8 @@ def test_hostile_members_write_nothing_and_are_passed_over(tmp_path):
             archive.addfile(info)
         for name in ("../../escaped.json", "/absolute.json"):
             info = tarfile.TarInfo(name)
-            info.size = len(said("y"))
-            archive.addfile(info, io.BytesIO(said("y")))
+            info.size = len(as_json("y"))
+            archive.addfile(info, io.BytesIO(as_json("y")))
     before = set(tmp_path.parent.rglob("*"))
     samples = list(open_stream(path).head(9))
     assert len(samples) == 2
@@ -222,8 +224,8 @@ def test_a_member_that_is_too_large_is_not_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [700, 1500, 1536 + 30])
-def test_an_archive_cut_short_is_told(tmp_path, cut):
-    whole = write_tar(tmp_path / "a.tar", [(f"{n}.json", said("x" * 600)) for n in range(3)])
+def test_an_archive_cut_short_is_reported(tmp_path, cut):
+    whole = write_tar(tmp_path / "a.tar", [(f"{n}.json", as_json("x" * 600)) for n in range(3)])
     short = tmp_path / "short.tar"
     short.write_bytes(whole.read_bytes()[:cut])
     with pytest.raises(PanoVLMError, match="damaged archive"):
@@ -231,7 +233,7 @@ def test_an_archive_cut_short_is_told(tmp_path, cut):
 
 
 def test_a_broken_header_is_no_end(tmp_path):
-    whole = write_tar(tmp_path / "a.tar", [(f"{n}.json", said("x")) for n in range(3)])
+    whole = write_tar(tmp_path / "a.tar", [(f"{n}.json", as_json("x")) for n in range(3)])
     data = bytearray(whole.read_bytes())
     data[1024:1100] = b"\xff" * 76
     whole.write_bytes(data)
@@ -240,22 +242,22 @@ def test_a_broken_header_is_no_end(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "picture", "message"),
+    ("records", "picture", "message"),
     [
-        ({**SAID, "image": "a.jpg"}, b"x", "remove the field"),
+        ({**RECORD, "image": "a.jpg"}, b"x", "remove the field"),
         ({"mesages": []}, b"x", "did you mean 'messages'"),
         ({}, None, "no question|no user message"),
         ([], b"x", "no record"),
     ],
 )
-def test_what_is_wrong_with_a_sample_is_told_with_its_place(told, picture, message):
-    sample = Sample("a.tar/1", tuple(told) if isinstance(told, list) else (told,), picture)
+def test_what_is_wrong_with_a_sample_is_reported_with_its_place(records, picture, message):
+    sample = Sample("a.tar/1", tuple(records) if isinstance(records, list) else (records,), picture)
     with pytest.raises(PanoVLMError, match=message) as caught:
         records_of(sample, TEXT)
     assert "a.tar/1" in str(caught.value)
 
 
-def test_patterns_name_shards_and_a_missing_one_is_told(tmp_path):
+def test_patterns_name_shards_and_a_missing_one_is_reported(tmp_path):
     for number in range(12):
         write_tar(tmp_path / f"s-{number:03}.tar", [])
     names = [shard.name for shard in open_stream(tmp_path / "s-{008..011}.tar").shards]
@@ -269,10 +271,10 @@ def test_patterns_name_shards_and_a_missing_one_is_told(tmp_path):
     assert not is_stream(tmp_path / "records.jsonl")
 
 
-def test_the_library_datasets_gives_the_same_from_parquet_and_from_a_folder(tmp_path, scenes_file):
+def test_the_library_datasets_reads_the_same_from_parquet_and_from_a_folder(tmp_path, scenes_file):
     datasets = pytest.importorskip("datasets")
     picture = (scenes_file.parent / "0.png").read_bytes()
-    rows = [{"image": {"bytes": picture, "path": None}, **SAID, "other": 1} for _ in range(5)]
+    rows = [{"image": {"bytes": picture, "path": None}, **RECORD, "other": 1} for _ in range(5)]
     made = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
     made.save_to_disk(str(tmp_path / "saved"))
     made.to_parquet(str(tmp_path / "a.parquet"))

@@ -31,11 +31,11 @@ def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 @pytest.fixture
 def streamed(recipe: Recipe, scenes_file: Path, tmp_path: Path) -> Recipe:
     """The recipe on three shards, each of one panorama and its four questions."""
-    told: dict[str, list[dict[str, object]]] = {}
+    groups: dict[str, list[dict[str, object]]] = {}
     for line in scenes_file.read_text().splitlines():
         data = json.loads(line)
-        told.setdefault(data.pop("image"), []).append(data)
-    for number, (name, group) in enumerate(told.items()):
+        groups.setdefault(data.pop("image"), []).append(data)
+    for number, (name, group) in enumerate(groups.items()):
         with tarfile.open(tmp_path / f"scenes-{number}.tar", "w") as archive:
             add(archive, name, (scenes_file.parent / name).read_bytes())
             add(archive, f"{Path(name).stem}.json", json.dumps(group).encode())
@@ -96,7 +96,7 @@ def test_two_processes_share_a_stream(streamed: Recipe) -> None:
         assert (streamed.output / stage / "model.safetensors").is_file()
 
 
-def test_a_invalid_head_and_a_share_held_out_are_told_before_training(
+def test_an_invalid_head_and_a_share_held_out_are_reported_before_training(
     streamed: Recipe, tmp_path: Path
 ) -> None:
     with tarfile.open(tmp_path / "scenes-2.tar", "w") as archive:

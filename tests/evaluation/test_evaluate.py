@@ -176,7 +176,7 @@ def test_low_resolution_pictures_are_encoded_once_and_kept_apart(
     kept = evaluator.cache.folder.with_name(f"{evaluator.cache.folder.name}-low_resolution")
     assert len([*kept.glob("*.npy")]) == len(before)
     assert {file: file.read_bytes() for file in before} == before
-    monkeypatch.setattr(PatchTokenCache, "_encode", None)
+    monkeypatch.setattr(PatchTokenCache, "encode", None)
     assert evaluator.predict_low_resolution("low") == first
 
 

@@ -18,7 +18,7 @@ from panovlm.scenes.backgrounds import find_backgrounds
 from panovlm.scenes.generate import write_scenes
 from panovlm.scenes.language import LISTING_REQUEST, listing
 from panovlm.scenes.render import render
-from panovlm.scenes.world import Scene, draw_scene
+from panovlm.scenes.world import Scene, sample_scene
 
 COUNT, TEST_COUNT, HEIGHT = 11, 5, 32
 Lines = list[dict[str, Any]]
@@ -76,11 +76,11 @@ def test_jpegs_keep_colour_at_full_resolution(out: Path) -> None:
         assert [component[1:3] for component in image.layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
 
 
-def test_pictures_show_the_scenes_told(out: Path) -> None:
+def test_pictures_show_their_scenes(out: Path) -> None:
     for image, scene in scenes_of(out).items():
         shown = np.asarray(Image.open(out / image), np.int16)
         apart = np.abs(shown - render(scene, HEIGHT)).mean()
-        other = np.abs(shown - render(scene.turned_right(90), HEIGHT)).mean()
+        other = np.abs(shown - render(scene.yaw_rotated(90), HEIGHT)).mean()
         assert apart < 4
         assert apart < other
 
@@ -100,17 +100,17 @@ def test_records_have_exactly_the_fields_of_a_record(out: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_listings_are_one_a_picture_with_their_eight_turns(out: Path, split: str) -> None:
+def test_listings_are_one_a_picture_with_all_eight_yaw_rotations(out: Path, split: str) -> None:
     records = lines_of(out / f"{split}_listings.jsonl")
     scenes = scenes_of(out)
     assert [r["image"] for r in records] == [image for image in scenes if split in image]
     for record in records:
         scene = scenes[record["image"]]
-        assert [turn["role"] for turn in record["messages"]] == ["user", "assistant"]
+        assert [message["role"] for message in record["messages"]] == ["user", "assistant"]
         assert record["messages"][0]["content"] == LISTING_REQUEST
         assert record["messages"][1]["content"] == listing(scene)
-        turned = [listing(scene.turned_right(45 * j)) for j in range(8)]
-        assert record["rolled_responses"] == turned
+        rotated = [listing(scene.yaw_rotated(45 * j)) for j in range(8)]
+        assert record["rolled_responses"] == rotated
         assert record["kind"] == "listing"
 
 
@@ -120,13 +120,13 @@ def test_questions_of_every_picture_are_there_in_order(out: Path) -> None:
     assert min(images.count(image) for image in scenes_of(out) if "train" in image) >= 10
 
 
-def test_turned_answers_begin_with_the_answer_and_turn_direction_words(out: Path) -> None:
+def test_rotated_answers_begin_with_the_answer_and_rotate_direction_words(out: Path) -> None:
     for record in lines_of(out / "train.jsonl"):
-        turned = record["rolled_responses"]
-        assert turned[0] == record["messages"][1]["content"]
+        rotated = record["rolled_responses"]
+        assert rotated[0] == record["messages"][1]["content"]
         if record["kind"] == "direction":
-            start = DIRECTIONS.index(turned[0])
-            assert turned == [DIRECTIONS[(start - j) % 8] for j in range(8)]
+            start = DIRECTIONS.index(rotated[0])
+            assert rotated == [DIRECTIONS[(start - j) % 8] for j in range(8)]
 
 
 def test_yaw_and_seam_are_those_of_the_solid_asked_about(out: Path) -> None:
@@ -148,10 +148,10 @@ def test_yaw_and_seam_are_those_of_the_solid_asked_about(out: Path) -> None:
     assert seen == {True, False}
 
 
-def test_scenes_are_drawn_from_seed_split_and_number(out: Path) -> None:
+def test_scenes_depend_on_seed_split_and_number(out: Path) -> None:
     scenes = scenes_of(out)
-    assert scenes["pictures/train/000002.jpg"] == draw_scene(np.random.default_rng((3, 0, 2)))
-    assert scenes["pictures/test/000002.jpg"] == draw_scene(np.random.default_rng((3, 1, 2)))
+    assert scenes["pictures/train/000002.jpg"] == sample_scene(np.random.default_rng((3, 0, 2)))
+    assert scenes["pictures/test/000002.jpg"] == sample_scene(np.random.default_rng((3, 1, 2)))
 
 
 def test_several_processes_write_the_same_bytes_as_one(out: Path, tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ def test_another_seed_gives_other_scenes(out: Path, tmp_path: Path) -> None:
 
 
 def test_progress_adds_up_to_all_pictures(tmp_path: Path) -> None:
-    told: list[int] = []
-    write(tmp_path / "data", progress=told.append)
-    assert sum(told) == COUNT + TEST_COUNT
-    assert len(told) > 1
+    counts: list[int] = []
+    write(tmp_path / "data", progress=counts.append)
+    assert sum(counts) == COUNT + TEST_COUNT
+    assert len(counts) > 1
 
 
 def test_backgrounds_change_half_of_the_pictures_and_no_question(

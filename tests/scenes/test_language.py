@@ -1,6 +1,6 @@
-"""Claims about what is said of scenes: every answer is worked out again here, from bearings alone.
+"""Claims about the questions on scenes: every answer is worked out again, from bearings alone.
 
-`Told` shares no code with the answers under test: it turns by adding to the bearings itself, sorts
+`SolidAtBearing` shares no code with the answers under test: it rotates by adding to bearings, sorts
 by bearing where they sort by sector, and reads the questions as a person would.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from panovlm.scenes.language import NOTHING, Question, ask_all, listing
-from panovlm.scenes.world import SHAPES, Scene, Solid, draw_scene
+from panovlm.scenes.world import SHAPES, Scene, Solid, sample_scene
 
 WORDS = [
     "front",
@@ -36,8 +36,8 @@ Asked = tuple[Scene, list[Question]]
 
 
 @dataclass(frozen=True)
-class Told:
-    """One solid as a person standing in the scene would tell of it."""
+class SolidAtBearing:
+    """One solid as a person standing in the scene sees it."""
 
     colour: str
     shape: str
@@ -54,16 +54,17 @@ class Told:
         return apart > math.cos(math.radians(22.5))
 
 
-def tell(scene: Scene, turned_deg: float) -> list[Told]:
+def seen_after(scene: Scene, yaw_shift_deg: float) -> list[SolidAtBearing]:
     """The scene after turning right, clockwise by bearing in [0, 360)."""
-    told = [
-        Told(s.colour, s.shape, (s.yaw_deg - turned_deg) % 360, s.distance_m) for s in scene.solids
+    seen = [
+        SolidAtBearing(s.colour, s.shape, (s.yaw_deg - yaw_shift_deg) % 360, s.distance_m)
+        for s in scene.solids
     ]
-    return sorted(told, key=lambda solid: solid.bearing_deg)
+    return sorted(seen, key=lambda solid: solid.bearing_deg)
 
 
-def name_near(told: list[Told], bearing_deg: float) -> str:
-    names = [solid.name for solid in told if solid.is_near(bearing_deg)]
+def name_near(seen: list[SolidAtBearing], bearing_deg: float) -> str:
+    names = [solid.name for solid in seen if solid.is_near(bearing_deg)]
     assert len(names) <= 1
     return names[0] if names else NOTHING
 
@@ -72,43 +73,43 @@ def word_for(bearing_deg: float) -> str:
     return min(WORDS, key=lambda w: -math.cos(math.radians(bearing_deg - 45 * WORDS.index(w))))
 
 
-def line_next(told: list[Told], name: str, side: str) -> str:
-    [start] = [solid.bearing_deg for solid in told if solid.name == name]
+def line_next(seen: list[SolidAtBearing], name: str, side: str) -> str:
+    [start] = [solid.bearing_deg for solid in seen if solid.name == name]
     sign = 1 if side == "right" else -1
-    others = [solid for solid in told if solid.name != name]
+    others = [solid for solid in seen if solid.name != name]
     found = min(others, key=lambda solid: sign * (solid.bearing_deg - start) % 360)
     return f"{word_for(start)} to {word_for(found.bearing_deg)}: {found.name}"
 
 
-def work_out(text: str, told: list[Told]) -> str:
+def work_out(text: str, seen: list[SolidAtBearing]) -> str:
     """Answer a question by reading it."""
-    by_name = {solid.name: solid for solid in told}
+    by_name = {solid.name: solid for solid in seen}
     if match := re.fullmatch(r"(?:Where|In which direction) is the (.+)\?", text):
         return word_for(by_name[match[1]].bearing_deg)
     if match := re.fullmatch(r"What (?:is|do I see) (in front of me|behind me|to my .+)\?", text):
-        return name_near(told, 45 * WORDS.index(PLACES[match[1]]))
+        return name_near(seen, 45 * WORDS.index(PLACES[match[1]]))
     if match := re.fullmatch(r"W(?:hat|hich) colour (?:is|does) the (\w+)(?: have)?\?", text):
-        [colour] = [solid.colour for solid in told if solid.shape == match[1]]
+        [colour] = [solid.colour for solid in seen if solid.shape == match[1]]
         return colour
     if match := re.fullmatch(r"(?:Is there|Do I see) an? (.+)\?", text):
         return "yes" if match[1] in by_name else "no"
     if match := re.fullmatch(r"How many (.+) (?:are there|do I see)\?", text):
-        return str(sum(is_counted(solid, match[1]) for solid in told))
+        return str(sum(is_counted(solid, match[1]) for solid in seen))
     if match := re.fullmatch(r"I look at the (.+) and turn (\w+)\. What do I see next\?", text):
-        return line_next(told, match[1], match[2])
+        return line_next(seen, match[1], match[2])
     if match := re.fullmatch(r"What comes next to the (left|right) of the (.+)\?", text):
-        return line_next(told, match[2], match[1])
+        return line_next(seen, match[2], match[1])
     if match := re.fullmatch(r"What is (?:opposite|across from) the (.+)\?", text):
         start_deg = by_name[match[1]].bearing_deg
         end_deg = start_deg + 180
-        return f"{word_for(start_deg)} to {word_for(end_deg)}: {name_near(told, end_deg)}"
+        return f"{word_for(start_deg)} to {word_for(end_deg)}: {name_near(seen, end_deg)}"
     assert text in ("Which object is nearest?", "What is the nearest object?")
-    least = min(solid.distance_m for solid in told)
-    [nearest] = [solid.name for solid in told if solid.distance_m == least]
+    least = min(solid.distance_m for solid in seen)
+    [nearest] = [solid.name for solid in seen if solid.distance_m == least]
     return nearest
 
 
-def is_counted(solid: Told, noun: str) -> bool:
+def is_counted(solid: SolidAtBearing, noun: str) -> bool:
     if noun == "objects":
         return True
     return noun in (f"{solid.shape}s", f"{solid.colour} objects")
@@ -116,32 +117,36 @@ def is_counted(solid: Told, noun: str) -> bool:
 
 @pytest.fixture(scope="module")
 def asked() -> list[Asked]:
-    drawn = []
+    asked = []
     for seed in range(NUM_SCENES):
         rng = np.random.default_rng(seed)
-        scene = draw_scene(rng)
-        drawn.append((scene, ask_all(scene, rng)))
-    return drawn
+        scene = sample_scene(rng)
+        asked.append((scene, ask_all(scene, rng)))
+    return asked
 
 
-@pytest.mark.parametrize("turned_deg", range(0, 360, 45))
-def test_every_answer_is_right_in_every_turned_version(asked: list[Asked], turned_deg: int) -> None:
+@pytest.mark.parametrize("yaw_shift_deg", range(0, 360, 45))
+def test_every_answer_is_right_in_every_rotated_version(
+    asked: list[Asked], yaw_shift_deg: int
+) -> None:
     for scene, questions in asked:
-        turned, told = scene.turned_right(turned_deg), tell(scene, turned_deg)
+        rotated, seen = scene.yaw_rotated(yaw_shift_deg), seen_after(scene, yaw_shift_deg)
         for question in questions:
-            assert question.answer(turned) == work_out(question.text, told), question.text
+            assert question.answer(rotated) == work_out(question.text, seen), question.text
 
 
-@pytest.mark.parametrize("turned_deg", [0, 90, 225])
-def test_listings_tell_what_stands_in_each_direction(asked: list[Asked], turned_deg: int) -> None:
+@pytest.mark.parametrize("yaw_shift_deg", [0, 90, 225])
+def test_listings_name_what_stands_in_each_direction(
+    asked: list[Asked], yaw_shift_deg: int
+) -> None:
     for scene, _ in asked:
-        told = tell(scene, turned_deg)
+        seen = seen_after(scene, yaw_shift_deg)
         expected = []
         for index, word in enumerate(WORDS):
-            near = [solid for solid in told if solid.is_near(45 * index)]
+            near = [solid for solid in seen if solid.is_near(45 * index)]
             expected += [f"{word}: {solid.name} {solid.distance_m} m" for solid in near]
             expected += [] if near else [f"{word}: nothing"]
-        assert listing(scene.turned_right(turned_deg)).split("\n") == expected
+        assert listing(scene.yaw_rotated(yaw_shift_deg)).split("\n") == expected
 
 
 def test_every_kind_is_asked(asked: list[Asked]) -> None:
@@ -156,10 +161,10 @@ def test_some_answers_are_nothing_no_or_zero_and_some_are_not(asked: list[Asked]
 
 
 def test_all_eight_directions_are_answers(asked: list[Asked]) -> None:
-    given = {
+    answers = {
         q.answer(scene) for scene, questions in asked for q in questions if q.kind == "direction"
     }
-    assert given == set(WORDS)
+    assert answers == set(WORDS)
 
 
 def test_no_question_is_asked_twice_of_a_picture(asked: list[Asked]) -> None:
@@ -177,12 +182,12 @@ def test_subjects_are_solids_named_in_the_question_or_its_answer(asked: list[Ask
                 assert subject.shape in words
 
 
-def test_turning_changes_answers_that_name_a_direction_only(asked: list[Asked]) -> None:
+def test_rotation_changes_answers_that_name_a_direction_only(asked: list[Asked]) -> None:
     changed = {
         question.kind
         for scene, questions in asked
         for question in questions
-        if question.answer(scene.turned_right(45)) != question.answer(scene)
+        if question.answer(scene.yaw_rotated(45)) != question.answer(scene)
     }
     assert changed == {"direction", "what", "turn", "opposite"}
 
@@ -192,9 +197,9 @@ def scene_of(*solids: Solid) -> Scene:
 
 
 def kinds_asked(scene: Scene) -> Counter[str]:
-    """How often each kind is asked of a scene over many draws."""
-    draws = (ask_all(scene, np.random.default_rng(seed)) for seed in range(20))
-    return Counter(question.kind for questions in draws for question in questions)
+    """How often each kind is asked of a scene over many seeds."""
+    sampled = (ask_all(scene, np.random.default_rng(seed)) for seed in range(20))
+    return Counter(question.kind for questions in sampled for question in questions)
 
 
 def test_the_colour_of_a_shape_is_asked_only_if_it_is_there_once() -> None:
@@ -230,10 +235,10 @@ def test_opposite_is_not_asked_where_the_sector_beside_is_as_near(
     assert len(asked_of) == expected
 
 
-def test_what_is_said_not_to_be_there_shares_a_colour_or_shape_with_what_is() -> None:
+def test_an_absent_name_shares_a_colour_or_shape_with_what_is() -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        scene = draw_scene(rng)
+        scene = sample_scene(rng)
         for question in ask_all(scene, rng):
             if question.kind == "existence" and question.answer(scene) == "no":
                 colour, shape = question.text.rstrip("?").split()[-2:]

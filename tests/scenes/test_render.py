@@ -1,4 +1,4 @@
-"""Claims about rendered scenes: where solids appear, what they look like, how they turn."""
+"""Claims about rendered scenes: where solids appear, what they look like, how they rotate."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from panovlm.errors import PanoVLMError
 from panovlm.scenes.render import render
-from panovlm.scenes.world import CAMERA_HEIGHT_M, COLOURS, SHAPES, Scene, Solid, draw_scene
+from panovlm.scenes.world import CAMERA_HEIGHT_M, COLOURS, SHAPES, Scene, Solid, sample_scene
 
 HEIGHT = 256
 MAGENTA = (255, 0, 255)
@@ -22,7 +22,7 @@ Picture = NDArray[np.uint8]
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
     rng = np.random.default_rng(11)
-    return [draw_scene(rng) for _ in range(25)]
+    return [sample_scene(rng) for _ in range(25)]
 
 
 def constant(height: int, colour: tuple[int, int, int] = MAGENTA) -> Picture:
@@ -30,7 +30,7 @@ def constant(height: int, colour: tuple[int, int, int] = MAGENTA) -> Picture:
 
 
 def covered(*solids: Solid, height: int = 512) -> NDArray[np.bool_]:
-    """Give the pixels of a solids-only picture that show a solid."""
+    """The pixels of a solids-only picture that show a solid."""
     return render(Scene(solids, 0), height, constant(height))[..., 1] > 10
 
 
@@ -81,7 +81,7 @@ def test_another_look_gives_another_ground_and_sky(scenes: list[Scene]) -> None:
         assert np.abs(first[half] - second[half]).mean() > 3
 
 
-def test_drawn_solids_show_their_colour_at_their_centre(scenes: list[Scene]) -> None:
+def test_solids_show_their_colour_at_their_centre(scenes: list[Scene]) -> None:
     for scene in scenes:
         picture = render(scene, HEIGHT)
         for solid in scene.solids:
@@ -106,7 +106,7 @@ def test_a_solid_is_centred_on_its_yaw(shape: str, yaw_deg: float) -> None:
 
 
 @pytest.mark.parametrize(("distance_m", "within_deg"), [(2, 3.5), (3, 2.5), (5, 1.5), (7, 1.0)])
-def test_a_turned_cube_is_centred_on_its_yaw_but_for_its_near_corner(
+def test_a_spun_cube_is_centred_on_its_yaw_but_for_its_near_corner(
     distance_m: int, within_deg: float
 ) -> None:
     for spin_deg in (10.0, 25.0, 45.0, 70.0):
@@ -175,18 +175,18 @@ def test_a_solid_across_the_seam_appears_at_both_edges(shape: str) -> None:
     assert not mask[:, 256:768].any()
 
 
-@pytest.mark.parametrize("turns", [1, 3, 8])
-def test_turning_right_rolls_the_solids(scenes: list[Scene], turns: int) -> None:
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_yaw_rotation_rolls_the_solids(scenes: list[Scene], steps: int) -> None:
     background = constant(HEIGHT, (90, 90, 90))
     for scene in scenes[:8]:
-        turned = render(scene.turned_right(45.0 * turns), HEIGHT, background).astype(int)
-        rolled = np.roll(render(scene, HEIGHT, background), -turns * HEIGHT // 4, axis=1)
-        assert (np.abs(turned - rolled) <= 1).mean() > 0.999
+        rotated = render(scene.yaw_rotated(45.0 * steps), HEIGHT, background).astype(int)
+        rolled = np.roll(render(scene, HEIGHT, background), -steps * HEIGHT // 4, axis=1)
+        assert (np.abs(rotated - rolled) <= 1).mean() > 0.999
 
 
-def test_ground_and_sky_stay_when_the_scene_turns(scenes: list[Scene]) -> None:
+def test_ground_and_sky_stay_when_the_scene_rotates(scenes: list[Scene]) -> None:
     empty = Scene((), scenes[0].look_seed)
-    assert np.array_equal(render(empty, HEIGHT), render(empty.turned_right(45.0), HEIGHT))
+    assert np.array_equal(render(empty, HEIGHT), render(empty.yaw_rotated(45.0), HEIGHT))
 
 
 @pytest.mark.parametrize("near_first", [True, False])

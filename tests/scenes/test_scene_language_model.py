@@ -1,5 +1,6 @@
 """The small LM of the scenes' language: its words, its prompts, and that it learns."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import CHATML, PanoVLMProcessor
 from panovlm.scenes import scene_language_model as slm
 from panovlm.scenes.language import LISTING_REQUEST, NOTHING, listing
-from panovlm.scenes.world import COLOURS, DISTANCES_M, SHAPES, draw_scene
+from panovlm.scenes.world import COLOURS, DISTANCES_M, SHAPES, sample_scene
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_prompts_are_those_of_the_processor(tokenizer):
         image_tokens_per_view=slm.TOKENS_PER_VIEW,
         chat_template=CHATML.read_text(),
     )
-    scene = draw_scene(np.random.default_rng(0))
+    scene = sample_scene(np.random.default_rng(0))
     first = next(iter(slm._conversations(scene, tokenizer, np.random.default_rng(0))))
     messages = [
         {"role": "user", "content": f"<image>{LISTING_REQUEST}"},
@@ -72,14 +73,14 @@ def test_prompts_are_those_of_the_processor(tokenizer):
     assert [label != -100 for label in second.labels] == [bool(s) for s in said[: len(second.ids)]]
 
 
-def test_tokens_of_a_view_name_where_they_look_and_the_solid_there():
-    scene = draw_scene(np.random.default_rng(1))
-    tokens = slm.sight(scene)
+def test_tokens_of_a_view_name_their_direction_and_the_solid_there():
+    scene = sample_scene(np.random.default_rng(1))
+    tokens = slm.words_of_tokens(scene)
     assert len(tokens) == 8 * slm.TOKENS_PER_VIEW
     for sector, solid in enumerate(scene.by_sector()):
         here = {words[1:] for words in tokens if words[0] == DIRECTIONS[sector]} - {(NOTHING,)}
-        told = {(solid.colour, solid.shape, str(solid.distance_m))} if solid else set()
-        assert here == told
+        expected = {(solid.colour, solid.shape, str(solid.distance_m))} if solid else set()
+        assert here == expected
 
 
 def test_words_of_a_token_count_together_at_the_length_of_one(model, tokenizer):
@@ -96,7 +97,7 @@ def test_words_of_a_token_count_together_at_the_length_of_one(model, tokenizer):
 
 
 def test_loss_falls_in_a_few_steps(model, tokenizer, monkeypatch):
-    monkeypatch.setitem(slm.SETTINGS, "scenes_per_step", 2)
+    monkeypatch.setattr(slm, "SETTINGS", replace(slm.SETTINGS, scenes_per_step=2))
     first = slm.text_loss(model, tokenizer, np.random.default_rng(0)).item()
     assert slm.train(model, tokenizer, steps=20) < 0.6 * first
 
@@ -105,8 +106,8 @@ def test_it_is_trained_once_and_opens_from_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
-    for key, value in {"steps": 1, "scenes_per_step": 1, "hidden_size": 16, "num_heads": 2}.items():
-        monkeypatch.setitem(slm.SETTINGS, key, value)
+    small = {"steps": 1, "scenes_per_step": 1, "hidden_size": 16, "num_heads": 2}
+    monkeypatch.setattr(slm, "SETTINGS", replace(slm.SETTINGS, **small))
     folder = slm.scene_lm()
     written = (folder / "model.safetensors").stat().st_mtime_ns
     assert slm.scene_lm() == folder

@@ -1,4 +1,4 @@
-"""Claims about scenes: what a drawn one keeps to, how it turns, how it is stored."""
+"""Claims about scenes: what a sampled one holds, how it rotates, how it is stored."""
 
 import json
 
@@ -13,14 +13,14 @@ from panovlm.scenes.world import (
     SHAPES,
     Scene,
     Solid,
-    draw_scene,
+    sample_scene,
 )
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
     rng = np.random.default_rng(7)
-    return [draw_scene(rng) for _ in range(400)]
+    return [sample_scene(rng) for _ in range(400)]
 
 
 def edges_deg(solid: Solid) -> tuple[float, float]:
@@ -28,11 +28,11 @@ def edges_deg(solid: Solid) -> tuple[float, float]:
     return solid.yaw_deg + left, solid.yaw_deg + right
 
 
-def test_drawn_scenes_hold_two_to_six_solids_and_every_count_occurs(scenes: list[Scene]) -> None:
+def test_sampled_scenes_hold_two_to_six_solids_and_every_count_occurs(scenes: list[Scene]) -> None:
     assert {len(scene.solids) for scene in scenes} == {2, 3, 4, 5, 6}
 
 
-def test_every_shape_colour_distance_and_sector_is_drawn(scenes: list[Scene]) -> None:
+def test_every_shape_colour_distance_and_sector_occurs(scenes: list[Scene]) -> None:
     solids = [solid for scene in scenes for solid in scene.solids]
     assert {solid.shape for solid in solids} == set(SHAPES)
     assert {solid.colour for solid in solids} == set(COLOURS)
@@ -72,10 +72,10 @@ def test_solids_cross_the_seam_in_some_scenes_and_only_behind(scenes: list[Scene
     assert {solid.sector for solid in crossing} == {4}
 
 
-def test_the_same_generator_state_draws_the_same_scene() -> None:
-    first, second = (draw_scene(np.random.default_rng(3)) for _ in range(2))
+def test_the_same_generator_state_gives_the_same_scene() -> None:
+    first, second = (sample_scene(np.random.default_rng(3)) for _ in range(2))
     assert first == second
-    assert first != draw_scene(np.random.default_rng(4))
+    assert first != sample_scene(np.random.default_rng(4))
 
 
 @pytest.mark.parametrize(("yaw_deg", "expected"), [(0, 0), (22, 0), (23, 1), (-90, 6), (180, 4)])
@@ -93,30 +93,30 @@ def test_pitch_of_a_middle_by_hand(distance_m: int, size_m: float, pitch_deg: fl
         assert solid.pitch_deg == pytest.approx(pitch_deg, abs=1e-3)
 
 
-def test_turning_right_moves_a_solid_left() -> None:
-    turned = Scene((Solid("cone", "red", 90.0, 3, 1.2),), 0).turned_right(90.0)
-    assert turned.solids[0].yaw_deg == 0.0
+def test_a_rotation_to_the_right_moves_a_solid_left() -> None:
+    rotated = Scene((Solid("cone", "red", 90.0, 3, 1.2),), 0).yaw_rotated(90.0)
+    assert rotated.solids[0].yaw_deg == 0.0
 
 
-def test_turning_by_a_whole_circle_changes_nothing(scenes: list[Scene]) -> None:
+def test_a_rotation_by_a_whole_circle_changes_nothing(scenes: list[Scene]) -> None:
     for scene in scenes[:50]:
-        turned = scene.turned_right(360.0)
-        assert turned.look_seed == scene.look_seed
-        assert [s.name for s in turned.solids] == [s.name for s in scene.solids]
+        rotated = scene.yaw_rotated(360.0)
+        assert rotated.look_seed == scene.look_seed
+        assert [s.name for s in rotated.solids] == [s.name for s in scene.solids]
         yaws = [solid.yaw_deg for solid in scene.solids]
-        assert [solid.yaw_deg for solid in turned.solids] == pytest.approx(yaws, abs=1e-9)
+        assert [solid.yaw_deg for solid in rotated.solids] == pytest.approx(yaws, abs=1e-9)
 
 
-def test_turning_by_45_degrees_shifts_every_sector_by_one(scenes: list[Scene]) -> None:
+def test_a_rotation_by_45_degrees_shifts_every_sector_by_one(scenes: list[Scene]) -> None:
     for scene in scenes[:50]:
         names = [solid and solid.name for solid in scene.by_sector()]
-        turned = [solid and solid.name for solid in scene.turned_right(45.0).by_sector()]
-        assert turned == names[1:] + names[:1]
+        rotated = [solid and solid.name for solid in scene.yaw_rotated(45.0).by_sector()]
+        assert rotated == names[1:] + names[:1]
 
 
-def test_turned_scenes_stay_in_clockwise_order(scenes: list[Scene]) -> None:
+def test_rotated_scenes_stay_in_clockwise_order(scenes: list[Scene]) -> None:
     for scene in scenes[:50]:
-        sectors = [solid.sector for solid in scene.turned_right(135.0).solids]
+        sectors = [solid.sector for solid in scene.yaw_rotated(135.0).solids]
         assert sectors == sorted(sectors)
 
 
@@ -153,8 +153,8 @@ def test_a_cube_on_edge_spans_its_diagonal() -> None:
     assert on_edge.yaw_span_deg == pytest.approx((-half_deg, half_deg))
 
 
-def test_a_turned_cube_reaches_farther_to_one_side() -> None:
-    turned = Solid("cube", "red", 0.0, 2, 1.0, spin_deg=20.0)
-    left, right = turned.yaw_span_deg
+def test_a_spun_cube_reaches_farther_to_one_side() -> None:
+    rotated = Solid("cube", "red", 0.0, 2, 1.0, spin_deg=20.0)
+    left, right = rotated.yaw_span_deg
     assert right != pytest.approx(-left, abs=0.5)
-    assert turned.half_width_deg == max(-left, right)
+    assert rotated.half_width_deg == max(-left, right)

@@ -1,12 +1,12 @@
-"""Copies of panoramas, however the camera was turned, the picture scaled or encoded anew.
+"""Copies of panoramas, also yaw-rotated, scaled or encoded again.
 
-Turning the camera by any yaw rolls the columns of an equirectangular picture. The magnitudes of a
-row's Fourier transform do not change by it, so those of a small grey picture are a signature that
-finds candidates without trying turns. A pair counts as a copy where, besides, the pictures
-themselves agree at the best turn: their normalised circular cross-correlation reaches `ALIKE`.
+A yaw rotation rolls the columns of an equirectangular picture. It does not change the magnitudes of
+a row's Fourier transform, so those of a small grey picture are a signature that finds candidates
+without trying rotations. A pair counts as a copy if also the pictures themselves agree at the best
+rotation: their normalised circular cross-correlation reaches `ALIKE`.
 
-What is the same in all columns of a row (the sky is bright, the floor dark) is left out of both, or
-all pictures would be alike; rows weigh as much as their share of the sphere.
+The mean of each row (the sky is bright, the floor dark) is removed from both, or all pictures would
+be alike; rows are weighted by their share of the sphere.
 
 Shape letters: N panoramas, R rows and F frequencies of the small picture.
 """
@@ -22,20 +22,20 @@ from panovlm.pictures.panorama import Panorama
 
 ROWS, COLUMNS, FREQUENCIES = 16, 128, 24
 SIGNATURES_ALIKE = 0.95
-"""Least cosine of two signatures for a closer look."""
+"""Least cosine of two signatures for a comparison of the pictures."""
 ALIKE = 0.95
 """Least correlation of copies.
 
 Of 108 different real panoramas no two reached more than 0.80 (and 0.92 by their signatures); each
 and its copy, rolled at random, scaled to 300 to 900 columns and saved as a JPEG of quality 40,
-reached 0.998 or more (and 0.999). The threshold stands nearer to the copies: scenes that share most
-of their sphere lie between.
+reached 0.998 or more (and 0.999). The threshold is nearer to the copies, because scenes that share
+most of their sphere lie between.
 """
 LEAST_CONTRAST = 1.0
 """Grey levels (standard deviation, of 255) below which a picture shows too little to compare."""
 COMPARED_AT_ONCE = 1024
 _STEPS = 8 * COLUMNS
-"""Turns that the correlation tells apart."""
+"""Yaw rotations that the correlation compares."""
 
 Spectrum = NDArray[np.complex64]
 
@@ -47,28 +47,29 @@ class Copy:
     Attributes:
         first: Index of one.
         second: Index of the other.
-        turn_deg: How far the camera has turned right from the first to the second, in [0, 360).
-        alike: Their correlation at that turn, in [`ALIKE`, 1].
+        yaw_shift_deg: How far the camera is turned right from the first to the second, [0, 360).
+        correlation: At that yaw shift, in [`ALIKE`, 1].
     """
 
     first: int
     second: int
-    turn_deg: float
-    alike: float
+    yaw_shift_deg: float
+    correlation: float
 
 
 def spectrum_of(panorama: Panorama) -> Spectrum | None:
-    """Give what tells a panorama from others: the transform of its rows.
+    """Compute the Fourier transform of a panorama's rows, which tells it from others.
 
     Args:
-        panorama: A full sphere of 256 columns or more; what is not known of it does not count.
+        panorama: A full sphere of 256 columns or more; masked parts do not count.
 
     Returns:
-        [R, F] of norm 1; None if the picture shows nearly nothing.
+        [R, F] of norm 1; None if the picture is nearly blank.
     """
     grey = cv2.cvtColor(panorama.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     known = np.ones_like(grey) if panorama.mask is None else panorama.mask.astype(np.float32)
-    total, share = _reduced(grey * known), _reduced(known)
+    size, area = (COLUMNS, ROWS), cv2.INTER_AREA
+    total, share = (cv2.resize(each, size, interpolation=area) for each in (grey * known, known))
     mean = total.sum(1, keepdims=True) / np.maximum(share.sum(1, keepdims=True), 1e-6)
     polar = (np.arange(ROWS) + 0.5) / ROWS * np.pi
     rows = (total - mean * share) * np.sqrt(np.sin(polar))[:, None]
@@ -78,16 +79,11 @@ def spectrum_of(panorama: Panorama) -> Spectrum | None:
     return (spectrum / np.linalg.norm(spectrum)).astype(np.complex64)
 
 
-def _reduced(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average [H, W] to [R, 128]."""
-    return np.asarray(cv2.resize(values, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA))
-
-
 def find_copies(spectra: NDArray[np.complex64], others: NDArray[np.complex64]) -> Iterator[Copy]:
     """Find the pairs that show the same panorama.
 
     Args:
-        spectra: [N, R, F], as `spectrum_of` gives each.
+        spectra: [N, R, F], each from `spectrum_of`.
         others: [M, R, F].
 
     Yields:
@@ -104,24 +100,20 @@ def find_copies(spectra: NDArray[np.complex64], others: NDArray[np.complex64]) -
             first = start + int(row)
             if among_themselves and first >= second:
                 continue
-            alike, turn_deg = correlate(spectra[first], others[second])
-            if alike >= ALIKE:
-                yield Copy(first, int(second), turn_deg, alike)
+            correlation, yaw_shift_deg = correlate(spectra[first], others[second])
+            if correlation >= ALIKE:
+                yield Copy(first, int(second), yaw_shift_deg, correlation)
 
 
 def correlate(first: Spectrum, second: Spectrum) -> tuple[float, float]:
-    """Compare two panoramas at all turns, by the cross-correlation theorem.
-
-    Args:
-        first: [R, F], of norm 1.
-        second: [R, F], of norm 1.
+    """Compare two spectra [R, F] at all yaw shifts, by the cross-correlation theorem.
 
     Returns:
-        The greatest correlation, in [-1, 1], and the turn to the right in degrees it is found at.
+        The greatest correlation, in [-1, 1], and its yaw shift to the right in degrees.
     """
     product = np.zeros(_STEPS // 2 + 1, dtype=np.complex128)
     product[1 : FREQUENCIES + 1] = (first * second.conj()).sum(axis=0)
-    # The inverse transform halves and divides by its length what the norms do not.
+    # Undoes the halving and the division by the length in the inverse transform.
     correlation = np.fft.irfft(product, _STEPS) * _STEPS / 2
     best = int(correlation.argmax())
     return float(correlation[best]), 360.0 * best / _STEPS

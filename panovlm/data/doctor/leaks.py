@@ -1,7 +1,6 @@
 """Pictures that are there twice, within a data set or in training and test data alike."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,44 +9,38 @@ from panovlm.data.doctor.copies import FREQUENCIES, ROWS, Spectrum, find_copies
 from panovlm.data.doctor.pictures import Picture
 from panovlm.data.findings import Finding, FindingKind
 
-
-def copied(pictures: Sequence[Picture]) -> Iterator[Finding]:
-    """Find pictures that show the same as another one of the set.
-
-    Each is told once, beside the first like it.
-    """
-    told: set[Path] = set()
-    for first, second, how in _same_bytes(pictures, pictures):
-        told.add(second)
-        yield _copy(first, second, how)
-    for first, second, how in _same_sight(pictures, pictures):
-        if second not in told:
-            told.add(second)
-            yield _copy(first, second, how)
-
-
-def leaked(pictures: Sequence[Picture], against: Sequence[Picture]) -> Iterator[Finding]:
-    """Find pictures of a data set that show the same as one of the test data.
-
-    Each is told once, beside the first test picture like it.
-    """
-    told: set[Path] = set()
-    for finder in (_same_file, _same_bytes, _same_sight):
-        for first, second, how in list(finder(against, pictures)):
-            if second not in told:
-                told.add(second)
-                found = f"{second}: found in the test data {how} {first}"
-                yield Finding(
-                    FindingKind.LEAK, found, "remove it from one of the two", field="image"
-                )
-
-
+COPY_FIX = "keep one name for one panorama, unless what little differs is what is asked about"
 Pair = tuple[Path, Path, str]
 
 
-def _copy(first: Path, second: Path, how: str) -> Finding:
-    fix = "keep one name for one panorama, unless what little differs is what is asked about"
-    return Finding(FindingKind.COPY, f"{second}: found {how} {first}", fix, field="image")
+def copied(pictures: Sequence[Picture]) -> Iterator[Finding]:
+    """Find pictures that show the same as another one of the set."""
+    for first, second, how in _pairs(pictures, pictures, _same_bytes, _same_content):
+        yield Finding(FindingKind.COPY, f"{second}: found {how} {first}", COPY_FIX, field="image")
+
+
+def leaked(pictures: Sequence[Picture], against: Sequence[Picture]) -> Iterator[Finding]:
+    """Find pictures of a data set that show the same as one of the test data."""
+    for first, second, how in _pairs(against, pictures, _same_file, _same_bytes, _same_content):
+        found, fix = (
+            f"{second}: found in the test data {how} {first}",
+            "remove it from one of the two",
+        )
+        yield Finding(FindingKind.LEAK, found, fix, field="image")
+
+
+def _pairs(
+    first: Sequence[Picture],
+    second: Sequence[Picture],
+    *finders: Callable[[Sequence[Picture], Sequence[Picture]], Iterator[Pair]],
+) -> Iterator[Pair]:
+    """Pair each picture of `second` at most once, with the first like it."""
+    paired: set[Path] = set()
+    for finder in finders:
+        for pair in finder(first, second):
+            if pair[1] not in paired:
+                paired.add(pair[1])
+                yield pair
 
 
 def _same_file(first: Sequence[Picture], second: Sequence[Picture]) -> Iterator[Pair]:
@@ -69,21 +62,17 @@ def _same_bytes(first: Sequence[Picture], second: Sequence[Picture]) -> Iterator
             yield original, picture.path, "with the same bytes,"
 
 
-def _same_sight(first: Sequence[Picture], second: Sequence[Picture]) -> Iterator[Pair]:
-    """Pair pictures that show the same panorama, from whatever turn of the camera."""
-    seen, spectra = _with_spectra(first)
-    others, other_spectra = (seen, spectra) if first is second else _with_spectra(second)
-    by_second = defaultdict(list)
+def _same_content(first: Sequence[Picture], second: Sequence[Picture]) -> Iterator[Pair]:
+    """Pair pictures that show the same panorama, whatever their yaw rotation."""
+    paths, spectra = _with_spectra(first)
+    others, other_spectra = (paths, spectra) if first is second else _with_spectra(second)
     for copy in find_copies(spectra, other_spectra):
-        by_second[copy.second].append(copy)
-    for index, copies in by_second.items():
-        copy = copies[0]
-        alike = f"to {min(copy.alike, 1.0):.1%}, the camera turned by {copy.turn_deg:.0f}°,"
-        yield seen[copy.first], others[index], f"the same panorama {alike} as"
+        how = f"to {min(copy.correlation, 1.0):.1%}, yaw-rotated by {copy.yaw_shift_deg:.0f}°,"
+        yield paths[copy.first], others[copy.second], f"the same panorama {how} as"
 
 
 def _with_spectra(pictures: Sequence[Picture]) -> tuple[list[Path], Spectrum]:
-    able = [(p.path, p.spectrum) for p in pictures if p.spectrum is not None]
-    if not able:
+    comparable = [(p.path, p.spectrum) for p in pictures if p.spectrum is not None]
+    if not comparable:
         return [], np.zeros((0, ROWS, FREQUENCIES), dtype=np.complex64)
-    return [path for path, _ in able], np.stack([spectrum for _, spectrum in able])
+    return [path for path, _ in comparable], np.stack([spectrum for _, spectrum in comparable])

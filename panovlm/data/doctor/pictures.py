@@ -1,6 +1,5 @@
-"""Looking at one picture: whether it is a panorama, its content's digest and its spectrum."""
+"""The inspection of one picture: whether it is a panorama, its digest and its spectrum."""
 
-import hashlib
 import signal
 import warnings
 from dataclasses import dataclass
@@ -12,55 +11,47 @@ from panovlm.data.doctor.copies import COLUMNS, Spectrum, spectrum_of
 from panovlm.data.findings import Finding, FindingKind
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.panorama import read_panorama
+from panovlm.runtime.cached_folders import sha256
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What was seen in a picture file.
+    """The result of an inspection.
 
     Attributes:
         path: The file.
-        error: Why it is no panorama.
-        is_missing: Whether that is because there is no such file.
-        warnings: What was ignored in it.
-        digest: SHA-256 of its bytes; None if it is no panorama.
-        spectrum: What tells it from others; None if it is no panorama, or shows nearly nothing.
+        findings: What is wrong with it, or was ignored in it.
+        digest: SHA-256 of its bytes; None if it is not a panorama.
+        spectrum: Tells it from others; None if it is not a panorama, or nearly blank.
     """
 
     path: Path
-    error: str | None = None
-    is_missing: bool = False
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     digest: str | None = None
     spectrum: Spectrum | None = None
 
-    @property
-    def findings(self) -> list[Finding]:
-        """What is wrong with it."""
-        said = [Finding(FindingKind.XMP, text, field="image") for text in self.warnings]
-        if self.error is not None:
-            kind = FindingKind.MISSING if self.is_missing else FindingKind.PICTURE
-            said.append(Finding(kind, self.error, field="image"))
-        return said
 
-
-def look_at(path: Path) -> Picture:
-    """Decode a picture as training would, at the least size that shows what it is."""
+def inspect_picture(path: Path) -> Picture:
+    """Decode a picture as training would, at a small size."""
+    kind = FindingKind.PICTURE
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             panorama = read_panorama(path, min_width=2 * COLUMNS)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(path)
     except (PanoVLMError, OSError) as error:
-        return Picture(path, str(error), isinstance(error.__cause__, FileNotFoundError))
+        if isinstance(error.__cause__, FileNotFoundError):
+            kind = FindingKind.MISSING
+        return Picture(path, (Finding(kind, str(error), field="image"),))
     except MemoryError:
-        return Picture(path, f"{path}: found too little memory to decode it; use fewer --workers")
-    said = tuple(dict.fromkeys(str(warning.message) for warning in caught))
-    return Picture(path, warnings=said, digest=digest, spectrum=spectrum_of(panorama))
+        found = f"{path}: found too little memory to decode it; use fewer --workers"
+        return Picture(path, (Finding(kind, found, field="image"),))
+    texts = dict.fromkeys(str(warning.message) for warning in caught)
+    findings = tuple(Finding(FindingKind.XMP, text, field="image") for text in texts)
+    return Picture(path, findings, digest, spectrum_of(panorama))
 
 
 def begin_worker() -> None:
-    """Keep to one processor, and leave the user's interruption to the process that asked."""
+    """Use one processor, and leave interruptions by the user to the main process."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

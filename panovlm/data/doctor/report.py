@@ -1,9 +1,8 @@
-"""What an examination says: one page on the terminal, everything in JSON."""
+"""The report of an examination: one page on the terminal, everything in JSON."""
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from panovlm.data.doctor.run import Examination
 from panovlm.data.findings import Finding, FindingKind
@@ -11,33 +10,27 @@ from panovlm.runtime.files import write_whole
 from panovlm.runtime.progress import show_table
 
 MAX_LINES = 8
-"""Findings of one kind told in full on the terminal."""
+"""Findings of one kind shown in full on the terminal."""
 MAX_TERMS = 8
-"""Licences told on the terminal."""
+"""Licences shown on the terminal."""
 
 
-def show(examination: Examination, *, say: Any = print) -> None:
-    """Tell an examination on the terminal: what was read, findings by kind, then the first lines.
-
-    Args:
-        examination: What was found.
-        say: Prints one line.
-    """
+def show(examination: Examination) -> None:
+    """Print an examination: what was read, the number of findings by kind, their first lines."""
     show_table("examined", ["what", "count"], _counts(examination))
-    findings = examination.findings
-    if not findings:
-        say("nothing is wrong")
-        return
     by_kind: dict[FindingKind, list[Finding]] = {}
-    for finding in findings:
+    for finding in examination.findings:
         by_kind.setdefault(finding.kind, []).append(finding)
+    if not by_kind:
+        print("nothing is wrong")
+        return
     rows = [[f"{len(found):,}", kind.value, _severity(found[0])] for kind, found in by_kind.items()]
     show_table("found", ["count", "kind", "is a"], rows)
     for kind, found in by_kind.items():
         for finding in found[:MAX_LINES]:
-            say(f"{_severity(finding)}: {finding}")
+            print(f"{_severity(finding)}: {finding}")
         if len(found) > MAX_LINES:
-            say(f"and {len(found) - MAX_LINES} more ({kind.value}), see --json")
+            print(f"and {len(found) - MAX_LINES} more ({kind.value}), see --json")
 
 
 def _severity(finding: Finding) -> str:
@@ -53,32 +46,25 @@ def _counts(examination: Examination) -> list[list[str]]:
     if examination.num_against:
         rows.append(["test pictures", f"{examination.num_against:,}"])
     rows += _terms("licence", examination.licences)
-    named = {name: count for name, count in examination.sources.items() if name}
-    without = examination.sources.get("", 0)
-    return [*rows, [f"sources ({without:,} pictures without)", f"{len(named):,}"]]
+    without, count = examination.sources.get("", 0), len(examination.sources.keys() - {""})
+    return [*rows, [f"sources ({without:,} pictures without)", f"{count:,}"]]
 
 
 def _terms(field: str, counts: dict[str, int]) -> Iterable[list[str]]:
     for name, count in list(counts.items())[:MAX_TERMS]:
         yield [f"{field} {name[:60]}" if name else f"without {field}", f"{count:,}"]
-    if len(counts) > MAX_TERMS:
-        yield [
-            f"{len(counts) - MAX_TERMS} more {field}s",
-            f"{sum(list(counts.values())[MAX_TERMS:]):,}",
-        ]
+    rest = list(counts.values())[MAX_TERMS:]
+    if rest:
+        yield [f"{len(rest)} more {field}s", f"{sum(rest):,}"]
 
 
 def write_json(examination: Examination, path: Path) -> None:
     """Write everything found as JSON, whole or not at all."""
     facts = {
-        "files": [str(file) for file in examination.files],
-        "num_records": examination.num_records,
-        "num_pictures": examination.num_pictures,
-        "num_against": examination.num_against,
         "num_errors": examination.num_errors,
         "num_warnings": len(examination.findings) - examination.num_errors,
-        "licences": examination.licences,
-        "sources": examination.sources,
+        **vars(examination),
+        "files": [str(file) for file in examination.files],
         "findings": [_facts(finding) for finding in examination.findings],
     }
     text = json.dumps(facts, indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""What is said about pictures: questions asked twice, misplaced marks, lengths, terms of use."""
+"""The texts of records: repeated questions, misplaced marks, lengths, terms of use."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ MAX_PLACES = 5
 
 @dataclass(frozen=True)
 class TextLimit:
-    """How long a conversation a model reads.
+    """The longest conversation that a model reads.
 
     Attributes:
         tokenizer: Tokenises conversations, image tokens included.
@@ -28,29 +28,27 @@ class TextLimit:
     longest: int
 
 
-def asked_twice(records: Sequence[Located], pictures: Mapping[Path, Picture]) -> Iterator[Finding]:
+def repeated_questions(
+    records: Sequence[Located], pictures: Mapping[Path, Picture]
+) -> Iterator[Finding]:
     """Find questions asked more than once about one picture, by its content, and their answers."""
     groups: dict[tuple[str, str], list[Located]] = defaultdict(list)
     for each in records:
         image = each.record.image
         if each.record.messages and image:
-            seen = pictures.get(image)
-            content = (seen and seen.digest) or str(image)
-            groups[content, _question(each)].append(each)
-    for group in groups.values():
-        if len(group) > 1:
-            yield _told_twice(group)
+            groups[pictures[image].digest or str(image), _question(each)].append(each)
+    yield from (_repeated(group) for group in groups.values() if len(group) > 1)
 
 
 def _question(each: Located) -> str:
-    """Give all that is said before the response, spaces and the picture's mark aside."""
-    turns = each.record.messages[:-1]
-    texts = (f"{turn.role}: {turn.content.replace(IMAGE_MARK, '')}" for turn in turns)
+    """Return all messages before the response, without the picture's mark and extra spaces."""
+    messages = each.record.messages[:-1]
+    texts = (f"{message.role}: {message.content.replace(IMAGE_MARK, '')}" for message in messages)
     return "\n".join(" ".join(text.split()) for text in texts)
 
 
-def _told_twice(group: Sequence[Located]) -> Finding:
-    """Word one question that several records ask."""
+def _repeated(group: Sequence[Located]) -> Finding:
+    """Return the finding for a question that several records ask."""
     first = group[0]
     answers = {" ".join(each.record.response.split()) for each in group}
     others = ", ".join(_place(each, first.file) for each in group[1 : MAX_PLACES + 1])
@@ -70,20 +68,18 @@ def _place(each: Located, file: Path) -> str:
 
 
 def misplaced_marks(records: Sequence[Located]) -> Iterator[Finding]:
-    """Find marks of the picture outside the user's turns."""
+    """Find marks of the picture outside the user's messages."""
     for each in records:
-        for turn in each.record.messages:
-            if turn.role != "user" and IMAGE_MARK in turn.content:
-                found = f"found {IMAGE_MARK} in a turn of the {turn.role}"
-                fix = "move it to a user's turn"
+        for message in each.record.messages:
+            if message.role != "user" and IMAGE_MARK in message.content:
+                found = f"found {IMAGE_MARK} in a message of the {message.role}"
+                fix = "move it to a user's message"
                 yield Finding(FindingKind.MISPLACED, found, fix, each.file, each.place, "messages")
 
 
-def unfit(records: Sequence[Located], limit: TextLimit) -> Iterator[Finding]:
-    """Find conversations that are too long for a model, or leave it nothing to learn."""
-    for each in records:
-        if not each.record.messages:
-            continue
+def too_long(records: Sequence[Located], limit: TextLimit) -> Iterator[Finding]:
+    """Find conversations that are too long for a model, or without a supervised token."""
+    for each in (each for each in records if each.record.messages):
         tokens = limit.tokenizer(each.record)
         excess = len(tokens.ids) - limit.longest
         if excess > 0:

@@ -5,7 +5,7 @@
     messages   {"images": ["a.jpg"], "messages": [{"role": "user", "content": "..."}]}
     rows       {"image": "a.jpg", "question": "...", "answer": "..."}, as the rows of tables
 
-One reader takes all of them, also with `system` beside the turns and contents in parts. The
+One reader takes all of them, also with `system` beside the messages and contents in parts. The
 optional fields of records stand beside the others, where other programs skip them.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.data.findings import Finding, FindingKind
-from panovlm.data.formats.content import CARRIED, Content, Entry, Item
+from panovlm.data.formats.content import CARRIED, Content, Entry, Item, listed
 from panovlm.data.formats.tables import from_row, is_row
 from panovlm.data.lines import NotJsonError, json_lines, parse_json, read_text
 from panovlm.data.records import IMAGE_MARK, Message, marked
@@ -30,7 +30,7 @@ def read_lines(path: Path) -> Content:
         if isinstance(each, Finding):
             content.findings.append(each)
         else:
-            _add(content, each[1], path, f"line {each[0]}", each[0] - 1)
+            add_entry(content, _without_number(each[1], each[0] - 1), path, f"line {each[0]}")
     return content
 
 
@@ -49,82 +49,73 @@ def read_list(path: Path) -> Content:
         return Content(findings=[Finding(FindingKind.JSON, found, "put the objects in [...]")])
     content = Content()
     for number, item in enumerate(data):
-        _add(content, item, path, f"item {number + 1}", number)
+        add_entry(content, _without_number(item, number), path, f"item {number + 1}")
     return content
 
 
-def _add(content: Content, item: Any, path: Path, place: str, number: int) -> None:
+def _without_number(item: Any, number: int) -> Any:
+    """Remove an `id` that only repeats the place in the file."""
+    if isinstance(item, dict) and item.get("id") in (number, str(number)):
+        return {key: value for key, value in item.items() if key != "id"}
+    return item
+
+
+def add_entry(
+    content: Content, item: Any, path: Path, place: str, picture: bytes | None = None
+) -> None:
+    """Add an object of a file, with a conversation or as a row, in the shape of a record."""
     if not isinstance(item, dict):
-        content.entries.append(Entry(item, place))  # its check says what is wrong
+        content.entries.append(Entry(item, place))  # the check of records finds what is wrong
         return
-    rest = dict(item)
-    if rest.get("id") in (number, str(number)):
-        del rest["id"]  # says nothing that the place does not
-    if is_row(rest):
-        data = from_row(rest, content, path, place)
-        images = _listed(data.pop("image"))
+    if is_row(item):
+        data = from_row(item, content, path, place)
+        images = _paths(data.pop("image"))
     else:
-        data = record_of(rest, content)
-        images = data.pop("images")
+        data, images = _record_of(dict(item), content)
     if len(images) > 1:
-        found = f"found {len(images)} pictures, expected one a record"
-        finding = Finding(FindingKind.FIELD, found, "split or remove it", path, place, "images")
-        content.findings.append(finding)
+        content.refuse_pictures(len(images), path, place, "images")
         return
-    content.entries.append(Entry(data | {"image": images[0]} if images else data, place))
+    content.entries.append(Entry(data | {"image": images[0]} if images else data, place, picture))
 
 
-def record_of(item: dict[str, Any], content: Content) -> dict[str, Any]:
-    """Message an object with a conversation into the shape of a record.
-
-    Args:
-        item: The object.
-        content: Told which fields records cannot carry.
-
-    Returns:
-        A record, but for `images`, a list of all its pictures.
-    """
-    rest = dict(item)
+def _record_of(rest: dict[str, Any], content: Content) -> tuple[dict[str, Any], list[Any]]:
+    """Return a conversation in the shape of a record, and all its pictures."""
     key = next((key for key in ("conversations", "messages") if key in rest), None)
-    turns = [] if key is None else rest.pop(key)
+    messages = [] if key is None else rest.pop(key)
     data = {name: rest.pop(name) for name in CARRIED if rest.get(name) is not None}
     if "licence" not in data and rest.get("license") is not None:
         data["licence"] = rest.pop("license")
-    images = [*_listed(rest.pop("image", None)), *_listed(rest.pop("images", None))]
-    if isinstance(turns, list):
-        turns = [_turn_of(turn, content, images) for turn in turns]
+    images = [*_paths(rest.pop("image", None)), *_paths(rest.pop("images", None))]
+    if isinstance(messages, list):
+        messages = [_message_of(message, content, images) for message in messages]
         if isinstance(rest.get("system"), str) and rest["system"]:
-            turns = [{"role": "system", "content": rest.pop("system")}, *turns]
+            messages = [{"role": "system", "content": rest.pop("system")}, *messages]
     content.lose(rest)
-    return {**data, "messages": turns, "images": images}
+    return {**data, "messages": messages}, images
 
 
-def _listed(value: Any) -> list[Any]:
-    """Give one or several pictures as a list of paths; a path may stand in an object."""
-    listed = value if isinstance(value, list) else [] if value is None else [value]
-    return [each["path"] if _has_path(each) else each for each in listed]
+def _paths(value: Any) -> list[Any]:
+    """Return one or several pictures as a list of paths; a path may stand in an object."""
+    return [
+        each["path"] if isinstance(each, dict) and isinstance(each.get("path"), str) else each
+        for each in listed(value)
+    ]
 
 
-def _has_path(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("path"), str)
-
-
-def _turn_of(turn: Any, content: Content, images: list[Any]) -> Any:
-    if not isinstance(turn, dict):
-        return turn
-    rest = dict(turn)
+def _message_of(message: Any, content: Content, images: list[Any]) -> Any:
+    if not isinstance(message, dict):
+        return message
+    rest = dict(message)
     role = rest.pop("from") if "from" in rest else rest.pop("role", None)
-    said = rest.pop("value") if "value" in rest else rest.pop("content", None)
+    text = rest.pop("value") if "value" in rest else rest.pop("content", None)
     content.lose(rest, "messages.")
-    if isinstance(said, list) and all(isinstance(part, dict) for part in said):
-        said = "".join(_text_of(part, content, images) for part in said)
-    known = ROLES.get(role, role) if isinstance(role, str) else role
-    return {"role": known, "content": said}
+    if isinstance(text, list) and all(isinstance(part, dict) for part in text):
+        text = "".join(_text_of(dict(part), content, images) for part in text)
+    return {"role": ROLES.get(role, role) if isinstance(role, str) else role, "content": text}
 
 
-def _text_of(part: dict[str, Any], content: Content, images: list[Any]) -> str:
-    """Give the text of one part of a content: a picture is a mark, and counted if it is named."""
-    rest = dict(part)
+def _text_of(rest: dict[str, Any], content: Content, images: list[Any]) -> str:
+    """Return the text of one part of a message; a picture is a mark, and listed if it is named."""
     kind = rest.pop("type", "text")
     if kind == "text" and isinstance(rest.get("text"), str):
         text: str = rest.pop("text")
@@ -141,45 +132,34 @@ def _text_of(part: dict[str, Any], content: Content, images: list[Any]) -> str:
 
 def write_llava(path: Path, items: list[Item]) -> None:
     """Write LLaVA's list; a mark stands in the first question, as LLaVA expects it."""
-    _write_list(
-        path,
-        [
-            {"id": str(number), "image": item.image, "conversations": _conversation(item)}
-            | dict(item.extras())
-            for number, item in enumerate(items)
-        ],
-    )
+    written = []
+    for number, item in enumerate(items):
+        own = {"id": str(number), "image": item.image, "conversations": _conversation(item)}
+        written.append(own | item.extras)
+    _write_list(path, written)
 
 
 def write_sharegpt(path: Path, items: list[Item]) -> None:
     """Write ShareGPT's list."""
-    _write_list(
-        path,
-        [
-            {"conversations": _conversation(item), "images": [item.image]} | dict(item.extras())
-            for item in items
-        ],
-    )
+    own = [{"conversations": _conversation(item), "images": [item.image]} for item in items]
+    _write_list(path, [each | item.extras for each, item in zip(own, items, strict=True)])
 
 
 def write_messages(path: Path, items: list[Item]) -> None:
     """Write a list of messages with pictures beside them."""
-    _write_list(
-        path,
-        [
-            {"messages": [turn.model_dump() for turn in _marked(item)], "images": [item.image]}
-            | dict(item.extras())
-            for item in items
-        ],
-    )
+    written = []
+    for item in items:
+        messages = [message.model_dump() for message in _marked(item)]
+        written.append({"messages": messages, "images": [item.image]} | item.extras)
+    _write_list(path, written)
 
 
 def write_records(path: Path, items: list[Item]) -> None:
     """Write records, one a line."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for item in items:
-            turns = [turn.model_dump() for turn in item.record.messages]
-            data = {"image": item.image, "messages": turns} | dict(item.extras())
+            messages = [message.model_dump() for message in item.record.messages]
+            data = {"image": item.image, "messages": messages} | item.extras
             file.write(json.dumps(data, ensure_ascii=False) + "\n")
 
 
@@ -189,10 +169,10 @@ def _write_list(path: Path, items: list[dict[str, Any]]) -> None:
 
 
 def _conversation(item: Item) -> list[dict[str, str]]:
-    return [{"from": NAMES[turn.role], "value": turn.content} for turn in _marked(item)]
+    return [{"from": NAMES[message.role], "value": message.content} for message in _marked(item)]
 
 
 def _marked(item: Item) -> tuple[Message, ...]:
     """Put the mark in its place, where there is a question to hold it."""
-    turns = item.record.messages
-    return marked(turns) if any(turn.role == "user" for turn in turns) else turns
+    messages = item.record.messages
+    return marked(messages) if any(each.role == "user" for each in messages) else messages

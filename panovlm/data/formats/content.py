@@ -1,12 +1,11 @@
-"""What every reader gives and every writer takes."""
+"""What every reader returns and every writer takes."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding
+from panovlm.data.findings import Finding, FindingKind
 from panovlm.data.records import Record
 
 CARRIED = ("kind", "yaw_deg", "pitch_deg", "crosses_seam", "rolled_responses", "licence", "source")
@@ -15,12 +14,12 @@ CARRIED = ("kind", "yaw_deg", "pitch_deg", "crosses_seam", "rolled_responses", "
 
 @dataclass(frozen=True)
 class Entry:
-    """One record as a file holds it, not yet checked.
+    """One record of a file, not yet checked.
 
     Attributes:
         data: In the shape of a record; its picture relative to the file's folder, or a URL.
         place: Where in the file, as in "line 3".
-        picture: The picture's bytes, where the file holds them itself.
+        picture: The picture's bytes, where the file holds them.
     """
 
     data: Any
@@ -35,7 +34,7 @@ class Content:
     Attributes:
         entries: Its records.
         findings: What could not be read.
-        lost: Fields that records cannot carry, and how often each held something.
+        lost: Fields that records cannot hold, and how often each held something.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -48,6 +47,17 @@ class Content:
             if value not in (None, "", [], {}):
                 self.lost[f"{prefix}{str(key)[:50]}"] += 1
 
+    def refuse(
+        self, found: str, fix: str, path: Path, place: str, field: str | None = None
+    ) -> None:
+        """Add a finding about one record."""
+        self.findings.append(Finding(FindingKind.FIELD, found, fix, path, place, field))
+
+    def refuse_pictures(self, count: int, path: Path, place: str, field: str) -> None:
+        """Add the finding that a record has not exactly one picture."""
+        found = f"found {count} pictures, expected one a record"
+        self.refuse(found, "split or remove it", path, place, field)
+
 
 @dataclass(frozen=True)
 class Item:
@@ -55,7 +65,7 @@ class Item:
 
     Attributes:
         record: The record.
-        image: Its picture as it is to be written: relative to the file's folder, or a URL.
+        image: Its picture's name in the new file: relative to the file's folder, or a URL.
         path: Where the picture is now; None for a URL and for one inside a data set.
         picture: The bytes of one inside a data set.
     """
@@ -65,7 +75,13 @@ class Item:
     path: Path | None
     picture: bytes | None = None
 
-    def extras(self) -> Iterator[tuple[str, Any]]:
-        """Give the optional fields that the record has."""
+    @property
+    def extras(self) -> dict[str, Any]:
+        """The optional fields that the record has."""
         dumped = self.record.model_dump(mode="json", exclude_none=True)
-        yield from ((key, dumped[key]) for key in CARRIED if key in dumped)
+        return {key: dumped[key] for key in CARRIED if key in dumped}
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a list as it is, one value in a list, and None as an empty list."""
+    return value if isinstance(value, list) else [] if value is None else [value]

@@ -1,6 +1,6 @@
 """Folders of the library `datasets` (the extra `datasets`): saved, image folders or Parquet.
 
-Everything is read from the disk; nothing is asked of the hub.
+Everything is read from the disk; nothing is downloaded from the hub.
 """
 
 import tempfile
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.data.findings import Finding, FindingKind
-from panovlm.data.formats.chats import record_of
-from panovlm.data.formats.content import CARRIED, Content, Entry, Item
-from panovlm.data.formats.tables import from_row, is_row
-from panovlm.data.hub_shards import datasets_library
+from panovlm.data.formats.chats import add_entry
+from panovlm.data.formats.content import CARRIED, Content, Item, listed
+from panovlm.data.hub_shards import datasets_library, reason_of, undecoded
 from panovlm.errors import PanoVLMError
 
 IMAGE_COLUMNS = ("image", "images")
@@ -28,11 +27,9 @@ def read_folder(path: Path) -> Content:
         rows = _open(path, cache)
         if not set(IMAGE_COLUMNS) & set(rows.column_names):
             found = f"{path}: found the columns {rows.column_names}, expected one named image"
-            content.findings.append(
-                Finding(FindingKind.FIELD, found, "rename the column of pictures")
-            )
-            return content
-        for number, row in enumerate(_undecoded(rows), start=1):
+            finding = Finding(FindingKind.FIELD, found, "rename the column of pictures")
+            return Content(findings=[finding])
+        for number, row in enumerate(undecoded(rows), start=1):
             _add(content, row, path, f"row {number}")
     return content
 
@@ -49,56 +46,26 @@ def _open(path: Path, cache: str) -> Any:
     try:
         if path.is_dir() and (path / "dataset_info.json").is_file():
             return datasets.load_from_disk(str(path), keep_in_memory=True)
-        kind, place = _loader(path)
-        return datasets.load_dataset(kind, cache_dir=cache, split="train", **place)
+        shared = {"split": "train", "cache_dir": cache}
+        tables = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+        if tables:
+            return datasets.load_dataset("parquet", data_files=[*map(str, tables)], **shared)
+        return datasets.load_dataset("imagefolder", data_dir=str(path), **shared)
     except Exception as error:  # the library raises what its many readers raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise PanoVLMError(
-            f"{path}: found no data set that `datasets` can read ({reason}), expected a folder "
-            "from save_to_disk, an image folder with metadata, or Parquet; save it anew"
+            f"{path}: found no data set that `datasets` can read ({reason_of(error)}), expected a "
+            "folder from save_to_disk, an image folder with metadata, or Parquet; save it anew"
         ) from error
 
 
-def _loader(path: Path) -> tuple[str, dict[str, Any]]:
-    if path.is_file():
-        return "parquet", {"data_files": str(path)}
-    tables = sorted(map(str, path.rglob("*.parquet")))
-    return (
-        ("parquet", {"data_files": tables}) if tables else ("imagefolder", {"data_dir": str(path)})
-    )
-
-
-def _undecoded(rows: Any) -> Any:
-    """Leave pictures as the bytes they are."""
-    datasets = datasets_library()
-    for name, feature in rows.features.items():
-        if isinstance(feature, datasets.Image):
-            rows = rows.cast_column(name, datasets.Image(decode=False))
-        if isinstance(getattr(feature, "feature", None), datasets.Image):
-            rows = rows.cast_column(name, datasets.List(datasets.Image(decode=False)))
-    return rows
-
-
 def _add(content: Content, row: dict[str, Any], path: Path, place: str) -> None:
-    pictures = [each for name in IMAGE_COLUMNS for each in _listed(row.pop(name, None))]
+    pictures = [each for name in IMAGE_COLUMNS for each in listed(row.pop(name, None))]
     if len(pictures) != 1:
-        found = f"found {len(pictures)} pictures, expected one a record"
-        finding = Finding(FindingKind.FIELD, found, "split or remove it", path, place, "image")
-        content.findings.append(finding)
+        content.refuse_pictures(len(pictures), path, place, "image")
         return
-    (picture,) = pictures
-    kept = picture.get("bytes") if isinstance(picture, dict) else None
-    name = picture.get("path") if isinstance(picture, dict) else picture
-    if is_row(row):
-        data = from_row(row, content, path, place)
-    else:
-        data = record_of(row, content)
-        del data["images"]
-    content.entries.append(Entry(data | {"image": name or "embedded"}, place, kept))
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+    picture = pictures[0] if isinstance(pictures[0], dict) else {"path": pictures[0]}
+    row["image"] = picture.get("path") or "embedded"
+    add_entry(content, row, path, place, picture.get("bytes"))
 
 
 def write_folder(path: Path, items: list[Item]) -> None:
@@ -108,16 +75,14 @@ def write_folder(path: Path, items: list[Item]) -> None:
         PanoVLMError: If the library is missing, or a picture cannot be read.
     """
     datasets = datasets_library()
-    rows = [_row(item) for item in items]
-    saved = datasets.Dataset.from_list(rows)
+    saved = datasets.Dataset.from_list([_row(item) for item in items])
     saved.cast_column("image", datasets.Image()).save_to_disk(str(path))
 
 
 def _row(item: Item) -> dict[str, Any]:
-    turns = [turn.model_dump() for turn in item.record.messages]
-    held = dict(item.extras())
+    messages = [message.model_dump() for message in item.record.messages]
     picture = {"bytes": _bytes_of(item), "path": Path(item.image).name}
-    return {"image": picture, "messages": turns, **{name: held.get(name) for name in CARRIED}}
+    return {"image": picture, "messages": messages} | dict.fromkeys(CARRIED) | item.extras
 
 
 def _bytes_of(item: Item) -> bytes:

@@ -1,6 +1,8 @@
-"""Reading a data file of any format, and recognising which it is."""
+"""Reading a data file of any format, and detecting its format."""
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from panovlm.data.formats.chats import read_lines, read_list
 from panovlm.data.formats.content import Content
 from panovlm.data.formats.hub import read_folder
 from panovlm.data.formats.tables import is_row, read_csv, read_tsv
-from panovlm.data.lines import first_of_list, json_lines, read_text
+from panovlm.data.lines import json_lines, read_text
 from panovlm.data.records import Located, Needs, located, no_records, scan_records
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".parquet": "datasets"}
@@ -32,25 +34,27 @@ READERS: dict[str, Callable[[Path], Content]] = {
 }
 
 
-def recognise(path: Path) -> str:
-    """Say which format a file or folder has, by its name and its first object."""
+def detect_format(path: Path) -> str:
+    """Return the format of a file or folder, by its name and its first object."""
     if path.is_dir():
         return "datasets"
     if path.suffix.lower() in ENDINGS:
         return ENDINGS[path.suffix.lower()]
-    first = _first(path)
+    is_list = _is_list(path)
+    first = _first_of_list(path) if is_list else next(json_lines(path), None)
+    first = first[1] if isinstance(first, tuple) else first
     if not isinstance(first, dict):
-        return "llava" if _is_list(path) else "records"
+        return "llava" if is_list else "records"
     if "conversations" in first:
         return "llava" if "image" in first else "sharegpt"
     if is_row(first):
         return "rows"
-    is_lines = not _is_list(path) and "images" not in first
-    return "records" if is_lines and ("image" in first or "messages" not in first) else "messages"
+    is_record = "image" in first or "messages" not in first
+    return "records" if is_record and not is_list and "images" not in first else "messages"
 
 
 def _is_list(path: Path) -> bool:
-    """Whether a file holds one JSON list, not one object a line; its name says it for `.jsonl`."""
+    """Return whether a file holds one JSON list, and not one object a line as `.jsonl` does."""
     if path.suffix.lower() == ".jsonl":
         return False
     try:
@@ -60,24 +64,21 @@ def _is_list(path: Path) -> bool:
         return False
 
 
-def _first(path: Path) -> Any:
-    """Give the first object of a file; None if there is none to be read."""
-    if _is_list(path):
-        text = read_text(path)
-        return None if isinstance(text, Finding) else first_of_list(text)
-    for each in json_lines(path):
-        return None if isinstance(each, Finding) else each[1]
-    return None
+def _first_of_list(path: Path) -> Any:
+    """Return the first item of a JSON list without parsing the others; None if there is none."""
+    text = read_text(path)
+    if isinstance(text, Finding):
+        return None
+    start = re.compile(r"\s*\[\s*").match(text)
+    try:
+        return json.JSONDecoder().raw_decode(text, start.end())[0] if start else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
-    """Read a file of any format as `scan_records` reads records.
-
-    Args:
-        path: The file or folder; pictures are relative to its folder.
-        needs: What every record must hold.
-    """
-    kind = recognise(path)
+    """Read a file or folder of any format as `scan_records` reads records."""
+    kind = detect_format(path)
     if kind == "records":
         yield from scan_records(path, needs)
         return
@@ -85,11 +86,6 @@ def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
     yield Finding(FindingKind.FORMAT, found, f"{fix} makes them", path)
     content = READERS[kind](path)
     yield from content.findings
-    yield from check_entries(content, path, needs)
-
-
-def check_entries(content: Content, path: Path, needs: Needs) -> Iterable[Located | Finding]:
-    """Check what a reader gave."""
     inside = sum(entry.picture is not None for entry in content.entries)
     if inside:
         found = f"found {inside} pictures inside the data set, expected files"

@@ -1,4 +1,4 @@
-"""The conversion of a data file: all of it, written whole, and told what could not be carried."""
+"""The conversion of a data file: written whole or not at all, with a report of lost fields."""
 
 import os
 import shutil
@@ -8,21 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import FindingKind
+from panovlm.data.findings import Finding
 from panovlm.data.formats.chats import write_llava, write_messages, write_records, write_sharegpt
-from panovlm.data.formats.content import Content, Entry, Item
+from panovlm.data.formats.content import Content, Item
 from panovlm.data.formats.hub import write_folder
-from panovlm.data.formats.reading import READERS, recognise
+from panovlm.data.formats.reading import READERS, detect_format
 from panovlm.data.formats.tables import write_csv, write_tsv
-from panovlm.data.records import (
-    Located,
-    Needs,
-    Record,
-    is_address,
-    located,
-    no_records,
-    raise_errors,
-)
+from panovlm.data.records import Needs, is_address, located, no_records, raise_findings
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.files import write_whole
 
@@ -36,7 +28,7 @@ WRITERS: dict[str, Callable[[Path, list[Item]], object]] = {
     "datasets": write_folder,
 }
 ENDINGS = {".jsonl": "records", ".json": "llava", ".csv": "csv", ".tsv": "tsv", "": "datasets"}
-"""What is written where only the name of the output says it."""
+"""The format written for each ending of the output's name."""
 _BEGINNINGS = {
     ".jpg": (0, b"\xff\xd8\xff"),
     ".png": (0, b"\x89PNG"),
@@ -45,34 +37,34 @@ _BEGINNINGS = {
     ".tif": (0, b"II*\0"),
     ".tiff": (0, b"MM\0*"),
 }
-"""Where in a picture file stands what tells its format."""
+"""Offset and bytes that identify a picture's format."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion did.
+    """The result of a conversion.
 
     Attributes:
         num_records: Records written.
-        given: The format read.
-        made: The format written.
-        lost: Fields that could not be carried, and how often each held something.
-        notes: What else to know.
+        source_format: The format read.
+        out_format: The format written.
+        lost: Fields that the new format cannot hold, and how often each held something.
+        notes: Remarks for the user.
     """
 
     num_records: int
-    given: str
-    made: str
+    source_format: str
+    out_format: str
     lost: Counter[str]
     notes: tuple[str, ...]
 
 
 def convert_data(
-    given: Path,
+    source: Path,
     out: Path,
     *,
-    given_format: str | None = None,
-    made_format: str | None = None,
+    source_format: str | None = None,
+    out_format: str | None = None,
     pictures: Path | None = None,
     overwrite: bool = False,
 ) -> Converted:
@@ -82,49 +74,48 @@ def convert_data(
     are written into a folder beside `out`.
 
     Args:
-        given: The file, or a folder of the library `datasets`.
+        source: The file, or a folder of the library `datasets`.
         out: The file or folder to write.
-        given_format: A key of `READERS`; None recognises it.
-        made_format: A key of `WRITERS`; None goes by the ending of `out`.
-        pictures: The folder that the paths in `given` start from; None for its own folder.
+        source_format: A key of `READERS`; None detects it.
+        out_format: A key of `WRITERS`; None goes by the ending of `out`.
+        pictures: The folder that paths in `source` are relative to; None for its own folder.
         overwrite: Whether `out` may exist.
 
     Raises:
-        PanoVLMError: If anything in `given` is invalid, or the format written cannot hold a record;
+        PanoVLMError: If anything in `source` is invalid, or the new format cannot hold a record;
             then nothing is written.
     """
-    kind, made = _formats(given, out, given_format, made_format)
-    _check_target(given, out, overwrite=overwrite)
-    content = READERS[kind](given)
-    records = _checked(content, given)
-    items = _items(records, pictures or given.parent, out, embed=made != "datasets")
-    inside = {item.image: item.picture for item in items if item.picture is not None}
-    if inside and made != "datasets":
-        folder = _pictures_folder(out)
-        _check_target(given, folder, overwrite=overwrite)
+    kind, made = _formats(source, out, source_format, out_format)
+    _check_target(source, out, overwrite=overwrite)
+    content = READERS[kind](source)
+    folder = None if made == "datasets" else out.with_name(f"{out.stem}-pictures")
+    items = _items(content, source, pictures or source.parent, out, folder)
+    inside = {Path(item.image).name: item.picture for item in items if item.picture is not None}
+    if inside and folder:
+        _check_target(source, folder, overwrite=overwrite)
         _write(folder, lambda partial: _write_pictures(partial, inside))
     _write(out, lambda partial: WRITERS[made](partial, items))
     return Converted(len(items), kind, made, content.lost, tuple(_notes(items)))
 
 
-def _formats(given: Path, out: Path, kind: str | None, made: str | None) -> tuple[str, str]:
+def _formats(source: Path, out: Path, kind: str | None, made: str | None) -> tuple[str, str]:
     made = made or ENDINGS.get(out.suffix.lower())
     if made is None:
         raise PanoVLMError(
             f"found the output {out}, expected a name that ends in {', '.join(list(ENDINGS)[:-1])} "
-            "or in nothing for a folder; change it, or say --to"
+            "or in nothing for a folder; change it, or pass --to"
         )
-    if not given.exists():
-        raise PanoVLMError(f"{given}: found no such file or folder; check the path")
-    kind = kind or recognise(given)
+    if not source.exists():
+        raise PanoVLMError(f"{source}: found no such file or folder; check the path")
+    kind = kind or detect_format(source)
     for option, name, known in (("--from", kind, [*READERS]), ("--to", made, [*WRITERS])):
         if name not in known:
             raise PanoVLMError(f"found {option} {name}, expected one of {', '.join(known)}")
     return kind, made
 
 
-def _check_target(given: Path, out: Path, *, overwrite: bool) -> None:
-    if out.exists() and out.samefile(given):
+def _check_target(source: Path, out: Path, *, overwrite: bool) -> None:
+    if out.exists() and out.samefile(source):
         raise PanoVLMError(f"{out}: found the input itself, expected another name; change OUT")
     if (out.exists() or out.is_symlink()) and not overwrite:
         raise PanoVLMError(f"{out}: found something there already; name another, or --overwrite")
@@ -132,79 +123,58 @@ def _check_target(given: Path, out: Path, *, overwrite: bool) -> None:
         raise PanoVLMError(f"{out.parent}: found no such folder, expected one to write in; make it")
 
 
-def _checked(content: Content, given: Path) -> list[tuple[Entry, Record]]:
-    """Check every entry as a record, but let URLs pass.
+def _items(
+    content: Content, source: Path, base: Path, out: Path, folder: Path | None
+) -> list[Item]:
+    """Check every entry as a record, but let URLs pass; name the pictures relative to `out`.
 
     Raises:
         PanoVLMError: Listing every error.
     """
-    findings = list(content.findings)
-    good: list[tuple[Entry, Record]] = []
+    findings, items = list(content.findings), []
+    names: dict[bytes, str] = {}
     for entry in content.entries:
-        for each in located(
-            _without_url(entry.data), given, entry.place, Needs(text=False, image=True)
-        ):
-            if isinstance(each, Located):
-                good.append((entry, each.record))
-            else:
+        data = _without_url(entry.data)
+        for each in located(data, source, entry.place, Needs(text=False, image=True)):
+            if isinstance(each, Finding):
                 findings.append(each)
+                continue
+            image, path = entry.data["image"], None
+            if entry.picture is not None:
+                name = f"{len(names):06d}{_ending(entry.picture)}"
+                name = names.setdefault(entry.picture, name)
+                image = f"{folder.name}/{name}" if folder else name
+            elif not is_address(image):
+                image, path = _relative(image, base, out), base / image
+            items.append(Item(each.record, image, path, entry.picture))
     if not content.entries and not findings:
-        findings.append(no_records(given, "at least one"))
-    whole = [finding.in_file for finding in findings if finding.kind is FindingKind.FILE]
-    if whole:
-        raise PanoVLMError(whole[0])
-    raise_errors(str(given), (finding.in_file for finding in findings))
-    return good
+        findings.append(no_records(source, "at least one"))
+    raise_findings(source, findings)
+    return items
 
 
 def _without_url(data: Any) -> Any:
-    """Put a name in the place of a URL, which a path would not keep."""
+    """Replace a URL by a name, because a path would not keep it."""
     has_url = isinstance(data, dict) and is_address(data.get("image"))
     return data | {"image": "a URL"} if has_url else data
 
 
-def _items(
-    records: list[tuple[Entry, Record]], base: Path, out: Path, *, embed: bool
-) -> list[Item]:
-    """Say where each picture is, seen from the file to be written."""
-    items = []
-    names: dict[bytes, str] = {}
-    for entry, record in records:
-        image = entry.data["image"]
-        if entry.picture is not None:
-            name = f"{len(names):06d}{_ending(entry.picture)}"
-            name = names.setdefault(entry.picture, name)
-            folder = f"{_pictures_folder(out).name}/" if embed else ""
-            items.append(Item(record, folder + name, None, entry.picture))
-        elif is_address(image):
-            items.append(Item(record, image, None))
-        else:
-            items.append(Item(record, _seen_from(out, base, image), base / image))
-    return items
-
-
-def _seen_from(out: Path, base: Path, image: str) -> str:
-    """Give a picture's path relative to the folder of `out`; a full path stays."""
+def _relative(image: str, base: Path, out: Path) -> str:
+    """Return a picture's path relative to the folder of `out`; a full path stays."""
     if Path(image).is_absolute() or base.resolve() == out.parent.resolve():
         return image
     return Path(os.path.relpath(base / image, out.parent)).as_posix()
 
 
-def _pictures_folder(out: Path) -> Path:
-    return out.with_name(f"{out.stem}-pictures")
-
-
 def _ending(picture: bytes) -> str:
-    for ending, (place, beginning) in _BEGINNINGS.items():
-        if picture[place : place + len(beginning)] == beginning:
-            return ending
-    return ".unknown"
+    found = (e for e, (place, start) in _BEGINNINGS.items() if picture.startswith(start, place))
+    return next(found, ".unknown")
 
 
 def _write_pictures(folder: Path, inside: dict[str, bytes]) -> None:
     folder.mkdir()
-    for image, picture in inside.items():
-        (folder / Path(image).name).write_bytes(picture)
+    for name, picture in inside.items():
+        (folder / name).write_bytes(picture)
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
@@ -226,9 +196,9 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
 
 def _notes(items: list[Item]) -> list[str]:
     urls = sum(is_address(item.image) for item in items)
-    asked = Counter((item.image, item.record.messages[:-1]) for item in items)
-    several = sum(count > 1 for count in asked.values())
-    notes = [f"{urls} pictures are URLs, which nothing here fetches"] if urls else []
+    questions = Counter((item.image, item.record.messages[:-1]) for item in items)
+    several = sum(count > 1 for count in questions.values())
+    notes = [f"{urls} pictures are URLs, which are never fetched"] if urls else []
     if several:
         notes.append(f"{several} questions have several answers: a record each, put together")
     return notes

@@ -1,7 +1,7 @@
 """Tables of pictures, questions and answers, as CSV or with tabs, one row a reference.
 
-Columns go by the names that QuIC-360 and its kin give them. Several rows may answer one question:
-they become records that stand together. Other columns hold the optional fields of records.
+Columns have the names of QuIC-360 and similar data sets. Several rows may answer one question: they
+become consecutive records. Other columns hold the optional fields of records.
 """
 
 import csv
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding, FindingKind, shown
+from panovlm.data.findings import Finding, shown
 from panovlm.data.formats.content import CARRIED, Content, Entry, Item
 from panovlm.data.lines import NotJsonError, parse_json, read_text
 from panovlm.errors import PanoVLMError
@@ -22,14 +22,14 @@ COLUMNS = {
     "question": ("query", "instruction", "question"),
     "answer": ("annotation", "response", "answer"),
 }
-"""What a table is about, and the names that columns of it may have."""
+"""What a table holds, and the names that its columns may have."""
 WRITTEN = ("image", "query", "response")
 MAX_CELL = 10_000_000
 """Characters of a cell; Python's own limit is 131,072."""
 
 
 def read_table(path: Path, delimiter: str) -> Content:
-    """Read a table with a head line."""
+    """Read a table with a header line."""
     text = read_text(path)
     if isinstance(text, Finding):
         return Content(findings=[text])
@@ -39,19 +39,18 @@ def read_table(path: Path, delimiter: str) -> Content:
     if head is None:
         return content
     names = [cell.strip().lower() for cell in head[1]]
-    if error := _error_of_head(names, path):
-        content.findings.append(error)
+    if error := _error_of_header(names):
+        content.refuse(*error, path, "line 1")
         return content
     grouped: dict[tuple[Any, Any], list[Entry]] = {}
     for line, cells in rows:
         place = f"line {line}"
         if len(cells) != len(names):
-            found = f"found {len(cells)} cells, expected {len(names)} as in the head line"
-            fix = "quote cells that hold the separator"
-            content.findings.append(Finding(FindingKind.FIELD, found, fix, path, place))
+            found = f"found {len(cells)} cells, expected {len(names)} as in the header line"
+            content.refuse(found, "quote cells that hold the separator", path, place)
             continue
         data = from_row(dict(zip(names, cells, strict=True)), content, path, place)
-        key = (str(data.get("image")), str(data["messages"][:1]))
+        key = (str(data["image"]), str(data["messages"][:1]))
         grouped.setdefault(key, []).append(Entry(data, place))
     content.entries = [entry for group in grouped.values() for entry in group]
     return content
@@ -60,7 +59,7 @@ def read_table(path: Path, delimiter: str) -> Content:
 def _rows(
     text: str, delimiter: str, path: Path, content: Content
 ) -> Iterator[tuple[int, list[str]]]:
-    """Give the number of the first line of each row, and its cells."""
+    """Yield the number of the first line of each row, and its cells."""
     limit = csv.field_size_limit(MAX_CELL)
     try:
         # Strict: a stray quote would otherwise swallow the lines that follow it.
@@ -72,45 +71,32 @@ def _rows(
             start = reader.line_num + 1
     except csv.Error as error:
         found, fix = f"found a broken row ({error})", "double the quotes within quoted cells"
-        content.findings.append(Finding(FindingKind.FIELD, found, fix, path, f"line {start}"))
+        content.refuse(found, fix, path, f"line {start}")
     finally:
         csv.field_size_limit(limit)
 
 
-def _error_of_head(names: list[str], path: Path) -> Finding | None:
+def _error_of_header(names: list[str]) -> tuple[str, str] | None:
     found = f"found the columns {', '.join(map(shown, names[:12]))}"
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        fix = "give each a name of its own"
-        return Finding(FindingKind.FIELD, f"{found}, some of them twice", fix, path, "line 1")
-    wanted = ["image"] if not {"question", "answer"} & _kinds(names) else list(COLUMNS)
-    missing = [kind for kind in wanted if kind not in _kinds(names)]
+    if len(set(names)) < len(names):
+        return f"{found}, some of them twice", "give each a name of its own"
+    kinds = {kind for kind, known in COLUMNS.items() if set(known) & set(names)}
+    wanted = list(COLUMNS) if {"question", "answer"} & kinds else ["image"]
+    missing = [f"one of {', '.join(COLUMNS[kind])}" for kind in wanted if kind not in kinds]
     if not missing:
         return None
-    expected = "; ".join(f"one of {', '.join(COLUMNS[kind])}" for kind in missing)
-    fix = "rename the columns in the head line, or separate them by commas or tabs"
-    return Finding(FindingKind.FIELD, f"{found}, expected also {expected}", fix, path, "line 1")
-
-
-def _kinds(names: list[str]) -> set[str]:
-    return {kind for kind, known in COLUMNS.items() if any(name in names for name in known)}
+    fix = "rename the columns in the header line, or separate them by commas or tabs"
+    return f"{found}, expected also {'; '.join(missing)}", fix
 
 
 def is_row(data: dict[str, Any]) -> bool:
-    """Say whether an object holds a question or an answer of its own, and no conversation."""
+    """Return whether an object holds a question or an answer of its own, and no conversation."""
     texts = {*COLUMNS["question"], *COLUMNS["answer"]}
     return bool(texts & set(data)) and not {"messages", "conversations"} & set(data)
 
 
 def from_row(row: dict[str, Any], content: Content, path: Path, place: str) -> dict[str, Any]:
-    """Turn a row into the shape of a record.
-
-    Args:
-        row: Cells by the names of their columns.
-        content: Told which columns records cannot carry, and which cells cannot be read.
-        path: The file.
-        place: Where in the file.
-    """
+    """Return a row in the shape of a record; `content` gets what cannot be held or read of it."""
     rest = dict(row)
     image, question, answer = (_first(rest, names) for names in COLUMNS.values())
     if not rest.get("licence") and rest.get("license"):
@@ -123,24 +109,20 @@ def from_row(row: dict[str, Any], content: Content, path: Path, place: str) -> d
                 data[name] = _value(name, value)
             except NotJsonError as error:
                 found = f"field {name!r}: found {shown(value)}, not JSON ({error})"
-                content.findings.append(Finding(FindingKind.FIELD, found, "", path, place, name))
+                content.refuse(found, "", path, place, name)
     content.lose(rest)
-    turns = [] if question is None and answer is None else _turns(question, answer)
-    return {"image": image, "messages": turns, **data}
-
-
-def _turns(question: Any, answer: Any) -> list[dict[str, Any]]:
-    turns = ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
-    return [turn for turn in turns if turn["content"] is not None]
+    texts = {"user": question, "assistant": answer}
+    messages = [{"role": role, "content": text} for role, text in texts.items() if text is not None]
+    return {"image": image, "messages": messages, **data}
 
 
 def _first(row: dict[str, Any], names: tuple[str, ...]) -> Any:
-    """Take out the first column that is there; the others stay, to be told as lost."""
+    """Remove and return the first column that is there; the others stay and count as lost."""
     return next((row.pop(name) for name in names if name in row), None)
 
 
 def _value(name: str, value: Any) -> Any:
-    """Read a cell that holds more than a text."""
+    """Read a cell; those of numbers, truth values and lists are JSON."""
     if not isinstance(value, str) or name in ("kind", "licence", "source"):
         return value
     return parse_json(value.lower() if name == "crosses_seam" else value)
@@ -152,25 +134,21 @@ def write_table(path: Path, items: list[Item], delimiter: str) -> None:
     Raises:
         PanoVLMError: If a record is no single question and answer.
     """
-    extras = [name for name in CARRIED if any(name in dict(item.extras()) for item in items)]
+    extras = [name for name in CARRIED if any(name in item.extras for item in items)]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter)  # ends lines by \r\n, so quotes a lone \r
         writer.writerow([*WRITTEN, *extras])
         for number, item in enumerate(items, start=1):
-            held = dict(item.extras())
-            cells = [_cell(held.get(name)) for name in extras]
-            writer.writerow([item.image, *_exchange(item, number), *cells])
-
-
-def _exchange(item: Item, number: int) -> tuple[str, str]:
-    roles = [turn.role for turn in item.record.messages]
-    if roles != ["user", "assistant"]:
-        raise PanoVLMError(
-            f"record {number} ({item.image}): found the turns {roles}, expected one question and "
-            "one answer, which is all a table holds; convert to llava or sharegpt instead"
-        )
-    question, answer = item.record.messages
-    return question.content, answer.content
+            held = item.extras
+            roles = [message.role for message in item.record.messages]
+            if roles != ["user", "assistant"]:
+                raise PanoVLMError(
+                    f"record {number} ({item.image}): found messages of {roles}, expected one "
+                    "question and one answer, which is all a table holds; convert to llava or "
+                    "sharegpt instead"
+                )
+            texts = [message.content for message in item.record.messages]
+            writer.writerow([item.image, *texts, *(_cell(held.get(name)) for name in extras)])
 
 
 def _cell(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Copies of panoramas: found at any turn, size and encoding; different ones never taken for one."""
+"""Copies of panoramas: found at any yaw, size and encoding; different ones never taken for one."""
 
 import os
 from itertools import combinations
@@ -10,11 +10,11 @@ import pytest
 
 from panovlm.data.doctor.copies import ALIKE, SIGNATURES_ALIKE, correlate, find_copies, spectrum_of
 from panovlm.data.doctor.leaks import copied
-from panovlm.data.doctor.pictures import look_at
+from panovlm.data.doctor.pictures import inspect_picture
 from panovlm.geometry.sphere import Pixels
 from panovlm.pictures.panorama import Panorama, load_panorama
 from panovlm.scenes.render import render
-from panovlm.scenes.world import draw_scene
+from panovlm.scenes.world import sample_scene
 
 REAL = os.environ.get("PANORAMAS")
 """A folder of different real panoramas, as for `make benchmark`."""
@@ -41,13 +41,15 @@ def alike(first: Pixels, second: Pixels) -> tuple[float, float]:
 
 @pytest.mark.parametrize("columns", [0, 1, 77, 256, 511])
 @pytest.mark.parametrize("height", [128, 200, 256])
-def test_a_rolled_scaled_and_encoded_copy_is_found_with_its_turn(columns: int, height: int) -> None:
+def test_a_rolled_scaled_and_encoded_copy_is_found_with_its_yaw_shift(
+    columns: int, height: int
+) -> None:
     original = photo(0)
     rolled = np.roll(original, -columns, axis=1)
     copy = cv2.resize(rolled, (2 * height, height), interpolation=cv2.INTER_AREA)
-    found, turn_deg = alike(original, encoded(copy, 40))
+    found, yaw_shift_deg = alike(original, encoded(copy, 40))
     assert found > 0.99
-    assert abs((turn_deg - columns / 512 * 360 + 180) % 360 - 180) < 1
+    assert abs((yaw_shift_deg - columns / 512 * 360 + 180) % 360 - 180) < 1
 
 
 @pytest.mark.parametrize("change", [lambda p: p // 2, lambda p: 255 - (255 - p) // 2])
@@ -75,9 +77,9 @@ def test_a_picture_that_shows_nearly_nothing_is_not_compared() -> None:
     assert spectrum_of(Panorama(np.repeat(rows[..., None], 3, axis=2))) is None
 
 
-def test_drawn_scenes_are_no_copies_of_one_another() -> None:
+def test_rendered_scenes_are_no_copies_of_one_another() -> None:
     rng = np.random.default_rng(0)
-    scenes = [render(draw_scene(rng), height=128) for _ in range(12)]
+    scenes = [render(sample_scene(rng), height=128) for _ in range(12)]
     assert max(alike(*pair)[0] for pair in combinations(scenes, 2)) < ALIKE
 
 
@@ -91,18 +93,18 @@ def test_pairs_are_found_once_across_blocks(monkeypatch: pytest.MonkeyPatch) -> 
     assert across == {(0, 0), (1, 2)}
 
 
-def test_each_copy_is_told_once(tmp_path: Path) -> None:
+def test_each_copy_is_reported_once(tmp_path: Path) -> None:
     for number, pixels in enumerate([photo(0), photo(0), np.roll(photo(0), 99, axis=1), photo(1)]):
         cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
-    pictures = [look_at(path) for path in sorted(tmp_path.iterdir())]
-    said = [finding.found for finding in copied(pictures)]
-    assert [text.split(":")[0][-5:] for text in said] == ["1.png", "2.png"]
-    assert "with the same bytes" in said[0]
-    assert "the camera turned by" in said[1]
+    pictures = [inspect_picture(path) for path in sorted(tmp_path.iterdir())]
+    lines = [finding.found for finding in copied(pictures)]
+    assert [text.split(":")[0][-5:] for text in lines] == ["1.png", "2.png"]
+    assert "with the same bytes" in lines[0]
+    assert "yaw-rotated by" in lines[1]
 
 
 @pytest.mark.skipif(REAL is None, reason="PANORAMAS names no folder of real panoramas")
-def test_real_panoramas_are_told_apart_and_their_copies_found() -> None:
+def test_real_panoramas_are_distinguished_and_their_copies_found() -> None:
     paths = sorted(path for path in Path(str(REAL)).rglob("*") if path.suffix in (".jpg", ".png"))
     rng = np.random.default_rng(0)
     spectra, copies = [], []

@@ -1,4 +1,4 @@
-"""`panovlm data check`: what is counted, what is an error or a warning, and what is told."""
+"""`panovlm data check`: what is counted, what is an error or a warning, and the report."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from panovlm.data.doctor.report import MAX_LINES, show, write_json
-from panovlm.data.doctor.run import Examination, examine, look_at_all
+from panovlm.data.doctor.run import Examination, examine, inspect_pictures
 from panovlm.data.findings import FindingKind
 from panovlm.errors import PanoVLMError
 from panovlm.training.build import text_limit
@@ -19,7 +19,7 @@ from panovlm.training.recipe import ModelSection, Recipe, StageSection
 Write = Callable[..., Path]
 
 
-def turns(question: str = "Where?", answer: str = "left") -> list[dict[str, str]]:
+def messages(question: str = "Where?", answer: str = "left") -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
@@ -31,14 +31,14 @@ def photo(seed: int) -> Image.Image:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file of records; pictures that are not there yet are drawn, each another one."""
+    """Writes a file of records; pictures that are not there yet are made, each another one."""
 
     def write_records(*records: dict[str, object], name: str = "data.jsonl") -> Path:
         for record in records:
             picture = tmp_path / str(record["image"])
             if picture.suffix == ".png" and not picture.exists():
                 photo(sum(picture.name.encode())).save(picture)
-        text = "".join(json.dumps({"messages": turns()} | record) + "\n" for record in records)
+        text = "".join(json.dumps({"messages": messages()} | record) + "\n" for record in records)
         (tmp_path / name).write_text(text)
         return tmp_path / name
 
@@ -61,17 +61,17 @@ def test_a_clean_set_has_no_findings(write: Write) -> None:
     assert (examination.num_records, examination.num_pictures) == (2, 2)
 
 
-def test_pictures_are_looked_at_in_processes_alike(write: Write, tmp_path: Path) -> None:
+def test_pictures_are_inspected_in_processes_alike(write: Write, tmp_path: Path) -> None:
     write({"image": "a.png"}, {"image": "b.png"})
     (tmp_path / "c.png").write_text("no picture")
     paths = sorted(tmp_path.glob("*.png"))
-    alone, together = look_at_all(paths, 1), look_at_all(paths, 2)
+    alone, together = inspect_pictures(paths, 1), inspect_pictures(paths, 2)
     assert [*alone] == [*together] == paths
     for path in paths:
         assert alone[path].digest == together[path].digest
-        assert alone[path].error == together[path].error
+        assert alone[path].findings == together[path].findings
     with pytest.raises(PanoVLMError, match="found 0 workers, expected 1 or more"):
-        look_at_all(paths, 0)
+        inspect_pictures(paths, 0)
 
 
 def test_missing_broken_and_flat_pictures_are_errors(write: Write, tmp_path: Path) -> None:
@@ -80,16 +80,16 @@ def test_missing_broken_and_flat_pictures_are_errors(write: Write, tmp_path: Pat
     names = ("square.jpg", "broken.jpg", "nowhere.jpg")
     examination = examine([write(*({"image": name} for name in names))])
     assert kinds(examination) == [FindingKind.PICTURE, FindingKind.PICTURE, FindingKind.MISSING]
-    said = [str(finding) for finding in examination.findings]
-    assert "line 1: " in said[0] and "found 64x64, expected width = 2 x height" in said[0]
-    assert "line 2: " in said[1] and "broken.jpg" in said[1]
-    assert "line 3: " in said[2] and "found no such file" in said[2]
+    found = [str(finding) for finding in examination.findings]
+    assert "line 1: " in found[0] and "found 64x64, expected width = 2 x height" in found[0]
+    assert "line 2: " in found[1] and "broken.jpg" in found[1]
+    assert "line 3: " in found[2] and "found no such file" in found[2]
 
 
 def test_urls_are_listed_and_not_fetched(write: Write) -> None:
-    said = only(examine([write({"image": "https://example.org/a.jpg"})]), FindingKind.URL)
-    assert "line 1: field 'image': found the URL 'https://example.org/a.jpg'" in said
-    assert "never fetched" in said
+    found = only(examine([write({"image": "https://example.org/a.jpg"})]), FindingKind.URL)
+    assert "line 1: field 'image': found the URL 'https://example.org/a.jpg'" in found
+    assert "never fetched" in found
 
 
 def test_repeated_questions_and_several_answers_are_warnings(write: Write, tmp_path: Path) -> None:
@@ -97,17 +97,17 @@ def test_repeated_questions_and_several_answers_are_warnings(write: Write, tmp_p
     examination = examine([file])
     assert "again in line 3, with the same answer" in only(examination, FindingKind.REPEAT)
     assert examination.num_errors == 0
-    other = {"image": "a.png", "messages": turns("<image> Where?  ", "right")}
-    said = only(examine([write({"image": "a.png"}, other)]), FindingKind.CONFLICT)
-    assert "with 2 different answers" in said
+    other = {"image": "a.png", "messages": messages("<image> Where?  ", "right")}
+    found = only(examine([write({"image": "a.png"}, other)]), FindingKind.CONFLICT)
+    assert "with 2 different answers" in found
     (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
     by_content = examine([write({"image": "a.png"}, {**other, "image": "copy.png"})])
     assert kinds(by_content) == [FindingKind.COPY, FindingKind.CONFLICT]
 
 
-def test_a_mark_outside_the_users_turns_is_a_warning(write: Write) -> None:
-    file = write({"image": "a.png", "messages": turns("Where?", "<image> left")})
-    assert "in a turn of the assistant" in only(examine([file]), FindingKind.MISPLACED)
+def test_a_mark_outside_the_users_messages_is_a_warning(write: Write) -> None:
+    file = write({"image": "a.png", "messages": messages("Where?", "<image> left")})
+    assert "in a message of the assistant" in only(examine([file]), FindingKind.MISPLACED)
 
 
 def test_leaks_are_errors_however_the_copy_was_made(write: Write, tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def test_leaks_are_errors_however_the_copy_was_made(write: Write, tmp_path: Path
     ):
         train = write({"image": name}, {"image": "b.png"}, name="train.jsonl")
         examination = examine([train], against=[test])
-        said = only(examination, FindingKind.LEAK)
-        assert words in said and name in said
+        found = only(examination, FindingKind.LEAK)
+        assert words in found and name in found
         assert examination.num_errors == 1
     assert not examine([write({"image": "b.png"}, name="train.jsonl")], against=[test]).findings
 
@@ -146,15 +146,15 @@ def recipe(model_section: ModelSection, tmp_path: Path) -> Recipe:
     return Recipe(output=tmp_path, model=model_section, stages={"finetune": stage})
 
 
-def test_a_recipe_tells_what_is_too_long(write: Write, recipe: Recipe) -> None:
-    short, long = {"image": "a.png"}, {"image": "b.png", "messages": turns("long " * 300)}
-    said = only(examine([write(short, long)], limit=text_limit(recipe.model)), FindingKind.LENGTH)
-    assert "line 2: " in said and "too many for 1024" in said and "num_views" in said
+def test_with_a_recipe_long_conversations_are_errors(write: Write, recipe: Recipe) -> None:
+    short, long = {"image": "a.png"}, {"image": "b.png", "messages": messages("long " * 300)}
+    found = only(examine([write(short, long)], limit=text_limit(recipe.model)), FindingKind.LENGTH)
+    assert "line 2: " in found and "too many for 1024" in found and "num_views" in found
 
 
 def test_licences_and_sources_are_counted_by_picture(write: Write) -> None:
     records = [{"image": f"{n}.png", "licence": "CC0", "source": f"s{n}"} for n in range(2)]
-    other = {"image": "0.png", "messages": turns("What?")}
+    other = {"image": "0.png", "messages": messages("What?")}
     examination = examine([write(*records, other, {"image": "x.png"})])
     assert examination.licences == {"CC0": 2, "": 1}
     assert examination.sources == {"s0": 1, "s1": 1, "": 1}
@@ -164,8 +164,8 @@ def test_other_formats_are_checked_and_named(write: Write, tmp_path: Path) -> No
     write({"image": "a.png"})
     file = tmp_path / "data.csv"
     file.write_text("url,query,annotation\na.png,Where?,left\n")
-    said = only(examine([file]), FindingKind.FORMAT)
-    assert "found the format csv, expected records" in said
+    found = only(examine([file]), FindingKind.FORMAT)
+    assert "found the format csv, expected records" in found
     file.write_text("url,query,annotation\na.png,Where?,\n")
     assert kinds(examine([file])) == [FindingKind.TEXT, FindingKind.FORMAT]
 

@@ -1,4 +1,4 @@
-"""Malformed data files: each gives clear lines, never a traceback; made here, a file a case."""
+"""Malformed data files, made here: each has clear error lines, never a traceback."""
 
 import json
 from collections.abc import Iterator
@@ -72,14 +72,17 @@ def values() -> Iterator[tuple[str, bytes]]:
         for field in ("image", "messages", "yaw_deg", "rolled_responses", "crosses_seam"):
             if (field, value) not in GOOD:
                 yield f"{field}-{number}.jsonl", line(**{field: value})
-        yield f"turn-{number}.jsonl", line(messages=[value])
+        yield f"message-{number}.jsonl", line(messages=[value])
         if not isinstance(value, str) or not value.strip():
             yield f"content-{number}.jsonl", line(messages=[USER, ASSISTANT | {"content": value}])
         yield f"role-{number}.jsonl", line(messages=[USER | {"role": value}, ASSISTANT])
         yield f"item-{number}.json", json.dumps([LLAVA, value]).encode()
         if value not in (None, []):  # else a text alone
             yield f"llava-image-{number}.json", json.dumps([LLAVA | {"image": value}]).encode()
-        yield f"turns-{number}.json", json.dumps([LLAVA | {"conversations": value}]).encode()
+        yield (
+            f"conversations-{number}.json",
+            json.dumps([LLAVA | {"conversations": value}]).encode(),
+        )
         yield (
             f"from-{number}.json",
             json.dumps([LLAVA | {"conversations": [{"from": value}]}]).encode(),
@@ -122,7 +125,9 @@ CASES = [*texts(), *values(), *tables()]
 
 
 @pytest.mark.parametrize(("name", "content"), CASES, ids=[name for name, _ in CASES])
-def test_every_malformed_file_gives_clear_lines(tmp_path: Path, name: str, content: bytes) -> None:
+def test_every_malformed_file_has_clear_error_lines(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
     file = tmp_path / name
     file.write_bytes(content)
     examination = examine([file], workers=1)
@@ -133,7 +138,7 @@ def test_every_malformed_file_gives_clear_lines(tmp_path: Path, name: str, conte
     out = tmp_path / "out"
     for made in set(WRITERS) - {"datasets"}:
         try:
-            convert_data(file, out, made_format=made, overwrite=True)
+            convert_data(file, out, out_format=made, overwrite=True)
         except PanoVLMError as error:
             assert str(file) in str(error) or "record 1" in str(error)
     assert not [left for left in tmp_path.iterdir() if left.suffix in (".part", ".old")]
@@ -141,11 +146,11 @@ def test_every_malformed_file_gives_clear_lines(tmp_path: Path, name: str, conte
 
 def check_line(error: Finding, file: Path) -> None:
     """One printable line of bearable length that names the file or the picture in its folder."""
-    said = str(error)
-    said.encode()
-    assert str(file.parent) in said
-    assert len(said) < 1000
-    assert "\n" not in said
+    text = str(error)
+    text.encode()
+    assert str(file.parent) in text
+    assert len(text) < 1000
+    assert "\n" not in text
 
 
 def test_there_are_more_than_a_hundred_cases() -> None:
@@ -171,9 +176,9 @@ def test_there_are_more_than_a_hundred_cases() -> None:
 def test_the_words_name_the_cause(tmp_path: Path, content: bytes, words: str | None) -> None:
     file = tmp_path / "data.jsonl"
     file.write_bytes(content)
-    said = "\n".join(map(str, examine([file], workers=1).findings))
+    text = "\n".join(map(str, examine([file], workers=1).findings))
     if words is None:
-        assert said.count("\n") == 0
-        assert "found no such file, expected a panorama picture" in said
+        assert text.count("\n") == 0
+        assert "found no such file, expected a panorama picture" in text
     else:
-        assert words in said
+        assert words in text

@@ -1,4 +1,4 @@
-"""Conversion between formats: round trips, what is told as lost, what is refused, whole files."""
+"""Conversion between formats: round trips, lost fields, refusals, files complete or absent."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from panovlm.data.formats import run
-from panovlm.data.formats.reading import recognise
+from panovlm.data.formats.reading import detect_format
 from panovlm.data.formats.run import WRITERS, convert_data
 from panovlm.data.records import Needs, Record, marked, read_records
 from panovlm.errors import PanoVLMError
@@ -26,7 +26,7 @@ RICH = {
     "source": "own",
 }
 PLAIN = {"image": "b.jpg", "messages": [{**QUESTION, "content": "What?"}, ANSWER]}
-TURNS = {
+LONG = {
     "image": "c.jpg",
     "messages": [{"role": "system", "content": "Be brief."}, QUESTION, ANSWER, QUESTION, ANSWER],
 }
@@ -61,16 +61,17 @@ def meaning(file: Path) -> list[Record]:
 
 @pytest.mark.parametrize("made", TEXT_FORMATS)
 def test_a_round_trip_changes_nothing(write: Write, tmp_path: Path, made: str) -> None:
-    many = [] if made in ("csv", "tsv") else [TURNS]
-    given = write(RICH, PLAIN, *many)
+    many = [] if made in ("csv", "tsv") else [LONG]
+    source = write(RICH, PLAIN, *many)
     ending = made if made in ("csv", "tsv") else "jsonl" if made == "records" else "json"
     between, back = tmp_path / f"between.{ending}", tmp_path / "back.jsonl"
-    there = convert_data(given, between, made_format=made)
-    assert recognise(between) == made
+    there = convert_data(source, between, out_format=made)
+    assert detect_format(between) == made
     again = convert_data(between, back)
-    assert (there.given, there.made, again.given, again.made) == ("records", made, made, "records")
+    assert (there.source_format, there.out_format) == ("records", made)
+    assert (again.source_format, again.out_format) == (made, "records")
     assert not there.lost and not again.lost
-    assert meaning(back) == meaning(given)
+    assert meaning(back) == meaning(source)
 
 
 @pytest.mark.parametrize("first", TEXT_FORMATS)
@@ -78,12 +79,12 @@ def test_a_round_trip_changes_nothing(write: Write, tmp_path: Path, made: str) -
 def test_every_format_converts_to_every_other(
     write: Write, tmp_path: Path, first: str, second: str
 ) -> None:
-    given = write(RICH, PLAIN)
+    source = write(RICH, PLAIN)
     one, two, back = tmp_path / "one", tmp_path / "two", tmp_path / "back.jsonl"
-    convert_data(given, one, made_format=first)
-    convert_data(one, two, given_format=first, made_format=second)
-    convert_data(two, back, given_format=second)
-    assert meaning(back) == meaning(given)
+    convert_data(source, one, out_format=first)
+    convert_data(one, two, source_format=first, out_format=second)
+    convert_data(two, back, source_format=second)
+    assert meaning(back) == meaning(source)
 
 
 def test_llava_has_the_shape_that_its_readers_expect(write: Write, tmp_path: Path) -> None:
@@ -106,13 +107,13 @@ def test_messages_in_parts_and_a_system_text_are_read(tmp_path: Path) -> None:
     convert_data(put(tmp_path / "in.json", [item]), tmp_path / "out.jsonl")
     (record,) = read_records(tmp_path / "out.jsonl", Needs(text=True, image=True))
     assert record.image == tmp_path / "a.jpg"
-    assert [turn.content for turn in record.messages] == ["Be brief.", "<image>What?", "left"]
+    assert [message.content for message in record.messages] == ["Be brief.", "<image>What?", "left"]
 
 
 def test_flat_rows_of_json_are_read(tmp_path: Path) -> None:
     rows = [{"image": "a.jpg", "instruction": "What?", "answer": "A hall", "license": "MIT"}]
     done = convert_data(put(tmp_path / "in.json", rows), tmp_path / "out.jsonl")
-    assert done.given == "rows"
+    assert done.source_format == "rows"
     (record,) = read_records(tmp_path / "out.jsonl", Needs(text=True, image=True))
     assert (record.response, record.licence) == ("A hall", "MIT")
 
@@ -130,7 +131,7 @@ def test_the_tables_of_quic_360_are_read_with_references_together(tmp_path: Path
     assert "1 questions have several answers" in done.notes[1]
 
 
-def test_what_cannot_be_carried_is_told(tmp_path: Path) -> None:
+def test_what_cannot_be_carried_is_reported(tmp_path: Path) -> None:
     item = {
         "id": "scene-7",
         "image": "a.jpg",
@@ -148,15 +149,15 @@ def test_what_cannot_be_carried_is_told(tmp_path: Path) -> None:
 
 
 def test_a_table_refuses_what_it_cannot_hold(write: Write, tmp_path: Path) -> None:
-    with pytest.raises(PanoVLMError, match=r"record 2 \(c.jpg\): found the turns .*llava"):
-        convert_data(write(PLAIN, TURNS), tmp_path / "out.csv")
+    with pytest.raises(PanoVLMError, match=r"record 2 \(c.jpg\): found messages of .*llava"):
+        convert_data(write(PLAIN, LONG), tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 
 def test_invalid_input_is_refused_with_every_error(write: Write, tmp_path: Path) -> None:
-    given = write(PLAIN, {"image": 3, "messages": []}, {**PLAIN, "yaw_deg": 999})
+    source = write(PLAIN, {"image": 3, "messages": []}, {**PLAIN, "yaw_deg": 999})
     with pytest.raises(PanoVLMError) as caught:
-        convert_data(given, tmp_path / "out.json")
+        convert_data(source, tmp_path / "out.json")
     assert "has 2 error(s)" in str(caught.value)
     assert "line 2: field 'image'" in str(caught.value)
     assert "line 3: field 'yaw_deg'" in str(caught.value)
@@ -180,16 +181,16 @@ def test_paths_may_start_from_a_folder_of_pictures(write: Write, tmp_path: Path)
     assert read_records(out, Needs(text=True, image=True))[0].image == tmp_path / "images" / "b.jpg"
 
 
-def test_nothing_is_written_over_unasked(write: Write, tmp_path: Path) -> None:
-    given, out = write(PLAIN), tmp_path / "out.json"
+def test_nothing_is_overwritten_without_the_option(write: Write, tmp_path: Path) -> None:
+    source, out = write(PLAIN), tmp_path / "out.json"
     out.write_text("mine")
     with pytest.raises(PanoVLMError, match="--overwrite"):
-        convert_data(given, out)
+        convert_data(source, out)
     assert out.read_text() == "mine"
-    convert_data(given, out, overwrite=True)
+    convert_data(source, out, overwrite=True)
     assert "conversations" in out.read_text()
     with pytest.raises(PanoVLMError, match="found the input itself"):
-        convert_data(given, given, overwrite=True)
+        convert_data(source, source, overwrite=True)
 
 
 def test_a_failing_disk_leaves_the_old_file(
@@ -199,11 +200,11 @@ def test_a_failing_disk_leaves_the_old_file(
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
-    given, out = write(PLAIN), tmp_path / "out.json"
+    source, out = write(PLAIN), tmp_path / "out.json"
     out.write_text("old")
     monkeypatch.setitem(run.WRITERS, "llava", fails)
     with pytest.raises(OSError, match="No space left"):
-        convert_data(given, out, overwrite=True)
+        convert_data(source, out, overwrite=True)
     assert out.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "records.jsonl"]
 
@@ -211,13 +212,13 @@ def test_a_failing_disk_leaves_the_old_file(
 @pytest.mark.parametrize(
     ("out", "options", "words"),
     [
-        ("out.xml", {}, "say --to"),
-        ("out.json", {"made_format": "coco"}, "found --to coco, expected one of records, llava"),
-        ("out.json", {"given_format": "coco"}, "found --from coco, expected one of records"),
+        ("out.xml", {}, "pass --to"),
+        ("out.json", {"out_format": "coco"}, "found --to coco, expected one of records, llava"),
+        ("out.json", {"source_format": "coco"}, "found --from coco, expected one of records"),
         ("nowhere/out.json", {}, "found no such folder"),
     ],
 )
-def test_wrong_orders_say_the_knob(
+def test_invalid_options_name_what_to_change(
     write: Write, tmp_path: Path, out: str, options: dict[str, str], words: str
 ) -> None:
     with pytest.raises(PanoVLMError, match=words):

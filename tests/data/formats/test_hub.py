@@ -43,7 +43,7 @@ def test_a_round_trip_keeps_texts_fields_and_the_bytes_of_pictures(
     convert_data(records, tmp_path / "folder")
     assert [path for path in tmp_path.iterdir() if path.name.endswith((".part", ".old"))] == []
     done = convert_data(tmp_path / "folder", tmp_path / "back.jsonl")
-    assert (done.given, done.num_records) == ("datasets", 2)
+    assert (done.source_format, done.num_records) == ("datasets", 2)
     assert not done.lost
     before = read_records(records, Needs(text=True, image=True))
     after = read_records(tmp_path / "back.jsonl", Needs(text=True, image=True))
@@ -74,11 +74,11 @@ def test_image_folders_and_parquet_are_read(records: Path, tmp_path: Path) -> No
     assert record.image.read_bytes() == kept["bytes"]
 
 
-def test_the_doctor_says_that_pictures_must_be_files(records: Path, tmp_path: Path) -> None:
+def test_the_doctor_finds_that_pictures_must_be_files(records: Path, tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     convert_data(records, tmp_path / "folder")
-    said = [str(finding) for finding in examine([tmp_path / "folder"]).findings]
-    assert "found 2 pictures inside the data set, expected files" in said[0]
+    found = [str(finding) for finding in examine([tmp_path / "folder"]).findings]
+    assert "found 2 pictures inside the data set, expected files" in found[0]
 
 
 def test_what_is_no_data_set_is_refused_in_a_line(records: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Oracle(Assistant):
         for scene, own in self._known:
             for step in range(num_views):
                 if torch.equal(own.roll(-step, dims=1), views):
-                    return scene.turned_right(step * 360 / num_views)
+                    return scene.yaw_rotated(step * 360 / num_views)
         raise AssertionError("found views of no known scene at any rotation by strides")
 
 
