@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from panovlm.backbones.packaged import PACKAGED
+from panovlm.data.cache import bytes_per_picture
 from panovlm.data.datasets import PanoramaDataset
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import Needs, Record, read_records
