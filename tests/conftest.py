@@ -119,7 +119,7 @@ def _whole_floats() -> None:
 
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> EncoderFolder:
-    """Gives the folder of a tiny encoder of any kind, with its pixel statistics."""
+    """Return the folder of a tiny encoder of any kind, with its pixel statistics."""
 
     @cache
     def save(kind: str) -> Path:
@@ -150,7 +150,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def language_model_folder(tmp_path_factory: pytest.TempPathFactory) -> LanguageModelFolder:
-    """Gives the folder of a tiny language model, Llama or another, with a byte-level tokenizer."""
+    """Return the folder of a tiny language model, Llama or another, with a byte-level tokenizer."""
 
     @cache
     def save(
@@ -220,7 +220,7 @@ def generator(_built: dict[Objective, PreTrainedModel]) -> PanoVLMForConditional
 
 @pytest.fixture
 def model_of_stage(_built: dict[Objective, PreTrainedModel]) -> Callable[[str], PreTrainedModel]:
-    """Gives a fresh copy of the tiny model that a stage trains."""
+    """Return a fresh copy of the tiny model that a stage trains."""
     return lambda name: copy.deepcopy(_built[STAGES[name].objective])
 
 

@@ -26,7 +26,7 @@ REPLACED = {
     "SamplingParams, Request, handler ...": r"\b(?:class )?(?:Wishes|Sitting|Desk|Gate|Ticket)\b"
     r"|\bclass Asked\b|\bdef (?:hear|say|sit)\b",
     "recover_output, raise_on_all_ranks ...": r"\b(?:settle|told_once|told_elsewhere|ToldElsewhere"
-    r"\w*|hold_everywhere)\b|\bdef together\b",
+    r"\w*|hold_everywhere)\b|\bdef together\(\) -> Iterator",
     "Return, Compute": r'"""(?:Give|Say|Tell)s? ',
     "accuracy, faster ...": r"is right for|how true this is|are read sooner|stands? still",
 }

@@ -27,7 +27,7 @@ def evaluate(
         int, typer.Option(min=0, help="Records asked again with each view blank.")
     ] = 100,
     seam_shifted: Annotated[
-        int, typer.Option(min=0, help="Records asked again with their object on the seam.")
+        int, typer.Option(min=0, help="Records asked again with their object at the seam.")
     ] = 0,
     baselines: Annotated[
         str, typer.Option(help="What to compare with: all, blind or none.")

@@ -1,4 +1,4 @@
-"""Commands on panoramas themselves: their views, other projections, drawn scenes."""
+"""Commands on panoramas themselves: their views, other projections, rendered scenes."""
 
 from pathlib import Path
 from typing import Annotated

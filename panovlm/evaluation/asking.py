@@ -78,7 +78,7 @@ class Answers(Generic[Answer]):
         baselines: By name, the same with less of it.
         yaw_rotated: Of some questions, the answers under every yaw rotation, unrotated first.
         changed: Of some questions, whether blanking each view changes the answer.
-        seam_shifted: Of some questions, the answer on the seam-shifted picture.
+        seam_shifted: Of some questions, the answer about the seam-shifted picture.
         samples: The questions that were asked again, by seed.
     """
 

@@ -83,7 +83,7 @@ def _rotation_facts(benchmark: Benchmark, questions: Sequence[Predictions]) -> d
 
     Returns:
         Under `yaw_rotated`: `score`, of the answers on rotated pictures, the unrotated left out;
-        `by_turn`, the same by the degrees the camera turned right, from 0; and `right_every`, in
+        `by_rotation`, the same by the degrees the camera turned right, from 0; and `right_every`, in
         which an item counts 1 if it has the full score under every rotation (not of errors, which
         are never quite 0).
     """
@@ -92,7 +92,7 @@ def _rotation_facts(benchmark: Benchmark, questions: Sequence[Predictions]) -> d
     columns = [*zip(*questions, strict=True)]
     facts = {
         "score": _summary(benchmark, [p for column in columns[1:] for p in column]),
-        "by_turn": {
+        "by_rotation": {
             f"{place * 360 / len(columns):g}°": _summary(benchmark, column)
             for place, column in enumerate(columns)
         },

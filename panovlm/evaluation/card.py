@@ -23,7 +23,7 @@ from panovlm.stages import STAGES
 from panovlm.training.outputs import STAGE_FACTS
 
 MARK = "<!-- Written by `panovlm card`. -->"
-"""Tells a card that may be replaced from a README that someone wrote."""
+"""Marks a card that may be replaced, unlike a README that someone wrote."""
 
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 

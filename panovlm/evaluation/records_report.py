@@ -44,7 +44,8 @@ def describe(predictions: Sequence[Prediction]) -> dict[str, Any]:
         not empty (an empty one counts as wrong). `by_kind`, `count_by_kind`, `interval_by_kind`;
         the same three `_by_sector` (the direction asked about), `_by_seam_distance` and
         `_by_pole_distance` as far as these are known, and `by_kind_and_sector`. `seam` and
-        `not_seam`, with counts and intervals, where objects on the seam and others are asked about.
+        `not_seam`, with counts and intervals, where objects that cross the seam and others are
+        asked about.
     """
     whole = accuracy(predictions)
     result: dict[str, Any] = {
@@ -144,7 +145,7 @@ def _seam_shifted_facts(answers: Answers[Prediction]) -> dict[str, Any]:
 
     Returns:
         Under `seam_shifted`: `overall` accuracy, with `count` and `interval`; `as_it_is`; and
-        `gain`, how much higher it is on the seam, with its paired interval. Empty if none was
+        `gain`, how much higher it is seam-shifted, with its paired interval. Empty if none was
         asked.
     """
     if not answers.seam_shifted:
@@ -206,7 +207,7 @@ def _row(answers: Answers[Prediction], place: int) -> dict[str, Any]:
     }
     if rotated := answers.yaw_rotated.get(place):
         row["yaw_rotated"] = [_answered(p) for p in rotated]
-        row["turned_back"] = consistent_answers(rotated)
+        row["rotated_back"] = consistent_answers(rotated)
     if changed := answers.changed.get(place):
         row["changed_by_view"] = changed
         row["view_shares"] = view_shares(changed)

@@ -44,8 +44,8 @@ def rotation(questions: Sequence[Rotated]) -> dict[str, Any]:
         questions: At least one, each with as many rotations.
 
     Returns:
-        `rotations`, `count`; `by_turn`, the accuracy for each rotation in degrees, and
-        `interval_by_turn`; `right_every`, the share of questions answered correctly under every
+        `rotations`, `count`; `by_rotation`, the accuracy for each rotation in degrees, and
+        `interval_by_rotation`; `right_every`, the share of questions answered correctly under every
         rotation, with its `interval_right_every`. Where a correct answer, rotated back, is the same
         under all rotations (not so for "What is to my left?"), an answer can be compared with
         itself: `consistent` is the share of these questions whose answers all agree, correct or
@@ -53,7 +53,7 @@ def rotation(questions: Sequence[Rotated]) -> dict[str, Any]:
         `consistent_count` their number.
     """
     columns = list(zip(*questions, strict=True))
-    by_turn = {f"{360 * i / len(columns):g}°": accuracy(ps) for i, ps in enumerate(columns)}
+    by_rotation = {f"{360 * i / len(columns):g}°": accuracy(ps) for i, ps in enumerate(columns)}
     right_every = share_interval(
         [all(p.is_right for p in rotated) for rotated in questions],
         [rotated[0].panorama for rotated in questions],
@@ -61,8 +61,8 @@ def rotation(questions: Sequence[Rotated]) -> dict[str, Any]:
     return {
         "rotations": len(columns),
         "count": len(questions),
-        "by_turn": {name: found.mean for name, found in by_turn.items()},
-        "interval_by_turn": {name: found.limits for name, found in by_turn.items()},
+        "by_rotation": {name: found.mean for name, found in by_rotation.items()},
+        "interval_by_rotation": {name: found.limits for name, found in by_rotation.items()},
         "right_every": right_every.mean,
         "interval_right_every": right_every.limits,
     } | _agreement([rotated for rotated in questions if _is_comparable(rotated)])

@@ -87,7 +87,7 @@ def _compared(unit: Unit, facts: Mapping[str, Any]) -> str:
         return f"no question could be scored for both{rest}"
     clear = "" if facts["low"] > 0 or facts["high"] < 0 else ", not clear"
     return (
-        f"{unit.say(facts['first'])} → {unit.say(facts['second'])}, "
-        f"{unit.say_step(facts['difference'])} [{unit.signed(facts['low'])}, "
+        f"{unit.score_text(facts['first'])} → {unit.score_text(facts['second'])}, "
+        f"{unit.step_text(facts['difference'])} [{unit.signed(facts['low'])}, "
         f"{unit.signed(facts['high'])}] of {facts['count']}{clear}{rest}"
     )

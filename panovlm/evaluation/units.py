@@ -30,22 +30,22 @@ class Unit:
     ends: tuple[float, ...]
     depends_on_set: bool = False
 
-    def say(self, score: float | None) -> str:
+    def score_text(self, score: float | None) -> str:
         """Write a score."""
         return NOT_MEASURED if score is None else f"{self._number(score)}{self.sign}"
 
-    def say_limits(self, limits: Sequence[float] | None) -> str:
+    def limits_text(self, limits: Sequence[float] | None) -> str:
         """Write the low and the high end of an interval, without the sign."""
         if limits is None:
             return NOT_MEASURED
         return f"{self._number(limits[0])}–{self._number(limits[1])}"
 
-    def say_step(self, step: float) -> str:
+    def step_text(self, step: float) -> str:
         """Write a difference of two scores with + or -."""
         return f"{self.signed(step)}{self.step_sign}"
 
     def signed(self, step: float) -> str:
-        """Write a difference as `say_step` does, without its unit."""
+        """Write a difference as `step_text` does, without its unit."""
         rounded = round(self.factor * step, self.decimals) or 0.0
         return f"{rounded:+.{self.decimals}f}"
 

@@ -133,7 +133,7 @@ BYTES = [
 
 
 def changed(content: Any) -> Iterator[Any]:
-    """Give copies with one value taken away or changed, down to the values of values of rows."""
+    """Return copies with one value taken away or changed, down to the values of values of rows."""
     rows = content["conversation"] if isinstance(content, dict) else content
     for place, row in enumerate(rows):
         for key in row:
@@ -163,7 +163,7 @@ def written(name: str, content: Any) -> bytes:
 
 
 def files_of(name: str, content: Any) -> Iterator[bytes]:
-    """Give malformed files, and the right one first."""
+    """Return malformed files, and the right one first."""
     right = written(name, content)
     yield right
     yield from BYTES

@@ -33,7 +33,7 @@ def test_answers_are_rotated_back_by_their_direction_words_alone() -> None:
 def test_a_model_that_is_correct_under_every_rotation_is_consistent() -> None:
     facts = rotation([rotated(TRUE, TRUE)])
     assert (facts["rotations"], facts["right_every"], facts["consistent"]) == (8, 1.0, 1.0)
-    assert facts["by_turn"]["315°"] == 1.0
+    assert facts["by_rotation"]["315°"] == 1.0
 
 
 def test_a_model_may_be_consistent_and_wrong() -> None:
@@ -46,8 +46,8 @@ def test_one_wrong_rotation_breaks_both() -> None:
     assert (facts["right_every"], facts["consistent"]) == (0.5, 0.5)
     # 7 rotations agree in 21 pairs of 28.
     assert facts["agreement"] == pytest.approx((21 + 28) / 56)
-    assert facts["by_turn"]["0°"] == 1.0
-    assert facts["by_turn"]["315°"] == 0.5
+    assert facts["by_rotation"]["0°"] == 1.0
+    assert facts["by_rotation"]["315°"] == 0.5
 
 
 def test_questions_about_a_place_are_not_compared_with_themselves() -> None:

@@ -13,7 +13,7 @@ TRANSFORMERS = ["siglip", "siglip2", "clip", "dinov2", "dinov2_with_registers"]
 
 @pytest.fixture
 def encoder_of(encoder_folder):
-    """Gives a tiny encoder whose last layer trains."""
+    """Return a tiny encoder whose last layer trains."""
 
     def load(kind):
         encoder = AutoModel.from_pretrained(encoder_folder(kind)).eval().requires_grad_(False)

@@ -67,7 +67,7 @@ def example_of(report: Mapping[str, Any], row: Row) -> Example:
         yaw_deg=row["yaw_deg"],
         pitch_deg=row["pitch_deg"],
         answered_deg=(answered[0], answered[1]) if answered else None,
-        score=f"none: {row['missing']}" if score is None else f"{error}{unit.say(score)}",
+        score=f"none: {row['missing']}" if score is None else f"{error}{unit.score_text(score)}",
         changed_views=tuple(row.get("changed_by_view", ())),
     )
 

@@ -93,7 +93,7 @@ def _row(each: _Metric, other: _Metric | None) -> list[str]:
     return [
         words,
         _text(unit, each.value),
-        unit.say_limits((interval["low"], interval["high"]) if interval else None),
+        unit.limits_text((interval["low"], interval["high"]) if interval else None),
         _text(unit, other.value) if other else NOT_MEASURED,
         *(str(each.facts.get(key, NOT_MEASURED)) for key in ("scored", "count")),
     ]
@@ -109,4 +109,4 @@ def _words(key: str) -> tuple[str, Unit]:
 def _text(unit: Unit, value: float | None) -> str:
     if value is None:
         return "no score"
-    return f"{value:,}" if isinstance(value, int) else unit.say(value)
+    return f"{value:,}" if isinstance(value, int) else unit.score_text(value)

@@ -57,7 +57,7 @@ def write_benchmark_page(report: Facts, rows: Sequence[Mapping[str, Any]], out: 
 
 
 def benchmark_verdict(report: Facts) -> str:
-    """Say in one sentence how good the answers are, and against the blind baseline."""
+    """Describe in one sentence how good the answers are, and against the blind baseline."""
     measure, score = _measure(report), report["score"]
     if score["mean"] is None:
         return f"Nothing could be scored: of {score['count']:,} answers, {unscored(score)}."
@@ -70,7 +70,7 @@ def benchmark_verdict(report: Facts) -> str:
 
 
 def unscored(score: Facts) -> str:
-    """Say how many answers have no score, and why; empty if all have one."""
+    """Describe how many answers have no score, and why; empty if all have one."""
     return ", ".join(
         f"{count:,} {REASONS[Missing(reason)]}" for reason, count in score["missing"].items()
     )
@@ -112,7 +112,7 @@ def _sphere_scores(report: Facts) -> dict[str, Any]:
     bars, sums, shares = [], [], []
     if rotated:
         score, every = rotated["score"], rotated.get("right_every")
-        bars = _bars(rotated["by_turn"])
+        bars = _bars(rotated["by_rotation"])
         sums = [_bar("all but 0°", score, score["interval"])]
         shares = [_bar("correct under every rotation", every, every["interval"])] if every else []
     return {

@@ -25,11 +25,11 @@ def comparison_page(comparison: Facts) -> str:
 
 
 def comparison_verdict(comparison: Facts) -> str:
-    """Say in one sentence whether one model is better, and by how much."""
+    """Describe in one sentence whether one model is better, and by how much."""
     facts, unit = comparison["overall"], UNITS[comparison["unit"]]
     if facts["difference"] is None:
         return "Nothing can be compared: no question could be scored for both models."
-    step = unit.say_step(facts["difference"])
+    step = unit.step_text(facts["difference"])
     measured = f"{step} {reach(unit, facts)} on {facts['count']:,} questions"
     if comparison["benchmark"] is not None:
         measured += f" of {comparison['benchmark']} ({comparison['metric']})"

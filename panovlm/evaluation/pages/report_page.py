@@ -54,7 +54,7 @@ def write_report(
 
 
 def verdict(report: Facts) -> str:
-    """Say in one sentence how good the answers are, and against guessing where that was asked."""
+    """Describe in one sentence how good the answers are, and against guessing, where asked."""
     text = ACCURACY.result(_total(report))
     if gain := report.get("better_than", {}).get("blind"):
         text += f", {ACCURACY.against_blind(gain, report['accuracy']['count'])}"
@@ -132,8 +132,8 @@ def _rotations(rotation: Facts | None) -> tuple[list[Bar], list[Bar]]:
     """Return accuracy under each rotation, and over all of them."""
     if rotation is None:
         return [], []
-    count, limits = rotation["count"], rotation["interval_by_turn"]
-    bars = [Bar(k, v, None, count, interval=limits[k]) for k, v in rotation["by_turn"].items()]
+    count, limits = rotation["count"], rotation["interval_by_rotation"]
+    bars = [Bar(k, v, None, count, interval=limits[k]) for k, v in rotation["by_rotation"].items()]
     sums = {
         "right_every": ("correct under every rotation", count),
         "consistent": ("same answer under every rotation", rotation.get("consistent_count")),

@@ -34,15 +34,16 @@ class Measure:
     less_is_better: bool = False
 
     def result(self, total: Bar, metric: str = "") -> str:
-        """Say how good the answers are, with the interval and the number of questions.
+        """Describe how good the answers are, with the interval and the number of questions.
 
         Args:
             total: Over all questions; something was scored.
             metric: What a score is, where the measure's name does not say it all.
         """
-        limits = f" [{self.unit.say_limits(total.interval)}]" if total.interval else ""
+        limits = f" [{self.unit.limits_text(total.interval)}]" if total.interval else ""
         rule = f" ({metric})" if metric else ""
-        return f"{self.name} {self.unit.say(total.value)}{limits}{rule} on {total.size} questions"
+        value = self.unit.score_text(total.value)
+        return f"{self.name} {value}{limits}{rule} on {total.size} questions"
 
     def against_blind(self, gain: Facts, num_scored: int) -> str:
         """Compare with the blind baseline; clear is a difference whose interval leaves out 0.
@@ -57,9 +58,9 @@ class Measure:
         count = gain.get("count", num_scored)
         on = f" on the {count:,} questions scored in both" if count != num_scored else ""
         if low <= 0 <= high:
-            step = self.unit.say_step(better)
+            step = self.unit.step_text(better)
             return f"not clearly different from the blind baseline{on} ({step} {limits})"
-        size = self.unit.say_step(abs(better)).removeprefix("+")
+        size = self.unit.step_text(abs(better)).removeprefix("+")
         return f"{size} {limits} {'better' if low > 0 else 'worse'} than the blind baseline{on}"
 
 
@@ -70,9 +71,9 @@ def row(unit: Unit, bar: Bar) -> list[str]:
     """Return a bar's label, value, interval, blind baseline, and how many were scored and asked."""
     return [
         bar.label,
-        unit.say(bar.value),
-        unit.say_limits(bar.interval),
-        unit.say(bar.other),
+        unit.score_text(bar.value),
+        unit.limits_text(bar.interval),
+        unit.score_text(bar.other),
         *(NOT_MEASURED if count is None else f"{count:,}" for count in (bar.scored, bar.count)),
     ]
 

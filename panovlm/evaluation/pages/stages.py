@@ -93,7 +93,7 @@ def _note(facts: Facts) -> str:
 
 
 def _beside(loss: float, expected: Sequence[float] | None) -> str:
-    """Say where a loss lies beside its expected range."""
+    """Describe where a loss lies beside its expected range."""
     if expected is None or not isfinite(loss):
         return ""
     low, high = expected

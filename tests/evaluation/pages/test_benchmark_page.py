@@ -39,7 +39,7 @@ def run(
     rotated: Sequence[str] = (),
     **facts: Any,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Give the report and the rows of four questions, without a model."""
+    """Return the report and the rows of four questions, without a model."""
     benchmark: Benchmark = BENCHMARKS[name]
     options = {"options": ["a sky", "a wall"], "right": 0, "asked": "?"}
     items = [
@@ -180,8 +180,8 @@ def test_groups_have_intervals_and_strata_come_by_distance(errors: Any) -> None:
     report, _ = errors
     assert report["by_kind"]["kind 0"]["interval"]["count"] == 2
     assert [*report["by_distance_from_seam"]] == ["0-45°", "90-135°", "135-180°"]
-    assert [*report["yaw_rotated"]["by_turn"]] == ["0°", "90°", "180°", "270°"]
-    assert report["yaw_rotated"]["by_turn"]["0°"]["mean"] == 0.0
+    assert [*report["yaw_rotated"]["by_rotation"]] == ["0°", "90°", "180°", "270°"]
+    assert report["yaw_rotated"]["by_rotation"]["0°"]["mean"] == 0.0
 
 
 def test_seam_shifted_panoramas_are_compared_with_the_originals(

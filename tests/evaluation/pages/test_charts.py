@@ -161,4 +161,4 @@ def test_ticks_are_round_and_span_the_range(
 
 
 def test_a_share_of_all_is_a_hundred_percent() -> None:
-    assert SHARE.say(1.0) == "100.0 %"
+    assert SHARE.score_text(1.0) == "100.0 %"

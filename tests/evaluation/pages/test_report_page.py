@@ -225,8 +225,8 @@ SPHERE: dict[str, Any] = {
     "rotation": {
         "rotations": 2,
         "count": 10,
-        "by_turn": {"0°": 0.5, "180°": 0.25},
-        "interval_by_turn": {"0°": [0.25, 0.75], "180°": [0.0, 0.5]},
+        "by_rotation": {"0°": 0.5, "180°": 0.25},
+        "interval_by_rotation": {"0°": [0.25, 0.75], "180°": [0.0, 0.5]},
         "right_every": 0.125,
         "interval_right_every": [0.0, 0.3],
         "consistent": 0.375,
