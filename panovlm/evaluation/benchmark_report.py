@@ -83,7 +83,7 @@ def _rotation_facts(benchmark: Benchmark, questions: Sequence[Predictions]) -> d
 
     Returns:
         Under `yaw_rotated`: `score`, of the answers on rotated pictures, the unrotated left out;
-        `by_rotation`, the same by the degrees the camera turned right, from 0; and `right_every`, in
+        `by_rotation`, the same by the degrees the camera turned right, from 0; `right_every`, in
         which an item counts 1 if it has the full score under every rotation (not of errors, which
         are never quite 0).
     """
