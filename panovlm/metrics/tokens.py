@@ -1,7 +1,7 @@
 """Words of captions, cut as the Penn Treebank does, without Java.
 
 Papers report caption scores over the tokens of Stanford's PTBTokenizer, in lower case and without
-punctuation. This follows its rules as far as captions need them; `docs/metrics.md` says how often
+punctuation. This follows its rules as far as captions need them; `docs/lab/benchmark_rules.md` says how often
 it agrees.
 """
 
