@@ -1,8 +1,8 @@
 """Words of captions, cut as the Penn Treebank does, without Java.
 
 Papers report caption scores over the tokens of Stanford's PTBTokenizer, in lower case and without
-punctuation. This follows its rules as far as captions need them; `docs/lab/benchmark_rules.md` says how often
-it agrees.
+punctuation. This follows its rules as far as captions need them; `docs/lab/benchmark_rules.md` says
+how often it agrees.
 """
 
 import re

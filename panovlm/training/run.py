@@ -5,7 +5,8 @@ output/finetune/adapter                            what the stage with adapters 
 output/checkpoints/<stage>/checkpoint-<step>       to resume a stage; removed when it is finished
 output/logs/<stage>.jsonl                          every log entry
 
-A run may be killed at any moment and continues with `resume`: docs/concepts/resuming.md lists the moments.
+A run may be killed at any moment and continues with `resume`: docs/concepts/resuming.md lists the
+moments.
 """
 
 import json

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 
 from panovlm.data.cache import PatchTokenCache
+from panovlm.data.filling import fill
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
@@ -83,13 +84,12 @@ def test_frozen_encoder_runs_once_for_all_stages(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled: list[int] = []
-    original = PatchTokenCache.fill
 
-    def fill(self: PatchTokenCache, pictures: Any, *args: Any) -> list[str]:
+    def record(cache: PatchTokenCache, pictures: Any, *args: Any) -> list[str]:
         filled.append(len(pictures))
-        return original(self, pictures, *args)
+        return fill(cache, pictures, *args)
 
-    monkeypatch.setattr(PatchTokenCache, "fill", fill)
+    monkeypatch.setattr("panovlm.training.sources.fill", record)
     run.train(recipe, ALL, resume=False)
     assert filled == [3]
 
@@ -306,13 +306,12 @@ def test_last_vision_layers_train_on_what_those_below_gave_once(
     run.train(recipe, ["vision", "resampler"], resume=False)
     unfrozen = with_section(recipe, "finetune", vision_layers=1)
     keys: list[str] = []
-    original = PatchTokenCache.fill
 
-    def fill(self: PatchTokenCache, pictures: Any, *args: Any) -> list[str]:
-        keys.append(self.key)
-        return original(self, pictures, *args)
+    def record(cache: PatchTokenCache, pictures: Any, *args: Any) -> list[str]:
+        keys.append(cache.key)
+        return fill(cache, pictures, *args)
 
-    monkeypatch.setattr(PatchTokenCache, "fill", fill)
+    monkeypatch.setattr("panovlm.training.sources.fill", record)
     run.train(unfrozen, ["finetune"], resume=False)
     assert keys == ["lower_states"]
     before, after = weights(recipe, "resampler"), weights(unfrozen, "finetune")
