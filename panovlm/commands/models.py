@@ -84,6 +84,7 @@ def evaluate(
         lines = summary.benchmark_lines if benchmark else summary.summary_lines
         for line in (*lines(report), f"written to {out} and {out.with_suffix('.html')}"):
             typer.echo(line)
+    ranks.finalize()
 
 
 def compare(

@@ -87,6 +87,7 @@ def train(
     except Stopped as stop:
         if ranks.is_first():
             typer.echo(f"panovlm: {stop}", err=True)
+        ranks.finalize()
         raise typer.Exit(stop.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("panovlm: stopped; earlier stages are whole, continue with --resume", err=True)
@@ -96,6 +97,7 @@ def train(
             f"{result.stage}: loss {result.loss_first:.3f} → {result.loss_last:.3f} "
             f"in {result.seconds:.0f} s"
         )
+    ranks.finalize()
 
 
 def cache(

@@ -36,6 +36,13 @@ def initialize() -> None:
     console.quiet = not is_first()
 
 
+def finalize() -> None:
+    """Disconnect from the other ranks once all are done: one that loses them as it ends crashes."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def world_size() -> int:
     """Return the number of ranks, 1 without a launcher."""
     return dist.get_world_size() if dist.is_initialized() else 1
