@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from panovlm.stages import STAGES
-from panovlm.training import sharded
+from panovlm.training import ranks, sharded
 from panovlm.training.recipe import LoraSection
 from panovlm.training.trainable import apply_stage
 from panovlm.training.trainer import StageTrainer
@@ -58,7 +58,7 @@ def work(rank: int, folder: Path, model: PreTrainedModel) -> None:
     result = {"loss": loss / 2, "gradients": gradients(model)}
     if rank == 0:
         torch.save(result, folder / "result.pt")
-    dist.destroy_process_group()
+    ranks.finalize()
 
 
 @pytest.mark.parametrize("stage", ["resampler", "finetune"])
@@ -127,7 +127,7 @@ def go_on(rank: int, folder: Path, model: PreTrainedModel, other: PreTrainedMode
     ends = [sharded.trained_weights(each) for each in (model, other)]
     if rank == 0:
         torch.save({"saved": saved, "ends": ends}, folder / "result.pt")
-    dist.destroy_process_group()
+    ranks.finalize()
 
 
 def test_a_sharded_run_goes_on_from_what_it_saved_bit_for_bit(

@@ -10,6 +10,7 @@ from torch import multiprocessing, nn
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
+from panovlm.training import ranks
 from panovlm.training.overlap.gathering import gather_with_gradient
 from panovlm.training.overlap.objective import overlap_loss
 from panovlm.training.overlap.pairs import pair_index
@@ -56,7 +57,7 @@ def work(rank, port, folder):
         gather_with_gradient(torch.zeros(3 + 2 * rank, 4))
     except PanoVLMError as error:
         (folder / f"{rank}.txt").write_text(str(error))
-    dist.destroy_process_group()
+    ranks.finalize()
 
 
 @pytest.fixture(scope="module")
