@@ -61,24 +61,23 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-@when_imported("transformers.models.auto.configuration_auto")
-def _load_configuration(_: ModuleType) -> None:
-    import_module("panovlm.model.configuration")
+_AUTO_MODULES = {
+    "configuration_auto": "configuration",
+    "modeling_auto": "modeling",
+    "image_processing_auto": "image_processing",
+    "processing_auto": "processing",
+}
+"""Modules of the library's Auto classes, and ours whose classes they must know."""
 
 
-@when_imported("transformers.models.auto.modeling_auto")
-def _load_models(_: ModuleType) -> None:
-    import_module("panovlm.model.modeling")
+def _load_with(auto_module: str) -> None:
+    @when_imported(f"transformers.models.auto.{auto_module}")
+    def load(_: ModuleType) -> None:
+        import_module(f"panovlm.model.{_AUTO_MODULES[auto_module]}")
 
 
-@when_imported("transformers.models.auto.image_processing_auto")
-def _load_image_processor(_: ModuleType) -> None:
-    import_module("panovlm.model.image_processing")
-
-
-@when_imported("transformers.models.auto.processing_auto")
-def _load_processor(_: ModuleType) -> None:
-    import_module("panovlm.model.processing")
+for _auto_module in _AUTO_MODULES:
+    _load_with(_auto_module)
 
 
 # Registered once their module is whole: an import of it may itself have loaded the Auto classes.

@@ -5,6 +5,7 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
+from made_panoramas import colours, noise, smooth_panorama
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import cut_mask, cut_views, required_width
@@ -16,20 +17,6 @@ RING = ViewLayout.ring(8, 90.0, 64)
 SEAM_AND_POLES = ViewLayout(
     (View(0, 60), View(180, -60, 30), View(-179), View(30, 90), View(77, -90), View(12.3, 45)), 64
 )
-
-
-def colours(rays):
-    """A smooth colour for every direction, 0..255."""
-    x, y, z = np.moveaxis(rays, -1, 0)
-    return 127.5 + np.stack([100 * x, 60 * y + 50 * z * x, 70 * np.sin(3 * z) + 30 * y], axis=-1)
-
-
-def smooth_panorama(height, width):
-    return np.rint(colours(panorama_rays(height, width))).astype(np.uint8)
-
-
-def noise(height, width):
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def offsets_px(view, errors):

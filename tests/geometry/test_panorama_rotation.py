@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_panoramas import colours, noise, smooth_panorama
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.rotation import rotate_panorama, rotate_view
@@ -21,20 +22,6 @@ ROTATIONS = [
     (180.0, 90.0, 0.0),
     (12.0, -90.0, -160.0),
 ]
-
-
-def colours(rays):
-    """A smooth colour for every direction, 0..255."""
-    x, y, z = np.moveaxis(rays, -1, 0)
-    return 127.5 + np.stack([100 * x, 60 * y + 50 * z * x, 70 * np.sin(3 * z) + 30 * y], axis=-1)
-
-
-def smooth_panorama(height, width):
-    return np.rint(colours(panorama_rays(height, width))).astype(np.uint8)
-
-
-def noise(height, width):
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("rotation", ROTATIONS)
