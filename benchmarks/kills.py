@@ -290,7 +290,7 @@ def tiny_recipe(folder: Path) -> Recipe:
         "resampler": stage | {"accumulation": 2},
         "finetune": stage | {"lora": {"rank": 2, "dropout": 0.1}},
     }
-    run = {"output": str(folder / "run"), "model": model, "stages": stages, "precision": "fp32"}
+    run = {"output": str(folder / "run"), "model": model, "stages": stages, "dtype": "fp32"}
     return parse_recipe(run, "the tiny recipe")
 
 

@@ -26,7 +26,7 @@ def train(recipe: Path, output: Path, steps: int, processes: int, stage: str) ->
     """Train a stage of a recipe in a number of processes."""
     launcher = [*LAUNCHER, str(processes)] if processes > 1 else [sys.executable]
     command = [*launcher, "-m", "panovlm", "train", str(recipe), "--stage", stage]
-    for override in (f"output={output}", "precision=fp32", f"stages.{stage}.steps={steps}"):
+    for override in (f"output={output}", "dtype=fp32", f"stages.{stage}.steps={steps}"):
         command += ["-o", override]
     subprocess.run(command, check=True)
 

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of every process."""
-    names = ("size", "steps", "batch_size", "threads", "precision")
+    names = ("size", "steps", "batch_size", "threads", "dtype")
     return {name: getattr(options, name) for name in names}
 
 
@@ -135,7 +135,7 @@ def environment(threads: int) -> dict[str, Any]:
 
     import torch
 
-    from panovlm.runtime.precision import uses_bf16
+    from panovlm.runtime.arithmetic import uses_bf16
     from reporting import cpu_model, version_of
 
     packages = ("panovlm", "torch", "transformers", "peft")
@@ -184,7 +184,7 @@ def environment_line(report: dict[str, Any]) -> str:
     fast = "" if made["bf16_is_fast"] else "out"
     return (
         f"{made['cpu']}, {made['logical_cpus']} logical CPUs, {made['threads']} thread(s), "
-        f"with{fast} fast bf16 (ours: precision {settings['precision']}), load average "
+        f"with{fast} fast bf16 (ours: dtype {settings['dtype']}), load average "
         f"{made['load_average_at_end']:.1f}; models of size {settings['size']}, batches of "
         f"{settings['batch_size']} panoramas, {settings['steps']} steps; mean of a first epoch, "
         f"else the median without the first; Python {made['python']}; {packages}."
@@ -220,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--steps", type=int, default=5, help="steps of each way")
     add("--batch-size", type=int, default=2, help="panoramas in a step")
     add("--threads", type=int, default=os.cpu_count() or 1, help="threads of every library")
-    add("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="of our side")
+    add("--dtype", choices=("auto", "bf16", "fp32"), default="auto", help="of our side")
     add("--size", choices=("siglip-base", "tiny"), default="siglip-base", help="tiny: for tests")
     add("--assert", action="store_true", dest="must_hold", help="fail unless every figure is met")
     return parser

@@ -39,7 +39,8 @@ from panovlm.data.packing import IGNORED, TokenSequence, pack
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
-from panovlm.runtime.precision import uses_bf16
+from panovlm.runtime.allocator import keep_freed_memory
+from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.stages import STAGES, Objective, Supervision
 from panovlm.training.assembly import training_arguments
 from panovlm.training.build import free_vision_encoder
@@ -52,7 +53,7 @@ from panovlm.training.recipe import (
     StageSection,
 )
 from panovlm.training.stage_run import StageRun
-from panovlm.training.trainable import apply_stage
+from panovlm.training.trainable import apply_stage, hold_frozen
 from panovlm.training.trainer import StageTrainer
 
 RING_VIEWS = 8
@@ -114,10 +115,11 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
 
     A cold run encodes the pictures of each step just before it; a warm one encodes all before.
     """
+    keep_freed_memory()
     config = panovlm_config(wanted)
     stage = STAGES[wanted["stage"]]
     model = built(stage.objective, config)
-    bf16 = uses_bf16(wanted["precision"])
+    bf16 = uses_bf16(wanted["dtype"])
     cache = PatchTokenCache(
         place / "cache", model.model.vision_encoder.eval(), image_processor(config), use_bf16=bf16
     )
@@ -125,13 +127,15 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
         fill(cache, pictures, 1, lambda count: None)
         free_vision_encoder(model)
     apply_stage(model, stage, LORA)
+    if bf16:
+        hold_frozen(model, torch.bfloat16)
     section = StageSection(
         data=place, steps=wanted["steps"], batch_size=wanted["batch_size"], lora=LORA
     )
     unused = ModelSection(vision_encoder="", language_model="")
     stages = {wanted["stage"]: section}
-    precision = wanted["precision"]
-    recipe = Recipe(output=place, model=unused, stages=stages, precision=precision)
+    dtype = wanted["dtype"]
+    recipe = Recipe(output=place, model=unused, stages=stages, dtype=dtype)
     arguments = training_arguments(StageRun(recipe, wanted["stage"]))
     arguments.save_strategy = "no"
     clock = StepClock()

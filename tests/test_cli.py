@@ -36,7 +36,7 @@ def recipe_file(tmp_path: Path, model_section: ModelSection, scenes_file: Path) 
         "output": str(tmp_path / "run"),
         "model": model_section.model_dump(mode="json"),
         "stages": {name: stage for name in ("vision", "resampler", "finetune")},
-        "precision": "fp32",
+        "dtype": "fp32",
     }
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(recipe))

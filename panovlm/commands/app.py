@@ -7,6 +7,7 @@ import typer
 
 from panovlm.commands import data, models, pictures, training
 from panovlm.errors import PanoVLMError
+from panovlm.runtime.allocator import keep_freed_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +46,7 @@ app.add_typer(data_app, name="data")
 
 def main() -> None:
     """Run the command line: a user's mistake gives one message and exit code 2."""
+    keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("panovlm").setLevel(logging.INFO)
     try:

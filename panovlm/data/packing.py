@@ -82,17 +82,18 @@ def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tenso
         pad_id: Token id to fill with.
 
     Returns:
-        `input_ids`, `labels` and `position_ids`, each [B, L]; `attention_mask`, [B, L] of 0 and 1
-        if no sequence has branches, else [B, 1, L, L] of bool, True where row attends to column.
+        `input_ids` and `labels`, each [B, L]. If a sequence has branches, also `position_ids`,
+        [B, L], and `attention_mask`, [B, 1, L, L] of bool, True where row attends to column.
+        Without branches causal attention needs neither: padding follows every token.
     """
     batch = {
         "input_ids": _pad([s.ids for s in sequences], pad_id),
         "labels": _pad([s.labels for s in sequences], IGNORED),
-        "position_ids": _pad([s.positions for s in sequences], 0),
     }
     branches = _pad([s.branches for s in sequences], -1)
-    is_plain = all(max(s.branches) == 0 for s in sequences)
-    batch["attention_mask"] = (branches == 0).long() if is_plain else branch_mask(branches)
+    if branches.max() > 0:
+        batch["position_ids"] = _pad([s.positions for s in sequences], 0)
+        batch["attention_mask"] = branch_mask(branches)
     return batch
 
 

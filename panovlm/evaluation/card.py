@@ -145,7 +145,7 @@ def _recipe(stages: Facts) -> str:
         model[key] = model[key] if _is_hub_id(model[key]) else Path(model[key]).name
     recipe = {
         "seed": last["seed"],
-        "precision": last["precision"],
+        "dtype": last.get("dtype", "auto"),
         "model": {k: v for k, v in model.items() if v is not None},
         "stages": sections,
     }

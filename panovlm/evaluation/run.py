@@ -30,7 +30,7 @@ from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import write_whole
 from panovlm.runtime.measure import peak_memory_mb
-from panovlm.runtime.precision import uses_bf16
+from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.progress import console
 from panovlm.stages import STAGES
 from panovlm.training import ranks
@@ -206,7 +206,7 @@ def _identity(path: Path, records: Sequence[Record], asked: dict[str, Any]) -> d
 def used_bf16(path: Path) -> bool:
     """Return whether the model was trained on views encoded in bf16; no where nothing tells."""
     facts = model_folder(path) / STAGE_FACTS
-    return facts.is_file() and uses_bf16(json.loads(facts.read_text())["precision"])
+    return facts.is_file() and uses_bf16(json.loads(facts.read_text()).get("dtype", "auto"))
 
 
 def versions() -> dict[str, str]:

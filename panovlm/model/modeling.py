@@ -20,6 +20,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.efficientnet_lite import EfficientNetLiteModel
 from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
+from panovlm.model.loss import frozen_head_loss
 from panovlm.model.masks import attention_masks
 from panovlm.model.projection import Projection
 from panovlm.model.resampler import PerceiverLayer, Resampler
@@ -38,7 +39,8 @@ class PanoVLMOutput(ModelOutput):
 
     Attributes:
         loss: Mean cross entropy of the supervised tokens, if `labels` were given.
-        logits: [B, kept positions, vocabulary]; with `labels`, [supervised tokens, vocabulary].
+        logits: [B, kept positions, vocabulary]; with `labels`, [supervised tokens, vocabulary], or
+            None while a model trains whose LM head is frozen.
         last_hidden_state: [B, L, D_lm] (base model only).
         past_key_values: The language model's cache.
         hidden_states: Of the language model, on request.
@@ -343,6 +345,7 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             **kwargs,
         )
         hidden, loss = outputs.last_hidden_state, None
+        logits: Tensor | None
         if labels is None:
             keep = (
                 slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -361,15 +364,22 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
 
     def _supervised_loss(
         self, hidden: Tensor, labels: Tensor, num_items: Tensor | int | None
-    ) -> tuple[Tensor, Tensor]:
-        """Score only the positions whose next token is supervised: no [L, vocabulary] tensor."""
+    ) -> tuple[Tensor | None, Tensor]:
+        """Score only the positions whose next token is supervised: no [L, vocabulary] tensor.
+
+        While a model with a frozen LM head trains, not even their logits are all held at once.
+        """
         targets = labels[:, 1:]
         supervised = targets != -100
-        logits = self.lm_head(hidden[:, :-1][supervised])
+        hidden, targets = hidden[:, :-1][supervised], targets[supervised]
+        if self.training and not any(each.requires_grad for each in self.lm_head.parameters()):
+            count = targets.numel() if num_items is None else num_items
+            return None, frozen_head_loss(self.lm_head, hidden, targets) / count
+        logits = self.lm_head(hidden)
         loss = self.loss_function(
             logits=logits,
             labels=None,
-            shift_labels=targets[supervised],
+            shift_labels=targets,
             vocab_size=self.config.text_config.vocab_size,
             num_items_in_batch=num_items,
         )

@@ -1,1 +1,1 @@
-"""What the other packages build on: atomic files, processes, precision, progress, memory."""
+"""What the other packages build on: atomic files, processes, arithmetic, progress, memory."""

@@ -25,7 +25,7 @@ from panovlm.geometry.sphere import DIRECTIONS, Floats, angles_from_rays, direct
 from panovlm.model.masks import attention_masks
 from panovlm.model.processing import IMAGE_TOKEN
 from panovlm.runtime.cached_folders import build_once
-from panovlm.runtime.precision import uses_bf16
+from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.progress import progress_bar
 from panovlm.scenes.language import LISTING_REQUEST, NOTHING, PLACES, ask_all, listing
 from panovlm.scenes.world import (

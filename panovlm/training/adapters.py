@@ -69,7 +69,8 @@ def write_adapters(
         adapters: As `add_adapters` returned it.
         model: The whole model.
         folder: To write.
-        origin: `language_model`, the name in the recipe, and `base`, a digest of the stage before.
+        origin: `language_model`, the name in the recipe, and `base`, a digest of the
+            stage before, empty where they were trained from the backbones.
     """
     for config in adapters.peft_config.values():
         config.base_model_name_or_path = origin["language_model"]

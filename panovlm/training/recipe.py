@@ -172,8 +172,8 @@ class Recipe(Section):
     """What each stage does; keys are the stages' names."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of initial weights, data order and rotations."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Arithmetic: `auto` is bf16 where the device is fast at it."""
+    dtype: Literal["auto", "bf16", "fp32"] = "auto"
+    """Arithmetic, also of the frozen weights: `auto` is bf16 where the device is faster at it."""
     activation_checkpointing: bool = False
     """Whether to recompute layers in the backward pass instead of keeping their activations: less
     memory, about a third more time."""

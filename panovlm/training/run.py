@@ -21,6 +21,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
+from transformers.integrations.fsdp import is_fsdp_enabled
 
 from panovlm.data.records import Needs, check_records, raise_errors
 from panovlm.errors import PanoVLMError
@@ -54,7 +55,7 @@ from panovlm.training.sharded import is_sharded, load_trained, trained_weights
 from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import check_streams
-from panovlm.training.trainable import apply_stage, report
+from panovlm.training.trainable import apply_stage, hold_frozen, report
 from panovlm.training.trainer import JsonLog, read_log
 
 
@@ -145,6 +146,10 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     with ranks.synchronized():
         model, adapters = _build(run)
     _show(model, run.stage)
+    # Sharding wants all weights of a layer in one type, trained adapters among them.
+    is_held_in_bf16 = run.bf16 and not is_fsdp_enabled()
+    if is_held_in_bf16:
+        hold_frozen(model, torch.bfloat16)
     processor = build_processor(run.recipe.model)
     bar = TrainingBar(run.name)
     saves = SavePoints(signals, run.recipe.save_minutes, run.section.save_steps)
@@ -152,10 +157,11 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     trainer = build_trainer(run, model, processor, callbacks)
     with bar, ranks.quiet_after_others():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        weights = trained_weights(trainer.model) if is_sharded(trainer.model) else None
+        is_whole = not is_held_in_bf16 and not is_sharded(trainer.model)
+        weights = None if is_whole else trained_weights(trainer.model)
 
     def write() -> StageResult:
-        # Where ranks hold shards of the model, the first one builds it again to write it alone.
+        # Of shards and of frozen weights in bf16, the first rank builds the whole model again.
         whole = (model, adapters) if weights is None else _build(run, weights)
         return _write_stage(run, *whole, processor, started)
 
@@ -188,7 +194,7 @@ def _write_stage(
     if adapters is not None:
         folder = run.checkpoints / ADAPTER
         language_model = run.recipe.model.language_model
-        origin = {"language_model": language_model, "base": run.facts["starts_from"]}
+        origin = {"language_model": language_model, "base": run.facts["starts_from"] or ""}
         write_adapters(adapters, model, folder, origin)
         model = _merged(run, model, adapters, folder)
     write_output(run.output, model, processor, run.facts | {"result": vars(result)}, folder)

@@ -16,7 +16,7 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.cached_folders import token_cache_folder
-from panovlm.runtime.precision import uses_bf16
+from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.progress import console, progress_bar
 from panovlm.training import ranks
 from panovlm.training.build import build_image_processor, build_vision_encoder, free_vision_encoder
@@ -62,7 +62,7 @@ def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> 
         image_processor = build_image_processor(recipe.model)
     caches: dict[PatchTokenCache, Collection[Path]] = {}
     errors: list[str] = []
-    bf16 = uses_bf16(recipe.precision)
+    bf16 = uses_bf16(recipe.dtype)
     for num_layers, pictures in wanted.items():
         cache = cache_of(encoder, image_processor, num_layers, bf16=bf16)
         if cache.can_cut_encoder():

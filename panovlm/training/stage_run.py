@@ -7,7 +7,7 @@ from typing import Any
 
 from panovlm.data.shards import is_stream, open_stream
 from panovlm.runtime.cached_folders import sha256
-from panovlm.runtime.precision import uses_bf16
+from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.stages import STAGES, Objective, Stage
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.outputs import STAGE_FACTS
@@ -47,7 +47,7 @@ class StageRun:
     @property
     def bf16(self) -> bool:
         """Whether to compute in bf16."""
-        return uses_bf16(self.recipe.precision)
+        return uses_bf16(self.recipe.dtype)
 
     @property
     def output(self) -> Path:
@@ -70,5 +70,5 @@ class StageRun:
             "model": recipe.model.model_dump(mode="json"),
             "section": self.section.model_dump(mode="json", exclude={"save_steps"}),
             "seed": recipe.seed,
-            "precision": recipe.precision,
+            "dtype": recipe.dtype,
         }

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
@@ -44,6 +45,17 @@ def apply_stage(model: PreTrainedModel, stage: Stage, lora: LoraSection | None) 
     for layer in _last_vision_layers(model, stage.num_vision_layers):
         layer.requires_grad_(True)
     return adapters
+
+
+def hold_frozen(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Keep the frozen weights of the language model in the type in which they are multiplied.
+
+    Autocast casts a weight of another type anew at each use, and a frozen one is always the same.
+    """
+    for name, parameter in model.named_parameters():
+        is_frozen = not parameter.requires_grad and parameter.is_floating_point()
+        if module_of(name) == "language_model" and is_frozen:
+            parameter.data = parameter.data.to(dtype)
 
 
 def module_of(parameter_name: str) -> str:

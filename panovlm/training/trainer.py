@@ -135,7 +135,7 @@ class StageTrainer(Trainer):
         if ranks.max_across_ranks((~torch.isfinite(loss)).any().int()):
             raise ranks.raise_on_all_ranks(
                 f"the loss became {loss.mean().item()} at step {self.state.global_step}; lower the "
-                f"learning rates or set precision: fp32, then continue with --resume"
+                f"learning rates or set dtype: fp32, then continue with --resume"
             )
         for name in SCALARS:
             if name in outputs:

@@ -18,7 +18,7 @@ def arguments(tmp_path, model_section, scenes_file, monkeypatch):
         "output": "unused",
         "model": model_section.model_dump(mode="json"),
         "stages": {name: stage for name in ("vision", "resampler")},
-        "precision": "fp32",
+        "dtype": "fp32",
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (tmp_path / "page.md").write_text(f"# Before\n{MARKERS}after\n")

@@ -121,11 +121,14 @@ def test_padding_rows_are_numbers(generator, attention):
     assert generator(**batch).logits.isfinite().all()
 
 
-def test_single_conversations_need_no_branch_mask():
+@torch.no_grad()
+def test_single_conversations_need_no_mask(generator):
     rows = [pack([conversation([20], [30])]), pack([conversation([20, 21], [30])])]
     batch = collate(rows, pad_id=0)
-    assert batch["attention_mask"].tolist() == [[1] * 8 + [0], [1] * 9]
+    assert set(batch) == {"input_ids", "labels"}
     assert batch["labels"][0].tolist() == [IGNORED] * 7 + [30, IGNORED]
+    masked = {**batch, "attention_mask": torch.tensor([[1] * 8 + [0], [1] * 9])}
+    torch.testing.assert_close(generator(**batch).loss, generator(**masked).loss)
 
 
 def test_a_token_sees_the_prefix_and_its_own_branch():

@@ -28,4 +28,4 @@ def recipe(
         "save_steps": 2,
     }
     stages = {name: StageSection(**shared) for name in ("vision", "resampler", "finetune")}
-    return Recipe(output=tmp_path / "run", model=model_section, stages=stages, precision="fp32")
+    return Recipe(output=tmp_path / "run", model=model_section, stages=stages, dtype="fp32")

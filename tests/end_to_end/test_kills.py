@@ -70,7 +70,7 @@ def finished(
     folder = tmp_path_factory.mktemp("finished")
     section = StageSection(data=scenes_file, steps=7, batch_size=2, save_steps=2)
     recipe = Recipe(
-        output=folder / "run", model=model_section, stages={"vision": section}, precision="fp32"
+        output=folder / "run", model=model_section, stages={"vision": section}, dtype="fp32"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PANOVLM_CACHE", str(folder / "cache"))

@@ -80,6 +80,32 @@ def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> Non
     assert all(torch.equal(own[name], before[name]) for name in handed)
 
 
+@pytest.mark.parametrize("stage", ["resampler", "finetune"])
+def test_what_is_frozen_trains_in_bf16_and_is_written_whole(
+    recipe: Recipe, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe.model_copy(update={"dtype": "bf16"})
+    recipe = with_section(recipe, stage, from_backbones=True, steps=2)
+    built = run._build(run.StageRun(recipe, stage))[0].state_dict()
+    seen: dict[str, torch.Tensor] = {}
+    original = StageTrainer.train
+
+    def train(trainer: StageTrainer, **kwargs: Any) -> Any:
+        seen.update(trainer.model.named_parameters())
+        return original(trainer, **kwargs)
+
+    monkeypatch.setattr(StageTrainer, "train", train)
+    run.train(recipe, [stage], resume=False)
+    frozen = {name for name, each in seen.items() if not each.requires_grad and each.numel()}
+    assert {name for name, each in seen.items() if each.dtype == torch.bfloat16} == frozen
+    written, key = weights(recipe, stage), "model.language_model.embed_tokens.weight"
+    assert torch.equal(written[key], built[key])
+    assert not torch.equal(written[key], built[key].bfloat16().float())
+    layer = "model.language_model.layers.0.mlp.up_proj"
+    before = built.get(f"{layer}.weight", built.get(f"{layer}.base_layer.weight"))
+    assert torch.equal(written[f"{layer}.weight"], before) == (stage == "resampler")
+
+
 def test_frozen_encoder_runs_once_for_all_stages(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

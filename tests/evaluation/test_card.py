@@ -35,7 +35,7 @@ def run(tmp_path: Path, scenes_file: Path) -> Path:
         },
         "section": {"data": str(scenes_file), "steps": 5},
         "seed": 3,
-        "precision": "auto",
+        "dtype": "auto",
         "result": {**RESULT, "peak_memory_mb": 900.0},
     }
     (folder / "finetune" / "stage.json").write_text(json.dumps(facts))

@@ -34,7 +34,7 @@ def finished(tmp_path_factory, model_section, scenes_file):
             model=model_section,
             stages={"vision": section},
             seed=5,
-            precision="fp32",
+            dtype="fp32",
         )
         run.train(recipe, ["vision"], resume=False)
     return recipe.output, began[0]

@@ -156,6 +156,28 @@ def test_the_lm_head_scores_supervised_positions_alone(generator, inputs, labels
     assert num_supervised <= inputs["input_ids"].numel() - 64  # placeholders at the least
 
 
+@pytest.mark.parametrize("num_items", [None, 10])
+def test_a_frozen_lm_head_trains_what_is_before_it_as_one_pass_would(
+    generator, inputs, labels, num_items, monkeypatch
+):
+    monkeypatch.setattr("panovlm.model.loss.CHUNK", 3)
+    generator.lm_head.requires_grad_(False)
+    weight, counted = generator.model.projection.project.weight, {"num_items_in_batch": num_items}
+    expected = generator.eval()(**inputs, labels=labels, **counted).loss
+    (gradient,) = torch.autograd.grad(expected, weight)
+    output = generator.train()(**inputs, labels=labels, **counted)
+    (found,) = torch.autograd.grad(output.loss, weight)
+    torch.testing.assert_close((output.loss, found), (expected, gradient))
+    assert output.logits is None
+
+
+def test_text_without_supervision_has_a_loss_with_a_gradient(generator, inputs, labels):
+    generator.lm_head.requires_grad_(False)
+    nothing = torch.full_like(labels, -100)
+    loss = generator.train()(**inputs, labels=nothing, num_items_in_batch=5).loss
+    assert (loss.item(), loss.requires_grad) == (0.0, True)
+
+
 def test_generation_scores_one_position_a_step(generator, inputs):
     scored = []
     generator.lm_head.register_forward_hook(lambda m, given, out: scored.append(given[0].shape[1]))

@@ -32,7 +32,7 @@ def recipe(
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
     shared: dict[str, Any] = {"data": scenes_file, "steps": 6, "batch_size": 2}
     stages = {name: StageSection(**shared) for name in STAGES}
-    return Recipe(output=tmp_path / "run", model=model_section, stages=stages, precision="fp32")
+    return Recipe(output=tmp_path / "run", model=model_section, stages=stages, dtype="fp32")
 
 
 def test_the_plan_counts_what_the_models_have(recipe: Recipe) -> None:

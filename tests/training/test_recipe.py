@@ -44,7 +44,7 @@ def test_what_a_recipe_leaves_out_has_defaults():
     assert recipe.model.pooling == "concat"
     assert recipe.stages["vision"].batch_size == 8
     assert recipe.stages["vision"].lora.rank == 16
-    assert recipe.precision == "auto"
+    assert recipe.dtype == "auto"
 
 
 def test_null_switches_adapters_off():
@@ -67,7 +67,7 @@ def test_null_switches_adapters_off():
         ("stages.vision.learning_rate.lora", -1, "learning_rate.lora: found -1, expected: Input"),
         ("model.views.fov_deg", 180, "model.views.fov_deg: found 180, expected: Input should be"),
         ("model.pooling", "max", "model.pooling: found 'max', expected: Input should be 'concat'"),
-        ("precision", "fp64", "precision: found 'fp64', expected: Input should be 'auto', 'bf16'"),
+        ("dtype", "fp64", "dtype: found 'fp64', expected: Input should be 'auto', 'bf16'"),
         ("model", 3, "model: found 3, expected: "),
         ("seed", {}, "seed: found a section, expected: Input should be a valid integer"),
     ],

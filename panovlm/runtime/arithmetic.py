@@ -1,0 +1,43 @@
+"""The arithmetic that a device is fast at."""
+
+import time
+from functools import cache
+from typing import Literal
+
+import torch
+from torch.nn.functional import linear
+
+Dtype = Literal["auto", "bf16", "fp32"]
+PRODUCT = (512, 576, 1536)
+"""Tokens, width in and width out of the product that is timed: a layer of a small language model."""
+NUM_TIMINGS = 5
+MOST_TIME = 0.8
+"""bf16 is chosen if its products take at most this share of float32's: never by the clock's noise."""
+
+
+def uses_bf16(dtype: Dtype) -> bool:
+    """Return whether to compute in bf16: as asked, or if the device's matrix products are faster.
+
+    Instructions alone do not tell: Intel's AVX-512 multiplies bf16 at half the speed of float32,
+    its AMX at many times that, and other processors in between.
+    """
+    if dtype != "auto":
+        return dtype == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _bf16_is_faster()
+
+
+@cache
+def _bf16_is_faster() -> bool:
+    """Time matrix products on this CPU, about 50 ms in all; one answer for the whole process."""
+    tokens, width_in, width_out = PRODUCT
+    factors = torch.ones(tokens, width_in), torch.ones(width_out, width_in)
+    halved = factors[0].bfloat16(), factors[1].bfloat16()
+    best = {factors: float("inf"), halved: float("inf")}
+    for _ in range(NUM_TIMINGS):  # in turns, so that other work disturbs both
+        for pair in best:
+            started = time.perf_counter()
+            linear(*pair)
+            best[pair] = min(best[pair], time.perf_counter() - started)
+    return best[halved] <= MOST_TIME * best[factors]
