@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,11 @@ from panovlm.runtime.progress import hide_loading_bars
 
 if TYPE_CHECKING:
     from panovlm.inference.assistant import Assistant, OpenedPanorama
+
+DtypeOption = Annotated[
+    Literal["auto", "bf16", "fp32"],
+    typer.Option(help="Arithmetic of the language model; auto is what the device is faster at."),
+]
 
 
 def evaluate(
@@ -48,6 +53,7 @@ def evaluate(
         str | None, typer.Option(help="Address of a judge, as http://localhost:8000/v1.")
     ] = None,
     judge_model: Annotated[str, typer.Option(help="Model the judge is asked for.")] = "default",
+    dtype: DtypeOption = "auto",
 ) -> None:
     """Score a MODEL on records or a benchmark, beside the blind baseline.
 
@@ -60,7 +66,7 @@ def evaluate(
     from panovlm.training import ranks
 
     hide_loading_bars()
-    options = EvaluationOptions(baselines, yaw_rotated, ablated, seam_shifted, seeds)
+    options = EvaluationOptions(baselines, yaw_rotated, ablated, seam_shifted, seeds, dtype)
     if not benchmark and (images or judge):
         raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
     try:
@@ -182,6 +188,7 @@ def ask(
         bool, typer.Option("--grounded", help="Add the direction that an answer names.")
     ] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
+    dtype: DtypeOption = "auto",
 ) -> None:
     """Ask a MODEL (a folder or a run) a QUESTION about PANORAMAS, or all of a file."""
     if (questions is None) != (out is None) or (question is None) == (questions is None):
@@ -190,19 +197,24 @@ def ask(
             "--in and --out"
         )
     if panoramas and question:
-        _ask_one(model, panoramas, question, grounded, max_tokens)
+        _ask_one(model, panoramas, question, grounded, max_tokens, dtype)
     elif questions and out and not panoramas:
-        _ask_many(model, questions, out, grounded, max_tokens)
+        _ask_many(model, questions, out, grounded, max_tokens, dtype)
     else:
         raise PanoVLMError("found a panorama and --in, whose lines name theirs; leave one out")
 
 
 def _ask_one(
-    model: Path, panoramas: list[Path], question: str, grounded: bool, max_tokens: int
+    model: Path,
+    panoramas: list[Path],
+    question: str,
+    grounded: bool,
+    max_tokens: int,
+    dtype: DtypeOption,
 ) -> None:
     from panovlm.inference.answers import SamplingParams
 
-    assistant, opened = _open(model, panoramas, grounded)
+    assistant, opened = _open(model, panoramas, grounded, dtype)
     answer = assistant.ask(opened, question, SamplingParams(max_tokens=max_tokens))
     typer.echo(answer)
     if grounded:
@@ -210,7 +222,7 @@ def _ask_one(
 
 
 def _open(
-    model: Path, panoramas: list[Path], grounded: bool
+    model: Path, panoramas: list[Path], grounded: bool, dtype: DtypeOption
 ) -> "tuple[Assistant, list[OpenedPanorama]]":
     """Load a model and open the panoramas of a conversation."""
     from panovlm.inference.assistant import Assistant
@@ -219,7 +231,7 @@ def _open(
     hide_loading_bars()
     if grounded:
         check_one_panorama("--grounded", len(panoramas))
-    assistant = Assistant.load(model)
+    assistant = Assistant.load(model, dtype=dtype)
     return assistant, [assistant.open(panorama) for panorama in panoramas]
 
 
@@ -231,14 +243,17 @@ def _show_grounding(answer: str) -> None:
     typer.echo(json.dumps({"grounding": asdict(grounding) if grounding else None}))
 
 
-def _ask_many(model: Path, questions: Path, out: Path, grounded: bool, max_tokens: int) -> None:
+def _ask_many(
+    model: Path, questions: Path, out: Path, grounded: bool, max_tokens: int, dtype: DtypeOption
+) -> None:
     from panovlm.inference.answers import SamplingParams
     from panovlm.inference.assistant import Assistant
     from panovlm.inference.bulk import answer_file
 
     hide_loading_bars()
     sampling = SamplingParams(max_tokens=max_tokens)
-    done = answer_file(Assistant.load(model), questions, out, grounded=grounded, sampling=sampling)
+    assistant = Assistant.load(model, dtype=dtype)
+    done = answer_file(assistant, questions, out, grounded=grounded, sampling=sampling)
     present = f", {done.num_present} were present" if done.num_present else ""
     typer.echo(f"{done.num_answered} answers written to {out}{present}")
     if done.num_errors:
@@ -252,12 +267,14 @@ def chat(
         bool, typer.Option("--grounded", help="Add the direction that an answer names.")
     ] = False,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
+    dtype: DtypeOption = "auto",
 ) -> None:
     """Chat with a MODEL (a folder or a run) about PANORAMAS; an empty line ends it."""
     from panovlm.inference.answers import SamplingParams
     from panovlm.inference.assistant import Chat
 
-    conversation = Chat(*_open(model, panoramas, grounded), SamplingParams(max_tokens=max_tokens))
+    opened = _open(model, panoramas, grounded, dtype)
+    conversation = Chat(*opened, SamplingParams(max_tokens=max_tokens))
     while question := _next_question():
         answer = ""
         try:
@@ -296,6 +313,7 @@ def serve(
     allow_hosts: Annotated[
         str, typer.Option(help="Hosts to fetch pictures from, by commas; none by default.")
     ] = "",
+    dtype: DtypeOption = "auto",
 ) -> None:
     """Serve a MODEL (a folder or a run) to OpenAI clients; PANOVLM_API_KEYS may hold API keys."""
     try:
@@ -324,6 +342,7 @@ def serve(
         ),
         prefixes=PrefixStore(max_count=num_panoramas),
         allow_hosts=allow_hosts,
+        dtype=dtype,
     )
 
 
@@ -339,10 +358,16 @@ def merge(base: Path, adapter: Path, out: Path) -> None:
     typer.echo(f"written to {out}")
 
 
-def export(model: Path, out: Path) -> None:
+def export(
+    model: Path,
+    out: Path,
+    dtype: Annotated[
+        Literal["bf16", "fp32"], typer.Option(help="Of the weights; bf16 takes half the room.")
+    ] = "fp32",
+) -> None:
     """Write a MODEL (a folder or a run) to OUT with the code that loads it anywhere."""
     from panovlm.exporting.export import export as run
 
     hide_loading_bars()
-    run(model, out)
+    run(model, out, dtype)
     typer.echo(f"written to {out}; load it with trust_remote_code=True where panovlm is missing")

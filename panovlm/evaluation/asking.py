@@ -14,6 +14,7 @@ from panovlm.data.records import Record
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.view_ablation import changed_by_view
+from panovlm.runtime.arithmetic import Dtype
 from panovlm.training import ranks
 
 BASELINES: dict[str, tuple[str, ...]] = {
@@ -36,6 +37,7 @@ class EvaluationOptions:
         num_ablated: Questions sampled by each seed to be asked again without each view.
         num_seam_shifted: Questions sampled by each seed to be asked again on seam-shifted pictures.
         seeds: Number of seeds, from 0 on.
+        dtype: Arithmetic of the language model: auto, bf16 or fp32.
 
     Raises:
         PanoVLMError: If the baselines are unknown.
@@ -46,6 +48,7 @@ class EvaluationOptions:
     num_ablated: int = 0
     num_seam_shifted: int = 0
     seeds: int = 1
+    dtype: Dtype = "auto"
 
     def __post_init__(self) -> None:
         if self.baselines not in BASELINES:

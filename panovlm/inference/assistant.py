@@ -23,6 +23,7 @@ from panovlm.inference.prompts import Conversation, Prompt, about_panorama, plai
 from panovlm.inference.views_mattered import ViewsMattered, neighbours, views_mattered
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.runtime.arithmetic import Dtype
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,11 @@ class Assistant:
         self.grammars = Grammars(processor.tokenizer, text_config.vocab_size, self._end_ids)
 
     @classmethod
-    def load(cls, path: Path, prefixes: PrefixStore | None = None) -> "Assistant":
-        """Load a model from its folder or from a run."""
-        return cls(*load_model(path), prefixes)
+    def load(
+        cls, path: Path, prefixes: PrefixStore | None = None, dtype: Dtype = "auto"
+    ) -> "Assistant":
+        """Load a model from its folder or from a run; `dtype` as in `load_model`."""
+        return cls(*load_model(path, dtype), prefixes)
 
     def open(self, panorama: Path) -> OpenedPanorama:
         """Read a panorama's file and cut its views. Any thread may call this.

@@ -34,11 +34,15 @@ class PanoVLMConfig(PreTrainedConfig):
         latent_size: D_latent, width of the resampler; a multiple of 8 for `perceiver`.
         vicreg_size: D_vicreg, width of stage 1's projector, which answering models do not have.
         pooling: Of the ring: `concat` keeps all V·T tokens, `mean` averages the views (T tokens),
-            `stitch` drops the whole columns a view shares with its left neighbour. All tokens of a
-            global view follow. Stitched tokens go once around the sphere, but what is kept of a
-            view is its right part, and may still overlap the left neighbour: 8 views of 90° with 7
-            columns keep 53° each for a stride of 45°, columns centred 0°, 16°, 30° and 41° to the
-            right of the direction word that stands before them.
+            `stitch` drops the whole columns a view shares with its left neighbour, `slots` makes
+            `slots` tokens of each view, every one of which reads the view as a whole. All tokens of
+            a global view follow, with `slots` as many as of the others. Stitched tokens go once
+            around the sphere, but what is kept of a view is its right part, and may still overlap
+            the left neighbour: 8 views of 90° with 7 columns keep 53° each for a stride of 45°,
+            columns centred 0°, 16°, 30° and 41° to the right of the direction word that stands
+            before them.
+        slots: Image tokens of each view where `pooling` is `slots`. A language model copies what
+            it reads in order: as many as an answer about one view has words is a good number.
         position_harmonics: Fourier harmonics of yaw and pitch that encode a token's direction.
     """
 
@@ -73,7 +77,8 @@ class PanoVLMConfig(PreTrainedConfig):
     token_columns: int = 7
     latent_size: int = 512
     vicreg_size: int = 512
-    pooling: Literal["concat", "mean", "stitch"] = "concat"
+    pooling: Literal["concat", "mean", "stitch", "slots"] = "concat"
+    slots: int = 4
     position_harmonics: int = 8
     tie_word_embeddings: bool = False
 
@@ -107,12 +112,15 @@ class PanoVLMConfig(PreTrainedConfig):
     @property
     def image_tokens_per_view(self) -> int:
         """Image tokens that one view of the ring contributes (`mean` has them once for all)."""
+        if self.pooling == "slots":
+            return self.slots
         return self.token_rows * self.kept_columns
 
     @property
     def global_image_tokens(self) -> int:
         """Image tokens of the global view, 0 if there is none."""
-        return self.tokens_per_view if self.global_view else 0
+        whole = self.slots if self.pooling == "slots" else self.tokens_per_view
+        return whole if self.global_view else 0
 
     @property
     def num_image_tokens(self) -> int:

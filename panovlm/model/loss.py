@@ -1,6 +1,6 @@
-"""The next-token loss of a frozen LM head: no logits of all positions at once.
+"""The next-token loss: on supervised positions alone, of a frozen LM head in chunks.
 
-Shape letters: K supervised positions, D_lm width of the language model.
+Shape letters: B sequences, L their length, K supervised positions, D_lm width of the LM.
 """
 
 from typing import Any
@@ -8,9 +8,43 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 
 CHUNK = 128
 """Positions scored at once; the logits of as many words fit the caches better than all would."""
+
+
+def supervised_loss(
+    model: PreTrainedModel, hidden: Tensor, labels: Tensor, num_items: Tensor | int | None
+) -> tuple[Tensor | None, Tensor]:
+    """Score only the positions whose next token is supervised: no [L, vocabulary] tensor.
+
+    While a model with a frozen LM head trains, not even their logits are all held at once.
+
+    Args:
+        model: Has the `lm_head`, and the library's `loss_function`.
+        hidden: [B, L, D_lm].
+        labels: [B, L], the token itself where it is supervised, else -100.
+        num_items: What the sum of the losses is divided by; None for their number.
+
+    Returns:
+        The logits [K, vocabulary], or None where they are not held, and the loss.
+    """
+    supervised = labels[:, 1:] != -100
+    hidden, targets = hidden[:, :-1][supervised], labels[:, 1:][supervised]
+    head = model.lm_head
+    if model.training and not any(each.requires_grad for each in head.parameters()):
+        count = targets.numel() if num_items is None else num_items
+        return None, frozen_head_loss(head, hidden, targets) / count
+    logits = head(hidden)
+    loss = model.loss_function(
+        logits=logits,
+        labels=None,
+        shift_labels=targets,
+        vocab_size=model.config.text_config.vocab_size,
+        num_items_in_batch=num_items,
+    )
+    return logits, loss
 
 
 def frozen_head_loss(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:

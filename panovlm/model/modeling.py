@@ -20,7 +20,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.efficientnet_lite import EfficientNetLiteModel
 from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
-from panovlm.model.loss import frozen_head_loss
+from panovlm.model.loss import supervised_loss
 from panovlm.model.masks import attention_masks
 from panovlm.model.projection import Projection
 from panovlm.model.resampler import PerceiverLayer, Resampler
@@ -352,7 +352,7 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             )
             logits = self.lm_head(hidden[:, keep])
         else:
-            logits, loss = self._supervised_loss(hidden, labels, num_items)
+            logits, loss = supervised_loss(self, hidden, labels, num_items)
         return PanoVLMOutput(
             loss=loss,
             logits=logits,
@@ -361,29 +361,6 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
         )
-
-    def _supervised_loss(
-        self, hidden: Tensor, labels: Tensor, num_items: Tensor | int | None
-    ) -> tuple[Tensor | None, Tensor]:
-        """Score only the positions whose next token is supervised: no [L, vocabulary] tensor.
-
-        While a model with a frozen LM head trains, not even their logits are all held at once.
-        """
-        targets = labels[:, 1:]
-        supervised = targets != -100
-        hidden, targets = hidden[:, :-1][supervised], targets[supervised]
-        if self.training and not any(each.requires_grad for each in self.lm_head.parameters()):
-            count = targets.numel() if num_items is None else num_items
-            return None, frozen_head_loss(self.lm_head, hidden, targets) / count
-        logits = self.lm_head(hidden)
-        loss = self.loss_function(
-            logits=logits,
-            labels=None,
-            shift_labels=targets,
-            vocab_size=self.config.text_config.vocab_size,
-            num_items_in_batch=num_items,
-        )
-        return logits, loss
 
 
 def _build_encoder(vision_config: PreTrainedConfig) -> PreTrainedModel:

@@ -44,6 +44,8 @@ class Projection(nn.Module):
 
     In order: add the sphere position, pool the views, project, and bring each token to the length
     of the language model's own embeddings, so that a frozen LM can read it from the first step.
+    With slots, all latent tokens of a view together are projected to each of its image tokens, so
+    that the first of them can hold what the language model would say first about the view.
     """
 
     scale: Tensor
@@ -54,14 +56,22 @@ class Projection(nn.Module):
         width, lm_width = config.latent_size, config.text_config.hidden_size
         self.position = nn.Linear(4 * config.position_harmonics, width, bias=False)
         self.norm = nn.LayerNorm(width)
-        self.widen = nn.Linear(width, lm_width)
-        self.project = nn.Linear(lm_width, lm_width)
+        self.has_slots = config.pooling == "slots"
+        if self.has_slots:
+            self.widen = nn.Linear(config.tokens_per_view * width, 2 * lm_width)
+            self.project = nn.Linear(2 * lm_width, config.slots * lm_width)
+        else:
+            self.widen = nn.Linear(width, lm_width)
+            self.project = nn.Linear(lm_width, lm_width)
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, latents: Tensor) -> Tensor:
         """Project the latent tokens of N panoramas."""
-        pooled = self._pool(latents + self._position(latents))
-        tokens = self.project(nn.functional.gelu(self.widen(self.norm(pooled))))
+        placed = latents + self._position(latents)
+        # [N, V, T·D_latent] with slots, else [N, image tokens, D_latent]
+        normed = self.norm(placed).flatten(2) if self.has_slots else self.norm(self._pool(placed))
+        projected = self.project(nn.functional.gelu(self.widen(normed)))
+        tokens = projected.unflatten(-1, (-1, self.config.text_config.hidden_size)).flatten(1, -2)
         unit = nn.functional.rms_norm(tokens, tokens.shape[-1:])
         return unit * self.scale.to(unit.dtype)
 

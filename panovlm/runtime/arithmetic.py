@@ -1,18 +1,20 @@
 """The arithmetic that a device is fast at."""
 
 import time
+from collections.abc import Iterable
 from functools import cache
 from typing import Literal
 
 import torch
+from torch import nn
 from torch.nn.functional import linear
 
 Dtype = Literal["auto", "bf16", "fp32"]
 PRODUCT = (512, 576, 1536)
-"""Tokens, width in and width out of the product that is timed: a layer of a small language model."""
+"""Tokens, width in and width out of the timed product: a layer of a small language model."""
 NUM_TIMINGS = 5
 MOST_TIME = 0.8
-"""bf16 is chosen if its products take at most this share of float32's: never by the clock's noise."""
+"""bf16 is chosen if its products take at most this share of float32's: not by the clock's noise."""
 
 
 def uses_bf16(dtype: Dtype) -> bool:
@@ -26,6 +28,13 @@ def uses_bf16(dtype: Dtype) -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _bf16_is_faster()
+
+
+def cast_parameters(parameters: Iterable[nn.Parameter], dtype: torch.dtype) -> None:
+    """Hold weights in another type; buffers, as the frequencies of positions, stay exact."""
+    for parameter in parameters:
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
 
 
 @cache

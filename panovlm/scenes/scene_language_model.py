@@ -24,8 +24,8 @@ from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import DIRECTIONS, Floats, angles_from_rays, direction_index
 from panovlm.model.masks import attention_masks
 from panovlm.model.processing import IMAGE_TOKEN
-from panovlm.runtime.cached_folders import build_once
 from panovlm.runtime.arithmetic import uses_bf16
+from panovlm.runtime.cached_folders import build_once
 from panovlm.runtime.progress import progress_bar
 from panovlm.scenes.language import LISTING_REQUEST, NOTHING, PLACES, ask_all, listing
 from panovlm.scenes.world import (

@@ -9,6 +9,7 @@ import uvicorn
 
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.prefixes import PrefixStore
+from panovlm.runtime.arithmetic import Dtype
 from panovlm.serving import examples
 from panovlm.serving.app import create_app
 from panovlm.serving.connections import Connection
@@ -25,6 +26,7 @@ def serve(
     limits: Limits,
     prefixes: PrefixStore,
     allow_hosts: str = "",
+    dtype: Dtype = "auto",
 ) -> None:
     """Serve a model (a folder or a run) over HTTP: the arguments are those of `panovlm serve`.
 
@@ -36,7 +38,7 @@ def serve(
     fetcher = Fetcher(hosts, limits.max_body_bytes) if hosts else None
     # While the model is loaded, so that nobody waits for them.
     threading.Thread(target=examples.render_all, name="examples", daemon=True).start()
-    assistant = Assistant.load(model, prefixes)
+    assistant = Assistant.load(model, prefixes, dtype)
     app = create_app(assistant, limits=limits, keys=keys, fetcher=fetcher)
     uvicorn.run(
         app,

@@ -88,6 +88,7 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
             resampler_layers=resampler.num_layers,
             **resampler.model_dump(exclude={"type", "num_layers"}),
             pooling=section.pooling,
+            slots=section.slots,
         )
     except StrictDataclassClassValidationError as error:
         raise PanoVLMError(str(error.__cause__)) from error

@@ -12,6 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import PreTrainedModel
 
 from panovlm.model.configuration import PanoVLMConfig
+from panovlm.model.loss import CHUNK
 from panovlm.model.vision import patch_token_width, token_grid
 
 FLOAT_BYTES = 4
@@ -107,7 +108,8 @@ def _forward(model: PreTrainedModel, batch: BatchShape) -> int:
         position_ids=torch.zeros(batch.sequences, length, dtype=torch.long, device="meta"),
         use_cache=False,
     )
-    return LOGIT_COPIES * batch.supervised * config.text_config.vocab_size + mask.numel()
+    scored = min(batch.supervised, CHUNK)  # the LM head is frozen
+    return LOGIT_COPIES * scored * config.text_config.vocab_size + mask.numel()
 
 
 def _storage(tensor: Tensor) -> int:

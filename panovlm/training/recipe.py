@@ -62,8 +62,10 @@ class ModelSection(Section):
     """A folder, a hub id, or one of the packaged backbones (`panovlm backbones`)."""
     views: ViewsSection = ViewsSection()
     resampler: ResamplerSection = ResamplerSection()
-    pooling: Literal["concat", "mean", "stitch"] = "concat"
-    """How the tokens of all views become the image tokens of one panorama."""
+    pooling: Literal["concat", "mean", "stitch", "slots"] = "concat"
+    """How the latent tokens of all views become the image tokens of one panorama."""
+    slots: Count = 4
+    """Image tokens of each view, for `pooling: slots`."""
     view_words: bool = True
     """Whether a direction word stands before each view's tokens."""
     chat_template: Path | None = None

@@ -15,8 +15,8 @@ from panovlm.data.records import Record, raise_errors
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.panorama import panorama_error
-from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.arithmetic import uses_bf16
+from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console, progress_bar
 from panovlm.training import ranks
 from panovlm.training.build import build_image_processor, build_vision_encoder, free_vision_encoder

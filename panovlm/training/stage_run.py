@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.data.shards import is_stream, open_stream
-from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.arithmetic import uses_bf16
+from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES, Objective, Stage
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.outputs import STAGE_FACTS

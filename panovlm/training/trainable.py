@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from panovlm.errors import PanoVLMError
 from panovlm.model.vision_layers import layer_stack
+from panovlm.runtime.arithmetic import cast_parameters
 from panovlm.stages import MODULES, TRAINED, Role, Stage
 from panovlm.training.adapters import LORA_MARK, add_adapters
 from panovlm.training.recipe import LoraSection
@@ -52,10 +53,12 @@ def hold_frozen(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
     Autocast casts a weight of another type anew at each use, and a frozen one is always the same.
     """
-    for name, parameter in model.named_parameters():
-        is_frozen = not parameter.requires_grad and parameter.is_floating_point()
-        if module_of(name) == "language_model" and is_frozen:
-            parameter.data = parameter.data.to(dtype)
+    frozen = (
+        parameter
+        for name, parameter in model.named_parameters()
+        if module_of(name) == "language_model" and not parameter.requires_grad
+    )
+    cast_parameters(frozen, dtype)
 
 
 def module_of(parameter_name: str) -> str:

@@ -73,6 +73,15 @@ def test_the_exported_folder_loads_without_panovlm(
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
+def test_an_export_in_bf16_takes_half_the_room(base, picture, tmp_path):
+    for dtype in ("fp32", "bf16"):
+        export(base, tmp_path / dtype, dtype)
+    sizes = [(tmp_path / d / "model.safetensors").stat().st_size for d in ("bf16", "fp32")]
+    assert sizes[0] < 0.6 * sizes[1]
+    found, expected = (logits_elsewhere(tmp_path / d, picture, tmp_path) for d in ("bf16", "fp32"))
+    assert (found.float() - expected).norm() / expected.norm() < 0.03
+
+
 def test_an_encoder_that_the_library_does_not_have_travels_too(
     encoder_folder, model_section, panorama, picture, tmp_path
 ):

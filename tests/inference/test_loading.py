@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
+from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.loading import load_model
 
@@ -96,3 +99,22 @@ def test_pickles_are_not_read(folder: Path, tmp_path: Path, name: str) -> None:
     if name != "training_args.bin":
         with pytest.raises(Exception, match=r"safetensors|header"):
             load_model(folder)
+
+
+def test_a_language_model_in_bf16_answers_about_as_in_fp32(
+    folder: Path, panorama: Image.Image, tmp_path: Path
+) -> None:
+    panorama.save(tmp_path / "panorama.png")
+    scores = []
+    for dtype in ("fp32", "bf16"):
+        assistant = Assistant.load(folder, dtype=dtype)
+        found = {each.dtype for each in assistant.model.model.language_model.parameters()}
+        assert found == {torch.bfloat16 if dtype == "bf16" else torch.float32}
+        assert assistant.model.model.resampler.narrow_in.weight.dtype == torch.float32
+        opened = assistant.open(tmp_path / "panorama.png")
+        assert isinstance(assistant.ask(opened, "Where?", SamplingParams(max_tokens=3)), str)
+        inputs = assistant.processor(images=panorama, text="<image>Where?", return_tensors="pt")
+        with torch.no_grad():
+            scores.append(assistant.model(**inputs).logits.float())
+    whole, halved = scores
+    assert 0 < (halved - whole).norm() / whole.norm() < 0.02

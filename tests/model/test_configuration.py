@@ -29,7 +29,8 @@ def test_defaults_are_a_whole_configuration():
 
 
 @pytest.mark.parametrize(
-    ("pooling", "groups", "per_view"), [("concat", 8, 32), ("mean", 1, 32), ("stitch", 8, 16)]
+    ("pooling", "groups", "per_view"),
+    [("concat", 8, 32), ("mean", 1, 32), ("stitch", 8, 16), ("slots", 8, 4)],
 )
 def test_pooling_sets_the_number_of_image_tokens(pooling, groups, per_view):
     pooled = config(pooling=pooling)

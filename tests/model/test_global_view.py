@@ -13,7 +13,9 @@ from panovlm.stages import STAGES
 from panovlm.training.build import build_config, build_model, build_processor
 
 PER_VIEW = 8
-POOLINGS = ["concat", "mean", "stitch"]
+KEEPING = ["concat", "mean", "stitch"]
+"""Poolings with which the language model reads all tokens of a global view."""
+POOLINGS = [*KEEPING, "slots"]
 
 
 @pytest.fixture
@@ -58,8 +60,13 @@ def around():
 def test_processor_configuration_and_model_count_the_same(section, pooling, panorama):
     chosen = with_pooling(section, pooling)
     processor, config = build_processor(chosen), build_config(chosen)
-    ring = {"concat": 4 * PER_VIEW, "mean": PER_VIEW, "stitch": 4 * PER_VIEW * 3 // 4}[pooling]
-    assert config.num_image_tokens == ring + PER_VIEW
+    all_tokens = {
+        "concat": 5 * PER_VIEW,
+        "mean": 2 * PER_VIEW,
+        "stitch": 4 * PER_VIEW * 3 // 4 + PER_VIEW,
+        "slots": 5 * config.slots,
+    }
+    assert config.num_image_tokens == all_tokens[pooling]
     inputs = prompt(processor, panorama)
     assert (inputs["input_ids"] == processor.image_token_id).sum() == config.num_image_tokens
     counted = processor._get_num_multimodal_tokens(image_sizes=[(100, 200)])
@@ -70,7 +77,7 @@ def test_processor_configuration_and_model_count_the_same(section, pooling, pano
     assert features.shape == (1, config.num_image_tokens, 32)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", KEEPING)
 def test_all_its_tokens_follow_those_of_the_ring(section, pooling):
     projection = build_model(with_pooling(section, pooling), STAGES["resampler"]).model.projection
     latents = torch.randn(2, 5, PER_VIEW, 16)

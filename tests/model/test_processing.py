@@ -54,7 +54,7 @@ def test_averaged_views_have_one_group_of_tokens(fresh_processor):
     assert fresh_processor.expand_image() == "<image>" * PER_VIEW + "\n"
 
 
-@pytest.mark.parametrize("pooling", ["concat", "mean", "stitch"])
+@pytest.mark.parametrize("pooling", ["concat", "mean", "stitch", "slots"])
 def test_processor_and_configuration_count_the_same(model_section, pooling, panorama):
     section = model_section.model_copy(update={"pooling": pooling})
     pooled, config = build_processor(section), build_config(section)

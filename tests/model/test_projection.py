@@ -74,7 +74,9 @@ def test_equal_latents_of_different_directions_become_different_image_tokens():
     assert distances.min() > 1e-4
 
 
-@pytest.mark.parametrize(("pooling", "tokens"), [("concat", 128), ("mean", 16), ("stitch", 64)])
+@pytest.mark.parametrize(
+    ("pooling", "tokens"), [("concat", 128), ("mean", 16), ("stitch", 64), ("slots", 32)]
+)
 def test_pooling_sets_the_number_of_image_tokens(pooling, tokens):
     module = projection(pooling)
     assert module(torch.randn(2, 8, 16, 16)).shape == (2, tokens, 32)
@@ -85,6 +87,17 @@ def test_mean_pooling_averages_the_views():
     latents = torch.randn(2, 8, 16, 16)
     module = projection("mean")
     torch.testing.assert_close(module._pool(latents), latents.mean(dim=1))
+
+
+def test_a_slot_reads_its_whole_view_and_no_other():
+    module, latents = projection("slots"), torch.randn(1, 8, 16, 16)
+    tokens = module(latents).unflatten(1, (8, 4))
+    for token in (0, 15):
+        changed = latents.clone()
+        changed[0, 3, token] += 1.0
+        differs = (module(changed).unflatten(1, (8, 4)) != tokens).any(-1)[0]
+        assert differs[3].all()
+        assert not differs[[0, 1, 2, 4, 5, 6, 7]].any()
 
 
 def test_concat_pooling_keeps_views_in_order():
