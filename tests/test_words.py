@@ -43,3 +43,16 @@ def test_replaced_words_are_gone(instead: str) -> None:
         if pattern.search(line)
     ]
     assert not found, f"say instead: {instead}\n" + "\n".join(found)
+
+
+def test_no_file_holds_both_sides_of_a_merge() -> None:
+    folders = ("panovlm", "benchmarks", "docs", "recipes", "tests")
+    files = [path for name in folders for path in (ROOT / name).rglob("*")]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in [*files, *ROOT.glob("*.*"), ROOT / "Makefile"]
+        if path.suffix in (*TEXTS, ".toml", ".txt", "") and path.is_file()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if line.startswith(("<" * 7, ">" * 7))
+    ]
+    assert not found

@@ -32,7 +32,7 @@ from panovlm.scenes.language import LISTING_REQUEST, Question, ask_all, listing
 from panovlm.scenes.render import Picture, render
 from panovlm.scenes.world import Scene, sample_scene
 
-FORMAT = 1
+FORMAT = 2
 """Raise it whenever the same settings come to give other files."""
 SPLITS = ("train", "test")
 LISTING = Question("listing", LISTING_REQUEST, listing)
@@ -238,6 +238,6 @@ def _record(image: str, scene: Scene, question: Question) -> dict[str, Any]:
         "rolled_responses": [question.answer(scene.yaw_rotated(yaw)) for yaw in YAW_SHIFTS_DEG],
         "kind": question.kind,
         "yaw_deg": subject and subject.yaw_deg,
-        "pitch_deg": subject and subject.pitch_deg,
+        "pitch_deg": subject and scene.pitch_deg(subject),
         "crosses_seam": any(solid.crosses_seam for solid in solids),
     }

@@ -2,10 +2,11 @@
 
 Each solid is rendered in its own frame, seen from the camera at the origin: x to the right, y up, z
 along the ground from the camera to the solid. Its pixels depend only on their yaw relative to the
-solid, so a scene yaw-rotated by whole pixels shows the same solids, shifted.
+solid, so a scene yaw-rotated by whole pixels shows the same solids, shifted (but for the sensor's
+noise, which stays with the sensor).
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from math import asin, atan2, ceil, floor, pi, radians, sqrt
 
@@ -14,67 +15,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panovlm.errors import PanoVLMError
-from panovlm.geometry.sphere import Floats, panorama_rays, rays_from_angles
-from panovlm.scenes.world import CAMERA_HEIGHT_M, COLOURS, Scene, Solid
+from panovlm.geometry.sphere import Floats
+from panovlm.scenes.intersections import intersect
+from panovlm.scenes.look import Look, Surface, sample_look
+from panovlm.scenes.surroundings import draw_surroundings
+from panovlm.scenes.world import Scene, Solid
 
 Picture = NDArray[np.uint8]
 Maps = NDArray[np.float32]
-Hits = tuple[Floats, Floats]
-"""Distance along each ray [h, w], NaN where it misses, and the outward unit normal [h, w, 3]."""
 
 SAMPLES_PER_SIDE = 2
-AMBIENT = 0.79  # below 0.78 yellow comes nearer to orange, below 0.74 orange to red
-DIFFUSE = 0.27
-SHADOW_DEPTH = 0.5
-SHADOW_REACH = 1.45
-"""Radius at which a contact shadow ends, in radii of the solid's base."""
+BLUR_PADDING_PX = 4
 
-TEXTURE_PX = 256
-TEXTURE_PX_PER_M = 32.0
-FADE_DISTANCE_M = 7.0
-"""Distance over which the ground's texture fades, before it gets finer than a pixel."""
 
-GROUND_COLOURS = ((128, 122, 112), (142, 130, 110), (100, 98, 96), (112, 115, 98), (150, 146, 140))
-GROUND_PATTERNS = ("plain", "checker", "stripes", "paving")
-SKY_COLOURS = (
-    ((70, 125, 195), (195, 213, 228)),
-    ((140, 150, 162), (205, 208, 211)),
-    ((90, 100, 150), (232, 196, 160)),
-    ((110, 160, 205), (222, 226, 224)),
-)
-"""(zenith, horizon) of each kind of sky."""
-CLOUD_COLOUR = np.array((238, 238, 240), np.float32)
+@dataclass(frozen=True)
+class _Setting:
+    """What all solids of a picture share: its look, the camera and what haze turns them into."""
+
+    look: Look
+    camera_m: float
+    haze: Maps
 
 
 def render(scene: Scene, height: int = 512, background: Picture | None = None) -> Picture:
     """Render a scene as the equirectangular picture [height, 2·height, 3] of its camera.
 
-    Solids are sampled 2×2 per pixel and the nearest one wins. Ground, sky and light depend on
-    `scene.look_seed` alone: `Scene.yaw_rotated` moves the solids (each with its shading and its
-    shadow), while ground and sky stay where they are.
+    Solids are sampled 2×2 per pixel and the nearest one wins. Everything else depends on
+    `scene.look_seed` alone (`sample_look`): `Scene.yaw_rotated` moves the solids (each with its
+    shading and its shadow), while ground, sky and far things stay where they are.
 
     Args:
-        scene: The solids, and the seed of everything else.
+        scene: The solids, the camera's height, and the seed of everything else.
         height: Rows of the picture, at least 2.
-        background: RGB panorama [h, 2·h, 3] of any size to stand in for ground and sky. It is
-            resized to the picture, and solids and contact shadows are rendered over it.
+        background: RGB panorama [h, 2·h, 3] of any size to stand in for ground, sky and far
+            things. It is resized to the picture, solids and shadows are rendered over it, and all
+            is exposed as one picture.
 
     Raises:
         PanoVLMError: If `height` is below 2 or `background` is not such a panorama.
     """
     if height < 2:
         raise PanoVLMError(f"found height {height}, expected at least 2; set a larger height")
+    look = sample_look(scene.look_seed)
     if background is None:
-        picture = _ground_and_sky(scene.look_seed, height)
+        picture = draw_surroundings(look, scene.camera_height_m, height)
+        haze = np.array(look.horizon, np.float32)
     else:
         picture = _resized(background, height)
+        haze = picture[height // 2 - 1 : height // 2 + 1].mean(axis=(0, 1), dtype=np.float32)
+    setting = _Setting(look, scene.camera_height_m, haze)
     for solid in scene.solids:
-        _render_shadow(picture, solid)
+        _render_shadow(picture, solid, setting)
+    return _exposed(_with_solids(picture, scene, setting), look)
+
+
+def _with_solids(picture: Picture, scene: Scene, setting: _Setting) -> Picture:
+    height = len(picture)
     canvas = _scaled(picture, SAMPLES_PER_SIDE * height, cv2.INTER_NEAREST)
     depth = np.full(canvas.shape[:2], np.inf, np.float32)
-    light = _light(scene.look_seed)
     for solid in scene.solids:
-        _render_solid(canvas, depth, solid, light)
+        _render_solid(canvas, depth, solid, setting)
     return _scaled(canvas, height, cv2.INTER_AREA)
 
 
@@ -94,21 +94,24 @@ def _resized(background: Picture, height: int) -> Picture:
 
 
 def _window(
-    picture: Picture, solid: Solid, radius_m: float, top_m: float
+    picture: Picture, solid: Solid, camera_m: float, radius_m: float, top_m: float
 ) -> tuple[slice, NDArray[np.intp], Floats]:
     """Return rows and columns that an upright cylinder can cover, and rays in the solid's frame."""
     height, width = picture.shape[:2]
     near_m = max(solid.distance_m - radius_m, 1e-3)
-    above_m = top_m - CAMERA_HEIGHT_M
+    above_m = top_m - camera_m
     top_rad = atan2(above_m, near_m if above_m > 0 else solid.distance_m + radius_m)
-    bottom_rad = -atan2(CAMERA_HEIGHT_M, near_m)
+    bottom_rad = -atan2(camera_m, near_m)
     rows = np.arange(floor((0.5 - top_rad / pi) * height), ceil((0.5 - bottom_rad / pi) * height))
-    half_columns = ceil(asin(min(1.0, radius_m / solid.distance_m)) / (2 * pi) * width) + 1
+    half_rad = asin(radius_m / solid.distance_m) if radius_m < solid.distance_m else pi
+    half_columns = ceil(half_rad / (2 * pi) * width) + 1
     centre = floor((solid.yaw_deg / 360 + 0.5) * width)
     columns = np.arange(centre - half_columns, centre + half_columns + 1)[:width]
     yaw_rad = ((columns + 0.5) / width - 0.5) * 2 * pi - radians(solid.yaw_deg)
     pitch_rad = (0.5 - (rows + 0.5) / height) * pi
-    rays = rays_from_angles(yaw_rad[None, :], pitch_rad[:, None])
+    level, rise = np.cos(pitch_rad)[:, None], np.sin(pitch_rad)[:, None]
+    aside, ahead = level * np.sin(yaw_rad), level * np.cos(yaw_rad)  # each sine is taken once
+    rays = np.stack([aside, np.broadcast_to(rise, aside.shape), ahead], axis=-1)
     return slice(rows[0], rows[-1] + 1), columns % width, rays
 
 
@@ -116,177 +119,91 @@ def _base_radius_m(solid: Solid) -> float:
     return solid.size_m / (sqrt(2) if solid.shape == "cube" else 2)
 
 
-def _render_shadow(picture: Picture, solid: Solid) -> None:
-    """Darken the ground at the foot of a solid, softly towards the outside."""
-    radius_m = _base_radius_m(solid)
-    rows, columns, rays = _window(picture, solid, radius_m * SHADOW_REACH, top_m=0.0)
-    x, y, z = np.moveaxis(rays, -1, 0)
-    ground = CAMERA_HEIGHT_M / np.maximum(-y, 1e-6)
-    from_centre = np.hypot(ground * x, ground * z - solid.distance_m) / radius_m
-    inside = np.clip((SHADOW_REACH - from_centre) / (SHADOW_REACH - 0.6), 0.0, 1.0)
-    shade = 1.0 - SHADOW_DEPTH * inside**2 * (3 - 2 * inside)
+def _render_shadow(picture: Picture, solid: Solid, setting: _Setting) -> None:
+    """Darken the ground at the foot of a solid, and away from the light if it casts a shadow."""
+    look, radius_m = setting.look, _base_radius_m(solid)
+    length_m = look.shadow_length * solid.size_m
+    reach_m = radius_m * look.shadow_reach + length_m
+    rows, columns, rays = _window(picture, solid, setting.camera_m, reach_m, top_m=0.0)
+    ground = setting.camera_m / np.maximum(-rays[..., 1], 1e-6)
+    across, along = ground * rays[..., 0], ground * rays[..., 2] - solid.distance_m
+    away = -np.array(look.light)[[0, 2]] / np.hypot(look.light[0], look.light[2])
+    cast_m = np.clip(across * away[0] + along * away[1], 0.0, length_m)
+    from_axis = np.hypot(across - cast_m * away[0], along - cast_m * away[1]) / radius_m
+    inside = np.clip((look.shadow_reach - from_axis) / (2 * look.shadow_reach - 2), 0.0, 1.0)
+    shade = 1.0 - look.shadow_depth * inside**2 * (3 - 2 * inside)
     picture[rows, columns] = np.rint(picture[rows, columns] * shade[..., None])
 
 
-def _light(look_seed: int) -> Floats:
-    """Sample the unit vector to the light: above the camera, to its left or right."""
-    rng = np.random.default_rng((look_seed, 1))
-    light = np.array([rng.choice((-1, 1)) * rng.uniform(0.4, 0.6), 0.75, -0.8])
-    return np.asarray(light / np.linalg.norm(light), np.float64)
-
-
-def _render_solid(canvas: Picture, depth: NDArray[np.float32], solid: Solid, light: Floats) -> None:
-    rows, columns, rays = _window(canvas, solid, _base_radius_m(solid), solid.size_m)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        solid_depth, normals = _HITS[solid.shape](rays, solid)
+def _render_solid(
+    canvas: Picture, depth: NDArray[np.float32], solid: Solid, setting: _Setting
+) -> None:
+    camera_m = setting.camera_m
+    rows, columns, rays = _window(canvas, solid, camera_m, _base_radius_m(solid), solid.size_m)
+    solid_depth, normals = intersect(rays, solid, camera_m)
     visible = solid_depth < depth[rows, columns]
     row, column = np.nonzero(visible)
     pixels = row + rows.start, columns[column]
     depth[pixels] = solid_depth[visible]
-    shade = AMBIENT + DIFFUSE * np.maximum(normals[visible] @ light, 0.0)
-    canvas[pixels] = np.minimum(np.rint(shade[:, None] * COLOURS[solid.colour]), 255)
+    seen = (values[visible].astype(np.float32) for values in (solid_depth, normals, rays))
+    canvas[pixels] = np.rint(_shaded(solid, setting, *seen))
 
 
-def _sphere_hits(rays: Floats, solid: Solid) -> Hits:
-    radius = solid.size_m / 2
-    centre = np.array([0.0, radius - CAMERA_HEIGHT_M, solid.distance_m])
-    along = rays @ centre
-    depth = along - np.sqrt(along**2 - centre @ centre + radius**2)
-    return depth, (depth[..., None] * rays - centre) / radius
+def _shaded(solid: Solid, setting: _Setting, depth: Maps, normals: Maps, rays: Maps) -> Maps:
+    """Compute the colours [n, 3] of points of a solid: Lambert, Blinn-Phong, pattern and haze.
 
-
-def _cube_hits(rays: Floats, solid: Solid) -> Hits:
-    half = solid.size_m / 2
-    cos, sin = np.cos(radians(solid.spin_deg)), np.sin(radians(solid.spin_deg))
-    axes = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
-    centre = axes @ np.array([0.0, half - CAMERA_HEIGHT_M, solid.distance_m])
-    rays = rays @ axes.T
-    to_low, to_high = (centre - half) / rays, (centre + half) / rays
-    enters = np.minimum(to_low, to_high)
-    enter = enters.max(axis=-1)
-    leave = np.maximum(to_low, to_high).min(axis=-1)
-    depth = np.where((enter > 0) & (enter <= leave), enter, np.nan)
-    face = enters.argmax(axis=-1)
-    facing = -np.sign(np.take_along_axis(rays, face[..., None], axis=-1))
-    return depth, facing * axes[face]
-
-
-def _cylinder_hits(rays: Floats, solid: Solid) -> Hits:
-    radius = solid.size_m / 2
-    x, y, z = np.moveaxis(rays, -1, 0)
-    level = x**2 + z**2
-    along = solid.distance_m * z
-    side = (along - np.sqrt(along**2 - level * (solid.distance_m**2 - radius**2))) / level
-    side_height = CAMERA_HEIGHT_M + side * y
-    side = np.where((side_height >= 0) & (side_height <= solid.size_m), side, np.nan)
-    top = (solid.size_m - CAMERA_HEIGHT_M) / y
-    on_top = (top > 0) & (np.hypot(top * x, top * z - solid.distance_m) <= radius)
-    depth = np.fmin(side, np.where(on_top, top, np.nan))
-    radial = np.stack([depth * x, np.zeros_like(y), depth * z - solid.distance_m], -1) / radius
-    return depth, np.where((on_top & (depth == top))[..., None], (0.0, 1.0, 0.0), radial)
-
-
-def _cone_hits(rays: Floats, solid: Solid) -> Hits:
-    slope_2 = 0.25  # x² + z² = slope²·y² with y from the apex; as high as its base is wide
-    camera_y = CAMERA_HEIGHT_M - solid.size_m
-    x, y, z = np.moveaxis(rays, -1, 0)
-    a = x**2 + z**2 - slope_2 * y**2
-    b = solid.distance_m * z + slope_2 * camera_y * y
-    c = solid.distance_m**2 - slope_2 * camera_y**2
-    roots = (b + np.array([-1.0, 1.0])[:, None, None] * np.sqrt(b**2 - a * c)) / a
-    from_apex = camera_y + roots * y
-    on_cone = (roots > 0) & (from_apex <= 0) & (from_apex >= -solid.size_m)
-    depth = np.fmin(*np.where(on_cone, roots, np.nan))
-    across, below, along = depth * x, -(camera_y + depth * y), depth * z - solid.distance_m
-    normals = np.stack([across, slope_2 * below, along], axis=-1)
-    return depth, normals / np.linalg.norm(normals, axis=-1, keepdims=True)
-
-
-_HITS: dict[str, Callable[[Floats, Solid], Hits]] = {
-    "sphere": _sphere_hits,
-    "cube": _cube_hits,
-    "cylinder": _cylinder_hits,
-    "cone": _cone_hits,
-}
-
-
-def _ground_and_sky(look_seed: int, height: int) -> Picture:
-    """Render what lies behind the solids; a function of the ray, so there is no seam."""
-    rng = np.random.default_rng((look_seed, 0))
-    return np.vstack([_sky(rng, height), _ground(rng, height)])
-
-
-@lru_cache(maxsize=4)
-def _plane_maps(height: int, softening: float, upper: bool) -> tuple[Maps, Maps, Maps]:
-    """Compute where the rays of one half of the picture meet a level plane at unit distance.
-
-    Returns:
-        x and z on the plane [rows, 2·height], and the distance from the camera's foot [rows, 1].
-        `softening` is added to the rays' rise so that the horizon lies at a finite distance.
+    Light adds up in linear RGB, taken as the square of sRGB: near enough, and its root is fast.
     """
-    rays = panorama_rays(height, 2 * height)
-    x, y, z = np.moveaxis(rays[: height // 2] if upper else rays[height // 2 :], -1, 0)
-    rise = np.abs(y) + softening
-    distance = np.hypot(x[:, :1], z[:, :1]) / rise[:, :1]
-    return (x / rise).astype(np.float32), (z / rise).astype(np.float32), distance.astype(np.float32)
+    look, surface = setting.look, setting.look.surface(solid)
+    light = np.array(look.light, np.float32)
+    lit = np.maximum(normals @ light, 0)
+    brightness = np.array(look.ambient, np.float32) + lit[:, None] * np.array(
+        look.diffuse, np.float32
+    )
+    linear = brightness * (np.array(surface.albedo, np.float32) / 255) ** 2
+    if surface.relief:
+        linear *= (1 + surface.relief * _pattern(surface, solid, setting, depth, rays))[:, None]
+    if surface.gloss:
+        halfway = light - rays
+        halfway /= np.linalg.norm(halfway, axis=1, keepdims=True)
+        aligned = np.maximum(np.einsum("nc,nc->n", normals, halfway), 0)
+        linear += (surface.gloss * aligned**surface.sharpness * (lit > 0))[:, None]
+    clear = np.exp(-look.haze_per_m * depth)[:, None]
+    return np.minimum(255 * np.sqrt(linear), 255) * clear + setting.haze * (1 - clear)
 
 
-def _noise(rng: np.random.Generator, steepness: float) -> Floats:
-    """Sample noise [TEXTURE_PX, TEXTURE_PX] in [0, 1] that tiles; steeper is smoother."""
-    cycles = np.abs(np.fft.fftfreq(TEXTURE_PX, 1 / TEXTURE_PX))
-    frequency = np.hypot(cycles[:, None], cycles[None, : TEXTURE_PX // 2 + 1])
-    spectrum = np.fft.rfft2(rng.normal(size=(TEXTURE_PX, TEXTURE_PX)))
-    spectrum[0, 0] = 0.0
-    noise = np.fft.irfft2(spectrum / np.maximum(frequency, 1.0) ** steepness)
-    return np.asarray(np.clip(0.5 + 0.2 * noise / noise.std(), 0.0, 1.0), np.float64)
+def _pattern(surface: Surface, solid: Solid, setting: _Setting, depth: Maps, rays: Maps) -> Maps:
+    """Compute the pattern [n] in [-1, 1] at points of a solid; it turns with the solid's spin."""
+    spin_rad = radians(solid.spin_deg)
+    cos, sin = np.cos(spin_rad), np.sin(spin_rad)
+    axes = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
+    waves = np.array(surface.waves)
+    vectors = waves[:, :3] @ axes  # in the solid's frame, [waves, 3]
+    phases = waves[:, 3] - vectors @ (0.0, -setting.camera_m, solid.distance_m)
+    angles = (depth[:, None] * rays) @ vectors.T.astype(np.float32) + phases.astype(np.float32)
+    return np.clip(np.cos(angles).sum(axis=1) / np.float32(sqrt(len(waves))), -1, 1)
 
 
-def _pattern(kind: str) -> Floats:
-    """Return the pattern [TEXTURE_PX, TEXTURE_PX] in [-1, 1] that lies under the ground's noise."""
-    metres = (np.arange(TEXTURE_PX) + 0.5) / TEXTURE_PX_PER_M
-    x, z = metres[None, :], metres[:, None]
-    if kind == "checker":
-        return np.where((np.floor(x) + np.floor(z)) % 2 == 0, 0.5, -0.5)
-    if kind == "stripes":
-        return np.broadcast_to(0.6 * np.sin(2 * pi * x), (TEXTURE_PX, TEXTURE_PX))
-    if kind == "paving":
-        return np.where((x % 1 < 0.08) | (z % 1 < 0.08), -1.0, 0.15)
-    return np.zeros((TEXTURE_PX, TEXTURE_PX))
+def _exposed(picture: Picture, look: Look) -> Picture:
+    """Return the picture as a camera takes it: softened, exposed and noisy."""
+    if look.blur:
+        picture = _blurred(picture, look.blur * len(picture) / 512)
+    levels = 255 * (look.gain * np.arange(256) / 255) ** look.gamma
+    exposed = cv2.LUT(picture, np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+    if look.noise:
+        noisy = exposed + look.noise * np.roll(_unit_noise(len(picture)), look.seed, axis=(0, 1))
+        exposed = np.clip(np.rint(noisy), 0, 255)
+    return np.asarray(exposed, np.uint8)
 
 
-def _ground(rng: np.random.Generator, height: int) -> Picture:
-    """Render the lower half [rows, 2·height, 3]: a patterned, noisy, greyish plane."""
-    colour = np.array(GROUND_COLOURS[rng.integers(len(GROUND_COLOURS))], np.float32)
-    pattern = _pattern(GROUND_PATTERNS[rng.integers(len(GROUND_PATTERNS))])
-    relief = 0.22 * pattern + 0.5 * (_noise(rng, steepness=1.2) - 0.5)
-    angle_rad, shift = rng.uniform(0, 2 * pi), rng.uniform(0, TEXTURE_PX)
-    x, z, distance = _plane_maps(height, softening=0.02, upper=False)
-    scale = CAMERA_HEIGHT_M * TEXTURE_PX_PER_M
-    cos, sin = scale * np.cos(angle_rad), scale * np.sin(angle_rad)
-    texture = _sampled(relief, cos * x - sin * z + shift, sin * x + cos * z + shift)
-    texture *= np.exp(-distance * (CAMERA_HEIGHT_M / FADE_DISTANCE_M))
-    return _coloured(np.zeros(3, np.float32), colour, 1 + texture)
+def _blurred(picture: Picture, deviation_px: float) -> Picture:
+    padding = BLUR_PADDING_PX
+    wrapped = np.hstack([picture[:, -padding:], picture, picture[:, :padding]])
+    blurred = cv2.GaussianBlur(wrapped, (0, 0), deviation_px)
+    return np.asarray(blurred[:, padding:-padding], np.uint8)
 
 
-def _sky(rng: np.random.Generator, height: int) -> Picture:
-    """Render the upper half [rows, 2·height, 3]: a gradient from zenith to horizon, with clouds."""
-    zenith, horizon = np.array(SKY_COLOURS[rng.integers(len(SKY_COLOURS))], np.float32)
-    clouds = np.clip(2.5 * (_noise(rng, steepness=1.9) - rng.uniform(0.35, 0.6)), 0.0, 0.9)
-    x, z, distance = _plane_maps(height, softening=0.15, upper=True)
-    alpha = _sampled(clouds, 40 * x, 40 * z)
-    towards_horizon = np.minimum(distance / 5, 1.0) ** 0.8
-    gradient = zenith + towards_horizon[..., None] * (horizon - zenith)
-    return _coloured(gradient, CLOUD_COLOUR - gradient, alpha)
-
-
-def _sampled(texture: Floats, column: Maps, row: Maps) -> Maps:
-    """Sample a tiling texture at (column, row) in its pixels."""
-    source, columns, rows = (np.asarray(values, np.float32) for values in (texture, column, row))
-    sampled = cv2.remap(source, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return np.asarray(sampled, np.float32)
-
-
-def _coloured(base: Maps, change: Maps, amount: Maps) -> Picture:
-    """Compute the picture base + amount·change, `amount` being one number per pixel."""
-    channels = [base[..., c] + amount * change[..., c] for c in range(3)]
-    return np.asarray(cv2.merge([np.clip(c, 0, 255).astype(np.uint8) for c in channels]), np.uint8)
+@lru_cache(maxsize=2)
+def _unit_noise(height: int) -> Maps:
+    """Sample noise [height, 2·height, 3] of deviation 1 once; each picture shifts it."""
+    return np.random.default_rng(0).standard_normal((height, 2 * height, 3), np.float32)

@@ -28,15 +28,7 @@ from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import build_once
 from panovlm.runtime.progress import progress_bar
 from panovlm.scenes.language import LISTING_REQUEST, NOTHING, PLACES, ask_all, listing
-from panovlm.scenes.world import (
-    CAMERA_HEIGHT_M,
-    COLOURS,
-    DISTANCES_M,
-    SHAPES,
-    Scene,
-    Solid,
-    sample_scene,
-)
+from panovlm.scenes.world import COLOURS, DISTANCES_M, SHAPES, Scene, Solid, sample_scene
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +50,7 @@ ASKED_TWICE = ("colour", "existence", "count")
 class Settings:
     """What the model is built and trained with; other settings train it again."""
 
-    version: int = 8  # of everything below that no other setting shows
+    version: int = 9  # of everything below that no other setting shows
     hidden_size: int = 128
     num_layers: int = 4
     num_heads: int = 4
@@ -230,7 +222,9 @@ def words_of_tokens(scene: Scene) -> list[tuple[str, ...]]:
     token covers of it, else for nothing in its direction.
     """
     yaw_deg, pitch_deg = _rays_of_tokens()  # [tokens, rays]
-    filled = np.stack([_covers(solid, yaw_deg, pitch_deg) for solid in scene.solids])
+    filled = np.stack(
+        [_covers(solid, scene.camera_height_m, yaw_deg, pitch_deg) for solid in scene.solids]
+    )
     filled /= filled.max(axis=1, keepdims=True)
     fullest, share = filled.argmax(axis=0), filled.max(axis=0)
     tokens: list[tuple[str, ...]] = []
@@ -254,10 +248,10 @@ def _rays_of_tokens() -> tuple[Floats, Floats]:
     return np.degrees(yaw_rad), np.degrees(pitch_rad)
 
 
-def _covers(solid: Solid, yaw_deg: Floats, pitch_deg: Floats) -> Floats:
+def _covers(solid: Solid, camera_m: float, yaw_deg: Floats, pitch_deg: Floats) -> Floats:
     """Compute the share of each token's rays that meet the box around a solid, [tokens]."""
     base, top = (
-        np.degrees(np.arctan2(height - CAMERA_HEIGHT_M, solid.distance_m))
+        np.degrees(np.arctan2(height - camera_m, solid.distance_m))
         for height in (0.0, solid.size_m)
     )
     aside = np.abs((yaw_deg - solid.yaw_deg + 180) % 360 - 180) < solid.half_width_deg

@@ -23,8 +23,12 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "purple": (130, 45, 165),
     "white": (245, 245, 245),
 }
+"""The most typical colour of each name; a solid's own lies around it (`look.JITTERS`)."""
 DISTANCES_M = (2, 3, 5, 7)
 CAMERA_HEIGHT_M = 1.6
+"""Height of the camera of a scene that does not say its own."""
+CAMERA_HEIGHTS_M = (1.45, 1.75)
+"""Lowest and highest camera of a sampled scene: held by hand or on a tripod."""
 MAX_OFFSET_DEG = 14.0
 """Largest yaw from a solid to the centre of its sector: every direction word is certain."""
 
@@ -60,11 +64,6 @@ class Solid:
         return direction_index(self.yaw_deg)
 
     @property
-    def pitch_deg(self) -> float:
-        """How far above the horizon its middle is: halfway up, on its axis."""
-        return float(np.degrees(np.arctan2(self.size_m / 2 - CAMERA_HEIGHT_M, self.distance_m)))
-
-    @property
     def yaw_span_deg(self) -> tuple[float, float]:
         """Left and right edge of the yaw it covers, as (negative, positive) offsets from `yaw_deg`.
 
@@ -98,16 +97,24 @@ class Scene:
 
     Attributes:
         solids: The solids, by increasing sector from the front.
-        look_seed: Seed of the ground, the sky and the light; no question is about them.
+        look_seed: Seed of the ground, the sky, the light, the tones of the solids and all else
+            that `look.py` varies; no question is about them.
+        camera_height_m: Of the camera above the ground.
     """
 
     solids: tuple[Solid, ...]
     look_seed: int
+    camera_height_m: float = CAMERA_HEIGHT_M
 
     def yaw_rotated(self, yaw_shift_deg: float) -> "Scene":
         """Return the scene as seen after the camera has turned right by `yaw_shift_deg`."""
         rotated = (replace(s, yaw_deg=wrap_deg(s.yaw_deg - yaw_shift_deg)) for s in self.solids)
-        return Scene(tuple(sorted(rotated, key=lambda s: s.sector)), self.look_seed)
+        return replace(self, solids=tuple(sorted(rotated, key=lambda s: s.sector)))
+
+    def pitch_deg(self, solid: Solid) -> float:
+        """Compute how far above the horizon the middle of a solid is: halfway up, on its axis."""
+        above_m = solid.size_m / 2 - self.camera_height_m
+        return float(np.degrees(np.arctan2(above_m, solid.distance_m)))
 
     def by_sector(self) -> list[Solid | None]:
         """Return the solid of each of the eight sectors, None where there is nothing."""
@@ -122,8 +129,8 @@ class Scene:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Scene":
-        """Read what `to_json` wrote."""
-        return cls(tuple(Solid(**solid) for solid in data["solids"]), data["look_seed"])
+        """Read what `to_json` wrote, also before scenes had camera heights of their own."""
+        return cls(**{**data, "solids": tuple(Solid(**solid) for solid in data["solids"])})
 
 
 def sample_scene(rng: np.random.Generator, colours: Sequence[str] = tuple(COLOURS)) -> Scene:
@@ -142,7 +149,8 @@ def sample_scene(rng: np.random.Generator, colours: Sequence[str] = tuple(COLOUR
             for s, n in zip(sectors, names, strict=True)
         )
         if not _any_overlap(solids):
-            return Scene(solids, look_seed=int(rng.integers(2**31)))
+            look_seed = int(rng.integers(2**31))
+            return Scene(solids, look_seed, float(rng.uniform(*CAMERA_HEIGHTS_M)))
 
 
 def _any_overlap(solids: tuple[Solid, ...]) -> bool:

@@ -7,6 +7,8 @@ import pytest
 
 from panovlm.geometry.sphere import wrap_deg
 from panovlm.scenes.world import (
+    CAMERA_HEIGHT_M,
+    CAMERA_HEIGHTS_M,
     COLOURS,
     DISTANCES_M,
     MAX_OFFSET_DEG,
@@ -84,13 +86,41 @@ def test_sector_by_hand(yaw_deg: float, expected: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("distance_m", "size_m", "pitch_deg"),
-    [(2, 1.2, -26.565), (7, 1.6, -6.520), (3, 3.2, 0.0)],  # atan(-1 / 2), atan(-0.8 / 7), 0
+    ("distance_m", "size_m", "camera_m", "pitch_deg"),
+    [
+        (2, 1.2, 1.6, -26.565),  # atan(-1 / 2)
+        (7, 1.6, 1.6, -6.520),  # atan(-0.8 / 7)
+        (2, 1.0, 1.5, -26.565),
+        (3, 3.2, 1.6, 0.0),
+    ],
 )
-def test_pitch_of_a_middle_by_hand(distance_m: int, size_m: float, pitch_deg: float) -> None:
+def test_pitch_of_a_middle_by_hand(
+    distance_m: int, size_m: float, camera_m: float, pitch_deg: float
+) -> None:
     for yaw_deg in (0.0, 170.0):
         solid = Solid("cone", "red", yaw_deg, distance_m, size_m)
-        assert solid.pitch_deg == pytest.approx(pitch_deg, abs=1e-3)
+        scene = Scene((solid,), 0, camera_m)
+        assert scene.pitch_deg(solid) == pytest.approx(pitch_deg, abs=1e-3)
+
+
+def test_cameras_stand_at_different_heights(scenes: list[Scene]) -> None:
+    heights_m = [scene.camera_height_m for scene in scenes]
+    low, high = CAMERA_HEIGHTS_M
+    assert low <= min(heights_m) < low + 0.02
+    assert high - 0.02 < max(heights_m) <= high
+
+
+def test_a_rotation_keeps_the_camera_height(scenes: list[Scene]) -> None:
+    for scene in scenes[:50]:
+        assert scene.yaw_rotated(45.0).camera_height_m == scene.camera_height_m
+
+
+def test_a_scene_written_without_camera_height_has_the_former_one(scenes: list[Scene]) -> None:
+    data = scenes[0].to_json()
+    del data["camera_height_m"]
+    scene = Scene.from_json(data)
+    assert scene.solids == scenes[0].solids
+    assert scene.camera_height_m == CAMERA_HEIGHT_M
 
 
 def test_a_rotation_to_the_right_moves_a_solid_left() -> None:

@@ -15,7 +15,7 @@ from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.batches import Row
 from panovlm.scenes.language import PLACES
 from panovlm.scenes.render import render
-from panovlm.scenes.world import CAMERA_HEIGHT_M, Scene, Solid
+from panovlm.scenes.world import Scene, Solid
 
 AnswerOf = Callable[[Scene, str], str]
 """Returns the answer to a question about a scene as it is seen, rotated or not."""
@@ -94,7 +94,7 @@ def region_of(solid: Solid) -> str:
 
 def pitch_of(solid: Solid) -> float:
     """Pitch of a solid's middle, in degrees."""
-    return math.degrees(math.atan2(solid.size_m / 2 - CAMERA_HEIGHT_M, solid.distance_m))
+    return math.degrees(math.atan2(solid.size_m / 2 - SCENE.camera_height_m, solid.distance_m))
 
 
 def answer(scene: Scene, question: str) -> str:
