@@ -70,6 +70,11 @@ class Stage:
         """Modules whose weights this stage changes as a whole."""
         return tuple(name for name in MODULES if self.role(name) is TRAINED)
 
+    @property
+    def changed_modules(self) -> tuple[str, ...]:
+        """Modules whose weights its output has changed: adapters are merged into their model."""
+        return tuple("language_model" if m == "lora" else m for m in self.trained_modules)
+
     def with_last_vision_layers(self, count: int) -> "Stage":
         """Return the variant that also trains the last `count` layers of the vision encoder."""
         return replace(self, num_vision_layers=count)
@@ -77,6 +82,10 @@ class Stage:
     def from_backbones(self) -> "Stage":
         """Return the variant that continues no other stage."""
         return replace(self, starts_from=None)
+
+    def with_lora(self) -> "Stage":
+        """Return the variant that trains adapters in the language model."""
+        return replace(self, roles={**self.roles, "lora": TRAINED})
 
     def without_lora(self) -> "Stage":
         """Return the variant that leaves the language model as it is."""

@@ -39,7 +39,10 @@ def check_installed(lora: LoraSection | None) -> None:
 
 
 def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftModel:
-    """Add fresh adapters to every linear layer of a language model, in place.
+    """Add fresh adapters to linear layers of a language model, in place.
+
+    Raises:
+        PanoVLMError: If it has no layer of the names asked for.
 
     Source:
         LoRA: Hu et al., arXiv:2106.09685; DoRA: Liu et al., arXiv:2402.09353; rsLoRA:
@@ -49,15 +52,30 @@ def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftMode
     check_installed(lora)
     if lora.quantization is not None:
         _quantize_to_4_bits(language_model)
+    _check_targets(language_model, lora.target_modules)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         use_dora=lora.variant == "dora",
         use_rslora=lora.variant == "rslora",
-        target_modules="all-linear",  # of the language model alone: PEFT gets no other module
+        target_modules=lora.target_modules,  # of the language model: PEFT gets no other module
     )
     return get_peft_model(language_model, config)
+
+
+def _check_targets(language_model: PreTrainedModel, targets: list[str] | str) -> None:
+    names = {
+        name.rpartition(".")[2]
+        for name, module in language_model.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    wanted = [] if isinstance(targets, str) else targets
+    if unknown := [target for target in wanted if target not in names]:
+        raise PanoVLMError(
+            f"found lora.target_modules with {', '.join(unknown)}, expected names of the language "
+            f"model's linear layers: {', '.join(sorted(names))}"
+        )
 
 
 def write_adapters(

@@ -226,13 +226,14 @@ def load_predecessor(model: PreTrainedModel, stage: Stage, predecessor: Stage, f
             f"stage {stage.name!r} starts from stage {predecessor.name!r}, but {folder} holds no "
             f"finished output of it; run: panovlm train RECIPE --stage {predecessor.name}"
         )
-    shared = [m for m in predecessor.trained_modules if stage.role(m) is not ABSENT]
+    shared = [m for m in predecessor.changed_modules if stage.role(m) is not ABSENT]
     return _load_modules(model, weights, shared)
 
 
 def _load_modules(model: PreTrainedModel, weights: Path, modules: list[str]) -> int:
     own = model.state_dict()
-    wanted = [key for key in own if module_of(key) in modules]
+    tied = getattr(model, "all_tied_weights_keys", {})  # stored once, under the other name
+    wanted = [key for key in own if module_of(key) in modules and key not in tied]
     with safe_open(weights, framework="pt") as stored:
         present = set(wanted).intersection(stored.keys())
         tensors = {key: stored.get_tensor(key) for key in present}

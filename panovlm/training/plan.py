@@ -114,7 +114,7 @@ def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
 
 def untrained_model(run: StageRun, device: str) -> PreTrainedModel:
     """Build a stage's model with fresh weights (none on the meta device), ready to train."""
-    lora = run.section.lora and run.section.lora.model_copy(update={"quantization": None})
+    lora = run.lora and run.lora.model_copy(update={"quantization": None})
     with torch.device(device):
         model = build_model(run.recipe.model, run.stage, run.section.overlap, pretrained=False)
         apply_stage(model, run.stage, lora)

@@ -73,7 +73,7 @@ class ModelSection(Section):
 
 
 class LoraSection(Section):
-    """Low-rank adapters on the language model's linear layers."""
+    """Low-rank adapters on linear layers of the language model."""
 
     rank: Count = 16
     """Rank of the adapters."""
@@ -81,6 +81,8 @@ class LoraSection(Section):
     """Scale of the adapters: alpha / rank multiplies their output."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout before the adapters."""
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the layers that get one, as in `[q_proj, k_proj, v_proj, o_proj]`."""
     variant: Literal["lora", "dora", "rslora"] = "lora"
     """`dora` trains the lengths of the weights apart, `rslora` scales by alpha / sqrt(rank)."""
     quantization: Literal["4bit"] | None = None
@@ -151,8 +153,9 @@ class StageSection(Section):
     """Begin from the backbones and fresh modules instead of from the stage before."""
     overlap: OverlapSection | None = None
     """What is minimised, in the stage whose objective is on overlaps; left out, its defaults."""
-    lora: LoraSection | None = LoraSection()
-    """Adapters of the stage that has them; null trains without."""
+    lora: LoraSection | None = None
+    """Adapters in the language model. Left out, `finetune` has those of the defaults and no other
+    stage has any; null trains without."""
     vision_layers: Annotated[int, Field(ge=0)] = 0
     """Last layers of the vision encoder to train, in the stage with adapters."""
     save_steps: Count | None = None
@@ -223,6 +226,8 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
     if section.overlap and name not in on_overlaps:
         place = ", ".join(on_overlaps)
         return f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
+    if section.lora and name in on_overlaps:
+        return f"found lora in {name}, which has no language model; leave it out"
     if model is None or not model.views.global_view:
         return None
     if section.roll:

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -100,7 +101,7 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
     with ranks.synchronized():
         for run in runs:
             ranks.batch_size_per_rank(run.section.batch_size)
-            check_installed(run.section.lora)
+            check_installed(run.lora)
     errors = _check_files([run for run in runs if not run.is_stream])
     with ranks.synchronized():
         errors += check_streams([run for run in runs if run.is_stream])
@@ -173,7 +174,7 @@ def _build(
 ) -> tuple[PreTrainedModel, PeftModel | None]:
     """Build a stage's model, ready to train, with trained weights if there are any."""
     model = _load_model(run)
-    adapters = apply_stage(model, run.stage, run.section.lora)
+    adapters = apply_stage(model, run.stage, run.lora)
     if weights is not None:
         load_trained(model, weights)
     return model, adapters
@@ -206,7 +207,7 @@ def _merged(
     run: StageRun, model: PreTrainedModel, adapters: PeftModel, folder: Path
 ) -> PreTrainedModel:
     """Merge adapters into the language model's weights, in full precision if it was quantised."""
-    if run.section.lora is not None and run.section.lora.quantization is not None:
+    if run.lora is not None and run.lora.quantization is not None:
         model = _load_model(run)
         adapters = read_adapters(model, folder)
     adapters.merge_and_unload()
@@ -219,24 +220,31 @@ def _load_model(run: StageRun) -> PreTrainedModel:
     model = build_model(recipe.model, stage, run.section.overlap)
     if stage.starts_from is not None:
         folder = recipe.output / stage.starts_from
-        _check_same_model(recipe, folder)
-        count = load_predecessor(model, stage, STAGES[stage.starts_from], folder)
+        facts = _facts_of_predecessor(recipe, folder)
+        has_lora = facts is not None and facts["section"]["lora"] is not None
+        before = STAGES[stage.starts_from]
+        before = before.with_lora() if has_lora else before.without_lora()
+        count = load_predecessor(model, stage, before, folder)
         console.print(f"{stage.name}: {count} tensors loaded from {folder}")
     return model
 
 
-def _check_same_model(recipe: Recipe, folder: Path) -> None:
-    """Check that the stage before had the same encoder, views and resampler."""
+def _facts_of_predecessor(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
+    """Return what the stage before was trained with; it had the same encoder, views and resampler.
+
+    None where the facts are missing: `load_predecessor` reports that.
+    """
     if not (folder / STAGE_FACTS).is_file():
-        return  # `load_predecessor` reports that it is missing
-    before = json.loads((folder / STAGE_FACTS).read_text())["model"]
+        return None
+    facts: dict[str, Any] = json.loads((folder / STAGE_FACTS).read_text())
     now = recipe.model.model_dump(mode="json")
     for key in ("vision_encoder", "views", "resampler"):
-        if before[key] != now[key]:
+        if facts["model"][key] != now[key]:
             raise PanoVLMError(
-                f"{folder} was trained with model.{key} = {before[key]}, this recipe has "
+                f"{folder} was trained with model.{key} = {facts['model'][key]}, this recipe has "
                 f"{now[key]}; train that stage again, or go back to its settings"
             )
+    return facts
 
 
 def _show(model: PreTrainedModel, stage: Stage) -> None:

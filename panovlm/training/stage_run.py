@@ -8,10 +8,10 @@ from typing import Any
 from panovlm.data.shards import is_stream, open_stream
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import sha256
-from panovlm.stages import STAGES, Objective, Stage
+from panovlm.stages import STAGES, TRAINED, Objective, Stage
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.outputs import STAGE_FACTS
-from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.recipe import LoraSection, Recipe, StageSection
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,15 @@ class StageRun:
     def stage(self) -> Stage:
         """The row of the table, in the variant that the section asks for."""
         stage = STAGES[self.name].with_last_vision_layers(self.section.vision_layers)
-        if self.section.lora is None:
-            stage = stage.without_lora()
+        stage = stage.without_lora() if self.lora is None else stage.with_lora()
         return stage.from_backbones() if self.section.from_backbones else stage
+
+    @property
+    def lora(self) -> LoraSection | None:
+        """The stage's adapters: those of the section, or by default those of the table."""
+        if "lora" in self.section.model_fields_set:
+            return self.section.lora
+        return LoraSection() if STAGES[self.name].role("lora") is TRAINED else None
 
     @property
     def is_on_overlaps(self) -> bool:
@@ -68,7 +74,8 @@ class StageRun:
             "records": open_stream(data).digest() if self.is_stream else sha256(data),
             "starts_from": sha256(before) if starts_from and before.is_file() else None,
             "model": recipe.model.model_dump(mode="json"),
-            "section": self.section.model_dump(mode="json", exclude={"save_steps"}),
+            "section": self.section.model_dump(mode="json", exclude={"save_steps", "lora"})
+            | {"lora": self.lora and self.lora.model_dump(mode="json")},
             "seed": recipe.seed,
             "dtype": recipe.dtype,
         }

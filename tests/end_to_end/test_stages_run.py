@@ -20,7 +20,7 @@ from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.loading import model_folder
 from panovlm.training import run
-from panovlm.training.recipe import Recipe
+from panovlm.training.recipe import LoraSection, Recipe
 from panovlm.training.trainer import StageTrainer, read_log
 
 ALL = ["vision", "resampler", "finetune"]
@@ -78,6 +78,19 @@ def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> Non
     handed = [name for name in before if ".resampler." in name]
     assert handed
     assert all(torch.equal(own[name], before[name]) for name in handed)
+
+
+def test_adapters_of_one_stage_are_in_the_model_that_the_next_continues(recipe: Recipe) -> None:
+    lora = LoraSection(rank=2, target_modules=["q_proj", "v_proj"])
+    recipe = with_section(recipe, "resampler", lora=lora, from_backbones=True)
+    layer = "model.language_model.layers.0.self_attn.{}.weight".format
+    before = run._load_model(run.StageRun(recipe, "resampler")).state_dict()
+    run.train(recipe, ["resampler"], resume=False)
+    written = weights(recipe, "resampler")
+    assert not torch.equal(written[layer("q_proj")], before[layer("q_proj")])
+    assert torch.equal(written[layer("k_proj")], before[layer("k_proj")])
+    continued = run._load_model(run.StageRun(recipe, "finetune")).state_dict()
+    assert all(torch.equal(continued[name], each) for name, each in written.items())
 
 
 @pytest.mark.parametrize("stage", ["resampler", "finetune"])

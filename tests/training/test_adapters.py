@@ -106,3 +106,16 @@ def test_adapters_learn_beside_a_language_model_in_four_bits(generator):
     losses = train_a_little(generator.train())
     assert losses[-1] < losses[0] - 1e-3
     assert torch.equal(layer.weight, before)
+
+
+def test_only_the_layers_that_are_named_get_adapters(generator):
+    apply_stage(generator, FINETUNE, LoraSection(target_modules=["q_proj", "o_proj"]))
+    adapted = {name.split(".")[-4] for name, _ in generator.named_parameters() if "lora_A" in name}
+    assert adapted == {"q_proj", "o_proj"}
+
+
+def test_layers_that_do_not_exist_are_named(generator):
+    wanted = LoraSection(target_modules=["q_proj", "query_key_value"])
+    message = r"target_modules with query_key_value, expected .*: down_proj, .*q_proj"
+    with pytest.raises(PanoVLMError, match=message):
+        apply_stage(generator, FINETUNE, wanted)

@@ -40,7 +40,7 @@ def test_the_plan_counts_what_the_models_have(recipe: Recipe) -> None:
     assert [each.run.name for each in plans] == list(STAGES)
     for each in plans:
         model = build_model(recipe.model, each.run.stage)
-        apply_stage(model, each.run.stage, each.run.section.lora)
+        apply_stage(model, each.run.stage, each.run.lora)
         parameters = list(model.parameters())
         trained = sum(p.numel() for p in parameters if p.requires_grad)
         assert each.footprint.weights == FLOAT_BYTES * sum(p.numel() for p in parameters)

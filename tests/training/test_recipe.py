@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from panovlm.errors import PanoVLMError
+from panovlm.stages import ABSENT, TRAINED
 from panovlm.training.recipe import Recipe, load_recipe, parse_recipe, recipe_schema
+from panovlm.training.stage_run import StageRun
 
 ROOT = Path(__file__).parents[2]
 SMALLEST = {
@@ -43,12 +45,25 @@ def test_what_a_recipe_leaves_out_has_defaults():
     assert recipe.model.views.num_views == 8
     assert recipe.model.pooling == "concat"
     assert recipe.stages["vision"].batch_size == 8
-    assert recipe.stages["vision"].lora.rank == 16
     assert recipe.dtype == "auto"
 
 
-def test_null_switches_adapters_off():
-    assert parse_recipe(changed("stages.vision.lora", None), "r").stages["vision"].lora is None
+@pytest.mark.parametrize(
+    ("stage", "given", "rank"),
+    [
+        ("finetune", {}, 16),
+        ("finetune", {"lora": {"rank": 4}}, 4),
+        ("finetune", {"lora": None}, None),
+        ("resampler", {}, None),
+        ("resampler", {"lora": {"rank": 4}}, 4),
+    ],
+)
+def test_adapters_are_those_of_the_table_or_of_the_recipe(stage, given, rank):
+    section = {"data": "x.jsonl", "steps": 1, **given}
+    recipe = parse_recipe({**SMALLEST, "stages": {stage: section}}, "recipe")
+    run = StageRun(recipe, stage)
+    assert (run.lora and run.lora.rank) == rank
+    assert run.stage.role("lora") is (ABSENT if rank is None else TRAINED)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +72,7 @@ def test_null_switches_adapters_off():
         ("modle", {}, "modle: unknown key; did you mean 'model'?"),
         ("model.poolling", "mean", "model.poolling: unknown key; did you mean 'pooling'?"),
         ("stages.vision.stepps", 3, "stages.vision.stepps: unknown key; did you mean 'steps'?"),
+        ("stages.vision.lora", {}, "found lora in vision, which has no language model; leave it"),
         ("stages.visoin", {}, "stages.visoin: unknown key; did you mean 'vision'?"),
         ("model.views.xyzzy", 3, "model.views.xyzzy: unknown key"),
         ("output", ..., "output: missing, expected a value"),
