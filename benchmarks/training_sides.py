@@ -207,7 +207,7 @@ class Reference(nn.Module):
         places = (input_ids == self.image_token_id)[..., None]
         return self.language_model(
             inputs_embeds=embeddings.masked_scatter(places, image_tokens),
-            attention_mask=others["attention_mask"],
+            attention_mask=others.get("attention_mask"),
             labels=labels,
             use_cache=False,
         )

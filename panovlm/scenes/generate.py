@@ -1,7 +1,8 @@
 """Data sets of scenes on disk: pictures, questions with right answers, and dense listings.
 
     pictures/{train,test}/000000.jpg
-    train.jsonl, test.jsonl                    every question of every picture
+    train.jsonl, test.jsonl                    every question of every picture; the first also
+                                               its listing, so that what those taught is kept
     train_listings.jsonl, test_listings.jsonl  one dense listing a picture
     scenes.jsonl                               the scene behind every picture
     scenes.json                                the settings; with the same ones nothing is written
@@ -191,8 +192,9 @@ def _render(chunk: _Chunk, number: int) -> dict[str, str]:
     scene, questions, background = _sample(chunk, number)
     picture = Image.fromarray(render(scene, chunk.height, background))
     picture.save(chunk.folder / image, quality=JPEG_QUALITY, subsampling="4:4:4")
+    asked = [*questions, LISTING] if chunk.split == "train" else questions
     records = {
-        f"{chunk.split}.jsonl": [_record(image, scene, question) for question in questions],
+        f"{chunk.split}.jsonl": [_record(image, scene, question) for question in asked],
         f"{chunk.split}_listings.jsonl": [_record(image, scene, LISTING)],
         "scenes.jsonl": [{"image": image, "scene": scene.to_json()}],
     }

@@ -153,9 +153,9 @@ class StageSection(Section):
     """Begin from the backbones and fresh modules instead of from the stage before."""
     overlap: OverlapSection | None = None
     """What is minimised, in the stage whose objective is on overlaps; left out, its defaults."""
-    lora: LoraSection | None = None
-    """Adapters in the language model. Left out, `finetune` has those of the defaults and no other
-    stage has any; null trains without."""
+    lora: LoraSection | Literal["auto"] | None = "auto"
+    """Adapters in the language model. `auto` gives `finetune` those of the defaults and no other
+    stage any; null trains without."""
     vision_layers: Annotated[int, Field(ge=0)] = 0
     """Last layers of the vision encoder to train, in the stage with adapters."""
     save_steps: Count | None = None
@@ -226,7 +226,7 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
     if section.overlap and name not in on_overlaps:
         place = ", ".join(on_overlaps)
         return f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
-    if section.lora and name in on_overlaps:
+    if isinstance(section.lora, LoraSection) and name in on_overlaps:
         return f"found lora in {name}, which has no language model; leave it out"
     if model is None or not model.views.global_view:
         return None

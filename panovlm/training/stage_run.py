@@ -36,7 +36,7 @@ class StageRun:
     @property
     def lora(self) -> LoraSection | None:
         """The stage's adapters: those of the section, or by default those of the table."""
-        if "lora" in self.section.model_fields_set:
+        if self.section.lora != "auto":
             return self.section.lora
         return LoraSection() if STAGES[self.name].role("lora") is TRAINED else None
 

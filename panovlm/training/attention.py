@@ -1,0 +1,57 @@
+"""Which implementation of attention a CPU computes fastest in bf16.
+
+PyTorch's fused attention saves memory everywhere, but its backward pass on CPUs in bf16 can take
+several times as long as plain matrix products on short sequences; on long ones it wins. So both are
+timed on what is about to be trained on.
+"""
+
+import time
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from panovlm.model.masks import attention_masks
+
+FUSED, PLAIN = "sdpa", "eager"
+"""The library's names."""
+NUM_TIMINGS = 2
+MOST_TIME = 0.8
+"""The plain one is used if it takes at most this share of the fused one's time."""
+
+
+def use_fastest_attention(language_model: PreTrainedModel, batch: dict[str, Any]) -> str:
+    """Choose a language model's attention by timing it on a batch.
+
+    Args:
+        language_model: Ready to train.
+        batch: `input_ids` [B, L]; with branches also `attention_mask` and `position_ids`.
+
+    Returns:
+        The name of the implementation, which is set.
+    """
+    best = {}
+    for name in (PLAIN, FUSED):
+        language_model.set_attn_implementation(name)
+        best[name] = min(_seconds(language_model, batch) for _ in range(NUM_TIMINGS))
+    chosen = PLAIN if best[PLAIN] <= MOST_TIME * best[FUSED] else FUSED
+    language_model.set_attn_implementation(chosen)
+    return chosen
+
+
+def _seconds(language_model: PreTrainedModel, batch: dict[str, Any]) -> float:
+    """Time a forward and backward pass; no parameter gets a gradient, no random state changes."""
+    weight = language_model.get_input_embeddings().weight
+    embeddings = torch.zeros(*batch["input_ids"].shape, weight.shape[1], dtype=weight.dtype)
+    positions, config = batch.get("position_ids"), language_model.config
+    mask = attention_masks(batch.get("attention_mask"), positions, config, weight.dtype)
+    with torch.random.fork_rng(devices=[]), torch.autocast("cpu", torch.bfloat16):
+        started = time.perf_counter()
+        hidden = language_model(
+            inputs_embeds=embeddings.requires_grad_(),
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=False,
+        ).last_hidden_state
+        torch.autograd.grad(hidden.float().sum(), embeddings)
+        return time.perf_counter() - started

@@ -1,0 +1,48 @@
+"""Attention is the one that the clock prefers, and timing it changes nothing else."""
+
+import pytest
+import torch
+
+from panovlm.data.packing import TokenSequence, collate, pack
+from panovlm.stages import STAGES
+from panovlm.training import attention
+from panovlm.training.attention import use_fastest_attention
+from panovlm.training.recipe import LoraSection
+from panovlm.training.trainable import apply_stage, hold_frozen
+
+
+def conversation(*answer):
+    return TokenSequence([10, 11, 12, *answer], [-100] * 3 + list(answer))
+
+
+BATCHES = {
+    "plain": [pack([conversation(13, 14)]), pack([conversation(15)])],
+    "with branches": [pack([conversation(13, 14), conversation(15)]), pack([conversation(16)])],
+}
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+@pytest.mark.parametrize(("plain_seconds", "chosen"), [(0.5, "eager"), (0.9, "sdpa")])
+def test_plain_attention_is_used_where_it_is_clearly_faster(
+    generator, monkeypatch, kind, plain_seconds, chosen
+):
+    seconds, language_model = {"sdpa": 1.0, "eager": plain_seconds}, generator.model.language_model
+    now = [0.0]
+
+    def clock():
+        now[0] += seconds[language_model.config._attn_implementation]
+        return now[0]
+
+    monkeypatch.setattr(attention.time, "perf_counter", clock)
+    hold_frozen(generator.requires_grad_(False), torch.bfloat16)
+    assert use_fastest_attention(language_model, collate(BATCHES[kind], pad_id=0)) == chosen
+    assert language_model.config._attn_implementation == chosen
+
+
+def test_timing_leaves_no_gradient_and_no_trace_in_the_random_state(generator):
+    apply_stage(generator, STAGES["finetune"], LoraSection(rank=2, dropout=0.5))
+    hold_frozen(generator.train(), torch.bfloat16)
+    before = torch.get_rng_state()
+    use_fastest_attention(generator.model.language_model, collate(BATCHES["plain"], pad_id=0))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.grad is None for parameter in generator.parameters())
