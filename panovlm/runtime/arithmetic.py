@@ -39,14 +39,21 @@ def cast_parameters(parameters: Iterable[nn.Parameter], dtype: torch.dtype) -> N
 
 @cache
 def _bf16_is_faster() -> bool:
-    """Time matrix products on this CPU, about 50 ms in all; one answer for the whole process."""
+    """Time matrix products on this CPU, about 100 ms in all; one answer for the whole process.
+
+    On one thread, by its own CPU time: other work on the machine must not change the answer, or
+    processes of one run would compute in different types.
+    """
     tokens, width_in, width_out = PRODUCT
     factors = torch.ones(tokens, width_in), torch.ones(width_out, width_in)
     halved = factors[0].bfloat16(), factors[1].bfloat16()
     best = {factors: float("inf"), halved: float("inf")}
-    for _ in range(NUM_TIMINGS):  # in turns, so that other work disturbs both
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for _ in range(NUM_TIMINGS):
         for pair in best:
-            started = time.perf_counter()
+            started = time.thread_time()
             linear(*pair)
-            best[pair] = min(best[pair], time.perf_counter() - started)
+            best[pair] = min(best[pair], time.thread_time() - started)
+    torch.set_num_threads(num_threads)
     return best[halved] <= MOST_TIME * best[factors]

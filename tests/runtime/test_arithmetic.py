@@ -23,7 +23,7 @@ def clock(monkeypatch, seconds_of):
         now[0] += seconds_of[factor.dtype]
 
     monkeypatch.setattr(arithmetic, "linear", product)
-    monkeypatch.setattr(arithmetic.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(arithmetic.time, "thread_time", lambda: now[0])
 
 
 @pytest.mark.parametrize(("bf16_seconds", "expected"), [(0.1, True), (0.9, False), (30.0, False)])
@@ -31,6 +31,13 @@ def test_bf16_is_used_where_its_products_are_faster(monkeypatch, bf16_seconds, e
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     clock(monkeypatch, {torch.float32: 1.0, torch.bfloat16: bf16_seconds})
     assert uses_bf16("auto") is expected
+
+
+def test_timing_leaves_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    before = torch.get_num_threads()
+    uses_bf16("auto")
+    assert torch.get_num_threads() == before
 
 
 def test_emulated_bf16_is_not_even_timed(monkeypatch):
