@@ -43,6 +43,7 @@ from panovlm.runtime.allocator import keep_freed_memory
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.stages import STAGES, Objective, Supervision
 from panovlm.training.assembly import training_arguments
+from panovlm.training.attention import choose_attention
 from panovlm.training.build import free_vision_encoder
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training.recipe import (
@@ -148,6 +149,8 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
         learning_rates=section.learning_rate,
         callbacks=[clock],
     )
+    if bf16 and stage.supervision is not Supervision.NONE:
+        choose_attention(trainer)
     trainer.train()
     return clock.marks
 

@@ -27,7 +27,7 @@ from panovlm.figures.views_sheet import draw_views_sheet
 from panovlm.inference.loading import load_model, model_folder
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.pictures.panorama import load_panorama
-from panovlm.runtime.arithmetic import uses_bf16
+from panovlm.runtime.arithmetic import Dtype, uses_bf16
 from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import write_whole
 from panovlm.runtime.measure import peak_memory_mb
@@ -169,14 +169,14 @@ def run_evaluation(
     Raises:
         PanoVLMError: If there is no model, a picture is invalid, or an option does not apply.
     """
-    settings = {**asdict(options), "max_new_tokens": max_new_tokens}
-    settings["dtype"] = "bf16" if uses_bf16(options.dtype) else "fp32"
+    dtype: Dtype = "bf16" if uses_bf16(options.dtype) else "fp32"
+    settings = {**asdict(options), "dtype": dtype, "max_new_tokens": max_new_tokens}
     journal = ranks.run_on_first(
         lambda: Journal(out.with_suffix(".jsonl"), _identity(path, records, settings))
     )
     if journal.num_kept:
         console.print(f"{journal.num_kept} answers kept from before in {journal.path}")
-    model, processor = load_model(path, options.dtype)
+    model, processor = load_model(path, dtype)
     evaluator = Evaluator(
         model,
         processor,

@@ -30,6 +30,13 @@ def intersect(rays: Floats, solid: Solid, camera_m: float) -> Hits:
         return _HITS[solid.shape](rays, solid, camera_m)
 
 
+def spin_axes(solid: Solid) -> Floats:
+    """Return the axes of a solid as it is spun, in its frame: the rows of a rotation [3, 3]."""
+    spin_rad = radians(solid.spin_deg)
+    cos, sin = np.cos(spin_rad), np.sin(spin_rad)
+    return np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
+
+
 def _sphere_hits(rays: Floats, solid: Solid, camera_m: float) -> Hits:
     radius = solid.size_m / 2
     centre = np.array([0.0, radius - camera_m, solid.distance_m])
@@ -39,9 +46,7 @@ def _sphere_hits(rays: Floats, solid: Solid, camera_m: float) -> Hits:
 
 
 def _cube_hits(rays: Floats, solid: Solid, camera_m: float) -> Hits:
-    half = solid.size_m / 2
-    cos, sin = np.cos(radians(solid.spin_deg)), np.sin(radians(solid.spin_deg))
-    axes = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
+    half, axes = solid.size_m / 2, spin_axes(solid)
     centre = axes @ np.array([0.0, half - camera_m, solid.distance_m])
     rays = rays @ axes.T
     to_low, to_high = (centre - half) / rays, (centre + half) / rays

@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panovlm.errors import PanoVLMError
-from panovlm.geometry.sphere import Floats
-from panovlm.scenes.intersections import intersect
+from panovlm.geometry.sphere import Floats, row_pitches_rad
+from panovlm.scenes.intersections import intersect, spin_axes
 from panovlm.scenes.look import Look, Surface, sample_look
-from panovlm.scenes.surroundings import draw_surroundings
+from panovlm.scenes.surroundings import Maps, draw_surroundings
 from panovlm.scenes.world import Scene, Solid
 
 Picture = NDArray[np.uint8]
-Maps = NDArray[np.float32]
 
 SAMPLES_PER_SIDE = 2
 BLUR_PADDING_PX = 4
@@ -108,11 +107,12 @@ def _window(
     centre = floor((solid.yaw_deg / 360 + 0.5) * width)
     columns = np.arange(centre - half_columns, centre + half_columns + 1)[:width]
     yaw_rad = ((columns + 0.5) / width - 0.5) * 2 * pi - radians(solid.yaw_deg)
-    pitch_rad = (0.5 - (rows + 0.5) / height) * pi
+    covered = slice(rows[0], rows[-1] + 1)
+    pitch_rad = row_pitches_rad(height, covered)
     level, rise = np.cos(pitch_rad)[:, None], np.sin(pitch_rad)[:, None]
     aside, ahead = level * np.sin(yaw_rad), level * np.cos(yaw_rad)  # each sine is taken once
     rays = np.stack([aside, np.broadcast_to(rise, aside.shape), ahead], axis=-1)
-    return slice(rows[0], rows[-1] + 1), columns % width, rays
+    return covered, columns % width, rays
 
 
 def _base_radius_m(solid: Solid) -> float:
@@ -174,11 +174,8 @@ def _shaded(solid: Solid, setting: _Setting, depth: Maps, normals: Maps, rays: M
 
 def _pattern(surface: Surface, solid: Solid, setting: _Setting, depth: Maps, rays: Maps) -> Maps:
     """Compute the pattern [n] in [-1, 1] at points of a solid; it turns with the solid's spin."""
-    spin_rad = radians(solid.spin_deg)
-    cos, sin = np.cos(spin_rad), np.sin(spin_rad)
-    axes = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
     waves = np.array(surface.waves)
-    vectors = waves[:, :3] @ axes  # in the solid's frame, [waves, 3]
+    vectors = waves[:, :3] @ spin_axes(solid)  # in the solid's frame, [waves, 3]
     phases = waves[:, 3] - vectors @ (0.0, -setting.camera_m, solid.distance_m)
     angles = (depth[:, None] * rays) @ vectors.T.astype(np.float32) + phases.astype(np.float32)
     return np.clip(np.cos(angles).sum(axis=1) / np.float32(sqrt(len(waves))), -1, 1)

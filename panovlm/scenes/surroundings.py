@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panovlm.geometry.sphere import Floats, Pixels, column_yaws_rad, panorama_rays
+from panovlm.geometry.sphere import Floats, Pixels, column_yaws_rad, panorama_rays, row_pitches_rad
 from panovlm.scenes.distractors import FarPart
 from panovlm.scenes.look import Look, Room, Stream
 
@@ -129,7 +129,7 @@ def _draw_walls(picture: Pixels, room: Room, camera_m: float) -> None:
         aside = room.half_size_m[0] / np.abs(np.sin(yaw_rad))
         ahead = room.half_size_m[1] / np.abs(np.cos(yaw_rad))
     reach_m = np.minimum(aside, ahead).astype(np.float32)
-    slopes = np.tan((0.5 - (np.arange(height, dtype=np.float32) + 0.5) / height) * pi)
+    slopes = np.tan(row_pitches_rad(height)).astype(np.float32)
     above_m = camera_m + slopes[:, None] * reach_m  # [h, w]
     row, column = np.nonzero((above_m >= 0) & (above_m <= room.height_m))
     shade = np.where(aside < ahead, 0.9, 1.0)[column, None]

@@ -9,15 +9,30 @@ import time
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer
 
 from panovlm.model.masks import attention_masks
 
 FUSED, PLAIN = "sdpa", "eager"
 """The library's names."""
+TIMED_EXAMPLES = 4
 NUM_TIMINGS = 2
 MOST_TIME = 0.8
 """The plain one is used if it takes at most this share of the fused one's time."""
+
+
+def choose_attention(trainer: Trainer) -> str | None:
+    """Choose the attention of a trainer's language model by its first examples, on a CPU.
+
+    Returns:
+        What `use_fastest_attention` does; None on accelerators, where the fused one stays.
+    """
+    if torch.cuda.is_available():
+        return None
+    dataset = trainer.train_dataset
+    examples = [dataset[index] for index in range(min(len(dataset), TIMED_EXAMPLES))]
+    batch = trainer.data_collator(examples)
+    return use_fastest_attention(trainer.model.model.language_model, batch)
 
 
 def use_fastest_attention(language_model: PreTrainedModel, batch: dict[str, Any]) -> str:

@@ -232,7 +232,7 @@ def load_predecessor(model: PreTrainedModel, stage: Stage, predecessor: Stage, f
 
 def _load_modules(model: PreTrainedModel, weights: Path, modules: list[str]) -> int:
     own = model.state_dict()
-    tied = getattr(model, "all_tied_weights_keys", {})  # stored once, under the other name
+    tied = model.all_tied_weights_keys  # stored once, under the other name
     wanted = [key for key in own if module_of(key) in modules and key not in tied]
     with safe_open(weights, framework="pt") as stored:
         present = set(wanted).intersection(stored.keys())

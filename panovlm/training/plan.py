@@ -34,7 +34,7 @@ from panovlm.training.footprint import (
 from panovlm.training.ranks import batch_size_per_rank
 from panovlm.training.recipe import Recipe
 from panovlm.training.stage_run import StageRun
-from panovlm.training.trainable import apply_stage
+from panovlm.training.trainable import apply_stage, hold_frozen
 
 MB = 1024**2
 EXAMPLES_READ = 64
@@ -151,6 +151,8 @@ def seconds_per_step(plan: StagePlan) -> float:
     """Time an optimiser step of a planned stage here, with fresh weights and a blank batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = untrained_model(plan.run, "cpu").to(device)
+    if plan.run.bf16:
+        hold_frozen(model, torch.bfloat16)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
     batch = _blank_batch(model, plan.batch, device)
     seconds = 0.0

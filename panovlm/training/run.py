@@ -32,7 +32,7 @@ from panovlm.stages import STAGES, Stage
 from panovlm.training import ranks
 from panovlm.training.adapters import ADAPTER, check_installed, read_adapters, write_adapters
 from panovlm.training.assembly import build_trainer
-from panovlm.training.attention import use_fastest_attention
+from panovlm.training.attention import choose_attention
 from panovlm.training.build import (
     build_model,
     build_processor,
@@ -58,9 +58,7 @@ from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import check_streams
 from panovlm.training.trainable import apply_stage, hold_frozen, report
-from panovlm.training.trainer import JsonLog, StageTrainer, read_log
-
-TIMED_EXAMPLES = 4
+from panovlm.training.trainer import JsonLog, read_log
 
 
 def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResult]:
@@ -159,8 +157,9 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     saves = SavePoints(signals, run.recipe.save_minutes, run.section.save_steps)
     callbacks = [*_callbacks(run, bar), saves]
     trainer = build_trainer(run, model, processor, callbacks)
-    if is_held_in_bf16:
-        _choose_attention(run, model, trainer)
+    can_time = is_held_in_bf16 and not run.is_on_overlaps and not run.is_stream
+    if can_time and (chosen := choose_attention(trainer)):
+        console.print(f"{run.name}: attention {chosen}, the faster here on the first examples")
     with bar, ranks.quiet_after_others():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         is_whole = not is_held_in_bf16 and not is_sharded(trainer.model)
@@ -172,16 +171,6 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
         return _write_stage(run, *whole, processor, started)
 
     return ranks.run_on_first(write)
-
-
-def _choose_attention(run: StageRun, model: PreTrainedModel, trainer: StageTrainer) -> None:
-    """Choose the language model's attention for the first examples, where the CPU computes it."""
-    if torch.cuda.is_available() or run.is_on_overlaps or run.is_stream:
-        return
-    dataset = trainer.train_dataset
-    examples = [dataset[index] for index in range(min(len(dataset), TIMED_EXAMPLES))]
-    chosen = use_fastest_attention(model.model.language_model, trainer.data_collator(examples))
-    console.print(f"{run.name}: attention {chosen}, the faster here on the first examples")
 
 
 def _build(

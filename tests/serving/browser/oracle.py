@@ -1,6 +1,5 @@
 """An assistant that knows a rendered scene: server and model are real, its answers are scripted."""
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,12 +88,7 @@ def region_of(solid: Solid) -> str:
     """About the field of view that holds a solid, as answers write it."""
     left, right = solid.yaw_span_deg
     size = right - left
-    return f"[{solid.yaw_deg:.1f}, {pitch_of(solid):.1f}, {size:.1f}, {size:.1f}]"
-
-
-def pitch_of(solid: Solid) -> float:
-    """Pitch of a solid's middle, in degrees."""
-    return math.degrees(math.atan2(solid.size_m / 2 - SCENE.camera_height_m, solid.distance_m))
+    return f"[{solid.yaw_deg:.1f}, {SCENE.pitch_deg(solid):.1f}, {size:.1f}, {size:.1f}]"
 
 
 def answer(scene: Scene, question: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracle import SCENE, pitch_of, region_of
+from oracle import SCENE, region_of
 from PIL import Image
 from playwright.sync_api import expect
 from visiting import Visit
@@ -82,7 +82,7 @@ def test_the_camera_turns_to_the_answered_direction(visit: Any, picture: Path, s
     visit.ask(f"Where exactly is the {solid.name}?")
     yaw_deg, pitch_deg = visit.direction()
     assert yaw_error_deg(yaw_deg, solid.yaw_deg) < 10
-    assert abs(pitch_deg - pitch_of(solid)) < 10
+    assert abs(pitch_deg - SCENE.pitch_deg(solid)) < 10
 
 
 def test_the_viewer_shows_what_a_view_of_the_models_shows(visit: Any, picture: Path) -> None:
