@@ -1,0 +1,1 @@
+"""Annotating: teachers say what is in undescribed panoramas and where on the sphere."""
