@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -38,6 +39,7 @@ from transformers import (
 )
 
 import panovlm  # noqa: F401  # registers the Auto classes
+from panovlm.commands import app as cli
 from panovlm.model.efficientnet_lite import EfficientNetLiteConfig
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
@@ -84,6 +86,7 @@ LANGUAGE_MODELS: dict[str, tuple[Callable[..., PreTrainedConfig], dict[str, Any]
 
 EncoderFolder = Callable[[str], Path]
 LanguageModelFolder = Callable[..., Path]
+Cli = Callable[..., tuple[int, str, str]]
 
 
 def encoder_config(kind: str) -> PreTrainedConfig:
@@ -275,3 +278,32 @@ def saved_model(
     for part in (generator, processor):
         part.save_pretrained(tmp_path / "model")
     return tmp_path / "model"
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs the command line in this process; gives exit code, output and errors."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["panovlm", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, model_section: ModelSection, scenes_file: Path) -> Path:
+    """A recipe of one step a stage."""
+    stage = {"data": str(scenes_file), "steps": 1, "batch_size": 2}
+    recipe = {
+        "output": str(tmp_path / "run"),
+        "model": model_section.model_dump(mode="json"),
+        "stages": {name: stage for name in ("vision", "resampler", "finetune")},
+        "dtype": "fp32",
+    }
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    return file

@@ -5,42 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from PIL import Image
 
-from panovlm.commands import app as cli
-from panovlm.training.recipe import ModelSection
-
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs the command line in this process; gives exit code, output and errors."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["panovlm", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def recipe_file(tmp_path: Path, model_section: ModelSection, scenes_file: Path) -> Path:
-    """A recipe of one step a stage."""
-    stage = {"data": str(scenes_file), "steps": 1, "batch_size": 2}
-    recipe = {
-        "output": str(tmp_path / "run"),
-        "model": model_section.model_dump(mode="json"),
-        "stages": {name: stage for name in ("vision", "resampler", "finetune")},
-        "dtype": "fp32",
-    }
-    file = tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump(recipe))
-    return file
 
 
 @pytest.fixture(autouse=True)

@@ -21,11 +21,14 @@ def check(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
 ) -> None:
     """Check data before training: exit code 2 for errors, 0 for a clean set or mere warnings."""
-    from panovlm.data.doctor.report import show, write_json
+    from panovlm.data.doctor.report import is_examination, show, write_json
     from panovlm.data.doctor.run import examine
+    from panovlm.runtime.files import check_output
     from panovlm.training.build import text_limit
     from panovlm.training.recipe import load_recipe
 
+    if json is not None:
+        check_output(json, is_examination, [*files, *(against or ())])
     examination = examine(
         files,
         against=against or (),

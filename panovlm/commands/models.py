@@ -101,8 +101,12 @@ def compare(
     """Compare the reports (JSON) of a FIRST and a SECOND model on the questions they share."""
     from panovlm.evaluation.compare import compare as run
     from panovlm.evaluation.compare import write_comparison
+    from panovlm.evaluation.pages.page import COMPARE, is_page_of
     from panovlm.evaluation.summary import comparison_lines
+    from panovlm.runtime.files import check_output
 
+    if out:
+        check_output(out, is_page_of(COMPARE), [first, second])
     comparison = run(first, second)
     for line in comparison_lines(comparison):
         typer.echo(line)
@@ -116,14 +120,11 @@ def card(
     licence: Annotated[
         str | None, typer.Option("--license", help="Of the model, as apache-2.0.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a README.md written by hand.")
-    ] = False,
 ) -> None:
     """Write the README.md of a RUN: a model card of its data, recipe, training and report.json."""
     from panovlm.evaluation.card import write_card
 
-    typer.echo(f"written to {write_card(run, licence=licence, overwrite=overwrite)}")
+    typer.echo(f"written to {write_card(run, licence=licence)}")
 
 
 def features(
@@ -133,10 +134,11 @@ def features(
 ) -> None:
     """Draw the tokens of a PANORAMA as colours, before and after stage 1 of a RUN."""
     from panovlm.figures.feature_colours import draw_feature_colours
-    from panovlm.figures.sheets import save_sheet
+    from panovlm.figures.sheets import check_sheet, save_sheet
 
     hide_loading_bars()
-    save_sheet(draw_feature_colours(run, panorama), out)
+    check_sheet(out, "panovlm features", [panorama])
+    save_sheet(draw_feature_colours(run, panorama), out, "panovlm features")
     typer.echo(f"written to {out}")
 
 
@@ -155,21 +157,29 @@ def occlude(
     numbers: Annotated[Path | None, typer.Option("--json", help="JSON to write as well.")] = None,
 ) -> None:
     """Draw which places of a PANORAMA a MODEL's answer to a QUESTION rests on."""
-    from panovlm.figures.occlusion_map import describe_peak, draw_occlusion, save_occlusion
-    from panovlm.figures.sheets import picture_format, require_folder, save_sheet
+    from panovlm.figures.occlusion_map import (
+        describe_peak,
+        draw_occlusion,
+        is_occlusion,
+        save_occlusion,
+    )
+    from panovlm.figures.sheets import check_sheet, require_folder, save_sheet
     from panovlm.geometry.caps import caps_over_views
     from panovlm.inference.assistant import Assistant, Question
+    from panovlm.runtime.files import check_output
     from panovlm.runtime.progress import progress_bar
 
     hide_loading_bars()
-    picture_format(out)
+    check_sheet(out, "panovlm occlude", [panorama])
+    if numbers:
+        check_output(numbers, is_occlusion, [panorama])
     require_folder(out, *([numbers] if numbers else []))
     assistant = Assistant.load(model)
     caps = caps_over_views(assistant.model.config.layout, radius, step)
     about = Question.about(assistant.open(panorama), question)
     with progress_bar("covering caps", len(caps)) as advance:
         found = assistant.occlusion(about, answer, caps, progress=advance)
-    save_sheet(draw_occlusion(found, question, panorama), out)
+    save_sheet(draw_occlusion(found, question, panorama), out, "panovlm occlude")
     if numbers:
         save_occlusion(found, question, numbers)
     typer.echo(f"{found.answer}: rests most on {describe_peak(found)}")

@@ -36,7 +36,7 @@ def views(
     tokens: Annotated[int, typer.Option(min=1, help="Tokens along a side, for --explain.")] = 16,
 ) -> None:
     """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
-    from panovlm.figures.sheets import save_sheet
+    from panovlm.figures.sheets import check_sheet, save_sheet
     from panovlm.figures.views_explained import explain_overlap
     from panovlm.figures.views_sheet import draw_views_sheet
     from panovlm.geometry.cutting import required_width
@@ -52,8 +52,9 @@ def views(
         cubemap=cubemap,
         with_global=with_global,
     )
+    check_sheet(out, "panovlm views", [panorama])
     pixels = load_panorama(panorama, required_width(layout))
-    save_sheet(draw_views_sheet(pixels, layout, tokens if explain else None), out)
+    save_sheet(draw_views_sheet(pixels, layout, tokens if explain else None), out, "panovlm views")
     if explain:
         explain_overlap(layout, tokens)
     by = " by its perspective views" if with_global else ""

@@ -172,7 +172,9 @@ def num_bytes(root: Path) -> int:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    return root.glob("*/*.npy")
+    """Yield the files of folders that a run described; in others nothing is ours to remove."""
+    for facts in root.glob(f"*/{FACTS}"):
+        yield from facts.parent.glob("*.npy")
 
 
 def _described(folder: Path) -> CacheFolder:

@@ -3,6 +3,7 @@
 import base64
 import csv
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from pathlib import Path
 
 from jinja2 import Environment
 
+from panovlm.data.records import raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_run import pictures_folder, with_pictures
 from panovlm.evaluation.benchmarks.choosing import LETTERS
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.lmms_eval_task import EXPORTED, METRICS, doc_of
+from panovlm.pictures.publishing import publishing_error
 from panovlm.runtime.files import whole_folder, write_whole
 
 TASK = Path(__file__).with_name("lmms_eval_task.yaml.jinja")
@@ -61,25 +64,30 @@ def export_benchmark(
             a table to write, whose name is that of the data set there.
         target: A key of `TARGETS`.
         name: A key of `EXPORTED`.
-        images: Folder of its pictures; that of the file if left out.
+        images: Folder of its pictures, and of all that is published; that of the file if left out.
         limit: Only the first so many items that have a picture.
 
     Raises:
-        PanoVLMError: If a name is unknown, something is at `out`, no item has a picture, or the
-            format holds nothing of the benchmark.
+        PanoVLMError: If a name is unknown, something is at `out`, no item has a picture, one names
+            a file that is no picture or lies outside the folder, or the format holds nothing of the
+            benchmark.
     """
     for option, given, known in (("--to", target, [*TARGETS]), ("--benchmark", name, [*EXPORTED])):
         if given not in known:
             raise PanoVLMError(f"found {option} {given}, expected one of {', '.join(known)}")
     _check_free(out)
-    listed = EXPORTED[name].read(data, pictures_folder(data, images))
+    folder = pictures_folder(data, images)
+    listed = EXPORTED[name].read(data, folder)
     items = with_pictures(listed)
+    pictures = dict.fromkeys(item.image for item in items[:limit])
+    errors = (publishing_error(picture, folder) for picture in pictures)
+    raise_errors(f"{data}, to be published,", (error for error in errors if error))
     TARGETS[target](items[:limit], name, out)
     return Exported(len(items[:limit]), len(listed) - len(items))
 
 
 def _check_free(out: Path) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
         raise PanoVLMError(f"{out}: found something there already; name another, or remove it")
     if not out.parent.is_dir():
         raise PanoVLMError(f"{out.parent}: found no such folder, expected one to write in; make it")

@@ -24,7 +24,7 @@ from panovlm.evaluation.benchmarks.quic360 import QUIC_360
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
-from panovlm.evaluation.run import run_evaluation, versions
+from panovlm.evaluation.run import check_report, run_evaluation, versions
 from panovlm.evaluation.scoring import score_answers
 from panovlm.geometry.sphere import wrap_deg
 from panovlm.inference.loading import model_folder
@@ -86,6 +86,7 @@ def evaluate_benchmark(
         benchmark = BENCHMARKS[name]
         if judge and benchmark.rubric is None:
             raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
+        check_report(out, [path, data])
         folder = pictures_folder(data, images)
         listed = benchmark.read(data, folder)
         items = with_pictures(listed)

@@ -18,7 +18,7 @@ from panovlm.backbones.packaged import PACKAGED
 from panovlm.errors import PanoVLMError
 from panovlm.inference.loading import model_folder
 from panovlm.runtime.cached_folders import sha256
-from panovlm.runtime.files import write_whole
+from panovlm.runtime.files import has_mark, write_own
 from panovlm.stages import STAGES
 from panovlm.training.outputs import STAGE_FACTS
 
@@ -30,13 +30,12 @@ _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 Facts = Mapping[str, Any]
 
 
-def write_card(run: Path, *, licence: str | None, overwrite: bool) -> Path:
+def write_card(run: Path, *, licence: str | None) -> Path:
     """Write the model card of a run.
 
     Args:
         run: Folder of a run with a stage that answers.
         licence: Identifier of the model's licence, as `apache-2.0`; None leaves it out.
-        overwrite: Whether to replace a README that is no such card.
 
     Returns:
         The file written.
@@ -51,13 +50,12 @@ def write_card(run: Path, *, licence: str | None, overwrite: bool) -> Path:
             "`output` says in its recipe"
         )
     out = run / "README.md"
-    if out.is_file() and MARK not in out.read_text(encoding="utf-8") and not overwrite:
-        raise PanoVLMError(
-            f"found a README.md in {run} that `panovlm card` did not write; move it away, or "
-            "replace it with --overwrite"
-        )
     text = _card(run, folder, stages, _report(run), licence)
-    write_whole(out, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_own(
+        out,
+        lambda partial: partial.write_text(text, encoding="utf-8"),
+        lambda present: has_mark(present, MARK),
+    )
     return out
 
 

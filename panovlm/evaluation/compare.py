@@ -13,7 +13,7 @@ from typing import Any
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.compared_reports import ComparedReport, ScoredQuestion, read_compared
 from panovlm.evaluation.pages.compare_page import comparison_page
-from panovlm.evaluation.pages.page import write_page
+from panovlm.evaluation.pages.page import COMPARE, write_page
 from panovlm.metrics.intervals import difference_interval
 
 Pair = tuple[ScoredQuestion, ScoredQuestion]
@@ -98,7 +98,7 @@ def _check_alike(ours: ComparedReport, theirs: ComparedReport) -> None:
 
 def write_comparison(comparison: dict[str, Any], out: Path) -> None:
     """Write a comparison as a page, whole or not at all."""
-    write_page(comparison_page(comparison), out)
+    write_page(comparison_page(comparison), out, COMPARE)
 
 
 def _difference(pairs: Sequence[Pair], sign: int) -> dict[str, Any]:

@@ -11,13 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from panovlm.runtime.files import write_own
+
+_BEGINNING = b'{"facts": {'
+
 
 class Journal:
     """Answers of an evaluation that has not ended.
 
     Args:
-        path: The file. One of another evaluation is replaced.
+        path: The file. One of another evaluation is replaced, but nothing else.
         facts: Everything the answers rest on, as plain data.
+
+    Raises:
+        PanoVLMError: If something else is at the path.
     """
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
@@ -27,10 +34,11 @@ class Journal:
         if lines and lines[0] == {"facts": facts}:
             self._kept = {(line["part"], line["group"]): line["answers"] for line in lines[1:]}
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8") as file:  # without the line that a kill tore
-            file.write(_as_line({"facts": facts}))
-            for (part, group), answers in self._kept.items():
-                file.write(_as_line({"part": part, "group": group, "answers": answers}))
+        held: list[Mapping[str, Any]] = [{"facts": facts}]
+        for (part, group), answers in self._kept.items():
+            held.append({"part": part, "group": group, "answers": answers})
+        text = "".join(map(_as_line, held))  # without the line that a kill tore
+        write_own(path, lambda partial: partial.write_text(text, encoding="utf-8"), is_journal)
 
     @property
     def num_kept(self) -> int:
@@ -51,6 +59,12 @@ class Journal:
     def end(self) -> None:
         """Remove the file: the report has it all."""
         self.path.unlink(missing_ok=True)
+
+
+def is_journal(path: Path) -> bool:
+    """Return whether an evaluation began a file."""
+    with path.open("rb") as file:
+        return file.read(len(_BEGINNING)) == _BEGINNING
 
 
 def _as_line(value: Mapping[str, Any]) -> str:

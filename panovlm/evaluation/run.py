@@ -14,12 +14,14 @@ from typing import Any
 import torch
 
 from panovlm.data.records import Needs, Record, read_records
+from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import MAX_NEW_TOKENS
 from panovlm.evaluation.asking import Answers, EvaluationOptions, ask_all
 from panovlm.evaluation.benchmarks.records import RECORDS, item_of
 from panovlm.evaluation.evaluate import Evaluator
-from panovlm.evaluation.journal import Journal
+from panovlm.evaluation.journal import Journal, is_journal
 from panovlm.evaluation.pages.examples import choose_examples
+from panovlm.evaluation.pages.page import EVALUATE, is_page_of
 from panovlm.evaluation.pages.report_page import write_report
 from panovlm.evaluation.records_report import records_report, rows
 from panovlm.evaluation.scoring import score_answers
@@ -29,7 +31,7 @@ from panovlm.model.configuration import PanoVLMConfig
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.arithmetic import Dtype, uses_bf16
 from panovlm.runtime.cached_folders import sha256
-from panovlm.runtime.files import write_whole
+from panovlm.runtime.files import check_output, has_keys, write_own
 from panovlm.runtime.measure import peak_memory_mb
 from panovlm.runtime.progress import console
 from panovlm.stages import STAGES
@@ -74,6 +76,7 @@ def evaluate(
     started, options = time.perf_counter(), options or EvaluationOptions()
     ranks.initialize()
     with ranks.synchronized():
+        check_report(out, [path, data])
         records = read_records(data, Needs(text=True, image=True))[:limit]
     run = run_evaluation(path, records, out, options)
 
@@ -142,9 +145,31 @@ class EvaluationRun:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         whole = {**report, "predictions": predictions}
         text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-        write_whole(self.out, lambda partial: partial.write_text(text))
+        write_own(self.out, lambda partial: partial.write_text(text), is_report)
         write_page(self.out.with_suffix(".html"))
         self.journal.end()
+
+
+def is_report(path: Path) -> bool:
+    """Return whether an evaluation wrote a file."""
+    return has_keys(path, ("settings", "versions", "predictions"))
+
+
+def check_report(out: Path, inputs: Collection[Path]) -> None:
+    """Refuse a report, its page or the file of its answers where they would cost anything.
+
+    Raises:
+        PanoVLMError: If two of them are one file, one is an input, or something is there that no
+            evaluation wrote.
+    """
+    if out.suffix in (".html", ".jsonl"):
+        raise PanoVLMError(
+            f"found --out {out}, expected a name that ends in .json: a page in .html and, until "
+            "the end, the answers in .jsonl go beside it; change --out"
+        )
+    check_output(out, is_report, inputs)
+    check_output(out.with_suffix(".html"), is_page_of(EVALUATE), inputs)
+    check_output(out.with_suffix(".jsonl"), is_journal, inputs)
 
 
 def run_evaluation(

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 from panovlm.exporting.flattening import flattened_sources
 from panovlm.inference.loading import load_model, model_folder
 from panovlm.runtime.arithmetic import cast_parameters
-from panovlm.runtime.files import whole_folder
+from panovlm.runtime.files import check_folder, whole_folder
 from panovlm.training.outputs import STAGE_FACTS
 
 MODEL_CLASSES = {
@@ -72,6 +72,7 @@ def export(model: Path, out: Path, dtype: Literal["bf16", "fp32"] = "fp32") -> N
     Raises:
         PanoVLMError: If there is no such model, or something in the way.
     """
+    check_folder(out)
     loaded, processor = load_model(model, "fp32")
     if dtype == "bf16":
         cast_parameters(loaded.parameters(), torch.bfloat16)

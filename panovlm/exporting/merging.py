@@ -12,7 +12,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.inference.loading import model_folder
 from panovlm.model.vision import patch_token_width, token_grid
 from panovlm.runtime.cached_folders import sha256
-from panovlm.runtime.files import whole_folder
+from panovlm.runtime.files import check_folder, whole_folder
 from panovlm.stages import MODULES
 from panovlm.training.adapters import read_adapters, read_origin
 from panovlm.training.outputs import STAGE_FACTS
@@ -39,8 +39,10 @@ def merge(base: Path, adapter: Path, out: Path) -> MergeReport:
         out: Folder to write.
 
     Raises:
-        PanoVLMError: If the adapters are of another base, or merging changes the logits.
+        PanoVLMError: If something is at `out`, the adapters are of another base, or merging
+            changes the logits.
     """
+    check_folder(out)
     folder = model_folder(base)
     _check_base(folder, adapter)
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()

@@ -20,7 +20,7 @@ from panovlm.geometry.sphere import DIRECTIONS, Floats, Pixels, direction_index,
 from panovlm.inference.likelihood import NEGLIGIBLE
 from panovlm.inference.occlusion import Occlusion
 from panovlm.pictures.panorama import load_panorama
-from panovlm.runtime.files import write_whole
+from panovlm.runtime.files import has_keys, write_own
 
 _WIDTH_PX, _HEIGHT_PX = 1200, 600
 _MARGIN_PX, _HEAD_PX, _FOOT_PX = 24, 84, 108
@@ -66,7 +66,12 @@ def save_occlusion(found: Occlusion, question: str, out: Path) -> None:
         "centres_deg": found.caps.centres_deg.tolist(),
         "drops": found.drops.tolist(),
     }
-    write_whole(out, lambda path: path.write_text(json.dumps(numbers) + "\n"))
+    write_own(out, lambda path: path.write_text(json.dumps(numbers) + "\n"), is_occlusion)
+
+
+def is_occlusion(path: Path) -> bool:
+    """Return whether `save_occlusion` wrote a file."""
+    return has_keys(path, ("question", "answer", "peak_deg", "radius_deg", "centres_deg", "drops"))
 
 
 def describe_peak(found: Occlusion) -> str:

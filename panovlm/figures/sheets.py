@@ -1,12 +1,14 @@
 """What all figures share: colours, fonts, panoramas at one size, and writing them whole."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from PIL import Image, ImageFont
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import Pixels
-from panovlm.runtime.files import write_whole
+from panovlm.pictures.marks import is_marked_picture, software_mark
+from panovlm.runtime.files import IsOwn, check_output, write_own
 
 Colour = tuple[int, int, int]
 BACKGROUND: Colour = (17, 19, 24)
@@ -24,10 +26,29 @@ def scaled(panorama: Pixels, height: int) -> Image.Image:
     return Image.fromarray(panorama).resize((2 * height, height), Image.Resampling.BOX)
 
 
-def save_sheet(picture: Image.Image, out: Path) -> None:
-    """Write a picture, whole or not at all, in the format that its name ends in."""
-    format = picture_format(out)
-    write_whole(out, lambda path: picture.save(path, format))
+def save_sheet(picture: Image.Image, out: Path, command: str) -> None:
+    """Write a picture, whole or not at all, in the format that its name ends in.
+
+    Raises:
+        PanoVLMError: As `check_sheet` does.
+    """
+    format, mark = picture_format(out), software_mark(command)
+    write_own(out, lambda path: picture.save(path, format, exif=mark), _is_own_sheet(command))
+
+
+def check_sheet(out: Path, command: str, inputs: Collection[Path] = ()) -> None:
+    """Refuse a picture to write before the work begins.
+
+    Raises:
+        PanoVLMError: If its format cannot be written, it is one of the inputs, or something is
+            there that `command`, as "panovlm views", did not write.
+    """
+    picture_format(out)
+    check_output(out, _is_own_sheet(command), inputs)
+
+
+def _is_own_sheet(command: str) -> IsOwn:
+    return lambda path: is_marked_picture(path, command)
 
 
 def picture_format(out: Path) -> str:

@@ -15,6 +15,7 @@ from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.batches import Row
 from panovlm.inference.grounding import check_one_panorama, ground
+from panovlm.runtime.files import check_output
 from panovlm.runtime.progress import progress_bar
 
 BATCH_SIZE = 16
@@ -118,6 +119,7 @@ def answer_file(
     lines = [_line(found) for found in json_lines(file)]
     if not lines:
         raise PanoVLMError(f"found no line in {file}, expected a JSON object a line")
+    check_output(out, lambda present: True, [file])  # `_count_present` reads what is there
     num_present = _count_present(out, lines)
     answerer = LineAnswerer(assistant, file.parent, sampling, grounded=grounded)
     num_errors = 0
@@ -150,17 +152,28 @@ def _line(found: tuple[int, Any] | Finding) -> Line:
 def _count_present(out: Path, lines: list[Line]) -> int:
     """Count the answers in a file; cut off a last one that a killed process left incomplete."""
     data = out.read_bytes() if out.exists() else b""
-    whole = data[: data.rfind(b"\n") + 1]
-    texts = whole.decode(errors="replace").split("\n")[:-1]
+    *texts, torn = data.decode(errors="replace").split("\n")
     for number, text in enumerate(texts, start=1):
         if number > len(lines) or not _answers(text, lines[number - 1]):
-            raise PanoVLMError(
-                f"found in {out}, line {number}, no answer to that line of these questions; name "
-                "another --out, or remove it"
-            )
-    if len(whole) < len(data):
-        os.truncate(out, len(whole))
+            raise _other_answers(out, number)
+    if torn:
+        if len(texts) >= len(lines) or not _begins_answer(torn, lines[len(texts)]):
+            raise _other_answers(out, len(texts) + 1)
+        os.truncate(out, data.rfind(b"\n") + 1)
     return len(texts)
+
+
+def _other_answers(out: Path, number: int) -> PanoVLMError:
+    return PanoVLMError(
+        f"found in {out}, line {number}, no answer to that line of these questions; name another "
+        "--out, or move it away"
+    )
+
+
+def _begins_answer(torn: str, line: Line) -> bool:
+    """Whether a line that a kill cut short is the beginning of an answer to a question."""
+    fields = json.dumps(dict(line.fields), ensure_ascii=False).removesuffix("}")
+    return torn.startswith(fields) or fields.startswith(torn.rstrip("\ufffd"))
 
 
 def _answers(text: str, line: Line) -> bool:

@@ -66,8 +66,18 @@ def _build(folder: Path, facts: Facts, build: Callable[[Path], None]) -> None:
         if _is_whole(folder, facts):  # another process was faster
             return
         if folder.exists():
+            _check_own(folder)
             folder.replace(Path(scratch, "replaced"))
         built.replace(folder)
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse to build where a folder stands that `build_once` did not write."""
+    if any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise PanoVLMError(
+            f"{folder}: found a folder without {MANIFEST}, expected one that PanoVLM built or "
+            "none; move it away, or set PANOVLM_CACHE to another folder"
+        )
 
 
 def _write_manifest(folder: Path, facts: Facts) -> None:

@@ -46,7 +46,7 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
         PanoVLMError: If another process trains there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

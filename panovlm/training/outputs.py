@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.runtime.files import sync, sync_tree
+from panovlm.runtime.files import check_folder, sync, sync_tree
 from panovlm.runtime.measure import peak_memory_mb
 from panovlm.training.adapters import ADAPTER
 from panovlm.training.disk import disk_errors
@@ -84,6 +84,16 @@ def publish_output(output: Path, checkpoints: Path) -> None:
     os.replace(checkpoints, _beside(checkpoints, "done"))
     sync(checkpoints.parent)
     recover_output(output, checkpoints)
+
+
+def check_own(output: Path, checkpoints: Path) -> None:
+    """Refuse to train a stage where finishing it would remove what no stage wrote.
+
+    Raises:
+        PanoVLMError: If its output's or its checkpoints' folder holds no facts of a stage.
+    """
+    for folder in (output, checkpoints):
+        check_folder(folder, lambda present: (present / STAGE_FACTS).is_file())
 
 
 def recover_output(output: Path, checkpoints: Path) -> None:

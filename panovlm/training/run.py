@@ -27,6 +27,7 @@ from transformers.integrations.fsdp import is_fsdp_enabled
 from panovlm.data.records import Needs, check_records, raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.runtime.files import check_output
 from panovlm.runtime.progress import console, show_table
 from panovlm.stages import STAGES, Stage
 from panovlm.training import ranks
@@ -44,6 +45,7 @@ from panovlm.training.disk import exclusive_lock
 from panovlm.training.outputs import (
     STAGE_FACTS,
     StageResult,
+    check_own,
     finished_result,
     publish_output,
     recover_output,
@@ -58,7 +60,7 @@ from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import check_streams
 from panovlm.training.trainable import apply_stage, hold_frozen, report
-from panovlm.training.trainer import JsonLog, read_log
+from panovlm.training.trainer import JsonLog, is_log, read_log
 
 
 def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResult]:
@@ -77,9 +79,17 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
     chosen = [name for name in STAGES if name in stages]
     ranks.initialize()
     with StopSignals() as signals, ExitStack() as stack:
+        ranks.run_on_first(lambda: _check_outputs(recipe, chosen))
         check_data(recipe, chosen)
         ranks.run_on_first(lambda: _prepare_output(recipe, stack))
         return [train_stage(recipe, name, signals, resume=resume) for name in chosen]
+
+
+def _check_outputs(recipe: Recipe, names: Sequence[str]) -> None:
+    """Refuse to train stages that would replace what no run wrote."""
+    for name in names:
+        check_own(recipe.output / name, checkpoint_folder(recipe, name))
+        check_output(log_file(recipe, name), is_log)
 
 
 def _prepare_output(recipe: Recipe, stack: ExitStack) -> None:

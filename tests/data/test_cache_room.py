@@ -27,6 +27,7 @@ def files(tmp_path):
     for days, file in zip((5, 4, 3, 2, 1), made, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x" * SIZE)
+        (file.parent / "facts.json").write_text("{}")
         used = time.time() - 86_400 * days
         os.utime(file, (used, used))
     return made

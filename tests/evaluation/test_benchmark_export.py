@@ -182,6 +182,34 @@ def test_records_are_exported_too(data: dict[str, Path], tmp_path: Path) -> None
     assert utils.score_unreadable_wrong(results) == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("target", ["vlmevalkit", "lmms-eval"])
+def test_only_pictures_of_the_folder_are_published(tmp_path: Path, target: str) -> None:
+    inside, outside = tmp_path / "data", tmp_path / "private"
+    for folder in (inside, outside):
+        folder.mkdir()
+        Image.new("RGB", (64, 32)).save(folder / "a.png")
+    (inside / "b.png").write_text("password: 1234")
+    (inside / "cut.png").write_bytes((inside / "a.png").read_bytes()[:60])
+    (inside / "link.png").symlink_to(outside / "a.png")
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    for named, said in {
+        "/etc/passwd": "found a file outside",
+        "../private/a.png": "found a file outside",
+        str(outside / "a.png"): "found a file outside",
+        "link.png": "found a file outside",
+        "b.png": "found no readable picture",
+        "cut.png": "found a truncated or damaged file",
+    }.items():
+        lines = [{"image": image, "messages": messages} for image in ("a.png", named)]
+        file = inside / "records.jsonl"
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(PanoVLMError, match=said):
+            export_benchmark(file, tmp_path / "OUT.tsv", target)
+        assert not (tmp_path / "OUT.tsv").exists()
+    file.write_text(json.dumps({"image": "../private/a.png", "messages": messages}))
+    export_benchmark(file, tmp_path / "OUT.tsv", target, images=tmp_path)
+
+
 def test_mistakes_are_named(data: dict[str, Path], tmp_path: Path) -> None:
     out, given = tmp_path / "task", data["quic-360"]
     for target, name, error in [

@@ -43,7 +43,7 @@ def run(tmp_path: Path, scenes_file: Path) -> Path:
 
 
 def card_of(run: Path, **options: Any) -> tuple[dict[str, Any], str]:
-    text = write_card(run, **{"licence": None, "overwrite": False} | options).read_text()
+    text = write_card(run, **{"licence": None} | options).read_text()
     _, block, body = text.split("---\n", 2)
     return yaml.safe_load(block), body
 
@@ -82,16 +82,17 @@ def test_data_that_changed_since_is_told(run: Path) -> None:
 
 def test_a_readme_written_by_hand_is_kept(run: Path) -> None:
     (run / "README.md").write_text("Mine.")
-    with pytest.raises(PanoVLMError, match="--overwrite"):
+    with pytest.raises(PanoVLMError, match=r"README\.md: found a file that PanoVLM did not write"):
         card_of(run)
     assert (run / "README.md").read_text() == "Mine."
-    card_of(run, overwrite=True)
-    card_of(run)  # its own card it replaces
+    (run / "README.md").unlink()
+    card_of(run)
+    assert card_of(run, licence="mit")[0]["license"] == "mit"  # its own card it replaces
 
 
 def test_folders_and_reports_that_are_none_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(PanoVLMError, match="no answering model"):
-        write_card(tmp_path, licence=None, overwrite=False)
+        write_card(tmp_path, licence=None)
     (run / "report.json").write_text("[]")
     with pytest.raises(PanoVLMError, match=r"report\.json is no report"):
         card_of(run)

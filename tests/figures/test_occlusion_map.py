@@ -60,7 +60,7 @@ def test_names_and_folders_that_cannot_be_written_are_refused(
     picture = draw_occlusion(found, "What?", scenes_file.parent / "0.png")
     for name in ("map.xyz", "map"):
         with pytest.raises(PanoVLMError, match=r"end the name in \.png or \.jpg"):
-            save_sheet(picture, tmp_path / name)
+            save_sheet(picture, tmp_path / name, "panovlm occlude")
     assert not list(tmp_path.iterdir())
     with pytest.raises(PanoVLMError, match="found no folder"):
         require_folder(tmp_path / "nowhere" / "map.png")

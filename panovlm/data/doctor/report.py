@@ -6,7 +6,7 @@ from pathlib import Path
 
 from panovlm.data.doctor.run import Examination
 from panovlm.data.findings import Finding, FindingKind
-from panovlm.runtime.files import write_whole
+from panovlm.runtime.files import has_keys, write_own
 from panovlm.runtime.progress import show_table
 
 MAX_LINES = 8
@@ -68,7 +68,12 @@ def write_json(examination: Examination, path: Path) -> None:
         "findings": [_facts(finding) for finding in examination.findings],
     }
     text = json.dumps(facts, indent=2) + "\n"
-    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_own(path, lambda partial: partial.write_text(text, encoding="utf-8"), is_examination)
+
+
+def is_examination(path: Path) -> bool:
+    """Return whether `write_json` wrote a file."""
+    return has_keys(path, ("num_errors", "num_warnings", "files", "findings"))
 
 
 def _facts(finding: Finding) -> dict[str, str | None]:

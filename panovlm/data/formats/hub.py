@@ -12,6 +12,7 @@ from panovlm.data.formats.chats import add_entry
 from panovlm.data.formats.content import CARRIED, Content, Item, listed
 from panovlm.data.hub_shards import datasets_library, reason_of, undecoded
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.publishing import picture_error
 
 IMAGE_COLUMNS = ("image", "images")
 
@@ -93,7 +94,6 @@ def _bytes_of(item: Item) -> bytes:
             f"{item.image}: found a URL, which is never fetched, expected a picture to put into "
             "the data set; download it, or convert to another format"
         )
-    try:
-        return item.path.read_bytes()
-    except OSError as error:
-        raise PanoVLMError(f"{item.path}: cannot read the picture: {error.strerror}") from error
+    if error := picture_error(item.path):
+        raise PanoVLMError(f"{error} (no other file is put into a data set)")
+    return item.path.read_bytes()

@@ -1,9 +1,10 @@
 """The conversion of a data file: written whole or not at all, with a report of lost fields."""
 
+import filecmp
 import os
-import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ from panovlm.data.formats.reading import READERS, detect_format
 from panovlm.data.formats.tables import write_csv, write_tsv
 from panovlm.data.records import Needs, is_address, located, no_records, raise_findings
 from panovlm.errors import PanoVLMError
-from panovlm.runtime.files import write_whole
+from panovlm.runtime.files import (
+    check_folder,
+    check_output,
+    is_marked_folder,
+    mark_folder,
+    whole_folder,
+    write_own,
+)
 
 WRITERS: dict[str, Callable[[Path, list[Item]], object]] = {
     "records": write_records,
@@ -79,22 +87,26 @@ def convert_data(
         source_format: A key of `READERS`; None detects it.
         out_format: A key of `WRITERS`; None goes by the ending of `out`.
         pictures: The folder that paths in `source` are relative to; None for its own folder.
-        overwrite: Whether `out` may exist.
+        overwrite: Whether `out` may be what an earlier conversion wrote.
 
     Raises:
         PanoVLMError: If anything in `source` is invalid, or the new format cannot hold a record;
             then nothing is written.
     """
     kind, made = _formats(source, out, source_format, out_format)
-    _check_target(source, out, overwrite=overwrite)
+    inputs = [source, *([pictures] if pictures else [])]
+    _check_target(out, inputs, overwrite=overwrite, makes_folder=made == "datasets")
     content = READERS[kind](source)
     folder = None if made == "datasets" else out.with_name(f"{out.stem}-pictures")
     items = _items(content, source, pictures or source.parent, out, folder)
     inside = {Path(item.image).name: item.picture for item in items if item.picture is not None}
     if inside and folder:
-        _check_target(source, folder, overwrite=overwrite)
-        _write(folder, lambda partial: _write_pictures(partial, inside))
-    _write(out, lambda partial: WRITERS[made](partial, items))
+        _check_target(folder, inputs, overwrite=overwrite, makes_folder=True)
+        _write_folder(folder, lambda partial: _write_pictures(partial, inside))
+    if made == "datasets":
+        _write_folder(out, lambda partial: write_folder(partial, items))
+    else:
+        write_own(out, lambda partial: WRITERS[made](partial, items), is_converted)
     return Converted(len(items), kind, made, content.lost, tuple(_notes(items)))
 
 
@@ -114,13 +126,40 @@ def _formats(source: Path, out: Path, kind: str | None, made: str | None) -> tup
     return kind, made
 
 
-def _check_target(source: Path, out: Path, *, overwrite: bool) -> None:
-    if out.exists() and out.samefile(source):
+def _check_target(
+    out: Path, inputs: Collection[Path], *, overwrite: bool, makes_folder: bool
+) -> None:
+    """Refuse an output that would cost anything, before the work begins."""
+    if out.exists() and any(each.exists() and out.samefile(each) for each in inputs):
         raise PanoVLMError(f"{out}: found the input itself, expected another name; change OUT")
-    if (out.exists() or out.is_symlink()) and not overwrite:
-        raise PanoVLMError(f"{out}: found something there already; name another, or --overwrite")
+    if os.path.lexists(out) and not overwrite:
+        raise PanoVLMError(
+            f"{out}: found something there already; name another, or pass --overwrite to replace "
+            "what a conversion wrote"
+        )
     if not out.parent.is_dir():
         raise PanoVLMError(f"{out.parent}: found no such folder, expected one to write in; make it")
+    if makes_folder:
+        check_folder(out, is_marked_folder)
+    else:
+        check_output(out, is_converted)
+
+
+def is_converted(path: Path) -> bool:
+    """Return whether a file is as a conversion writes it: to the byte, read and written again."""
+    kinds = dict.fromkeys((detect_format(path), "csv", "tsv"))  # a table may have any name
+    return any(_is_of(kind, path) for kind in kinds if kind in WRITERS and kind != "datasets")
+
+
+def _is_of(kind: str, path: Path) -> bool:
+    try:
+        items = _items(READERS[kind](path), path, path.parent, path, None)
+        with tempfile.TemporaryDirectory() as folder:
+            again = Path(folder, "again")
+            WRITERS[kind](again, items)
+            return filecmp.cmp(path, again, shallow=False)
+    except PanoVLMError:
+        return False
 
 
 def _items(
@@ -172,26 +211,15 @@ def _ending(picture: bytes) -> str:
 
 
 def _write_pictures(folder: Path, inside: dict[str, bytes]) -> None:
-    folder.mkdir()
     for name, picture in inside.items():
         (folder / name).write_bytes(picture)
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file or a folder whole, or nothing."""
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-
-    def replacing(partial: Path) -> None:
-        try:
-            write(partial)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        if path.is_dir():
-            os.replace(path, old)
-
-    write_whole(path, replacing)
-    shutil.rmtree(old, ignore_errors=True)
+def _write_folder(out: Path, write: Callable[[Path], object]) -> None:
+    """Write a folder whole, or nothing, with the mark by which it may be replaced."""
+    with whole_folder(out, is_marked_folder) as partial:
+        write(partial)
+        mark_folder(partial)
 
 
 def _notes(items: list[Item]) -> list[str]:

@@ -15,7 +15,7 @@ def read(path: Path, images: Path) -> list[Item]:
 
     Args:
         path: The records.
-        images: Not used: pictures are relative to the file.
+        images: Not used: pictures are relative to the file. An export takes those in it alone.
     """
     records = read_records(path, Needs(text=True, image=True))
     for number, record in enumerate(records, start=1):

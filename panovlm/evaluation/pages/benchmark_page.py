@@ -12,7 +12,7 @@ from typing import Any
 from panovlm.evaluation.pages.benchmark_examples import best_and_worst, example_of, without_score
 from panovlm.evaluation.pages.benchmark_extras import directions_answered, metric_rows
 from panovlm.evaluation.pages.charts import Bar
-from panovlm.evaluation.pages.page import render, write_page
+from panovlm.evaluation.pages.page import EVALUATE, render, write_page
 from panovlm.evaluation.pages.scores import INPUTS, Facts, Measure
 from panovlm.evaluation.units import UNITS
 from panovlm.metrics.scores import Missing
@@ -31,7 +31,7 @@ def write_benchmark_page(report: Facts, rows: Sequence[Mapping[str, Any]], out: 
     Args:
         report: As `evaluate_benchmark` gives it.
         rows: Its predictions.
-        out: The HTML file, replaced if it is there.
+        out: The HTML file, replaced if it is such a page.
 
     Raises:
         PanoVLMError: If a picture shown cannot be read or the page cannot be written.
@@ -43,6 +43,7 @@ def write_benchmark_page(report: Facts, rows: Sequence[Mapping[str, Any]], out: 
     examples = dict(zip((*names, "Not scored"), (best, worst, without_score(rows)), strict=True))
     html = render(
         "benchmark.html.jinja",
+        EVALUATE,
         report=report,
         verdict=benchmark_verdict(report),
         measure=_measure(report),
@@ -53,7 +54,7 @@ def write_benchmark_page(report: Facts, rows: Sequence[Mapping[str, Any]], out: 
         directions_answered=directions_answered(report["extras"]),
         examples={k: [example_of(report, row) for row in v] for k, v in examples.items()},
     )
-    write_page(html, out)
+    write_page(html, out, EVALUATE)
 
 
 def benchmark_verdict(report: Facts) -> str:

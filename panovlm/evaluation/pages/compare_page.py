@@ -1,7 +1,7 @@
 """A comparison of two models as a page."""
 
 from panovlm.evaluation.pages.charts import Bar
-from panovlm.evaluation.pages.page import render
+from panovlm.evaluation.pages.page import COMPARE, render
 from panovlm.evaluation.pages.scores import Facts, reach
 from panovlm.evaluation.units import UNITS
 
@@ -16,6 +16,7 @@ def comparison_page(comparison: Facts) -> str:
     ]
     return render(
         "comparison.html.jinja",
+        COMPARE,
         comparison=comparison,
         verdict=comparison_verdict(comparison),
         unit=UNITS[comparison["unit"]],

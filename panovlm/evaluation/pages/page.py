@@ -10,35 +10,43 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.pages import charts, scores
 from panovlm.evaluation.units import NOT_MEASURED, SHARE
-from panovlm.runtime.files import write_whole
+from panovlm.runtime.files import IsOwn, has_mark, write_own
 
 _FOLDER = Path(__file__).parent
+EVALUATE, COMPARE = "panovlm evaluate", "panovlm compare"
+"""The commands that write pages."""
 
 
-def render(template: str, **content: Any) -> str:
+def render(template: str, command: str, **content: Any) -> str:
     """Return a page.
 
     Args:
         template: Its template's file in this folder.
+        command: What writes it, as "panovlm evaluate"; the page names it.
         **content: What the template shows; all of it is escaped.
     """
     style = (_FOLDER / "report.css").read_text(encoding="utf-8")
-    return templates().get_template(template).render(content, style=style)
+    return templates().get_template(template).render(content, command=command, style=style)
 
 
-def write_page(html: str, out: Path) -> None:
+def write_page(html: str, out: Path, command: str) -> None:
     """Write a page, whole or not at all.
 
     Raises:
-        PanoVLMError: If it cannot be written.
+        PanoVLMError: If it cannot be written, or something is there that is no page of `command`.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, lambda partial: partial.write_text(html, encoding="utf-8"))
+        write_own(out, lambda part: part.write_text(html, encoding="utf-8"), is_page_of(command))
     except OSError as error:
         raise PanoVLMError(
             f"cannot write the page {out}: {error}; free some space or name another file"
         ) from error
+
+
+def is_page_of(command: str) -> IsOwn:
+    """Return what tells whether a command wrote a page."""
+    return lambda path: has_mark(path, f'<meta name="generator" content="{command}">')
 
 
 @cache

@@ -11,7 +11,7 @@ from PIL import Image
 
 from panovlm.evaluation.pages.charts import Bar
 from panovlm.evaluation.pages.marked_pictures import Example, as_data_uri
-from panovlm.evaluation.pages.page import render, write_page
+from panovlm.evaluation.pages.page import EVALUATE, render, write_page
 from panovlm.evaluation.pages.scores import ACCURACY, INPUTS, Facts
 from panovlm.evaluation.pages.stages import Log, stages_of
 from panovlm.geometry.sphere import DIRECTIONS
@@ -32,13 +32,14 @@ def write_report(
         logs: For each stage the entries of its log, each with `step`, and `loss` or other scalars.
         examples: Questions to show with their pictures, right and wrong.
         views_sheet: Picture of the views and their overlap; None leaves it out.
-        out: The HTML file, replaced if it is there.
+        out: The HTML file, replaced if it is such a page.
 
     Raises:
         PanoVLMError: If an example's picture cannot be read or the page cannot be written.
     """
     html = render(
         "report.html.jinja",
+        EVALUATE,
         report=report,
         verdict=verdict(report),
         measure=ACCURACY,
@@ -50,7 +51,7 @@ def write_report(
         right=[example for example in examples if example.is_right],
         wrong=[example for example in examples if not example.is_right],
     )
-    write_page(html, out)
+    write_page(html, out, EVALUATE)
 
 
 def verdict(report: Facts) -> str:

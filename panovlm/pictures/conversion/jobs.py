@@ -5,12 +5,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.conversion.pictures import PILLOW_FORMATS
 from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.conversion.views_folder import VIEWS_FILE
-from panovlm.runtime.files import write_whole
+from panovlm.runtime.files import write_own
 
 SETTINGS_FILE = "conversion.json"
 """In the folder written: the settings of all that is in it; what is older does not count."""
@@ -99,29 +100,42 @@ def claim_folder(out: Path, settings: ConversionSettings, *, overwrite: bool) ->
         When the settings were written, in nanoseconds; what is older does not count.
 
     Raises:
-        PanoVLMError: If it holds something else and is not to be overwritten.
+        PanoVLMError: If it holds something else, or outputs of other settings that are not to be
+            overwritten.
     """
     path, present = out / SETTINGS_FILE, settings.to_json()
     if overwrite or not out.exists() or not any(out.iterdir()):
         out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(present, indent=2) + "\n"
-        write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_own(
+            path,
+            lambda partial: partial.write_text(text, encoding="utf-8"),
+            lambda present: _settings_in(present) is not None,
+        )
         return path.stat().st_mtime_ns
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = None
+    before = _settings_in(path)
     if before == present:
         return path.stat().st_mtime_ns
-    if isinstance(before, dict):
-        other = [f"{key} {before.get(key)}" for key in present if before.get(key) != present[key]]
-        what = "outputs of other settings: " + ", ".join(other)
-    else:
-        what = "files that no conversion wrote"
+    if before is None:
+        raise PanoVLMError(
+            f"{out}: found files that no conversion wrote; expected a new or empty folder; name "
+            "another one, or pass --overwrite, which replaces none of them"
+        )
+    other = [f"{key} {before.get(key)}" for key in present if before.get(key) != present[key]]
     raise PanoVLMError(
-        f"{out}: found {what}; expected a new or empty folder; name another one, or pass "
-        "--overwrite"
+        f"{out}: found outputs of other settings: {', '.join(other)}; expected a new or empty "
+        "folder; name another one, or pass --overwrite"
     )
+
+
+def _settings_in(path: Path) -> dict[str, Any] | None:
+    """Return the settings that a conversion left in a folder; None if none did."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_own = isinstance(held, dict) and {"to", "face_size", "format"} <= held.keys()
+    return held if is_own else None
 
 
 def _walk(folder: Path, out: Path) -> Iterator[Path]:

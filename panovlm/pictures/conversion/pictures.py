@@ -8,8 +8,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import Pixels
-from panovlm.runtime.files import write_whole
+from panovlm.pictures.marks import is_marked_picture, software_mark
+from panovlm.runtime.files import write_own
 
+CONVERT = "panovlm convert"
 PILLOW_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 """The format each ending of a name stands for."""
 _MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
@@ -23,7 +25,8 @@ def write_picture(pixels: Pixels, path: Path, quality: int, *, is_sphere: bool =
     (GPano), by which viewers know that the picture is the full sphere.
 
     Raises:
-        PanoVLMError: If the format holds no picture so large.
+        PanoVLMError: If the format holds no picture so large, or something is there that no
+            conversion wrote.
     """
     name = PILLOW_FORMATS[path.suffix.lower()]
     height, width = pixels.shape[:2]
@@ -39,7 +42,13 @@ def write_picture(pixels: Pixels, path: Path, quality: int, *, is_sphere: bool =
     if is_sphere:
         options |= _metadata(name, _gpano(width, height))
     picture = Image.fromarray(pixels)
-    write_whole(path, lambda partial: picture.save(partial, format=name, **options))
+    options["exif"] = software_mark(CONVERT)
+    write_own(path, lambda partial: picture.save(partial, format=name, **options), is_converted)
+
+
+def is_converted(path: Path) -> bool:
+    """Return whether a conversion wrote a picture."""
+    return is_marked_picture(path, CONVERT)
 
 
 def _metadata(name: str, packet: str) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from panovlm.geometry.rotation import rotate_panorama, rotate_view
 from panovlm.geometry.sphere import Pixels
 from panovlm.geometry.views import View
 from panovlm.pictures.conversion.jobs import Job, claim_folder, find_sources, plan_jobs
-from panovlm.pictures.conversion.pictures import PILLOW_FORMATS, write_picture
+from panovlm.pictures.conversion.pictures import PILLOW_FORMATS, is_converted, write_picture
 from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.conversion.views_folder import FACE_NAMES, assemble_folder, write_views
 from panovlm.pictures.cubemaps import join_cubemap
 from panovlm.pictures.panorama import load_panorama
+from panovlm.runtime.files import check_output
 from panovlm.runtime.processes import mapping
 from panovlm.runtime.progress import progress_bar
 
@@ -63,7 +64,8 @@ def convert(
         settings: What to make.
         workers: Number of processes, at least 1; None takes one for each processor, fewer where
             starting them would take longer than the work.
-        overwrite: Whether to write over what is at `out`. Inputs are never written over.
+        overwrite: Whether to write over what a conversion wrote to `out`. Nothing else is ever
+            written over.
 
     Raises:
         PanoVLMError: If there is no input, `out` holds something else, or a process died.
@@ -94,9 +96,12 @@ def _only_job(source: Path, out: Path, settings: ConversionSettings, *, overwrit
             f"found --format {settings.format} and the name {out}, expected one format; leave "
             "--format out or change the name"
         )
-    if out.exists() and (not overwrite or out.samefile(source)):
-        fix = "name another file" + ("" if overwrite else ", or pass --overwrite")
-        raise PanoVLMError(f"{out}: found a file there already, expected a new name; {fix}")
+    if os.path.lexists(out) and not overwrite:
+        raise PanoVLMError(
+            f"{out}: found a file there already, expected a new name; name another file, or pass "
+            "--overwrite to replace what a conversion wrote"
+        )
+    check_output(out, is_converted, [source, *(source.iterdir() if source.is_dir() else ())])
     out.parent.mkdir(parents=True, exist_ok=True)
     return Job(source, out)
 

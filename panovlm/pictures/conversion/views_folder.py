@@ -15,9 +15,9 @@ from panovlm.geometry.assembling import assemble_panorama
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import Pixels
 from panovlm.geometry.views import View
-from panovlm.pictures.conversion.pictures import write_picture
+from panovlm.pictures.conversion.pictures import is_converted, write_picture
 from panovlm.pictures.panorama import load_panorama
-from panovlm.runtime.files import write_whole
+from panovlm.runtime.files import check_output, write_whole
 
 VIEWS_FILE = "views.json"
 FACE_NAMES = ("front", "right", "back", "left", "up", "down")
@@ -51,7 +51,14 @@ class _ViewsFile(BaseModel):
 def write_views(
     views: Pixels, layout: ViewLayout, names: list[str], folder: Path, quality: int
 ) -> None:
-    """Write views [V, S, S, 3] to a folder under V names of files, `views.json` last."""
+    """Write views [V, S, S, 3] to a folder under V names of files, `views.json` last.
+
+    Raises:
+        PanoVLMError: If one of them would replace what no conversion wrote.
+    """
+    for name in names:
+        check_output(folder / name, is_converted)
+    check_output(folder / VIEWS_FILE, _is_views_file)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VIEWS_FILE).unlink(missing_ok=True)
     for pixels, name in zip(views, names, strict=True):
@@ -60,6 +67,14 @@ def write_views(
     entries = [_ViewEntry(file=name, **asdict(view)) for name, view in pairs]
     text = _ViewsFile(view_size=layout.view_size, views=entries).model_dump_json(indent=2) + "\n"
     write_whole(folder / VIEWS_FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _is_views_file(path: Path) -> bool:
+    try:
+        _read_views_file(path)
+    except PanoVLMError:
+        return False
+    return True
 
 
 def assemble_folder(folder: Path) -> Pixels:

@@ -186,9 +186,9 @@ def test_nothing_is_overwritten_without_the_option(write: Write, tmp_path: Path)
     out.write_text("mine")
     with pytest.raises(PanoVLMError, match="--overwrite"):
         convert_data(source, out)
+    with pytest.raises(PanoVLMError, match="found a file that PanoVLM did not write"):
+        convert_data(source, out, overwrite=True)
     assert out.read_text() == "mine"
-    convert_data(source, out, overwrite=True)
-    assert "conversations" in out.read_text()
     with pytest.raises(PanoVLMError, match="found the input itself"):
         convert_data(source, source, overwrite=True)
 
@@ -201,11 +201,13 @@ def test_a_failing_disk_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     source, out = write(PLAIN), tmp_path / "out.json"
-    out.write_text("old")
+    convert_data(source, out)
+    before = out.read_bytes()
     monkeypatch.setitem(run.WRITERS, "llava", fails)
+    monkeypatch.setattr(run, "is_converted", lambda path: True)
     with pytest.raises(OSError, match="No space left"):
         convert_data(source, out, overwrite=True)
-    assert out.read_text() == "old"
+    assert out.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "records.jsonl"]
 
 

@@ -132,12 +132,19 @@ def test_other_settings_are_reported_and_need_overwrite(tmp_path: Path) -> None:
     assert claim_folder(tmp_path, other, overwrite=False)
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "\0"])
-def test_a_folder_of_other_things_needs_overwrite(tmp_path: Path, text: str | None) -> None:
+@pytest.mark.parametrize("text", [None, "", "[]", "\0", '{"to": "me"}'])
+def test_a_folder_of_other_things_needs_overwrite_and_keeps_them(
+    tmp_path: Path, text: str | None
+) -> None:
     (tmp_path / "thesis.doc").write_text("mine")
     if text is not None:
         (tmp_path / "conversion.json").write_text(text)
     with pytest.raises(PanoVLMError, match=r"found files that no conversion wrote.*--overwrite"):
         claim_folder(tmp_path, SPHERES, overwrite=False)
-    claim_folder(tmp_path, SPHERES, overwrite=True)
+    if text:
+        with pytest.raises(PanoVLMError, match=r"json: found a file that PanoVLM did not write"):
+            claim_folder(tmp_path, SPHERES, overwrite=True)
+        assert (tmp_path / "conversion.json").read_text() == text
+    else:
+        claim_folder(tmp_path, SPHERES, overwrite=True)
     assert (tmp_path / "thesis.doc").read_text() == "mine"

@@ -218,7 +218,7 @@ def test_an_input_is_never_written_over(picture: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.png"
     link.symlink_to(picture)
     for out in (picture, link):
-        with pytest.raises(PanoVLMError, match=r"expected a new name; name another file$"):
+        with pytest.raises(PanoVLMError, match=r"found the input itself|found a link"):
             convert(picture, out, small, overwrite=True)
     done = convert(picture, tmp_path, small, overwrite=True)
     assert "found the input" in done.errors[0]
