@@ -13,10 +13,13 @@ from torch.utils.data import Dataset
 
 from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, collate, pack
 from panovlm.data.records import Record, raise_errors
+from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Supervision
 
 TOO_LONG_FIX = "shorten the text, or lower token_rows, token_columns or num_views"
+NUM_PACKED_FIRST = 256
+"""Examples packed before training: enough to meet what a tokenizer or a chat template does."""
 MARKUP_BYTES = 64
 """More than any chat template writes around a message."""
 
@@ -91,8 +94,17 @@ class PanoramaDataset(Dataset[Example]):
         """Return the bytes of an example's text in this epoch; no picture is read."""
         if self.supervision is Supervision.NONE:
             return 0
-        chosen = self.sampler.chosen(len(self.groups[index]), (self.seed, self.epoch, index))
+        chosen = self.sampler.chosen(self.groups[index], (self.seed, self.epoch, index))
         return sum(self.record_bytes[index][i] for i in chosen)
+
+    def check_packing(self) -> None:
+        """Pack the first examples, for what no text shows: how a tokenizer takes them.
+
+        Raises:
+            PanoVLMError: As `RecordSampler.packed` does.
+        """
+        for index, records in enumerate(self.groups[:NUM_PACKED_FIRST]):
+            self.sampler.packed(records, (self.seed, self.epoch, index))
 
     def check_lengths(self, longest: int) -> None:
         """Check that every conversation fits the language model; image tokens are never cut.
@@ -133,12 +145,18 @@ class RecordSampler:
         rng = np.random.default_rng(key)
         return int(rng.integers(num_views)) if self.roll and can_rotate else 0
 
-    def chosen(self, count: int, key: tuple[int, ...]) -> list[int]:
-        """Sample which of a panorama's conversations are used."""
-        if count <= self.per_panorama:
-            return list(range(count))
+    def chosen(self, records: Sequence[Record], key: tuple[int, ...]) -> list[int]:
+        """Sample which of a panorama's conversations are used, all with one beginning.
+
+        Only those that begin alike can share the picture's tokens. Of several beginnings each is
+        taken as often as it has conversations, the others in other epochs.
+        """
+        places = _of_one_beginning(records, key)
+        if len(places) <= self.per_panorama:
+            return places
         rng = np.random.default_rng((*key, 1))
-        return sorted(map(int, rng.permutation(count)[: self.per_panorama]))
+        order = rng.permutation(len(places))[: self.per_panorama]
+        return sorted(places[place] for place in order)
 
     def packed(
         self,
@@ -147,14 +165,36 @@ class RecordSampler:
         num_strides: int = 0,
         num_views: int = 1,
     ) -> PackedSequence | None:
-        """Return the sampled conversations, yaw-rotated and packed; None without supervision."""
+        """Return the sampled conversations, yaw-rotated and packed; None without supervision.
+
+        Raises:
+            PanoVLMError: If a tokenizer joins the picture's end with the texts behind it.
+        """
         if self.tokenizer.supervision is Supervision.NONE:
             return None
         rotated = []
-        for record in (records[i] for i in self.chosen(len(records), key)):
+        for record in (records[i] for i in self.chosen(records, key)):
             num_steps = num_strides * len(record.rolled_responses or ()) // num_views
             rotated.append(record.yaw_rotated(num_steps))
-        return pack([self.tokenizer(record) for record in rotated])
+        sequences = [self.tokenizer(record) for record in rotated]
+        packed, image = pack(sequences), self.tokenizer.processor.image_token_id
+        if packed.ids.count(image) != sequences[0].ids.count(image):
+            raise PanoVLMError(
+                f"{records[0].image}: found conversations whose tokens differ before the end of "
+                "the picture, though their texts do not, expected a chat template and a tokenizer "
+                "that keep what stands before the end of the picture alike; set "
+                "questions_per_panorama: 1"
+            )
+        return packed
+
+
+def _of_one_beginning(records: Sequence[Record], key: tuple[int, ...]) -> list[int]:
+    """Sample the beginning of a record; return the places of all records that have it."""
+    beginnings = [record.beginning for record in records]
+    if len(set(beginnings)) == 1:
+        return list(range(len(records)))
+    sampled = beginnings[int(np.random.default_rng((*key, 2)).integers(len(records)))]
+    return [place for place, beginning in enumerate(beginnings) if beginning == sampled]
 
 
 def _num_bytes(record: Record) -> int:

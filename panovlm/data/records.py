@@ -70,6 +70,21 @@ class Record(BaseModel):
         return marked(self.messages) if self.image else self.messages
 
     @property
+    def beginning(self) -> tuple[str, ...]:
+        """All that stands before the picture's mark, and the white space right behind it.
+
+        Conversations that share it share their first tokens, those of the picture among them. It is
+        empty where there is no picture.
+        """
+        before: list[str] = []
+        for message in self.marked_messages:
+            text, mark, rest = message.content.partition(IMAGE_MARK)
+            before += [message.role, text]
+            if mark:
+                return (*before, rest[: len(rest) - len(rest.lstrip())])
+        return ()
+
+    @property
     def response(self) -> str:
         """The assistant's last message."""
         return self.messages[-1].content
@@ -294,7 +309,17 @@ def _error_of(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | No
     if marks > 1:
         found = f"found {marks} {IMAGE_MARK} marks for 1 picture"
         return FindingKind.MARK, found, "keep one mark a picture"
+    if any(IMAGE_MARK in m.content for m in record.messages if m.role == "assistant"):
+        found = f"found {IMAGE_MARK} in a message of the assistant, which would learn to write it"
+        return FindingKind.MARK, found, "move it to a message of the user"
     rotated = record.rolled_responses
+    answers = [message.role for message in record.messages].count("assistant")
+    if rotated and answers > 1:
+        found = (
+            f"found rolled_responses beside {answers} messages of the assistant, expected one: "
+            "they are of the last alone, and a yaw rotation would leave the others wrong"
+        )
+        return FindingKind.TEXT, found, "make a record of each question, or leave them out"
     if rotated and record.messages and (rotated[0] != record.response or "" in rotated):
         found = (
             f"found rolled_responses {shown(rotated)}, expected the response itself, "

@@ -41,6 +41,7 @@ def build_trainer(
             held_out, records = hold_out(records, share, run.recipe.seed)
             dataset = build_dataset(run, processor, records, source)
             dataset.check_lengths(model.config.text_config.max_position_embeddings)
+            dataset.check_packing()
         collator = PanoramaCollator(source.key, pad_id)
     trainer = StageTrainer(
         model=model,

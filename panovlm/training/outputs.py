@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from panovlm.model.processing import PanoVLMProcessor
-from panovlm.runtime.files import check_folder, sync, sync_tree
+from panovlm.runtime.files import check_folder, has_mark, sync, sync_tree
 from panovlm.runtime.measure import peak_memory_mb
 from panovlm.training.adapters import ADAPTER
 from panovlm.training.disk import disk_errors
@@ -90,10 +90,17 @@ def check_own(output: Path, checkpoints: Path) -> None:
     """Refuse to train a stage where finishing it would remove what no stage wrote.
 
     Raises:
-        PanoVLMError: If its output's or its checkpoints' folder holds no facts of a stage.
+        PanoVLMError: If its output's or its checkpoints' folder holds neither the facts of a stage
+            nor a model of ours.
     """
     for folder in (output, checkpoints):
-        check_folder(folder, lambda present: (present / STAGE_FACTS).is_file())
+        check_folder(folder, _is_of_stage)
+
+
+def _is_of_stage(folder: Path) -> bool:
+    config = folder / "config.json"
+    is_model = config.is_file() and has_mark(config, '"PanoVLM')  # among its `architectures`
+    return is_model or (folder / STAGE_FACTS).is_file()
 
 
 def recover_output(output: Path, checkpoints: Path) -> None:

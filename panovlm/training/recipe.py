@@ -63,7 +63,8 @@ class ModelSection(Section):
     views: ViewsSection = ViewsSection()
     resampler: ResamplerSection = ResamplerSection()
     pooling: Literal["concat", "mean", "stitch", "slots"] = "concat"
-    """How the latent tokens of all views become the image tokens of one panorama."""
+    """How the latent tokens of all views become the image tokens of one panorama. `mean` knows no
+    directions: it needs `roll: false` in stages with text."""
     slots: Count = 4
     """Image tokens of each view, for `pooling: slots`."""
     view_words: bool = True
@@ -228,6 +229,12 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
         return f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
     if isinstance(section.lora, LoraSection) and name in on_overlaps:
         return f"found lora in {name}, which has no language model; leave it out"
+    if model and model.pooling == "mean" and section.roll and name not in on_overlaps:
+        return (
+            f"found roll: true in {name} beside model.pooling: mean, which gives a panorama and "
+            f"the yaw-rotated one the same image tokens, and so one input several answers; set "
+            f"stages.{name}.roll: false, or another pooling"
+        )
     if model is None or not model.views.global_view:
         return None
     if section.roll:

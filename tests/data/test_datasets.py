@@ -1,5 +1,6 @@
 """Datasets: reproducible sampling, yaw-rotated panoramas with their responses, and labels."""
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -8,12 +9,23 @@ import torch
 
 from panovlm.data.cache import ViewSource
 from panovlm.data.datasets import ConversationTokenizer, PanoramaCollator, PanoramaDataset
-from panovlm.data.packing import IGNORED
+from panovlm.data.packing import IGNORED, TokenSequence
 from panovlm.data.records import Needs, Record, read_records
 from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
 
 NUM_VIEWS = 4
+
+
+class Wrapped:
+    """A tokenizer of conversations whose result is changed."""
+
+    def __init__(self, tokenizer, call):
+        self.processor, self.supervision = tokenizer.processor, tokenizer.supervision
+        self.call = call
+
+    def __call__(self, record):
+        return self.call(record)
 
 
 class NumberedViews(ViewSource):
@@ -115,6 +127,75 @@ def test_panoramas_whose_rotated_responses_are_not_known_stay(dataset, processor
         example = examples[0]
         assert example["views"].flatten().tolist() == [0, 1, 2, 3]
         assert sorted(supervised(example, processor)) == sorted(r.response for r in records)
+
+
+SYSTEMS = [[{"role": "system", "content": text}] for text in ("Be brief.", "Be precise.")]
+QUESTIONS = {
+    "the mark first and last": ["<image>\nWhat?", "Where?\n<image>", "Who?\n<image>"],
+    "white space behind the mark": ["<image>What?", "<image>\nWhere?", "<image>\n\nWho?"],
+    "text before the mark": ["See <image> and say what", "Look: <image>", "<image>"],
+}
+CONVERSATIONS = {
+    name: [[{"role": "user", "content": text}] for text in texts]
+    for name, texts in QUESTIONS.items()
+} | {
+    "system prompts": [
+        [*system, {"role": "user", "content": f"<image>{text}"}]
+        for system in (*SYSTEMS, [])
+        for text in ("What?", "Where?")
+    ],
+    "the picture in the second question": [
+        [
+            {"role": "user", "content": text},
+            {"role": "assistant", "content": "yes"},
+            {"role": "user", "content": "<image>Sure?"},
+        ]
+        for text in ("What?", "Where?")
+    ],
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_records_that_differ_before_the_picture_take_turns(dataset, processor, generator, name):
+    """Each sequence holds the tokens of one picture, and every record is trained on in its turn."""
+    records = [
+        Record.model_validate(
+            {
+                "image": "a.png",
+                "messages": [*messages, {"role": "assistant", "content": f"answer {number}"}],
+            }
+        )
+        for number, messages in enumerate(CONVERSATIONS[name])
+    ]
+    examples, seen = dataset(records, per_panorama=8), set()
+    image_tokens = generator.config.num_image_tokens
+    examples.check_packing()
+    for epoch in range(60):
+        examples.set_epoch(epoch)
+        example = examples[0]
+        assert example["conversations"].ids.count(processor.image_token_id) == image_tokens
+        answers = supervised(example, processor)
+        seen.update(answers)
+        assert len({records[int(a[-1])].beginning for a in answers if a != "yes"}) == 1
+    assert seen - {"yes"} == {f"answer {number}" for number in range(len(records))}
+
+
+def test_tokenizers_that_join_the_picture_with_the_text_are_refused(dataset, processor):
+    examples = dataset([record("What?"), record("Where?")])
+    tokenizer, plain = examples.tokenizer, examples.tokenizer.__call__
+
+    def joined(each):
+        """The first token behind the picture depends on the question."""
+        sequence = plain(each)
+        last = max(i for i, t in enumerate(sequence.ids) if t == processor.image_token_id)
+        first = len(each.messages[0].content)
+        return TokenSequence(
+            [*sequence.ids[: last + 1], first, *sequence.ids[last + 2 :]], sequence.labels
+        )
+
+    examples.sampler = dataclasses.replace(examples.sampler, tokenizer=Wrapped(tokenizer, joined))
+    with pytest.raises(PanoVLMError, match=r"a\.png: found conversations.*questions_per_panorama"):
+        examples.check_packing()
 
 
 def test_rotation_can_be_switched_off(dataset):

@@ -151,6 +151,48 @@ def test_a_yaw_rotation_takes_the_rotated_response():
     assert record.yaw_rotated(0) is record
 
 
+IMAGE_QUESTION = {"role": "user", "content": "<image>\nWhere is it?"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "beginning"),
+    [
+        ([USER], ("user", "", "")),
+        ([IMAGE_QUESTION], ("user", "", "\n")),
+        ([{"role": "user", "content": "Look: <image> now"}], ("user", "Look: ", " ")),
+        ([{"role": "system", "content": "s"}, USER], ("system", "s", "user", "", "")),
+        ([USER, ASSISTANT, IMAGE_QUESTION], ("user", "Where is it?", "assistant", "left")),
+    ],
+)
+def test_a_beginning_is_all_before_the_picture(messages, beginning):
+    record = Record.model_validate({**WHOLE, "messages": messages})
+    assert record.beginning[: len(beginning)] == beginning
+
+
+def test_a_text_without_a_picture_has_no_beginning():
+    assert Record.model_validate({"messages": [USER, ASSISTANT]}).beginning == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"messages": [USER, {"role": "assistant", "content": "<image>"}]},
+            r"<image> in a message of the assistant.*move it to a message of the user",
+        ),
+        (
+            {"messages": [USER, ASSISTANT] * 2, "rolled_responses": ["left", "right"]},
+            r"rolled_responses beside 2 messages of the assistant, expected one.*make a record",
+        ),
+    ],
+)
+def test_what_training_would_learn_wrongly_is_refused(tmp_path, change, said):
+    file = tmp_path / "records.jsonl"
+    file.write_text(json.dumps(WHOLE | change) + "\n")
+    with pytest.raises(PanoVLMError, match=f"line 1: found {said}"):
+        read_records(file, Needs(text=True, image=True))
+
+
 def test_records_that_do_not_know_stay_as_they_are():
     record = Record.model_validate(WHOLE)
     assert record.yaw_rotated(3) is record

@@ -228,6 +228,26 @@ def test_a_global_view_is_not_rotated_and_has_no_columns_in_common(name, setting
         parse_recipe(data, "recipe")
 
 
+@pytest.mark.parametrize(
+    ("name", "roll", "message"),
+    [
+        ("resampler", True, "one input several answers; set stages.resampler.roll: false"),
+        ("finetune", True, "found roll: true in finetune beside model.pooling: mean"),
+        ("finetune", False, None),
+        ("vision", True, None),
+    ],
+)
+def test_the_mean_of_all_views_is_not_rotated_beside_text(name, roll, message):
+    model = {**SMALLEST["model"], "pooling": "mean"}
+    stage = {"data": "d.jsonl", "steps": 1, "roll": roll}
+    data = {**SMALLEST, "model": model, "stages": {name: stage}}
+    if message is None:
+        assert parse_recipe(data, "recipe").model.pooling == "mean"
+        return
+    with pytest.raises(PanoVLMError, match=message):
+        parse_recipe(data, "recipe")
+
+
 def test_an_override_changes_no_other_section_that_shares_an_anchor(tmp_path):
     file = tmp_path / "recipe.yaml"
     stage = {"data": "d.jsonl", "steps": 2, "learning_rate": {"resampler": 1e-4}}

@@ -68,10 +68,10 @@ def _place(each: Located, file: Path) -> str:
 
 
 def misplaced_marks(records: Sequence[Located]) -> Iterator[Finding]:
-    """Find marks of the picture outside the user's messages."""
+    """Find marks of the picture in system messages; one of the assistant's is an error."""
     for each in records:
         for message in each.record.messages:
-            if message.role != "user" and IMAGE_MARK in message.content:
+            if message.role == "system" and IMAGE_MARK in message.content:
                 found = f"found {IMAGE_MARK} in a message of the {message.role}"
                 fix = "move it to a user's message"
                 yield Finding(FindingKind.MISPLACED, found, fix, each.file, each.place, "messages")

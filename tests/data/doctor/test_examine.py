@@ -105,9 +105,12 @@ def test_repeated_questions_and_several_answers_are_warnings(write: Write, tmp_p
     assert kinds(by_content) == [FindingKind.COPY, FindingKind.CONFLICT]
 
 
-def test_a_mark_outside_the_users_messages_is_a_warning(write: Write) -> None:
+def test_a_mark_in_the_system_message_is_a_warning_and_in_an_answer_an_error(write: Write) -> None:
+    system = {"role": "system", "content": "This is <image>."}
+    file = write({"image": "a.png", "messages": [system, *messages("Where?", "left")]})
+    assert "in a message of the system" in only(examine([file]), FindingKind.MISPLACED)
     file = write({"image": "a.png", "messages": messages("Where?", "<image> left")})
-    assert "in a message of the assistant" in only(examine([file]), FindingKind.MISPLACED)
+    assert "in a message of the assistant" in only(examine([file]), FindingKind.MARK)
 
 
 def test_leaks_are_errors_however_the_copy_was_made(write: Write, tmp_path: Path) -> None:
