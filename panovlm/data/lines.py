@@ -21,13 +21,20 @@ class NotJsonError(ValueError):
     """A text that is not JSON, or not JSON that every reader takes alike."""
 
 
-def read_text(path: Path) -> str | Finding:
-    """Read a UTF-8 file, with or without a byte order mark, or return why it cannot be read."""
+def read_text(path: Path, *, with_utf_16: bool = False) -> str | Finding:
+    """Read a UTF-8 file, with or without a byte order mark, or return why it cannot be read.
+
+    Args:
+        path: The file.
+        with_utf_16: Whether UTF-16 is read too, by its mark, as spreadsheets save it.
+    """
     fix = "save the file as UTF-8"
     try:
         data = path.read_bytes()
         if not data.startswith(_UTF_16_MARKS):
             return data.decode("utf-8-sig")
+        if with_utf_16:
+            return data.decode("utf-16")
         reason = "found UTF-16, expected UTF-8"
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1

@@ -4,12 +4,13 @@ r"""Records: a panorama and a conversation about it, read from JSON Lines.
      {"role": "assistant", "content": "left"}], "kind": "direction", "yaw_deg": -92.5,
      "crosses_seam": false, "rolled_responses": ["left", "back-left", ...]}
 
-`image` is relative to the file; `<image>` marks where the picture goes (before everything else if
-there is no mark). A conversation may do without a picture, where a stage trains on text; batches
-mix both. The other fields are optional: `kind` groups scores; `yaw_deg` is the direction of the
-answer, and `pitch_deg` its elevation; `rolled_responses[j]` is the right response after a yaw
-rotation to the right by j/n of a full circle, n being their number, which allows training and
-testing on yaw-rotated pictures; `licence` and `source` are those of the picture.
+`image` is relative to the file, in the spelling of any system; `<image>` marks where the picture
+goes (before everything else if there is no mark). A conversation may do without a picture, where a
+stage trains on text; batches mix both. The other fields are optional: `kind` groups scores;
+`yaw_deg` is the direction of the answer, and `pitch_deg` its elevation; `rolled_responses[j]` is
+the right response after a yaw rotation to the right by j/n of a full circle, n being their number,
+which allows training and testing on yaw-rotated pictures; `licence` and `source` are those of the
+picture.
 """
 
 import difflib
@@ -20,6 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from panovlm.data.file_names import find_file
 from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.lines import json_lines
 from panovlm.errors import PanoVLMError
@@ -271,7 +273,7 @@ def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located
     if wrong := _error_of(record, needs):
         return [Finding(*wrong, file, place)]
     if record.image:
-        record = record.model_copy(update={"image": file.parent / record.image})
+        record = record.model_copy(update={"image": find_file(file.parent, record.image)})
     return [Located(record, file, place)]
 
 
@@ -302,6 +304,9 @@ def _error_of(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | No
     if record.image is None and "image" in record.model_fields_set:
         fix = "leave it out of a text without a picture"
         return FindingKind.FIELD, "field 'image' is null", fix
+    if record.image == Path():
+        fix = "name a file, or leave it out of a text without a picture"
+        return FindingKind.FIELD, "field 'image' is empty", fix
     if record.image is None and needs.image:
         return FindingKind.FIELD, "field 'image' is missing", "every record needs it here"
     if record.image is None and marks:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from panovlm.data.file_names import find_file
 from panovlm.data.findings import Finding, FindingKind
 from panovlm.data.lines import NotJsonError, json_lines, parse_json
 from panovlm.errors import PanoVLMError
@@ -54,7 +55,7 @@ class LineAnswerer:
         self, assistant: Assistant, folder: Path, sampling: SamplingParams, *, grounded: bool
     ) -> None:
         self._assistant, self._sampling, self._grounded = assistant, sampling, grounded
-        self._open = lru_cache(NUM_OPENED)(lambda image: assistant.open(folder / image))
+        self._open = lru_cache(NUM_OPENED)(lambda image: assistant.open(find_file(folder, image)))
 
     def answer(self, lines: Sequence[Line]) -> list[Outcome]:
         """Answer lines in one batch; return their outcomes in their order."""

@@ -1,17 +1,19 @@
 """BLEU, ROUGE-L and CIDEr of captions, as pycocoevalcap computes them, without Java.
 
-Every function takes one candidate for each picture, a list of words or None where there is no
-answer, and the references of each picture as lists of words. What was not answered has no score
-and takes no part in the means of the others.
+`score_captions` takes texts. Every other function takes one candidate for each picture, a list of
+words or None where there is no answer, and the references of each picture as lists of words. What
+was not answered has no score and takes no part in the means of the others.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score
+from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, WITHOUT_WEIGHT, Score, summarise
+from panovlm.metrics.tokens import caption_tokens
 
 Words = Sequence[str]
 Gram = tuple[str, ...]
@@ -26,6 +28,44 @@ CIDER_SIGMA = 6.0
 """Width of CIDEr-D's penalty on length."""
 _TINY, _SMALL = 1e-15, 1e-9
 """What pycocoevalcap adds to counts so that nothing is divided by 0."""
+
+
+@dataclass(frozen=True)
+class CaptionScores:
+    """Scores of a whole set of captions; None where nothing could be scored.
+
+    Attributes:
+        bleu: BLEU-1 to BLEU-4 of the corpus, in [0, 1].
+        rouge_l: Mean ROUGE-L, in [0, 1].
+        cider: Mean of what pycocoevalcap and papers call CIDEr, which is CIDEr-D, in [0, 10].
+        cider_plain: Mean CIDEr without the clipping and the penalty of CIDEr-D, in [0, 10].
+        cider_of_each: `cider` of each picture, or why it has none.
+    """
+
+    bleu: tuple[float, ...] | None
+    rouge_l: float | None
+    cider: float | None
+    cider_plain: float | None
+    cider_of_each: tuple[Score, ...]
+
+
+def score_captions(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
+    """Score captions against the references of their pictures, over `caption_tokens`.
+
+    Args:
+        candidates: One caption for each picture; one without words has no score.
+        references: Captions by people for each picture; empty ones are left out.
+    """
+    words = [caption_tokens(candidate) or None for candidate in candidates]
+    known = [[*filter(None, map(caption_tokens, texts))] for texts in references]
+    each = cider(words, known)
+    return CaptionScores(
+        bleu=bleu(words, known),
+        rouge_l=summarise(rouge_l(words, known)).mean,
+        cider=summarise(each).mean,
+        cider_plain=summarise(cider(words, known, clipped=False)).mean,
+        cider_of_each=tuple(each),
+    )
 
 
 def bleu(
@@ -83,7 +123,9 @@ def cider(
     """Compute CIDEr of each candidate, in [0, 10].
 
     How much a word weighs depends on the references of all pictures, answered or not: scores on
-    other sets of pictures, and on parts of one, do not compare.
+    other sets of pictures, and on parts of one, do not compare. Where every word of a picture's
+    references weighs nothing, since all pictures have it or there is one picture alone, no caption
+    could score anything, and there is no score.
 
     Args:
         candidates: Words for each picture.
@@ -97,10 +139,12 @@ def cider(
     """
     weight_of = _inverse_frequency(references)
 
-    def score(candidate: Words, known: Sequence[Words]) -> float:
+    def score(candidate: Words, known: Sequence[Words]) -> float | None:
         own = _Weighted(candidate, weight_of)
-        each = [_similarity(own, _Weighted(words, weight_of), clipped) for words in known]
-        return 10 * float(np.mean(each))
+        weighted = [_Weighted(words, weight_of) for words in known]
+        if not any(norm for each in weighted for norm in each.norms):
+            return None
+        return 10 * float(np.mean([_similarity(own, each, clipped) for each in weighted]))
 
     return [
         _score_one(candidate, known, score)
@@ -197,8 +241,11 @@ def longest_common(first: Words, second: Words) -> int:
 def _score_one(
     candidate: Words | None,
     known: Sequence[Words],
-    score: Callable[[Words, Sequence[Words]], float],
+    score: Callable[[Words, Sequence[Words]], float | None],
 ) -> Score:
     if not known:
         return NO_REFERENCE
-    return Score(score(candidate, known)) if candidate else UNREADABLE
+    if not candidate:
+        return UNREADABLE
+    value = score(candidate, known)
+    return WITHOUT_WEIGHT if value is None else Score(value)

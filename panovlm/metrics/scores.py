@@ -21,6 +21,7 @@ class Missing(StrEnum):
     UNREADABLE = "the answer could not be read"
     NO_REFERENCE = "there is no right answer to compare with"
     NOT_JUDGED = "no judge was asked, or it failed"
+    WITHOUT_WEIGHT = "no word of its references tells its picture from the others, or it is alone"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Score:
 UNREADABLE = Score(None, Missing.UNREADABLE)
 NO_REFERENCE = Score(None, Missing.NO_REFERENCE)
 NOT_JUDGED = Score(None, Missing.NOT_JUDGED)
+WITHOUT_WEIGHT = Score(None, Missing.WITHOUT_WEIGHT)
 
 
 @dataclass(frozen=True)

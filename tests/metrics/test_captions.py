@@ -2,15 +2,18 @@
 
 import json
 import math
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from panovlm.metrics.captions import bleu, cider, rouge_l
-from panovlm.metrics.scores import Missing, values_of
+from panovlm.metrics.captions import bleu, cider, rouge_l, score_captions
+from panovlm.metrics.scores import WITHOUT_WEIGHT, Missing, values_of
 from panovlm.metrics.tokens import caption_tokens
 
+Form = Literal["NFC", "NFD"]
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "captions.json").read_text())
 
 
@@ -21,8 +24,11 @@ def test_scores_equal_those_of_pycocoevalcap(number: int) -> None:
     assert bleu(candidates, references) == pytest.approx(scores["bleu"], abs=1e-6)
     each = values_of(rouge_l(candidates, references))
     assert each == pytest.approx(scores["rouge_l_of_each"], abs=1e-6)
-    each = values_of(cider(candidates, references))
-    assert each == pytest.approx(scores["cider_of_each"], abs=1e-6)
+    found = cider(candidates, references)
+    if len(references) == 1:  # pycocoevalcap gives 0 to whatever is said
+        assert found == [WITHOUT_WEIGHT]
+    else:
+        assert values_of(found) == pytest.approx(scores["cider_of_each"], abs=1e-6)
 
 
 def test_words_are_those_of_the_penn_treebank_tokenizer() -> None:
@@ -106,3 +112,58 @@ def test_references_count_as_one_picture_however_many_they_are() -> None:
     references = [[["a", "b"], ["a", "b"]], [["c", "d"]]]
     twice = values_of(cider([["a", "b"], ["c", "d"]], references))
     assert twice[0] == pytest.approx(twice[1])
+
+
+@pytest.mark.parametrize(
+    "references",
+    [[["the cat in the hat"]], [["a hall"], ["a hall"]], [["a hall", "a hall"], ["a hall"], []]],
+    ids=["one picture", "two alike", "a third without any"],
+)
+def test_cider_has_no_score_where_no_word_weighs(references: list[list[str]]) -> None:
+    said = [(texts or ["a hall"])[0] for texts in references]
+    found = score_captions(said, references)
+    assert found.cider is None and found.cider_plain is None
+    reasons = [Missing.WITHOUT_WEIGHT if texts else Missing.NO_REFERENCE for texts in references]
+    assert [score.missing for score in found.cider_of_each] == reasons
+    assert found.rouge_l == 1.0
+
+
+def test_what_tells_two_pictures_apart_has_a_score_again() -> None:
+    found = score_captions(["a hall", "a wall"], [["a hall"], ["a wall"]])
+    assert found.cider is not None and found.cider > 0
+
+
+TEXTS = {
+    "Chinese": ("图中有一辆红色的巴士。", list("图中有一辆红色的巴士")),
+    "Japanese": ("テーブルの上に猫がいる！", list("テーブルの上に猫がいる")),
+    "Thai": ("ที่นั่ง", ["ที่", "นั่", "ง"]),
+    "Lao": ("ຫ້ອງ", ["ຫ້", "ອ", "ງ"]),
+    "Korean": ("빨간 버스가 있다.", ["빨간", "버스가", "있다"]),
+    "Hindi": ("हिन्दी में।", ["हिन्दी", "में"]),
+    "Arabic": ("غُرفة كبيرة؟", ["غُرفة", "كبيرة"]),
+    "Vietnamese": ("Một chiếc xe buýt", ["một", "chiếc", "xe", "buýt"]),
+    "French": ("L’été à l'hôtel « Ritz »", ["l'été", "à", "l'hôtel", "ritz"]),
+    "Chinese with English": ("一台iPhone手机，3个", ["一", "台", "iphone", "手", "机", "3", "个"]),
+}
+
+
+@pytest.mark.parametrize("language", TEXTS)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_other_scripts_are_cut_where_they_can_be(language: str, form: Form) -> None:
+    text, tokens = TEXTS[language]
+    composed = [unicodedata.normalize("NFC", token) for token in tokens]
+    assert caption_tokens(unicodedata.normalize(form, text)) == composed
+
+
+@pytest.mark.parametrize("language", TEXTS)
+def test_a_caption_half_right_scores_between_none_and_all(language: str) -> None:
+    """Without a tokenisation for its script a caption would be one word, right or wrong."""
+    text, tokens = TEXTS[language]
+    other = TEXTS["Korean" if language != "Korean" else "Hindi"][0]
+    half = text[: text.index(tokens[len(tokens) // 2])]
+    same, part, none = (
+        score_captions([said, other], [[text], [other]]).cider_of_each[0]
+        for said in (unicodedata.normalize("NFD", text), half, "zzz")
+    )
+    assert same.value is not None and part.value is not None
+    assert none.value == 0.0 < part.value < same.value

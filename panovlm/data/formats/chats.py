@@ -6,7 +6,8 @@
     rows       {"image": "a.jpg", "question": "...", "answer": "..."}, as the rows of tables
 
 One reader takes all of them, also with `system` beside the messages and contents in parts. The
-optional fields of records stand beside the others, where other programs skip them.
+optional fields of records stand beside the others, where other programs skip them. Mixed sets hold
+texts without a picture, which become records of text, and videos, which are left out and listed.
 """
 
 import json
@@ -19,8 +20,17 @@ from panovlm.data.formats.tables import from_row, is_row
 from panovlm.data.lines import NotJsonError, json_lines, parse_json, read_text
 from panovlm.data.records import IMAGE_MARK, Message, marked
 
-ROLES = {"human": "user", "gpt": "assistant"}
-NAMES = {role: name for name, role in ROLES.items()} | {"system": "system"}
+NAMES = {"user": "human", "assistant": "gpt", "system": "system"}
+"""What LLaVA and ShareGPT call the roles."""
+ROLES = {name: role for role, name in NAMES.items()} | {
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "developer": "system",
+}
+"""What the roles are called elsewhere."""
+OTHER_MEDIA = ("video", "videos", "audio", "audios")
+"""Fields of what is no picture."""
 
 
 def read_lines(path: Path) -> Content:
@@ -66,6 +76,9 @@ def add_entry(
     """Add an object of a file, with a conversation or as a row, in the shape of a record."""
     if not isinstance(item, dict):
         content.entries.append(Entry(item, place))  # the check of records finds what is wrong
+        return
+    if named := [name for name in OTHER_MEDIA if item.get(name)]:
+        content.leave_out(f"entries with {named[0]}", place)
         return
     if is_row(item):
         data = from_row(item, content, path, place)
@@ -134,14 +147,15 @@ def write_llava(path: Path, items: list[Item]) -> None:
     """Write LLaVA's list; a mark stands in the first question, as LLaVA expects it."""
     written = []
     for number, item in enumerate(items):
-        own = {"id": str(number), "image": item.image, "conversations": _conversation(item)}
+        image = {} if item.image is None else {"image": item.image}
+        own = {"id": str(number), **image, "conversations": _conversation(item)}
         written.append(own | item.extras)
     _write_list(path, written)
 
 
 def write_sharegpt(path: Path, items: list[Item]) -> None:
     """Write ShareGPT's list."""
-    own = [{"conversations": _conversation(item), "images": [item.image]} for item in items]
+    own = [{"conversations": _conversation(item), "images": _images(item)} for item in items]
     _write_list(path, [each | item.extras for each, item in zip(own, items, strict=True)])
 
 
@@ -150,7 +164,7 @@ def write_messages(path: Path, items: list[Item]) -> None:
     written = []
     for item in items:
         messages = [message.model_dump() for message in _marked(item)]
-        written.append({"messages": messages, "images": [item.image]} | item.extras)
+        written.append({"messages": messages, "images": _images(item)} | item.extras)
     _write_list(path, written)
 
 
@@ -159,8 +173,13 @@ def write_records(path: Path, items: list[Item]) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for item in items:
             messages = [message.model_dump() for message in item.record.messages]
-            data = {"image": item.image, "messages": messages} | item.extras
+            image = {} if item.image is None else {"image": item.image}
+            data = {**image, "messages": messages} | item.extras
             file.write(json.dumps(data, ensure_ascii=False) + "\n")
+
+
+def _images(item: Item) -> list[str]:
+    return [] if item.image is None else [item.image]
 
 
 def _write_list(path: Path, items: list[dict[str, Any]]) -> None:
@@ -173,6 +192,7 @@ def _conversation(item: Item) -> list[dict[str, str]]:
 
 
 def _marked(item: Item) -> tuple[Message, ...]:
-    """Put the mark in its place, where there is a question to hold it."""
+    """Put the mark in its place, where there is a picture and a question to hold it."""
     messages = item.record.messages
-    return marked(messages) if any(each.role == "user" for each in messages) else messages
+    has_place = item.image is not None and any(each.role == "user" for each in messages)
+    return marked(messages) if has_place else messages

@@ -11,6 +11,9 @@ from panovlm.data.records import Record
 CARRIED = ("kind", "yaw_deg", "pitch_deg", "crosses_seam", "rolled_responses", "licence", "source")
 """The optional fields of records; every format but `records` holds them beside its own."""
 
+MAX_PLACES = 20
+"""Places listed in one note."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -35,11 +38,26 @@ class Content:
         entries: Its records.
         findings: What could not be read.
         lost: Fields that records cannot hold, and how often each held something.
+        left_out: Places of entries that are none for records, by why.
     """
 
     entries: list[Entry] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out, counted and listed."""
+        return [
+            f"left out {len(places)} {why}: {', '.join(places[:MAX_PLACES])}"
+            + (f" and {len(places) - MAX_PLACES} more" if len(places) > MAX_PLACES else "")
+            for why, places in self.left_out.items()
+        ]
+
+    def leave_out(self, why: str, place: str) -> None:
+        """Note an entry that no record is made of."""
+        self.left_out.setdefault(why, []).append(place)
 
     def lose(self, data: dict[Any, Any], prefix: str = "") -> None:
         """Count the fields left over that hold something."""
@@ -65,13 +83,14 @@ class Item:
 
     Attributes:
         record: The record.
-        image: Its picture's name in the new file: relative to the file's folder, or a URL.
+        image: Its picture's name in the new file: relative to the file's folder, or a URL; None for
+            a text without a picture.
         path: Where the picture is now; None for a URL and for one inside a data set.
         picture: The bytes of one inside a data set.
     """
 
     record: Record
-    image: str
+    image: str | None
     path: Path | None
     picture: bytes | None = None
 

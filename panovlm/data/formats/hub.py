@@ -61,8 +61,11 @@ def _open(path: Path, cache: str) -> Any:
 
 def _add(content: Content, row: dict[str, Any], path: Path, place: str) -> None:
     pictures = [each for name in IMAGE_COLUMNS for each in listed(row.pop(name, None))]
-    if len(pictures) != 1:
+    if len(pictures) > 1:
         content.refuse_pictures(len(pictures), path, place, "image")
+        return
+    if not pictures:
+        add_entry(content, row, path, place)
         return
     picture = pictures[0] if isinstance(pictures[0], dict) else {"path": pictures[0]}
     row["image"] = picture.get("path") or "embedded"
@@ -82,7 +85,9 @@ def write_folder(path: Path, items: list[Item]) -> None:
 
 def _row(item: Item) -> dict[str, Any]:
     messages = [message.model_dump() for message in item.record.messages]
-    picture = {"bytes": _bytes_of(item), "path": Path(item.image).name}
+    picture = None
+    if item.image is not None:
+        picture = {"bytes": _bytes_of(item), "path": Path(item.image).name}
     return {"image": picture, "messages": messages} | dict.fromkeys(CARRIED) | item.extras
 
 

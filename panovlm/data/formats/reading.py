@@ -12,7 +12,7 @@ from panovlm.data.formats.content import Content
 from panovlm.data.formats.hub import read_folder
 from panovlm.data.formats.tables import is_row, read_csv, read_tsv
 from panovlm.data.lines import json_lines, read_text
-from panovlm.data.records import Located, Needs, located, no_records, scan_records
+from panovlm.data.records import Located, Needs, Record, located, no_records, scan_records
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".parquet": "datasets"}
 
@@ -46,11 +46,20 @@ def detect_format(path: Path) -> str:
     if not isinstance(first, dict):
         return "llava" if is_list else "records"
     if "conversations" in first:
-        return "llava" if "image" in first else "sharegpt"
+        return "sharegpt" if "images" in first else "llava"
     if is_row(first):
         return "rows"
-    is_record = "image" in first or "messages" not in first
+    is_record = "image" in first or "messages" not in first or _is_text_record(first)
     return "records" if is_record and not is_list and "images" not in first else "messages"
+
+
+def _is_text_record(first: dict[str, Any]) -> bool:
+    """Return whether an object is a record without a picture, not a conversation in parts."""
+    messages = first["messages"]
+    return set(first) <= set(Record.model_fields) and all(
+        isinstance(message, dict) and isinstance(message.get("content"), str)
+        for message in (messages if isinstance(messages, list) else [None])
+    )
 
 
 def _is_list(path: Path) -> bool:
@@ -86,6 +95,8 @@ def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
     yield Finding(FindingKind.FORMAT, found, f"{fix} makes them", path)
     content = READERS[kind](path)
     yield from content.findings
+    for note in content.notes:
+        yield Finding(FindingKind.FORMAT, f"found what a conversion {note}", "", path)
     inside = sum(entry.picture is not None for entry in content.entries)
     if inside:
         found = f"found {inside} pictures inside the data set, expected files"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from panovlm.data.file_names import find_file
 from panovlm.data.findings import Finding
 from panovlm.data.formats.chats import write_llava, write_messages, write_records, write_sharegpt
 from panovlm.data.formats.content import Content, Item
@@ -99,7 +100,11 @@ def convert_data(
     content = READERS[kind](source)
     folder = None if made == "datasets" else out.with_name(f"{out.stem}-pictures")
     items = _items(content, source, pictures or source.parent, out, folder)
-    inside = {Path(item.image).name: item.picture for item in items if item.picture is not None}
+    inside = {
+        Path(item.image).name: item.picture
+        for item in items
+        if item.image is not None and item.picture is not None
+    }
     if inside and folder:
         _check_target(folder, inputs, overwrite=overwrite, makes_folder=True)
         _write_folder(folder, lambda partial: _write_pictures(partial, inside))
@@ -107,7 +112,8 @@ def convert_data(
         _write_folder(out, lambda partial: write_folder(partial, items))
     else:
         write_own(out, lambda partial: WRITERS[made](partial, items), is_converted)
-    return Converted(len(items), kind, made, content.lost, tuple(_notes(items)))
+    notes = (*content.notes, *_notes(items))
+    return Converted(len(items), kind, made, content.lost, notes)
 
 
 def _formats(source: Path, out: Path, kind: str | None, made: str | None) -> tuple[str, str]:
@@ -174,22 +180,30 @@ def _items(
     names: dict[bytes, str] = {}
     for entry in content.entries:
         data = _without_url(entry.data)
-        for each in located(data, source, entry.place, Needs(text=False, image=True)):
+        for each in located(data, source, entry.place, _needs_of(data)):
             if isinstance(each, Finding):
                 findings.append(each)
                 continue
-            image, path = entry.data["image"], None
+            path: Path | None = None
+            image: str | None = entry.data.get("image")
             if entry.picture is not None:
                 name = f"{len(names):06d}{_ending(entry.picture)}"
                 name = names.setdefault(entry.picture, name)
                 image = f"{folder.name}/{name}" if folder else name
-            elif not is_address(image):
-                image, path = _relative(image, base, out), base / image
+            elif image is not None and not is_address(image):
+                path = find_file(base, image)
+                image = _relative(image, path, base, out)
             items.append(Item(each.record, image, path, entry.picture))
     if not content.entries and not findings:
         findings.append(no_records(source, "at least one"))
     raise_findings(source, findings)
     return items
+
+
+def _needs_of(data: Any) -> Needs:
+    """Return what an entry must hold: a whole conversation if it has any, else a picture."""
+    has_text = isinstance(data, dict) and bool(data.get("messages"))
+    return Needs(text=has_text, image=not has_text)
 
 
 def _without_url(data: Any) -> Any:
@@ -198,11 +212,13 @@ def _without_url(data: Any) -> Any:
     return data | {"image": "a URL"} if has_url else data
 
 
-def _relative(image: str, base: Path, out: Path) -> str:
-    """Return a picture's path relative to the folder of `out`; a full path stays."""
-    if Path(image).is_absolute() or base.resolve() == out.parent.resolve():
-        return image
-    return Path(os.path.relpath(base / image, out.parent)).as_posix()
+def _relative(image: str, path: Path, base: Path, out: Path) -> str:
+    """Return the path of a picture in `base` relative to the folder of `out`; a full one stays."""
+    if Path(image).is_absolute():
+        return image if path == Path(image) else str(path)
+    if base.resolve() == out.parent.resolve():
+        return image if path == base / image else path.relative_to(base).as_posix()
+    return Path(os.path.relpath(path, out.parent)).as_posix()
 
 
 def _ending(picture: bytes) -> str:
@@ -224,9 +240,12 @@ def _write_folder(out: Path, write: Callable[[Path], object]) -> None:
 
 def _notes(items: list[Item]) -> list[str]:
     urls = sum(is_address(item.image) for item in items)
+    texts = sum(item.image is None for item in items)
     questions = Counter((item.image, item.record.messages[:-1]) for item in items)
     several = sum(count > 1 for count in questions.values())
     notes = [f"{urls} pictures are URLs, which are never fetched"] if urls else []
+    if texts:
+        notes.append(f"{texts} records are texts without a picture")
     if several:
         notes.append(f"{several} questions have several answers: a record each, put together")
     return notes

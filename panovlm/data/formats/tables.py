@@ -7,12 +7,13 @@ become consecutive records. Other columns hold the optional fields of records.
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding, shown
+from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.formats.content import CARRIED, Content, Entry, Item
 from panovlm.data.lines import NotJsonError, parse_json, read_text
 from panovlm.errors import PanoVLMError
@@ -24,36 +25,90 @@ COLUMNS = {
 }
 """What a table holds, and the names that its columns may have."""
 WRITTEN = ("image", "query", "response")
+DELIMITERS = (",", ";", "\t")
+_SEP_LINE = re.compile(r'\A"?sep=.{1,2}?"?\r?\n', re.IGNORECASE)
 MAX_CELL = 10_000_000
 """Characters of a cell; Python's own limit is 131,072."""
 
 
 def read_table(path: Path, delimiter: str) -> Content:
-    """Read a table with a header line."""
-    text = read_text(path)
+    """Read a table with a header line, as programs for spreadsheets save it.
+
+    UTF-8, or UTF-16 with its mark; separated by the delimiter, or by what the header is separated
+    by. Rows without any text are left out, and columns without a name where they hold nothing.
+    """
+    text = read_text(path, with_utf_16=True)
     if isinstance(text, Finding):
         return Content(findings=[text])
     content = Content()
-    rows = _rows(text, delimiter, path, content)
+    lines = text.count("\n", 0, len(text) - len(_after_sep_line(text)))
+    text = _after_sep_line(text)
+    rows = _rows(text, _delimiter_of(text, delimiter), path, content)
     head = next(rows, None)
     if head is None:
         return content
-    names = [cell.strip().lower() for cell in head[1]]
-    if error := _error_of_header(names):
-        content.refuse(*error, path, "line 1")
+    names = _named([cell.strip().lower() for cell in head[1]])
+    if error := _error_of_header([name for name in names if name]):
+        content.refuse(*error, path, f"line {head[0] + lines}")
         return content
     grouped: dict[tuple[Any, Any], list[Entry]] = {}
     for line, cells in rows:
-        place = f"line {line}"
-        if len(cells) != len(names):
-            found = f"found {len(cells)} cells, expected {len(names)} as in the header line"
-            content.refuse(found, "quote cells that hold the separator", path, place)
+        place = f"line {line + lines}"
+        if (row := _row_of(names, cells, content, path, place)) is None:
             continue
-        data = from_row(dict(zip(names, cells, strict=True)), content, path, place)
+        data = from_row(row, content, path, place)
         key = (str(data["image"]), str(data["messages"][:1]))
         grouped.setdefault(key, []).append(Entry(data, place))
     content.entries = [entry for group in grouped.values() for entry in group]
     return content
+
+
+def _after_sep_line(text: str) -> str:
+    """Return a text without the line in which Excel names the separator."""
+    return _SEP_LINE.sub("", text, count=1)
+
+
+def _delimiter_of(text: str, delimiter: str) -> str:
+    """Return what separates the header's columns: the delimiter, or what finds more known ones."""
+    head = text.lstrip("\r\n").partition("\n")[0].lower()
+    known = {name for names in COLUMNS.values() for name in names}
+
+    def num_known(separator: str) -> int:
+        return len(known & {cell.strip().strip('"').strip() for cell in head.split(separator)})
+
+    return max((delimiter, *DELIMITERS), key=num_known)
+
+
+def _named(names: list[str]) -> list[str]:
+    """Return the names without those at the end that are empty."""
+    named = [place for place, name in enumerate(names) if name]
+    return names[: named[-1] + 1] if named else names
+
+
+def _row_of(
+    names: list[str], cells: list[str], content: Content, path: Path, place: str
+) -> dict[str, str] | None:
+    """Return a row's cells by their columns; None where there is no record in it."""
+    if not any(cell.strip() for cell in cells):
+        content.leave_out("empty rows", place)
+        return None
+    extra = [cell for cell in cells[len(names) :] if cell.strip()]
+    if len(cells) < len(names) or extra:
+        found = f"found {len(cells)} cells, expected {len(names)} as in the header line"
+        content.refuse(found, "quote cells that hold the separator", path, place)
+        return None
+    columns = {name: cell for name, cell in zip(names, cells, strict=False) if name}
+    unnamed = [cell for name, cell in zip(names, cells, strict=False) if not name]
+    content.lose({"a column without a name": "".join(unnamed).strip()})
+    for holds, known in COLUMNS.items():
+        name = next((name for name in known if name in columns), None)
+        if name is not None and not columns[name].strip():
+            kind = FindingKind.FIELD if holds == "image" else FindingKind.TEXT
+            found = f"field {name!r}: found an empty cell in a row that holds something else"
+            fix = "fill it, or empty the whole row"
+            content.findings.append(Finding(kind, found, fix, path, place, name))
+            return None
+    return columns
 
 
 def _rows(
@@ -146,6 +201,11 @@ def write_table(path: Path, items: list[Item], delimiter: str) -> None:
                     f"record {number} ({item.image}): found messages of {roles}, expected one "
                     "question and one answer, which is all a table holds; convert to llava or "
                     "sharegpt instead"
+                )
+            if item.image is None:
+                raise PanoVLMError(
+                    f"record {number}: found a text without a picture, expected one in every row "
+                    "of a table; convert to records, llava or sharegpt instead"
                 )
             texts = [message.content for message in item.record.messages]
             writer.writerow([item.image, *texts, *(_cell(held.get(name)) for name in extras)])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from panovlm.data.file_names import find_file
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.items import Item
 
@@ -118,7 +119,7 @@ def items_of(
 
 def picture_at(images: Path, address: str) -> Path:
     """Return a picture's file, named by a path or by the last part of an address on the web."""
-    return images / (address.rsplit("/", 1)[-1] if "://" in address else address)
+    return find_file(images, address.rsplit("/", 1)[-1] if "://" in address else address)
 
 
 def is_there(picture: Path) -> bool:

@@ -7,9 +7,8 @@ from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import picture_at, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item
 from panovlm.evaluation.units import CIDER
-from panovlm.metrics.captions import bleu, cider, rouge_l
-from panovlm.metrics.scores import Score, summarise
-from panovlm.metrics.tokens import caption_tokens
+from panovlm.metrics.captions import CaptionScores, score_captions
+from panovlm.metrics.scores import Score
 
 COLUMNS = (("url", "query", "annotation"), ("url", "instruction", "response"))
 """Of the published table, and of the one CORA's releases use."""
@@ -50,25 +49,21 @@ def _columns(path: Path) -> tuple[str, str, str]:
 
 def score(items: Sequence[Item], answers: Sequence[str]) -> list[Score]:
     """Compute the CIDEr of each caption, which depends on all references."""
-    return cider(*_words(items, answers))
+    return [*_scores(items, answers).cider_of_each]
 
 
-def _words(
-    items: Sequence[Item], answers: Sequence[str]
-) -> tuple[list[list[str] | None], list[list[list[str]]]]:
-    """Return the words of each answer, None where there are none, and of its references."""
-    references = [[*filter(None, map(caption_tokens, item.references))] for item in items]
-    return [caption_tokens(answer) or None for answer in answers], references
+def _scores(items: Sequence[Item], answers: Sequence[str]) -> CaptionScores:
+    return score_captions(answers, [item.references for item in items])
 
 
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the other caption scores of the whole set."""
-    words = _words(items, answers)
+    found = _scores(items, answers)
     return {
-        **{f"bleu_{order}": value for order, value in enumerate(bleu(*words) or (None,) * 4, 1)},
-        "rouge_l": summarise(rouge_l(*words)).mean,
-        "cider": summarise(scores).mean,
-        "cider_plain": summarise(cider(*words, clipped=False)).mean,
+        **{f"bleu_{order}": value for order, value in enumerate(found.bleu or (None,) * 4, 1)},
+        "rouge_l": found.rouge_l,
+        "cider": found.cider,
+        "cider_plain": found.cider_plain,
     }
 
 

@@ -21,6 +21,7 @@ REASONS = {
     Missing.UNREADABLE: "unreadable",
     Missing.NO_REFERENCE: "without a reference answer",
     Missing.NOT_JUDGED: "not judged",
+    Missing.WITHOUT_WEIGHT: "whose references hold no word that weighs",
 }
 """Why answers have no score, in a few words."""
 
