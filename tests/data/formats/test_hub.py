@@ -95,3 +95,41 @@ def test_what_is_no_data_set_is_refused_in_a_line(records: Path, tmp_path: Path)
         convert_data(tmp_path / "splits", tmp_path / "out.jsonl")
     with pytest.raises(PanoVLMError, match="expected one named image"):
         convert_data(tmp_path / "splits" / "train", tmp_path / "out.jsonl")
+
+
+def test_a_folder_that_someone_added_to_is_not_replaced(records: Path, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    convert_data(records, tmp_path / "folder")
+    (tmp_path / "folder" / "notes.txt").write_text("mine")
+    with pytest.raises(PanoVLMError, match="found something in"):
+        convert_data(records, tmp_path / "folder", overwrite=True)
+    assert (tmp_path / "folder" / "notes.txt").read_text() == "mine"
+
+
+def test_pictures_beside_the_output_are_replaced_where_they_were_written(
+    records: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("datasets")
+    convert_data(records, tmp_path / "folder")
+    back, pictures = tmp_path / "back.jsonl", tmp_path / "back-pictures"
+    for _ in range(2):
+        convert_data(tmp_path / "folder", back, overwrite=True)
+    (pictures / "mine.png").write_bytes(b"mine")
+    with pytest.raises(PanoVLMError, match="found something in"):
+        convert_data(tmp_path / "folder", back, overwrite=True)
+    assert (pictures / "mine.png").read_bytes() == b"mine"
+
+
+def test_texts_travel_and_files_that_are_no_pictures_do_not(records: Path, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    text = json.dumps({"messages": MESSAGES}) + "\n"
+    records.write_text(records.read_text() + text)
+    convert_data(records, tmp_path / "folder")
+    convert_data(tmp_path / "folder", tmp_path / "back.jsonl")
+    *_, last = read_records(tmp_path / "back.jsonl", Needs(text=True, image=False))
+    assert last.image is None
+    (tmp_path / "secret.txt").write_text("password: 1234")
+    records.write_text(json.dumps({"image": "secret.txt", "messages": MESSAGES}) + "\n")
+    with pytest.raises(PanoVLMError, match=r"secret\.txt: found no readable picture"):
+        convert_data(records, tmp_path / "leak")
+    assert not (tmp_path / "leak").exists()
