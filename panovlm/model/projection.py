@@ -83,7 +83,7 @@ class Projection(nn.Module):
 
     @torch.no_grad()
     def match_embeddings(self, embeddings: Tensor) -> None:
-        """Give image tokens the mean and covariance of embeddings [words, D_lm], for good.
+        """Set the mean and covariance of image tokens to those of words [words, D_lm], for good.
 
         The covariance is shrunk a little towards a sphere, so that tokens may also differ where
         few words do.
