@@ -188,7 +188,7 @@ def test_missing_files_directories_and_other_files_are_distinguished(tmp_path):
         "null\0.jpg": "found a path that leads nowhere",
         "long" * 100: "found a path that leads nowhere",
         "notes.jpg": r"notes\.jpg: found no readable picture, expected a whole JPEG, PNG",
-        "panorama.bmp": r"panorama\.bmp: found no readable picture",
+        "panorama.bmp": r"panorama\.bmp: found a BMP, expected one of JPEG, PNG.*; convert it",
         "empty.png": r"empty\.png: found no readable picture",
     }.items():
         with pytest.raises(PanoVLMError, match=message):

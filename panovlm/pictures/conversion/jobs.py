@@ -14,7 +14,7 @@ from panovlm.runtime.files import write_whole
 
 SETTINGS_FILE = "conversion.json"
 """In the folder written: the settings of all that is in it; what is older does not count."""
-ENDINGS = {*PILLOW_FORMATS, ".tif", ".tiff", ".avif"}
+ENDINGS = {*PILLOW_FORMATS, ".tif", ".tiff", ".avif", ".heic", ".heif", ".hdr", ".exr", ".insp"}
 """How the names of pictures end."""
 
 
