@@ -10,7 +10,7 @@ import stat
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,6 +59,9 @@ _DECODER_ERRORS = (
     TypeError,
     RuntimeError,
     EOFError,
+    AssertionError,
+    ArithmeticError,
+    AttributeError,
     struct.error,
     Image.DecompressionBombError,
     cv2.error,
@@ -103,9 +106,10 @@ def open_picture(source: Source, name: str) -> Image.Image:
         if head.startswith(b"\xff\xd8\xff"):  # not by Image.open: what follows it must not matter
             return JpegImageFile(source)
         image = _open_other(source, head, name)
-    if image.format in _MOVING_FORMATS and getattr(image, "n_frames", 1) > 1:
+    num_frames = getattr(image, "n_frames", 1) if image.format in _MOVING_FORMATS else 1
+    if num_frames > 1:
         raise PanoVLMError(
-            f"{name}: found a moving picture of {image.n_frames} frames, expected one panorama; "
+            f"{name}: found a moving picture of {num_frames} frames, expected one panorama; "
             "save one of its frames"
         )
     return image
@@ -245,17 +249,8 @@ def _open_heic(source: Source, name: str) -> Image.Image:
 
 def _open_tiff(source: Source, name: str) -> Image.Image:
     """Open the picture among the pages of a TIFF: the largest that is no thumbnail and no mask."""
-    image = TiffImageFile(source)
-    pages = [_rank(image, 0)]
-    try:
-        while len(pages) < _MAX_PAGES:
-            image.seek(len(pages))
-            pages.append(_rank(image, len(pages)))
-    except EOFError:
-        if len(pages) == 1:
-            return image
-    except _DECODER_ERRORS:  # what cannot be read behind the picture does not matter
-        pass
+    with TiffImageFile(source) as image:
+        pages = _ranked_pages(image)
     best = max(pages)
     if sum(page[:2] == best[:2] for page in pages) > 1:
         warnings.warn(
@@ -268,6 +263,17 @@ def _open_tiff(source: Source, name: str) -> Image.Image:
     main = TiffImageFile(source)  # anew: metadata of a page stay when another is turned to
     main.seek(-best[2])
     return main
+
+
+def _ranked_pages(image: TiffImageFile) -> list[tuple[bool, int, int]]:
+    """Rank the pages of a TIFF; what cannot be read behind the first does not matter."""
+    pages = [_rank(image, 0)]
+    with suppress(*_DECODER_ERRORS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while len(pages) < _MAX_PAGES:
+            image.seek(len(pages))
+            pages.append(_rank(image, len(pages)))
+    return pages
 
 
 def _rank(image: TiffImageFile, index: int) -> tuple[bool, int, int]:

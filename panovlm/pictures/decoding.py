@@ -22,6 +22,8 @@ except ImportError:
 _ORIENTATION = 0x0112
 _SWAPPING_ORIENTATIONS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
+_STRAIGHT_MODES = {"La": "LA", "RGBa": "RGBA"}
+"""What modes of colours multiplied by alpha become first."""
 
 
 def upright_size(image: Image.Image, name: str) -> tuple[int, int]:
@@ -83,6 +85,8 @@ def _to_rgb(image: Image.Image, name: str) -> Pixels:
             f"{name}: found floating-point pixels, expected 8 or 16 bits per channel; tone-map the "
             "picture first"
         )
+    if image.mode in _STRAIGHT_MODES:
+        image = image.convert(_STRAIGHT_MODES[image.mode])
     if image.mode.startswith("I"):  # I;16 and its kin, and I where the file held 16 bits
         grey = np.asarray(image).astype(np.int64).clip(0, 65535)
         profile = image.info.get("icc_profile")

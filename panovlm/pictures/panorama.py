@@ -109,7 +109,7 @@ def read_panorama(
         pixels = decode(image, name, _columns_needed(placement.projection, size, min_width))
     if projection is None and _claims_full_sphere(placement):
         _check_sphere(pixels, name, strict=strict)
-    return _on_sphere(pixels, placement, name, min_width, strict=strict)
+    return _on_sphere(pixels, placement, size, name, min_width, strict=strict)
 
 
 def load_panorama(path: str | Path, min_width: int | None = None, *, strict: bool = True) -> Pixels:
@@ -174,10 +174,11 @@ def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = Fa
     else:
         check_pixels(picture, name)
         pixels = decode(picture, name)
-    placement = placement_by_shape((pixels.shape[1], pixels.shape[0]), name, strict=strict)
+    size = pixels.shape[1], pixels.shape[0]
+    placement = placement_by_shape(size, name, strict=strict)
     if _claims_full_sphere(placement):
         _check_sphere(pixels, name, strict=False)
-    return _on_sphere(pixels, placement, name, None, strict=strict).pixels
+    return _on_sphere(pixels, placement, size, name, None, strict=strict).pixels
 
 
 def _claims_full_sphere(placement: Placement) -> bool:
@@ -219,7 +220,13 @@ def _columns_needed(
 
 
 def _on_sphere(
-    pixels: Pixels, placement: Placement, name: str, min_width: int | None, *, strict: bool
+    pixels: Pixels,
+    placement: Placement,
+    size: tuple[int, int],
+    name: str,
+    min_width: int | None,
+    *,
+    strict: bool,
 ) -> Panorama:
     """Bring a decoded picture to the one internal form."""
     projection = placement.projection
@@ -228,13 +235,13 @@ def _on_sphere(
         if faces is not None and (projection.is_declared or faces_meet(faces)):
             return Panorama(_sphere_of_faces(faces, min_width))
         if strict:
-            raise not_a_sphere((pixels.shape[1], pixels.shape[0]), name)
+            raise not_a_sphere(size, name)
         return Panorama(pixels)
     if projection is None or (projection.is_full_sphere and placement.axes is None):
         return Panorama(pixels)
     if not is_addressable(pixels, projection):
         raise PanoVLMError(
-            f"{name}: found {pixels.shape[1]}x{pixels.shape[0]}, too tall a picture for its angle, "
+            f"{name}: found {size[0]}x{size[1]}, too tall a picture for its angle, "
             "expected a panorama; correct hfov_deg or its Photo Sphere XMP"
         )
     return Panorama(*project_to_sphere(pixels, projection, placement.axes, min_width))
