@@ -24,7 +24,7 @@ _SEAM_STEPS, _POLE_SPREAD = 2.5, 20.0
 
 
 def lookalike(pixels: Pixels) -> str | None:
-    """Tell what a picture of 2:1 is instead of a full sphere.
+    """Recognise a picture of 2:1 that is something else than a full sphere.
 
     Args:
         pixels: uint8 [H, W, 3].

@@ -7,6 +7,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,18 +113,21 @@ def read_panorama(
     return _on_sphere(pixels, placement, size, name, min_width, strict=strict)
 
 
-def load_panorama(path: str | Path, min_width: int | None = None, *, strict: bool = True) -> Pixels:
+def load_panorama(
+    path: str | Path, min_width: int | None = None, *, strict: bool = True, **declared: Any
+) -> Pixels:
     """Read the pixels of a panorama, as `read_panorama` does, which has the details.
 
     Args:
         path: A file of one of `containers.FORMATS`.
         min_width: Columns that are enough for the caller; None decodes at full size.
         strict: Whether a picture that is not 2:1 is refused.
+        declared: `projection`, `hfov_deg` and `use_xmp` of `read_panorama`.
 
     Returns:
         uint8 RGB [H, W, 3], the full sphere, black where a partial panorama shows nothing.
     """
-    return read_panorama(path, min_width, strict=strict).pixels
+    return read_panorama(path, min_width, strict=strict, **declared).pixels
 
 
 def is_read_as_ever(source: Source) -> bool:

@@ -114,7 +114,8 @@ def claim_folder(out: Path, settings: ConversionSettings, *, overwrite: bool) ->
     if before == present:
         return path.stat().st_mtime_ns
     if isinstance(before, dict):
-        other = [f"{key} {before.get(key)}" for key in present if before.get(key) != present[key]]
+        keys = [*present, *(before.keys() - present.keys())]
+        other = [f"{key} {before.get(key)}" for key in keys if before.get(key) != present.get(key)]
         what = "outputs of other settings: " + ", ".join(other)
     else:
         what = "files that no conversion wrote"
