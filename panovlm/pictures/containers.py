@@ -34,6 +34,9 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOVING_FORMATS = ("PNG", "WEBP", "AVIF")
 """Formats whose second frame makes an animation."""
 _HEAD_BYTES = 64
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+"""What the segments of a JPEG with XMP begin with."""
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _MAX_PAGES = 64
 """Pages of a TIFF among which the picture is looked for."""
@@ -148,10 +151,6 @@ def xmp_packets(image: Image.Image) -> list[bytes]:
         return standard + _extended_xmp(segments)
     xmp = image.info.get("xmp")
     return [xmp] if isinstance(xmp, bytes) else []
-
-
-_XMP = b"http://ns.adobe.com/xap/1.0/\0"
-_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 
 
 def _extended_xmp(segments: list[bytes]) -> list[bytes]:

@@ -7,6 +7,7 @@ Source:
     https://www.w3.org/TR/png-3/, chapters 5 and 11.3.
 """
 
+import re
 import struct
 import zlib
 from typing import Any
@@ -16,6 +17,8 @@ MAX_UNPACKED_BYTES = 1 << 24
 
 _SIGNATURE_BYTES = 8
 _XMP_KEYWORD = b"XML:com.adobe.xmp\0"
+_RAW_PROFILE = re.compile(rb"Raw profile type (exif|APP1|xmp)\0")
+_EXIF = b"Exif\0\0"
 _LEFT_OUT = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 
 
@@ -27,8 +30,8 @@ def png_without_metadata(data: bytes) -> tuple[bytes, dict[str, Any]]:
 
     Returns:
         The file without its texts and its profile, and those of them that count as Pillow's `info`
-        names them: `xmp`, all packets in one, and `icc_profile`. Damaged chunks stay in the file,
-        for the decoder to find.
+        names them: `xmp`, all packets in one, `exif` and `icc_profile`. Damaged chunks stay in the
+        file, for the decoder to find.
     """
     kept: list[bytes | memoryview] = []
     info: dict[str, Any] = {}
@@ -61,8 +64,28 @@ def _keep(kind: bytes, content: bytes, info: dict[str, Any]) -> None:
         is_packed, rest = content[len(_XMP_KEYWORD)], content[len(_XMP_KEYWORD) + 2 :]
         text = rest.split(b"\0", 2)[-1]  # after language and translated keyword
         packet = _unpacked(text) if is_packed else text
-        if packet:
-            info["xmp"] = info.get("xmp", b"") + packet
+        _keep_packet(packet, info)
+    elif kind in (b"tEXt", b"zTXt") and (named := _RAW_PROFILE.match(content)):
+        text = content[named.end() :]
+        profile = _from_hex(_unpacked(text[1:]) if kind == b"zTXt" else text)
+        if profile.startswith(_EXIF):
+            info["exif"] = profile
+        elif named[1] == b"xmp":
+            _keep_packet(profile, info)
+
+
+def _keep_packet(packet: bytes | None, info: dict[str, Any]) -> None:
+    if packet:
+        info["xmp"] = info.get("xmp", b"") + packet
+
+
+def _from_hex(text: bytes | None) -> bytes:
+    """Read a profile as ImageMagick writes it: its name, its length, and hexadecimal digits."""
+    try:
+        _, _, length, digits = (text or b"").split(b"\n", 3)
+        return bytes.fromhex(digits.decode("ascii"))[: int(length)]
+    except ValueError:
+        return b""
 
 
 def _unpacked(packed: bytes) -> bytes | None:

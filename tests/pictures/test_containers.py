@@ -141,6 +141,33 @@ def test_long_xmp_of_a_png_is_read(tmp_path, packed, behind):
     assert read_panorama(tmp_path / "p.png").mask.sum() == PART.shape[0] * PART.shape[1]
 
 
+def raw_profile(name, data, *, packed):
+    """A profile as ImageMagick keeps it in the texts of a PNG."""
+    text = b"\n%s\n%8d\n" % (name, len(data)) + b"\n".join(
+        data.hex().encode()[at : at + 72] for at in range(0, 2 * len(data), 72)
+    )
+    keyword = b"Raw profile type " + name + b"\0"
+    if packed:
+        return png_chunk(b"zTXt", keyword + b"\0" + zlib.compress(text))
+    return png_chunk(b"tEXt", keyword + text)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_profiles_in_the_texts_of_a_png_are_read(tmp_path, packed):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    chunk = raw_profile(b"exif", exif.tobytes(), packed=packed)
+    np.testing.assert_array_equal(
+        read(tmp_path, png_with(np.ascontiguousarray(WORLD[::-1, ::-1]), chunk)), WORLD
+    )
+    chunk = raw_profile(b"xmp", packet(AREA), packed=packed)
+    (tmp_path / "p.png").write_bytes(png_with(PART, chunk))
+    assert read_panorama(tmp_path / "p.png").mask.sum() == PART.shape[0] * PART.shape[1]
+    for bad in (b"no", b"\nexif\n  9\nzz", b"\nexif\nx\n00"):
+        chunk = png_chunk(b"tEXt", b"Raw profile type exif\0" + bad)
+        np.testing.assert_array_equal(read(tmp_path, png_with(WORLD, chunk)), WORLD)
+
+
 def test_a_long_profile_of_a_png_is_applied(tmp_path):
     long = PROPHOTO + np.random.default_rng(0).bytes(2 << 20)  # more than Pillow unpacks
     long = struct.pack(">I", len(long)) + long[4:]
