@@ -33,6 +33,7 @@ FORMATS = ("JPEG", "PNG", "WebP", "TIFF", "AVIF", "HEIC", "Radiance HDR")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOVING_FORMATS = ("PNG", "WEBP", "AVIF")
 """Formats whose second frame makes an animation."""
+_VIDEO_BRANDS = (b"isom", b"iso2", b"mp41", b"mp42", b"avc1", b"qt  ", b"M4V ")
 _HEAD_BYTES = 64
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
@@ -42,6 +43,8 @@ _MAX_PAGES = 64
 """Pages of a TIFF among which the picture is looked for."""
 _SUBFILE_TYPE, _NO_MAIN_PICTURE = 254, 1 | 4
 """The TIFF tag that marks a page, and its bits: a reduced copy, a transparency mask."""
+_SUB_DIRECTORIES = 330
+"""The TIFF tag under which raw files keep the picture itself."""
 _OTHER_KINDS = {
     b"v/1\x01": ("an OpenEXR file", "tone-map it to 8 bits, or save it as Radiance HDR"),
     b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file: git lfs pull"),
@@ -209,6 +212,8 @@ def _open_other(source: Source, head: bytes, name: str) -> Image.Image:
         return RadianceFile(source)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head:
         return _open_heic(source, name)
+    if head[4:8] == b"ftyp" and head[8:12] in _VIDEO_BRANDS:
+        raise PanoVLMError(f"{name}: found a video, expected one panorama; save one of its frames")
     for start, (kind, fix) in _OTHER_KINDS.items():
         if head.startswith(start):
             raise PanoVLMError(f"{name}: found {kind}, expected one of {', '.join(FORMATS)}; {fix}")
@@ -249,8 +254,14 @@ def _open_heic(source: Source, name: str) -> Image.Image:
 def _open_tiff(source: Source, name: str) -> Image.Image:
     """Open the picture among the pages of a TIFF: the largest that is no thumbnail and no mask."""
     with TiffImageFile(source) as image:
+        is_raw = _SUB_DIRECTORIES in image.tag_v2
         pages = _ranked_pages(image)
     best = max(pages)
+    if is_raw and not best[0]:
+        raise PanoVLMError(
+            f"{name}: found a thumbnail alone, as in raw files, expected a panorama; develop it to "
+            "JPEG or TIFF"
+        )
     if sum(page[:2] == best[:2] for page in pages) > 1:
         warnings.warn(
             f"{name}: found several pages of one size in a TIFF, expected one panorama; the first "

@@ -29,6 +29,9 @@ _PREFIX = "GPano"
 _BARE_AMPERSAND = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9a-fA-F]+);)")
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _WIDE_TAG = re.compile(rb"<\0[?\w]\0")
+_LONG_BYTES = 1 << 16
+_MENTION = re.compile(rb"G\0?P\0?a\0?n\0?o|1\0?\.\0?0\0?/\0?p\0?a\0?n\0?o\0?r\0?a\0?m\0?a")
+"""The usual prefix or the end of the namespace, in letters of one byte or two."""
 _PACKET = re.compile(rb"<\?xpacket begin|<(?=\w+:x[am]pmeta[\s>])")
 _AREA = (
     "FullPanoWidthPixels",
@@ -118,6 +121,8 @@ def read_photo_spheres(packets: Sequence[bytes], name: str) -> list[PhotoSphere]
 
 def _properties(xmp: bytes) -> Iterator[dict[str, str]]:
     """Yield the properties of each document in a packet and what stands behind it."""
+    if len(xmp) > _LONG_BYTES and not _MENTION.search(xmp):  # histories and depth maps
+        return
     if len(xmp) > MAX_XMP_BYTES:
         raise ValueError(f"{len(xmp)} bytes, more than {MAX_XMP_BYTES}")
     text = _as_utf8(xmp)

@@ -17,7 +17,7 @@ _BLANK_LEVELS, _SEEN_LEVELS = 24.0, 40.0
 """How far pixels are at most, and at least, from the colour around a fisheye circle."""
 _EYES_DIFFER, _LEAST_DEVIATION = 0.3, 6.0
 """How far two eyes' pictures differ at most, in deviations of one, which is at least so much."""
-_FACES_DIFFER, _LEAST_DIFFERENCE = 0.5, 8.0
+_FACES_DIFFER, _LEAST_DIFFERENCE = 0.3, 4.0
 """How far edges that meet differ at most, in differences of others, where it is so much."""
 _SEAM_STEPS, _POLE_SPREAD = 2.5, 20.0
 """Doubtful: a seam of so many times the step between columns, and a pole of such a deviation."""

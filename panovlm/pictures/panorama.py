@@ -7,7 +7,6 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,13 +107,19 @@ def read_panorama(
         else:
             placement = Placement(declared_projection(projection, hfov_deg, size, name))
         pixels = decode(image, name, _columns_needed(placement.projection, size, min_width))
-    if projection is None and _claims_full_sphere(placement):
+    if projection is None and _is_full_sphere(placement):
         _check_sphere(pixels, name, strict=strict)
     return _on_sphere(pixels, placement, size, name, min_width, strict=strict)
 
 
 def load_panorama(
-    path: str | Path, min_width: int | None = None, *, strict: bool = True, **declared: Any
+    path: str | Path,
+    min_width: int | None = None,
+    *,
+    strict: bool = True,
+    projection: ProjectionName | None = None,
+    hfov_deg: float | None = None,
+    use_xmp: bool = True,
 ) -> Pixels:
     """Read the pixels of a panorama, as `read_panorama` does, which has the details.
 
@@ -122,12 +127,22 @@ def load_panorama(
         path: A file of one of `containers.FORMATS`.
         min_width: Columns that are enough for the caller; None decodes at full size.
         strict: Whether a picture that is not 2:1 is refused.
-        declared: `projection`, `hfov_deg` and `use_xmp` of `read_panorama`.
+        projection: What the file is, whatever its XMP holds.
+        hfov_deg: Angle between the left and the right edge, for `projection`.
+        use_xmp: Whether the file's Photo Sphere XMP counts.
 
     Returns:
         uint8 RGB [H, W, 3], the full sphere, black where a partial panorama shows nothing.
     """
-    return read_panorama(path, min_width, strict=strict, **declared).pixels
+    panorama = read_panorama(
+        path,
+        min_width,
+        strict=strict,
+        projection=projection,
+        hfov_deg=hfov_deg,
+        use_xmp=use_xmp,
+    )
+    return panorama.pixels
 
 
 def is_read_as_ever(source: Source) -> bool:
@@ -140,7 +155,8 @@ def is_read_as_ever(source: Source) -> bool:
             warnings.simplefilter("ignore")
             packets = xmp_packets(image)
             placement = placement_by_xmp(packets, upright_size(image, ""), "", strict=True)
-            return len(packets) <= 1 and _claims_full_sphere(placement) and is_srgb(image, "")
+            is_level = _is_full_sphere(placement) and placement.axes is None
+            return is_level and len(packets) <= 1 and is_srgb(image, "")
     except PanoVLMError:
         return False
 
@@ -180,16 +196,14 @@ def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = Fa
         pixels = decode(picture, name)
     size = pixels.shape[1], pixels.shape[0]
     placement = placement_by_shape(size, name, strict=strict)
-    if _claims_full_sphere(placement):
+    if _is_full_sphere(placement):
         _check_sphere(pixels, name, strict=False)
     return _on_sphere(pixels, placement, size, name, None, strict=strict).pixels
 
 
-def _claims_full_sphere(placement: Placement) -> bool:
-    """Check whether a picture counts as a level full sphere."""
-    projection = placement.projection
-    is_full = projection is not None and projection.is_full_sphere
-    return is_full and placement.axes is None
+def _is_full_sphere(placement: Placement) -> bool:
+    """Check whether a picture counts as a full sphere, level or not."""
+    return placement.projection is not None and placement.projection.is_full_sphere
 
 
 def _check_sphere(pixels: Pixels, name: str, *, strict: bool) -> None:
@@ -236,7 +250,8 @@ def _on_sphere(
     projection = placement.projection
     if isinstance(projection, Cubemap):
         faces = split_cubemap(pixels, grids=projection.is_declared)
-        if faces is not None and (projection.is_declared or faces_meet(faces)):
+        is_certain = projection.is_declared or projection.cells == (4, 3)  # by its blank corners
+        if faces is not None and (is_certain or faces_meet(faces)):
             return Panorama(_sphere_of_faces(faces, min_width))
         if strict:
             raise not_a_sphere(size, name)

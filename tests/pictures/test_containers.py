@@ -222,6 +222,8 @@ OTHERS = {
     "a pointer of Git LFS.*git lfs pull": b"version https://git-lfs.github.com/spec/v1\noid sha",
     "a GIF.*convert": saved(Image.fromarray(WORLD), "GIF"),
     "a PDF.*export": saved(Image.fromarray(WORLD), "PDF"),
+    "a video.*save one of its frames": b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2mp41",
+    "a thumbnail alone, as in raw files.*develop": tiff((SMALL, THUMBNAIL | {330: 8})),
     "a JPEG XL.*convert": b"\0\0\0\x0cJXL \r\n\x87\n",
     "no readable picture.*a whole JPEG, PNG.* or Radiance HDR file": b"<html></html>",
 }

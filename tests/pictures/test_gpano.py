@@ -78,8 +78,8 @@ def entity_bomb():
         (b"\xff\xfe\x00", "not well-formed|no element"),
         (entity_bomb(), "a document type"),
         (b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><x/>', "a document type"),
-        (b"<x>" + b" " * MAX_XMP_BYTES + b"</x>", "bytes, more than"),
-        (b"<x>" * 100_000, "elements more than 1000 deep"),
+        (b"<GPano:x>" + b" " * MAX_XMP_BYTES + b"</GPano:x>", "bytes, more than"),
+        (b"<GPano:x>" * 100_000, "elements more than 1000 deep"),
         (packet(AREA | {"FullPanoWidthPixels": "wide"}), "FullPanoWidthPixels 'wide', no number"),
         (packet(AREA | {"CroppedAreaTopPixels": "nan"}), "CroppedAreaTopPixels 'nan', no number"),
         (packet(AREA | {"CroppedAreaTopPixels": "1e999"}), "no number"),
@@ -144,6 +144,15 @@ def test_a_pose_that_is_no_angle_leaves_the_area(pose):
     xmp = packet({**AREA, **pose})
     with pytest.warns(XMPWarning, match=r"photo: found XMP with Pose.*taken as level"):
         assert read_photo_sphere(xmp, "photo") == FACTS
+
+
+def test_long_xmp_about_other_things_is_not_parsed():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_photo_sphere(b"<x>" * MAX_XMP_BYTES, "photo") is None
+    long = WHOLE.replace(b"image/jpeg", b"history " * 20_000)
+    for xmp in (long, long.decode().encode("utf-16-le"), long.decode().encode("utf-16-be")):
+        assert read_photo_sphere(xmp.replace(b"GPano", b"other"), "photo") == FACTS
 
 
 def test_many_packets_in_one_are_read_in_little_time():

@@ -111,8 +111,9 @@ def test_lookalikes_are_refused_unless_declared_or_not_strict(tmp_path, kind):
         as_panorama(LOOKALIKES[kind], strict=True)
 
 
-def test_xmp_that_calls_a_lookalike_a_sphere_is_not_believed(tmp_path):
-    xmp = packet({"ProjectionType": "equirectangular"})
+@pytest.mark.parametrize("tilt", [{}, {"PoseRollDegrees": "5"}])
+def test_xmp_that_calls_a_lookalike_a_sphere_is_not_believed(tmp_path, tilt):
+    xmp = packet({"ProjectionType": "equirectangular"} | tilt)
     assert "a dual fisheye" in panorama_error(
         save_with_xmp(tmp_path / "p.jpg", dual_fisheye(), xmp)
     )
