@@ -14,7 +14,7 @@ from panovlm.runtime.files import write_whole
 
 SETTINGS_FILE = "conversion.json"
 """In the folder written: the settings of all that is in it; what is older does not count."""
-ENDINGS = {*PILLOW_FORMATS, ".tif", ".tiff", ".avif"}
+ENDINGS = {*PILLOW_FORMATS, ".tif", ".tiff", ".avif", ".heic", ".heif", ".hdr", ".exr", ".insp"}
 """How the names of pictures end."""
 
 
@@ -114,7 +114,8 @@ def claim_folder(out: Path, settings: ConversionSettings, *, overwrite: bool) ->
     if before == present:
         return path.stat().st_mtime_ns
     if isinstance(before, dict):
-        other = [f"{key} {before.get(key)}" for key in present if before.get(key) != present[key]]
+        keys = [*present, *(before.keys() - present.keys())]
+        other = [f"{key} {before.get(key)}" for key in keys if before.get(key) != present.get(key)]
         what = "outputs of other settings: " + ", ".join(other)
     else:
         what = "files that no conversion wrote"
