@@ -95,13 +95,17 @@ def _mosaic(sources: list[Path], start: int, tile: int, width: int, workplace: P
     """Lay pictures of one width on a square grid, then scale it down to the wanted width."""
     side = math.ceil(width / tile)
     canvas = Image.new("RGB", (side * tile, side * tile // 2))
-    for place in range(side * side):
-        with Image.open(sources[(start + place) % len(sources)]) as image:
+    # Each row begins with another picture: equal halves would be taken for pictures of two eyes.
+    chosen = [
+        sources[(start + place + place // side) % len(sources)] for place in range(side * side)
+    ]
+    for place, source in enumerate(chosen):
+        with Image.open(source) as image:
             canvas.paste(image.convert("RGB"), (place % side * tile, place // side * tile // 2))
     if canvas.width != width:
         canvas = canvas.resize((width, width // 2), Image.Resampling.LANCZOS)
     target = _saved(canvas, workplace / f"{width}_mosaic_{start}.jpg")
-    used = {sources[(start + place) % len(sources)].name for place in range(side * side)}
+    used = {source.name for source in chosen}
     return Picture(
         target, ", ".join(sorted(used)), width, f"mosaic of {side} x {side} of {tile} px"
     )

@@ -73,6 +73,7 @@ def place(
     monkeypatch.setattr("panovlm.backbones.packaged.PACKAGED", brought)
     for number, name in enumerate(("panorama", "before", "after")):
         shutil.copy(scenes_file.parent / f"{number}.png", tmp_path / f"{name}.jpg")
+    shutil.copy(tmp_path / "panorama.jpg", tmp_path / "strip.jpg")
     (tmp_path / "photos").mkdir()
     shutil.copy(tmp_path / "panorama.jpg", tmp_path / "photos")
     (tmp_path / "QuIC-360" / "pictures").mkdir(parents=True)

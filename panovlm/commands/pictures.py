@@ -1,7 +1,7 @@
 """Commands on panoramas themselves: their views, other projections, rendered scenes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,20 @@ FovDeg = Annotated[float, typer.Option(help="Field of view of each, in degrees."
 ViewSize = Annotated[int, typer.Option(help="Pixels along a side of a view.")]
 PitchesDeg = Annotated[
     list[float] | None, typer.Option(help="Pitch of a row of views; repeat for several rows.")
+]
+Projection = Annotated[
+    str | None,
+    typer.Option(
+        help="What the picture is, whatever its shape and XMP say: equirectangular, cylindrical or "
+        "cubemap."
+    ),
+]
+HfovDeg = Annotated[
+    float | None,
+    typer.Option(help="Angle between its left and right edge, with --projection; in degrees."),
+]
+UseXmp = Annotated[
+    bool, typer.Option("--xmp/--no-xmp", help="Whether its Photo Sphere XMP counts.")
 ]
 
 
@@ -34,6 +48,9 @@ def views(
         bool, typer.Option("--explain", help="Print and draw the angles between paired tokens.")
     ] = False,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens along a side, for --explain.")] = 16,
+    projection: Projection = None,
+    hfov_deg: HfovDeg = None,
+    xmp: UseXmp = True,
 ) -> None:
     """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
     from panovlm.figures.sheets import check_sheet, save_sheet
@@ -53,7 +70,8 @@ def views(
         with_global=with_global,
     )
     check_sheet(out, "panovlm views", [panorama])
-    pixels = load_panorama(panorama, required_width(layout))
+    declared: dict[str, Any] = {"projection": projection, "hfov_deg": hfov_deg, "use_xmp": xmp}
+    pixels = load_panorama(panorama, required_width(layout), **declared)
     save_sheet(draw_views_sheet(pixels, layout, tokens if explain else None), out, "panovlm views")
     if explain:
         explain_overlap(layout, tokens)
@@ -86,6 +104,9 @@ def convert(
     quality: Annotated[int, typer.Option(help="Of jpg and webp, 1 to 100.")] = 95,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Convert all anew.")] = False,
+    projection: Projection = None,
+    hfov_deg: HfovDeg = None,
+    xmp: UseXmp = True,
 ) -> None:
     """Convert IN, a picture or a folder of them, to panoramas, cube maps or views in OUT."""
     from panovlm.pictures.conversion.run import convert as run
@@ -103,6 +124,9 @@ def convert(
         rotation_deg=parse_rotation(rotate),
         format=format,
         quality=quality,
+        projection=projection,
+        hfov_deg=hfov_deg,
+        use_xmp=xmp,
     )
     try:
         done = run(given, out, settings, workers=workers, overwrite=overwrite)

@@ -1,11 +1,13 @@
 """The frozen encoder runs once: its outputs are kept on disk, one file per picture.
 
 The folder's name is a digest of the encoder's weights and the views; a file's name is the digest
-of the picture's bytes. Stages, epochs, ranks and runs share it, and a file is complete or absent.
+of the picture's bytes and of how they are read. Stages, epochs, ranks and runs share it, and a file
+is complete or absent.
 """
 
 import copy
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -25,11 +27,15 @@ from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.vision import encode_views, num_prefix_tokens, patch_token_width, token_grid
 from panovlm.model.vision_layers import can_be_cut, lower_states
+from panovlm.pictures.containers import Source
+from panovlm.pictures.panorama import is_read_as_ever
 from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import write_whole
 
 FORMAT = 1
 """Raise it whenever views are cut or tokens are kept in another way."""
+READING = 2
+"""Raise it whenever pictures are read in another way; features of level spheres in sRGB stay."""
 PIXEL_SETTINGS = ("size", "image_", "do_", "rescale_factor")
 STALE_SECONDS = 3600
 """No write of one file takes so long: older partial files are of killed processes."""
@@ -213,16 +219,23 @@ def encoder_digest(
 
 
 def bytes_digest(picture: bytes) -> str:
-    """Return the digest of a picture's bytes."""
-    return hashlib.sha256(picture).hexdigest()[:DIGEST_LETTERS]
+    """Return the digest of a picture's bytes and of how they are read."""
+    return _with_reading(hashlib.sha256(picture).hexdigest(), io.BytesIO(picture))
 
 
 def digest_of(picture: Path) -> str:
-    """Return the digest of a picture file, which is read again only if it has changed."""
+    """Return `bytes_digest` of a picture file, which is read again only if it has changed."""
     status = picture.stat()
     return _file_digest(picture, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=1_000_000)
 def _file_digest(picture: Path, size: int, modified_ns: int) -> str:
-    return sha256(picture)[:DIGEST_LETTERS]
+    return _with_reading(sha256(picture), picture)
+
+
+def _with_reading(digest: str, source: Source) -> str:
+    """Add the version of the reading to a picture's digest, but for what never changed."""
+    if not is_read_as_ever(source):
+        digest = hashlib.sha256(f"{digest} {READING}".encode()).hexdigest()
+    return digest[:DIGEST_LETTERS]

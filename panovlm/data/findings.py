@@ -25,6 +25,7 @@ class FindingKind(StrEnum):
     LEAK = "leak"
     FORMAT = "other format"
     XMP = "XMP ignored"
+    DOUBT = "doubtful picture"
     MISPLACED = "misplaced mark"
     COPY = "copied picture"
     REPEAT = "repeated question"
@@ -35,6 +36,7 @@ WARNINGS = frozenset(
     {
         FindingKind.FORMAT,
         FindingKind.XMP,
+        FindingKind.DOUBT,
         FindingKind.MISPLACED,
         FindingKind.COPY,
         FindingKind.REPEAT,

@@ -10,12 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from panovlm.evaluation.benchmark_run import BENCHMARKS
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.benchmarks.records import EXPORTED_RECORDS
 from panovlm.metrics.scores import Summary, summarise
+from panovlm.pictures.panorama import load_panorama
 
 EXPORTED: dict[str, Benchmark] = BENCHMARKS | {"records": EXPORTED_RECORDS}
 """What can be exported, by its name."""
@@ -49,9 +50,8 @@ def item_of(doc: Doc) -> Item:
 
 
 def doc_to_visual(doc: Doc) -> list[Image.Image]:
-    """Return the panorama."""
-    with Image.open(doc["image"]) as picture:
-        return [ImageOps.exif_transpose(picture).convert("RGB")]
+    """Return the panorama, read as for our own models."""
+    return [Image.fromarray(load_panorama(doc["image"], strict=False))]
 
 
 def doc_to_text(doc: Doc) -> str:

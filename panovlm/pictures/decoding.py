@@ -1,120 +1,41 @@
-"""Decoding: from a picture file or object to an upright uint8 RGB array [H, W, 3].
+"""Decoding: from an opened picture or an array to upright uint8 sRGB pixels [H, W, 3].
 
-Only five formats are opened, and the number of pixels is checked before any of them is decoded.
 Pillow decodes, or, for the same pixels faster, libjpeg-turbo's own interface where simplejpeg is
-installed (the extra `fast`). Every error of a file becomes a `PanoVLMError` of one line.
+installed (the extra `fast`).
 """
-
-import stat
-import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import Pixels
+from panovlm.pictures.colour import pixels_to_srgb, to_srgb
+from panovlm.pictures.containers import decoder_errors
 
 try:
     from simplejpeg import decode_jpeg
 except ImportError:
     decode_jpeg = None
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
-"""The picture formats that are opened; fewer decoders, fewer holes."""
-MAX_PIXELS = 150_000_000
-"""The largest picture decoded: a panorama of 16384 x 8192 passes, a decompression bomb does not."""
-
 _ORIENTATION = 0x0112
 _SWAPPING_ORIENTATIONS = (5, 6, 7, 8)
 """EXIF orientations that swap width and height."""
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow's decoders raise on broken files."""
-_TOO_LARGE = f"too large a picture, expected at most {MAX_PIXELS / 1e6:g} megapixels; scale it down"
-_ERROR_TEXTS: dict[type[Exception], str] = {
-    FileNotFoundError: "found no such file, expected a panorama picture; check the path",
-    Image.DecompressionBombError: f"found {_TOO_LARGE}",
-    UnidentifiedImageError: "found no readable picture, expected a whole "
-    f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]} file; convert, re-copy or remove it",
-    PermissionError: "found a file that may not be read, expected a panorama picture; change its "
-    "permissions",
-    # Pillow's own text may hold addresses and does not help the user.
-    Exception: "found a truncated or damaged file, expected a whole picture; re-copy or remove it",
-}
-"""What an error of a decoder means, the first that fits."""
-
-
-def open_picture(path: str | Path, name: str) -> Image.Image:
-    """Open a picture file and read its header only; every error becomes a `PanoVLMError`."""
-    with _decoding(name), warnings.catch_warnings():
-        _check_regular(path, name)
-        # Pillow warns from 89 megapixels on, where ours is a limit, not a warning.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path, formats=FORMATS)
-
-
-@contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Convert whatever a decoder raises to one clear line."""
-    try:
-        yield
-    except PanoVLMError:
-        raise
-    except _DECODER_ERRORS as error:
-        texts = (text for kind, text in _ERROR_TEXTS.items() if isinstance(error, kind))
-        raise PanoVLMError(f"{name}: {next(texts)}") from error
-
-
-def _check_regular(path: str | Path, name: str) -> None:
-    """Refuse what is no file: opening a pipe would wait for ever."""
-    try:
-        mode = Path(path).stat().st_mode
-    except (FileNotFoundError, PermissionError):
-        raise
-    except (OSError, ValueError, RuntimeError) as error:  # too long, with a null, a circle of links
-        raise PanoVLMError(
-            f"{name[:200]!r}: found a path that leads nowhere, expected that of a picture file; "
-            "check the path"
-        ) from error
-    if stat.S_ISDIR(mode):
-        raise PanoVLMError(f"{name}: found a directory, expected a picture file; name a file in it")
-    if not stat.S_ISREG(mode):
-        raise PanoVLMError(
-            f"{name}: found a pipe, socket or device, expected a picture file; copy it to a file"
-        )
+_STRAIGHT_MODES = {"La": "LA", "RGBa": "RGBA"}
+"""What modes of colours multiplied by alpha become first."""
 
 
 def upright_size(image: Image.Image, name: str) -> tuple[int, int]:
     """Return (width, height) of an opened picture, upright by its EXIF orientation."""
-    with _decoding(name):
+    with decoder_errors(name):
         swaps = image.getexif().get(_ORIENTATION, 1) in _SWAPPING_ORIENTATIONS
     width, height = image.size
     return (height, width) if swaps else (width, height)
 
 
-def xmp_of(image: Image.Image) -> bytes | None:
-    """Return the XMP packet of an opened picture; None if it has none."""
-    xmp = image.info.get("xmp")
-    return xmp if isinstance(xmp, bytes) else None
-
-
 def decode(image: Image.Image, name: str, min_width: int | None = None) -> Pixels:
-    """Decode an opened picture, make it upright and convert it to RGB.
+    """Decode an opened picture, make it upright and convert it to sRGB.
 
     Args:
         image: The picture.
@@ -125,17 +46,17 @@ def decode(image: Image.Image, name: str, min_width: int | None = None) -> Pixel
     Raises:
         PanoVLMError: If the picture is damaged or of a kind that is not read.
     """
-    with _decoding(name):
+    with decoder_errors(name):
         if min_width is not None:
             # `draft` takes the smallest scale that keeps both sides; 1 leaves the other side free.
             swaps = upright_size(image, name) != image.size
             image.draft(image.mode, (1, min_width) if swaps else (min_width, 1))
         if (pixels := _decode_turbo(image)) is not None:
-            return pixels
+            return pixels_to_srgb(pixels, image, name)
         image.load()
         if image.getexif().get(_ORIENTATION, 1) != 1:  # transposing copies even what is upright
             image = ImageOps.exif_transpose(image)
-    return _to_rgb(image, name)
+        return _to_rgb(image, name)
 
 
 def _decode_turbo(image: Image.Image) -> Pixels | None:
@@ -158,15 +79,20 @@ def _decode_turbo(image: Image.Image) -> Pixels | None:
 
 
 def _to_rgb(image: Image.Image, name: str) -> Pixels:
-    """Convert a decoded picture of any mode to uint8 RGB [H, W, 3]."""
+    """Convert a decoded picture of any mode to uint8 sRGB [H, W, 3]."""
     if image.mode == "F":
         raise PanoVLMError(
             f"{name}: found floating-point pixels, expected 8 or 16 bits per channel; tone-map the "
             "picture first"
         )
+    if image.mode in _STRAIGHT_MODES:
+        image = image.convert(_STRAIGHT_MODES[image.mode])
     if image.mode.startswith("I"):  # I;16 and its kin, and I where the file held 16 bits
         grey = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return from_array(grey.astype(np.uint16), name)
+        profile = image.info.get("icc_profile")
+        image = Image.fromarray(_to_uint8(grey.astype(np.uint16), name))
+        image.info["icc_profile"] = profile
+    image = to_srgb(image, name)
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
@@ -205,12 +131,3 @@ def _to_uint8(array: NDArray[np.generic], name: str) -> Pixels:
         f"{name}: found an array of {array.dtype} out of range, expected uint8, uint16, bool or "
         "float in [0, 1]; convert it first"
     )
-
-
-def check_pixels(image: Image.Image, name: str) -> None:
-    """Refuse a picture of more than `MAX_PIXELS`, or of none, before it is decoded."""
-    width, height = image.size
-    if width * height == 0:
-        raise PanoVLMError(f"{name}: found a picture without pixels, expected some; re-copy it")
-    if width * height > MAX_PIXELS:
-        raise PanoVLMError(f"{name}: found {width}x{height}, {_TOO_LARGE}")

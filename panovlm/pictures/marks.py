@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from panovlm.errors import PanoVLMError
-from panovlm.pictures.decoding import open_picture
+from panovlm.pictures.containers import open_picture
 
 
 def software_mark(command: str) -> Image.Exif:

@@ -4,6 +4,7 @@ A level picture of the full sphere stays as it was decoded; everything else is p
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +15,11 @@ from PIL import Image
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import resize_by_area
 from panovlm.geometry.sphere import Mask, Pixels
+from panovlm.pictures.colour import is_srgb
+from panovlm.pictures.containers import Source, check_pixels, open_picture, xmp_packets
 from panovlm.pictures.cubemaps import sphere_from_cubemap, split_cubemap
-from panovlm.pictures.decoding import (
-    check_pixels,
-    decode,
-    from_array,
-    open_picture,
-    upright_size,
-    xmp_of,
-)
+from panovlm.pictures.decoding import decode, from_array, upright_size
+from panovlm.pictures.lookalikes import faces_meet, lookalike
 from panovlm.pictures.recognising import (
     Cubemap,
     Placement,
@@ -61,8 +58,9 @@ def read_panorama(
     strict: bool = True,
     projection: ProjectionName | None = None,
     hfov_deg: float | None = None,
+    use_xmp: bool = True,
 ) -> Panorama:
-    """Read a panorama of any kind from a picture file.
+    """Read a panorama of any kind from a picture file, in sRGB.
 
     A level picture of the full sphere is returned as decoded. The following are projected onto the
     sphere, at most 8192 columns wide:
@@ -72,6 +70,9 @@ def read_panorama(
     - a cube map of 6:1, 1:6 or, as a cross with blank corners, 4:3 (`cubemaps.py` has the order of
       the faces); 3:2 and 2:3 only with `projection="cubemap"`.
 
+    A picture of 2:1 that is seen to be something else, as a dual fisheye, is refused (`strict`) or
+    read with a warning, unless its projection is declared.
+
     Yaw 0 is the direction at the centre column of the full sphere; the compass heading changes
     nothing. XMP that is invalid, or contradicts the picture, is ignored with a warning where the
     picture is 2:1 or `strict` is off, and refused otherwise.
@@ -80,16 +81,17 @@ def read_panorama(
     the decoder then skips most of the work. `cutting.required_width` computes the right number.
 
     Args:
-        path: A JPEG, PNG, WebP, TIFF or AVIF file.
+        path: A file of one of `containers.FORMATS`.
         min_width: Columns of the full sphere that are enough; None keeps the file's resolution.
         strict: Whether a picture is refused that is not 2:1 and not known to be anything else.
         projection: What the file is, whatever its XMP holds: the whole sphere, or with `hfov_deg`
             a part of it whose middle is yaw 0 on the horizon.
         hfov_deg: Angle between the left and the right edge, in (0, 360]; a cylinder needs it.
+        use_xmp: Whether the file's Photo Sphere XMP counts; without it the shape decides.
 
     Returns:
-        The panorama, upright by its EXIF orientation. Alpha is laid over black and 16 bits are
-        scaled to 8.
+        The panorama, upright by its EXIF orientation. Its ICC profile is applied, alpha is laid
+        over black and 16 bits are scaled to 8.
 
     Raises:
         PanoVLMError: If the file is missing, is no picture, is damaged, too large, not 2:1, or not
@@ -100,25 +102,63 @@ def read_panorama(
         check_pixels(image, name)
         size = upright_size(image, name)
         if projection is None:
-            placement = placement_by_xmp(xmp_of(image), size, name, strict=strict)
+            packets = xmp_packets(image) if use_xmp else []
+            placement = placement_by_xmp(packets, size, name, strict=strict)
         else:
             placement = Placement(declared_projection(projection, hfov_deg, size, name))
         pixels = decode(image, name, _columns_needed(placement.projection, size, min_width))
-    return _on_sphere(pixels, placement, name, min_width, strict=strict)
+    if projection is None and _is_full_sphere(placement):
+        _check_sphere(pixels, name, strict=strict)
+    return _on_sphere(pixels, placement, size, name, min_width, strict=strict)
 
 
-def load_panorama(path: str | Path, min_width: int | None = None, *, strict: bool = True) -> Pixels:
+def load_panorama(
+    path: str | Path,
+    min_width: int | None = None,
+    *,
+    strict: bool = True,
+    projection: ProjectionName | None = None,
+    hfov_deg: float | None = None,
+    use_xmp: bool = True,
+) -> Pixels:
     """Read the pixels of a panorama, as `read_panorama` does, which has the details.
 
     Args:
-        path: A JPEG, PNG, WebP, TIFF or AVIF file.
+        path: A file of one of `containers.FORMATS`.
         min_width: Columns that are enough for the caller; None decodes at full size.
         strict: Whether a picture that is not 2:1 is refused.
+        projection: What the file is, whatever its XMP holds.
+        hfov_deg: Angle between the left and the right edge, for `projection`.
+        use_xmp: Whether the file's Photo Sphere XMP counts.
 
     Returns:
         uint8 RGB [H, W, 3], the full sphere, black where a partial panorama shows nothing.
     """
-    return read_panorama(path, min_width, strict=strict).pixels
+    panorama = read_panorama(
+        path,
+        min_width,
+        strict=strict,
+        projection=projection,
+        hfov_deg=hfov_deg,
+        use_xmp=use_xmp,
+    )
+    return panorama.pixels
+
+
+def is_read_as_ever(source: Source) -> bool:
+    """Check by its header whether a file is read as by every version of this package.
+
+    That is so of level full spheres in sRGB, and holds for whatever was computed from them before.
+    """
+    try:
+        with open_picture(source, "") as image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            packets = xmp_packets(image)
+            placement = placement_by_xmp(packets, upright_size(image, ""), "", strict=True)
+            is_level = _is_full_sphere(placement) and placement.axes is None
+            return is_level and len(packets) <= 1 and is_srgb(image, "")
+    except PanoVLMError:
+        return False
 
 
 def panorama_error(path: str | Path) -> str | None:
@@ -154,8 +194,30 @@ def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = Fa
     else:
         check_pixels(picture, name)
         pixels = decode(picture, name)
-    placement = placement_by_shape((pixels.shape[1], pixels.shape[0]), name, strict=strict)
-    return _on_sphere(pixels, placement, name, None, strict=strict).pixels
+    size = pixels.shape[1], pixels.shape[0]
+    placement = placement_by_shape(size, name, strict=strict)
+    if _is_full_sphere(placement):
+        _check_sphere(pixels, name, strict=False)
+    return _on_sphere(pixels, placement, size, name, None, strict=strict).pixels
+
+
+def _is_full_sphere(placement: Placement) -> bool:
+    """Check whether a picture counts as a full sphere, level or not."""
+    return placement.projection is not None and placement.projection.is_full_sphere
+
+
+def _check_sphere(pixels: Pixels, name: str, *, strict: bool) -> None:
+    """Refuse a picture of 2:1 that is something else, or warn of it."""
+    kind = lookalike(pixels)
+    if kind is None:
+        return
+    text = f"{name}: found {kind}, expected a full sphere; "
+    if strict:
+        raise PanoVLMError(
+            f"{text}stitch or convert it first, or, if it is a full sphere all the same, declare "
+            'projection="equirectangular"'
+        )
+    warnings.warn(f"{text}it is taken as one all the same", stacklevel=2)
 
 
 def _columns_needed(
@@ -176,22 +238,29 @@ def _columns_needed(
 
 
 def _on_sphere(
-    pixels: Pixels, placement: Placement, name: str, min_width: int | None, *, strict: bool
+    pixels: Pixels,
+    placement: Placement,
+    size: tuple[int, int],
+    name: str,
+    min_width: int | None,
+    *,
+    strict: bool,
 ) -> Panorama:
     """Bring a decoded picture to the one internal form."""
     projection = placement.projection
     if isinstance(projection, Cubemap):
         faces = split_cubemap(pixels, grids=projection.is_declared)
-        if faces is not None:
+        is_certain = projection.is_declared or projection.cells == (4, 3)  # by its blank corners
+        if faces is not None and (is_certain or faces_meet(faces)):
             return Panorama(_sphere_of_faces(faces, min_width))
         if strict:
-            raise not_a_sphere((pixels.shape[1], pixels.shape[0]), name)
+            raise not_a_sphere(size, name)
         return Panorama(pixels)
     if projection is None or (projection.is_full_sphere and placement.axes is None):
         return Panorama(pixels)
     if not is_addressable(pixels, projection):
         raise PanoVLMError(
-            f"{name}: found {pixels.shape[1]}x{pixels.shape[0]}, too tall a picture for its angle, "
+            f"{name}: found {size[0]}x{size[1]}, too tall a picture for its angle, "
             "expected a panorama; correct hfov_deg or its Photo Sphere XMP"
         )
     return Panorama(*project_to_sphere(pixels, projection, placement.axes, min_width))

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from panovlm.errors import PanoVLMError
-from panovlm.pictures.decoding import check_pixels, decode, open_picture
+from panovlm.pictures.containers import check_pixels, open_picture
+from panovlm.pictures.decoding import decode
 
 
 def picture_error(path: Path) -> str | None:

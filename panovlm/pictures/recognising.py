@@ -5,13 +5,14 @@ What the caller declares counts first, then the file's Photo Sphere XMP, then th
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import Floats
 from panovlm.pictures.cubemaps import cubemap_cells
-from panovlm.pictures.gpano import CroppedArea, PhotoSphere, read_photo_sphere
+from panovlm.pictures.gpano import CroppedArea, PhotoSphere, XMPWarning, read_photo_spheres
 from panovlm.pictures.surfaces import Cylindrical, Equirectangular, Projection, camera_axes
 
 ProjectionName = Literal["equirectangular", "cylindrical", "cubemap"]
@@ -34,10 +35,12 @@ class Cubemap:
     Attributes:
         cells: Cells of the picture across and down.
         is_declared: Whether the caller declares it; a shape alone may be a photograph's.
+        is_full_sphere: False: it becomes one by projection.
     """
 
     cells: tuple[int, int]
     is_declared: bool
+    is_full_sphere: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,18 @@ def is_full_sphere(width: float, height: float) -> bool:
     return abs(width - 2 * height) <= ASPECT_TOLERANCE * height
 
 
-def placement_by_xmp(xmp: bytes | None, size: Size, name: str, *, strict: bool) -> Placement:
-    """Place a picture by its XMP, or else by its shape.
+def placement_by_xmp(packets: Sequence[bytes], size: Size, name: str, *, strict: bool) -> Placement:
+    """Place a picture by the first of its XMP packets that fits it, or else by its shape.
 
     Raises:
         PanoVLMError: If (strict) it is neither 2:1 nor described, or its XMP contradicts it.
     """
-    described = read_photo_sphere(xmp, name) if xmp else None
-    if described is None:
+    spheres = read_photo_spheres(packets, name) if packets else []
+    found = [(each, *_described_projection(each, size)) for each in spheres]
+    if not found:
         return placement_by_shape(size, name, strict=strict)
-    projection, contradiction = _described_projection(described, size)
+    fitting = [each for each in found if each[2] is None]
+    described, projection, contradiction = [*fitting, *found][0]
     if contradiction:
         _refuse_or_warn(contradiction, size, name, strict=strict)
     if projection is None:
@@ -98,11 +103,29 @@ def placement_by_shape(size: Size, name: str, *, strict: bool) -> Placement:
 
 def not_a_sphere(size: Size, name: str) -> PanoVLMError:
     """Return the error of a picture that nothing says to be a panorama."""
+    aspect = size[0] / size[1]
+    kinds = [kind for other, kind in _OTHER_SHAPES.items() if abs(aspect / other - 1) < 0.02]
+    kind = f". It has the shape of {kinds[0]}" if kinds else ""
     return PanoVLMError(
         f"{name}: found {size[0]}x{size[1]}, expected width = 2 x height; crop or pad the picture "
-        'to a full sphere, or read it with read_panorama(..., projection="cylindrical", '
-        'hfov_deg=...) or projection="cubemap"'
+        'to a full sphere, or declare it: projection="cylindrical" with hfov_deg=..., or '
+        f'projection="cubemap"{kind}'
     )
+
+
+_MISORDERED = "a cube map, whose faces do not meet in the order front, right, back, left, up, down"
+_OTHER_SHAPES = {
+    1.0: "a little planet, a fisheye circle, or panoramas for two eyes, one above the other",
+    4.0: "panoramas for two eyes, side by side, or of a strip",
+    0.5: "two fisheye circles, one above the other",
+    4 / 3: "a photograph, or of a cube map as a cross, whose corners are not blank",
+    3 / 2: "a photograph, or of a cube map of 3 x 2 faces",
+    2 / 3: "a photograph, or of a cube map of 2 x 3 faces",
+    16 / 9: "a photograph or a frame of a video",
+    6.0: f"{_MISORDERED}, or of a strip",
+    1 / 6: _MISORDERED,
+}
+"""What has another width over height; only a person can tell which of them it is."""
 
 
 def _described_projection(
@@ -134,9 +157,14 @@ def _rectangle(area: CroppedArea) -> Equirectangular:
 
 
 def _cylinder(area: CroppedArea) -> Cylindrical:
-    """Convert the pixels of a cropped area, its top counted from the horizon, to tangents."""
+    """Convert the pixels of a cropped area to tangents.
+
+    Programs count its top from the horizon down, or, as that of a sphere, from the top of the full
+    picture, whose middle is the horizon. A full height that holds the area says which.
+    """
     radius = area.full_width / (2 * math.pi)
-    upper = -area.top / radius
+    is_from_top = area.top >= 0 and area.top + area.height <= area.full_height + 1
+    upper = (area.full_height / 2 - area.top if is_from_top else -area.top) / radius
     left, width = area.left / area.full_width, area.width / area.full_width
     return Cylindrical(left, width, upper, upper - area.height / radius)
 
@@ -151,12 +179,19 @@ def _contradiction(area: CroppedArea, size: Size, *, is_cylinder: bool) -> str |
     if abs(aspect - written) > ASPECT_TOLERANCE * written:
         return f"a cropped area of {area.width:g}x{area.height:g}"
     if is_cylinder:
-        return None
+        return _off_horizon(area)
     if area.full_height < 1 or not is_full_sphere(area.full_width, area.full_height):
         return f"a full panorama of {area.full_width:g}x{area.full_height:g}"
     if area.top < 0 or area.top + area.height > area.full_height + 1:
         return f"rows beyond the full panorama's {area.full_height:g}"
     return None
+
+
+def _off_horizon(area: CroppedArea) -> str | None:
+    """Describe a cylinder that would lie below the horizon: its top is counted from elsewhere."""
+    if area.top < 0 or area.top + area.height <= area.full_height + 1:
+        return None
+    return f"a cylinder that begins {area.top:g} rows below the horizon"
 
 
 def _refuse_or_warn(contradiction: str, size: Size, name: str, *, strict: bool) -> None:
@@ -168,9 +203,9 @@ def _refuse_or_warn(contradiction: str, size: Size, name: str, *, strict: bool) 
     if strict and not is_full_sphere(*size):
         raise PanoVLMError(
             f"{text}; correct or remove its Photo Sphere XMP, or declare the projection and "
-            "hfov_deg to read_panorama"
+            "hfov_deg"
         )
-    warnings.warn(f"{text}; the XMP is ignored (correct or remove it)", stacklevel=2)
+    warnings.warn(f"{text}; the XMP is ignored (correct or remove it)", XMPWarning, stacklevel=2)
 
 
 def declared_projection(

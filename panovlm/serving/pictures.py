@@ -6,19 +6,17 @@ import hashlib
 import io
 import re
 import tempfile
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
 
-from PIL import Image
-
 from panovlm.errors import PanoVLMError
 from panovlm.inference.assistant import Assistant, OpenedPanorama
+from panovlm.pictures.containers import check_pixels, open_picture
 from panovlm.serving.errors import RequestError
 from panovlm.serving.limits import Limits
 
-FORMATS = ("JPEG", "PNG", "WEBP")
+_NAME = "the picture"
 _DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]{1,40});base64,", re.IGNORECASE)
 
 
@@ -52,7 +50,7 @@ class Pictures:
             try:
                 return self._assistant.open(Path(file.name))
             except PanoVLMError as error:
-                raise _invalid(str(error).replace(file.name, "the picture")) from error
+                raise _invalid(str(error).replace(file.name, _NAME)) from error
 
 
 def decode_data_url(url: str) -> bytes:
@@ -70,23 +68,12 @@ def decode_data_url(url: str) -> bytes:
 
 
 def check_picture(data: bytes, max_pixels: int) -> None:
-    """Check a picture's format, size and number of frames by its header, decoding nothing."""
+    """Check a picture by its header as any file is checked, and its size by the server's limit."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            is_animated = image.format != "JPEG" and getattr(image, "n_frames", 1) > 1
-    except Exception as error:  # decoders raise any kind; their messages are not for clients
-        raise _invalid(
-            f"found no readable picture, expected {', '.join(FORMATS)} of reasonable size"
-        ) from error
-    if image.width * image.height > max_pixels:
-        raise _invalid(
-            f"found a picture of {image.width}x{image.height}, expected at most "
-            f"{max_pixels / 1e6:g} megapixels; scale it down"
-        )
-    if is_animated:
-        raise _invalid("found an animated picture, expected one panorama")
+        with open_picture(io.BytesIO(data), _NAME) as image:
+            check_pixels(image, _NAME, max_pixels)
+    except PanoVLMError as error:
+        raise _invalid(str(error)) from error
 
 
 def _invalid(message: str) -> RequestError:

@@ -1,5 +1,6 @@
 """The cache of patch tokens: encoded once, whole or absent, and never mistaken."""
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -7,11 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from odd_pictures import PROPHOTO, WORLD, encoded_in
 from PIL import Image
 from transformers import AutoModel
 
 from panovlm.data import filling
-from panovlm.data.cache import STALE_SECONDS, PatchTokenCache, ViewSource, encoder_digest
+from panovlm.data.cache import (
+    STALE_SECONDS,
+    PatchTokenCache,
+    ViewSource,
+    bytes_digest,
+    digest_of,
+    encoder_digest,
+)
 from panovlm.data.cache_room import FACTS
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
@@ -277,3 +286,27 @@ def test_a_file_taken_away_during_a_run_is_named(cache, pictures):
         file.unlink()
     with pytest.raises(PanoVLMError, match=r"0\.png.*removed.*--resume"):
         cache.load(pictures[0])
+
+
+def test_plain_pictures_keep_the_digest_of_their_bytes_and_others_have_that_of_their_reading(
+    tmp_path, monkeypatch
+):
+    plain, wide = tmp_path / "plain.jpg", tmp_path / "wide.jpg"
+    Image.fromarray(WORLD).save(plain)
+    encoded_in(WORLD, PROPHOTO).save(wide, icc_profile=PROPHOTO)
+    plain_sum, wide_sum = (hashlib.sha256(p.read_bytes()).hexdigest()[:32] for p in (plain, wide))
+    assert digest_of(plain) == bytes_digest(plain.read_bytes()) == plain_sum
+    assert digest_of(wide) == bytes_digest(wide.read_bytes()) != wide_sum
+    before = bytes_digest(wide.read_bytes())
+    monkeypatch.setattr("panovlm.data.cache.READING", 99)
+    assert bytes_digest(plain.read_bytes()) == plain_sum
+    assert bytes_digest(wide.read_bytes()) not in (wide_sum, before)
+
+
+def test_features_of_a_picture_that_is_read_in_another_way_now_are_not_served(cache, tmp_path):
+    wide = tmp_path / "wide.png"
+    encoded_in(WORLD, PROPHOTO).save(wide, icc_profile=PROPHOTO)
+    old = hashlib.sha256(wide.read_bytes()).hexdigest()[:32]
+    cache.prepare_folder()
+    cache.keep(old, np.zeros((4, 16, 32), np.float16))
+    assert missing(cache, [wide]) == [wide]

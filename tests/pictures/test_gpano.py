@@ -10,7 +10,8 @@ from panovlm.pictures.gpano import (
     NAMESPACE,
     CroppedArea,
     PhotoSphere,
-    read_photo_sphere,
+    XMPWarning,
+    read_photo_spheres,
 )
 
 AREA = {
@@ -21,6 +22,13 @@ AREA = {
     "CroppedAreaImageWidthPixels": "300",
     "CroppedAreaImageHeightPixels": "200",
 }
+
+
+def read_photo_sphere(xmp, name):
+    """The properties of the one packet; None without."""
+    found = read_photo_spheres([xmp], name)
+    assert len(found) <= 1
+    return found[0] if found else None
 
 
 @pytest.mark.parametrize("elements", [False, True])
@@ -50,10 +58,9 @@ def test_xmp_without_these_properties_says_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_photo_sphere(packet({}), "photo") is None
-        assert (
-            read_photo_sphere(packet({"ProjectionType": "x"}).replace(b"panorama", b"p"), "p")
-            is None
-        )
+        other = packet({"ProjectionType": "x"}).replace(b"panorama", b"p")
+        assert read_photo_sphere(other, "p") is None
+        assert read_photo_sphere(b'<?xml version="1.0" encoding="klingon"?><x/>', "p") is None
 
 
 def entity_bomb():
@@ -69,19 +76,85 @@ def entity_bomb():
     [
         (b"<x:xmpmeta", "unclosed token|not well-formed|unbound"),
         (b"\xff\xfe\x00", "not well-formed|no element"),
-        (b'<?xml version="1.0" encoding="klingon"?><x/>', "klingon|encoding"),
         (entity_bomb(), "a document type"),
         (b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><x/>', "a document type"),
-        (b"<x>" + b" " * MAX_XMP_BYTES + b"</x>", "bytes, more than"),
-        (b"<x>" * 100_000, "no element|unclosed"),
+        (b"<GPano:x>" + b" " * MAX_XMP_BYTES + b"</GPano:x>", "bytes, more than"),
+        (b"<GPano:x>" * 100_000, "elements more than 1000 deep"),
         (packet(AREA | {"FullPanoWidthPixels": "wide"}), "FullPanoWidthPixels 'wide', no number"),
         (packet(AREA | {"CroppedAreaTopPixels": "nan"}), "CroppedAreaTopPixels 'nan', no number"),
         (packet(AREA | {"CroppedAreaTopPixels": "1e999"}), "no number"),
         (packet({"FullPanoWidthPixels": "800"}), "no FullPanoHeightPixels, CroppedAreaLeftPixels"),
-        (packet({"PosePitchDegrees": "91"}), "PosePitchDegrees 91, beyond 90"),
-        (packet({"PoseRollDegrees": "-200"}), "PoseRollDegrees -200, beyond 180"),
     ],
 )
 def test_invalid_xmp_is_ignored_with_a_warning(xmp, error):
     with pytest.warns(UserWarning, match=rf"photo: found invalid XMP \(.*({error}).*expected.*XMP"):
         assert read_photo_sphere(xmp, "photo") is None
+
+
+WHOLE = packet({"ProjectionType": "equirectangular", **AREA})
+FACTS = PhotoSphere("equirectangular", CroppedArea(800, 400, 100, 50, 300, 200))
+AS_LEFT_BY_PROGRAMS = {
+    "bytes behind the end mark": WHOLE + b"\0\0<junk & more\xff</x>",
+    "bytes before the start": b"\0\n  " + WHOLE,
+    "another packet before": packet({}) + WHOLE,
+    "another packet behind": WHOLE + packet({"ProjectionType": ""}).replace(b"GPano", b"Other"),
+    "the prefix not declared": WHOLE.replace(f' xmlns:GPano="{NAMESPACE}"'.encode(), b""),
+    "other prefixes not declared": WHOLE.replace(b"dc:format", b"tiff:Make"),
+    "a bare ampersand": WHOLE.replace(b"image/jpeg", b"Tom & Jerry &nbsp; &amp; &#38;"),
+    "a control character": WHOLE.replace(b"image/jpeg", b"a\x01b"),
+    "latin letters that are no UTF-8": WHOLE.replace(b"image/jpeg", b"M\xfcnchen"),
+    "UTF-16, little end first": WHOLE.decode().encode("utf-16-le"),
+    "UTF-16, big end first, marked": b"\xfe\xff" + WHOLE.decode().encode("utf-16-be"),
+    "an older name of the root": WHOLE.replace(b"x:xmpmeta", b"x:xapmeta"),
+    "no root around": WHOLE.replace(b'<x:xmpmeta xmlns:x="adobe:ns:meta/">', b"").replace(
+        b"</x:xmpmeta>", b""
+    ),
+    "a long history": WHOLE.replace(b"image/jpeg", b"history " * 200_000),
+}
+
+
+@pytest.mark.parametrize("kind", AS_LEFT_BY_PROGRAMS)
+def test_xmp_is_read_as_programs_leave_it(kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = read_photo_spheres([AS_LEFT_BY_PROGRAMS[kind]], "photo")
+    assert found[0] == FACTS
+
+
+def test_all_packets_are_read_and_invalid_ones_matter_only_where_no_other_counts():
+    other = packet({"ProjectionType": "cylindrical"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = read_photo_spheres([b"<x", WHOLE, packet({}), other], "photo")
+    assert [each.projection for each in found] == ["equirectangular", "cylindrical"]
+
+
+@pytest.mark.parametrize(
+    ("pitch", "roll", "found"),
+    [("0", "359", (0, -1)), ("358.5", "-181", (-1.5, 179)), ("-720", "180", (0, 180))],
+)
+def test_full_turns_of_the_camera_change_nothing(pitch, roll, found):
+    xmp = packet({"PosePitchDegrees": pitch, "PoseRollDegrees": roll})
+    facts = read_photo_sphere(xmp, "photo")
+    assert (facts.pitch_deg, abs(facts.roll_deg)) == (found[0], abs(found[1]))
+
+
+@pytest.mark.parametrize("pose", [{"PosePitchDegrees": "91"}, {"PoseRollDegrees": "level"}])
+def test_a_pose_that_is_no_angle_leaves_the_area(pose):
+    xmp = packet({**AREA, **pose})
+    with pytest.warns(XMPWarning, match=r"photo: found XMP with Pose.*taken as level"):
+        assert read_photo_sphere(xmp, "photo") == FACTS
+
+
+def test_long_xmp_about_other_things_is_not_parsed():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_photo_sphere(b"<x>" * MAX_XMP_BYTES, "photo") is None
+    long = WHOLE.replace(b"image/jpeg", b"history " * 20_000)
+    for xmp in (long, long.decode().encode("utf-16-le"), long.decode().encode("utf-16-be")):
+        assert read_photo_sphere(xmp.replace(b"GPano", b"other"), "photo") == FACTS
+
+
+def test_many_packets_in_one_are_read_in_little_time():
+    many = b'<?xpacket begin=""?><a/>' * 200_000
+    assert read_photo_spheres([many + WHOLE], "photo") == []

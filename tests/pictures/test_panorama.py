@@ -7,15 +7,18 @@ import warnings
 import cv2
 import numpy as np
 import pytest
+from odd_pictures import PROPHOTO
 from PIL import Image
 from xmp_packets import AREA, PART, SPHERE, colours, packet, save_with_xmp
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import panorama_rays, rays_from_angles
 from panovlm.pictures import decoding
+from panovlm.pictures.colour import SRGB_PROFILE
 from panovlm.pictures.cubemaps import FACES, join_cubemap
 from panovlm.pictures.panorama import (
     as_panorama,
+    is_read_as_ever,
     load_panorama,
     panorama_error,
     read_panorama,
@@ -188,7 +191,7 @@ def test_missing_files_directories_and_other_files_are_distinguished(tmp_path):
         "null\0.jpg": "found a path that leads nowhere",
         "long" * 100: "found a path that leads nowhere",
         "notes.jpg": r"notes\.jpg: found no readable picture, expected a whole JPEG, PNG",
-        "panorama.bmp": r"panorama\.bmp: found no readable picture",
+        "panorama.bmp": r"panorama\.bmp: found a BMP, expected one of JPEG, PNG.*; convert it",
         "empty.png": r"empty\.png: found no readable picture",
     }.items():
         with pytest.raises(PanoVLMError, match=message):
@@ -348,6 +351,79 @@ def test_a_cylinders_xmp_counts_rows_from_the_horizon(tmp_path):
     off = np.abs(panorama.pixels.astype(int) - colours(panorama_rays(400, 800)))
     assert off[panorama.mask].max() <= 3
     assert 0.1 < panorama.mask.mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower", "full_height"), [(0.6, -0.6, 300), (0.6, -0.2, 400), (0.3, -0.7, 256)]
+)
+def test_a_cylinders_top_may_count_from_the_top_of_the_full_picture(
+    tmp_path, upper, lower, full_height
+):
+    picture = cylinder(360.0, 800, upper, lower)
+    radius = 800 / (2 * math.pi)
+    xmp = {
+        "ProjectionType": "cylindrical",
+        "FullPanoWidthPixels": 800,
+        "FullPanoHeightPixels": full_height,
+        "CroppedAreaLeftPixels": 0,
+        "CroppedAreaTopPixels": full_height / 2 - upper * radius,
+        "CroppedAreaImageWidthPixels": 800,
+        "CroppedAreaImageHeightPixels": len(picture),
+    }
+    panorama = read_panorama(save_with_xmp(tmp_path / "cylinder.png", picture, packet(xmp)))
+    off = np.abs(panorama.pixels.astype(int) - colours(panorama_rays(400, 800)))
+    assert off[panorama.mask].max() <= 3
+    assert panorama.mask.any()
+
+
+def test_a_cylinder_that_would_lie_below_the_horizon_is_refused(tmp_path):
+    changes = {"ProjectionType": "cylindrical", "FullPanoHeightPixels": 30}
+    path = save_with_xmp(tmp_path / "cylinder.png", PART, packet(AREA | changes))
+    with pytest.raises(PanoVLMError, match=r"a cylinder that begins 16 rows below the horizon"):
+        read_panorama(path)
+
+
+def test_the_files_xmp_can_be_switched_off(tmp_path):
+    part = save_with_xmp(tmp_path / "part.png", PART, packet(AREA))
+    with pytest.raises(PanoVLMError, match="found 60x40, expected width = 2 x height"):
+        read_panorama(part, use_xmp=False)
+    tilted = save_with_xmp(tmp_path / "tilted.png", SPHERE, packet({"PoseRollDegrees": "9"}))
+    np.testing.assert_array_equal(read_panorama(tilted, use_xmp=False).pixels, SPHERE)
+    assert not np.array_equal(read_panorama(tilted).pixels, SPHERE)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.75, 3.0])
+def test_a_picture_that_an_editor_resized_keeps_its_place(tmp_path, scale):
+    size = round(60 * scale), round(40 * scale)
+    resized = np.asarray(Image.fromarray(PART).resize(size, Image.Resampling.BICUBIC))
+    panorama = read_panorama(save_with_xmp(tmp_path / "p.png", resized, packet(AREA)))
+    height, width = panorama.mask.shape
+    off = np.abs(panorama.pixels.astype(int) - colours(panorama_rays(height, width)))
+    assert off[panorama.mask].mean() < 3
+
+
+@pytest.mark.parametrize("roll", ["359", "-1", "719"])
+def test_a_roll_of_almost_a_turn_is_a_small_roll(tmp_path, roll):
+    taken = colours(panorama_rays(64, 128) @ camera_axes(0.0, -1.0).T)
+    path = save_with_xmp(tmp_path / "p.png", taken, packet({"PoseRollDegrees": roll}))
+    assert np.abs(read_panorama(path).pixels.astype(int) - SPHERE).max() <= 3
+
+
+def test_what_is_read_as_ever_is_a_level_sphere_in_srgb(tmp_path):
+    whole = packet({"ProjectionType": "equirectangular", "PoseHeadingDegrees": "77"})
+    plain = save_with_xmp(tmp_path / "plain.jpg", SPHERE, whole)
+    assert is_read_as_ever(plain)
+    with open(plain, "rb") as file:
+        assert is_read_as_ever(file)
+    Image.fromarray(SPHERE).save(tmp_path / "said.png", icc_profile=SRGB_PROFILE)
+    assert is_read_as_ever(tmp_path / "said.png")
+    wide = Image.fromarray(SPHERE)
+    wide.save(tmp_path / "wide.jpg", icc_profile=PROPHOTO)
+    tilted = save_with_xmp(tmp_path / "tilted.png", SPHERE, packet({"PoseRollDegrees": "359"}))
+    part = save_with_xmp(tmp_path / "part.png", PART, packet(AREA))
+    Image.fromarray(np.zeros((8, 48, 3), np.uint8)).save(tmp_path / "strip.png")
+    for path in (tmp_path / "wide.jpg", tilted, part, tmp_path / "strip.png", tmp_path / "absent"):
+        assert not is_read_as_ever(path)
 
 
 def test_a_declared_part_lies_around_the_middle_and_overrules_xmp(tmp_path):

@@ -10,6 +10,8 @@ import cv2
 from panovlm.data.doctor.copies import COLUMNS, Spectrum, spectrum_of
 from panovlm.data.findings import Finding, FindingKind
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.gpano import XMPWarning
+from panovlm.pictures.lookalikes import is_doubtful
 from panovlm.pictures.panorama import read_panorama
 from panovlm.runtime.cached_folders import sha256
 
@@ -46,9 +48,19 @@ def inspect_picture(path: Path) -> Picture:
     except MemoryError:
         found = f"{path}: found too little memory to decode it; use fewer --workers"
         return Picture(path, (Finding(kind, found, field="image"),))
-    texts = dict.fromkeys(str(warning.message) for warning in caught)
-    findings = tuple(Finding(FindingKind.XMP, text, field="image") for text in texts)
+    kinds = {str(warning.message): _kind(warning.category) for warning in caught}
+    if panorama.mask is None and is_doubtful(panorama.pixels):
+        found = (
+            f"{path}: found a left and right edge that do not meet and poles of many colours, "
+            "expected a full sphere; look whether it is a photograph or a part of a sphere"
+        )
+        kinds[found] = FindingKind.DOUBT
+    findings = tuple(Finding(kind, text, field="image") for text, kind in kinds.items())
     return Picture(path, findings, digest, spectrum_of(panorama))
+
+
+def _kind(category: type[Warning]) -> FindingKind:
+    return FindingKind.XMP if issubclass(category, XMPWarning) else FindingKind.DOUBT
 
 
 def begin_worker() -> None:

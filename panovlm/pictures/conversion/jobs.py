@@ -15,7 +15,7 @@ from panovlm.runtime.files import write_own
 
 SETTINGS_FILE = "conversion.json"
 """In the folder written: the settings of all that is in it; what is older does not count."""
-ENDINGS = {*PILLOW_FORMATS, ".tif", ".tiff", ".avif"}
+ENDINGS = {*PILLOW_FORMATS, ".tif", ".tiff", ".avif", ".heic", ".heif", ".hdr", ".exr", ".insp"}
 """How the names of pictures end."""
 
 
@@ -121,7 +121,8 @@ def claim_folder(out: Path, settings: ConversionSettings, *, overwrite: bool) ->
             f"{out}: found files that no conversion wrote; expected a new or empty folder; name "
             "another one, or pass --overwrite, which replaces none of them"
         )
-    other = [f"{key} {before.get(key)}" for key in present if before.get(key) != present[key]]
+    keys = [*present, *(before.keys() - present.keys())]
+    other = [f"{key} {before.get(key)}" for key in keys if before.get(key) != present.get(key)]
     raise PanoVLMError(
         f"{out}: found outputs of other settings: {', '.join(other)}; expected a new or empty "
         "folder; name another one, or pass --overwrite"

@@ -8,6 +8,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import Pixels
+from panovlm.pictures.colour import SRGB_PROFILE
 from panovlm.pictures.marks import is_marked_picture, software_mark
 from panovlm.runtime.files import write_own
 
@@ -21,8 +22,9 @@ _MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
 def write_picture(pixels: Pixels, path: Path, quality: int, *, is_sphere: bool = False) -> None:
     """Write a picture; at `path` stands either all of it or what was there before.
 
-    The name ends in one of `PILLOW_FORMATS`. With `is_sphere` the file has Photo Sphere metadata
-    (GPano), by which viewers know that the picture is the full sphere.
+    The name ends in one of `PILLOW_FORMATS`. The pixels are sRGB, and the file says so. With
+    `is_sphere` it has Photo Sphere metadata (GPano), by which viewers know that the picture is the
+    full sphere.
 
     Raises:
         PanoVLMError: If the format holds no picture so large, or something is there that no
@@ -36,7 +38,9 @@ def write_picture(pixels: Pixels, path: Path, quality: int, *, is_sphere: bool =
             f"{path}: found a picture of {width}x{height}, expected at most {most} px along a side "
             f"in a {name} file; use --format png or a smaller size"
         )
-    options: dict[str, Any] = {} if name == "PNG" else {"quality": quality}
+    options: dict[str, Any] = {"icc_profile": SRGB_PROFILE}
+    if name != "PNG":
+        options["quality"] = quality
     if name == "JPEG":
         options["subsampling"] = "4:4:4"
     if is_sphere:

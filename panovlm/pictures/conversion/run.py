@@ -161,7 +161,7 @@ def _attempt(job: Job, settings: ConversionSettings) -> str | None:
 def _convert_one(job: Job, settings: ConversionSettings) -> None:
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if settings.to == "equirectangular":
-        sphere = _read_sphere(job.source, settings.width)
+        sphere = _read_sphere(job.source, settings.width, settings)
         pixels = rotate_panorama(sphere, *settings.rotation_deg, width=settings.width)
         write_picture(pixels, job.target, settings.quality, is_sphere=True)
         return
@@ -181,11 +181,11 @@ def _cut(source: Path, settings: ConversionSettings) -> Pixels:
     layout = settings.layout
     views = (view for view in layout.views if isinstance(view, View))  # none of them is global
     rotated = replace(layout, views=tuple(rotate_view(view, settings.camera) for view in views))
-    return cut_views(_read_sphere(source, required_width(rotated)), rotated)
+    return cut_views(_read_sphere(source, required_width(rotated), settings), rotated)
 
 
-def _read_sphere(source: Path, min_width: int | None) -> Pixels:
+def _read_sphere(source: Path, min_width: int | None, settings: ConversionSettings) -> Pixels:
     """Read an input of any kind as an equirectangular panorama."""
     if source.is_dir():
         return assemble_folder(source)
-    return load_panorama(source, min_width)
+    return load_panorama(source, min_width, **settings.declared)

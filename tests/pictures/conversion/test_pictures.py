@@ -8,8 +8,9 @@ from PIL import Image
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import Pixels
+from panovlm.pictures.colour import SRGB_PROFILE, is_srgb
 from panovlm.pictures.conversion.pictures import write_picture
-from panovlm.pictures.gpano import CroppedArea, PhotoSphere, read_photo_sphere
+from panovlm.pictures.gpano import CroppedArea, PhotoSphere, read_photo_spheres
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.files import write_whole
 
@@ -20,10 +21,18 @@ NAMES = ["p.jpg", "p.jpeg", "p.png", "p.webp", "p.PNG"]
 def test_a_sphere_says_so_in_its_metadata(tmp_path: Path, panorama: Pixels, name: str) -> None:
     write_picture(panorama, tmp_path / name, 95, is_sphere=True)
     with Image.open(tmp_path / name) as image:
-        facts = read_photo_sphere(image.info["xmp"], name)
+        (facts,) = read_photo_spheres([image.info["xmp"]], name)
     assert facts == PhotoSphere("equirectangular", CroppedArea(512, 256, 0, 0, 512, 256))
     whole = load_panorama(tmp_path / name)
     assert np.abs(whole.astype(int) - panorama).max() <= 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_file_says_that_it_is_srgb(tmp_path: Path, panorama: Pixels, name: str) -> None:
+    write_picture(panorama, tmp_path / name, 95)
+    with Image.open(tmp_path / name) as image:
+        assert image.info["icc_profile"] == SRGB_PROFILE
+        assert is_srgb(image, name)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -261,3 +261,24 @@ def test_a_process_that_dies_is_reported(
     monkeypatch.setattr(run, "_begin_worker", os.abort)
     with pytest.raises(PanoVLMError, match=r"a process that ended early.*below 2 as --workers"):
         convert(album, tmp_path / "out", settings("equirectangular"), workers=2)
+
+
+def test_what_inputs_are_can_be_declared(tmp_path: Path, panorama: Pixels) -> None:
+    strip = panorama[88:168, 64:448]  # 270 degrees of what a phone turned around sees
+    Image.fromarray(strip).save(tmp_path / "strip.png")
+    out = tmp_path / "out.png"
+    told = settings("equirectangular", projection="equirectangular", hfov_deg=270.0)
+    assert convert(tmp_path / "strip.png", out, told).errors == ()
+    np.testing.assert_array_equal(read(out)[88:168, 64:448], strip)
+    assert not read(out)[:88].any()
+    refused = convert(tmp_path / "strip.png", tmp_path / "other.png", settings("equirectangular"))
+    assert 'projection="cylindrical" with hfov_deg' in refused.errors[0]
+
+
+def test_what_is_declared_is_part_of_the_settings_kept(tmp_path: Path, panorama: Pixels) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(panorama).save(tmp_path / "in" / "a.png")
+    out = tmp_path / "out"
+    convert(tmp_path / "in", out, settings("equirectangular", projection="equirectangular"))
+    with pytest.raises(PanoVLMError, match="outputs of other settings: projection equirectangular"):
+        convert(tmp_path / "in", out, settings("equirectangular"))
