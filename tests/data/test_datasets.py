@@ -30,7 +30,7 @@ def dataset(processor):
     def build(records, supervision=Supervision.RESPONSES, per_panorama=2, roll=True, seed=0):
         source = NumberedViews(processor.image_processor)
         return PanoramaDataset(
-            records, source, processor, supervision, per_panorama, roll=roll, seed=seed
+            records, [source], processor, supervision, per_panorama, roll=roll, seed=seed
         )
 
     return build
