@@ -12,7 +12,7 @@ import numpy as np
 
 from panovlm.data.annotations import Sighting
 from panovlm.data.questions.nouns import plural, with_article
-from panovlm.data.questions.surroundings import WIDE_DEG, Surroundings, names
+from panovlm.data.questions.surroundings import Surroundings, is_wide, names
 from panovlm.geometry.sphere import DIRECTIONS, wrap_deg
 
 LISTING_REQUEST = "List what is in each direction."
@@ -85,7 +85,7 @@ def _labels(seen: Surroundings) -> list[str]:
 def _single(seen: Surroundings) -> list[Sighting]:
     """Return the things that their labels tell apart and that have a single direction."""
     only = (seen.only(label) for label in _labels(seen))
-    return [thing for thing in only if thing and thing.width_deg <= WIDE_DEG]
+    return [thing for thing in only if thing and not is_wide(thing)]
 
 
 def _ask_direction(seen: Surroundings, rng: np.random.Generator) -> Asked:
@@ -137,10 +137,10 @@ def _ask_existence(seen: Surroundings, rng: np.random.Generator) -> Asked:
         subject = label if seen.only(label) else None
         return Question("existence", text, lambda s: "yes" if s.named(label) else "no", subject)
 
-    present = some(rng, _labels(seen), 1)
-    asked = [ask(label) for label in present]
-    absent = absent_label(seen, present[0] if present else "", rng)
-    return asked + ([ask(absent)] if absent else [])
+    labels = some(rng, _labels(seen), 1)
+    asked = [ask(label) for label in labels]
+    absent = absent_label(seen, labels[0], rng) if labels else None
+    return [*asked, ask(absent)] if absent else []  # "yes" alone would be no question
 
 
 def absent_label(seen: Surroundings, near: str, rng: np.random.Generator) -> str | None:
@@ -157,16 +157,16 @@ def absent_label(seen: Surroundings, near: str, rng: np.random.Generator) -> str
     if weighted:
         weights = np.array([seen.weights[label] for label in weighted])
         return str(rng.choice(weighted, p=weights / weights.sum()))
-    words, split = near.split() or [""], {label: label.split() for label in absent}
-    alike = [label for label in absent if split[label][0] == words[0]]
-    alike += [label for label in absent if split[label][-1] == words[-1]]
+    first, *_, last = near.split() * 2
+    alike = [label for label in absent if label.split()[0] == first]
+    alike += [label for label in absent if label.split()[-1] == last]
     candidates = alike or absent
     return candidates[int(rng.integers(len(candidates)))] if candidates else None
 
 
 def _ask_count(seen: Surroundings, rng: np.random.Generator) -> Asked:
     labels = some(rng, _labels(seen), 2)
-    absent = absent_label(seen, labels[0] if labels else "", rng)
+    absent = absent_label(seen, labels[0], rng) if labels else None
     return [_counting_label(rng, label) for label in [*labels, absent] if label]
 
 
@@ -202,7 +202,7 @@ def _next(seen: Surroundings, start: Sighting | None, step: int) -> str:
     rivals = [gap for gap, thing in gaps if thing.label != found.label]
     is_clear = all(gap - least >= LEAST_GAP_DEG for gap in rivals)
     is_apart = least >= LEAST_GAP_DEG and gaps[-1][0] <= 360.0 - LEAST_GAP_DEG
-    if not is_clear or not is_apart or found.width_deg > WIDE_DEG:
+    if not is_clear or not is_apart or is_wide(found):
         return ""
     return f"{_from_to(seen, start, seen.direction_of(found))}: {found.label}"
 

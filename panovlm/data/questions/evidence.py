@@ -15,6 +15,8 @@ from panovlm.data.annotations import Annotation, Sighting, Teacher
 from panovlm.data.records import IMAGE_MARK
 from panovlm.geometry.sphere import Floats, rays_from_angles
 
+MAX_PITCH_DEG = 60.0
+"""A thing whose middle is farther above or below the horizon has no certain direction."""
 MAX_TEXT = 60
 """Characters of the longest text that is asked for."""
 _LISTS = (",", ":", "\n", IMAGE_MARK)
@@ -143,6 +145,8 @@ def _doubt_about(seen: _Seen, teachers: Sequence[Teacher], doubt: Doubt) -> str 
         return f"score below {doubt.min_score:g}"
     if thing.num_views < doubt.min_views:
         return f"seen in fewer than {doubt.min_views} views"
+    if abs(thing.pitch_deg) > MAX_PITCH_DEG:
+        return "above or below the camera, which is no direction"
     others = [teacher for i, teacher in enumerate(teachers) if i not in seen.teachers]
     if any(thing.label in (teacher.labels or ()) for teacher in others):
         return "another teacher knows their label and did not see them"

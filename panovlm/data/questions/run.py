@@ -9,7 +9,7 @@ Questions of a picture depend on the seed, its digest and how often labels are s
 
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,7 +167,23 @@ def _read_evidence(
     raise_errors(
         "the annotations", [f"{image}: no such picture; restore the file" for image in missing]
     )
-    return [evidence_of(groups[d], known, settings.doubt) for d, known in kept.items()]
+    pictures = [evidence_of(groups[d], known, settings.doubt) for d, known in kept.items()]
+    for evidence in pictures:
+        summary.left_out.update(f"things in doubt: {reason}" for _, reason in evidence.doubtful)
+    return _with_something(pictures, summary)
+
+
+def _with_something(pictures: Sequence[Evidence], summary: Summary) -> list[Evidence]:
+    """Return the pictures in which something is sure: of the others a teacher may know nothing."""
+    kept = [evidence for evidence in pictures if evidence.sure]
+    if len(kept) < len(pictures):
+        summary.left_out["pictures with nothing sure in them"] += len(pictures) - len(kept)
+    if not kept:
+        raise PanoVLMError(
+            f"found nothing sure in any of {len(pictures)} pictures, expected something to ask "
+            "about; lower --min-score or --min-views, or annotate with another teacher"
+        )
+    return kept
 
 
 def _annotations(files: Sequence[Path]) -> Iterator[tuple[Path, Annotation]]:
@@ -182,13 +198,24 @@ def absence_weights(pictures: Sequence[Evidence]) -> dict[str, float]:
     With the odds of a label's presence, it is asked about as often where it is absent as where it
     is there: the label alone gives no answer away.
     """
-    present: Counter[str] = Counter()
+    asked: dict[str, float] = defaultdict(float)
     absent: Counter[str] = Counter()
     for evidence in pictures:
         there = {thing.label for thing in evidence.sure}
-        present.update(dict.fromkeys(there, 1))
         absent.update(set(evidence.vocabulary or ()) - there)
-    return {label: present[label] / absent[label] for label in sorted(present) if absent[label]}
+        for label in there:  # one of them is asked for
+            asked[label] += 1 / len(there)
+    return {label: asked[label] / absent[label] for label in sorted(asked) if absent[label]}
+
+
+def _ask(seen: Surroundings, rng: np.random.Generator, rounds: int) -> list[Question[Surroundings]]:
+    """Ask so many times, no question twice; of existence as often where the answer is no."""
+    asked: dict[str, Question[Surroundings]] = {}
+    for _ in range(rounds):
+        new = [question for question in ask_all(seen, rng) if question.text not in asked]
+        pairs = [question.text for question in new if question.kind == "existence"]
+        asked |= {q.text: q for q in new if q.kind != "existence" or len(pairs) == 2}
+    return list(asked.values())
 
 
 def _records(
@@ -198,13 +225,12 @@ def _records(
     settings: QuestionSettings,
     summary: Summary,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the records of a picture's questions, and that of its listing if it has one."""
+    """Return the records of a picture's questions, and that of its listing."""
     seen = Surroundings.of(evidence.sure, evidence.vocabulary, weights)
     rotations = Rotations(evidence, seen, settings.yaw_steps)
     rng = np.random.default_rng(number_of(settings.seed, evidence.digest))
-    asked = {q.text: q for _ in range(settings.rounds) for q in ask_all(seen, rng)}
     records = []
-    for question in asked.values():
+    for question in _ask(seen, rng, settings.rounds):
         responses = rotations.certain_answers(question)
         if responses[0] is None:
             summary.left_out["questions whose answer is not certain"] += 1
@@ -212,10 +238,6 @@ def _records(
         summary.questions[question.kind] += 1
         about = seen.only(question.subject) if question.subject else None
         records.append(_record(image, evidence, question, responses, [about] if about else []))
-    summary.left_out.update(f"things in doubt: {reason}" for _, reason in evidence.doubtful)
-    if not evidence.sure:
-        summary.left_out["listings of pictures with nothing sure in them"] += 1
-        return records, []
     summary.questions[LISTING.kind] += 1
     listed = _record(image, evidence, LISTING, rotations.answers(LISTING), seen.things)
     return records, [listed | {"yaw_deg": None, "pitch_deg": None}]
@@ -236,6 +258,6 @@ def _record(
         "kind": question.kind,
         "yaw_deg": about[0].yaw_deg if about else None,
         "pitch_deg": about[0].pitch_deg if about else None,
-        "crosses_seam": any(abs(t.yaw_deg) + t.width_deg / 2 > 180.0 for t in about),
+        "crosses_seam": any(abs(t.yaw_deg) + t.yaw_width_deg / 2 > 180.0 for t in about),
         "source": evidence.group,
     }

@@ -1,8 +1,8 @@
 """What stands around a camera, by direction; and the dense listing of it.
 
 A listing has a line for each of the eight directions, clockwise from the front, "front: car 7 m,
-person" or "front: nothing". A thing is in the direction of its middle; one that is wider than a
-view is in every direction whose centre it covers.
+person" or "front: nothing". A thing is in the direction of its middle; one that covers more than
+two directions is in every one whose centre it covers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ NOTHING = "nothing"
 MAX_LISTED = 4
 """Labels in one direction of a listing: those of the biggest things."""
 WIDE_DEG = 90.0
-"""A thing wider than that has no single direction."""
+"""A thing that covers more yaw than that has no single direction."""
 _SECTOR_DEG = 45.0
 
 
@@ -70,12 +70,12 @@ class Surroundings:
 
     def _directions_of(self, thing: Sighting) -> set[int]:
         directions = {self.direction_of(thing)}
-        if thing.width_deg > WIDE_DEG:
+        if is_wide(thing):
             directions |= {
                 sector
                 for sector in range(len(DIRECTIONS))
                 if abs(wrap_deg(thing.yaw_deg - self.yaw_shift_deg - _SECTOR_DEG * sector))
-                <= thing.width_deg / 2
+                <= thing.yaw_width_deg / 2
             }
         return directions
 
@@ -87,6 +87,11 @@ class Surroundings:
         """Return the thing with a label, None if there is not exactly one."""
         found = self.named(label)
         return found[0] if len(found) == 1 else None
+
+
+def is_wide(thing: Sighting) -> bool:
+    """Return whether a thing covers so much yaw that it has no single direction."""
+    return thing.yaw_width_deg > WIDE_DEG
 
 
 def listing(seen: Surroundings) -> str:
