@@ -32,8 +32,8 @@ def questions(
         Doubt(min_score, min_views), test_share, split_by, yaw_steps, rounds, seed
     )
     done = write_questions(files, out, settings)
-    for split, count in done.pictures.items():
-        typer.echo(f"{split}: {count} pictures of {done.places[split]} places")
+    for split, count in done.places.items():
+        typer.echo(f"{split}: {done.pictures[split]} pictures of {count} places")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(done.questions.items()))
     typer.echo(f"questions: {kinds}; written to {out}")
     for reason, count in done.left_out.items():
