@@ -4,6 +4,7 @@ Importing the package loads neither torch nor transformers; both come with the f
 them. The Auto classes of transformers know the package's models whichever is imported first.
 """
 
+import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -70,10 +71,22 @@ _AUTO_MODULES = {
 """Modules of the library's Auto classes, and ours whose classes they must know."""
 
 
+_WHOLE_FIRST = ("transformers.modeling_layers", "panovlm.model.resampler")
+"""Modules that load the Auto classes while they are not yet whole, and that our models need."""
+
+
 def _load_with(auto_module: str) -> None:
-    @when_imported(f"transformers.models.auto.{auto_module}")
-    def load(_: ModuleType) -> None:
-        import_module(f"panovlm.model.{_AUTO_MODULES[auto_module]}")
+    auto = f"transformers.models.auto.{auto_module}"
+    whole: set[str] = set()
+
+    def load(module: ModuleType) -> None:
+        whole.add(module.__name__)
+        begun = {name for name in (auto, *_WHOLE_FIRST) if name in sys.modules}
+        if auto in begun <= whole:
+            import_module(f"panovlm.model.{_AUTO_MODULES[auto_module]}")
+
+    for name in (auto, *_WHOLE_FIRST):
+        when_imported(name)(load)
 
 
 for _auto_module in _AUTO_MODULES:

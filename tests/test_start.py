@@ -23,6 +23,10 @@ LOADS = {
     "from transformers import AutoModelForImageTextToText",
     "a class of ours first": "from panovlm.model.image_processing import PanoVLMImageProcessor; "
     "from transformers import AutoModelForImageTextToText",
+    "another model first": "import panovlm; from transformers import LlamaForCausalLM; "
+    "from transformers import AutoModelForImageTextToText",
+    "a part of our model first": "from panovlm.model.resampler import Resampler; "
+    "from transformers import AutoModelForImageTextToText",
     "a pipeline first": "import panovlm; from transformers import pipeline; "
     "from transformers import AutoModelForImageTextToText",
 }

@@ -7,6 +7,7 @@ whose kept states forget, read whole prompts instead.
 Shape letters: P heads, B questions, L tokens.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from panovlm.data.records import Message
+from panovlm.data.records import Message, Record
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 
@@ -24,8 +25,19 @@ BATCH_SIZE = 64
 MAX_PICTURES = 32
 """Panoramas whose states are kept at once, so that memory stays small."""
 MAX_NEW_TOKENS = 32
+"""Where an answer is cut off; longer correct answers move it (`answer_limit`)."""
 
 _Key = tuple[int, tuple[int, ...]]
+
+
+def answer_limit(processor: PanoVLMProcessor, records: Sequence[Record]) -> int:
+    """Return where answers to records are cut off, in tokens: never before a correct one ends.
+
+    It lies a quarter behind the longest, so that an answer that goes on is known to be wrong.
+    """
+    responses = {text for each in records for text in each.rolled_responses or (each.response,)}
+    ids = processor.tokenizer(sorted(responses), add_special_tokens=False)["input_ids"]
+    return max(MAX_NEW_TOKENS, *(math.ceil(1.25 * len(each)) + 1 for each in ids))
 
 
 @dataclass(frozen=True)

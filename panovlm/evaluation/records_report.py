@@ -13,6 +13,7 @@ from panovlm.evaluation.view_ablation import view_ablation
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.views_mattered import view_shares
 from panovlm.metrics.angles import sector
+from panovlm.metrics.listings import is_listing, listing_scores
 from panovlm.metrics.strata import pole_stratum, seam_distance_deg, seam_stratum
 
 
@@ -45,7 +46,7 @@ def describe(predictions: Sequence[Prediction]) -> dict[str, Any]:
         the same three `_by_sector` (the direction asked about), `_by_seam_distance` and
         `_by_pole_distance` as far as these are known, and `by_kind_and_sector`. `seam` and
         `not_seam`, with counts and intervals, where objects that cross the seam and others are
-        asked about.
+        asked about. `listings`, as `listing_scores` returns it, where listings are asked for.
     """
     whole = accuracy(predictions)
     result: dict[str, Any] = {
@@ -56,7 +57,17 @@ def describe(predictions: Sequence[Prediction]) -> dict[str, Any]:
     }
     for name, key_of in _GROUPS.items():
         result |= _by(name, predictions, key_of)
-    return result | _kinds_and_sectors(predictions) | _seam_strata(predictions)
+    result |= _kinds_and_sectors(predictions) | _seam_strata(predictions)
+    return result | _listing_facts(predictions)
+
+
+def _listing_facts(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Score listings by direction and label: hardly one is correct as a whole."""
+    listings = [p for p in predictions if is_listing(p.expected)]
+    if not listings:
+        return {}
+    pairs = [(p.expected, p.answer) for p in listings]
+    return {"listings": listing_scores(pairs, [p.panorama for p in listings])}
 
 
 def _sector(prediction: Prediction) -> str | None:

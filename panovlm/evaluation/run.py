@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from panovlm.data.records import Needs, Record, read_records
-from panovlm.evaluation.answers import MAX_NEW_TOKENS
+from panovlm.evaluation.answers import answer_limit
 from panovlm.evaluation.asking import Answers, EvaluationOptions, ask_all
 from panovlm.evaluation.benchmarks.records import RECORDS, item_of
 from panovlm.evaluation.evaluate import Evaluator
@@ -153,7 +153,7 @@ def run_evaluation(
     out: Path,
     options: EvaluationOptions,
     *,
-    max_new_tokens: int = MAX_NEW_TOKENS,
+    max_new_tokens: int | None = None,
     rotatable: Sequence[int] | None = None,
 ) -> EvaluationRun:
     """Ask a model everything, going on where a killed evaluation was.
@@ -163,20 +163,21 @@ def run_evaluation(
         records: Questions.
         out: The report to come: answers are kept beside it, with the ending `.jsonl`.
         options: How much is asked.
-        max_new_tokens: Where an answer is cut off.
+        max_new_tokens: Where an answer is cut off; None for just behind the longest correct one.
         rotatable: As in `ask_all`.
 
     Raises:
         PanoVLMError: If there is no model, a picture is invalid, or an option does not apply.
     """
     dtype: Dtype = "bf16" if uses_bf16(options.dtype) else "fp32"
+    model, processor = load_model(path, dtype)
+    max_new_tokens = max_new_tokens or answer_limit(processor, records)
     settings = {**asdict(options), "dtype": dtype, "max_new_tokens": max_new_tokens}
     journal = ranks.run_on_first(
         lambda: Journal(out.with_suffix(".jsonl"), _identity(path, records, settings))
     )
     if journal.num_kept:
         console.print(f"{journal.num_kept} answers kept from before in {journal.path}")
-    model, processor = load_model(path, dtype)
     evaluator = Evaluator(
         model,
         processor,

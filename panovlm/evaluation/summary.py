@@ -16,8 +16,10 @@ def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
     for kind, share in accuracy["by_kind"].items():
         limits, count = accuracy["interval_by_kind"][kind], accuracy["count_by_kind"][kind]
         yield f"  {kind:10} {_with_interval(share, limits)} of {count}"
+    yield from _listing_lines("", accuracy)
     for name, scores in report["baselines"].items():
         yield f"{_label(name)} {_with_interval(scores['overall'], scores['interval'])}"
+        yield from _listing_lines(f", {name}", scores)
     if "rotation" in report:
         shares = report["rotation_consistency"], report["rotation_interval"]
         yield f"{_label('yaw_rotated')} {_with_interval(*shares)}"
@@ -28,6 +30,18 @@ def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
         label = _label("seam_shifted")
         yield f"{label} {share} of {facts['count']}, {facts['as_it_is']:.1%} as they are"
     yield from _ablation_lines(report)
+
+
+def _listing_lines(name: str, accuracy: Mapping[str, Any]) -> Iterator[str]:
+    if facts := accuracy.get("listings"):
+        occupied, lines = (
+            _with_interval(each["mean"], (each["low"], each["high"]))
+            for each in (facts["occupied"], facts["lines"])
+        )
+        yield (
+            f"  {facts['count']} listings{name}: occupied {occupied}, whole lines {lines}, "
+            f"F1 of labels {facts['f1']:.3f}"
+        )
 
 
 def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Message, Needs, Record, read_records
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation import latents
-from panovlm.evaluation.answers import Answerer, Prompt
+from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt, answer_limit
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.latents import LatentTokens
 from panovlm.evaluation.records_report import describe
@@ -51,6 +51,22 @@ def test_scores_are_means_with_counts_by_kind_and_stratum() -> None:
     assert scores["count_by_kind"] == {"count": 1, "direction": 3}
     assert (scores["seam"], scores["not_seam"]) == (1.0, 0.5)
     assert (scores["count_seam"], scores["count_not_seam"]) == (1, 2)
+
+
+def test_listings_are_scored_line_by_line_beside_the_questions() -> None:
+    listing = record("front: car\nback: nothing")
+    scores = describe([predict(listing, "front: car\nback: car"), predict(record(), "left")])
+    assert scores["overall"] == 0.5
+    assert scores["listings"]["count"] == 1
+    assert scores["listings"]["lines"]["mean"] == 0.5
+    assert "listings" not in describe([predict(record(), "left")])
+
+
+def test_answers_are_cut_off_behind_the_longest_correct_one(processor) -> None:
+    long = "front: red cube " * 20
+    assert answer_limit(processor, [record()]) == MAX_NEW_TOKENS
+    limit = answer_limit(processor, [record(), record(rolled_responses=("left", long))])
+    assert limit > len(processor.tokenizer(long, add_special_tokens=False)["input_ids"])
 
 
 def test_scores_are_given_by_distance_from_the_seam_where_directions_are_known() -> None:

@@ -14,7 +14,10 @@ from panovlm.evaluation.pages.marked_pictures import Example, as_data_uri
 from panovlm.evaluation.pages.page import render, write_page
 from panovlm.evaluation.pages.scores import ACCURACY, INPUTS, Facts
 from panovlm.evaluation.pages.stages import Log, stages_of
+from panovlm.evaluation.units import NOT_MEASURED, SHARE
 from panovlm.geometry.sphere import DIRECTIONS
+
+_LISTING_SHARES = ("occupied", "lines", "recall", "precision")
 
 
 def write_report(
@@ -45,6 +48,7 @@ def write_report(
         total=_total(report),
         **_scores(report),
         **_sphere_scores(report),
+        listings=_listings(report),
         stages=stages_of(report.get("stages", {}), logs),
         views_sheet=as_data_uri(views_sheet) if views_sheet else None,
         right=[example for example in examples if example.is_right],
@@ -90,6 +94,28 @@ def _scores(report: Facts) -> dict[str, Any]:
     ]
     kinds = _bars(report["accuracy"], "kind", _blind(report).get("by_kind"))
     return {"kinds": kinds, "baselines": baselines}
+
+
+def _listings(report: Facts) -> list[list[Any]]:
+    """Return a row for the whole panorama and for each baseline."""
+    inputs = {"full panorama": report["accuracy"]}
+    inputs |= {INPUTS[name]: scores for name, scores in report.get("baselines", {}).items()}
+    return [
+        [
+            name,
+            found["count"],
+            *map(_share_text, map(found.get, _LISTING_SHARES)),
+            f"{found['f1']:.3f}",
+        ]
+        for name, scores in inputs.items()
+        if (found := scores.get("listings"))
+    ]
+
+
+def _share_text(share: Facts | None) -> str:
+    if share is None:
+        return NOT_MEASURED
+    return f"{SHARE.score_text(share['mean'])} ({SHARE.limits_text((share['low'], share['high']))})"
 
 
 def _sphere_scores(report: Facts) -> dict[str, Any]:

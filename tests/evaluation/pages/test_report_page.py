@@ -288,3 +288,14 @@ def test_seam_shifted_panoramas_and_baselines_are_compared(tmp_path: Path) -> No
     assert page.headings[1] == "Baselines" and "Seam-shifted panoramas" in page.headings
     assert "-10.0 points [-20.0, +1.0] on the 30 questions scored in both." in page.text
     assert "low-resolution panorama40.0 %30.0–50.0+10.0 [-20.0, +1.0] on 30" in page.text
+
+
+def test_listings_stand_beside_those_of_each_baseline(tmp_path: Path) -> None:
+    share = {"mean": 0.75, "low": 0.5, "high": 1.0, "count": 8}
+    listings = {"count": 3, "empty": 0.5, "f1": 0.625, "occupied": share, "lines": share}
+    scores = {**LEAST["accuracy"], "interval": (0.1, 0.9), "listings": listings}
+    report = {"accuracy": scores, "baselines": {"blind": scores}, "better_than": {"blind": None}}
+    write_report(report, {}, [], None, tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    rows = re.findall(r"<tr>.*75.0 % \(50.0–100.0\).*0.625.*</tr>", html)
+    assert [re.sub("<.*?>", " ", row).split()[0] for row in rows] == ["full", "no"]
