@@ -61,12 +61,13 @@ class Surroundings:
     @cached_property
     def by_direction(self) -> list[list[Sighting]]:
         """The things in each of the eight directions, from left to right."""
-        sectors: list[list[tuple[float, Sighting]]] = [[] for _ in DIRECTIONS]
+        sectors: list[list[tuple[float, str, Sighting]]] = [[] for _ in DIRECTIONS]
         for thing in self.things:
             for sector in self._directions_of(thing):
-                yaw_deg = thing.yaw_deg - self.yaw_shift_deg - _SECTOR_DEG * sector
-                sectors[sector].append((wrap_deg(yaw_deg), thing))
-        return [[t for _, t in sorted(each, key=lambda pair: pair[0])] for each in sectors]
+                offset_deg = wrap_deg(thing.yaw_deg - self.yaw_shift_deg - _SECTOR_DEG * sector)
+                # By label where two are one above the other: rounding is not to decide.
+                sectors[sector].append((round(offset_deg, 6), thing.label, thing))
+        return [[t for *_, t in sorted(each, key=lambda e: e[:2])] for each in sectors]
 
     def _directions_of(self, thing: Sighting) -> set[int]:
         directions = {self.direction_of(thing)}
