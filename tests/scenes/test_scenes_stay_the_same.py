@@ -19,7 +19,7 @@ QUESTIONS = "c4f6abfe30db2c2d5b0cfb79b496b41656974cc0a227912df250e4ab88cb24f6"
 
 
 @pytest.mark.parametrize("seed", RECORDS)
-def test_records_of_a_small_set_are_those_of_the_first_release(seed: int, tmp_path: Path) -> None:
+def test_records_of_a_small_set_are_what_they_were_to_the_byte(seed: int, tmp_path: Path) -> None:
     out = tmp_path / "data"
     write_scenes(out, 5, seed, test_count=3, height=16, workers=1, progress=lambda _: None)
     digest = hashlib.sha256()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from panovlm.data.annotations import Annotation, Sighting, Teacher
+from panovlm.data.questions.surroundings import NOTHING
 from panovlm.data.records import IMAGE_MARK
 from panovlm.geometry.sphere import Floats, rays_from_angles
 
@@ -137,7 +138,9 @@ def _doubt_about(seen: _Seen, teachers: Sequence[Teacher], doubt: Doubt) -> str 
     """Return why a thing is doubtful; None if it is sure."""
     thing = seen.sighting
     if not _can_be_listed(thing.label):
-        return "their label has a comma, a colon or a line break, which listings use"
+        return (
+            "no listing can hold their label: empty, nothing, or with a comma, colon or line break"
+        )
     own = [teachers[number].labels for number in seen.teachers]
     if all(labels is not None and thing.label not in labels for labels in own):
         return "their label is none of their teacher's"
@@ -174,7 +177,7 @@ def _vocabulary(
 
 
 def _can_be_listed(label: str) -> bool:
-    return bool(label.strip()) and not any(mark in label for mark in _LISTS)
+    return label.strip() not in ("", NOTHING) and not any(mark in label for mark in _LISTS)
 
 
 def _readable(text: str | None) -> str | None:

@@ -10,7 +10,7 @@ Questions of a picture depend on the seed, its digest and how often labels are s
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from panovlm.data.questions.certainty import Rotations
 from panovlm.data.questions.evidence import Doubt, Evidence, evidence_of
 from panovlm.data.questions.splitting import number_of, places_to_test
 from panovlm.data.questions.surroundings import Surroundings, listing
+from panovlm.data.questions.writing import question_record
 from panovlm.data.records import raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS
@@ -91,7 +92,6 @@ def write_questions(
     files: Sequence[Path],
     out: Path,
     settings: QuestionSettings,
-    progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
     """Write the questions and listings of annotated pictures; `out` appears whole or not at all.
 
@@ -99,7 +99,6 @@ def write_questions(
         files: Annotations; those of one picture in several files are joined.
         out: New or empty folder.
         settings: How questions are made.
-        progress: Called with the number of pictures finished since the last call.
 
     Raises:
         PanoVLMError: If a file is invalid, nothing can be asked, the pictures are missing or
@@ -107,7 +106,8 @@ def write_questions(
     """
     summary = Summary()
     pictures = _read_evidence(files, settings, summary)
-    tested = places_to_test([e.group for e in pictures], settings.test_share, settings.seed)
+    place_of = {e.digest: e.digest if settings.split_by == "picture" else e.group for e in pictures}
+    tested = places_to_test([*place_of.values()], settings.test_share, settings.seed)
     weights = absence_weights(pictures)
     places: dict[str, set[str]] = {"train": set(), "test": set()}
     try:
@@ -117,15 +117,15 @@ def write_questions(
                     if split == "train" or tested:
                         (folder / f"{split}{suffix}.jsonl").touch()
             for evidence in pictures:
-                split = "test" if evidence.group in tested else "train"
+                place = place_of[evidence.digest]
+                split = "test" if place in tested else "train"
                 image = Path(os.path.relpath(evidence.image, out)).as_posix()
                 questions, listings = _records(image, evidence, weights, settings, summary)
                 also = listings if split == "train" else []
                 _append(folder / f"{split}.jsonl", [*questions, *also])
                 _append(folder / f"{split}_listings.jsonl", listings)
                 summary.pictures[split] += 1
-                places[split].add(evidence.group)
-                progress(1)
+                places[split].add(place)
     except OSError as error:
         raise PanoVLMError(
             f"cannot write the questions to {out}: {error}; free some space or name another folder"
@@ -155,8 +155,6 @@ def _read_evidence(
             known.append(annotation)
             place = annotation.group or os.path.relpath(annotation.image.parent, file.parent)
             groups.setdefault(annotation.digest, place)
-    if settings.split_by == "picture":
-        groups = {digest: digest for digest in groups}
     kept = {digest: known for digest, known in by_digest.items() if known}
     if not kept:
         raise PanoVLMError(
@@ -237,27 +235,15 @@ def _records(
             continue
         summary.questions[question.kind] += 1
         about = seen.only(question.subject) if question.subject else None
-        records.append(_record(image, evidence, question, responses, [about] if about else []))
+        crosses_seam = about is not None and _crosses_seam(about)
+        records.append(question_record(image, question, responses, about, crosses_seam))
     summary.questions[LISTING.kind] += 1
-    listed = _record(image, evidence, LISTING, rotations.answers(LISTING), seen.things)
-    return records, [listed | {"yaw_deg": None, "pitch_deg": None}]
+    crosses_seam = any(map(_crosses_seam, seen.things))
+    listed = question_record(image, LISTING, rotations.answers(LISTING), None, crosses_seam)
+    origin = {"source": evidence.group}
+    return [record | origin for record in records], [listed | origin]
 
 
-def _record(
-    image: str,
-    evidence: Evidence,
-    question: Question[Surroundings],
-    responses: Sequence[str | None],
-    about: Sequence[Sighting],
-) -> dict[str, Any]:
-    user = {"role": "user", "content": question.text}
-    return {
-        "image": image,
-        "messages": [user, {"role": "assistant", "content": responses[0]}],
-        "rolled_responses": list(responses),
-        "kind": question.kind,
-        "yaw_deg": about[0].yaw_deg if about else None,
-        "pitch_deg": about[0].pitch_deg if about else None,
-        "crosses_seam": any(abs(t.yaw_deg) + t.yaw_width_deg / 2 > 180.0 for t in about),
-        "source": evidence.group,
-    }
+def _crosses_seam(thing: Sighting) -> bool:
+    """Return whether the left and right edge of the panorama cut through a thing."""
+    return abs(thing.yaw_deg) + thing.yaw_width_deg / 2 > 180.0
