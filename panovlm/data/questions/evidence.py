@@ -138,9 +138,7 @@ def _doubt_about(seen: _Seen, teachers: Sequence[Teacher], doubt: Doubt) -> str 
     """Return why a thing is doubtful; None if it is sure."""
     thing = seen.sighting
     if not _can_be_listed(thing.label):
-        return (
-            "no listing can hold their label: empty, nothing, or with a comma, colon or line break"
-        )
+        return "no listing can hold their label: empty, nothing, or with a comma or colon"
     own = [teachers[number].labels for number in seen.teachers]
     if all(labels is not None and thing.label not in labels for labels in own):
         return "their label is none of their teacher's"
