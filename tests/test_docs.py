@@ -59,6 +59,22 @@ def smaller(words: list[str]) -> list[str]:
     return [*words, "--test-count", "1"] if words[1] == "scenes" else words
 
 
+def annotate(file: Path, pictures: list[Path]) -> None:
+    """Write that there is a car in each of some pictures, of different places."""
+    size = {"pitch_deg": 0, "width_deg": 9, "height_deg": 9}
+    lines = [
+        {
+            "image": str(picture),
+            "digest": picture.stem,
+            "teacher": {"name": "oracle", "labels": ["car", "dog"]},
+            "group": picture.stem,
+            "sightings": [{"label": "car", "yaw_deg": 90, **size}],
+        }
+        for picture in pictures
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 @pytest.fixture
 def place(
     tmp_path: Path,
@@ -82,6 +98,7 @@ def place(
     (tmp_path / "QuIC-360" / "test.tsv").write_text(table)
     question = '{"image": "panorama.jpg", "question": "What is behind me?"}\n'
     (tmp_path / "questions.jsonl").write_text(question)
+    annotate(tmp_path / "annotations.jsonl", sorted(scenes_file.parent.glob("*.png")))
     record = {"messages": [{"role": role, "content": "Wood."} for role in ("user", "assistant")]}
     rows: dict[str, dict[str, Any]] = {"records": record, "test": record}
     rows |= {"directions": {"name": "door", "yaw_deg": 90}}

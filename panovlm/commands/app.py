@@ -20,6 +20,7 @@ for command in (
     pictures.views,
     pictures.convert,
     pictures.scenes,
+    data.questions,
     training.backbones,
     training.plan,
     training.train,

@@ -1,9 +1,43 @@
-"""Commands of `panovlm data`: check data sets, and convert them to records."""
+"""`panovlm questions`, and the commands of `panovlm data`, which check and convert data sets."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def questions(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="ANNOTATIONS...", help="Of one teacher or several, a file each."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    test_share: Annotated[float, typer.Option(help="Share of the pictures to test on.")] = 0.2,
+    split_by: Annotated[
+        str, typer.Option(help="What is a place, never in both splits: group or picture.")
+    ] = "group",
+    min_score: Annotated[float, typer.Option(help="Things scored lower are in doubt.")] = 0.5,
+    min_views: Annotated[int, typer.Option(help="Things seen in fewer views are in doubt.")] = 1,
+    yaw_steps: Annotated[
+        int, typer.Option(help="Rotations with an answer each, a multiple of 8.")
+    ] = 24,
+    rounds: Annotated[int, typer.Option(help="How often each kind is asked of a picture.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of questions and splits.")] = 0,
+) -> None:
+    """Write questions and listings about annotated panoramas, split by place."""
+    from panovlm.data.questions.evidence import Doubt
+    from panovlm.data.questions.run import QuestionSettings, write_questions
+
+    settings = QuestionSettings(
+        Doubt(min_score, min_views), test_share, split_by, yaw_steps, rounds, seed
+    )
+    done = write_questions(files, out, settings)
+    for split, count in done.places.items():
+        typer.echo(f"{split}: {done.pictures[split]} pictures of {count} places")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(done.questions.items()))
+    typer.echo(f"questions: {kinds}; written to {out}")
+    for reason, count in done.left_out.items():
+        typer.echo(f"left out: {count} {reason}", err=True)
 
 
 def check(

@@ -5,6 +5,7 @@ has described; a rendered scene is the same with certainty. Questions and listin
 them alone (`panovlm.data.questions`).
 """
 
+from math import atan2, cos, degrees, radians, tan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +52,12 @@ class Sighting(_Line):
     def region(self) -> Region:
         """The field of view that just holds it."""
         return Region(self.yaw_deg, self.pitch_deg, self.width_deg, self.height_deg)
+
+    @property
+    def yaw_width_deg(self) -> float:
+        """Yaw that its middle covers from side to side, in (0, 180]: the more, the farther up."""
+        side = tan(radians(self.width_deg) / 2)
+        return 2 * degrees(atan2(side, cos(radians(self.pitch_deg))))
 
 
 class ViewCaption(_Line):

@@ -69,6 +69,10 @@ class ViewSource:
     image_processor: PanoVLMImageProcessor
     transform: ImageTransform | None = None
 
+    def with_yaw_shift(self, yaw_shift_deg: float) -> "ViewSource":
+        """Return the source of pictures whose camera has turned right."""
+        return ViewSource(_shifted(self.image_processor, yaw_shift_deg), self.transform)
+
     def load(self, picture: Path) -> Tensor:
         """Return the views of a picture, [V, 3, H, W] float32; it must show the full sphere."""
         given = self.transform.apply(picture) if self.transform else str(picture)
@@ -112,6 +116,13 @@ class PatchTokenCache:
         other = copy.copy(self)
         other.transform = transform
         other.folder = self.folder.with_name(f"{self.folder.name}-{transform.name}")
+        return other
+
+    def with_yaw_shift(self, yaw_shift_deg: float) -> "PatchTokenCache":
+        """Return the cache of the same encoder for pictures whose camera has turned right."""
+        other = copy.copy(self)
+        other.image_processor = _shifted(self.image_processor, yaw_shift_deg)
+        other.folder = self.folder.with_name(f"{self.folder.name}-yaw-{yaw_shift_deg:g}")
         return other
 
     def can_cut_encoder(self) -> bool:
@@ -184,12 +195,20 @@ class PatchTokenCache:
             "views": self.image_processor.layout.describe(),
             "trained_layers_left_out": self.num_trained_layers,
             "pictures": self.transform.name if self.transform else "as they are",
+            "yaw_shift_deg": self.image_processor.yaw_shift_deg,
         }
         text = json.dumps(facts, indent=2) + "\n"
         write_whole(self.folder / FACTS, lambda partial: partial.write_text(text))
         for part in self.folder.glob(f"*{PART}"):
             if part.stat().st_mtime < time.time() - STALE_SECONDS:
                 part.unlink(missing_ok=True)
+
+
+def _shifted(image_processor: PanoVLMImageProcessor, yaw_shift_deg: float) -> PanoVLMImageProcessor:
+    """Return a processor that cuts the same views after the camera has turned right."""
+    other = copy.copy(image_processor)
+    other.yaw_shift_deg = yaw_shift_deg
+    return other
 
 
 def bytes_per_picture(

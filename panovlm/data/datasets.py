@@ -43,7 +43,8 @@ class PanoramaDataset(Dataset[Example]):
 
     Args:
         records: What to train on; those of one picture make one example, texts stand alone.
-        source: Loads the views of a picture, or their cached patch tokens.
+        sources: Load the views of a picture, or their cached patch tokens: as it is, and after the
+            camera has turned right by each further fine step within a stride.
         processor: Tokenises conversations.
         supervision: Which tokens carry the loss; `NONE` leaves conversations out.
         per_panorama: Conversations sampled for one panorama.
@@ -54,7 +55,7 @@ class PanoramaDataset(Dataset[Example]):
     def __init__(
         self,
         records: Sequence[Record],
-        source: Source,
+        sources: Sequence[Source],
         processor: PanoVLMProcessor,
         supervision: Supervision,
         per_panorama: int,
@@ -66,9 +67,10 @@ class PanoramaDataset(Dataset[Example]):
         for number, record in enumerate(records):
             groups.setdefault(record.image or number, []).append(record)
         self.groups = list(groups.values())
-        self.source = source
+        self.sources = sources
+        self.num_views = processor.image_processor.layout.num_views
         self.tokenizer = ConversationTokenizer(processor, supervision)
-        self.sampler = RecordSampler(self.tokenizer, per_panorama, roll)
+        self.sampler = RecordSampler(self.tokenizer, per_panorama, roll, len(sources))
         self.supervision = supervision
         self.seed = seed
         self.epoch = 0
@@ -85,13 +87,14 @@ class PanoramaDataset(Dataset[Example]):
         records, key = self.groups[index], (self.seed, self.epoch, index)
         if records[0].image is None:
             return {"views": None, "conversations": self.sampler.packed(records, key)}
-        views = self.source.load(records[0].image)
-        num_strides = self.sampler.num_strides(records, key, len(views))
-        packed = self.sampler.packed(records, key, num_strides, len(views))
+        step = self.sampler.step(records, key, self.num_views)
+        num_strides, fine_step = divmod(step, len(self.sources))
+        views = self.sources[fine_step].load(records[0].image)
+        packed = self.sampler.packed(records, key, step, self.num_views * len(self.sources))
         return {"views": views.roll(-num_strides, dims=0), "conversations": packed}
 
     def text_bytes(self, index: int) -> int:
-        """Return the bytes of an example's text in this epoch; no picture is read."""
+        """Return about the bytes of an example's text in this epoch; no picture is read."""
         if self.supervision is Supervision.NONE:
             return 0
         chosen = self.sampler.chosen(self.groups[index], (self.seed, self.epoch, index))
@@ -131,19 +134,31 @@ class RecordSampler:
         tokenizer: Of the conversations.
         per_panorama: Conversations sampled for one panorama.
         roll: Whether to yaw-rotate panoramas whose records all have rotated responses.
+        steps_per_view: Fine steps of a rotation by one stride.
     """
 
     tokenizer: "ConversationTokenizer"
     per_panorama: int
     roll: bool
+    steps_per_view: int = 1
 
-    def num_strides(self, records: Sequence[Record], key: tuple[int, ...], num_views: int) -> int:
-        """Sample by how many strides the camera turns right, in [0, num_views)."""
+    def step(self, records: Sequence[Record], key: tuple[int, ...], num_views: int) -> int:
+        """Sample how far the camera turns right, in fine steps, of which a stride has several.
+
+        It turns by whole strides alone where the records hold no responses for finer ones, and to
+        nowhere where no record has a response.
+        """
+        if not self.roll:
+            return 0
+        rng, count = np.random.default_rng(key), num_views * self.steps_per_view
         # Without text any rotation is right; with text, only if each record knows its responses.
-        has_text = self.tokenizer.supervision is not Supervision.NONE
-        can_rotate = all(record.can_rotate(num_views) for record in records) or not has_text
-        rng = np.random.default_rng(key)
-        return int(rng.integers(num_views)) if self.roll and can_rotate else 0
+        if self.tokenizer.supervision is Supervision.NONE:
+            return int(rng.integers(count))
+        unit = 1 if all(record.has_rotations(count) for record in records) else self.steps_per_view
+        if not all(record.has_rotations(num_views) for record in records):
+            return 0
+        known = [step for step in range(0, count, unit) if _known(records, step, count)]
+        return known[int(rng.integers(len(known)))]
 
     def chosen(self, records: Sequence[Record], key: tuple[int, ...]) -> list[int]:
         """Sample which of a panorama's conversations are used, all with one beginning.
@@ -159,23 +174,22 @@ class RecordSampler:
         return sorted(places[place] for place in order)
 
     def packed(
-        self,
-        records: Sequence[Record],
-        key: tuple[int, ...],
-        num_strides: int = 0,
-        num_views: int = 1,
+        self, records: Sequence[Record], key: tuple[int, ...], step: int = 0, num_steps: int = 1
     ) -> PackedSequence | None:
-        """Return the sampled conversations, yaw-rotated and packed; None without supervision.
+        """Return conversations sampled among those with a response after a step, and packed.
+
+        None without supervision.
 
         Raises:
             PanoVLMError: If a tokenizer joins the picture's end with the texts behind it.
         """
         if self.tokenizer.supervision is Supervision.NONE:
             return None
+        known = _known(records, step, num_steps)
         rotated = []
-        for record in (records[i] for i in self.chosen(records, key)):
-            num_steps = num_strides * len(record.rolled_responses or ()) // num_views
-            rotated.append(record.yaw_rotated(num_steps))
+        for record in (known[i] for i in self.chosen(known, key)):
+            num_own_steps = step * len(record.rolled_responses or ()) // num_steps
+            rotated.append(record.yaw_rotated(num_own_steps))
         sequences = [self.tokenizer(record) for record in rotated]
         packed, image = pack(sequences), self.tokenizer.processor.image_token_id
         if packed.ids.count(image) != sequences[0].ids.count(image):
@@ -195,6 +209,11 @@ def _of_one_beginning(records: Sequence[Record], key: tuple[int, ...]) -> list[i
         return list(range(len(records)))
     sampled = beginnings[int(np.random.default_rng((*key, 2)).integers(len(records)))]
     return [place for place, beginning in enumerate(beginnings) if beginning == sampled]
+
+
+def _known(records: Sequence[Record], step: int, num_steps: int) -> list[Record]:
+    """Return the records whose response is known after a step to the right."""
+    return [each for each in records if each.response_after(step, num_steps) is not None]
 
 
 def _num_bytes(record: Record) -> int:

@@ -9,8 +9,8 @@ goes (before everything else if there is no mark). A conversation may do without
 stage trains on text; batches mix both. The other fields are optional: `kind` groups scores;
 `yaw_deg` is the direction of the answer, and `pitch_deg` its elevation; `rolled_responses[j]` is
 the right response after a yaw rotation to the right by j/n of a full circle, n being their number,
-which allows training and testing on yaw-rotated pictures; `licence` and `source` are those of the
-picture.
+and null where none is certain, which allows training and testing on yaw-rotated pictures;
+`licence` and `source` are those of the picture.
 """
 
 import difflib
@@ -51,7 +51,7 @@ class Record(BaseModel):
     yaw_deg: Annotated[float, Field(gt=-360, le=360)] | None = None
     pitch_deg: Annotated[float, Field(ge=-90, le=90)] | None = None
     crosses_seam: bool | None = None
-    rolled_responses: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    rolled_responses: Annotated[tuple[str | None, ...], Field(min_length=1)] | None = None
     licence: str | None = None
     source: str | None = None
 
@@ -96,15 +96,32 @@ class Record(BaseModel):
         """The messages before the last response, with the picture's mark in place."""
         return self.marked_messages[:-1]
 
-    def can_rotate(self, num_views: int) -> bool:
-        """Return whether a response is known for every yaw rotation by whole strides of a ring."""
-        return self.rolled_responses is not None and len(self.rolled_responses) % num_views == 0
+    def has_rotations(self, num_steps: int) -> bool:
+        """Return whether it says what is right, or that nothing is, after each of `num_steps`."""
+        return self.rolled_responses is not None and len(self.rolled_responses) % num_steps == 0
+
+    def can_rotate(self, num_steps: int) -> bool:
+        """Return whether a response is known after each of so many steps around the circle."""
+        return self.has_rotations(num_steps) and all(
+            self.response_after(step, num_steps) is not None for step in range(num_steps)
+        )
+
+    def response_after(self, step: int, num_steps: int) -> str | None:
+        """Return the response after one of so many steps to the right; None where none is known."""
+        responses = self.rolled_responses or (self.response,)
+        return responses[step * len(responses) // num_steps % len(responses)]
 
     def yaw_rotated(self, num_steps: int) -> "Record":
-        """Return the record as it is after the camera has turned right by so many steps."""
+        """Return the record as it is after the camera has turned right by so many of its own steps.
+
+        Raises:
+            ValueError: If no response is known then.
+        """
         if self.rolled_responses is None or num_steps == 0:
             return self
         response = self.rolled_responses[num_steps % len(self.rolled_responses)]
+        if response is None:
+            raise ValueError(f"found no response {num_steps} steps on, where each was checked")
         last = self.messages[-1].model_copy(update={"content": response})
         return self.model_copy(update={"messages": (*self.messages[:-1], last)})
 

@@ -154,7 +154,7 @@ class StreamDataset(IterableDataset[StreamExample]):
             return {"features": None, "conversations": packed, "skipped": 0}
         features = self.encoder.prepare(sample.picture, sample.place)
         num_views = len(features.states)
-        num_strides = sampler.num_strides(records, sampled.key, num_views)
+        num_strides = sampler.step(records, sampled.key, num_views)
         packed = sampler.packed(records, sampled.key, num_strides, num_views)
         features = replace(features, num_strides=num_strides)
         return {"features": features, "conversations": packed, "skipped": 0}

@@ -35,7 +35,8 @@ def answer_limit(processor: PanoVLMProcessor, records: Sequence[Record]) -> int:
 
     It lies a quarter behind the longest, so that an answer that goes on is known to be wrong.
     """
-    responses = {text for each in records for text in each.rolled_responses or (each.response,)}
+    every = (text for each in records for text in each.rolled_responses or (each.response,))
+    responses = {text for text in every if text is not None}
     ids = processor.tokenizer(sorted(responses), add_special_tokens=False)["input_ids"]
     return max(MAX_NEW_TOKENS, *(math.ceil(1.25 * len(each)) + 1 for each in ids))
 

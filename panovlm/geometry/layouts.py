@@ -104,6 +104,13 @@ class ViewLayout:
         """Return these views and, after them, one global view with the front in its middle."""
         return replace(self, views=(*self.views, GlobalView()))
 
+    def yaw_rotated(self, yaw_shift_deg: float) -> "ViewLayout":
+        """Return the views that see what these see once the camera has turned right."""
+        if yaw_shift_deg == 0.0:
+            return self
+        views = (replace(v, yaw_deg=wrap_deg(v.yaw_deg + yaw_shift_deg)) for v in self.views)
+        return replace(self, views=tuple(views))
+
     @property
     def num_views(self) -> int:
         """How many views, V."""

@@ -44,6 +44,7 @@ class PanoVLMImageProcessorKwargs(ImagesKwargs, total=False):
     global_view: bool | None
     strict_aspect: bool | None
     return_mask: bool | None
+    yaw_shift_deg: float | int | None
 
 
 class PanoVLMImageProcessor(PilBackend):
@@ -59,6 +60,7 @@ class PanoVLMImageProcessor(PilBackend):
         strict_aspect: Whether a picture that is not 2:1 is refused instead of stretched.
         return_mask: Whether `view_mask` is returned, bool [N, V, S, S]: where the panorama is
             known.
+        yaw_shift_deg: By how much the camera turns right before its views are cut.
         do_rescale: Whether pixels 0..255 are multiplied by `rescale_factor`.
         rescale_factor: Brings pixels to [0, 1].
         do_normalize: Whether `image_mean` is subtracted and `image_std` divided by.
@@ -74,6 +76,7 @@ class PanoVLMImageProcessor(PilBackend):
     global_view = False
     strict_aspect = False
     return_mask = False
+    yaw_shift_deg = 0.0
     size = {"height": 224, "width": 224}  # noqa: RUF012  # transformers' protocol
     do_rescale = True
     rescale_factor = 1 / 255
@@ -84,7 +87,9 @@ class PanoVLMImageProcessor(PilBackend):
     @property
     def layout(self) -> ViewLayout:
         """The views cut when a call overrides nothing."""
-        return _layout(self.num_views, self.fov_deg, self.size, self.global_view)
+        return _layout(
+            self.num_views, self.fov_deg, self.size, self.global_view, self.yaw_shift_deg
+        )
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """Read the files among pictures, keeping their nesting.
@@ -106,7 +111,7 @@ class PanoVLMImageProcessor(PilBackend):
 
     def _prepare_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> list[Panorama]:
         """Convert whatever was given to a flat list of panoramas."""
-        names = ("num_views", "fov_deg", "size", "global_view")
+        names = ("num_views", "fov_deg", "size", "global_view", "yaw_shift_deg")
         layout = _layout(*(kwargs[name] for name in names))
         strict, channels = kwargs["strict_aspect"], kwargs["input_data_format"]
         return [_panorama(picture, layout, strict, channels) for picture in _flat(images)]
@@ -125,11 +130,12 @@ class PanoVLMImageProcessor(PilBackend):
         image_mean: float | tuple[float, ...],
         image_std: float | tuple[float, ...],
         return_mask: bool = False,
+        yaw_shift_deg: float = 0.0,
         return_tensors: str | TensorType | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """Cut and normalise panoramas to `pixel_values` [N, V, 3, S, S]."""
-        layout = _layout(num_views, fov_deg, size, global_view)
+        layout = _layout(num_views, fov_deg, size, global_view, yaw_shift_deg)
         scale = np.full(3, rescale_factor if do_rescale else 1.0)
         offset = np.zeros(3)
         if do_normalize:  # (pixel * rescale - mean) / std as one multiplication and one addition
@@ -148,7 +154,11 @@ class PanoVLMImageProcessor(PilBackend):
 
 
 def _layout(
-    num_views: int, fov_deg: float, size: SizeDict | dict[str, int], global_view: bool
+    num_views: int,
+    fov_deg: float,
+    size: SizeDict | dict[str, int],
+    global_view: bool,
+    yaw_shift_deg: float,
 ) -> ViewLayout:
     """Build the views that a set of keywords describes."""
     sides = dict(size)
@@ -157,7 +167,7 @@ def _layout(
             f"found a view size of {sides}, expected equal height and width; change size"
         )
     ring = ViewLayout.ring(num_views, float(fov_deg), sides["height"])
-    return ring.with_global() if global_view else ring
+    return (ring.with_global() if global_view else ring).yaw_rotated(float(yaw_shift_deg))
 
 
 def _view_masks(panoramas: list[Panorama], layout: ViewLayout) -> Mask:

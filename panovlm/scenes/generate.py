@@ -24,12 +24,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from panovlm.data.questions.asking import LISTING_REQUEST, Question
+from panovlm.data.questions.writing import question_record
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.panorama import load_panorama, read_panorama
 from panovlm.runtime.files import whole_folder
 from panovlm.runtime.processes import mapping
 from panovlm.scenes.backgrounds import Backgrounds, find_backgrounds
-from panovlm.scenes.language import LISTING_REQUEST, Question, ask_all, listing
+from panovlm.scenes.language import ask_all, listing, sighting
 from panovlm.scenes.render import Picture, render
 from panovlm.scenes.world import Scene, sample_scene
 
@@ -201,7 +203,7 @@ def _render(chunk: _Chunk, number: int) -> dict[str, str]:
     return {n: "".join(json.dumps(each) + "\n" for each in group) for n, group in records.items()}
 
 
-def _sample(chunk: _Chunk, number: int) -> tuple[Scene, list[Question], Picture | None]:
+def _sample(chunk: _Chunk, number: int) -> tuple[Scene, list[Question[Scene]], Picture | None]:
     """Sample a scene, its questions and its background."""
     rng = np.random.default_rng((chunk.seed, SPLITS.index(chunk.split), number))
     scene = sample_scene(rng)
@@ -230,16 +232,10 @@ def _read_background(path: Path, height: int) -> Picture:
     return np.asarray(resized, np.uint8)
 
 
-def _record(image: str, scene: Scene, question: Question) -> dict[str, Any]:
+def _record(image: str, scene: Scene, question: Question[Scene]) -> dict[str, Any]:
     subject = next((solid for solid in scene.solids if solid.name == question.subject), None)
     solids = scene.solids if question is LISTING else [subject] if subject else []
-    user = {"role": "user", "content": question.text}
-    return {
-        "image": image,
-        "messages": [user, {"role": "assistant", "content": question.answer(scene)}],
-        "rolled_responses": [question.answer(scene.yaw_rotated(yaw)) for yaw in YAW_SHIFTS_DEG],
-        "kind": question.kind,
-        "yaw_deg": subject and subject.yaw_deg,
-        "pitch_deg": subject and scene.pitch_deg(subject),
-        "crosses_seam": any(solid.crosses_seam for solid in solids),
-    }
+    responses = [question.answer(scene.yaw_rotated(yaw_deg)) for yaw_deg in YAW_SHIFTS_DEG]
+    about = sighting(scene, subject) if subject else None
+    crosses_seam = any(solid.crosses_seam for solid in solids)
+    return question_record(image, question, responses, about, crosses_seam)

@@ -20,6 +20,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
+from panovlm.data.questions.asking import LISTING_REQUEST, PLACES
+from panovlm.data.questions.surroundings import NOTHING
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import DIRECTIONS, Floats, angles_from_rays, direction_index
 from panovlm.model.masks import attention_masks
@@ -27,7 +29,7 @@ from panovlm.model.processing import IMAGE_TOKEN
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import build_once
 from panovlm.runtime.progress import progress_bar
-from panovlm.scenes.language import LISTING_REQUEST, NOTHING, PLACES, ask_all, listing
+from panovlm.scenes.language import ask_all, listing
 from panovlm.scenes.world import COLOURS, DISTANCES_M, SHAPES, Scene, Solid, sample_scene
 
 logger = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """Builds a stage's trainer: data, arguments and callbacks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,10 +10,12 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
 from panovlm.data.records import Needs, Record, read_records
 from panovlm.data.streaming import StreamCollator, StreamDataset
+from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.stages import Supervision
 from panovlm.training import ranks
 from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis, hold_out
-from panovlm.training.sources import view_source
+from panovlm.training.sources import view_sources
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import stream_dataset
 from panovlm.training.trainer import StageTrainer
@@ -35,14 +38,14 @@ def build_trainer(
         collator = StreamCollator(pad_id)
     else:
         records = read_records(section.data, Needs.of(run.stage.supervision))
-        source = view_source(run, model, processor, records)
+        sources = view_sources(run, model, processor, records)
         with ranks.synchronized():
             share = overlap.held_out if run.is_on_overlaps else 0.0
             held_out, records = hold_out(records, share, run.recipe.seed)
-            dataset = build_dataset(run, processor, records, source)
+            dataset = build_dataset(run, processor, records, sources)
             dataset.check_lengths(model.config.text_config.max_position_embeddings)
             dataset.check_packing()
-        collator = PanoramaCollator(source.key, pad_id)
+        collator = PanoramaCollator(sources[0].key, pad_id)
     trainer = StageTrainer(
         model=model,
         args=training_arguments(run),
@@ -53,24 +56,42 @@ def build_trainer(
     )
     if held_out:
         pictures, every = held_out[:MAX_PICTURES], overlap.diagnose_every
-        trainer.add_callback(Diagnosis(trainer.scalars, pictures, source, every))
+        trainer.add_callback(Diagnosis(trainer.scalars, pictures, sources[0], every))
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer
 
 
 def build_dataset(
-    run: StageRun, processor: PanoVLMProcessor, records: list[Record], source: Source
+    run: StageRun, processor: PanoVLMProcessor, records: list[Record], sources: Sequence[Source]
 ) -> PanoramaDataset:
-    """Build the dataset of a stage that trains on records."""
+    """Build the dataset of a stage that trains on records.
+
+    Raises:
+        PanoVLMError: If it is to be rotated in fine steps and no record has responses for them.
+    """
+    _check_fine_steps(run, records)
     return PanoramaDataset(
         records,
-        source,
+        sources,
         processor,
         run.stage.supervision,
         run.section.questions_per_panorama,
         roll=run.section.roll,
         seed=run.recipe.seed,
+    )
+
+
+def _check_fine_steps(run: StageRun, records: list[Record]) -> None:
+    num_views, per_view = run.recipe.model.views.num_views, run.section.yaw_steps_per_view
+    has_text = run.stage.supervision is not Supervision.NONE
+    if per_view == 1 or not has_text or any(r.has_rotations(num_views * per_view) for r in records):
+        return
+    raise PanoVLMError(
+        f"stages.{run.name}: found yaw_steps_per_view = {per_view}, but no record with a response "
+        f"for each of {num_views * per_view} rotations (a multiple of it in rolled_responses); "
+        f"write the questions with `panovlm questions --yaw-steps {num_views * per_view}`, or set "
+        f"stages.{run.name}.yaw_steps_per_view: 1"
     )
 
 

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -33,6 +34,7 @@ from panovlm.training.footprint import (
 )
 from panovlm.training.ranks import batch_size_per_rank
 from panovlm.training.recipe import Recipe
+from panovlm.training.sources import fine_yaws_deg
 from panovlm.training.stage_run import StageRun
 from panovlm.training.trainable import apply_stage, hold_frozen
 
@@ -55,7 +57,7 @@ class StagePlan:
     batch: BatchShape  # of one process, by the longest of the examples read
     footprint: Footprint
     steps_per_epoch: int | None  # optimiser steps that see every panorama once; None of a stream
-    cached: Mapping[tuple[Path, int], int]
+    cached: Mapping[tuple[Path, int, float], int]
     """Bytes that the frozen encoder's outputs take on disk, by picture and number of trained layers
     left out; empty of a stream, which takes the room there is and no more."""
 
@@ -92,7 +94,8 @@ def plan(recipe: Recipe) -> list[StagePlan]:
 def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
     section, config = run.section, build_config(run.recipe.model)
     records = _read_records(run)
-    dataset = build_dataset(run, processor, records, _BlankViews(config.num_views))
+    blank = [_BlankViews(config.num_views)] * section.yaw_steps_per_view
+    dataset = build_dataset(run, processor, records, blank)
     dataset.check_lengths(config.text_config.max_position_embeddings)
     batch = _batch_shape(dataset, batch_size_per_rank(section.batch_size))
     is_cached, layers = not run.is_stream, section.vision_layers
@@ -108,7 +111,7 @@ def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
         batch=batch,
         footprint=footprint(model, batch, frees_encoder=is_cached and not layers),
         steps_per_epoch=-(-len(dataset) // per_step) if is_cached else None,
-        cached=dict.fromkeys(((picture, layers) for picture in pictures), size),
+        cached=dict.fromkeys(product(pictures, [layers], fine_yaws_deg(run)), size),
     )
 
 

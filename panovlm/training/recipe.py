@@ -150,6 +150,10 @@ class StageSection(Section):
     roll: bool = True
     """Rotate each panorama by a random number of strides where its records hold the responses.
     Without effect in the stage on overlaps, whose loss no rotation changes."""
+    yaw_steps_per_view: Annotated[int, Field(ge=1, le=16)] = 1
+    """Fine steps of a rotation by one stride, where `roll` rotates: with 3, panoramas also come
+    rotated by a third and two thirds of a stride. Each step encodes and caches every panorama once
+    more; records without responses for fine steps rotate by strides."""
     from_backbones: bool = False
     """Begin from the backbones and fresh modules instead of from the stage before."""
     overlap: OverlapSection | None = None
@@ -234,6 +238,11 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
             f"found roll: true in {name} beside model.pooling: mean, which gives a panorama and "
             f"the yaw-rotated one the same image tokens, and so one input several answers; set "
             f"stages.{name}.roll: false, or another pooling"
+        )
+    if section.yaw_steps_per_view > 1 and not section.roll:
+        return (
+            f"found yaw_steps_per_view = {section.yaw_steps_per_view} beside roll: false in "
+            f"{name}; set roll: true to rotate, or yaw_steps_per_view: 1"
         )
     if model is None or not model.views.global_view:
         return None

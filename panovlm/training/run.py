@@ -11,7 +11,6 @@ moments.
 
 import json
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -127,10 +126,8 @@ def _check_files(runs: Sequence[StageRun]) -> list[str]:
     checked = check_records(files)
     if errors := [str(finding) for finding in checked.findings]:
         return errors + check_pictures(checked.pictures)
-    pictures: dict[int, dict[Path, None]] = defaultdict(dict)
-    for run in runs:
-        pictures[run.section.vision_layers] |= dict.fromkeys(checked.pictures_of(run.section.data))
-    return prepare_pictures(runs[0].recipe, pictures) if runs else []
+    wanted = [(run, checked.pictures_of(run.section.data)) for run in runs]
+    return prepare_pictures(runs[0].recipe, wanted) if runs else []
 
 
 def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:

@@ -1,6 +1,7 @@
 """The views of a stage: the frozen encoder's outputs, computed once, or pixels."""
 
 import os
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,11 +28,12 @@ from panovlm.training.stage_run import StageRun
 ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
 
 
-def view_source(
+def view_sources(
     run: StageRun, model: PreTrainedModel, processor: PanoVLMProcessor, records: list[Record]
-) -> PatchTokenCache | ViewSource:
+) -> Sequence[PatchTokenCache] | Sequence[ViewSource]:
     """Return the cached outputs of the frozen part of the encoder, or else the pixels.
 
+    Those of the pictures as they are come first, then those after each fine step within a stride.
     An encoder that is frozen as a whole is not needed after that, and its weights are freed.
     """
     image_processor, encoder = processor.image_processor, model.model.vision_encoder
@@ -41,35 +43,55 @@ def view_source(
             f"{run.name}: {encoder.config.model_type} cannot be cut below the layers that train, "
             f"so it runs as a whole in every step, and nothing is cached"
         )
-        return ViewSource(image_processor)
+        source = ViewSource(image_processor)
+        return [source.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)]
+    caches = fine_caches(cache, run)
     pictures = [record.image for record in records if record.image]
-    errors = fill_caches({cache: pictures}, run.name)
+    errors = fill_caches(dict.fromkeys(caches, pictures), run.name)
     with ranks.synchronized():
         raise_errors(f"pictures of stage {run.name}", errors)
     if not run.section.vision_layers:
         free_vision_encoder(model)
-    return cache
+    return caches
 
 
-def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> list[str]:
-    """Encode every picture of a run before its first stage; each is decoded once.
+def fine_yaws_deg(run: StageRun) -> list[float]:
+    """Return the yaws of a stage's fine steps within a stride, from 0."""
+    num_steps = run.section.yaw_steps_per_view
+    return [360.0 / run.recipe.model.views.num_views * i / num_steps for i in range(num_steps)]
 
-    `wanted` holds them by how many of the encoder's last layers train on them. A line is returned
-    for each picture that is no valid panorama.
+
+def fine_caches(cache: PatchTokenCache, run: StageRun) -> list[PatchTokenCache]:
+    """Return the caches of a stage: one for each fine step within a stride, the plain one first."""
+    return [cache, *(cache.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)[1:])]
+
+
+def prepare_pictures(recipe: Recipe, wanted: Sequence[tuple[StageRun, list[Path]]]) -> list[str]:
+    """Encode every picture of a run before its first stage, each once for each fine step.
+
+    `wanted` holds the pictures of each stage. A line is returned for each that is no valid
+    panorama.
     """
     with ranks.synchronized():
         encoder = build_vision_encoder(recipe.model)
         image_processor = build_image_processor(recipe.model)
-    caches: dict[PatchTokenCache, Collection[Path]] = {}
-    errors: list[str] = []
-    bf16 = uses_bf16(recipe.dtype)
-    for num_layers, pictures in wanted.items():
-        cache = cache_of(encoder, image_processor, num_layers, bf16=bf16)
-        if cache.can_cut_encoder():
-            caches[cache] = pictures
-        else:
-            errors += check_pictures(pictures)
-    return errors + fill_caches(caches, "vision encoder")
+    caches: dict[Path, PatchTokenCache] = {}
+    pictures: dict[Path, dict[Path, None]] = defaultdict(dict)
+    uncached: dict[Path, None] = {}
+    for num_layers in {run.section.vision_layers for run, _ in wanted}:
+        cache = cache_of(encoder, image_processor, num_layers, bf16=uses_bf16(recipe.dtype))
+        can_cut = cache.can_cut_encoder()
+        for run, own in wanted:
+            if run.section.vision_layers != num_layers:
+                continue
+            if not can_cut:
+                uncached |= dict.fromkeys(own)
+                continue
+            for fine in fine_caches(cache, run):
+                caches.setdefault(fine.folder, fine)
+                pictures[fine.folder] |= dict.fromkeys(own)
+    filled = {cache: pictures[folder] for folder, cache in caches.items()}
+    return check_pictures(uncached) + fill_caches(filled, "vision encoder")
 
 
 def check_pictures(pictures: Collection[Path]) -> list[str]:

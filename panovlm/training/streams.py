@@ -35,6 +35,12 @@ def check_streams(runs: Sequence[StageRun]) -> list[str]:
                 f"stages.{run.name}: found held_out = {held_out} beside a stream, of which no "
                 f"share can be set apart; set stages.{run.name}.overlap.held_out: 0"
             )
+        if run.section.yaw_steps_per_view > 1:
+            errors.append(
+                f"stages.{run.name}: found yaw_steps_per_view = {run.section.yaw_steps_per_view} "
+                f"beside a stream, whose pictures are encoded once as they arrive; set "
+                f"stages.{run.name}.yaw_steps_per_view: 1"
+            )
         errors += _head_errors(run.section.data, Needs.of(run.stage.supervision))
     return errors
 

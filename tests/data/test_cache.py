@@ -123,6 +123,29 @@ def test_a_yaw_rotation_by_a_stride_rolls_the_patch_tokens(cache, panorama, tmp_
     assert not torch.allclose(rotated, plain, atol=0.1)
 
 
+def test_a_yaw_shift_by_a_part_of_a_stride_has_a_cache_of_its_own(cache, panorama, tmp_path):
+    pixels = np.asarray(panorama)
+    files = [tmp_path / "plain.png", tmp_path / "rotated.png"]
+    Image.fromarray(pixels).save(files[0])
+    Image.fromarray(np.roll(pixels, -8, axis=1)).save(files[1])  # by a quarter of a stride
+    shifted = cache.with_yaw_shift(22.5)
+    assert shifted.folder != cache.folder
+    for each, file in ((cache, files[1]), (shifted, files[0])):
+        fill(each, [file])
+    torch.testing.assert_close(shifted.load(files[0]), cache.load(files[1]), rtol=0, atol=2e-3)
+    fill(cache, [files[0]])
+    assert not torch.allclose(shifted.load(files[0]), cache.load(files[0]), atol=0.1)
+    assert cache.image_processor.yaw_shift_deg == 0.0
+    assert '"yaw_shift_deg": 22.5' in (shifted.folder / FACTS).read_text()
+
+
+def test_views_of_pixels_are_cut_after_a_yaw_shift_too(image_processor, pictures):
+    plain = ViewSource(image_processor)
+    torch.testing.assert_close(
+        plain.with_yaw_shift(90.0).load(pictures[0]), plain.load(pictures[0]).roll(-1, dims=0)
+    )
+
+
 def test_the_digest_changes_with_all_that_changes_patch_tokens(encoder, image_processor):
     def digest(processor=image_processor, use_bf16=False):
         return encoder_digest(encoder, processor, use_bf16=use_bf16)

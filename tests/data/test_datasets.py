@@ -33,16 +33,22 @@ class NumberedViews(ViewSource):
 
     key = "patch_tokens"
 
+    offset = 0.0
+
     def load(self, picture: Path) -> torch.Tensor:
-        return torch.arange(NUM_VIEWS).float().reshape(NUM_VIEWS, 1, 1)
+        return torch.arange(NUM_VIEWS).float().reshape(NUM_VIEWS, 1, 1) + self.offset
 
 
 @pytest.fixture
 def dataset(processor):
-    def build(records, supervision=Supervision.RESPONSES, per_panorama=2, roll=True, seed=0):
-        source = NumberedViews(processor.image_processor)
+    def build(
+        records, supervision=Supervision.RESPONSES, per_panorama=2, roll=True, seed=0, fine_steps=1
+    ):
+        sources = [NumberedViews(processor.image_processor) for _ in range(fine_steps)]
+        for step, source in enumerate(sources):
+            source.offset = step / fine_steps
         return PanoramaDataset(
-            records, source, processor, supervision, per_panorama, roll=roll, seed=seed
+            records, sources, processor, supervision, per_panorama, roll=roll, seed=seed
         )
 
     return build
@@ -294,3 +300,44 @@ def test_a_text_is_no_different_beside_panoramas(dataset, scene_records, generat
     counts = [sum(label != IGNORED for label in e["conversations"].labels[1:]) for e in examples]
     mean = sum(c * part for c, part in zip(counts, parts, strict=True)) / sum(counts)
     assert mixed.item() == pytest.approx(mean.item(), abs=1e-5)
+
+
+def shown_and_said(examples, processor, epochs=60):
+    """The direction of the first view, in strides, with what is said then."""
+    found = set()
+    for epoch in range(epochs):
+        examples.set_epoch(epoch)
+        views = examples[0]["views"].flatten()
+        assert ((views - views[0]).round() % NUM_VIEWS).tolist() == [0.0, 1.0, 2.0, 3.0]
+        found.add((round(views[0].item(), 3), *supervised(examples[0], processor)))
+    return found
+
+
+def test_fine_steps_show_the_panorama_as_it_is_when_their_responses_are_right(dataset, processor):
+    responses = [f"step {step}" for step in range(NUM_VIEWS * 3)]
+    examples = dataset([record("Where?", responses)], fine_steps=3)
+    assert shown_and_said(examples, processor) == {
+        (round(step / 3, 3), f"step {step}") for step in range(NUM_VIEWS * 3)
+    }
+
+
+def test_records_of_whole_strides_stay_at_whole_strides_beside_fine_steps(dataset, processor):
+    responses = [f"stride {step}" for step in range(NUM_VIEWS)]
+    examples = dataset([record("Where?", responses)], fine_steps=3)
+    assert shown_and_said(examples, processor) == {(i, f"stride {i}") for i in range(NUM_VIEWS)}
+
+
+def test_without_text_every_fine_step_is_shown(dataset):
+    examples = dataset([record("Where?")], Supervision.NONE, fine_steps=2)
+    found = set()
+    for epoch in range(60):
+        examples.set_epoch(epoch)
+        found.add(examples[0]["views"].flatten()[0].item())
+    assert found == {0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5}
+
+
+def test_what_has_no_certain_response_after_a_rotation_is_not_asked_then(dataset, processor):
+    first = record("Where?", ["a0", None, None, "a3"])
+    second = record("Which?", ["b0", None, "b2", None])
+    found = shown_and_said(dataset([first, second]), processor)
+    assert found == {(0.0, "a0", "b0"), (2.0, "b2"), (3.0, "a3")}

@@ -193,6 +193,18 @@ def test_what_training_would_learn_wrongly_is_refused(tmp_path, change, said):
         read_records(file, Needs(text=True, image=True))
 
 
+def test_where_no_response_is_certain_there_is_none():
+    rotated = ["left", None, "front", "right"]
+    content = {**WHOLE, "messages": [USER, ASSISTANT], "rolled_responses": rotated}
+    record = Record.model_validate(content)
+    assert [record.response_after(step, 4) for step in range(5)] == [*rotated, "left"]
+    assert [record.response_after(step, 2) for step in range(2)] == ["left", "front"]
+    assert record.has_rotations(4) and not record.can_rotate(4)
+    assert record.can_rotate(2) and not record.has_rotations(8)
+    with pytest.raises(ValueError, match="found no response 1 steps on"):
+        record.yaw_rotated(1)
+
+
 def test_records_that_do_not_know_stay_as_they_are():
     record = Record.model_validate(WHOLE)
     assert record.yaw_rotated(3) is record

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,35 @@ def test_missing_pictures_are_listed_before_training(recipe: Recipe, tmp_path: P
     data.write_text(json.dumps({"image": "nowhere.png"}) + "\n")
     with pytest.raises(PanoVLMError, match=r"nowhere\.png"):
         run.train(with_section(recipe, "vision", data=data), ["vision"], resume=False)
+
+
+def in_fine_steps(scenes_file: Path, out: Path) -> Path:
+    """The same records with a response for each of 24 rotations."""
+    lines = [json.loads(line) for line in scenes_file.read_text().splitlines()]
+    for line in lines:
+        line["image"] = str(scenes_file.parent / line["image"])
+        line["rolled_responses"] = [r for r in line["rolled_responses"] for _ in range(3)]
+    out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return out
+
+
+def test_fine_steps_encode_each_picture_once_for_each(
+    recipe: Recipe, scenes_file: Path, tmp_path: Path
+) -> None:
+    data = in_fine_steps(scenes_file, tmp_path / "fine.jsonl")
+    changes = {"data": data, "yaw_steps_per_view": 3, "from_backbones": True}
+    recipe = with_section(recipe, "resampler", **changes)
+    [result] = run.train(recipe, ["resampler"], resume=False)
+    assert math.isfinite(result.loss_last)
+    folders = sorted((tmp_path / "cache").rglob("*.npy"))
+    counts = Counter(file.parent.name.partition("-")[2] for file in folders)
+    assert counts == {"": 3, "yaw-30": 3, "yaw-60": 3}
+
+
+def test_fine_steps_without_responses_for_them_are_refused(recipe: Recipe) -> None:
+    changes = {"yaw_steps_per_view": 5, "from_backbones": True}
+    with pytest.raises(PanoVLMError, match=r"yaw_steps_per_view = 5, but no record.* of 20 rotati"):
+        run.train(with_section(recipe, "resampler", **changes), ["resampler"], resume=False)
 
 
 def test_too_long_conversations_are_listed_before_training(

@@ -103,11 +103,13 @@ def test_an_invalid_head_and_a_share_held_out_are_reported_before_training(
         add(archive, "a.jpg", b"no picture")
         add(archive, "a.json", b'{"messagez": []}')
         add(archive, "b.jpg", b"no picture")
-    watched = streamed.stages["vision"].model_copy(update={"overlap": None})
+    update = {"overlap": None, "yaw_steps_per_view": 2}
+    watched = streamed.stages["vision"].model_copy(update=update)
     recipe = streamed.model_copy(update={"stages": {**streamed.stages, "vision": watched}})
     with pytest.raises(PanoVLMError) as caught:
         run.train(recipe, ALL, resume=False)
-    for expected in ("did you mean 'messages'", "scenes-2.tar/b: found no rea", "held_out: 0"):
+    expected_parts = ("did you mean 'messages'", "scenes-2.tar/b: found no rea", "held_out: 0")
+    for expected in (*expected_parts, "yaw_steps_per_view: 1"):
         assert expected in str(caught.value)
     assert not recipe.output.exists()
 

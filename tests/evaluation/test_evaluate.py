@@ -65,7 +65,7 @@ def test_listings_are_scored_line_by_line_beside_the_questions() -> None:
 def test_answers_are_cut_off_behind_the_longest_correct_one(processor) -> None:
     long = "front: red cube " * 20
     assert answer_limit(processor, [record()]) == MAX_NEW_TOKENS
-    limit = answer_limit(processor, [record(), record(rolled_responses=("left", long))])
+    limit = answer_limit(processor, [record(), record(rolled_responses=("left", None, long))])
     assert limit > len(processor.tokenizer(long, add_special_tokens=False)["input_ids"])
 
 

@@ -70,6 +70,19 @@ def test_a_call_may_override_the_layout(panorama, processor):
     assert processor.layout.num_views == 4
 
 
+@pytest.mark.parametrize("num_columns", [1, 8, 21, 32, 100])
+def test_views_of_a_rotated_panorama_are_views_cut_after_a_yaw_shift(
+    panorama, processor, num_columns
+):
+    rotated = np.roll(panorama, -num_columns, axis=1)
+    yaw_shift_deg = 360.0 * num_columns / panorama.shape[1]
+    found = processor(panorama, yaw_shift_deg=yaw_shift_deg)["pixel_values"]
+    np.testing.assert_allclose(found, processor(rotated)["pixel_values"], atol=1e-6)
+    np.testing.assert_array_equal(
+        processor(panorama, yaw_shift_deg=0.0)["pixel_values"], processor(panorama)["pixel_values"]
+    )
+
+
 def test_rescaling_and_normalising_can_be_left_out(panorama, processor):
     raw = processor(panorama, do_rescale=False, do_normalize=False)["pixel_values"]
     views = cut_views(panorama, processor.layout).transpose(0, 3, 1, 2)

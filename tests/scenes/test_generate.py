@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from panovlm.data.questions.asking import LISTING_REQUEST
 from panovlm.data.records import Needs, Record, read_records
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.pictures.gpano import NAMESPACE
 from panovlm.scenes.backgrounds import find_backgrounds
 from panovlm.scenes.generate import write_scenes
-from panovlm.scenes.language import LISTING_REQUEST, listing
+from panovlm.scenes.language import listing
 from panovlm.scenes.render import render
 from panovlm.scenes.world import Scene, sample_scene
 

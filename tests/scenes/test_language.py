@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from panovlm.scenes.language import NOTHING, Question, ask_all, listing
+from panovlm.data.questions.asking import Question
+from panovlm.data.questions.surroundings import NOTHING
+from panovlm.scenes.language import ask_all, listing
 from panovlm.scenes.world import SHAPES, Scene, Solid, sample_scene
 
 WORDS = [
@@ -32,7 +34,7 @@ PLACES = {
 }
 KINDS = {"direction", "what", "colour", "existence", "count", "turn", "opposite", "nearest"}
 NUM_SCENES = 50
-Asked = tuple[Scene, list[Question]]
+Asked = tuple[Scene, list[Question[Scene]]]
 
 
 @dataclass(frozen=True)

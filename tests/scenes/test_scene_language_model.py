@@ -8,11 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from panovlm.data.questions.asking import LISTING_REQUEST
+from panovlm.data.questions.surroundings import NOTHING
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import CHATML, PanoVLMProcessor
 from panovlm.scenes import scene_language_model as slm
-from panovlm.scenes.language import LISTING_REQUEST, NOTHING, listing
+from panovlm.scenes.language import listing
 from panovlm.scenes.world import COLOURS, DISTANCES_M, SHAPES, sample_scene
 
 

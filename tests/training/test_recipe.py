@@ -118,6 +118,14 @@ def test_the_encoder_trains_in_the_last_stage_alone(name):
     assert recipe.stages["finetune"].vision_layers == 2
 
 
+def test_fine_steps_need_rotations():
+    section = {"data": "a", "steps": 1, "yaw_steps_per_view": 3}
+    assert parse_recipe(changed("stages.finetune", section), "recipe.yaml")
+    message = "found yaw_steps_per_view = 3 beside roll: false in finetune; set roll: true"
+    with pytest.raises(PanoVLMError, match=message):
+        parse_recipe(changed("stages.finetune", section | {"roll": False}), "recipe.yaml")
+
+
 def test_values_do_not_change_after_reading():
     recipe = parse_recipe(SMALLEST, "recipe.yaml")
     with pytest.raises(ValueError, match="frozen"):

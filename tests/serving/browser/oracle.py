@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from panovlm.data.questions.asking import PLACES
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.inference.answers import Answer
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.batches import Row
-from panovlm.scenes.language import PLACES
 from panovlm.scenes.render import render
 from panovlm.scenes.world import Scene, Solid
 

@@ -537,6 +537,6 @@ def test_text_of_an_answer_is_never_markup(visit: Any, picture: Path, oracle: An
 
 
 def test_the_pages_words_for_directions_are_the_scenes(visit: Any) -> None:
-    from panovlm.scenes.language import PLACES
+    from panovlm.data.questions.asking import PLACES
 
     assert tuple(visit().of_script("words.js", "({ PLACES }) => PLACES")) == PLACES

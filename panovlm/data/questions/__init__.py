@@ -1,0 +1,1 @@
+"""Questions and listings about panoramas, written from annotations, with exact answers."""
