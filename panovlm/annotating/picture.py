@@ -1,10 +1,10 @@
 """One picture: its views are cut, the teacher is asked, and what it saw is merged."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from panovlm.annotating.merging import merge
+from panovlm.annotating.merging import DEFAULT_ACCEPTANCE, Acceptance, merge
 from panovlm.annotating.teachers import TeacherError, ViewResult, ViewTeacher
 from panovlm.annotating.views import describe_views
 from panovlm.data.annotations import Annotation, Teacher, ViewCaption
@@ -30,13 +30,36 @@ class Picture:
     group: str | None = None
 
 
+@dataclass(frozen=True)
+class Setup:
+    """All that annotations rest on, but for the pictures.
+
+    Attributes:
+        teacher: Who says what is in views.
+        layout: The views.
+        acceptance: What a thing needs to be reported.
+    """
+
+    teacher: ViewTeacher
+    layout: ViewLayout
+    acceptance: Acceptance = DEFAULT_ACCEPTANCE
+
+    @property
+    def description(self) -> Teacher:
+        """The teacher's description together with the views and what is reported."""
+        alone = self.teacher.description
+        settings = {**alone.settings, **asdict(self.acceptance)}
+        settings["views"] = describe_views(self.layout)
+        return alone.model_copy(update={"settings": settings})
+
+
 def open_panorama(path: Path, layout: ViewLayout) -> Panorama:
     """Read a picture as large as the views need it; a PanoVLMError if it cannot be read."""
     return read_panorama(path, required_width(layout))
 
 
 def annotate_panorama(
-    panorama: Panorama, picture: Picture, digest: str, teacher: ViewTeacher, layout: ViewLayout
+    panorama: Panorama, picture: Picture, digest: str, setup: Setup
 ) -> Annotation:
     """Annotate an opened picture.
 
@@ -44,14 +67,13 @@ def annotate_panorama(
         panorama: The picture.
         picture: Where it is.
         digest: SHA-256 of its file, hexadecimal.
-        teacher: Who says what is in views.
-        layout: The views.
+        setup: Who annotates, and how.
 
     Raises:
         TeacherError: If the teacher failed on every view.
     """
-    seen = _with_content(panorama, layout)
-    results = teacher.annotate(cut_views(panorama.pixels, seen), seen)
+    seen = _with_content(panorama, setup.layout)
+    results = setup.teacher.annotate(cut_views(panorama.pixels, seen), seen)
     views = [view for view in seen.views if isinstance(view, View)]
     found = [*zip(views, results, strict=True)]
     if found and all(result.failed for result in results):
@@ -59,23 +81,15 @@ def annotate_panorama(
             f"{picture.path}: the teacher failed on all {len(found)} views, the first time because "
             f"{results[0].findings[0]}"
         )
-    sightings = merge(((view, each.detections) for view, each in found), layout.view_size)
+    detections = ((view, each.detections) for view, each in found)
     return Annotation(
         image=Path(picture.name),
         digest=digest,
-        teacher=describe(teacher, layout),
+        teacher=setup.description,
         group=picture.group,
-        sightings=sightings,
+        sightings=merge(detections, seen.view_size, setup.acceptance),
         captions=tuple(_captions(found)),
         findings=tuple(_findings(found)),
-    )
-
-
-def describe(teacher: ViewTeacher, layout: ViewLayout) -> Teacher:
-    """Return a teacher's description together with the views it is shown."""
-    alone = teacher.description
-    return alone.model_copy(
-        update={"settings": {**alone.settings, "views": describe_views(layout)}}
     )
 
 

@@ -12,16 +12,15 @@ import cv2
 
 from panovlm.annotating.picture import (
     Picture,
+    Setup,
     annotate_panorama,
-    describe,
     digest_of,
     open_panorama,
 )
 from panovlm.annotating.sources import find_pictures
-from panovlm.annotating.teachers import TeacherError, ViewTeacher
+from panovlm.annotating.teachers import TeacherError
 from panovlm.data.annotations import Annotation, Teacher, read_annotations
 from panovlm.errors import PanoVLMError
-from panovlm.geometry.layouts import ViewLayout
 from panovlm.runtime.processes import mapping
 from panovlm.runtime.progress import progress_bar
 
@@ -59,8 +58,7 @@ class Outcome:
 def annotate(
     given: Path,
     out: Path,
-    teacher: ViewTeacher,
-    layout: ViewLayout,
+    setup: Setup,
     *,
     workers: int | None = None,
 ) -> Outcome:
@@ -73,8 +71,7 @@ def annotate(
     Args:
         given: As `find_pictures` takes it.
         out: The file of annotations; it is made, or lines are added to it.
-        teacher: Who says what is in views.
-        layout: The views.
+        setup: Who annotates, and how.
         workers: Processes of a teacher that computes here; None takes one for each processor, fewer
             where starting them would take longer than the work.
 
@@ -84,19 +81,19 @@ def annotate(
         OSError: If the disk fails.
     """
     pictures = find_pictures(given, out)
-    present = _present(out, describe(teacher, layout))
+    present = _present(out, setup.description)
     names = {os.path.relpath(each.image, out.parent) for each in present}
     to_do = [picture for picture in pictures if picture.name not in names]
     num_findings, num_written = sum(len(each.findings) for each in present), 0
     errors: list[str] = []
     teacher_failures = 0
-    teacher.prepare()
+    setup.teacher.prepare()
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a", encoding="utf-8") as file, progress_bar("annotating", len(pictures)) as step:
         step(len(pictures) - len(to_do))
-        for result in _annotate_all(to_do, teacher, layout, workers):
+        for result in _annotate_all(to_do, setup, workers):
             if isinstance(result, Annotation):
-                file.write(result.model_dump_json() + "\n")
+                file.write(result.model_dump_json(exclude_defaults=True) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
                 num_written, num_findings = num_written + 1, num_findings + len(result.findings)
@@ -135,15 +132,15 @@ def _difference(before: Teacher, now: Teacher) -> str:
 
 
 def _annotate_all(
-    pictures: list[Picture], teacher: ViewTeacher, layout: ViewLayout, workers: int | None
+    pictures: list[Picture], setup: Setup, workers: int | None
 ) -> Iterator[Annotation | _Failure]:
     """Yield the outcome for each picture, in order."""
     if workers is None:
         workers = min(os.cpu_count() or 1, -(-len(pictures) // _PICTURES_PER_PROCESS))
-    num_processes = min(workers, len(pictures)) if teacher.in_processes else 1
-    if teacher.in_processes:
+    num_processes = min(workers, len(pictures)) if setup.teacher.in_processes else 1
+    if setup.teacher.in_processes:
         cv2.setNumThreads(1)  # as in other processes; one process each is faster than threads
-    attempt = partial(_attempt, teacher=teacher, layout=layout)
+    attempt = partial(_attempt, setup=setup)
     try:
         with mapping(num_processes, _begin_worker) as apply:
             yield from apply(attempt, pictures)
@@ -160,10 +157,10 @@ def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _attempt(picture: Picture, teacher: ViewTeacher, layout: ViewLayout) -> Annotation | _Failure:
+def _attempt(picture: Picture, setup: Setup) -> Annotation | _Failure:
     """Annotate one picture, or return why it cannot be; errors of the set-up are raised."""
     try:
-        digest, panorama = digest_of(picture.path), open_panorama(picture.path, layout)
+        digest, panorama = digest_of(picture.path), open_panorama(picture.path, setup.layout)
     except PanoVLMError as error:
         return _Failure(str(error))
     except MemoryError:
@@ -172,7 +169,7 @@ def _attempt(picture: Picture, teacher: ViewTeacher, layout: ViewLayout) -> Anno
             "picture; use fewer --workers"
         )
     try:
-        return annotate_panorama(panorama, picture, digest, teacher, layout)
+        return annotate_panorama(panorama, picture, digest, setup)
     except TeacherError as error:
         return _Failure(str(error), is_teachers=True)
 

@@ -1,4 +1,4 @@
-"""Signs: lines of text that RapidOCR reads in views (PP-OCRv4, Apache-2.0, Latin and Chinese).
+"""Signs: lines of text that RapidOCR reads in views (PP-OCRv4, Apache-2.0), if they are Latin.
 
 Its package asks for a second OpenCV beside the one in use, with windows, which servers cannot
 load. So its files are kept in the cache folder instead of being installed; the extra `signs` brings
@@ -39,7 +39,7 @@ def read_signs(view: Pixels) -> list[Detection]:
     for corners, text, score in lines or ():
         left, top = np.min(corners, axis=0)
         right, bottom = np.max(corners, axis=0)
-        is_word = sum(letter.isalnum() for letter in text) >= MIN_LETTERS
+        is_word = text.isascii() and sum(letter.isalnum() for letter in text) >= MIN_LETTERS
         if float(score) >= MIN_SCORE and is_word and right > left and bottom > top:
             box = ViewBox(float(left), float(top), float(right - left), float(bottom - top))
             found.append(Detection(SIGN, box, float(score), text.strip()))

@@ -56,6 +56,10 @@ class ViewTeacher(Protocol):
         """Its name, labels and all that its result rests on, but for the views."""
 
     @property
+    def notice(self) -> str | None:
+        """What its user has to know, if anything."""
+
+    @property
     def in_processes(self) -> bool:
         """Whether it computes here, so that workers are processes; otherwise they are its own."""
 

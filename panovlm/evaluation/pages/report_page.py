@@ -10,10 +10,11 @@ from typing import Any
 from PIL import Image
 
 from panovlm.evaluation.pages.charts import Bar
-from panovlm.evaluation.pages.marked_pictures import Example, as_data_uri
+from panovlm.evaluation.pages.marked_pictures import Example
 from panovlm.evaluation.pages.page import render, write_page
 from panovlm.evaluation.pages.scores import ACCURACY, INPUTS, Facts
 from panovlm.evaluation.pages.stages import Log, stages_of
+from panovlm.figures.sheets import as_data_uri
 from panovlm.geometry.sphere import DIRECTIONS
 
 
