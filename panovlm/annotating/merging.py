@@ -7,7 +7,7 @@ is merged apart from the others.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,8 +23,12 @@ SAME_IOU = 0.5
 """From this overlap on, two regions of one label are one thing."""
 PART_SHARE = 0.7
 """So much of a region inside another of its label makes it a part of the same thing."""
+CUT_SHARE = 0.5
+"""The same for what the edge of a view cuts off: its region is a worse guess."""
 JOINED_SHARE = 0.3
 """Cut pieces that share so much of the smaller one are joined."""
+LEAST_SHARE = 1e-3
+"""A box with a smaller side, in shares of the view's, shows nothing."""
 EDGE_SHARE = 0.02
 """A box that comes so close to the edge of its view, in shares of its side, is cut off by it."""
 
@@ -57,9 +61,9 @@ class _Found:
     from_middle_rad: float
 
     @property
-    def rank(self) -> tuple[float, float, int]:
-        """The surest first, then the one nearest to the middle of its view, the least distorted."""
-        return -self.score, self.from_middle_rad, self.view
+    def rank(self) -> tuple[float, int]:
+        """The surest first; the further from the middle of its view, the looser is its region."""
+        return -self.score * np.cos(self.from_middle_rad), self.view
 
 
 @dataclass
@@ -67,7 +71,8 @@ class _Thing:
     """Detections of one thing, and the region that stands for them."""
 
     region: Region
-    members: list[_Found] = field(default_factory=list)
+    members: list[_Found]
+    score: float
 
     @property
     def views(self) -> set[int]:
@@ -95,10 +100,11 @@ def merge(
     Returns:
         The things by increasing yaw.
     """
+    least_px = LEAST_SHARE * view_size
     whole: dict[str, list[_Found]] = defaultdict(list)
     cut: dict[str, list[_Found]] = defaultdict(list)
     for index, (view, detections) in enumerate(found):
-        for each in detections:
+        for each in (d for d in detections if min(d.box.width, d.box.height) >= least_px):
             side = cut if _is_cut(each.box, view_size) else whole
             side[each.label].append(_on_sphere(each, view, index, view_size))
     merged = [
@@ -129,7 +135,7 @@ def _merge_label(whole: list[_Found], cut: list[_Found]) -> list[Sighting]:
         _add(each, [thing for thing in things if _is_same(thing, each)], things)
     pieces: list[_Thing] = []
     for each in sorted(cut, key=lambda one: -one.region.solid_angle_sr):
-        if owners := [thing for thing in things if _share_inside(each, thing) >= PART_SHARE]:
+        if owners := [thing for thing in things if _is_part(thing, each)]:
             _add(each, owners, things)
         elif each.text is None:
             _join(each, pieces)
@@ -141,7 +147,7 @@ def _add(each: _Found, owners: list[_Thing], things: list[_Thing]) -> None:
     if owners:
         max(owners, key=lambda thing: each.region.iou(thing.region)).members.append(each)
     else:
-        things.append(_Thing(each.region, [each]))
+        things.append(_Thing(each.region, [each], each.score))
 
 
 def _is_same(thing: _Thing, each: _Found) -> bool:
@@ -152,8 +158,12 @@ def _is_same(thing: _Thing, each: _Found) -> bool:
     return shared >= PART_SHARE * min(areas) and each.view not in thing.views
 
 
-def _share_inside(each: _Found, thing: _Thing) -> float:
-    return _shared_sr(thing.region, each.region) / each.region.solid_angle_sr
+def _is_part(thing: _Thing, piece: _Found) -> bool:
+    """Whether a cut piece lies in a thing; in the corner of a view its region may hold the thing."""
+    shared = _shared_sr(thing.region, piece.region)
+    if shared >= CUT_SHARE * piece.region.solid_angle_sr:
+        return True
+    return shared >= CUT_SHARE * thing.region.solid_angle_sr and piece.view not in thing.views
 
 
 def _join(each: _Found, pieces: list[_Thing]) -> None:
@@ -165,8 +175,9 @@ def _join(each: _Found, pieces: list[_Thing]) -> None:
                 rays = np.concatenate([each.region.outline(), piece.region.outline()])
                 piece.region = Region.around(rays)
             piece.members.append(each)
+            piece.score = max(piece.score, each.score)
             return
-    pieces.append(_Thing(each.region, [each]))
+    pieces.append(_Thing(each.region, [each], each.score))
 
 
 def _shared_sr(first: Region, second: Region) -> float:
@@ -193,7 +204,7 @@ def _sighting(thing: _Thing) -> Sighting:
         pitch_deg=round(region.pitch_deg, 2),
         width_deg=max(round(region.width_deg, 2), 0.01),
         height_deg=max(round(region.height_deg, 2), 0.01),
-        score=round(max(member.score for member in thing.members), 3),
+        score=round(thing.score, 3),
         num_views=len(thing.views),
         text=best.text,
     )

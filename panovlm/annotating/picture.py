@@ -97,8 +97,8 @@ def _with_content(panorama: Panorama, layout: ViewLayout) -> ViewLayout:
     """Leave out the views that show nothing of a partial panorama."""
     if panorama.mask is None:
         return layout
-    known = cut_mask(panorama.mask, layout).any(axis=(1, 2))
-    kept = tuple(view for view, is_known in zip(layout.views, known, strict=True) if is_known)
+    masks = cut_mask(panorama.mask, layout)
+    kept = tuple(view for view, mask in zip(layout.views, masks, strict=True) if mask.any())
     return replace(layout, views=kept)
 
 

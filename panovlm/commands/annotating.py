@@ -33,6 +33,7 @@ def annotate(
     endpoint: Annotated[
         str | None, typer.Option(help="Address for openai:, as http://localhost:8000/v1.")
     ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for one answer of it.")] = 120.0,
     num_views: Annotated[int, typer.Option(help="Views in each of three rows.")] = 8,
     fov_deg: Annotated[float, typer.Option(help="Field of view of each, in degrees.")] = 100.0,
     view_size: Annotated[int, typer.Option(help="Pixels along a side of a view.")] = 640,
@@ -61,6 +62,7 @@ def annotate(
         signs=signs,
         endpoint=endpoint,
         key=os.environ.get("PANOVLM_TEACHER_KEY"),
+        timeout_s=timeout,
         workers=workers,
     )
     if chosen.notice:

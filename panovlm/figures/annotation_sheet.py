@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from PIL import Image
 
 from panovlm.data.annotations import Annotation, Sighting
@@ -13,6 +13,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.figures.sheets import as_data_uri
 from panovlm.geometry.places import rays_to_panorama
 from panovlm.geometry.regions import Region
+from panovlm.geometry.sphere import Floats
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.files import write_whole
 
@@ -90,7 +91,7 @@ def outline_of(sighting: Sighting, hue: int = 0) -> Outline:
     return Outline(path, copies, float(x.min()), float(max(y.min() - 4, 12)), text, hue)
 
 
-def _unrolled(region: Region) -> tuple[np.ndarray, np.ndarray]:
+def _unrolled(region: Region) -> tuple[Floats, Floats]:
     """Return the closed border of a region without jumps: x may lie beyond the picture's edges."""
     rays = region.outline(POINTS_PER_SIDE)
     x, y = rays_to_panorama(np.concatenate([rays, rays[:1]]), HEIGHT, WIDTH)
@@ -111,7 +112,7 @@ def _sheet(annotation: Annotation) -> Sheet:
 
 
 @cache
-def _template() -> object:
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
