@@ -23,7 +23,7 @@ SAME_IOU = 0.5
 """From this overlap on, two regions of one label are one thing."""
 PART_SHARE = 0.7
 """So much of a region inside another of its label makes it a part of the same thing."""
-CUT_SHARE = 0.5
+CUT_SHARE = 0.2
 """The same for what the edge of a view cuts off: its region is a worse guess."""
 JOINED_SHARE = 0.3
 """Cut pieces that share so much of the smaller one are joined."""
@@ -159,7 +159,7 @@ def _is_same(thing: _Thing, each: _Found) -> bool:
 
 
 def _is_part(thing: _Thing, piece: _Found) -> bool:
-    """Whether a cut piece lies in a thing; in the corner of a view its region may hold the thing."""
+    """Whether a cut piece lies in a thing, or holds it, as a loose region in a corner does."""
     shared = _shared_sr(thing.region, piece.region)
     if shared >= CUT_SHARE * piece.region.solid_angle_sr:
         return True

@@ -31,8 +31,13 @@ _MAX_TEACHER_FAILURES = 3
 
 
 @dataclass(frozen=True)
-class _Failure:
-    """Why a picture was not annotated, and whether it was the teacher that failed."""
+class Failure:
+    """A picture that was not annotated.
+
+    Attributes:
+        reason: Why.
+        is_teachers: Whether it was the teacher that failed.
+    """
 
     reason: str
     is_teachers: bool = False
@@ -93,7 +98,7 @@ def annotate(
         step(len(pictures) - len(to_do))
         for result in _annotate_all(to_do, setup, workers):
             if isinstance(result, Annotation):
-                file.write(result.model_dump_json(exclude_defaults=True) + "\n")
+                file.write(result.to_line() + "\n")
                 file.flush()
                 os.fsync(file.fileno())
                 num_written, num_findings = num_written + 1, num_findings + len(result.findings)
@@ -133,17 +138,16 @@ def _difference(before: Teacher, now: Teacher) -> str:
 
 def _annotate_all(
     pictures: list[Picture], setup: Setup, workers: int | None
-) -> Iterator[Annotation | _Failure]:
+) -> Iterator[Annotation | Failure]:
     """Yield the outcome for each picture, in order."""
     if workers is None:
         workers = min(os.cpu_count() or 1, -(-len(pictures) // _PICTURES_PER_PROCESS))
     num_processes = min(workers, len(pictures)) if setup.teacher.in_processes else 1
     if setup.teacher.in_processes:
         cv2.setNumThreads(1)  # as in other processes; one process each is faster than threads
-    attempt = partial(_attempt, setup=setup)
     try:
         with mapping(num_processes, _begin_worker) as apply:
-            yield from apply(attempt, pictures)
+            yield from apply(partial(attempt, setup=setup), pictures)
     except BrokenExecutor as error:
         raise PanoVLMError(
             f"found a process that ended early, perhaps for want of memory: {error}; pass a number "
@@ -157,21 +161,25 @@ def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _attempt(picture: Picture, setup: Setup) -> Annotation | _Failure:
-    """Annotate one picture, or return why it cannot be; errors of the set-up are raised."""
+def attempt(picture: Picture, setup: Setup) -> Annotation | Failure:
+    """Annotate one picture, or return why it cannot be.
+
+    Raises:
+        PanoVLMError: If the teacher cannot be used at all.
+    """
     try:
         digest, panorama = digest_of(picture.path), open_panorama(picture.path, setup.layout)
     except PanoVLMError as error:
-        return _Failure(str(error))
+        return Failure(str(error))
     except MemoryError:
-        return _Failure(
+        return Failure(
             f"{picture.path}: found too little memory, expected room for a few copies of the "
             "picture; use fewer --workers"
         )
     try:
         return annotate_panorama(panorama, picture, digest, setup)
     except TeacherError as error:
-        return _Failure(str(error), is_teachers=True)
+        return Failure(str(error), is_teachers=True)
 
 
 def _check_teacher_works(failures: int, reason: str) -> None:

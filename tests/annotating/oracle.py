@@ -14,13 +14,13 @@ from panovlm.geometry.views import AnyView
 from panovlm.scenes.intersections import intersect
 from panovlm.scenes.world import Scene, Solid
 
-STEP_DEG = 0.25
+STEP_DEG = 0.5
 
 
 def rays_of(solid: Solid, camera_m: float) -> Floats:
-    """Rays of the panorama that meet a solid, a quarter of a degree apart, [M, 3]."""
-    yaws = np.radians(np.arange(-60, 60, STEP_DEG))
-    pitches = np.radians(np.arange(-80, 30, STEP_DEG))
+    """Rays of the panorama that meet a solid, half a degree apart, [M, 3]."""
+    yaws = np.radians(np.arange(-45, 45, STEP_DEG))
+    pitches = np.radians(np.arange(-80, 10, STEP_DEG))
     hit = np.isfinite(intersect(rays_from_angles(*np.meshgrid(yaws, pitches)), solid, camera_m)[0])
     rows, columns = np.nonzero(hit)
     return rays_from_angles(yaws[columns] + np.radians(solid.yaw_deg), pitches[rows])
@@ -70,7 +70,7 @@ class OracleTeacher:
         found = []
         for solid, rays in self.rays.items():
             seen = rays[view.sees(rays)]
-            if len(seen) < 20 or rng.random() < self.missed:
+            if len(seen) < 5 or rng.random() < self.missed:
                 continue
             places = np.stack(view.places_of(seen)) * size
             low, high = places.min(axis=1), places.max(axis=1)
