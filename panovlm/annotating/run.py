@@ -26,6 +26,7 @@ from panovlm.runtime.progress import progress_bar
 
 _PICTURES_PER_PROCESS = 4
 """Pictures worth a process of their own: its start takes seconds."""
+_LINE_START = b'{"image":"'
 _MAX_TEACHER_FAILURES = 3
 """Pictures in a row on which a teacher fails altogether before the run is stopped."""
 
@@ -116,8 +117,14 @@ def _present(out: Path, teacher: Teacher) -> list[Annotation]:
     if not out.exists():
         return []
     data = out.read_bytes()
-    if torn := len(data) - (data.rfind(b"\n") + 1):
-        os.truncate(out, len(data) - torn)
+    torn = data[data.rfind(b"\n") + 1 :]
+    if torn and not all(_may_begin(text) for text in (data, torn)):
+        raise PanoVLMError(
+            f"{out}: found a file that no annotations begin, expected a new one or one that "
+            "`panovlm annotate` wrote; name another --out"
+        )
+    if torn:
+        os.truncate(out, len(data) - len(torn))
     present = read_annotations(out)
     for number, each in enumerate(present, start=1):
         if each.teacher != teacher:
@@ -127,6 +134,11 @@ def _present(out: Path, teacher: Teacher) -> list[Annotation]:
                 "another --out, or use the settings of the file"
             )
     return present
+
+
+def _may_begin(text: bytes) -> bool:
+    """Whether a text may be the beginning of an annotation, so that nothing else is cut off."""
+    return text.startswith(_LINE_START) or _LINE_START.startswith(text)
 
 
 def _difference(before: Teacher, now: Teacher) -> str:

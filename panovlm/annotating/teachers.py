@@ -49,7 +49,7 @@ class TeacherError(PanoVLMError):
 
 
 class ViewTeacher(Protocol):
-    """Teaches what is in views. It is cheap to make and to pickle: models are loaded when needed."""
+    """Sees what is in views. It is cheap to make and to pickle: models are loaded when needed."""
 
     @property
     def description(self) -> Teacher:

@@ -156,7 +156,7 @@ def test_names_choose_teachers() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("packagd", {}, "found --teacher packagd, expected packaged, transformers:MODEL or"),
+        ("package", {}, "found --teacher package, expected packaged, transformers:MODEL or"),
         ("openai:", {}, "found --teacher openai:, expected"),
         ("openai:m", {}, "found --teacher openai:m without --endpoint"),
         ("packaged", {"endpoint": "http://a"}, "found --teacher packaged with --endpoint"),

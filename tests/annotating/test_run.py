@@ -123,11 +123,22 @@ def test_other_settings_are_refused_with_what_differs(photos: Path) -> None:
     assert out.read_bytes() == whole
 
 
-def test_a_file_of_something_else_is_refused(photos: Path) -> None:
-    out = photos.parent / "records.jsonl"
-    out.write_text('{"image": "a.png", "messages": []}\n')
-    with pytest.raises(PanoVLMError, match="expected an annotation"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"image": "a.png", "messages": []}\n', "expected an annotation"),
+        ('{"accuracy": 0.5}', "found a file that no annotations begin"),
+        ('{"image":"a.png"}\nmy notes', "found a file that no annotations begin"),
+    ],
+)
+def test_a_file_of_something_else_is_refused_and_stays(
+    photos: Path, text: str, message: str
+) -> None:
+    out = photos.parent / "other.jsonl"
+    out.write_text(text)
+    with pytest.raises(PanoVLMError, match=message):
         run.annotate(photos, out, setup_of(), workers=1)
+    assert out.read_text() == text
 
 
 def test_pictures_that_cannot_be_read_are_named_and_the_others_annotated(photos: Path) -> None:
