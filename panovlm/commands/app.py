@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from panovlm.commands import data, models, pictures, training
+from panovlm.commands import annotating, data, models, pictures, training
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.allocator import keep_freed_memory
 
@@ -20,6 +20,7 @@ for command in (
     pictures.views,
     pictures.convert,
     pictures.scenes,
+    annotating.annotate,
     data.questions,
     training.backbones,
     training.plan,

@@ -109,6 +109,10 @@ class Annotation(_Line):
     captions: tuple[ViewCaption, ...] = ()
     findings: tuple[str, ...] = ()
 
+    def to_line(self) -> str:
+        """Return it as one line of JSON; what has its default value is left out."""
+        return self.model_dump_json(exclude_defaults=True)
+
 
 def read_annotations(path: Path) -> list[Annotation]:
     """Read a file of annotations; paths of pictures no longer depend on its folder.

@@ -5,63 +5,27 @@ one.
 """
 
 import hashlib
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
-from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.items import Item, Rubric
 from panovlm.metrics.scores import NOT_JUDGED, UNREADABLE, Score
+from panovlm.runtime.endpoints import Endpoint, EndpointError
 
 AT_ONCE = 8
 """Answers graded at a time."""
 MAX_TOKENS = 256
-MAX_REPLY_BYTES = 1_000_000
 QUESTION = "Question: {question}\nRight answer: {right}\nAnswer to grade: {answer}"
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Refuses to go elsewhere: the key is meant for one address."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirect)
-
-
 @dataclass(frozen=True)
-class Judge:
-    """Where a judge answers.
+class Judge(Endpoint):
+    """An endpoint whose model grades answers; `Endpoint` has the arguments."""
 
-    Attributes:
-        url: Of the API, as in `http://localhost:8000/v1`.
-        model: Name of the model there.
-        key: Sent as bearer token; None sends none.
-        timeout_s: Seconds for one answer.
-        tries: Attempts for one answer.
-
-    Raises:
-        PanoVLMError: If the address is not of the web.
-    """
-
-    url: str
-    model: str
-    key: str | None = None
-    timeout_s: float = 60.0
-    tries: int = 3
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise PanoVLMError(
-                f"found the judge's address {self.url!r}, expected one that begins with http:// or "
-                "https://; change --judge"
-            )
+    option: ClassVar[str] = "--judge"
 
     def grade(
         self,
@@ -105,41 +69,16 @@ class Judge:
 
     def _ask(self, rubric: Rubric, prompt: str) -> int | None:
         """Return the grade, or None if the judge fails or replies with anything but a grade."""
-        headers = {"Content-Type": "application/json"}
-        headers |= {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        body = json.dumps(self._request(rubric, prompt)).encode()
-        address = f"{self.url.rstrip('/')}/chat/completions"
+        instruction = f'{rubric.instruction} Answer with JSON alone: {{"grade": number}}.'
+        messages = [
+            {"role": "system", "content": instruction},
+            {"role": "user", "content": prompt},
+        ]
+        grades = [*range(rubric.lowest, rubric.highest + 1)]
+        schema = {"grade": {"type": "integer", "enum": grades}}
         try:
-            request = urllib.request.Request(address, body, headers)
-            with _OPENER.open(request, timeout=self.timeout_s) as reply:
-                content = json.loads(reply.read(MAX_REPLY_BYTES))["choices"][0]["message"][
-                    "content"
-                ]
-            grade = json.loads(content)["grade"]
-        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            grade = self.ask(messages, "grade", schema, MAX_TOKENS).get("grade")
+        except EndpointError:
             return None
         is_grade = isinstance(grade, int) and not isinstance(grade, bool)
-        return grade if is_grade and rubric.lowest <= grade <= rubric.highest else None
-
-    def _request(self, rubric: Rubric, prompt: str) -> dict[str, Any]:
-        grade = {"type": "integer", "enum": [*range(rubric.lowest, rubric.highest + 1)]}
-        schema = {
-            "type": "object",
-            "properties": {"grade": grade},
-            "required": ["grade"],
-            "additionalProperties": False,
-        }
-        form = {"name": "grade", "strict": True, "schema": schema}
-        return {
-            "model": self.model,
-            "temperature": 0,
-            "max_tokens": MAX_TOKENS,
-            "messages": [
-                {
-                    "role": "system",
-                    "content": f'{rubric.instruction} Answer with JSON alone: {{"grade": number}}.',
-                },
-                {"role": "user", "content": prompt},
-            ],
-            "response_format": {"type": "json_schema", "json_schema": form},
-        }
+        return grade if is_grade and grade in grades else None

@@ -1,5 +1,7 @@
 """What all figures share: colours, fonts, panoramas at one size, and writing them whole."""
 
+import base64
+import io
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,6 +16,7 @@ Colour = tuple[int, int, int]
 BACKGROUND: Colour = (17, 19, 24)
 TEXT: Colour = (226, 229, 235)
 MUTED: Colour = (150, 157, 170)
+JPEG_QUALITY = 85
 
 
 def font(size_px: int = 15) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
@@ -74,3 +77,10 @@ def require_folder(*files: Path) -> None:
                 f"found no folder {file.parent} to write {file.name} to, expected one; make it or "
                 "name another"
             )
+
+
+def as_data_uri(picture: Image.Image) -> str:
+    """Return a picture as JPEG inside the address of an `img` element."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -83,8 +83,9 @@ def _check_own(folder: Path) -> None:
 def _write_manifest(folder: Path, facts: Facts) -> None:
     """Write the list of a folder's files and what they were built from."""
     files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in sorted(folder.iterdir())
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }
     manifest = {"facts": dict(facts), "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

@@ -1,20 +1,18 @@
 """Questions with their pictures: what points at the target, and at what was answered."""
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
+from panovlm.figures.sheets import as_data_uri
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.metrics.exact_match import normalised
 from panovlm.model.processing import view_words
 from panovlm.pictures.panorama import load_panorama
 
 WIDTH = 1024
-JPEG_QUALITY = 85
 _TONES = {True: "good", False: "bad", None: "target"}
 
 
@@ -105,10 +103,3 @@ class Example:
         """The views without which the answer changes."""
         words = view_words(len(self.changed_views)) if self.changed_views else []
         return [word for word, is_in in zip(words, self.changed_views, strict=True) if is_in]
-
-
-def as_data_uri(picture: Image.Image) -> str:
-    """Return a picture as JPEG inside the address of an `img` element."""
-    buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -10,11 +10,12 @@ from typing import Any
 from PIL import Image
 
 from panovlm.evaluation.pages.charts import Bar
-from panovlm.evaluation.pages.marked_pictures import Example, as_data_uri
+from panovlm.evaluation.pages.marked_pictures import Example
 from panovlm.evaluation.pages.page import EVALUATE, render, write_page
 from panovlm.evaluation.pages.scores import ACCURACY, INPUTS, Facts
 from panovlm.evaluation.pages.stages import Log, stages_of
 from panovlm.evaluation.units import NOT_MEASURED, SHARE
+from panovlm.figures.sheets import as_data_uri
 from panovlm.geometry.sphere import DIRECTIONS
 
 _LISTING_SHARES = ("occupied", "lines", "recall", "precision")

@@ -10,7 +10,8 @@ from PIL import Image
 from reading_pages import Page, part, percent
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.pages.marked_pictures import WIDTH, Example, Mark, as_data_uri
+from panovlm.evaluation.pages.marked_pictures import WIDTH, Example, Mark
+from panovlm.figures.sheets import as_data_uri
 
 
 @pytest.fixture
