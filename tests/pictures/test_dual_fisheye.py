@@ -1,4 +1,4 @@
-"""Two fisheye circles come back as the world they were taken of, on both sides and the right way."""
+"""Two fisheye circles come back as the world they were taken of, on both sides and upright."""
 
 import cv2
 import numpy as np

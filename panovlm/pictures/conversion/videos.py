@@ -126,7 +126,7 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     try:
         with (
             path.open("rb") as file,
-            av.open(file, options={"format_whitelist": _CONTAINERS}) as container,
+            av.open(file, "r", options={"format_whitelist": _CONTAINERS}) as container,
         ):
             if not container.streams.video:
                 raise PanoVLMError(f"{path}: found no pictures, expected a video; name another")
