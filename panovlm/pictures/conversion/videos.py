@@ -22,6 +22,8 @@ VIDEO_ENDINGS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".insv"}
 """How the names of videos end."""
 _CONTAINERS = "mov,matroska,webm"
 """The containers opened: playlists, which name other files, are none of them."""
+_MAX_FRAMES = 100_000
+"""Frames taken of one video: a damaged duration does not ask for millions."""
 _ROUNDING_S = 0.001
 """Containers round times, Matroska to milliseconds."""
 _MAX_GAP_S = 1.0
@@ -66,7 +68,7 @@ def frame_times_s(path: Path, every_s: float) -> list[float]:
     """Compute the times of the frames to take: from 0, the video's begin, to before its end.
 
     Raises:
-        PanoVLMError: If the video is not read.
+        PanoVLMError: If the video is not read, or that is more than 100,000 frames.
     """
     with _opened(path) as (container, stream):
         if stream.duration is not None and stream.time_base is not None:
@@ -79,6 +81,11 @@ def frame_times_s(path: Path, every_s: float) -> list[float]:
             "container: ffmpeg -i IN -c copy OUT.mp4"
         )
     count = int((duration_s - _ROUNDING_S) / every_s) + 1
+    if count > _MAX_FRAMES:
+        raise PanoVLMError(
+            f"{path}: found {count} frames to take of {duration_s:g} s, expected at most "
+            f"{_MAX_FRAMES}; raise --every, or copy the video again if it is not so long"
+        )
     return [number * every_s for number in range(count)]
 
 
@@ -123,18 +130,23 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
             f"{path}: found a video, expected the library that reads it; install av (the extra "
             "`video`)"
         ) from error
+    options = {"format_whitelist": _CONTAINERS}
     try:
         with (
             path.open("rb") as file,
-            av.open(file, "r", options={"format_whitelist": _CONTAINERS}) as container,
+            av.open(file, "r", options=options, metadata_errors="replace") as container,
         ):
-            if not container.streams.video:
-                raise PanoVLMError(f"{path}: found no pictures, expected a video; name another")
-            yield container, container.streams.video[0]
+            stream = container.streams.best("video")  # the first may be a cover
+            if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
+                raise PanoVLMError(
+                    f"{path}: found no stream of pictures that is decoded, expected a video; "
+                    "convert it or name another file"
+                )
+            yield container, stream
     except (av.error.FFmpegError, OSError) as error:
         raise PanoVLMError(
-            f"{path}: found a video that cannot be decoded ({error}), expected a whole MP4, MOV, "
-            "Matroska or WebM file; copy it again or convert it"
+            f"{path}: found a video that cannot be decoded ({error.strerror}), expected a whole "
+            "MP4, MOV, Matroska or WebM file; copy it again or convert it"
         ) from error
 
 

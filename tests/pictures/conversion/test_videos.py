@@ -108,19 +108,20 @@ def test_each_frame_is_the_one_shown_at_its_time(
         assert "GPano:ProjectionType>equirectangular" in image.text["XML:com.adobe.xmp"]
 
 
-def test_colours_are_those_of_the_video(tmp_path: Path) -> None:
-    colour = np.array([200, 60, 90])
-    path = tmp_path / "tour.mp4"
+@pytest.mark.parametrize("is_full", [False, True])
+def test_colours_are_those_of_the_video(tmp_path: Path, is_full: bool) -> None:
+    colour, path = np.array([200, 60, 90]), tmp_path / "tour.mp4"
+    # ITU-R BT.709, in the limited range of video or, as many cameras write it, the full one.
+    luma = (colour / 255) @ [0.2126, 0.7152, 0.0722]
+    blue, red = (colour[2] / 255 - luma) / 1.8556, (colour[0] / 255 - luma) / 1.5748
+    black, reach, chroma = (0, 255, 255) if is_full else (16, 219, 224)
+    values = np.rint([black + reach * luma, 128 + chroma * blue, 128 + chroma * red])
+    planes = np.tile(values.astype(np.uint8)[:, None, None], (1, 32, 64))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=1)
-        stream.height, stream.width, stream.pix_fmt, stream.options = 32, 64, "yuv444p", {"qp": "0"}
-        # BT.709, limited range, as ITU-R BT.709 defines it.
-        luma = (colour / 255) @ [0.2126, 0.7152, 0.0722]
-        blue, red = (colour[2] / 255 - luma) / 1.8556, (colour[0] / 255 - luma) / 1.5748
-        values = np.rint([16 + 219 * luma, 128 + 224 * blue, 128 + 224 * red]).astype(np.uint8)
-        frame = av.VideoFrame.from_ndarray(
-            np.tile(values[:, None, None], (1, 32, 64)), format="yuv444p"
-        )
+        stream.height, stream.width, stream.pix_fmt = 32, 64, "yuvj444p" if is_full else "yuv444p"
+        stream.options = {"qp": "0"}
+        frame = av.VideoFrame.from_ndarray(planes, format=stream.pix_fmt)
         container.mux([*stream.encode(frame), *stream.encode()])
     pixels = read_frame(path, 0.0, use_metadata=True).pixels
     assert np.abs(pixels.astype(int) - colour).max() <= 2
@@ -232,6 +233,8 @@ def test_times_reach_to_the_end(video: Path) -> None:
     assert frame_times_s(video, 1.0) == [0.0, 1.0, 2.0]
     assert frame_times_s(video, 2.5) == [0.0]
     assert len(frame_times_s(video, 0.1)) == 25
+    with pytest.raises(PanoVLMError, match=r"found 249901 frames to take of 2\.5 s"):
+        frame_times_s(video, 1e-5)
     with pytest.raises(PanoVLMError, match=r"tour\.mp4: found no frame at 60 s"):
         read_frame(video, 60.0, use_metadata=True)
 
@@ -252,6 +255,24 @@ def test_videos_that_are_cut_off_or_something_else_are_listed(
         str(album / name) for name in ("cut.mp4", "list.mkv", "text.mov")
     ]
     assert all("found a video that cannot be decoded" in error for error in done.errors)
+
+
+@pytest.mark.parametrize("start", [b"ftyp", b"moov"])
+def test_damaged_videos_are_read_or_refused(video: Path, start: bytes) -> None:
+    whole, rng = video.read_bytes(), np.random.default_rng(0)
+    num_refused = 0
+    for _ in range(60):
+        data = bytearray(whole)
+        for place in rng.integers(data.index(start), len(data), rng.integers(1, 9)):
+            data[place] = rng.integers(256)
+        video.write_bytes(data)
+        try:
+            for time_s in frame_times_s(video, 1.0)[:3]:
+                read_frame(video, time_s, use_metadata=True)
+        except PanoVLMError as error:
+            assert str(error).startswith(f"{video}: found ")
+            num_refused += 1
+    assert 0 < num_refused < 60
 
 
 def test_a_video_that_ends_early_repeats_no_frame(tmp_path: Path, frames: list[Pixels]) -> None:
