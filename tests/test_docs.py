@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 import yaml
 
@@ -75,6 +77,15 @@ def annotate(file: Path, pictures: list[Path]) -> None:
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def write_video(path: Path) -> None:
+    """A second of a grey panorama."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        grey = av.VideoFrame.from_ndarray(np.full((32, 64, 3), 90, np.uint8), format="rgb24")
+        container.mux([*stream.encode(grey), *stream.encode()])
+
+
 @pytest.fixture
 def place(
     tmp_path: Path,
@@ -93,7 +104,9 @@ def place(
     monkeypatch.setattr(f"{detector}.detect", lambda *given: [])
     for number, name in enumerate(("panorama", "before", "after")):
         shutil.copy(scenes_file.parent / f"{number}.png", tmp_path / f"{name}.jpg")
-    shutil.copy(tmp_path / "panorama.jpg", tmp_path / "strip.jpg")
+    for name in ("strip", "raw", "eyes"):
+        shutil.copy(tmp_path / "panorama.jpg", tmp_path / f"{name}.jpg")
+    write_video(tmp_path / "tour.mp4")
     (tmp_path / "photos").mkdir()
     shutil.copy(tmp_path / "panorama.jpg", tmp_path / "photos")
     (tmp_path / "QuIC-360" / "pictures").mkdir(parents=True)

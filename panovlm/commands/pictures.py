@@ -18,6 +18,19 @@ Projection = Annotated[
         "cubemap."
     ),
 ]
+RawProjection = Annotated[
+    str | None,
+    typer.Option(
+        help="What IN is, whatever its shape and XMP say: equirectangular, cylindrical, cubemap, "
+        "dual-fisheye, stereo-over-under or stereo-side-by-side (the left eye is taken)."
+    ),
+]
+LensFovDeg = Annotated[
+    float | None, typer.Option(help="Angle across each circle of a dual fisheye, in degrees.")
+]
+Every = Annotated[
+    str | None, typer.Option(metavar="SECONDS", help="Take a frame of videos so often, as in 2s.")
+]
 HfovDeg = Annotated[
     float | None,
     typer.Option(help="Angle between its left and right edge, with --projection; in degrees."),
@@ -104,13 +117,19 @@ def convert(
     quality: Annotated[int, typer.Option(help="Of jpg and webp, 1 to 100.")] = 95,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Convert all anew.")] = False,
-    projection: Projection = None,
+    projection: RawProjection = None,
     hfov_deg: HfovDeg = None,
+    lens_fov_deg: LensFovDeg = None,
+    every: Every = None,
     xmp: UseXmp = True,
 ) -> None:
-    """Convert IN, a picture or a folder of them, to panoramas, cube maps or views in OUT."""
+    """Convert IN, a picture, video or folder of them, to panoramas, cube maps or views in OUT."""
     from panovlm.pictures.conversion.run import convert as run
-    from panovlm.pictures.conversion.settings import ConversionSettings, parse_rotation
+    from panovlm.pictures.conversion.settings import (
+        ConversionSettings,
+        parse_rotation,
+        parse_seconds,
+    )
 
     settings = ConversionSettings(
         to=to,
@@ -127,6 +146,8 @@ def convert(
         projection=projection,
         hfov_deg=hfov_deg,
         use_xmp=xmp,
+        lens_fov_deg=lens_fov_deg,
+        every_s=None if every is None else parse_seconds(every),
     )
     try:
         done = run(given, out, settings, workers=workers, overwrite=overwrite)

@@ -213,7 +213,10 @@ def _open_other(source: Source, head: bytes, name: str) -> Image.Image:
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head:
         return _open_heic(source, name)
     if head[4:8] == b"ftyp" and head[8:12] in _VIDEO_BRANDS:
-        raise PanoVLMError(f"{name}: found a video, expected one panorama; save one of its frames")
+        raise PanoVLMError(
+            f"{name}: found a video, expected one panorama; save one of its frames, or several by "
+            "panovlm convert --every 2s"
+        )
     for start, (kind, fix) in _OTHER_KINDS.items():
         if head.startswith(start):
             raise PanoVLMError(f"{name}: found {kind}, expected one of {', '.join(FORMATS)}; {fix}")

@@ -201,6 +201,39 @@ def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = Fa
     return _on_sphere(pixels, placement, size, name, None, strict=strict).pixels
 
 
+def sphere_from_pixels(
+    pixels: Pixels,
+    name: str,
+    min_width: int | None = None,
+    *,
+    projection: ProjectionName | None = None,
+    hfov_deg: float | None = None,
+) -> Pixels:
+    """Project decoded pixels onto the sphere by the rules of `read_panorama`, without metadata.
+
+    Args:
+        pixels: uint8 RGB [h, w, 3], upright.
+        name: What errors call the picture.
+        min_width: Columns of the full sphere that are enough.
+        projection: What the picture is; None lets its shape decide.
+        hfov_deg: Angle between the left and the right edge, for `projection`.
+
+    Returns:
+        uint8 RGB [H, W, 3], the full sphere, black where nothing is known.
+
+    Raises:
+        PanoVLMError: If the picture is no full sphere or cube map, or not what was declared.
+    """
+    size = pixels.shape[1], pixels.shape[0]
+    if projection is None:
+        placement = placement_by_shape(size, name, strict=True)
+        if _is_full_sphere(placement):
+            _check_sphere(pixels, name, strict=True)
+    else:
+        placement = Placement(declared_projection(projection, hfov_deg, size, name))
+    return _on_sphere(pixels, placement, size, name, min_width, strict=True).pixels
+
+
 def _is_full_sphere(placement: Placement) -> bool:
     """Check whether a picture counts as a full sphere, level or not."""
     return placement.projection is not None and placement.projection.is_full_sphere
@@ -214,8 +247,8 @@ def _check_sphere(pixels: Pixels, name: str, *, strict: bool) -> None:
     text = f"{name}: found {kind}, expected a full sphere; "
     if strict:
         raise PanoVLMError(
-            f"{text}stitch or convert it first, or, if it is a full sphere all the same, declare "
-            'projection="equirectangular"'
+            f"{text}stitch or convert it first (panovlm convert --projection), or, if it is a full "
+            'sphere all the same, declare projection="equirectangular"'
         )
     warnings.warn(f"{text}it is taken as one all the same", stacklevel=2)
 

@@ -16,7 +16,9 @@ from panovlm.geometry.sphere import Pixels
 from panovlm.geometry.views import View
 from panovlm.pictures.conversion.jobs import Job, claim_folder, find_sources, plan_jobs
 from panovlm.pictures.conversion.pictures import PILLOW_FORMATS, is_converted, write_picture
-from panovlm.pictures.conversion.settings import ConversionSettings
+from panovlm.pictures.conversion.reading import read_frame_sphere, read_raw_sphere
+from panovlm.pictures.conversion.settings import RAW_PROJECTIONS, ConversionSettings
+from panovlm.pictures.conversion.videos import is_video
 from panovlm.pictures.conversion.views_folder import FACE_NAMES, assemble_folder, write_views
 from panovlm.pictures.cubemaps import join_cubemap
 from panovlm.pictures.panorama import load_panorama
@@ -57,8 +59,9 @@ def convert(
     calling script needs its `if __name__ == "__main__"` guard.
 
     Args:
-        given: A panorama or a cube map, a folder of views written by this function, or a folder
-            that holds any of them, at any depth.
+        given: A panorama or a cube map, a video where the settings say how often to take a frame,
+            a folder of views written by this function, or a folder that holds any of them, at any
+            depth.
         out: A picture to write, for one input that becomes one picture, by its ending; otherwise a
             folder, which repeats the tree of the folder given.
         settings: What to make.
@@ -73,8 +76,9 @@ def convert(
     """
     if workers is not None and workers < 1:
         raise PanoVLMError(f"found {workers} workers, expected 1 or more; raise workers")
-    sources = find_sources(given, out)
-    one_to_one = len(sources) == 1 and not settings.makes_folders
+    sources = find_sources(given, out, with_videos=settings.every_s is not None)
+    is_one = len(sources) == 1 and not is_video(sources[0][0])
+    one_to_one = is_one and not settings.makes_folders
     if one_to_one and out.suffix.lower() in PILLOW_FORMATS and not out.is_dir():
         only = _only_job(sources[0][0], out, settings, overwrite=overwrite)
         errors = _convert_all([only], settings, workers)
@@ -161,11 +165,11 @@ def _attempt(job: Job, settings: ConversionSettings) -> str | None:
 def _convert_one(job: Job, settings: ConversionSettings) -> None:
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if settings.to == "equirectangular":
-        sphere = _read_sphere(job.source, settings.width, settings)
+        sphere = _read_sphere(job, settings.width, settings)
         pixels = rotate_panorama(sphere, *settings.rotation_deg, width=settings.width)
         write_picture(pixels, job.target, settings.quality, is_sphere=True)
         return
-    views = _cut(job.source, settings)
+    views = _cut(job, settings)
     if settings.makes_folders:
         numbered = tuple(f"view_{index:02d}" for index in range(len(views)))
         names = FACE_NAMES if settings.to == "cubemap" else numbered
@@ -176,16 +180,20 @@ def _convert_one(job: Job, settings: ConversionSettings) -> None:
         write_picture(joined, job.target, settings.quality)
 
 
-def _cut(source: Path, settings: ConversionSettings) -> Pixels:
+def _cut(job: Job, settings: ConversionSettings) -> Pixels:
     """Cut the rotated views from the panorama as it is: it is sampled once, not twice."""
     layout = settings.layout
     views = (view for view in layout.views if isinstance(view, View))  # none of them is global
     rotated = replace(layout, views=tuple(rotate_view(view, settings.camera) for view in views))
-    return cut_views(_read_sphere(source, required_width(rotated), settings), rotated)
+    return cut_views(_read_sphere(job, required_width(rotated), settings), rotated)
 
 
-def _read_sphere(source: Path, min_width: int | None, settings: ConversionSettings) -> Pixels:
+def _read_sphere(job: Job, min_width: int | None, settings: ConversionSettings) -> Pixels:
     """Read an input of any kind as an equirectangular panorama."""
-    if source.is_dir():
-        return assemble_folder(source)
-    return load_panorama(source, min_width, **settings.declared)
+    if job.source.is_dir():
+        return assemble_folder(job.source)
+    if job.time_s is not None:
+        return read_frame_sphere(job.source, job.time_s, min_width, settings)
+    if settings.projection in RAW_PROJECTIONS:
+        return read_raw_sphere(job.source, min_width, settings)
+    return load_panorama(job.source, min_width, **settings.declared)

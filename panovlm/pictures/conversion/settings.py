@@ -8,11 +8,22 @@ from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.rotation import require_width
 from panovlm.geometry.views import View
 from panovlm.pictures.recognising import ProjectionName
+from panovlm.pictures.stereo import STEREO_PROJECTIONS
 
 TARGETS = ("equirectangular", "cubemap", "views")
 ARRANGEMENTS = ("strip", "dice", "files")
 FORMATS = ("jpg", "png", "webp")
-_OF_INPUTS = ("projection", "hfov_deg", "use_xmp")
+RAW_PROJECTIONS = ("dual-fisheye", *STEREO_PROJECTIONS)
+"""What pictures may be declared as here alone."""
+PROJECTIONS = (*get_args(ProjectionName), *RAW_PROJECTIONS)
+_OF_INPUTS = {
+    "projection": None,
+    "hfov_deg": None,
+    "use_xmp": True,
+    "lens_fov_deg": None,
+    "every_s": None,
+}
+"""Settings that concern the inputs, and what they are if nothing is said."""
 MAX_SIDE = 4096
 """The largest face or view made: that of a panorama of 16384 columns."""
 
@@ -34,9 +45,11 @@ class ConversionSettings:
         rotation_deg: Yaw, pitch and roll by which the camera is rotated first, in degrees.
         format: One of `FORMATS`; None takes that of the name to write, or jpg.
         quality: Of JPEG and WebP, 1 to 100.
-        projection: What every input is, as for `read_panorama`; None lets each file say it.
+        projection: What every input is, one of `PROJECTIONS`; None lets each file say it.
         hfov_deg: Angle between the left and the right edge of the inputs, for `projection`.
-        use_xmp: Whether the inputs' Photo Sphere XMP counts.
+        use_xmp: Whether the inputs' Photo Sphere XMP, or metadata of spherical video, counts.
+        lens_fov_deg: Angle across each circle of a dual fisheye, in [180, 360).
+        every_s: Seconds between the frames taken of videos, 0.01 or more; None takes no videos.
     """
 
     to: str
@@ -53,6 +66,8 @@ class ConversionSettings:
     projection: str | None = None
     hfov_deg: float | None = None
     use_xmp: bool = True
+    lens_fov_deg: float | None = None
+    every_s: float | None = None
 
     def __post_init__(self) -> None:
         _check_choice("--to", self.to, TARGETS)
@@ -64,13 +79,31 @@ class ConversionSettings:
         if self.width is not None:
             require_width("--width", self.width)
         if self.projection is not None:
-            _check_choice("--projection", self.projection, get_args(ProjectionName))
+            _check_choice("--projection", self.projection, PROJECTIONS)
+        self._check_lens_fov()
+        if self.every_s is not None and not 0.01 <= self.every_s < 1e6:
+            raise PanoVLMError(
+                f"found --every {self.every_s:g}s, expected 0.01 s or more; change --every"
+            )
         if self.hfov_deg is not None and self.projection is None:
             raise PanoVLMError(
                 f"found --hfov-deg {self.hfov_deg:g} without a projection, expected both; add "
                 "--projection cylindrical or equirectangular"
             )
         _ = self.camera, self.layout  # they refuse angles out of range
+
+    def _check_lens_fov(self) -> None:
+        fov_deg, is_dual_fisheye = self.lens_fov_deg, self.projection == "dual-fisheye"
+        if is_dual_fisheye and (fov_deg is None or self.hfov_deg is not None):
+            raise PanoVLMError(
+                "found --projection dual-fisheye, expected the angle across each circle with it, "
+                "and no --hfov-deg; add --lens-fov-deg, as in the camera's data sheet"
+            )
+        if fov_deg is not None and not (is_dual_fisheye and 180.0 <= fov_deg < 360.0):
+            raise PanoVLMError(
+                f"found --lens-fov-deg {fov_deg:g}, expected 180 to below 360 degrees, with "
+                "--projection dual-fisheye; change it or leave it out"
+            )
 
     @property
     def camera(self) -> View:
@@ -86,9 +119,15 @@ class ConversionSettings:
 
     @property
     def declared(self) -> dict[str, Any]:
-        """What is said about the inputs, as keywords of `read_panorama`; empty if nothing is."""
-        said = {"projection": self.projection, "hfov_deg": self.hfov_deg, "use_xmp": self.use_xmp}
-        return {key: value for key, value in said.items() if value not in (None, True)}
+        """What is said about pictures, as keywords of `read_panorama`; empty if nothing is."""
+        names = "projection", "hfov_deg", "use_xmp"
+        return {key: value for key, value in self._of_inputs.items() if key in names}
+
+    @property
+    def _of_inputs(self) -> dict[str, Any]:
+        """What is said about the inputs."""
+        said = {key: getattr(self, key) for key in _OF_INPUTS}
+        return {key: value for key, value in said.items() if value != _OF_INPUTS[key]}
 
     @property
     def makes_folders(self) -> bool:
@@ -105,7 +144,7 @@ class ConversionSettings:
         kept = {key: value for key, value in asdict(self).items() if key not in _OF_INPUTS}
         return (
             kept
-            | self.declared
+            | self._of_inputs
             | {
                 "format": self.ending.removeprefix("."),
                 "pitches_deg": list(self.pitches_deg),
@@ -127,6 +166,16 @@ def parse_rotation(text: str) -> tuple[float, float, float]:
         ) from error
     yaw_deg, pitch_deg, roll_deg = [*angles, 0.0, 0.0][:3]
     return yaw_deg, pitch_deg, roll_deg
+
+
+def parse_seconds(text: str) -> float:
+    """Read seconds from text like "2s" or "0.5"."""
+    try:
+        return float(text.removesuffix("s"))
+    except ValueError as error:
+        raise PanoVLMError(
+            f"found --every {text}, expected seconds, as in --every 2s; change --every"
+        ) from error
 
 
 def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

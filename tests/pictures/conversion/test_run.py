@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from odd_pictures import dual_fisheye
 from PIL import Image
+from xmp_packets import colours as odd_colours
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
@@ -282,3 +284,60 @@ def test_what_is_declared_is_part_of_the_settings_kept(tmp_path: Path, panorama:
     convert(tmp_path / "in", out, settings("equirectangular", projection="equirectangular"))
     with pytest.raises(PanoVLMError, match="outputs of other settings: projection equirectangular"):
         convert(tmp_path / "in", out, settings("equirectangular"))
+
+
+def test_a_dual_fisheye_becomes_a_sphere_and_views(tmp_path: Path) -> None:
+    raw = tmp_path / "raw.insp"
+    Image.fromarray(dual_fisheye(256, 200.0)).save(raw, "PNG")
+    told = {"projection": "dual-fisheye", "lens_fov_deg": 200.0}
+    out = tmp_path / "out.png"
+    assert convert(raw, out, settings("equirectangular", width=400, **told)).errors == ()
+    rays = panorama_rays(200, 400)
+    away = np.abs(rays[..., 2]) > 0.1
+    off = np.abs(read(out) - odd_colours(rays).astype(float))
+    assert off[away].max() <= 3 and off.max() <= 5
+    convert(raw, tmp_path / "views", settings("views", num_views=3, **told))
+    view = read(tmp_path / "views" / "raw" / "view_02.png")  # behind on the left
+    assert np.abs(view - odd_colours(View(240.0).rays(64, 64)).astype(float)).max() <= 6
+    refused = convert(raw, tmp_path / "other.png", settings("equirectangular"))
+    assert "found a dual fisheye" in refused.errors[0]
+    assert "panovlm convert --projection" in refused.errors[0]
+    with pytest.raises(PanoVLMError, match=r"other settings: .*lens_fov_deg 200\.0"):
+        convert(raw, tmp_path / "views", settings("views", num_views=3))
+
+
+@pytest.mark.parametrize("arrangement", ["over-under", "side-by-side"])
+def test_of_two_eyes_the_left_one_is_converted(
+    tmp_path: Path, panorama: Pixels, arrangement: str
+) -> None:
+    axis = 0 if arrangement == "over-under" else 1
+    both = np.concatenate([panorama, np.roll(panorama, 9, axis=1)], axis)
+    Image.fromarray(both).save(tmp_path / "eyes.png")
+    told = settings("equirectangular", projection=f"stereo-{arrangement}")
+    assert convert(tmp_path / "eyes.png", tmp_path / "left.png", told).errors == ()
+    np.testing.assert_array_equal(read(tmp_path / "left.png"), panorama)
+    refused = convert(tmp_path / "eyes.png", tmp_path / "x.png", settings("equirectangular"))
+    assert "panoramas for two eyes" in refused.errors[0]
+
+
+def test_of_180_degrees_the_left_eye_is_placed_ahead(tmp_path: Path, panorama: Pixels) -> None:
+    half = panorama[:, 128:384]
+    Image.fromarray(np.concatenate([half, 255 - half], axis=1)).save(tmp_path / "vr180.png")
+    told = settings("equirectangular", projection="stereo-side-by-side", hfov_deg=180.0)
+    convert(tmp_path / "vr180.png", tmp_path / "left.png", told)
+    pixels = read(tmp_path / "left.png")
+    np.testing.assert_array_equal(pixels[:, 128:384], half)
+    assert not pixels[:, :128].any() and not pixels[:, 384:].any()
+
+
+def test_invalid_pictures_of_declared_kinds_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (90, 60)).save(tmp_path / "in" / "photo.png")
+    (tmp_path / "in" / "text.jpg").write_text("no picture")
+    told = settings("equirectangular", projection="dual-fisheye", lens_fov_deg=200.0)
+    errors = convert(tmp_path / "in", tmp_path / "out", told, workers=1).errors
+    assert "photo.png: found 90x60, expected two fisheye circles" in errors[0]
+    assert "text.jpg: found no readable picture" in errors[1]
+    told = settings("equirectangular", projection="stereo-over-under")
+    errors = convert(tmp_path / "in", tmp_path / "out2", told, workers=1).errors
+    assert "photo.png: found 90x30, expected width = 2 x height" in errors[0]

@@ -1,11 +1,12 @@
 """Settings of a conversion: every mistake is named with its option."""
 
+import math
 from typing import Any
 
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.pictures.conversion.settings import ConversionSettings, parse_rotation
+from panovlm.pictures.conversion.settings import ConversionSettings, parse_rotation, parse_seconds
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,19 @@ from panovlm.pictures.conversion.settings import ConversionSettings, parse_rotat
         ({"rotation_deg": (0.0, -91.0, 0.0)}, "found a pitch of -91°"),
         ({"projection": "fisheye"}, "found --projection fisheye, expected one of equirect"),
         ({"hfov_deg": 270.0}, "found --hfov-deg 270 without a projection, expected both"),
+        ({"projection": "dual-fisheye"}, "expected the angle across each circle.*--lens-fov-deg"),
+        (
+            {"projection": "dual-fisheye", "lens_fov_deg": 200.0, "hfov_deg": 90.0},
+            "found --projection dual-fisheye, .*no --hfov-deg",
+        ),
+        (
+            {"projection": "dual-fisheye", "lens_fov_deg": 170.0},
+            "found --lens-fov-deg 170, expected 180 to below 360 degrees",
+        ),
+        ({"projection": "dual-fisheye", "lens_fov_deg": math.nan}, "found --lens-fov-deg nan"),
+        ({"lens_fov_deg": 200.0}, "found --lens-fov-deg 200.*with --projection dual-fisheye"),
+        ({"every_s": 0.0}, "found --every 0s, expected 0.01 s or more"),
+        ({"every_s": math.nan}, "found --every nans"),
     ],
 )
 def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -41,3 +55,10 @@ def test_a_rotation_is_read_from_text() -> None:
 def test_other_text_is_no_rotation(text: str) -> None:
     with pytest.raises(PanoVLMError, match="expected YAW,PITCH,ROLL in degrees"):
         parse_rotation(text)
+
+
+def test_seconds_are_read_from_text() -> None:
+    assert [parse_seconds(text) for text in ("2s", "0.5s", "10")] == [2.0, 0.5, 10.0]
+    for text in ("", "s", "2m", "often"):
+        with pytest.raises(PanoVLMError, match="expected seconds, as in --every 2s"):
+            parse_seconds(text)
