@@ -1,11 +1,13 @@
 """One answer while it is generated: how its tokens are chosen and when it ends."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 from panovlm.inference.grammars import Constraint
 
@@ -22,6 +24,9 @@ class SamplingParams:
         max_tokens: Most tokens of the answer.
         temperature: 0 takes the likeliest token; above, tokens are sampled.
         top_p: Only the likeliest tokens that together have this probability are sampled, in (0, 1].
+        top_k: Only so many of the likeliest tokens are sampled; 0 for all.
+        min_p: Only tokens with at least this share of the likeliest one's probability are sampled.
+        repetition_penalty: Above 1, tokens of the conversation and the answer become less likely.
         seed: The same seed samples the same answer; None samples another each time.
         stop: Texts before which it ends.
         json_schema: The JSON schema of the answer, as JSON; None for any text.
@@ -30,6 +35,9 @@ class SamplingParams:
     max_tokens: int = 128
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
     json_schema: str | None = None
@@ -56,6 +64,7 @@ class Answer:
         end_ids: Sequence[int],
         sampling: SamplingParams,
         constraint: Constraint | None = None,
+        prompt_ids: Sequence[int] = (),
     ) -> None:
         self.sampling, self._constraint = sampling, constraint
         self.text = ""
@@ -63,6 +72,7 @@ class Answer:
         self.num_tokens = 0
         self._tokenizer, self._end_ids = tokenizer, frozenset(end_ids)
         self._ids: list[int] = []
+        self._prompt_ids = list(prompt_ids)
         self._random = torch.Generator()
         if sampling.seed is None:
             self._random.seed()
@@ -71,15 +81,35 @@ class Answer:
 
     def choose(self, scores: Tensor) -> int:
         """Choose the next token by its scores [vocabulary]."""
+        if self.sampling.repetition_penalty != 1.0:
+            scores = self._penalised(scores)
         if self._constraint:
             scores = self._constraint.mask(scores)
         if self.sampling.temperature < COLD:
             return int(scores.argmax())
-        probabilities = (scores.float().cpu() / self.sampling.temperature).softmax(-1)
+        probabilities = self._kept(scores.float().cpu() / self.sampling.temperature).softmax(-1)
         ordered, tokens = probabilities.sort(descending=True)
         # The likeliest token always stays, and so does the one that crosses the limit.
         ordered[ordered.cumsum(-1) - ordered >= self.sampling.top_p] = 0.0
         return int(tokens[torch.multinomial(ordered, 1, generator=self._random)])
+
+    def _penalised(self, scores: Tensor) -> Tensor:
+        """Lower the scores [vocabulary] of tokens that were there before."""
+        penalise = RepetitionPenaltyLogitsProcessor(self.sampling.repetition_penalty)
+        ids = torch.tensor([self._prompt_ids + self._ids], device=scores.device)
+        penalised: Tensor = penalise(ids, scores[None])[0]
+        return penalised
+
+    def _kept(self, scores: Tensor) -> Tensor:
+        """Leave the scores [vocabulary] of the likeliest tokens, by `top_k` and then `min_p`."""
+        if self.sampling.top_k:
+            limit = scores.topk(min(self.sampling.top_k, len(scores))).values[-1]
+            scores = scores.masked_fill(scores < limit, -torch.inf)
+        if self.sampling.min_p:
+            scores = scores.masked_fill(
+                scores < scores.max() + math.log(self.sampling.min_p), -torch.inf
+            )
+        return scores
 
     def add(self, token: int) -> str:
         """Add the next token; return the text that is now final, often none."""

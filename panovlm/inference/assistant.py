@@ -218,7 +218,9 @@ class Assistant:
         prompt = self.prompt(question)
         schema = question.sampling.json_schema
         constraint = None if schema is None else self.grammars.constraint(schema)
-        answer = Answer(self.processor.tokenizer, self._end_ids, question.sampling, constraint)
+        answer = Answer(
+            self.processor.tokenizer, self._end_ids, question.sampling, constraint, prompt.ids
+        )
         prefix = self._prefix(prompt, question.panoramas) if question.panoramas else None
         return Row(prompt, prefix, answer)
 

@@ -23,6 +23,7 @@ from panovlm.serving.protocol import (
     ViewsMatteredRequest,
     ViewsMatteredResponse,
     request_body,
+    require_model,
 )
 from panovlm.serving.site import add_page
 from panovlm.serving.worker import Worker
@@ -81,10 +82,16 @@ def _add_routes(app: FastAPI, handler: ChatHandler, registry: CollectorRegistry)
         openapi_extra=request_body(ViewsMatteredRequest, path),
     )(handler.views_mattered)
 
+    model = {"id": MODEL_NAME, "object": "model", "created": created, "owned_by": "panovlm"}
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        model = {"id": MODEL_NAME, "object": "model", "created": created, "owned_by": "panovlm"}
         return {"object": "list", "data": [model]}
+
+    @app.get("/v1/models/{name:path}")
+    async def model_named(name: str) -> dict[str, Any]:
+        require_model(name)
+        return model
 
     @app.get("/health")
     async def health() -> Response:

@@ -3,9 +3,17 @@
 import json
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import Answer, SamplingParams
@@ -31,8 +39,20 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
     "modalities": (["text"],),
     "audio": (),
+    "best_of": (1,),
+    "min_tokens": (0,),
+    "ignore_eos": (False,),
+    "stop_token_ids": ([],),
+    "guided_json": (),
+    "guided_regex": (),
+    "guided_choice": (),
+    "guided_grammar": (),
+    "structured_outputs": (),
+    "top_a": (0,),
+    "typical_p": (1,),
+    "length_penalty": (1,),
 }
-"""Fields of OpenAI's that would change the answer, and the values that are supported."""
+"""Fields of OpenAI's, vLLM's and others' that change the answer, and the values supported."""
 
 
 class TextPart(BaseModel):
@@ -59,14 +79,21 @@ class Message(BaseModel):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
+    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] | None = None
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        """Refuse a message without content, but for assistants', as clients keep them."""
+        if self.content is None and self.role != "assistant":
+            raise PydanticCustomError("content", "found none, expected a text or parts")
+        return self
 
     @property
     def parts(self) -> list[TextPart | ImagePart]:
-        """The content in parts, also where it is only a text."""
-        if isinstance(self.content, str):
-            return [TextPart(type="text", text=self.content)]
-        return self.content
+        """The content in parts, also where it is only a text or absent."""
+        if isinstance(self.content, list):
+            return self.content
+        return [TextPart(type="text", text=self.content or "")]
 
     @property
     def urls(self) -> list[str]:
@@ -142,6 +169,11 @@ class ChatRequest(ConversationRequest):
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, description="-1 or 0 for all tokens.")
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(
+        None, gt=0, le=10, validation_alias=AliasChoices("repetition_penalty", "repeat_penalty")
+    )
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
     response_format: ResponseFormat | None = None
@@ -154,13 +186,16 @@ class ChatRequest(ConversationRequest):
         if max_tokens > limits.max_tokens:
             found = f"found max_tokens {max_tokens}, expected at most {limits.max_tokens}"
             raise _invalid(found, "max_tokens")
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        stop = [self.stop] if isinstance(self.stop, str) and self.stop else self.stop or []
         if len(stop) > 4 or not all(0 < len(text) <= 200 for text in stop):
             raise _invalid("found stop, expected up to 4 texts of 1 to 200 characters", "stop")
         return SamplingParams(
             max_tokens=max_tokens,
             temperature=self.temperature or 0.0,
             top_p=self.top_p or 1.0,
+            top_k=max(self.top_k or 0, 0),
+            min_p=self.min_p or 0.0,
+            repetition_penalty=self.repetition_penalty or 1.0,
             seed=self.seed,
             stop=tuple(stop),
             json_schema=self.response_format.schema_text() if self.response_format else None,
@@ -263,10 +298,15 @@ def parse_body(body: bytes, kind: type[Body]) -> Body:
         name = ".".join(map(str, first["loc"]))
         message = f"{name}: {first['msg']}".removeprefix(": ")[:300]
         raise RequestError(400, message, "invalid_request", name[:200] or None) from error
-    if request.model != MODEL_NAME:
+    require_model(request.model)
+    return request
+
+
+def require_model(name: str) -> None:
+    """Refuse any model but the one that is served."""
+    if name != MODEL_NAME:
         message = f"found no such model, expected {MODEL_NAME}"
         raise RequestError(404, message, "model_not_found", "model")
-    return request
 
 
 @dataclass(frozen=True)

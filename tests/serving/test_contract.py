@@ -71,6 +71,55 @@ def test_seed_stop_and_length_are_respected(client: TestClient, body: Ask) -> No
     assert complete(max_completion_tokens=2, max_tokens=None)["finish_reason"] == "length"
 
 
+@pytest.mark.parametrize(
+    "said", [{}, {"content": None}, {"content": ""}, {"content": [], "refusal": None}]
+)
+def test_assistants_messages_without_content_are_taken_as_empty(
+    client: TestClient, body: Ask, said: dict[str, Any]
+) -> None:
+    asked = body()
+    left = {"role": "user", "content": "And left?"}
+    asked["messages"] += [{"role": "assistant", **said}, left]
+    reply = client.post(PATH, json=asked)
+    assert reply.status_code == 200
+    asked["messages"][1] = {"role": "assistant", "content": ""}
+    plain = client.post(PATH, json=asked).json()
+    assert reply.json()["choices"] == plain["choices"]
+
+
+def test_what_clients_send_by_default_changes_nothing(client: TestClient, body: Ask) -> None:
+    plain = client.post(PATH, json=body()).json()["choices"]
+    absent = ("temperature", "top_p", "n", "stop", "logit_bias", "tools", "user", "top_k", "min_p")
+    neutral = {"stop": "", "tools": [], "logit_bias": {}, "top_k": -1, "store": False, "n": 1}
+    neutral |= {"min_p": 0.0, "repetition_penalty": 1.0, "frequency_penalty": 0.0}
+    for more in (dict.fromkeys(absent), neutral, {"top_k": 40, "min_p": 0.05}):
+        reply = client.post(PATH, json=body(**more))
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["choices"] == plain
+
+
+def test_the_likeliest_token_alone_is_sampled_where_all_others_are_left_out(
+    client: TestClient, body: Ask
+) -> None:
+    def complete(**more: Any) -> str:
+        content: str = client.post(PATH, json=body(**more)).json()["choices"][0]["message"][
+            "content"
+        ]
+        return content
+
+    hot = {"temperature": 2.0, "seed": 3}
+    assert complete(**hot) != complete()
+    assert complete(top_k=1, **hot) == complete(min_p=1.0, **hot) == complete()
+    assert complete(repetition_penalty=5.0) == complete(repeat_penalty=5.0) != complete()
+
+
+def test_the_served_model_is_found_by_name(client: TestClient) -> None:
+    (listed,) = client.get("/v1/models").json()["data"]
+    assert client.get("/v1/models/panovlm").json() == listed
+    reply = client.get("/v1/models/gpt-4o")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+
+
 def test_a_grounding_is_added_on_request_alone(
     client: TestClient, body: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
