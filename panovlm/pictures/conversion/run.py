@@ -19,6 +19,7 @@ from panovlm.pictures.conversion.pictures import PILLOW_FORMATS, is_converted, w
 from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.conversion.views_folder import FACE_NAMES, assemble_folder, write_views
 from panovlm.pictures.cubemaps import join_cubemap
+from panovlm.pictures.declaring import declare
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.files import check_output
 from panovlm.runtime.processes import mapping
@@ -188,4 +189,4 @@ def _read_sphere(source: Path, min_width: int | None, settings: ConversionSettin
     """Read an input of any kind as an equirectangular panorama."""
     if source.is_dir():
         return assemble_folder(source)
-    return load_panorama(source, min_width, **settings.declared)
+    return load_panorama(declare(source, settings.declared), min_width)

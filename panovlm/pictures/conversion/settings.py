@@ -1,18 +1,17 @@
 """The settings of a conversion: what every picture becomes."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.rotation import require_width
 from panovlm.geometry.views import View
-from panovlm.pictures.recognising import ProjectionName
+from panovlm.pictures.declaring import AS_FOUND, Declaration
 
 TARGETS = ("equirectangular", "cubemap", "views")
 ARRANGEMENTS = ("strip", "dice", "files")
 FORMATS = ("jpg", "png", "webp")
-_OF_INPUTS = ("projection", "hfov_deg", "use_xmp")
 MAX_SIDE = 4096
 """The largest face or view made: that of a panorama of 16384 columns."""
 
@@ -34,9 +33,7 @@ class ConversionSettings:
         rotation_deg: Yaw, pitch and roll by which the camera is rotated first, in degrees.
         format: One of `FORMATS`; None takes that of the name to write, or jpg.
         quality: Of JPEG and WebP, 1 to 100.
-        projection: What every input is, as for `read_panorama`; None lets each file say it.
-        hfov_deg: Angle between the left and the right edge of the inputs, for `projection`.
-        use_xmp: Whether the inputs' Photo Sphere XMP counts.
+        declared: What every input is; by default each file says it.
     """
 
     to: str
@@ -50,9 +47,7 @@ class ConversionSettings:
     rotation_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
     format: str | None = None
     quality: int = 95
-    projection: str | None = None
-    hfov_deg: float | None = None
-    use_xmp: bool = True
+    declared: Declaration = AS_FOUND
 
     def __post_init__(self) -> None:
         _check_choice("--to", self.to, TARGETS)
@@ -63,13 +58,6 @@ class ConversionSettings:
         _check_range("--quality", self.quality, 100)
         if self.width is not None:
             require_width("--width", self.width)
-        if self.projection is not None:
-            _check_choice("--projection", self.projection, get_args(ProjectionName))
-        if self.hfov_deg is not None and self.projection is None:
-            raise PanoVLMError(
-                f"found --hfov-deg {self.hfov_deg:g} without a projection, expected both; add "
-                "--projection cylindrical or equirectangular"
-            )
         _ = self.camera, self.layout  # they refuse angles out of range
 
     @property
@@ -85,12 +73,6 @@ class ConversionSettings:
         return ViewLayout.ring(self.num_views, self.fov_deg, self.view_size, self.pitches_deg)
 
     @property
-    def declared(self) -> dict[str, Any]:
-        """What is said about the inputs, as keywords of `read_panorama`; empty if nothing is."""
-        said = {"projection": self.projection, "hfov_deg": self.hfov_deg, "use_xmp": self.use_xmp}
-        return {key: value for key, value in said.items() if value not in (None, True)}
-
-    @property
     def makes_folders(self) -> bool:
         """Whether a picture becomes a folder of pictures."""
         return self.to == "views" or (self.to == "cubemap" and self.arrangement == "files")
@@ -102,10 +84,11 @@ class ConversionSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Return all settings as JSON holds them; of the inputs, what is declared."""
-        kept = {key: value for key, value in asdict(self).items() if key not in _OF_INPUTS}
+        said = {"declared": self.declared.said} if self.declared.said else {}
+        kept = {key: value for key, value in asdict(self).items() if key != "declared"}
         return (
             kept
-            | self.declared
+            | said
             | {
                 "format": self.ending.removeprefix("."),
                 "pitches_deg": list(self.pitches_deg),
