@@ -1,9 +1,12 @@
 """Commands on panoramas themselves: their views, other projections, rendered scenes."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from panovlm.commands.declared import with_declaration
+from panovlm.pictures.declaring import Declaration, declare
 
 NumViews = Annotated[int, typer.Option(help="Views of the ring.")]
 FovDeg = Annotated[float, typer.Option(help="Field of view of each, in degrees.")]
@@ -11,24 +14,13 @@ ViewSize = Annotated[int, typer.Option(help="Pixels along a side of a view.")]
 PitchesDeg = Annotated[
     list[float] | None, typer.Option(help="Pitch of a row of views; repeat for several rows.")
 ]
-Projection = Annotated[
-    str | None,
-    typer.Option(
-        help="What the picture is, whatever its shape and XMP say: equirectangular, cylindrical or "
-        "cubemap."
-    ),
-]
-HfovDeg = Annotated[
-    float | None,
-    typer.Option(help="Angle between its left and right edge, with --projection; in degrees."),
-]
-UseXmp = Annotated[
-    bool, typer.Option("--xmp/--no-xmp", help="Whether its Photo Sphere XMP counts.")
-]
 
 
+@with_declaration
 def views(
     panorama: Path,
+    *,
+    declared: Declaration,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("views.png"),
     num_views: NumViews = 8,
     fov_deg: FovDeg = 90.0,
@@ -48,9 +40,6 @@ def views(
         bool, typer.Option("--explain", help="Print and draw the angles between paired tokens.")
     ] = False,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens along a side, for --explain.")] = 16,
-    projection: Projection = None,
-    hfov_deg: HfovDeg = None,
-    xmp: UseXmp = True,
 ) -> None:
     """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
     from panovlm.figures.sheets import check_sheet, save_sheet
@@ -70,8 +59,7 @@ def views(
         with_global=with_global,
     )
     check_sheet(out, "panovlm views", [panorama])
-    declared: dict[str, Any] = {"projection": projection, "hfov_deg": hfov_deg, "use_xmp": xmp}
-    pixels = load_panorama(panorama, required_width(layout), **declared)
+    pixels = load_panorama(declare(panorama, declared), required_width(layout))
     save_sheet(draw_views_sheet(pixels, layout, tokens if explain else None), out, "panovlm views")
     if explain:
         explain_overlap(layout, tokens)
@@ -80,9 +68,12 @@ def views(
     typer.echo(f"{layout.describe()}, {seen}, written to {out}")
 
 
+@with_declaration
 def convert(
     given: Annotated[Path, typer.Argument(metavar="IN")],
     out: Path,
+    *,
+    declared: Declaration,
     to: Annotated[str, typer.Option(help="equirectangular, cubemap or views.")],
     width: Annotated[
         int | None, typer.Option(help="Columns of a panorama; as the input has if left out.")
@@ -104,9 +95,6 @@ def convert(
     quality: Annotated[int, typer.Option(help="Of jpg and webp, 1 to 100.")] = 95,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Convert all anew.")] = False,
-    projection: Projection = None,
-    hfov_deg: HfovDeg = None,
-    xmp: UseXmp = True,
 ) -> None:
     """Convert IN, a picture or a folder of them, to panoramas, cube maps or views in OUT."""
     from panovlm.pictures.conversion.run import convert as run
@@ -124,9 +112,7 @@ def convert(
         rotation_deg=parse_rotation(rotate),
         format=format,
         quality=quality,
-        projection=projection,
-        hfov_deg=hfov_deg,
-        use_xmp=xmp,
+        declared=declared,
     )
     try:
         done = run(given, out, settings, workers=workers, overwrite=overwrite)

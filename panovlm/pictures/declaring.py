@@ -63,9 +63,10 @@ class Declaration:
                 f"found the projection {self.projection!r}, expected equirectangular, cylindrical "
                 "or cubemap; change projection"
             )
+        said = self.said
         for name, (least, most) in RANGES_DEG.items():
-            if name in self.said:
-                self._check_angle(name, self.said[name], least, most)
+            if name in said:
+                self._check_angle(name, said[name], least, most)
 
     def _check_angle(self, name: str, value: float, least: float, most: float) -> None:
         if self.projection is None:

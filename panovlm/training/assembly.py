@@ -1,7 +1,5 @@
 """Builds a stage's trainer: data, arguments and callbacks."""
 
-from pathlib import Path
-
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -10,6 +8,7 @@ from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
 from panovlm.data.records import Needs, Record, read_records
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
 from panovlm.training import ranks
 from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis, hold_out
 from panovlm.training.sources import view_source
@@ -26,7 +25,7 @@ def build_trainer(
 ) -> StageTrainer:
     """Put a stage's data, arguments and callbacks together."""
     section, pad_id = run.section, processor.tokenizer.pad_token_id
-    overlap, held_out = section.overlap_settings, list[Path]()
+    overlap, held_out = section.overlap_settings, list[PictureFile]()
     dataset: StreamDataset | PanoramaDataset
     collator: StreamCollator | PanoramaCollator
     if run.is_stream:
@@ -34,7 +33,7 @@ def build_trainer(
             dataset = stream_dataset(run, model, processor)
         collator = StreamCollator(pad_id)
     else:
-        records = read_records(section.data, Needs.of(run.stage.supervision))
+        records = read_records(section.data, Needs.of(run.stage.supervision), section.declared)
         source = view_source(run, model, processor, records)
         with ranks.synchronized():
             share = overlap.held_out if run.is_on_overlaps else 0.0

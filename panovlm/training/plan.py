@@ -20,6 +20,7 @@ from panovlm.data.samples import records_of
 from panovlm.data.shards import open_stream
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.cached_folders import MANIFEST, cache_folder
 from panovlm.stages import STAGES
 from panovlm.training.assembly import build_dataset
@@ -100,7 +101,7 @@ def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
     per_step = section.batch_size * section.accumulation
     views = config.layout.num_views, config.view_size
     size = bytes_per_picture(config.vision_config, *views, layers)
-    pictures = [record.image for record in records if record.image and is_cached]
+    pictures = [record.shown for record in records if record.shown and is_cached]
     return StagePlan(
         run=run,
         num_panoramas=len(dataset) if is_cached else None,
@@ -175,7 +176,7 @@ class _BlankViews:
 
     num_views: int
 
-    def load(self, picture: Path) -> Tensor:
+    def load(self, picture: PictureFile) -> Tensor:
         return torch.zeros(self.num_views, 0)
 
 
@@ -183,9 +184,11 @@ def _read_records(run: StageRun) -> list[Record]:
     """Read a stage's records, of a stream the first."""
     needs = Needs.of(run.stage.supervision)
     if not run.is_stream:
-        return read_records(run.section.data, needs)
+        return read_records(run.section.data, needs, run.section.declared)
     samples = open_stream(run.section.data).head(EXAMPLES_READ)
-    return [record for sample in samples for record in records_of(sample, needs)]
+    return [
+        record for sample in samples for record in records_of(sample, needs, run.section.declared)
+    ]
 
 
 def _batch_shape(dataset: PanoramaDataset, sequences: int) -> BatchShape:

@@ -27,6 +27,7 @@ from transformers.integrations.fsdp import is_fsdp_enabled
 from panovlm.data.records import Needs, check_records, raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.files import check_output
 from panovlm.runtime.progress import console, show_table
 from panovlm.stages import STAGES, Stage
@@ -127,9 +128,14 @@ def _check_files(runs: Sequence[StageRun]) -> list[str]:
     checked = check_records(files)
     if errors := [str(finding) for finding in checked.findings]:
         return errors + check_pictures(checked.pictures)
-    pictures: dict[int, dict[Path, None]] = defaultdict(dict)
+    pictures: dict[int, dict[PictureFile, None]] = defaultdict(dict)
+    errors = []
     for run in runs:
-        pictures[run.section.vision_layers] |= dict.fromkeys(checked.pictures_of(run.section.data))
+        own = checked.of(run.section.data, run.section.declared)
+        errors += [str(finding) for finding in own.contradictions]
+        pictures[run.section.vision_layers] |= dict.fromkeys(own.pictures)
+    if errors:
+        return errors
     return prepare_pictures(runs[0].recipe, pictures) if runs else []
 
 

@@ -14,6 +14,7 @@ from panovlm.data.filling import fill
 from panovlm.data.records import Record, raise_errors
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import token_cache_folder
@@ -42,7 +43,7 @@ def view_source(
             f"so it runs as a whole in every step, and nothing is cached"
         )
         return ViewSource(image_processor)
-    pictures = [record.image for record in records if record.image]
+    pictures = [record.shown for record in records if record.shown]
     errors = fill_caches({cache: pictures}, run.name)
     with ranks.synchronized():
         raise_errors(f"pictures of stage {run.name}", errors)
@@ -51,7 +52,7 @@ def view_source(
     return cache
 
 
-def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> list[str]:
+def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[PictureFile]]) -> list[str]:
     """Encode every picture of a run before its first stage; each is decoded once.
 
     `wanted` holds them by how many of the encoder's last layers train on them. A line is returned
@@ -60,7 +61,7 @@ def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> 
     with ranks.synchronized():
         encoder = build_vision_encoder(recipe.model)
         image_processor = build_image_processor(recipe.model)
-    caches: dict[PatchTokenCache, Collection[Path]] = {}
+    caches: dict[PatchTokenCache, Collection[PictureFile]] = {}
     errors: list[str] = []
     bf16 = uses_bf16(recipe.dtype)
     for num_layers, pictures in wanted.items():
@@ -72,14 +73,14 @@ def prepare_pictures(recipe: Recipe, wanted: Mapping[int, Collection[Path]]) -> 
     return errors + fill_caches(caches, "vision encoder")
 
 
-def check_pictures(pictures: Collection[Path]) -> list[str]:
+def check_pictures(pictures: Collection[PictureFile]) -> list[str]:
     """Decode pictures as cheaply as possible; return a line for each that is no valid panorama."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         own = [*pool.map(panorama_error, ranks.shard(list(pictures)))]
     return [error for errors in ranks.all_gather(own) for error in errors if error]
 
 
-def fill_caches(wanted: Mapping[PatchTokenCache, Collection[Path]], label: str) -> list[str]:
+def fill_caches(wanted: Mapping[PatchTokenCache, Collection[PictureFile]], label: str) -> list[str]:
     """Encode what is missing from caches, after making room for all of it.
 
     Args:
@@ -93,7 +94,7 @@ def fill_caches(wanted: Mapping[PatchTokenCache, Collection[Path]], label: str) 
         PanoVLMError: If what is missing will not fit, before anything is encoded.
     """
     every = dict.fromkeys(picture for pictures in wanted.values() for picture in pictures)
-    absent = [picture for picture in every if not picture.is_file()]
+    absent = [picture for picture in every if not Path(picture).is_file()]
     if absent:
         return [f"{p}: no such picture; correct `image` or restore the file" for p in absent]
     with ranks.synchronized():  # all look for what is missing before any of them writes
@@ -122,7 +123,7 @@ def _make_room(files: Collection[Path], needed_bytes: int) -> None:
         make_room(token_cache_folder(), needed_bytes, files, cache_limit())
 
 
-def _fill(cache: PatchTokenCache, missing: Sequence[Path]) -> list[str]:
+def _fill(cache: PatchTokenCache, missing: Sequence[PictureFile]) -> list[str]:
     if not missing:
         return []
     label = "vision encoder: reading panoramas once"

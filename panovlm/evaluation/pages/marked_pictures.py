@@ -3,7 +3,6 @@
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
@@ -11,6 +10,7 @@ from PIL import Image
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.metrics.exact_match import normalised
 from panovlm.model.processing import view_words
+from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import load_panorama
 
 WIDTH = 1024
@@ -43,7 +43,7 @@ class Example:
     """A question that was asked of a panorama, with its answer.
 
     Attributes:
-        picture: The panorama's file.
+        picture: The panorama's file, with what is declared of it.
         question: As asked.
         expected: The right answer.
         answer: The answer given.
@@ -61,7 +61,7 @@ class Example:
             that was not asked.
     """
 
-    picture: Path
+    picture: PictureFile
     question: str
     expected: str
     answer: str

@@ -1,0 +1,72 @@
+"""The options that declare what pictures are, the same for every command that reads some."""
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Annotated, Any
+
+import typer
+
+from panovlm.pictures.declaring import Declaration
+
+OPTIONS: dict[str, Any] = {
+    "projection": Annotated[
+        str | None,
+        typer.Option(
+            "--projection",
+            help="What the picture is, whatever its shape and XMP say: equirectangular, "
+            "cylindrical or cubemap.",
+        ),
+    ],
+    "hfov_deg": Annotated[
+        float | None,
+        typer.Option(
+            "--hfov-deg",
+            help="Angle between its left and right edge, with --projection; in degrees.",
+        ),
+    ],
+    "vfov_deg": Annotated[
+        float | None,
+        typer.Option(
+            "--vfov-deg", help="Angle between its upper and lower edge; square pixels if left out."
+        ),
+    ],
+    "yaw_deg": Annotated[
+        float, typer.Option("--declared-yaw-deg", help="Yaw of its middle, with --projection.")
+    ],
+    "pitch_deg": Annotated[
+        float, typer.Option("--declared-pitch-deg", help="Pitch of its middle, likewise.")
+    ],
+    "roll_deg": Annotated[
+        float, typer.Option("--declared-roll-deg", help="Clockwise roll of its camera, likewise.")
+    ],
+    "use_xmp": Annotated[
+        bool, typer.Option("--xmp/--no-xmp", help="Whether its Photo Sphere XMP counts.")
+    ],
+}
+"""By the fields of `Declaration`; views and conversions have a pitch of their own."""
+
+
+def with_declaration(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a declaration in place of its argument `declared`."""
+
+    @wraps(command)
+    def declaring(*given: Any, **options: Any) -> None:
+        said = {name: options.pop(f"declared_{name}") for name in OPTIONS}
+        command(*given, **options, declared=Declaration(**said))
+
+    own = [each for each in signature(command).parameters.values() if each.name != "declared"]
+    defaults = Declaration.__dataclass_fields__
+    added = [
+        Parameter(
+            f"declared_{name}",
+            Parameter.KEYWORD_ONLY,
+            default=defaults[name].default,
+            annotation=annotation,
+        )
+        for name, annotation in OPTIONS.items()
+    ]
+    new = signature(command).replace(parameters=[*own, *added])
+    declaring.__signature__ = new  # type: ignore[attr-defined]  # typer reads it
+    declaring.__annotations__ = {each.name: each.annotation for each in new.parameters.values()}
+    return declaring
