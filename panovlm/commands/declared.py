@@ -48,12 +48,16 @@ OPTIONS: dict[str, Any] = {
 
 
 def with_declaration(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a declaration in place of its argument `declared`."""
+    """Give a command the options of a declaration in place of its argument `declared`.
+
+    That is None where none of them says anything.
+    """
 
     @wraps(command)
     def declaring(*given: Any, **options: Any) -> None:
         said = {name: options.pop(f"declared_{name}") for name in OPTIONS}
-        command(*given, **options, declared=Declaration(**said))
+        declared = Declaration(**said)
+        command(*given, **options, declared=declared if declared.said else None)
 
     own = [each for each in signature(command).parameters.values() if each.name != "declared"]
     defaults = Declaration.__dataclass_fields__

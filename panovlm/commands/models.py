@@ -26,7 +26,7 @@ DtypeOption = Annotated[
 def evaluate(
     model: Path,
     *,
-    declared: Declaration,
+    declared: Declaration | None,
     data: Annotated[Path, typer.Option(help="Records with correct answers.")],
     out: Annotated[Path, typer.Option(help="JSON to write; a page goes beside it.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first records.")] = None,
@@ -199,7 +199,7 @@ def ask(
     panoramas: Annotated[list[Path] | None, typer.Argument()] = None,
     question: Annotated[str | None, typer.Argument()] = None,
     *,
-    declared: Declaration,
+    declared: Declaration | None,
     questions: Annotated[
         Path | None, typer.Option("--in", help="JSON lines of image and question, instead.")
     ] = None,
@@ -243,7 +243,7 @@ def _ask_one(
 def _open(
     model: Path,
     panoramas: list[Path],
-    declared: Declaration,
+    declared: Declaration | None,
     grounded: bool,
     dtype: DtypeOption,
 ) -> "tuple[Assistant, list[OpenedPanorama]]":
@@ -270,7 +270,7 @@ def _ask_many(
     model: Path,
     questions: Path,
     out: Path,
-    declared: Declaration,
+    declared: Declaration | None,
     grounded: bool,
     max_tokens: int,
     dtype: DtypeOption,
@@ -296,7 +296,7 @@ def chat(
     model: Path,
     panoramas: list[Path],
     *,
-    declared: Declaration,
+    declared: Declaration | None,
     grounded: Annotated[
         bool, typer.Option("--grounded", help="Add the direction that an answer names.")
     ] = False,

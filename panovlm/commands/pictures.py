@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from panovlm.commands.declared import with_declaration
-from panovlm.pictures.declaring import Declaration, declare
+from panovlm.pictures.declaring import AS_FOUND, Declaration, declare
 
 NumViews = Annotated[int, typer.Option(help="Views of the ring.")]
 FovDeg = Annotated[float, typer.Option(help="Field of view of each, in degrees.")]
@@ -20,7 +20,7 @@ PitchesDeg = Annotated[
 def views(
     panorama: Path,
     *,
-    declared: Declaration,
+    declared: Declaration | None,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("views.png"),
     num_views: NumViews = 8,
     fov_deg: FovDeg = 90.0,
@@ -73,7 +73,7 @@ def convert(
     given: Annotated[Path, typer.Argument(metavar="IN")],
     out: Path,
     *,
-    declared: Declaration,
+    declared: Declaration | None,
     to: Annotated[str, typer.Option(help="equirectangular, cubemap or views.")],
     width: Annotated[
         int | None, typer.Option(help="Columns of a panorama; as the input has if left out.")
@@ -112,7 +112,7 @@ def convert(
         rotation_deg=parse_rotation(rotate),
         format=format,
         quality=quality,
-        declared=declared,
+        declared=declared or AS_FOUND,
     )
     try:
         done = run(given, out, settings, workers=workers, overwrite=overwrite)

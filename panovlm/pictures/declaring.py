@@ -90,7 +90,8 @@ class Declaration:
     def said(self) -> dict[str, Any]:
         """The fields that say something, as JSON holds them."""
         default = {name: field.default for name, field in self.__dataclass_fields__.items()}
-        return {key: value for key, value in asdict(self).items() if value != default[key]}
+        said = {key: value for key, value in asdict(self).items() if value != default[key]}
+        return {key: float(said[key]) if key in RANGES_DEG else said[key] for key in said}
 
 
 AS_FOUND = Declaration()

@@ -5,7 +5,6 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -56,7 +55,7 @@ class StagePlan:
     batch: BatchShape  # of one process, by the longest of the examples read
     footprint: Footprint
     steps_per_epoch: int | None  # optimiser steps that see every panorama once; None of a stream
-    cached: Mapping[tuple[Path, int], int]
+    cached: Mapping[tuple[PictureFile, int], int]
     """Bytes that the frozen encoder's outputs take on disk, by picture and number of trained layers
     left out; empty of a stream, which takes the room there is and no more."""
 
