@@ -48,7 +48,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def with_declaration(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a declaration in place of its argument `declared`.
+    """Add to a command the options of a declaration in place of its argument `declared`.
 
     That is None where none of them says anything.
     """

@@ -211,33 +211,23 @@ def ask(
     dtype: DtypeOption = "auto",
 ) -> None:
     """Ask a MODEL (a folder or a run) a QUESTION about PANORAMAS, or all of a file."""
+    from panovlm.inference.answers import SamplingParams
+
     if (questions is None) != (out is None) or (question is None) == (questions is None):
         raise PanoVLMError(
             "found neither one question nor a file of them, expected PANORAMAS and QUESTION, or "
             "--in and --out"
         )
     if panoramas and question:
-        opened = _open(model, panoramas, declared, grounded, dtype)
-        _ask_one(*opened, question, grounded, max_tokens)
+        assistant, opened = _open(model, panoramas, declared, grounded, dtype)
+        answer = assistant.ask(opened, question, SamplingParams(max_tokens=max_tokens))
+        typer.echo(answer)
+        if grounded:
+            _show_grounding(answer)
     elif questions and out and not panoramas:
         _ask_many(model, questions, out, declared, grounded, max_tokens, dtype)
     else:
         raise PanoVLMError("found a panorama and --in, whose lines name theirs; leave one out")
-
-
-def _ask_one(
-    assistant: "Assistant",
-    opened: "list[OpenedPanorama]",
-    question: str,
-    grounded: bool,
-    max_tokens: int,
-) -> None:
-    from panovlm.inference.answers import SamplingParams
-
-    answer = assistant.ask(opened, question, SamplingParams(max_tokens=max_tokens))
-    typer.echo(answer)
-    if grounded:
-        _show_grounding(answer)
 
 
 def _open(

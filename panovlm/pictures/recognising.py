@@ -227,7 +227,7 @@ def declared_placement(declared: Declaration, size: Size, name: str) -> Placemen
         return Placement(projection)
     if is_part:  # a shift copies whole columns exactly, where a rotation would sample them
         return Placement(replace(projection, left=(projection.left + yaw_deg / 360.0) % 1.0))
-    # A squeezed sphere is sampled to 2:1, as by a rotation that changes nothing.
+    # A full sphere of other sides is sampled to 2:1, by a rotation that changes nothing.
     return Placement(projection, None if is_full_sphere(*size) else np.eye(3))
 
 

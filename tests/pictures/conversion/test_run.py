@@ -17,6 +17,7 @@ from panovlm.pictures.conversion import run
 from panovlm.pictures.conversion.run import Conversion, convert
 from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.cubemaps import split_cubemap
+from panovlm.pictures.declaring import Declaration
 from panovlm.pictures.panorama import load_panorama
 
 Colours = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -267,7 +268,8 @@ def test_what_inputs_are_can_be_declared(tmp_path: Path, panorama: Pixels) -> No
     strip = panorama[88:168, 64:448]  # 270 degrees of what a phone turned around sees
     Image.fromarray(strip).save(tmp_path / "strip.png")
     out = tmp_path / "out.png"
-    told = settings("equirectangular", projection="equirectangular", hfov_deg=270.0)
+    declared = Declaration(projection="equirectangular", hfov_deg=270.0)
+    told = settings("equirectangular", declared=declared)
     assert convert(tmp_path / "strip.png", out, told).errors == ()
     np.testing.assert_array_equal(read(out)[88:168, 64:448], strip)
     assert not read(out)[:88].any()
@@ -279,6 +281,9 @@ def test_what_is_declared_is_part_of_the_settings_kept(tmp_path: Path, panorama:
     (tmp_path / "in").mkdir()
     Image.fromarray(panorama).save(tmp_path / "in" / "a.png")
     out = tmp_path / "out"
-    convert(tmp_path / "in", out, settings("equirectangular", projection="equirectangular"))
-    with pytest.raises(PanoVLMError, match="outputs of other settings: projection equirectangular"):
+    declared = Declaration(projection="equirectangular")
+    convert(tmp_path / "in", out, settings("equirectangular", declared=declared))
+    with pytest.raises(
+        PanoVLMError, match=r"of other settings: declared .*equirectangular"
+    ):
         convert(tmp_path / "in", out, settings("equirectangular"))
