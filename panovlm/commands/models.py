@@ -71,9 +71,8 @@ def evaluate(
     from panovlm.training import ranks
 
     hide_loading_bars()
-    options = EvaluationOptions(
-        baselines, yaw_rotated, ablated, seam_shifted, seeds, dtype, declared
-    )
+    asked = baselines, yaw_rotated, ablated, seam_shifted, seeds
+    options = EvaluationOptions(*asked, dtype, declared)
     if not benchmark and (images or judge):
         raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
     try:

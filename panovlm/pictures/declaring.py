@@ -110,6 +110,11 @@ class DeclaredPicture(os.PathLike[str]):
     path: Path
     declared: Declaration
 
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
     def __fspath__(self) -> str:
         return str(self.path)
 

@@ -263,7 +263,8 @@ def parse_body(body: bytes, kind: type[Body]) -> Body:
     try:
         request = kind.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        first = max(found, key=lambda each: len(each["loc"]))  # of the alternative that was meant
         name = ".".join(map(str, first["loc"]))
         message = f"{name}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")[:300]
         raise RequestError(400, message, "invalid_request", name[:200] or None) from error

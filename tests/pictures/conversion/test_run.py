@@ -283,7 +283,5 @@ def test_what_is_declared_is_part_of_the_settings_kept(tmp_path: Path, panorama:
     out = tmp_path / "out"
     declared = Declaration(projection="equirectangular")
     convert(tmp_path / "in", out, settings("equirectangular", declared=declared))
-    with pytest.raises(
-        PanoVLMError, match=r"of other settings: declared .*equirectangular"
-    ):
+    with pytest.raises(PanoVLMError, match=r"of other settings: declared .*equirectangular"):
         convert(tmp_path / "in", out, settings("equirectangular"))
