@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from panovlm.commands.declared import with_declaration
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.progress import hide_loading_bars
 
 if TYPE_CHECKING:
@@ -20,8 +22,11 @@ DtypeOption = Annotated[
 ]
 
 
+@with_declaration
 def evaluate(
     model: Path,
+    *,
+    declared: Declaration | None,
     data: Annotated[Path, typer.Option(help="Records with correct answers.")],
     out: Annotated[Path, typer.Option(help="JSON to write; a page goes beside it.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first records.")] = None,
@@ -66,7 +71,8 @@ def evaluate(
     from panovlm.training import ranks
 
     hide_loading_bars()
-    options = EvaluationOptions(baselines, yaw_rotated, ablated, seam_shifted, seeds, dtype)
+    asked = baselines, yaw_rotated, ablated, seam_shifted, seeds
+    options = EvaluationOptions(*asked, dtype, declared)
     if not benchmark and (images or judge):
         raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
     try:
@@ -186,10 +192,13 @@ def occlude(
     typer.echo(f"written to {out}{f' and {numbers}' if numbers else ''}")
 
 
+@with_declaration
 def ask(
     model: Path,
     panoramas: Annotated[list[Path] | None, typer.Argument()] = None,
     question: Annotated[str | None, typer.Argument()] = None,
+    *,
+    declared: Declaration | None,
     questions: Annotated[
         Path | None, typer.Option("--in", help="JSON lines of image and question, instead.")
     ] = None,
@@ -201,38 +210,31 @@ def ask(
     dtype: DtypeOption = "auto",
 ) -> None:
     """Ask a MODEL (a folder or a run) a QUESTION about PANORAMAS, or all of a file."""
+    from panovlm.inference.answers import SamplingParams
+
     if (questions is None) != (out is None) or (question is None) == (questions is None):
         raise PanoVLMError(
             "found neither one question nor a file of them, expected PANORAMAS and QUESTION, or "
             "--in and --out"
         )
     if panoramas and question:
-        _ask_one(model, panoramas, question, grounded, max_tokens, dtype)
+        assistant, opened = _open(model, panoramas, declared, grounded, dtype)
+        answer = assistant.ask(opened, question, SamplingParams(max_tokens=max_tokens))
+        typer.echo(answer)
+        if grounded:
+            _show_grounding(answer)
     elif questions and out and not panoramas:
-        _ask_many(model, questions, out, grounded, max_tokens, dtype)
+        _ask_many(model, questions, out, declared, grounded, max_tokens, dtype)
     else:
         raise PanoVLMError("found a panorama and --in, whose lines name theirs; leave one out")
 
 
-def _ask_one(
+def _open(
     model: Path,
     panoramas: list[Path],
-    question: str,
+    declared: Declaration | None,
     grounded: bool,
-    max_tokens: int,
     dtype: DtypeOption,
-) -> None:
-    from panovlm.inference.answers import SamplingParams
-
-    assistant, opened = _open(model, panoramas, grounded, dtype)
-    answer = assistant.ask(opened, question, SamplingParams(max_tokens=max_tokens))
-    typer.echo(answer)
-    if grounded:
-        _show_grounding(answer)
-
-
-def _open(
-    model: Path, panoramas: list[Path], grounded: bool, dtype: DtypeOption
 ) -> "tuple[Assistant, list[OpenedPanorama]]":
     """Load a model and open the panoramas of a conversation."""
     from panovlm.inference.assistant import Assistant
@@ -242,7 +244,7 @@ def _open(
     if grounded:
         check_one_panorama("--grounded", len(panoramas))
     assistant = Assistant.load(model, dtype=dtype)
-    return assistant, [assistant.open(panorama) for panorama in panoramas]
+    return assistant, [assistant.open(panorama, declared) for panorama in panoramas]
 
 
 def _show_grounding(answer: str) -> None:
@@ -254,7 +256,13 @@ def _show_grounding(answer: str) -> None:
 
 
 def _ask_many(
-    model: Path, questions: Path, out: Path, grounded: bool, max_tokens: int, dtype: DtypeOption
+    model: Path,
+    questions: Path,
+    out: Path,
+    declared: Declaration | None,
+    grounded: bool,
+    max_tokens: int,
+    dtype: DtypeOption,
 ) -> None:
     from panovlm.inference.answers import SamplingParams
     from panovlm.inference.assistant import Assistant
@@ -263,16 +271,21 @@ def _ask_many(
     hide_loading_bars()
     sampling = SamplingParams(max_tokens=max_tokens)
     assistant = Assistant.load(model, dtype=dtype)
-    done = answer_file(assistant, questions, out, grounded=grounded, sampling=sampling)
+    done = answer_file(
+        assistant, questions, out, grounded=grounded, sampling=sampling, declared=declared
+    )
     present = f", {done.num_present} were present" if done.num_present else ""
     typer.echo(f"{done.num_answered} answers written to {out}{present}")
     if done.num_errors:
         typer.echo(f"panovlm: {done.num_errors} lines have an error instead of an answer", err=True)
 
 
+@with_declaration
 def chat(
     model: Path,
     panoramas: list[Path],
+    *,
+    declared: Declaration | None,
     grounded: Annotated[
         bool, typer.Option("--grounded", help="Add the direction that an answer names.")
     ] = False,
@@ -283,7 +296,7 @@ def chat(
     from panovlm.inference.answers import SamplingParams
     from panovlm.inference.assistant import Chat
 
-    opened = _open(model, panoramas, grounded, dtype)
+    opened = _open(model, panoramas, declared, grounded, dtype)
     conversation = Chat(*opened, SamplingParams(max_tokens=max_tokens))
     while question := _next_question():
         answer = ""

@@ -5,25 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
+from panovlm.commands.declared import with_declaration, with_raw_declaration
+from panovlm.pictures.declaring import Declaration, declare
+
 NumViews = Annotated[int, typer.Option(help="Views of the ring.")]
 FovDeg = Annotated[float, typer.Option(help="Field of view of each, in degrees.")]
 ViewSize = Annotated[int, typer.Option(help="Pixels along a side of a view.")]
 PitchesDeg = Annotated[
     list[float] | None, typer.Option(help="Pitch of a row of views; repeat for several rows.")
-]
-Projection = Annotated[
-    str | None,
-    typer.Option(
-        help="What the picture is, whatever its shape and XMP say: equirectangular, cylindrical or "
-        "cubemap."
-    ),
-]
-RawProjection = Annotated[
-    str | None,
-    typer.Option(
-        help="What IN is, whatever its shape and XMP say: equirectangular, cylindrical, cubemap, "
-        "dual-fisheye, stereo-over-under or stereo-side-by-side (the left eye is taken)."
-    ),
 ]
 LensFovDeg = Annotated[
     float | None, typer.Option(help="Angle across each circle of a dual fisheye, in degrees.")
@@ -31,17 +20,13 @@ LensFovDeg = Annotated[
 Every = Annotated[
     str | None, typer.Option(metavar="SECONDS", help="Take a frame of videos so often, as in 2s.")
 ]
-HfovDeg = Annotated[
-    float | None,
-    typer.Option(help="Angle between its left and right edge, with --projection; in degrees."),
-]
-UseXmp = Annotated[
-    bool, typer.Option("--xmp/--no-xmp", help="Whether its Photo Sphere XMP counts.")
-]
 
 
+@with_declaration
 def views(
     panorama: Path,
+    *,
+    declared: Declaration | None,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("views.png"),
     num_views: NumViews = 8,
     fov_deg: FovDeg = 90.0,
@@ -61,9 +46,6 @@ def views(
         bool, typer.Option("--explain", help="Print and draw the angles between paired tokens.")
     ] = False,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens along a side, for --explain.")] = 16,
-    projection: Projection = None,
-    hfov_deg: HfovDeg = None,
-    xmp: UseXmp = True,
 ) -> None:
     """Draw the views of a PANORAMA as one sheet, with yaw labels and the overlaps shaded."""
     from panovlm.figures.sheets import check_sheet, save_sheet
@@ -83,8 +65,7 @@ def views(
         with_global=with_global,
     )
     check_sheet(out, "panovlm views", [panorama])
-    declared: dict[str, Any] = {"projection": projection, "hfov_deg": hfov_deg, "use_xmp": xmp}
-    pixels = load_panorama(panorama, required_width(layout), **declared)
+    pixels = load_panorama(declare(panorama, declared), required_width(layout))
     save_sheet(draw_views_sheet(pixels, layout, tokens if explain else None), out, "panovlm views")
     if explain:
         explain_overlap(layout, tokens)
@@ -93,9 +74,12 @@ def views(
     typer.echo(f"{layout.describe()}, {seen}, written to {out}")
 
 
+@with_raw_declaration
 def convert(
     given: Annotated[Path, typer.Argument(metavar="IN")],
     out: Path,
+    *,
+    inputs: dict[str, Any],
     to: Annotated[str, typer.Option(help="equirectangular, cubemap or views.")],
     width: Annotated[
         int | None, typer.Option(help="Columns of a panorama; as the input has if left out.")
@@ -117,11 +101,8 @@ def convert(
     quality: Annotated[int, typer.Option(help="Of jpg and webp, 1 to 100.")] = 95,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Convert all anew.")] = False,
-    projection: RawProjection = None,
-    hfov_deg: HfovDeg = None,
     lens_fov_deg: LensFovDeg = None,
     every: Every = None,
-    xmp: UseXmp = True,
 ) -> None:
     """Convert IN, a picture, video or folder of them, to panoramas, cube maps or views in OUT."""
     from panovlm.pictures.conversion.run import convert as run
@@ -129,6 +110,7 @@ def convert(
         ConversionSettings,
         parse_rotation,
         parse_seconds,
+        split_declaration,
     )
 
     settings = ConversionSettings(
@@ -143,9 +125,7 @@ def convert(
         rotation_deg=parse_rotation(rotate),
         format=format,
         quality=quality,
-        projection=projection,
-        hfov_deg=hfov_deg,
-        use_xmp=xmp,
+        **split_declaration(inputs),
         lens_fov_deg=lens_fov_deg,
         every_s=None if every is None else parse_seconds(every),
     )

@@ -28,6 +28,7 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.vision import encode_views, num_prefix_tokens, patch_token_width, token_grid
 from panovlm.model.vision_layers import can_be_cut, lower_states
 from panovlm.pictures.containers import Source
+from panovlm.pictures.declaring import Declaration, PictureFile, declaration_of, declared_key
 from panovlm.pictures.panorama import is_read_as_ever
 from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import write_whole
@@ -53,7 +54,7 @@ class ImageTransform:
     """
 
     name: str
-    apply: Callable[[Path], Image.Image]
+    apply: Callable[[PictureFile], Image.Image]
 
 
 @dataclass
@@ -73,9 +74,9 @@ class ViewSource:
         """Return the source of pictures whose camera has turned right."""
         return ViewSource(_shifted(self.image_processor, yaw_shift_deg), self.transform)
 
-    def load(self, picture: Path) -> Tensor:
+    def load(self, picture: PictureFile) -> Tensor:
         """Return the views of a picture, [V, 3, H, W] float32; it must show the full sphere."""
-        given = self.transform.apply(picture) if self.transform else str(picture)
+        given = self.transform.apply(picture) if self.transform else picture
         inputs = self.image_processor(given, strict_aspect=True, return_tensors="pt")
         values: Tensor = inputs["pixel_values"][0]
         return values
@@ -141,15 +142,15 @@ class PatchTokenCache:
         """Return the file for the picture with the digest, from `bytes_digest` or `digest_of`."""
         return self.folder / f"{digest}.npy"
 
-    def file(self, picture: Path) -> Path:
+    def file(self, picture: PictureFile) -> Path:
         """Return the file for a picture."""
         return self.file_of(digest_of(picture))
 
-    def files(self, pictures: Sequence[Path]) -> dict[Path, Path]:
+    def files(self, pictures: Sequence[PictureFile]) -> dict[Path, PictureFile]:
         """Return the file of each picture with the picture, each content once."""
         return {self.file(picture): picture for picture in dict.fromkeys(pictures)}
 
-    def load(self, picture: Path) -> Tensor:
+    def load(self, picture: PictureFile) -> Tensor:
         """Return the encoder's outputs for a picture, [V, S, D_vision] float16.
 
         Raises:
@@ -237,24 +238,26 @@ def encoder_digest(
     return digest.hexdigest()[:24]
 
 
-def bytes_digest(picture: bytes) -> str:
+def bytes_digest(picture: bytes, declared: Declaration | None = None) -> str:
     """Return the digest of a picture's bytes and of how they are read."""
-    return _with_reading(hashlib.sha256(picture).hexdigest(), io.BytesIO(picture))
+    return _with_reading(hashlib.sha256(picture).hexdigest(), io.BytesIO(picture), declared)
 
 
-def digest_of(picture: Path) -> str:
+def digest_of(picture: PictureFile) -> str:
     """Return `bytes_digest` of a picture file, which is read again only if it has changed."""
-    status = picture.stat()
-    return _file_digest(picture, status.st_size, status.st_mtime_ns)
+    path = Path(picture)
+    status = path.stat()
+    declared = declaration_of(picture)
+    return _file_digest(path, status.st_size, status.st_mtime_ns, declared)
 
 
 @lru_cache(maxsize=1_000_000)
-def _file_digest(picture: Path, size: int, modified_ns: int) -> str:
-    return _with_reading(sha256(picture), picture)
+def _file_digest(picture: Path, size: int, modified_ns: int, declared: Declaration) -> str:
+    return _with_reading(sha256(picture), picture, declared)
 
 
-def _with_reading(digest: str, source: Source) -> str:
-    """Add the version of the reading to a picture's digest, but for what never changed."""
-    if not is_read_as_ever(source):
-        digest = hashlib.sha256(f"{digest} {READING}".encode()).hexdigest()
+def _with_reading(digest: str, source: Source, declared: Declaration | None) -> str:
+    """Add the reading's version and what is declared to a digest, but for what never changed."""
+    if (declared and declared.said) or not is_read_as_ever(source):
+        digest = hashlib.sha256(declared_key(f"{digest} {READING}", declared).encode()).hexdigest()
     return digest[:DIGEST_LETTERS]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Protocol, TypedDict
 
 import numpy as np
@@ -15,6 +14,7 @@ from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, collate
 from panovlm.data.records import Record, raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
 from panovlm.stages import Supervision
 
 TOO_LONG_FIX = "shorten the text, or lower token_rows, token_columns or num_views"
@@ -27,7 +27,7 @@ MARKUP_BYTES = 64
 class Source(Protocol):
     """Loads the model's input for a picture."""
 
-    def load(self, picture: Path) -> Tensor:
+    def load(self, picture: PictureFile) -> Tensor:
         """Return the views of a picture, or the frozen encoder's outputs for them, [V, ...]."""
 
 
@@ -63,9 +63,9 @@ class PanoramaDataset(Dataset[Example]):
         roll: bool,
         seed: int,
     ) -> None:
-        groups: dict[Path | int, list[Record]] = {}
+        groups: dict[PictureFile | int, list[Record]] = {}
         for number, record in enumerate(records):
-            groups.setdefault(record.image or number, []).append(record)
+            groups.setdefault(record.shown or number, []).append(record)
         self.groups = list(groups.values())
         self.sources = sources
         self.num_views = processor.image_processor.layout.num_views
@@ -85,11 +85,11 @@ class PanoramaDataset(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         records, key = self.groups[index], (self.seed, self.epoch, index)
-        if records[0].image is None:
+        if records[0].shown is None:
             return {"views": None, "conversations": self.sampler.packed(records, key)}
         step = self.sampler.step(records, key, self.num_views)
         num_strides, fine_step = divmod(step, len(self.sources))
-        views = self.sources[fine_step].load(records[0].image)
+        views = self.sources[fine_step].load(records[0].shown)
         packed = self.sampler.packed(records, key, step, self.num_views * len(self.sources))
         return {"views": views.roll(-num_strides, dims=0), "conversations": packed}
 

@@ -4,21 +4,21 @@ import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from panovlm.data.cache import PatchTokenCache, ViewSource, digest_of
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import PictureFile
 
 MAX_DECODERS = 8
-Decoded = tuple[Path, Tensor | PanoVLMError | None]
+Decoded = tuple[PictureFile, Tensor | PanoVLMError | None]
 
 
 def fill(
     cache: PatchTokenCache,
-    pictures: Sequence[Path],
+    pictures: Sequence[PictureFile],
     batch_size: int,
     progress: Callable[[int], None],
 ) -> list[str]:
@@ -39,7 +39,7 @@ def fill(
     Raises:
         PanoVLMError: If the disk fails.
     """
-    errors: dict[Path, str] = {}
+    errors: dict[PictureFile, str] = {}
     try:
         cache.prepare_folder()
         for batch in _decoded(cache, _batches(pictures, batch_size)):
@@ -59,18 +59,20 @@ def fill(
     return [errors[picture] for picture in pictures if picture in errors]
 
 
-def _batches(pictures: Sequence[Path], size: int) -> list[Sequence[Path]]:
+def _batches(pictures: Sequence[PictureFile], size: int) -> list[Sequence[PictureFile]]:
     """Return batches that begin at another picture in every process, so that several share work."""
     start = random.Random(os.getpid()).randrange(max(len(pictures), 1))
     rotated = [*pictures[start:], *pictures[:start]]
     return [rotated[i : i + size] for i in range(0, len(rotated), size)]
 
 
-def _decoded(cache: PatchTokenCache, batches: Sequence[Sequence[Path]]) -> Iterator[list[Decoded]]:
+def _decoded(
+    cache: PatchTokenCache, batches: Sequence[Sequence[PictureFile]]
+) -> Iterator[list[Decoded]]:
     """Yield each batch decoded; pictures that another process has kept by now are left out."""
     source = ViewSource(cache.image_processor, cache.transform)
 
-    def decode(picture: Path) -> Decoded:
+    def decode(picture: PictureFile) -> Decoded:
         try:
             return picture, None if cache.file(picture).exists() else source.load(picture)
         except PanoVLMError as error:

@@ -89,4 +89,6 @@ def _sample(row: dict[str, Any], place: str) -> Sample:
     if isinstance(image, dict) and picture is None:
         return Sample(place, (), None, "found a picture without bytes, expected them in the row")
     known = {key: row[key] for key in Record.model_fields if row.get(key) is not None}
+    if isinstance(said := known.get("declared"), dict):  # the column has the fields of every row
+        known["declared"] = {key: value for key, value in said.items() if value is not None}
     return Sample(place, (known,), picture)

@@ -10,12 +10,13 @@ stage trains on text; batches mix both. The other fields are optional: `kind` gr
 `yaw_deg` is the direction of the answer, and `pitch_deg` its elevation; `rolled_responses[j]` is
 the right response after a yaw rotation to the right by j/n of a full circle, n being their number,
 and null where none is certain, which allows training and testing on yaw-rotated pictures;
-`licence` and `source` are those of the picture.
+`licence` and `source` are those of the picture; `declared` says what the picture is where it does
+not itself (`Declaration`), as in {"projection": "cylindrical", "hfov_deg": 180}.
 """
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,8 @@ from panovlm.data.file_names import find_file
 from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.lines import json_lines
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import Declaration, DeclaredPicture, PictureFile, declare
+from panovlm.pictures.panorama import declaration_error
 from panovlm.stages import Supervision
 
 IMAGE_MARK = "<image>"
@@ -54,17 +57,29 @@ class Record(BaseModel):
     rolled_responses: Annotated[tuple[str | None, ...], Field(min_length=1)] | None = None
     licence: str | None = None
     source: str | None = None
+    declared: Declaration | None = None
 
     @property
-    def picture(self) -> Path:
-        """The picture's file.
+    def shown(self) -> PictureFile | None:
+        """The picture's file with what is declared of it; None for text alone."""
+        return declare(self.image, self.declared) if self.image else None
+
+    @property
+    def picture(self) -> PictureFile:
+        """The picture's file with what is declared of it.
 
         Raises:
             ValueError: If the record is text alone.
         """
-        if self.image is None:
+        if self.shown is None:
             raise ValueError("found a record without a picture where each was checked to have one")
-        return self.image
+        return self.shown
+
+    def declared_by(self, default: Declaration | None) -> "Record":
+        """Return the record with a declaration of its picture, unless it has its own."""
+        if default is None or self.declared or self.image is None:
+            return self
+        return self.model_copy(update={"declared": default})
 
     @property
     def marked_messages(self) -> tuple[Message, ...]:
@@ -186,27 +201,43 @@ class Checked:
     findings: list[Finding] = field(default_factory=list)
 
     @property
-    def pictures(self) -> list[Path]:
+    def pictures(self) -> list[PictureFile]:
         """Every picture once, in the records' order."""
-        return list(dict.fromkeys(e.record.image for e in self.records if e.record.image))
+        return list(dict.fromkeys(e.record.shown for e in self.records if e.record.shown))
 
-    def pictures_of(self, file: Path) -> list[Path]:
-        """Return every picture of one file once, in its records' order."""
-        return Checked([each for each in self.records if each.file == file]).pictures
+    def of(self, file: Path, default: Declaration | None) -> "Checked":
+        """Return the records of one file; `default` declares pictures that no record declares."""
+        records = (each for each in self.records if each.file == file)
+        return Checked([replace(e, record=e.record.declared_by(default)) for e in records])
+
+    @property
+    def contradictions(self) -> list[Finding]:
+        """What the header of a picture contradicts of its declaration, at its first record."""
+        first = {each.record.shown: each for each in reversed(self.records)}
+        found = [
+            (each, declaration_error(picture))
+            for picture, each in first.items()
+            if isinstance(picture, DeclaredPicture)
+        ]
+        kind = FindingKind.PICTURE
+        return [Finding(kind, text, "", e.file, e.place, "declared") for e, text in found if text]
 
 
-def read_records(path: Path, needs: Needs) -> list[Record]:
+def read_records(path: Path, needs: Needs, declared: Declaration | None = None) -> list[Record]:
     """Read and check a file of records.
 
     Args:
         path: JSON Lines; pictures are relative to its folder.
         needs: What every record must hold.
+        declared: What the pictures are, of records that do not declare it.
 
     Raises:
         PanoVLMError: Listing every invalid line with its fix; nothing is skipped silently.
     """
     checked = check_records({path: needs})
     raise_findings(path, checked.findings)
+    checked = checked.of(path, declared)
+    raise_findings(path, checked.contradictions)
     return [each.record for each in checked.records]
 
 
@@ -303,14 +334,18 @@ def _finding(error: Any, file: Path, place: str) -> Finding:
     """Convert one of pydantic's errors to a finding with its fix."""
     field = ".".join(map(str, error["loc"])) or "record"
     found, fix = f"field {field!r}: found {shown(error['input'])}, expected: {error['msg']}", ""
+    if error["type"] == "value_error":  # of a declaration
+        found = f"field {field!r}: {error['ctx']['error']}"
     if error["type"] == "missing":
         found, fix = f"field {field!r} is missing", "every record needs it"
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         found, fix = f"unknown field {shown(field)}", f"remove or rename it{_nearest(field)}"
     return Finding(FindingKind.FIELD, found, fix, file, place, field)
 
 
 def _nearest(field: str) -> str:
+    if field in Declaration.__dataclass_fields__:
+        return f', or move it into "declared", as {{"{field}": ...}}'
     close = difflib.get_close_matches(field[:50], Record.model_fields, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -326,6 +361,9 @@ def _error_of(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | No
         return FindingKind.FIELD, "field 'image' is empty", fix
     if record.image is None and needs.image:
         return FindingKind.FIELD, "field 'image' is missing", "every record needs it here"
+    if record.image is None and record.declared:
+        fix = "add `image`, or leave it out of a text without a picture"
+        return FindingKind.FIELD, "found 'declared' but no picture", fix
     if record.image is None and marks:
         return FindingKind.MARK, f"found {marks} {IMAGE_MARK} mark(s) but no picture", "add `image`"
     if marks > 1:

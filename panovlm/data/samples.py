@@ -10,6 +10,7 @@ from typing import Any
 from panovlm.data.findings import Finding
 from panovlm.data.records import Located, Needs, Record, located
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import Declaration
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,13 @@ class Sample:
         return len(self.picture or b"") + len(str(self.records))
 
 
-def records_of(sample: Sample, needs: Needs) -> list[Record]:
+def records_of(sample: Sample, needs: Needs, declared: Declaration | None = None) -> list[Record]:
     """Check a sample's records.
+
+    Args:
+        sample: From a shard.
+        needs: What every record must hold.
+        declared: What the picture is, of records that do not declare it.
 
     Returns:
         One record or more about its picture, or one text. The picture's path is the sample's place.
@@ -52,7 +58,13 @@ def records_of(sample: Sample, needs: Needs) -> list[Record]:
     errors = [str(each) for each in checked if isinstance(each, Finding)]
     if errors or not checked:
         raise PanoVLMError("; ".join(errors) or f"{sample.place}: found no record, expected one")
-    return [each.record for each in checked if isinstance(each, Located)]
+    records = [e.record.declared_by(declared) for e in checked if isinstance(e, Located)]
+    if len({record.declared for record in records}) > 1:
+        raise PanoVLMError(
+            f"{sample.place}: found records that declare their one picture differently, expected "
+            "the same `declared` in all; correct it"
+        )
+    return records
 
 
 def _checked(data: Any, sample: Sample, needs: Needs) -> list[Located | Finding]:

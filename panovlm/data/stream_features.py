@@ -19,6 +19,7 @@ from panovlm.data.cache import PatchTokenCache, ViewSource, bytes_digest
 from panovlm.data.cache_room import StreamRoom, mark_used
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
+from panovlm.pictures.declaring import Declaration, declare
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class StreamEncoder:
         self.source = ViewSource(image_processor)
         self.key = ViewSource.key
 
-    def prepare(self, picture: bytes, place: str) -> ViewFeatures:
+    def prepare(
+        self, picture: bytes, place: str, declared: Declaration | None = None
+    ) -> ViewFeatures:
         """Cut the views of a picture, in any process.
 
         Raises:
@@ -64,7 +67,7 @@ class StreamEncoder:
         """
         with as_file(picture) as file:
             try:
-                return ViewFeatures(self.source.load(file))
+                return ViewFeatures(self.source.load(declare(file, declared)))
             except PanoVLMError as error:
                 raise PanoVLMError(str(error).replace(str(file), place)) from error
 
@@ -90,18 +93,20 @@ class CachingEncoder(StreamEncoder):
         self.key = cache.key
         cache.prepare_folder()
 
-    def prepare(self, picture: bytes, place: str) -> ViewFeatures:
+    def prepare(
+        self, picture: bytes, place: str, declared: Declaration | None = None
+    ) -> ViewFeatures:
         """Read the cached features of a picture, or cut its views.
 
         Raises:
             PanoVLMError: If it is not a valid panorama.
         """
-        digest = bytes_digest(picture)
+        digest = bytes_digest(picture, declared)
         file = self.cache.file_of(digest)
         try:
             states = torch.from_numpy(np.load(file))
         except (FileNotFoundError, EOFError, ValueError):
-            return ViewFeatures(super().prepare(picture, place).states, digest)
+            return ViewFeatures(super().prepare(picture, place, declared).states, digest)
         mark_used([file])
         return ViewFeatures(states)
 

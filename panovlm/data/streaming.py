@@ -23,6 +23,7 @@ from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import Stream
 from panovlm.data.stream_features import StreamEncoder, ViewFeatures
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import Declaration
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class StreamDataset(IterableDataset[StreamExample]):
         seed: Of the order and all random choices.
         batch_size: Examples in one batch of this rank.
         rank: Number of this rank and how many there are.
+        declared: What the pictures are, of records that do not declare it.
         batches_done: Batches of a resumed run, which are passed over.
     """
 
@@ -76,6 +78,7 @@ class StreamDataset(IterableDataset[StreamExample]):
     seed: int
     batch_size: int
     rank: tuple[int, int] = (0, 1)
+    declared: Declaration | None = None
     batches_done: int = 0
 
     def __iter__(self) -> Iterator[StreamExample]:
@@ -143,7 +146,7 @@ class StreamDataset(IterableDataset[StreamExample]):
         """
         sample, sampler = sampled.sample, self.sampler
         needs = Needs.of(sampler.tokenizer.supervision)
-        records = records_of(sample, needs)
+        records = records_of(sample, needs, self.declared)
         if needs.text:
             excess = max(sampler.tokenizer.excess(record, self.longest) for record in records)
             if excess > 0:
@@ -152,7 +155,7 @@ class StreamDataset(IterableDataset[StreamExample]):
         if sample.picture is None:
             packed = sampler.packed(records, sampled.key)
             return {"features": None, "conversations": packed, "skipped": 0}
-        features = self.encoder.prepare(sample.picture, sample.place)
+        features = self.encoder.prepare(sample.picture, sample.place, records[0].declared)
         num_views = len(features.states)
         num_strides = sampler.step(records, sampled.key, num_views)
         packed = sampler.packed(records, sampled.key, num_strides, num_views)

@@ -14,6 +14,7 @@ from panovlm.data.records import Record
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.view_ablation import changed_by_view
+from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.arithmetic import Dtype
 from panovlm.training import ranks
 
@@ -38,6 +39,7 @@ class EvaluationOptions:
         num_seam_shifted: Questions sampled by each seed to be asked again on seam-shifted pictures.
         seeds: Number of seeds, from 0 on.
         dtype: Arithmetic of the language model: auto, bf16 or fp32.
+        declared: What the pictures are, of records that do not declare it.
 
     Raises:
         PanoVLMError: If the baselines are unknown.
@@ -49,6 +51,7 @@ class EvaluationOptions:
     num_seam_shifted: int = 0
     seeds: int = 1
     dtype: Dtype = "auto"
+    declared: Declaration | None = None
 
     def __post_init__(self) -> None:
         if self.baselines not in BASELINES:

@@ -91,7 +91,7 @@ def evaluate_benchmark(
         listed = benchmark.read(data, folder)
         items = with_pictures(listed)
     num_missing, items = len(listed) - len(items), items[:limit]
-    records = [as_record(item) for item in items]
+    records = [as_record(item).declared_by(options.declared) for item in items]
     run = run_evaluation(
         path,
         records,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from panovlm.evaluation.seam_shifted import roll_to_seam
 from panovlm.geometry.cutting import required_width
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import progress_bar
@@ -94,7 +94,7 @@ class Evaluator:
         """Ask every question with all views blank but the one to the front."""
         blank = self.latents.blank
 
-        def load(picture: Path) -> Tensor:
+        def load(picture: PictureFile) -> Tensor:
             return torch.cat([self.latents.of(picture)[:1], blank[1:]])
 
         return self._ask(label, self.records, _by_picture(load))
@@ -115,7 +115,7 @@ class Evaluator:
         """Ask questions about pictures of which one view of the ring is blank."""
         blank = self.latents.blank[view]
 
-        def load(picture: Path) -> Tensor:
+        def load(picture: PictureFile) -> Tensor:
             latents = self.latents.of(picture).clone()
             latents[view] = blank
             return latents
@@ -134,7 +134,7 @@ class Evaluator:
         processor = self.cache.image_processor
 
         @lru_cache(maxsize=GROUP)
-        def shifted(picture: Path, yaw_deg: float) -> Tensor:
+        def shifted(picture: PictureFile, yaw_deg: float) -> Tensor:
             pixels = load_panorama(picture, required_width(processor.layout))
             views = processor(roll_to_seam(pixels, yaw_deg), return_tensors="pt")["pixel_values"][0]
             return self.latents.resampled(torch.from_numpy(self.cache.encode(views)))
@@ -159,7 +159,7 @@ class Evaluator:
             num_strides: In [0, V).
         """
 
-        def load(picture: Path) -> Tensor:
+        def load(picture: PictureFile) -> Tensor:
             return self.latents.of(picture).roll(-num_strides, dims=0)
 
         return self._ask(label, records, _by_picture(load))
@@ -204,7 +204,7 @@ class Evaluator:
             self.journal.keep(label, number, answers)
 
 
-def _by_picture(load: Callable[[Path], Tensor]) -> Load:
+def _by_picture(load: Callable[[PictureFile], Tensor]) -> Load:
     """Show the same tensor for all questions of a group about one picture."""
     kept = lru_cache(maxsize=GROUP)(load)
     return lambda record: kept(record.picture)

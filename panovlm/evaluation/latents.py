@@ -7,7 +7,6 @@ Shapes: V views, T latent tokens of a view.
 """
 
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from panovlm.data.cache import PatchTokenCache
 from panovlm.inference.likelihood import latents_of
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.pictures.declaring import PictureFile
 
 KEPT_BYTES = 256 * 2**20
 """What is kept in memory; beyond it, what was used longest ago is resampled when next asked for."""
@@ -36,7 +36,7 @@ class LatentTokens:
         keep = lru_cache(maxsize=max(num_kept, 1))
         self._kept = keep(lambda picture: self.resampled(cache.load(picture)))
 
-    def of(self, picture: Path) -> Tensor:
+    def of(self, picture: PictureFile) -> Tensor:
         """Return the latent tokens of a picture, [V, T, D_latent]; not to be changed in place.
 
         Raises:

@@ -1,11 +1,11 @@
 """A panorama with no more pixels than one view has: the baseline of resizing."""
 
 from math import sqrt
-from pathlib import Path
 
 from PIL import Image
 
 from panovlm.data.cache import ImageTransform
+from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import load_panorama
 
 
@@ -14,14 +14,14 @@ def to_low_resolution(view_size: int) -> ImageTransform:
     return ImageTransform("low_resolution", lambda picture: low_resolution(picture, view_size))
 
 
-def low_resolution(picture: Path, view_size: int) -> Image.Image:
+def low_resolution(picture: PictureFile, view_size: int) -> Image.Image:
     """Return a panorama, twice as wide as high, of about `view_size` squared pixels.
 
     Views cut from it look where they always do, but see only what a model would that is shown the
     whole equirectangular picture as one.
 
     Args:
-        picture: Its file.
+        picture: Its file, with what is declared of it.
         view_size: Pixels along a side of a view.
 
     Raises:

@@ -77,7 +77,7 @@ def evaluate(
     ranks.initialize()
     with ranks.synchronized():
         check_report(out, [path, data])
-        records = read_records(data, Needs(text=True, image=True))[:limit]
+        records = read_records(data, Needs(text=True, image=True), options.declared)[:limit]
     run = run_evaluation(path, records, out, options)
 
     def report() -> dict[str, Any]:
@@ -218,7 +218,7 @@ def _identity(path: Path, records: Sequence[Record], asked: dict[str, Any]) -> d
     """Return everything that the answers rest on, as plain data."""
     files = sorted(file for file in model_folder(path).iterdir() if file.is_file())
     lines = "\n".join(
-        f"{record.picture.resolve()} {record.model_dump_json(exclude={'image'})}"
+        f"{Path(record.picture).resolve()} {record.model_dump_json(exclude={'image'})}"
         for record in records
     )
     return {

@@ -23,12 +23,18 @@ from panovlm.inference.prompts import Conversation, Prompt, about_panorama, plai
 from panovlm.inference.views_mattered import ViewsMattered, neighbours, views_mattered
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import Declaration, declare, declared_key
 from panovlm.runtime.arithmetic import Dtype
 
 
 @dataclass(frozen=True)
 class OpenedPanorama:
-    """A panorama to ask about: the key of its file, and its normalised views [1, V, 3, H, W]."""
+    """A panorama to ask about.
+
+    Attributes:
+        key: Of its file and of what is declared of it.
+        views: Its normalised views [1, V, 3, H, W].
+    """
 
     key: str
     views: Tensor = field(repr=False)
@@ -102,16 +108,20 @@ class Assistant:
         """Load a model from its folder or from a run; `dtype` as in `load_model`."""
         return cls(*load_model(path, dtype), prefixes)
 
-    def open(self, panorama: Path) -> OpenedPanorama:
+    def open(self, panorama: Path, declared: Declaration | None = None) -> OpenedPanorama:
         """Read a panorama's file and cut its views. Any thread may call this.
+
+        Args:
+            panorama: The file.
+            declared: What it is, where it does not say so itself.
 
         Raises:
             PanoVLMError: If the file is not a valid panorama.
         """
-        processed = self._image_processor(images=[panorama], return_tensors="pt")
+        processed = self._image_processor(images=[declare(panorama, declared)], return_tensors="pt")
         with panorama.open("rb") as file:
             key = hashlib.file_digest(file, "sha256").hexdigest()
-        return OpenedPanorama(key, processed["pixel_values"])
+        return OpenedPanorama(declared_key(key, declared), processed["pixel_values"])
 
     def ask(self, panoramas: Panoramas, question: str, sampling: SamplingParams = GREEDY) -> str:
         """Answer one question about a panorama or several."""

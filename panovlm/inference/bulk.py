@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from panovlm.data.file_names import find_file
 from panovlm.data.findings import Finding, FindingKind
 from panovlm.data.lines import NotJsonError, json_lines, parse_json
@@ -16,6 +18,7 @@ from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.batches import Row
 from panovlm.inference.grounding import check_one_panorama, ground
+from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.files import check_output
 from panovlm.runtime.progress import progress_bar
 
@@ -31,7 +34,8 @@ class Line:
     """One question about a picture or several.
 
     Attributes:
-        fields: `image` (a path, or a list of paths), `question` and all other fields.
+        fields: `image` (a path, or a list of paths), `question`, maybe `declared` (what the
+            pictures are), and all other fields.
         error: Why it cannot be asked, if it cannot.
     """
 
@@ -52,10 +56,19 @@ class LineAnswerer:
     """
 
     def __init__(
-        self, assistant: Assistant, folder: Path, sampling: SamplingParams, *, grounded: bool
+        self,
+        assistant: Assistant,
+        folder: Path,
+        sampling: SamplingParams,
+        *,
+        grounded: bool,
+        declared: Declaration | None = None,
     ) -> None:
         self._assistant, self._sampling, self._grounded = assistant, sampling, grounded
-        self._open = lru_cache(NUM_OPENED)(lambda image: assistant.open(find_file(folder, image)))
+        self._declared = declared
+        self._open = lru_cache(NUM_OPENED)(
+            lambda image, declared: assistant.open(find_file(folder, image), declared)
+        )
 
     def answer(self, lines: Sequence[Line]) -> list[Outcome]:
         """Answer lines in one batch; return their outcomes in their order."""
@@ -75,7 +88,8 @@ class LineAnswerer:
         try:
             if self._grounded:
                 check_one_panorama("grounded", len(line.images))
-            panoramas = [self._open(image) for image in line.images]
+            declared = _declaration(line) or self._declared
+            panoramas = [self._open(image, declared) for image in line.images]
             question = Question.about(panoramas, line.fields["question"], self._sampling)
             return self._assistant.row(question)
         except PanoVLMError as error:
@@ -102,7 +116,13 @@ class Completed:
 
 
 def answer_file(
-    assistant: Assistant, file: Path, out: Path, *, grounded: bool = False, sampling: SamplingParams
+    assistant: Assistant,
+    file: Path,
+    out: Path,
+    *,
+    grounded: bool = False,
+    sampling: SamplingParams,
+    declared: Declaration | None = None,
 ) -> Completed:
     """Answer each line of a file; answers that `out` holds already are kept.
 
@@ -113,6 +133,7 @@ def answer_file(
         out: Each line gets its own with the same fields, `line`, and `answer` or `error`.
         grounded: Whether `grounding` is added: the direction an answer names, else null.
         sampling: How answers are generated.
+        declared: What the pictures are, of lines without `declared`.
 
     Raises:
         PanoVLMError: If the file cannot be read, or `out` holds answers to other questions.
@@ -122,7 +143,7 @@ def answer_file(
         raise PanoVLMError(f"found no line in {file}, expected a JSON object a line")
     check_output(out, lambda present: True, [file])  # `_count_present` reads what is there
     num_present = _count_present(out, lines)
-    answerer = LineAnswerer(assistant, file.parent, sampling, grounded=grounded)
+    answerer = LineAnswerer(assistant, file.parent, sampling, grounded=grounded, declared=declared)
     num_errors = 0
     with progress_bar("answering", len(lines)) as advance, out.open("a") as sink:
         advance(num_present)
@@ -136,6 +157,20 @@ def answer_file(
             num_errors += sum("error" in outcome for outcome in outcomes)
             advance(len(batch))
     return Completed(len(lines) - num_present - num_errors, num_errors, num_present)
+
+
+def _declaration(line: Line) -> Declaration | None:
+    """Return what a line declares of its pictures.
+
+    Raises:
+        PanoVLMError: If it is no declaration.
+    """
+    try:
+        return TypeAdapter(Declaration | None).validate_python(line.fields.get("declared"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in ("declared", *first["loc"]))
+        raise PanoVLMError(f"{field}: {first['msg']}".replace("Value error, ", "")) from error
 
 
 def _line(found: tuple[int, Any] | Finding) -> Line:

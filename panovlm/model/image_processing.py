@@ -26,11 +26,13 @@ from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import cut_mask, cut_views, required_width
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import Mask, Pixels
+from panovlm.pictures.declaring import DeclaredPicture, PictureFile
 from panovlm.pictures.panorama import Panorama, as_panorama, read_panorama
 from panovlm.pictures.recognising import is_full_sphere
 
-Picture = Image.Image | NDArray[np.generic] | torch.Tensor | str | Path
-"""One panorama: a Pillow image, an array [H, W, 3], a tensor [3, H, W] or the path of a file.
+Picture = Image.Image | NDArray[np.generic] | torch.Tensor | str | PictureFile
+"""One panorama: a Pillow image, an array [H, W, 3], a tensor [3, H, W] or the path of a file,
+maybe with what is declared of it.
 
 The fourth channel of a uint8 array marks what of a partial panorama is known: what is opaque.
 """
@@ -105,7 +107,7 @@ class PanoVLMImageProcessor(PilBackend):
         """
         if isinstance(image_url_or_urls, list | tuple):
             return [self.fetch_images(item) for item in image_url_or_urls]
-        if isinstance(image_url_or_urls, str | Path):
+        if isinstance(image_url_or_urls, str | Path | DeclaredPicture):
             return _as_array(_read(image_url_or_urls, self.layout, self.strict_aspect))
         return image_url_or_urls
 
@@ -193,7 +195,7 @@ def _panorama(
     picture: Any, layout: ViewLayout, strict: bool, channels: ChannelDimension | str | None
 ) -> Panorama:
     """Convert one picture of any kind to a panorama."""
-    if isinstance(picture, str | Path):
+    if isinstance(picture, str | Path | DeclaredPicture):
         return _read(picture, layout, strict)
     if isinstance(picture, torch.Tensor):
         picture = picture.detach().cpu().numpy()
@@ -226,7 +228,7 @@ def _as_array(panorama: Panorama) -> Pixels:
     return np.dstack([panorama.pixels, panorama.mask.astype(np.uint8) * np.uint8(255)])
 
 
-def _read(path: str | Path, layout: ViewLayout, strict: bool) -> Panorama:
+def _read(path: str | PictureFile, layout: ViewLayout, strict: bool) -> Panorama:
     """Read a panorama file at the resolution a layout needs."""
     if str(path).startswith(("http://", "https://", "data:")):
         raise PanoVLMError(

@@ -7,6 +7,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +19,27 @@ from panovlm.geometry.sphere import Mask, Pixels
 from panovlm.pictures.colour import is_srgb
 from panovlm.pictures.containers import Source, check_pixels, open_picture, xmp_packets
 from panovlm.pictures.cubemaps import sphere_from_cubemap, split_cubemap
+from panovlm.pictures.declaring import (
+    AS_FOUND,
+    Declaration,
+    DeclaredPicture,
+    PictureFile,
+    declaration_of,
+)
 from panovlm.pictures.decoding import decode, from_array, upright_size
 from panovlm.pictures.lookalikes import faces_meet, lookalike
 from panovlm.pictures.recognising import (
     Cubemap,
     Placement,
-    ProjectionName,
-    declared_projection,
+    Size,
+    declared_placement,
     not_a_sphere,
     placement_by_shape,
     placement_by_xmp,
 )
 from panovlm.pictures.surfaces import (
     MAX_SPHERE_WIDTH,
+    Equirectangular,
     Projection,
     is_addressable,
     project_to_sphere,
@@ -52,20 +61,14 @@ class Panorama:
 
 
 def read_panorama(
-    path: str | Path,
-    min_width: int | None = None,
-    *,
-    strict: bool = True,
-    projection: ProjectionName | None = None,
-    hfov_deg: float | None = None,
-    use_xmp: bool = True,
+    path: str | PictureFile, min_width: int | None = None, *, strict: bool = True, **declared: Any
 ) -> Panorama:
     """Read a panorama of any kind from a picture file, in sRGB.
 
     A level picture of the full sphere is returned as decoded. The following are projected onto the
     sphere, at most 8192 columns wide:
 
-    - a part of the sphere, or a cylinder, by the file's Photo Sphere XMP or by the keywords;
+    - a part of the sphere, or a cylinder, by the file's Photo Sphere XMP or as declared;
     - a picture whose XMP says that the camera was tilted: its horizon is levelled;
     - a cube map of 6:1, 1:6 or, as a cross with blank corners, 4:3 (`cubemaps.py` has the order of
       the faces); 3:2 and 2:3 only with `projection="cubemap"`.
@@ -81,13 +84,11 @@ def read_panorama(
     the decoder then skips most of the work. `cutting.required_width` computes the right number.
 
     Args:
-        path: A file of one of `containers.FORMATS`.
+        path: A file of one of `containers.FORMATS`, maybe with what is declared of it.
         min_width: Columns of the full sphere that are enough; None keeps the file's resolution.
         strict: Whether a picture is refused that is not 2:1 and not known to be anything else.
-        projection: What the file is, whatever its XMP holds: the whole sphere, or with `hfov_deg`
-            a part of it whose middle is yaw 0 on the horizon.
-        hfov_deg: Angle between the left and the right edge, in (0, 360]; a cylinder needs it.
-        use_xmp: Whether the file's Photo Sphere XMP counts; without it the shape decides.
+        **declared: What the file is, as fields of `Declaration`, in place of what came with it:
+            projection, hfov_deg, vfov_deg, yaw_deg, pitch_deg, roll_deg, use_xmp.
 
     Returns:
         The panorama, upright by its EXIF orientation. Its ICC profile is applied, alpha is laid
@@ -97,52 +98,48 @@ def read_panorama(
         PanoVLMError: If the file is missing, is no picture, is damaged, too large, not 2:1, or not
             what was declared.
     """
-    name = str(path)
-    with open_picture(path, name) as image:
+    name, said = str(path), Declaration(**declared) if declared else declaration_of(path)
+    with open_picture(Path(path), name) as image:
         check_pixels(image, name)
         size = upright_size(image, name)
-        if projection is None:
-            packets = xmp_packets(image) if use_xmp else []
-            placement = placement_by_xmp(packets, size, name, strict=strict)
-        else:
-            placement = Placement(declared_projection(projection, hfov_deg, size, name))
+        placement = _placement(image, said, size, name, strict=strict)
         pixels = decode(image, name, _columns_needed(placement.projection, size, min_width))
-    if projection is None and _is_full_sphere(placement):
+    if said.projection is None and _is_full_sphere(placement):
         _check_sphere(pixels, name, strict=strict)
     return _on_sphere(pixels, placement, size, name, min_width, strict=strict)
 
 
 def load_panorama(
-    path: str | Path,
-    min_width: int | None = None,
-    *,
-    strict: bool = True,
-    projection: ProjectionName | None = None,
-    hfov_deg: float | None = None,
-    use_xmp: bool = True,
+    path: str | PictureFile, min_width: int | None = None, *, strict: bool = True, **declared: Any
 ) -> Pixels:
     """Read the pixels of a panorama, as `read_panorama` does, which has the details.
 
     Args:
-        path: A file of one of `containers.FORMATS`.
+        path: A file of one of `containers.FORMATS`, maybe with what is declared of it.
         min_width: Columns that are enough for the caller; None decodes at full size.
         strict: Whether a picture that is not 2:1 is refused.
-        projection: What the file is, whatever its XMP holds.
-        hfov_deg: Angle between the left and the right edge, for `projection`.
-        use_xmp: Whether the file's Photo Sphere XMP counts.
+        **declared: What the file is, as fields of `Declaration`.
 
     Returns:
         uint8 RGB [H, W, 3], the full sphere, black where a partial panorama shows nothing.
     """
-    panorama = read_panorama(
-        path,
-        min_width,
-        strict=strict,
-        projection=projection,
-        hfov_deg=hfov_deg,
-        use_xmp=use_xmp,
-    )
-    return panorama.pixels
+    return read_panorama(path, min_width, strict=strict, **declared).pixels
+
+
+def declaration_error(picture: DeclaredPicture) -> str | None:
+    """Read the header of a picture and return how it contradicts what is declared of it."""
+    name = str(picture)
+    try:
+        with open_picture(picture.path, name) as image:
+            size = upright_size(image, name)
+    except PanoVLMError:
+        return None  # whoever decodes it says so
+    try:
+        if picture.declared.projection:
+            declared_placement(picture.declared, size, name)
+    except PanoVLMError as error:
+        return str(error)
+    return None
 
 
 def is_read_as_ever(source: Source) -> bool:
@@ -161,7 +158,7 @@ def is_read_as_ever(source: Source) -> bool:
         return False
 
 
-def panorama_error(path: str | Path) -> str | None:
+def panorama_error(path: PictureFile) -> str | None:
     """Decode a panorama as cheaply as possible and return its error; None if it has none."""
     try:
         load_panorama(path, min_width=1)
@@ -202,12 +199,7 @@ def as_panorama(picture: Image.Image | NDArray[np.generic], *, strict: bool = Fa
 
 
 def sphere_from_pixels(
-    pixels: Pixels,
-    name: str,
-    min_width: int | None = None,
-    *,
-    projection: ProjectionName | None = None,
-    hfov_deg: float | None = None,
+    pixels: Pixels, name: str, min_width: int | None = None, declared: Declaration = AS_FOUND
 ) -> Pixels:
     """Project decoded pixels onto the sphere by the rules of `read_panorama`, without metadata.
 
@@ -215,8 +207,7 @@ def sphere_from_pixels(
         pixels: uint8 RGB [h, w, 3], upright.
         name: What errors call the picture.
         min_width: Columns of the full sphere that are enough.
-        projection: What the picture is; None lets its shape decide.
-        hfov_deg: Angle between the left and the right edge, for `projection`.
+        declared: What the picture is; without a projection its shape decides.
 
     Returns:
         uint8 RGB [H, W, 3], the full sphere, black where nothing is known.
@@ -225,13 +216,23 @@ def sphere_from_pixels(
         PanoVLMError: If the picture is no full sphere or cube map, or not what was declared.
     """
     size = pixels.shape[1], pixels.shape[0]
-    if projection is None:
+    if declared.projection is None:
         placement = placement_by_shape(size, name, strict=True)
         if _is_full_sphere(placement):
             _check_sphere(pixels, name, strict=True)
     else:
-        placement = Placement(declared_projection(projection, hfov_deg, size, name))
+        placement = declared_placement(declared, size, name)
     return _on_sphere(pixels, placement, size, name, min_width, strict=True).pixels
+
+
+def _placement(
+    image: Image.Image, declared: Declaration, size: Size, name: str, *, strict: bool
+) -> Placement:
+    """Place a picture as it is declared, by its XMP or by its shape."""
+    if declared.projection is not None:
+        return declared_placement(declared, size, name)
+    packets = xmp_packets(image) if declared.use_xmp else []
+    return placement_by_xmp(packets, size, name, strict=strict)
 
 
 def _is_full_sphere(placement: Placement) -> bool:
@@ -285,7 +286,10 @@ def _on_sphere(
         faces = split_cubemap(pixels, grids=projection.is_declared)
         is_certain = projection.is_declared or projection.cells == (4, 3)  # by its blank corners
         if faces is not None and (is_certain or faces_meet(faces)):
-            return Panorama(_sphere_of_faces(faces, min_width))
+            sphere = _sphere_of_faces(faces, min_width)
+            if placement.axes is None:
+                return Panorama(sphere)
+            return Panorama(*project_to_sphere(sphere, Equirectangular(), placement.axes))
         if strict:
             raise not_a_sphere(size, name)
         return Panorama(pixels)

@@ -6,19 +6,23 @@ What the caller declares counts first, then the file's Photo Sphere XMP, then th
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import Floats
+from panovlm.geometry.views import View
 from panovlm.pictures.cubemaps import cubemap_cells
+from panovlm.pictures.declaring import Declaration
 from panovlm.pictures.gpano import CroppedArea, PhotoSphere, XMPWarning, read_photo_spheres
 from panovlm.pictures.surfaces import Cylindrical, Equirectangular, Projection, camera_axes
 
-ProjectionName = Literal["equirectangular", "cylindrical", "cubemap"]
-
 ASPECT_TOLERANCE = 0.02
 """How far width / height may be from 2, and from what the XMP says."""
+MAX_STRETCH = 4.0
+"""How many times as high as wide, or as wide as high, the pixels of a declared picture may be."""
 TILT_TOLERANCE_DEG = 0.01
 """A camera tilted by less counts as level."""
 MIN_SHARE = 1e-3
@@ -108,8 +112,8 @@ def not_a_sphere(size: Size, name: str) -> PanoVLMError:
     kind = f". It has the shape of {kinds[0]}" if kinds else ""
     return PanoVLMError(
         f"{name}: found {size[0]}x{size[1]}, expected width = 2 x height; crop or pad the picture "
-        'to a full sphere, or declare it: projection="cylindrical" with hfov_deg=..., or '
-        f'projection="cubemap"{kind}'
+        "to a full sphere, or declare it (by options, or `declared` of a record or request): "
+        f'projection="cylindrical" with hfov_deg=..., or projection="cubemap"{kind}'
     )
 
 
@@ -208,29 +212,31 @@ def _refuse_or_warn(contradiction: str, size: Size, name: str, *, strict: bool) 
     warnings.warn(f"{text}; the XMP is ignored (correct or remove it)", XMPWarning, stacklevel=2)
 
 
-def declared_projection(
-    projection: ProjectionName, hfov_deg: float | None, size: Size, name: str
-) -> Projection | Cubemap:
-    """Return the projection that the caller declares, `hfov_deg` from the left to the right edge.
+def declared_placement(declared: Declaration, size: Size, name: str) -> Placement:
+    """Place a picture as it is declared; its projection must be.
 
     Raises:
-        PanoVLMError: If the size does not fit what was declared.
+        PanoVLMError: If the picture contradicts what is declared.
     """
-    if hfov_deg is not None and not 360.0 * MIN_SHARE <= hfov_deg <= 360.0:
-        raise PanoVLMError(
-            f"found an angle of {hfov_deg:g}° for {name}, expected {360.0 * MIN_SHARE:g}° to 360°; "
-            "change hfov_deg"
-        )
-    if projection == "cubemap":
+    projection = _declared_projection(declared, size, name)
+    yaw_deg, pitch_deg, roll_deg = declared.yaw_deg, declared.pitch_deg, declared.roll_deg
+    is_part = not isinstance(projection, Cubemap) and not projection.is_full_sphere
+    if pitch_deg or roll_deg or (yaw_deg and not is_part):
+        return Placement(projection, View(yaw_deg, pitch_deg, roll_deg).axes())
+    if isinstance(projection, Cubemap):
+        return Placement(projection)
+    if is_part:  # a shift copies whole columns exactly, where a rotation would sample them
+        return Placement(replace(projection, left=(projection.left + yaw_deg / 360.0) % 1.0))
+    # A full sphere of other sides is sampled to 2:1, by a rotation that changes nothing.
+    return Placement(projection, None if is_full_sphere(*size) else np.eye(3))
+
+
+def _declared_projection(declared: Declaration, size: Size, name: str) -> Projection | Cubemap:
+    if declared.projection == "cubemap":
         return _declared_cubemap(size, name)
-    if projection == "cylindrical":
-        return _declared_cylinder(hfov_deg, size, name)
-    if projection == "equirectangular":
-        return _declared_rectangle(hfov_deg, size, name)
-    raise PanoVLMError(
-        f"found the projection {projection!r} for {name}, expected equirectangular, cylindrical or "
-        "cubemap; change projection"
-    )
+    if declared.projection == "cylindrical":
+        return _declared_cylinder(declared, size, name)
+    return _declared_rectangle(declared, size, name)
 
 
 def _declared_cubemap(size: Size, name: str) -> Cubemap:
@@ -243,28 +249,58 @@ def _declared_cubemap(size: Size, name: str) -> Cubemap:
     return Cubemap(cells, is_declared=True)
 
 
-def _declared_cylinder(hfov_deg: float | None, size: Size, name: str) -> Cylindrical:
-    """Return a cylinder of square pixels with the horizon in the middle."""
-    if hfov_deg is None:
+def _declared_cylinder(declared: Declaration, size: Size, name: str) -> Cylindrical:
+    """Return a cylinder with the horizon in the middle, of square pixels if one angle is given."""
+    if declared.hfov_deg is None and declared.vfov_deg is None:
         raise PanoVLMError(
             f"{name}: found a cylindrical panorama of unknown angle, expected the angle between "
             "its left and right edge; set hfov_deg"
         )
-    width = hfov_deg / 360.0
-    half_height = math.pi * width * size[1] / size[0]
+    rows_per_column = size[1] / size[0]
+    if declared.vfov_deg is None:
+        width = (declared.hfov_deg or 360.0) / 360.0
+        half_height = math.pi * width * rows_per_column
+    else:
+        half_height = math.tan(math.radians(declared.vfov_deg / 2))
+        width = _width(declared, half_height / (math.pi * rows_per_column), size, name)
     return Cylindrical((1 - width) / 2, width, half_height, -half_height)
 
 
-def _declared_rectangle(hfov_deg: float | None, size: Size, name: str) -> Equirectangular:
-    """Return a rectangle of square pixels around the middle, or the full sphere."""
-    if hfov_deg in (None, 360.0) and is_full_sphere(*size):
+def _declared_rectangle(declared: Declaration, size: Size, name: str) -> Equirectangular:
+    """Return a rectangle around the middle, of square pixels if one angle is given, or all."""
+    hfov_deg, vfov_deg = declared.hfov_deg, declared.vfov_deg
+    if hfov_deg in (None, 360.0) and vfov_deg in (None, 180.0) and is_full_sphere(*size):
         return Equirectangular()
     width = 1.0 if hfov_deg is None else hfov_deg / 360.0
     height = 2 * width * size[1] / size[0]
-    if hfov_deg is None or height > 1 + ASPECT_TOLERANCE:
+    if vfov_deg is not None:
+        height = vfov_deg / 180.0
+        width = _width(declared, height * size[0] / size[1] / 2, size, name)
+    elif hfov_deg is None or height > 1 + ASPECT_TOLERANCE:
         raise PanoVLMError(
             f"{name}: found {size[0]}x{size[1]}, expected width = 2 x height for the full 360°; "
             "set hfov_deg to the angle between its left and right edge"
         )
     height = min(height, 1.0)
     return Equirectangular((1 - width) / 2, (1 - height) / 2, width, height)
+
+
+def _width(declared: Declaration, of_square_pixels: float, size: Size, name: str) -> float:
+    """Return the share of 360° that is declared, or else the one that makes pixels square."""
+    found = f"{name}: found {size[0]}x{size[1]} and vfov_deg {declared.vfov_deg:g}"
+    if declared.hfov_deg is None:
+        if of_square_pixels > 1 + ASPECT_TOLERANCE:
+            raise PanoVLMError(
+                f"{found}, which makes {360.0 * of_square_pixels:.0f}° across, expected at most "
+                "360°; lower vfov_deg, or set hfov_deg as well if its pixels are not square"
+            )
+        return min(of_square_pixels, 1.0)
+    width = declared.hfov_deg / 360.0
+    stretch = max(width / of_square_pixels, of_square_pixels / width)
+    if stretch > MAX_STRETCH:
+        raise PanoVLMError(
+            f"{found} beside hfov_deg {declared.hfov_deg:g}, which makes one side of a pixel "
+            f"{stretch:.1f} times the other, expected at most {MAX_STRETCH:g}; correct hfov_deg "
+            "or vfov_deg"
+        )
+    return width

@@ -24,6 +24,7 @@ from panovlm.serving.limits import Limits
 from panovlm.serving.pictures import Pictures, decode_data_url
 from panovlm.serving.protocol import (
     Completion,
+    ImagePart,
     ViewsMatteredRequest,
     ViewsMatteredResponse,
     parse_body,
@@ -129,9 +130,9 @@ class ChatHandler:
         sampling = request.sampling(self._limits)
         if sampling.json_schema is not None:
             await self._check_schema(sampling.json_schema)
-        conversation, urls = request.conversation(self._limits)
+        conversation, pictures = request.conversation(self._limits)
         # One after the other: a request has no more than one decoded picture in memory.
-        panoramas = [await self._panorama(url) for url in urls]
+        panoramas = [await self._panorama(each) for each in pictures]
         try:
             if yaw_shift_deg := request.yaw_shift_deg:
                 layout = self._assistant.processor.image_processor.layout
@@ -151,13 +152,14 @@ class ChatHandler:
             name = "response_format"
             raise RequestError(400, str(error), "unsupported_parameter", name) from error
 
-    async def _panorama(self, url: str) -> OpenedPanorama:
+    async def _panorama(self, picture: ImagePart) -> OpenedPanorama:
+        url = picture.image_url.url
         if self._fetcher and url[:4].lower() == "http":
             data = await self._fetcher.fetch(url)
         else:
             data = await asyncio.to_thread(decode_data_url, url)
         async with self._decoding:
-            return await asyncio.to_thread(self._pictures.open, data)
+            return await asyncio.to_thread(self._pictures.open, data, picture.declared)
 
     async def _result(self, http: Request, slot: QueueSlot, kind: type[Result]) -> Result | None:
         """Wait for a result of a kind, then release the slot; None if the client leaves before."""

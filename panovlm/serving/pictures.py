@@ -13,6 +13,7 @@ from threading import Lock
 from panovlm.errors import PanoVLMError
 from panovlm.inference.assistant import Assistant, OpenedPanorama
 from panovlm.pictures.containers import check_pixels, open_picture
+from panovlm.pictures.declaring import Declaration, declared_key
 from panovlm.serving.errors import RequestError
 from panovlm.serving.limits import Limits
 
@@ -28,27 +29,27 @@ class Pictures:
         self._opened: OrderedDict[str, OpenedPanorama] = OrderedDict()
         self._lock = Lock()
 
-    def open(self, data: bytes) -> OpenedPanorama:
-        """Open the panorama in a picture's file."""
-        key = hashlib.sha256(data).hexdigest()
+    def open(self, data: bytes, declared: Declaration | None = None) -> OpenedPanorama:
+        """Open the panorama in a picture's file, which is what is declared of it."""
+        key = declared_key(hashlib.sha256(data).hexdigest(), declared)
         with self._lock:
             if key in self._opened:
                 self._opened.move_to_end(key)
                 return self._opened[key]
         check_picture(data, self._limits.max_pixels)
-        opened = self._decoded(data)
+        opened = self._decoded(data, declared)
         with self._lock:
             self._opened[key] = opened
             while len(self._opened) > self._limits.num_opened:
                 self._opened.popitem(last=False)
         return opened
 
-    def _decoded(self, data: bytes) -> OpenedPanorama:
+    def _decoded(self, data: bytes, declared: Declaration | None) -> OpenedPanorama:
         with tempfile.NamedTemporaryFile(prefix="panovlm-") as file:
             file.write(data)
             file.flush()
             try:
-                return self._assistant.open(Path(file.name))
+                return self._assistant.open(Path(file.name), declared)
             except PanoVLMError as error:
                 raise _invalid(str(error).replace(file.name, _NAME)) from error
 

@@ -20,6 +20,7 @@ from panovlm.inference.answers import Answer, SamplingParams
 from panovlm.inference.grounding import check_one_panorama, ground
 from panovlm.inference.prompts import Conversation
 from panovlm.inference.views_mattered import PairDrop, ViewsMattered
+from panovlm.pictures.declaring import Declaration
 from panovlm.serving.errors import RequestError
 from panovlm.serving.limits import Limits
 
@@ -73,6 +74,9 @@ class ImagePart(BaseModel):
 
     type: Literal["image_url"]
     image_url: ImageUrl
+    declared: Declaration | None = Field(
+        None, description="Beyond OpenAI's: what the picture is, where it does not say so itself."
+    )
 
 
 class Message(BaseModel):
@@ -96,9 +100,9 @@ class Message(BaseModel):
         return [TextPart(type="text", text=self.content or "")]
 
     @property
-    def urls(self) -> list[str]:
-        """The URLs of its pictures."""
-        return [part.image_url.url for part in self.parts if isinstance(part, ImagePart)]
+    def pictures(self) -> list[ImagePart]:
+        """Its pictures."""
+        return [part for part in self.parts if isinstance(part, ImagePart)]
 
     @property
     def text(self) -> str:
@@ -201,13 +205,13 @@ class ChatRequest(ConversationRequest):
             json_schema=self.response_format.schema_text() if self.response_format else None,
         )
 
-    def conversation(self, limits: Limits) -> tuple[Conversation, list[str]]:
-        """Return the messages, and the URLs of their pictures in reading order."""
-        if any(message.urls and message.role != "user" for message in self.messages):
+    def conversation(self, limits: Limits) -> tuple[Conversation, list[ImagePart]]:
+        """Return the messages, and their pictures in reading order."""
+        if any(message.pictures and message.role != "user" for message in self.messages):
             raise _invalid("found a picture in a message that is not a user's", "messages")
-        urls = [url for message in self.messages for url in message.urls]
-        self._check_pictures(len(urls), limits)
-        return [message.for_template() for message in self.messages], urls
+        pictures = [each for message in self.messages for each in message.pictures]
+        self._check_pictures(len(pictures), limits)
+        return [message.for_template() for message in self.messages], pictures
 
     def _check_pictures(self, found: int, limits: Limits) -> None:
         if found > limits.max_pictures:
@@ -294,9 +298,10 @@ def parse_body(body: bytes, kind: type[Body]) -> Body:
     try:
         request = kind.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        first = max(found, key=lambda each: len(each["loc"]))  # of the alternative that was meant
         name = ".".join(map(str, first["loc"]))
-        message = f"{name}: {first['msg']}".removeprefix(": ")[:300]
+        message = f"{name}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")[:300]
         raise RequestError(400, message, "invalid_request", name[:200] or None) from error
     require_model(request.model)
     return request

@@ -1,7 +1,6 @@
 """Builds a stage's trainer: data, arguments and callbacks."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -12,6 +11,7 @@ from panovlm.data.records import Needs, Record, read_records
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
 from panovlm.stages import Supervision
 from panovlm.training import ranks
 from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis, hold_out
@@ -29,7 +29,7 @@ def build_trainer(
 ) -> StageTrainer:
     """Put a stage's data, arguments and callbacks together."""
     section, pad_id = run.section, processor.tokenizer.pad_token_id
-    overlap, held_out = section.overlap_settings, list[Path]()
+    overlap, held_out = section.overlap_settings, list[PictureFile]()
     dataset: StreamDataset | PanoramaDataset
     collator: StreamCollator | PanoramaCollator
     if run.is_stream:
@@ -37,7 +37,7 @@ def build_trainer(
             dataset = stream_dataset(run, model, processor)
         collator = StreamCollator(pad_id)
     else:
-        records = read_records(section.data, Needs.of(run.stage.supervision))
+        records = read_records(section.data, Needs.of(run.stage.supervision), section.declared)
         sources = view_sources(run, model, processor, records)
         with ranks.synchronized():
             share = overlap.held_out if run.is_on_overlaps else 0.0

@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.records import Record
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import PictureFile
 from panovlm.training import ranks
 from panovlm.training.overlap.diagnostics import collapse, diagnose
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
@@ -21,7 +22,9 @@ MAX_PICTURES = 64  # that are diagnosed; more would hardly change the figures
 BATCH = 8
 
 
-def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[Path], list[Record]]:
+def hold_out(
+    records: Sequence[Record], share: float, seed: int
+) -> tuple[list[PictureFile], list[Record]]:
     """Sample panoramas that are not trained on.
 
     Args:
@@ -35,7 +38,7 @@ def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[P
     Raises:
         PanoVLMError: If nothing would be left to train on.
     """
-    pictures = list(dict.fromkeys(record.image for record in records))
+    pictures = list(dict.fromkeys(record.shown for record in records))
     count = max(round(share * len(pictures)), 1) if share else 0
     if count >= len(pictures):
         raise PanoVLMError(
@@ -44,7 +47,8 @@ def hold_out(records: Sequence[Record], share: float, seed: int) -> tuple[list[P
         )
     order = np.random.default_rng(seed).permutation(len(pictures))
     held = {pictures[place] for place in order[:count]}
-    return sorted(held), [record for record in records if record.image not in held]
+    held_out = sorted((each for each in held if each), key=lambda each: (Path(each), repr(each)))
+    return held_out, [record for record in records if record.shown not in held]
 
 
 @dataclass(eq=False)
@@ -52,7 +56,7 @@ class Diagnosis(TrainerCallback):
     """Adds the figures of `diagnose` to the log at the first, each n-th and the last step."""
 
     scalars: dict[str, list[float]]  # in which the trainer collects what it logs next
-    pictures: Sequence[Path]  # held-out panoramas
+    pictures: Sequence[PictureFile]  # held-out panoramas
     source: PatchTokenCache | ViewSource
     every: int  # n, in steps
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import product
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from panovlm.data.samples import records_of
 from panovlm.data.shards import open_stream
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.cached_folders import MANIFEST, cache_folder
 from panovlm.stages import STAGES
 from panovlm.training.assembly import build_dataset
@@ -57,7 +57,7 @@ class StagePlan:
     batch: BatchShape  # of one process, by the longest of the examples read
     footprint: Footprint
     steps_per_epoch: int | None  # optimiser steps that see every panorama once; None of a stream
-    cached: Mapping[tuple[Path, int, float], int]
+    cached: Mapping[tuple[PictureFile, int, float], int]
     """Bytes that the frozen encoder's outputs take on disk, by picture and number of trained layers
     left out; empty of a stream, which takes the room there is and no more."""
 
@@ -103,7 +103,7 @@ def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
     per_step = section.batch_size * section.accumulation
     views = config.layout.num_views, config.view_size
     size = bytes_per_picture(config.vision_config, *views, layers)
-    pictures = [record.image for record in records if record.image and is_cached]
+    pictures = [record.shown for record in records if record.shown and is_cached]
     return StagePlan(
         run=run,
         num_panoramas=len(dataset) if is_cached else None,
@@ -178,7 +178,7 @@ class _BlankViews:
 
     num_views: int
 
-    def load(self, picture: Path) -> Tensor:
+    def load(self, picture: PictureFile) -> Tensor:
         return torch.zeros(self.num_views, 0)
 
 
@@ -186,9 +186,11 @@ def _read_records(run: StageRun) -> list[Record]:
     """Read a stage's records, of a stream the first."""
     needs = Needs.of(run.stage.supervision)
     if not run.is_stream:
-        return read_records(run.section.data, needs)
+        return read_records(run.section.data, needs, run.section.declared)
     samples = open_stream(run.section.data).head(EXAMPLES_READ)
-    return [record for sample in samples for record in records_of(sample, needs)]
+    return [
+        record for sample in samples for record in records_of(sample, needs, run.section.declared)
+    ]
 
 
 def _batch_shape(dataset: PanoramaDataset, sequences: int) -> BatchShape:

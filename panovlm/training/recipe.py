@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import Declaration
 from panovlm.stages import STAGES, Objective
 
 Count = Annotated[int, Field(ge=1)]
@@ -133,6 +134,8 @@ class StageSection(Section):
     """Records (JSONL) to train on, or a stream: WebDataset shards, as in
     `shards/train-{000..099}.tar` or with `*`, Parquet files, or a folder of the library
     `datasets`."""
+    declared: Declaration | None = None
+    """What the pictures are, of records that do not declare it: strips, cylinders, cube maps."""
     steps: Count
     """Optimiser steps."""
     batch_size: Count = 8
@@ -317,7 +320,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 def _explain(error: Any) -> str:
     """Return one of pydantic's errors as a line with the fix."""
     place = [str(part) for part in error["loc"]]
-    if place[-1] == "[key]" or error["type"] == "extra_forbidden":
+    if place[-1] == "[key]" or error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         keys = [part for part in place if part != "[key]"]
         return f"{'.'.join(keys)}: unknown key{_nearest(keys)}"
     where = ".".join(place)
@@ -344,9 +347,13 @@ def _known_keys(path: list[str]) -> list[str]:
         else:
             kind = kind.model_fields[key].annotation
             if get_origin(kind) is not dict:  # an optional section
-                kind = next((part for part in get_args(kind) if _is_section(part)), kind)
-    return list(STAGES) if get_origin(kind) is dict else list(kind.model_fields)
+                kind = next((part for part in get_args(kind) if _has_keys(part)), kind)
+    return list(STAGES) if get_origin(kind) is dict else list(_fields(kind))
 
 
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
+def _fields(kind: Any) -> Any:
+    return kind.__dataclass_fields__ if kind is Declaration else kind.model_fields
+
+
+def _has_keys(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section | Declaration)

@@ -126,8 +126,14 @@ def _check_files(runs: Sequence[StageRun]) -> list[str]:
     checked = check_records(files)
     if errors := [str(finding) for finding in checked.findings]:
         return errors + check_pictures(checked.pictures)
-    wanted = [(run, checked.pictures_of(run.section.data)) for run in runs]
-    return prepare_pictures(runs[0].recipe, wanted) if runs else []
+    wanted, errors = [], []
+    for run in runs:
+        own = checked.of(run.section.data, run.section.declared)
+        errors += [str(finding) for finding in own.contradictions]
+        wanted.append((run, own.pictures))
+    if errors or not runs:
+        return errors
+    return prepare_pictures(runs[0].recipe, wanted)
 
 
 def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:

@@ -15,6 +15,7 @@ from panovlm.data.filling import fill
 from panovlm.data.records import Record, raise_errors
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import token_cache_folder
@@ -46,7 +47,7 @@ def view_sources(
         source = ViewSource(image_processor)
         return [source.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)]
     caches = fine_caches(cache, run)
-    pictures = [record.image for record in records if record.image]
+    pictures = [record.shown for record in records if record.shown]
     errors = fill_caches(dict.fromkeys(caches, pictures), run.name)
     with ranks.synchronized():
         raise_errors(f"pictures of stage {run.name}", errors)
@@ -66,7 +67,9 @@ def fine_caches(cache: PatchTokenCache, run: StageRun) -> list[PatchTokenCache]:
     return [cache, *(cache.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)[1:])]
 
 
-def prepare_pictures(recipe: Recipe, wanted: Sequence[tuple[StageRun, list[Path]]]) -> list[str]:
+def prepare_pictures(
+    recipe: Recipe, wanted: Sequence[tuple[StageRun, list[PictureFile]]]
+) -> list[str]:
     """Encode every picture of a run before its first stage, each once for each fine step.
 
     `wanted` holds the pictures of each stage. A line is returned for each that is no valid
@@ -76,8 +79,8 @@ def prepare_pictures(recipe: Recipe, wanted: Sequence[tuple[StageRun, list[Path]
         encoder = build_vision_encoder(recipe.model)
         image_processor = build_image_processor(recipe.model)
     caches: dict[Path, PatchTokenCache] = {}
-    pictures: dict[Path, dict[Path, None]] = defaultdict(dict)
-    uncached: dict[Path, None] = {}
+    pictures: dict[Path, dict[PictureFile, None]] = defaultdict(dict)
+    uncached: dict[PictureFile, None] = {}
     for num_layers in {run.section.vision_layers for run, _ in wanted}:
         cache = cache_of(encoder, image_processor, num_layers, bf16=uses_bf16(recipe.dtype))
         can_cut = cache.can_cut_encoder()
@@ -94,14 +97,14 @@ def prepare_pictures(recipe: Recipe, wanted: Sequence[tuple[StageRun, list[Path]
     return check_pictures(uncached) + fill_caches(filled, "vision encoder")
 
 
-def check_pictures(pictures: Collection[Path]) -> list[str]:
+def check_pictures(pictures: Collection[PictureFile]) -> list[str]:
     """Decode pictures as cheaply as possible; return a line for each that is no valid panorama."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         own = [*pool.map(panorama_error, ranks.shard(list(pictures)))]
     return [error for errors in ranks.all_gather(own) for error in errors if error]
 
 
-def fill_caches(wanted: Mapping[PatchTokenCache, Collection[Path]], label: str) -> list[str]:
+def fill_caches(wanted: Mapping[PatchTokenCache, Collection[PictureFile]], label: str) -> list[str]:
     """Encode what is missing from caches, after making room for all of it.
 
     Args:
@@ -115,7 +118,7 @@ def fill_caches(wanted: Mapping[PatchTokenCache, Collection[Path]], label: str) 
         PanoVLMError: If what is missing will not fit, before anything is encoded.
     """
     every = dict.fromkeys(picture for pictures in wanted.values() for picture in pictures)
-    absent = [picture for picture in every if not picture.is_file()]
+    absent = [picture for picture in every if not Path(picture).is_file()]
     if absent:
         return [f"{p}: no such picture; correct `image` or restore the file" for p in absent]
     with ranks.synchronized():  # all look for what is missing before any of them writes
@@ -144,7 +147,7 @@ def _make_room(files: Collection[Path], needed_bytes: int) -> None:
         make_room(token_cache_folder(), needed_bytes, files, cache_limit())
 
 
-def _fill(cache: PatchTokenCache, missing: Sequence[Path]) -> list[str]:
+def _fill(cache: PatchTokenCache, missing: Sequence[PictureFile]) -> list[str]:
     if not missing:
         return []
     label = "vision encoder: reading panoramas once"

@@ -68,14 +68,16 @@ class StageRun:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What determines the stage's outcome: settings, records and the stage before."""
-        recipe, data, starts_from = self.recipe, self.section.data, self.stage.starts_from
+        recipe, section, starts_from = self.recipe, self.section, self.stage.starts_from
+        data = section.data
         before = recipe.output / (starts_from or "") / STAGE_FACTS
         return {
             "records": open_stream(data).digest() if self.is_stream else sha256(data),
             "starts_from": sha256(before) if starts_from and before.is_file() else None,
             "model": recipe.model.model_dump(mode="json"),
-            "section": self.section.model_dump(mode="json", exclude={"save_steps", "lora"})
-            | {"lora": self.lora and self.lora.model_dump(mode="json")},
+            "section": section.model_dump(mode="json", exclude={"save_steps", "lora", "declared"})
+            | {"lora": self.lora and self.lora.model_dump(mode="json")}
+            | ({"declared": section.declared.said} if section.declared else {}),
             "seed": recipe.seed,
             "dtype": recipe.dtype,
         }

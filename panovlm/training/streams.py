@@ -1,7 +1,6 @@
 """Stages that train on streams: checks before training, and the dataset."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from transformers import PreTrainedModel
 
@@ -15,10 +14,12 @@ from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import Declaration, declare
 from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console
 from panovlm.training import ranks
+from panovlm.training.recipe import StageSection
 from panovlm.training.sources import cache_of
 from panovlm.training.stage_run import StageRun
 
@@ -41,28 +42,31 @@ def check_streams(runs: Sequence[StageRun]) -> list[str]:
                 f"beside a stream, whose pictures are encoded once as they arrive; set "
                 f"stages.{run.name}.yaw_steps_per_view: 1"
             )
-        errors += _head_errors(run.section.data, Needs.of(run.stage.supervision))
+        errors += _head_errors(run.section, Needs.of(run.stage.supervision))
     return errors
 
 
-def _head_errors(data: Path, needs: Needs) -> list[str]:
+def _head_errors(section: StageSection, needs: Needs) -> list[str]:
+    data = section.data
     try:
         samples = list(open_stream(data).head(HEAD))
     except PanoVLMError as error:
         return [str(error)]
-    found = [_sample_error(sample, needs) for sample in samples] or [f"{data}: found no example"]
+    found = [_sample_error(sample, needs, section.declared) for sample in samples] or [
+        f"{data}: found no example"
+    ]
     return [error for error in found if error]
 
 
-def _sample_error(sample: Sample, needs: Needs) -> str | None:
+def _sample_error(sample: Sample, needs: Needs, default: Declaration | None) -> str | None:
     try:
-        records_of(sample, needs)
+        declared = records_of(sample, needs, default)[0].declared
     except PanoVLMError as error:
         return str(error)
     if sample.picture is None:
         return None
     with as_file(sample.picture) as file:
-        found = panorama_error(file)
+        found = panorama_error(declare(file, declared))
     return found and found.replace(str(file), sample.place)
 
 
@@ -77,6 +81,7 @@ def stream_dataset(
         RecordSampler(tokenizer, section.questions_per_panorama, section.roll),
         longest=model.config.text_config.max_position_embeddings,
         seed=run.recipe.seed,
+        declared=section.declared,
         batch_size=ranks.batch_size_per_rank(section.batch_size),
         rank=(ranks.rank(), ranks.world_size()),
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer, Prompt
@@ -17,6 +18,7 @@ from panovlm.evaluation.benchmarks.refer360 import REFER_360
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.scoring import Prediction
 from panovlm.metrics.scores import NOT_JUDGED, Score
+from panovlm.pictures.declaring import Declaration
 
 
 @pytest.fixture
@@ -53,6 +55,19 @@ def test_answers_and_their_scores_are_kept_and_missing_pictures_counted(
         assert len(each["answer"]) > 32  # longer than the answers to other records may be
     assert kept["baselines"]["blind"]["score"]["count"] == 2
     assert kept["differs"] == BENCHMARKS["quic-360"].differs
+
+
+def test_strips_are_scored_as_declared(saved_model: Path, table: Path, tmp_path: Path) -> None:
+    strip = Image.open(tmp_path / "0.png").resize((960, 60))  # as PanoVQA's, a tenth as large
+    strip.save(tmp_path / "0.png")
+    with pytest.raises(PanoVLMError, match="found 960x60, expected width = 2 x height"):
+        evaluate_benchmark(saved_model, table, tmp_path / "report.json", "quic-360")
+    declared = Declaration(projection="cylindrical", hfov_deg=360.0)
+    options = EvaluationOptions("none", declared=declared)
+    out = tmp_path / "declared.json"
+    report = evaluate_benchmark(saved_model, table, out, "quic-360", options=options)
+    assert report["score"]["count"] == 2
+    assert json.loads(out.read_text())["settings"]["declared"]["hfov_deg"] == 360.0
 
 
 def test_a_judge_is_asked_where_the_published_score_is_one(

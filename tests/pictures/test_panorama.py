@@ -518,11 +518,14 @@ def test_a_cylinder_of_unknown_angle_is_refused(tmp_path):
             {"projection": "cylindrical"},
             r"found a cylindrical.*unknown angle.*set hfov_deg",
         ),
-        ({"projection": "cylindrical", "hfov_deg": 400.0}, "angle of 400° .*change hfov_deg"),
-        ({"projection": "cylindrical", "hfov_deg": math.nan}, "angle of nan°"),
+        (
+            {"projection": "cylindrical", "hfov_deg": 400.0},
+            "hfov_deg 400, expected .*change",
+        ),
+        ({"projection": "cylindrical", "hfov_deg": math.nan}, "found hfov_deg nan"),
         ({"projection": "equirectangular"}, r"found 60x40, expected width = 2 x height.*hfov_deg"),
         ({"projection": "equirectangular", "hfov_deg": 300.0}, "found 60x40, expected width = 2"),
-        ({"projection": "stereographic"}, "projection 'stereographic' .*change projection"),
+        ({"projection": "stereographic"}, "projection 'stereographic', .*change projection"),
     ],
 )
 def test_what_cannot_be_as_declared_is_refused(tmp_path, options, message):

@@ -13,6 +13,7 @@ from panovlm.data.findings import Finding
 from panovlm.data.formats.reading import scan
 from panovlm.data.records import Checked, Needs, check_records
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.processes import mapping
 from panovlm.runtime.progress import progress_bar
 
@@ -93,7 +94,9 @@ def examine(
     )
 
 
-def inspect_pictures(paths: Sequence[Path], workers: int | None = None) -> dict[Path, Picture]:
+def inspect_pictures(
+    paths: Sequence[PictureFile], workers: int | None = None
+) -> dict[PictureFile, Picture]:
     """Inspect pictures in processes, under a progress bar.
 
     Raises:
@@ -108,9 +111,9 @@ def inspect_pictures(paths: Sequence[Path], workers: int | None = None) -> dict[
             progress_bar("reading pictures", len(paths)) as advance,
             mapping(min(workers, len(paths)), begin_worker) as apply,
         ):
-            pictures: dict[Path, Picture] = {}
+            pictures: dict[PictureFile, Picture] = {}
             for picture in apply(inspect_picture, paths):
-                pictures[picture.path] = picture
+                pictures[picture.file] = picture
                 advance(1)
             return pictures
     except BrokenExecutor as error:
@@ -120,11 +123,13 @@ def inspect_pictures(paths: Sequence[Path], workers: int | None = None) -> dict[
         ) from error
 
 
-def _found(checked: Checked, others: Checked, pictures: dict[Path, Picture]) -> Iterator[Finding]:
+def _found(
+    checked: Checked, others: Checked, pictures: dict[PictureFile, Picture]
+) -> Iterator[Finding]:
     """Yield what is wrong with files and pictures, and between the data and the test data."""
     yield from checked.findings
     yield from others.findings
-    users = {e.record.image: e for e in reversed([*checked.records, *others.records])}
+    users = {e.record.shown: e for e in reversed([*checked.records, *others.records])}
     for path, picture in pictures.items():
         first = users[path]  # the first record that names it
         for finding in picture.findings:

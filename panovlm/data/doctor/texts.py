@@ -10,6 +10,7 @@ from panovlm.data.doctor.pictures import Picture
 from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.packing import IGNORED
 from panovlm.data.records import IMAGE_MARK, Located
+from panovlm.pictures.declaring import PictureFile
 
 MAX_PLACES = 5
 """Places named in one finding."""
@@ -29,12 +30,12 @@ class TextLimit:
 
 
 def repeated_questions(
-    records: Sequence[Located], pictures: Mapping[Path, Picture]
+    records: Sequence[Located], pictures: Mapping[PictureFile, Picture]
 ) -> Iterator[Finding]:
     """Find questions asked more than once about one picture, by its content, and their answers."""
     groups: dict[tuple[str, str], list[Located]] = defaultdict(list)
     for each in records:
-        image = each.record.image
+        image = each.record.shown
         if each.record.messages and image:
             groups[pictures[image].digest or str(image), _question(each)].append(each)
     yield from (_repeated(group) for group in groups.values() if len(group) > 1)

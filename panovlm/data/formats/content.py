@@ -8,7 +8,16 @@ from typing import Any
 from panovlm.data.findings import Finding, FindingKind
 from panovlm.data.records import Record
 
-CARRIED = ("kind", "yaw_deg", "pitch_deg", "crosses_seam", "rolled_responses", "licence", "source")
+CARRIED = (
+    "kind",
+    "yaw_deg",
+    "pitch_deg",
+    "crosses_seam",
+    "rolled_responses",
+    "licence",
+    "source",
+    "declared",
+)
 """The optional fields of records; every format but `records` holds them beside its own."""
 
 MAX_PLACES = 20

@@ -19,6 +19,11 @@ def read(path: Path, images: Path) -> list[Item]:
     """
     records = read_records(path, Needs(text=True, image=True))
     for number, record in enumerate(records, start=1):
+        if record.declared:
+            raise PanoVLMError(
+                f"record {number}: found `declared` of its picture, which other tools do not know, "
+                "expected full spheres; make them with `panovlm convert`"
+            )
         roles = [message.role for message in record.messages]
         if roles != ["user", "assistant"]:
             raise PanoVLMError(
@@ -32,7 +37,7 @@ def item_of(record: Record, number: int) -> Item:
     """Return the last question of a record, with its response as the reference."""
     return Item(
         name=str(number),
-        image=record.picture,
+        image=Path(record.picture),
         question=record.messages[-2].content.replace(IMAGE_MARK, "").strip(),
         references=(record.response,),
         kind=record.kind or "all",

@@ -8,6 +8,7 @@ from typing import Any
 from panovlm.evaluation.pages.examples import spread
 from panovlm.evaluation.pages.marked_pictures import Example
 from panovlm.evaluation.units import UNITS
+from panovlm.pictures.declaring import Declaration, declare
 
 Row = Mapping[str, Any]
 
@@ -54,11 +55,12 @@ def _chosen(rows: Sequence[Row], most: int) -> list[Row]:
 
 def example_of(report: Mapping[str, Any], row: Row) -> Example:
     """Return an answer as it is shown."""
+    declared = report.get("settings", {}).get("declared")
     unit, score, answered = UNITS[report["unit"]], row["score"], row.get("answered_deg")
     is_between = score is None or report["less_is_better"] or 0 < score < unit.ends[-1]
     error = "error " if report["less_is_better"] else ""
     return Example(
-        picture=Path(row["image"]),
+        picture=declare(Path(row["image"]), Declaration(**declared) if declared else None),
         question=row["question"],
         expected=_expected(row),
         answer=row["answer"],

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from pathlib import Path
 from typing import TypeVar
 
 from panovlm.evaluation.asking import Answers
 from panovlm.evaluation.pages.marked_pictures import Example
 from panovlm.evaluation.scoring import Prediction
+from panovlm.pictures.declaring import PictureFile
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def choose_examples(answers: Answers[Prediction]) -> list[Example]:
     """
     num_kinds = len({p.record.kind for p in answers.seen})
 
-    def about(place: int) -> tuple[Path, str | None]:
+    def about(place: int) -> tuple[PictureFile, str | None]:
         record = answers.seen[place].record
         return record.picture, record.kind
 

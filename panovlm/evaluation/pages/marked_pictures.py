@@ -1,7 +1,6 @@
 """Questions with their pictures: what points at the target, and at what was answered."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
@@ -10,6 +9,7 @@ from panovlm.figures.sheets import as_data_uri
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.metrics.exact_match import normalised
 from panovlm.model.processing import view_words
+from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import load_panorama
 
 WIDTH = 1024
@@ -41,7 +41,7 @@ class Example:
     """A question that was asked of a panorama, with its answer.
 
     Attributes:
-        picture: The panorama's file.
+        picture: The panorama's file, with what is declared of it.
         question: As asked.
         expected: The right answer.
         answer: The answer given.
@@ -59,7 +59,7 @@ class Example:
             that was not asked.
     """
 
-    picture: Path
+    picture: PictureFile
     question: str
     expected: str
     answer: str

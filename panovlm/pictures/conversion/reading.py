@@ -1,7 +1,7 @@
 """Reading what a conversion alone takes: raw camera pictures, stereo, frames of videos."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from panovlm.geometry.sphere import Pixels
 from panovlm.pictures.containers import check_pixels, open_picture
@@ -21,10 +21,12 @@ def read_frame_sphere(
     Raises:
         PanoVLMError: If it cannot be decoded, or is not what was declared or found.
     """
-    is_declared = settings.projection is not None
-    frame = read_frame(path, time_s, use_metadata=settings.use_xmp and not is_declared)
-    projection = settings.projection or frame.projection
-    return _sphere(frame.pixels, projection, f"{path} at {time_s:g} s", min_width, settings)
+    declared, raw = settings.declared, settings.raw_projection
+    is_declared = bool(declared.projection or raw)
+    frame = read_frame(path, time_s, use_metadata=declared.use_xmp and not is_declared)
+    return _sphere(
+        frame.pixels, raw or frame.projection, f"{path} at {time_s:g} s", min_width, settings
+    )
 
 
 def read_raw_sphere(path: Path, min_width: int | None, settings: ConversionSettings) -> Pixels:
@@ -37,22 +39,23 @@ def read_raw_sphere(path: Path, min_width: int | None, settings: ConversionSetti
     with open_picture(path, name) as image:
         check_pixels(image, name)
         pixels = decode(image, name)
-    return _sphere(pixels, settings.projection, name, min_width, settings)
+    return _sphere(pixels, settings.raw_projection, name, min_width, settings)
 
 
 def _sphere(
     pixels: Pixels,
-    projection: str | None,
+    raw_projection: str | None,
     name: str,
     min_width: int | None,
     settings: ConversionSettings,
 ) -> Pixels:
     """Project pixels [H, W, 3] onto the sphere."""
-    declared: dict[str, Any] = {"projection": projection, "hfov_deg": settings.hfov_deg}
-    if projection == "dual-fisheye":
+    declared = settings.declared
+    if raw_projection == "dual-fisheye":
         assert settings.lens_fov_deg is not None  # the settings see to it
         return sphere_from_dual_fisheye(pixels, settings.lens_fov_deg, name, min_width)
-    if projection in STEREO_PROJECTIONS:
-        pixels = left_eye(pixels, projection, name, is_part=settings.hfov_deg is not None)
-        declared["projection"] = "equirectangular"
-    return sphere_from_pixels(pixels, name, min_width, **declared)
+    if raw_projection in STEREO_PROJECTIONS:
+        is_part = declared.hfov_deg is not None or declared.vfov_deg is not None
+        pixels = left_eye(pixels, raw_projection, name, is_part=is_part)
+        declared = replace(declared, projection=declared.projection or "equirectangular")
+    return sphere_from_pixels(pixels, name, min_width, declared)

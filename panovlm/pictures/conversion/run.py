@@ -17,10 +17,11 @@ from panovlm.geometry.views import View
 from panovlm.pictures.conversion.jobs import Job, claim_folder, find_sources, plan_jobs
 from panovlm.pictures.conversion.pictures import PILLOW_FORMATS, is_converted, write_picture
 from panovlm.pictures.conversion.reading import read_frame_sphere, read_raw_sphere
-from panovlm.pictures.conversion.settings import RAW_PROJECTIONS, ConversionSettings
+from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.conversion.videos import is_video
 from panovlm.pictures.conversion.views_folder import FACE_NAMES, assemble_folder, write_views
 from panovlm.pictures.cubemaps import join_cubemap
+from panovlm.pictures.declaring import declare
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.files import check_output
 from panovlm.runtime.processes import mapping
@@ -194,6 +195,6 @@ def _read_sphere(job: Job, min_width: int | None, settings: ConversionSettings) 
         return assemble_folder(job.source)
     if job.time_s is not None:
         return read_frame_sphere(job.source, job.time_s, min_width, settings)
-    if settings.projection in RAW_PROJECTIONS:
+    if settings.raw_projection is not None:
         return read_raw_sphere(job.source, min_width, settings)
-    return load_panorama(job.source, min_width, **settings.declared)
+    return load_panorama(declare(job.source, settings.declared), min_width)

@@ -7,23 +7,22 @@ from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.rotation import require_width
 from panovlm.geometry.views import View
-from panovlm.pictures.recognising import ProjectionName
+from panovlm.pictures.declaring import (
+    AS_FOUND,
+    RANGES_DEG,
+    Declaration,
+    ProjectionName,
+)
 from panovlm.pictures.stereo import STEREO_PROJECTIONS
 
 TARGETS = ("equirectangular", "cubemap", "views")
 ARRANGEMENTS = ("strip", "dice", "files")
 FORMATS = ("jpg", "png", "webp")
 RAW_PROJECTIONS = ("dual-fisheye", *STEREO_PROJECTIONS)
-"""What pictures may be declared as here alone."""
+"""What only a conversion reads."""
 PROJECTIONS = (*get_args(ProjectionName), *RAW_PROJECTIONS)
-_OF_INPUTS = {
-    "projection": None,
-    "hfov_deg": None,
-    "use_xmp": True,
-    "lens_fov_deg": None,
-    "every_s": None,
-}
-"""Settings that concern the inputs, and what they are if nothing is said."""
+_OF_INPUTS = ("declared", "raw_projection", "lens_fov_deg", "every_s")
+"""Settings that concern the inputs, kept only where they say something."""
 MAX_SIDE = 4096
 """The largest face or view made: that of a panorama of 16384 columns."""
 
@@ -45,9 +44,8 @@ class ConversionSettings:
         rotation_deg: Yaw, pitch and roll by which the camera is rotated first, in degrees.
         format: One of `FORMATS`; None takes that of the name to write, or jpg.
         quality: Of JPEG and WebP, 1 to 100.
-        projection: What every input is, one of `PROJECTIONS`; None lets each file say it.
-        hfov_deg: Angle between the left and the right edge of the inputs, for `projection`.
-        use_xmp: Whether the inputs' Photo Sphere XMP, or metadata of spherical video, counts.
+        declared: What every input is, or each eye of a stereo picture; by default each file says it.
+        raw_projection: What every input is that only a conversion reads, one of `RAW_PROJECTIONS`.
         lens_fov_deg: Angle across each circle of a dual fisheye, in [180, 360).
         every_s: Seconds between the frames taken of videos, 0.01 or more; None takes no videos.
     """
@@ -63,9 +61,8 @@ class ConversionSettings:
     rotation_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
     format: str | None = None
     quality: int = 95
-    projection: str | None = None
-    hfov_deg: float | None = None
-    use_xmp: bool = True
+    declared: Declaration = AS_FOUND
+    raw_projection: str | None = None
     lens_fov_deg: float | None = None
     every_s: float | None = None
 
@@ -78,26 +75,21 @@ class ConversionSettings:
         _check_range("--quality", self.quality, 100)
         if self.width is not None:
             require_width("--width", self.width)
-        if self.projection is not None:
-            _check_choice("--projection", self.projection, PROJECTIONS)
+        if self.raw_projection is not None:
+            _check_choice("--projection", self.raw_projection, RAW_PROJECTIONS)
         self._check_lens_fov()
         if self.every_s is not None and not 0.01 <= self.every_s < 1e6:
             raise PanoVLMError(
                 f"found --every {self.every_s:g}s, expected 0.01 s or more; change --every"
             )
-        if self.hfov_deg is not None and self.projection is None:
-            raise PanoVLMError(
-                f"found --hfov-deg {self.hfov_deg:g} without a projection, expected both; add "
-                "--projection cylindrical or equirectangular"
-            )
         _ = self.camera, self.layout  # they refuse angles out of range
 
     def _check_lens_fov(self) -> None:
-        fov_deg, is_dual_fisheye = self.lens_fov_deg, self.projection == "dual-fisheye"
-        if is_dual_fisheye and (fov_deg is None or self.hfov_deg is not None):
+        fov_deg, is_dual_fisheye = self.lens_fov_deg, self.raw_projection == "dual-fisheye"
+        if is_dual_fisheye and (fov_deg is None or self.declared.projection is not None):
             raise PanoVLMError(
                 "found --projection dual-fisheye, expected the angle across each circle with it, "
-                "and no --hfov-deg; add --lens-fov-deg, as in the camera's data sheet"
+                "and no --hfov-deg or other angle; add --lens-fov-deg, as in the camera's data sheet"
             )
         if fov_deg is not None and not (is_dual_fisheye and 180.0 <= fov_deg < 360.0):
             raise PanoVLMError(
@@ -118,18 +110,6 @@ class ConversionSettings:
         return ViewLayout.ring(self.num_views, self.fov_deg, self.view_size, self.pitches_deg)
 
     @property
-    def declared(self) -> dict[str, Any]:
-        """What is said about pictures, as keywords of `read_panorama`; empty if nothing is."""
-        names = "projection", "hfov_deg", "use_xmp"
-        return {key: value for key, value in self._of_inputs.items() if key in names}
-
-    @property
-    def _of_inputs(self) -> dict[str, Any]:
-        """What is said about the inputs."""
-        said = {key: getattr(self, key) for key in _OF_INPUTS}
-        return {key: value for key, value in said.items() if value != _OF_INPUTS[key]}
-
-    @property
     def makes_folders(self) -> bool:
         """Whether a picture becomes a folder of pictures."""
         return self.to == "views" or (self.to == "cubemap" and self.arrangement == "files")
@@ -142,15 +122,36 @@ class ConversionSettings:
     def to_json(self) -> dict[str, Any]:
         """Return all settings as JSON holds them; of the inputs, what is declared."""
         kept = {key: value for key, value in asdict(self).items() if key not in _OF_INPUTS}
+        of_inputs = {key: getattr(self, key) for key in _OF_INPUTS}
+        of_inputs["declared"] = self.declared.said
         return (
             kept
-            | self._of_inputs
+            | {key: value for key, value in of_inputs.items() if value}
             | {
                 "format": self.ending.removeprefix("."),
                 "pitches_deg": list(self.pitches_deg),
                 "rotation_deg": list(self.rotation_deg),
             }
         )
+
+
+def split_declaration(said: dict[str, Any]) -> dict[str, Any]:
+    """Split what options say of inputs into the settings `declared` and `raw_projection`.
+
+    Args:
+        said: Fields of a `Declaration`; its projection may also be one of `RAW_PROJECTIONS`.
+
+    Raises:
+        PanoVLMError: If a value is out of range.
+    """
+    projection = said["projection"]
+    if projection is not None:
+        _check_choice("--projection", projection, PROJECTIONS)
+    if projection not in RAW_PROJECTIONS:
+        return {"declared": Declaration(**said)}
+    has_part = projection in STEREO_PROJECTIONS or any(said[name] for name in RANGES_DEG)
+    part = "equirectangular" if has_part else None  # of a dual fisheye it is refused with its name
+    return {"declared": Declaration(**said | {"projection": part}), "raw_projection": projection}
 
 
 def parse_rotation(text: str) -> tuple[float, float, float]:

@@ -19,6 +19,7 @@ from panovlm.pictures.conversion import run
 from panovlm.pictures.conversion.run import Conversion, convert
 from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.cubemaps import split_cubemap
+from panovlm.pictures.declaring import Declaration
 from panovlm.pictures.panorama import load_panorama
 
 Colours = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -269,7 +270,8 @@ def test_what_inputs_are_can_be_declared(tmp_path: Path, panorama: Pixels) -> No
     strip = panorama[88:168, 64:448]  # 270 degrees of what a phone turned around sees
     Image.fromarray(strip).save(tmp_path / "strip.png")
     out = tmp_path / "out.png"
-    told = settings("equirectangular", projection="equirectangular", hfov_deg=270.0)
+    declared = Declaration(projection="equirectangular", hfov_deg=270.0)
+    told = settings("equirectangular", declared=declared)
     assert convert(tmp_path / "strip.png", out, told).errors == ()
     np.testing.assert_array_equal(read(out)[88:168, 64:448], strip)
     assert not read(out)[:88].any()
@@ -281,15 +283,16 @@ def test_what_is_declared_is_part_of_the_settings_kept(tmp_path: Path, panorama:
     (tmp_path / "in").mkdir()
     Image.fromarray(panorama).save(tmp_path / "in" / "a.png")
     out = tmp_path / "out"
-    convert(tmp_path / "in", out, settings("equirectangular", projection="equirectangular"))
-    with pytest.raises(PanoVLMError, match="outputs of other settings: projection equirectangular"):
+    declared = Declaration(projection="equirectangular")
+    convert(tmp_path / "in", out, settings("equirectangular", declared=declared))
+    with pytest.raises(PanoVLMError, match=r"of other settings: declared .*equirectangular"):
         convert(tmp_path / "in", out, settings("equirectangular"))
 
 
 def test_a_dual_fisheye_becomes_a_sphere_and_views(tmp_path: Path) -> None:
     raw = tmp_path / "raw.insp"
     Image.fromarray(dual_fisheye(256, 200.0)).save(raw, "PNG")
-    told = {"projection": "dual-fisheye", "lens_fov_deg": 200.0}
+    told = {"raw_projection": "dual-fisheye", "lens_fov_deg": 200.0}
     out = tmp_path / "out.png"
     assert convert(raw, out, settings("equirectangular", width=400, **told)).errors == ()
     rays = panorama_rays(200, 400)
@@ -313,7 +316,7 @@ def test_of_two_eyes_the_left_one_is_converted(
     axis = 0 if arrangement == "over-under" else 1
     both = np.concatenate([panorama, np.roll(panorama, 9, axis=1)], axis)
     Image.fromarray(both).save(tmp_path / "eyes.png")
-    told = settings("equirectangular", projection=f"stereo-{arrangement}")
+    told = settings("equirectangular", raw_projection=f"stereo-{arrangement}")
     assert convert(tmp_path / "eyes.png", tmp_path / "left.png", told).errors == ()
     np.testing.assert_array_equal(read(tmp_path / "left.png"), panorama)
     refused = convert(tmp_path / "eyes.png", tmp_path / "x.png", settings("equirectangular"))
@@ -323,7 +326,11 @@ def test_of_two_eyes_the_left_one_is_converted(
 def test_of_180_degrees_the_left_eye_is_placed_ahead(tmp_path: Path, panorama: Pixels) -> None:
     half = panorama[:, 128:384]
     Image.fromarray(np.concatenate([half, 255 - half], axis=1)).save(tmp_path / "vr180.png")
-    told = settings("equirectangular", projection="stereo-side-by-side", hfov_deg=180.0)
+    told = settings(
+        "equirectangular",
+        raw_projection="stereo-side-by-side",
+        declared=Declaration(projection="equirectangular", hfov_deg=180.0),
+    )
     convert(tmp_path / "vr180.png", tmp_path / "left.png", told)
     pixels = read(tmp_path / "left.png")
     np.testing.assert_array_equal(pixels[:, 128:384], half)
@@ -334,10 +341,10 @@ def test_invalid_pictures_of_declared_kinds_are_listed(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     Image.new("RGB", (90, 60)).save(tmp_path / "in" / "photo.png")
     (tmp_path / "in" / "text.jpg").write_text("no picture")
-    told = settings("equirectangular", projection="dual-fisheye", lens_fov_deg=200.0)
+    told = settings("equirectangular", raw_projection="dual-fisheye", lens_fov_deg=200.0)
     errors = convert(tmp_path / "in", tmp_path / "out", told, workers=1).errors
     assert "photo.png: found 90x60, expected two fisheye circles" in errors[0]
     assert "text.jpg: found no readable picture" in errors[1]
-    told = settings("equirectangular", projection="stereo-over-under")
+    told = settings("equirectangular", raw_projection="stereo-over-under")
     errors = convert(tmp_path / "in", tmp_path / "out2", told, workers=1).errors
     assert "photo.png: found 90x30, expected width = 2 x height" in errors[0]

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.pictures.conversion.settings import ConversionSettings, parse_rotation, parse_seconds
+from panovlm.pictures.conversion.settings import (
+    ConversionSettings,
+    parse_rotation,
+    parse_seconds,
+    split_declaration,
+)
+from panovlm.pictures.declaring import AS_FOUND, Declaration
 
 
 @pytest.mark.parametrize(
@@ -24,18 +30,21 @@ from panovlm.pictures.conversion.settings import ConversionSettings, parse_rotat
         ({"fov_deg": 180.0}, "found a field of view of 180°"),
         ({"pitches_deg": (0.0, 91.0)}, "found a pitch of 91°"),
         ({"rotation_deg": (0.0, -91.0, 0.0)}, "found a pitch of -91°"),
-        ({"projection": "fisheye"}, "found --projection fisheye, expected one of equirect"),
-        ({"hfov_deg": 270.0}, "found --hfov-deg 270 without a projection, expected both"),
-        ({"projection": "dual-fisheye"}, "expected the angle across each circle.*--lens-fov-deg"),
+        ({"raw_projection": "fisheye"}, "found --projection fisheye, expected one of dual-fish"),
+        ({"raw_projection": "dual-fisheye"}, "expected the angle across each circle.*--lens-fov"),
         (
-            {"projection": "dual-fisheye", "lens_fov_deg": 200.0, "hfov_deg": 90.0},
+            {
+                "raw_projection": "dual-fisheye",
+                "lens_fov_deg": 200.0,
+                "declared": Declaration(projection="equirectangular", hfov_deg=90.0),
+            },
             "found --projection dual-fisheye, .*no --hfov-deg",
         ),
         (
-            {"projection": "dual-fisheye", "lens_fov_deg": 170.0},
+            {"raw_projection": "dual-fisheye", "lens_fov_deg": 170.0},
             "found --lens-fov-deg 170, expected 180 to below 360 degrees",
         ),
-        ({"projection": "dual-fisheye", "lens_fov_deg": math.nan}, "found --lens-fov-deg nan"),
+        ({"raw_projection": "dual-fisheye", "lens_fov_deg": math.nan}, "found --lens-fov-deg nan"),
         ({"lens_fov_deg": 200.0}, "found --lens-fov-deg 200.*with --projection dual-fisheye"),
         ({"every_s": 0.0}, "found --every 0s, expected 0.01 s or more"),
         ({"every_s": math.nan}, "found --every nans"),
@@ -62,3 +71,22 @@ def test_seconds_are_read_from_text() -> None:
     for text in ("", "s", "2m", "often"):
         with pytest.raises(PanoVLMError, match="expected seconds, as in --every 2s"):
             parse_seconds(text)
+
+
+def test_options_of_inputs_are_split_into_what_every_reading_and_a_conversion_alone_takes() -> None:
+    said = {**AS_FOUND.__dict__, "hfov_deg": 180.0}
+    half = Declaration(projection="equirectangular", hfov_deg=180.0)
+    assert split_declaration(said | {"projection": "equirectangular"}) == {"declared": half}
+    stereo = split_declaration(said | {"projection": "stereo-side-by-side"})
+    assert stereo == {"declared": half, "raw_projection": "stereo-side-by-side"}
+    raw = split_declaration({**AS_FOUND.__dict__, "projection": "dual-fisheye"})
+    assert raw == {"declared": AS_FOUND, "raw_projection": "dual-fisheye"}
+    with pytest.raises(PanoVLMError, match=r"found --projection fisheye, expected one of equirect"):
+        split_declaration(said | {"projection": "fisheye"})
+
+
+def test_only_what_is_said_of_inputs_is_kept() -> None:
+    said = {"declared", "raw_projection", "lens_fov_deg", "every_s"}
+    assert not said & ConversionSettings(to="views").to_json().keys()
+    raw = ConversionSettings(to="views", raw_projection="dual-fisheye", lens_fov_deg=200.0)
+    assert said & raw.to_json().keys() == {"raw_projection", "lens_fov_deg"}

@@ -16,6 +16,7 @@ from panovlm.pictures.conversion import videos
 from panovlm.pictures.conversion.run import Conversion, convert
 from panovlm.pictures.conversion.settings import ConversionSettings
 from panovlm.pictures.conversion.videos import frame_times_s, read_frame
+from panovlm.pictures.declaring import Declaration
 
 av = pytest.importorskip("av")
 FRAMES_PER_S = 10
@@ -188,7 +189,9 @@ def test_stereo_is_told_by_metadata_of_spherical_video(
     tag(path, stereo)
     assert convert(path, out, settings(every_s=1.0), workers=1) == Conversion(3, 0, ())
     np.testing.assert_array_equal(read(out / "tour" / "00-00-01.000.png"), frames[10])
-    without = convert(path, tmp_path / "other", settings(use_xmp=False), workers=1)
+    without = convert(
+        path, tmp_path / "other", settings(declared=Declaration(use_xmp=False)), workers=1
+    )
     assert "found 128x128" in without.errors[0] or "found 256x64" in without.errors[0]
 
 
@@ -202,7 +205,10 @@ def test_other_spherical_video_is_refused_unless_declared(video: Path, tmp_path:
     assert "found spherical video of projection 'cube map'" in errors[0]
     for number, options in enumerate(({"use_xmp": False}, {"projection": "equirectangular"})):
         out = tmp_path / str(number)
-        assert convert(video, out, settings(**options), workers=1).num_written == 5
+        assert (
+            convert(video, out, settings(declared=Declaration(**options)), workers=1).num_written
+            == 5
+        )
 
 
 def test_hdr_video_is_refused(tmp_path: Path, frames: list[Pixels]) -> None:
@@ -214,7 +220,7 @@ def test_hdr_video_is_refused(tmp_path: Path, frames: list[Pixels]) -> None:
 
 def test_what_frames_are_can_be_declared(video: Path, tmp_path: Path, frames: list[Pixels]) -> None:
     out = tmp_path / "out"
-    told = settings(projection="equirectangular", hfov_deg=180.0)
+    told = settings(declared=Declaration(projection="equirectangular", hfov_deg=180.0))
     assert convert(video, out, told, workers=1).num_written == 5
     pixels = read(out / "tour" / "00-00-00.500.png")
     assert pixels.shape == (128, 256, 3)
