@@ -44,7 +44,7 @@ class ConversionSettings:
         rotation_deg: Yaw, pitch and roll by which the camera is rotated first, in degrees.
         format: One of `FORMATS`; None takes that of the name to write, or jpg.
         quality: Of JPEG and WebP, 1 to 100.
-        declared: What every input is, or each eye of a stereo picture; by default each file says it.
+        declared: What every input is, or each eye of two; by default each file says it.
         raw_projection: What every input is that only a conversion reads, one of `RAW_PROJECTIONS`.
         lens_fov_deg: Angle across each circle of a dual fisheye, in [180, 360).
         every_s: Seconds between the frames taken of videos, 0.01 or more; None takes no videos.
@@ -89,7 +89,7 @@ class ConversionSettings:
         if is_dual_fisheye and (fov_deg is None or self.declared.projection is not None):
             raise PanoVLMError(
                 "found --projection dual-fisheye, expected the angle across each circle with it, "
-                "and no --hfov-deg or other angle; add --lens-fov-deg, as in the camera's data sheet"
+                "and no --hfov-deg or the like; add --lens-fov-deg, as in the camera's data sheet"
             )
         if fov_deg is not None and not (is_dual_fisheye and 180.0 <= fov_deg < 360.0):
             raise PanoVLMError(
