@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import OracleTeacher, matched
+from oracle_teacher import OracleTeacher, matched
 
 from panovlm.annotating.merging import Acceptance, merge
 from panovlm.annotating.picture import Picture, Setup, annotate_panorama
