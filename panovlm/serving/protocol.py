@@ -13,7 +13,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import Answer, SamplingParams
@@ -89,7 +88,7 @@ class Message(BaseModel):
     def _has_content(self) -> Self:
         """Refuse a message without content, but for assistants', as clients keep them."""
         if self.content is None and self.role != "assistant":
-            raise PydanticCustomError("content", "found none, expected a text or parts")
+            raise ValueError("found no content, expected a text or parts")
         return self
 
     @property
