@@ -83,8 +83,7 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
             fan_in = module.weight[0].numel()
             init.normal_(module.weight, std=fan_in**-0.5)
         elif isinstance(module, Projection):
-            init.zeros_(module.mean)
-            init.eye_(module.root)
+            init.ones_(module.scale)
         elif isinstance(module, PerceiverLayer):
             init.zeros_(module.log_slope)
         elif isinstance(module, Resampler) and module.is_perceiver:
@@ -269,7 +268,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
     def _zero_from_trained_modules(self) -> Tensor:
         """Let a batch without pictures touch the trained modules, so that no other rank waits."""
         config, (rows, columns) = self.config, self.resampler.grid_in
-        device, views = self.projection.mean.device, (1, config.layout.num_views)
+        device, views = self.projection.scale.device, (1, config.layout.num_views)
         if any(parameter.requires_grad for parameter in self.vision_encoder.parameters()):
             pixels = torch.zeros(*views, 3, config.view_size, config.view_size, device=device)
             features = self.get_image_features(pixel_values=pixels)

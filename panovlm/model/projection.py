@@ -13,9 +13,6 @@ from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import angles_from_rays
 from panovlm.model.configuration import PanoVLMConfig
 
-SHRINKAGE = 0.1
-"""Share of the variance of words that image tokens have alike in all directions."""
-
 
 @lru_cache(maxsize=8)
 def position_features(layout: ViewLayout, rows: int, columns: int, harmonics: int) -> Tensor:
@@ -45,15 +42,13 @@ def position_features(layout: ViewLayout, rows: int, columns: int, harmonics: in
 class Projection(nn.Module):
     """Maps latent tokens [N, V, T, D_latent] to image tokens [N, image tokens, D_lm].
 
-    In order: add the sphere position, pool the views, project to standardised tokens, and bring
-    those into the distribution of the language model's own embeddings: a frozen LM reads them as
-    it reads words from the first step, and the steps of training are long where words differ.
+    In order: add the sphere position, pool the views, project, and bring each token to the length
+    of the language model's own embeddings, so that a frozen LM can read it from the first step.
     With slots, all latent tokens of a view together are projected to each of its image tokens, so
     that the first of them can hold what the language model would say first about the view.
     """
 
-    mean: Tensor
-    root: Tensor
+    scale: Tensor
 
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__()
@@ -68,8 +63,7 @@ class Projection(nn.Module):
         else:
             self.widen = nn.Linear(width, lm_width)
             self.project = nn.Linear(lm_width, lm_width)
-        self.register_buffer("mean", torch.zeros(lm_width))
-        self.register_buffer("root", torch.eye(lm_width))
+        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, latents: Tensor) -> Tensor:
         """Project the latent tokens of N panoramas."""
@@ -78,27 +72,12 @@ class Projection(nn.Module):
         normed = self.norm(placed).flatten(2) if self.has_slots else self.norm(self._pool(placed))
         projected = self.project(nn.functional.gelu(self.widen(normed)))
         tokens = projected.unflatten(-1, (-1, self.config.text_config.hidden_size)).flatten(1, -2)
-        standardised = nn.functional.rms_norm(tokens, tokens.shape[-1:])
-        return self.mean.to(tokens.dtype) + standardised @ self.root.to(tokens.dtype)
+        unit = nn.functional.rms_norm(tokens, tokens.shape[-1:])
+        return unit * self.scale.to(unit.dtype)
 
-    @torch.no_grad()
-    def match_embeddings(self, embeddings: Tensor) -> None:
-        """Set the mean and covariance of image tokens to those of words [words, D_lm], for good.
-
-        The covariance is shrunk a little towards a sphere, so that tokens may also differ where
-        few words do.
-
-        Source:
-            Colouring by the symmetric root of the covariance, the inverse of ZCA whitening: Kessy,
-            Lewin & Strimmer, arXiv:1512.00809. Shrinkage: Ledoit & Wolf, 2004.
-        """
-        words = embeddings.detach().double()
-        centred = words - words.mean(dim=0)
-        covariance = centred.T @ centred / len(words)
-        sphere = covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
-        variances, axes = torch.linalg.eigh(covariance.lerp(sphere, SHRINKAGE))
-        self.mean.copy_(words.mean(dim=0))
-        self.root.copy_((axes * variances.clamp(min=0.0).sqrt()) @ axes.T)
+    def match_scale(self, embeddings: Tensor) -> None:
+        """Set the length of image tokens to that of word embeddings [words, D_lm], for good."""
+        self.scale.copy_(embeddings.detach().float().pow(2).mean().sqrt())
 
     def _position(self, latents: Tensor) -> Tensor:
         config = self.config

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -16,13 +16,13 @@ from transformers import (
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 
 from panovlm.backbones.packaged import PACKAGED, locate
 from panovlm.data.datasets import ConversationTokenizer
 from panovlm.data.doctor.texts import TextLimit
 from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
@@ -34,9 +34,6 @@ from panovlm.training.recipe import ModelSection, OverlapSection
 from panovlm.training.trainable import module_of
 
 logger = logging.getLogger(__name__)
-
-CHECKED_WORDS = 16
-"""Words whose logits are compared with the pretrained model's after its weights are loaded."""
 
 
 def build_processor(section: ModelSection) -> PanoVLMProcessor:
@@ -185,25 +182,21 @@ def _load_language_model(
     ):
         part.load_state_dict(its.state_dict(), assign=True)  # no copy
     model.tie_weights()
-    words = _words(processor.tokenizer)
+    # Words in use, not the whole table: tokens that a small LM never met are much longer.
+    words = processor.tokenizer(" ".join(DIRECTIONS), add_special_tokens=False)["input_ids"]
     # As the model reads them: some models (Gemma) scale their embeddings on the way out.
-    model.model.projection.match_embeddings(pretrained.get_input_embeddings()(words))
-    _check_same_logits(model, pretrained, words[:CHECKED_WORDS])
+    model.model.projection.match_scale(pretrained.get_input_embeddings()(torch.tensor(words)))
+    _check_same_logits(model, pretrained, words)
     model.generation_config = _generation_config(processor, pretrained.generation_config)
-
-
-def _words(tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """Return the ids of all words that texts consist of: special tokens have no place in them."""
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    return torch.tensor([id_ for id_ in range(len(tokenizer)) if id_ not in special])
 
 
 @torch.no_grad()
 def _check_same_logits(
-    model: PanoVLMForConditionalGeneration, pretrained: PreTrainedModel, words: Tensor
+    model: PanoVLMForConditionalGeneration, pretrained: PreTrainedModel, words: list[int]
 ) -> None:
     """Check that text gets the pretrained model's logits: nothing comes after our LM head."""
-    found, expected = (part.eval()(input_ids=words[None]).logits for part in (model, pretrained))
+    ids = torch.tensor([words])
+    found, expected = (part.eval()(input_ids=ids).logits for part in (model, pretrained))
     if not torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
         raise PanoVLMError(
             f"found a language model of type {pretrained.config.model_type!r} that changes its "
