@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 
-MAX_EXAMPLES = 25
+MAX_EXAMPLES = 50
 
 
 def test_requests_sampled_from_the_description_never_fail_the_server(assistant: Assistant) -> None:
