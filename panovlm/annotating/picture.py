@@ -12,6 +12,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.geometry.cutting import cut_mask, cut_views, required_width
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.views import View
+from panovlm.pictures.declaring import Declaration, PictureFile, declaration_of
 from panovlm.pictures.panorama import Panorama, read_panorama
 
 
@@ -20,14 +21,20 @@ class Picture:
     """A picture to annotate.
 
     Attributes:
-        path: Its file.
+        path: Its file, with what is declared of it.
         name: Its path as the annotation states it, from the annotations' folder.
         group: The place it shows, where that is known.
     """
 
-    path: Path
+    path: PictureFile
     name: str
     group: str | None = None
+
+    @property
+    def declared(self) -> Declaration | None:
+        """What is declared of it; None where nothing is."""
+        declared = declaration_of(self.path)
+        return declared if declared.said else None
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Setup:
         return alone.model_copy(update={"settings": settings})
 
 
-def open_panorama(path: Path, layout: ViewLayout) -> Panorama:
+def open_panorama(path: PictureFile, layout: ViewLayout) -> Panorama:
     """Read a picture as large as the views need it; a PanoVLMError if it cannot be read."""
     return read_panorama(path, required_width(layout))
 
@@ -87,6 +94,7 @@ def annotate_panorama(
         digest=digest,
         teacher=setup.description,
         group=picture.group,
+        declared=picture.declared,
         sightings=merge(detections, seen.view_size, setup.acceptance),
         captions=tuple(_captions(found)),
         findings=tuple(_findings(found)),

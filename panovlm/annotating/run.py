@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from panovlm.annotating.sources import find_pictures
 from panovlm.annotating.teachers import TeacherError
 from panovlm.data.annotations import Annotation, Teacher, read_annotations
 from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.processes import mapping
 from panovlm.runtime.progress import progress_bar
 
@@ -66,6 +67,7 @@ def annotate(
     out: Path,
     setup: Setup,
     *,
+    declared: Declaration | None = None,
     workers: int | None = None,
 ) -> Outcome:
     """Annotate the pictures of `given` that `out` does not hold yet, a line each.
@@ -78,6 +80,7 @@ def annotate(
         given: As `find_pictures` takes it.
         out: The file of annotations; it is made, or lines are added to it.
         setup: Who annotates, and how.
+        declared: As in `find_pictures`.
         workers: Processes of a teacher that computes here; None takes one for each processor, fewer
             where starting them would take longer than the work.
 
@@ -86,9 +89,10 @@ def annotate(
             of other settings, or the teacher cannot be used, or a process died.
         OSError: If the disk fails.
     """
-    pictures = find_pictures(given, out)
+    pictures = find_pictures(given, out, declared)
     present = _present(out, setup.description)
-    names = {os.path.relpath(each.image, out.parent) for each in present}
+    names = {os.path.relpath(each.image, out.parent): each.declared for each in present}
+    _check_declared(out, pictures, names)
     to_do = [picture for picture in pictures if picture.name not in names]
     num_findings, num_written = sum(len(each.findings) for each in present), 0
     errors: list[str] = []
@@ -136,6 +140,20 @@ def _present(out: Path, teacher: Teacher) -> list[Annotation]:
     return present
 
 
+def _check_declared(
+    out: Path, pictures: Iterable[Picture], present: Mapping[str, Declaration | None]
+) -> None:
+    """Refuse to leave a picture as it is that was something else when it was annotated."""
+    for picture in pictures:
+        before = present.get(picture.name, picture.declared)
+        if before != picture.declared:
+            found, now = (each.said if each else {} for each in (before, picture.declared))
+            raise PanoVLMError(
+                f"{out}: found an annotation of {picture.name} declared as {found} (now {now}), "
+                "expected the same; name another --out, or declare the same"
+            )
+
+
 def _may_begin(text: bytes) -> bool:
     """Whether a text may be the beginning of an annotation, so that nothing else is cut off."""
     return text.startswith(_LINE_START) or _LINE_START.startswith(text)
@@ -180,7 +198,7 @@ def attempt(picture: Picture, setup: Setup) -> Annotation | Failure:
         PanoVLMError: If the teacher cannot be used at all.
     """
     try:
-        digest, panorama = digest_of(picture.path), open_panorama(picture.path, setup.layout)
+        digest, panorama = digest_of(Path(picture.path)), open_panorama(picture.path, setup.layout)
     except PanoVLMError as error:
         return Failure(str(error))
     except MemoryError:

@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from panovlm.annotating.picture import Picture
 from panovlm.data.findings import Finding
@@ -11,16 +14,35 @@ from panovlm.data.lines import json_lines
 from panovlm.data.records import is_address
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.conversion.jobs import ENDINGS
+from panovlm.pictures.declaring import Declaration, declare
+
+_DECLARATION: TypeAdapter[Declaration | None] = TypeAdapter(Declaration | None)
 
 
-def find_pictures(given: Path, out: Path) -> list[Picture]:
+@dataclass(frozen=True)
+class Found:
+    """A picture that was found.
+
+    Attributes:
+        path: Its file.
+        group: The place it shows, where that is known.
+        declared: What it is, where that is said.
+    """
+
+    path: Path
+    group: str | None
+    declared: Declaration | None
+
+
+def find_pictures(given: Path, out: Path, declared: Declaration | None = None) -> list[Picture]:
     """Find the pictures to annotate, each once.
 
     Args:
         given: A folder, searched at any depth in alphabetical order (names that begin with a dot
             are left out, links to folders are not followed); a picture; or JSON Lines with `image`
-            (from the file's folder) and, where it is known, `group`.
+            (from the file's folder) and, where they are known, `group` and `declared`.
         out: The file of annotations, from whose folder their paths are.
+        declared: What the pictures are of which no line declares anything.
 
     Returns:
         The pictures. The group of one found in a folder is its own folder below that one, if it
@@ -35,19 +57,21 @@ def find_pictures(given: Path, out: Path) -> list[Picture]:
             "JSON Lines that name pictures; check the path"
         )
     if given.is_dir():
-        pairs = [(path, _group(path, given)) for path in _walk(given)]
+        found = [Found(path, _group(path, given), declared) for path in _walk(given)]
     elif given.suffix.lower() in ENDINGS:
-        pairs = [(given, None)]
+        found = [Found(given, None, declared)]
     else:
-        pairs = [*_listed(given)]
-    if not pairs:
+        found = [*_listed(given, declared)]
+    if not found:
         raise PanoVLMError(
             f"{given}: found no pictures, expected files that end in {', '.join(sorted(ENDINGS))}, "
             "or lines with `image`; name another folder"
         )
     start = os.path.abspath(out.parent)
-    named = {os.path.relpath(path.absolute(), start): (path, group) for path, group in pairs}
-    return [Picture(path, name, group) for name, (path, group) in named.items()]
+    named = {os.path.relpath(each.path.absolute(), start): each for each in found}
+    return [
+        Picture(declare(each.path, each.declared), name, each.group) for name, each in named.items()
+    ]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -64,16 +88,16 @@ def _group(path: Path, given: Path) -> str | None:
     return None if below == "." else below
 
 
-def _listed(file: Path) -> Iterator[tuple[Path, str | None]]:
-    """Yield the pictures that lines name, and their groups."""
+def _listed(file: Path, declared: Declaration | None) -> Iterator[Found]:
+    """Yield the pictures that lines name."""
     for line in json_lines(file):
         if isinstance(line, Finding):
             raise PanoVLMError(str(line))
         number, content = line
-        yield _picture_of(content, file, number)
+        yield _picture_of(content, file, number, declared)
 
 
-def _picture_of(content: Any, file: Path, number: int) -> tuple[Path, str | None]:
+def _picture_of(content: Any, file: Path, number: int, declared: Declaration | None) -> Found:
     image = content.get("image") if isinstance(content, dict) else None
     group = content.get("group") if isinstance(content, dict) else None
     if not isinstance(image, str) or not image or is_address(image):
@@ -86,4 +110,9 @@ def _picture_of(content: Any, file: Path, number: int) -> tuple[Path, str | None
             f"{file} line {number}: found {group!r} under 'group', expected a text that names the "
             "place; change the line"
         )
-    return file.parent / image, group
+    try:
+        own = _DECLARATION.validate_python(content.get("declared"))
+    except (ValidationError, PanoVLMError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise PanoVLMError(f"{file} line {number}: declared: {reason}") from error
+    return Found(file.parent / image, group, declared if own is None else own)

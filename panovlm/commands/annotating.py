@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from panovlm.commands.declared import with_declaration
+from panovlm.pictures.declaring import Declaration
+
 if TYPE_CHECKING:
     from panovlm.annotating.run import Outcome
 
 
+@with_declaration
 def annotate(
     pictures: Annotated[
         Path, typer.Argument(help="Folder of panoramas, a picture, or JSON Lines that name them.")
     ],
+    *,
+    declared: Declaration | None,
     teacher: Annotated[
         str, typer.Option(help="packaged, transformers:MODEL (id or folder) or openai:MODEL.")
     ],
@@ -70,7 +76,7 @@ def annotate(
     layout = overlapping_views(num_views, fov_deg, view_size)
     setup = Setup(chosen, layout, Acceptance(min_score, min_views))
     try:
-        outcome = run(pictures, out, setup, workers=workers)
+        outcome = run(pictures, out, setup, declared=declared, workers=workers)
     except KeyboardInterrupt:
         typer.echo("panovlm: stopped; run the same command again to go on", err=True)
         raise typer.Exit(130) from None

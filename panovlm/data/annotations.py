@@ -15,6 +15,7 @@ from panovlm.data.findings import Finding
 from panovlm.data.lines import json_lines
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.regions import Region
+from panovlm.pictures.declaring import Declaration, PictureFile, declare
 
 
 class _Line(BaseModel):
@@ -96,6 +97,7 @@ class Annotation(_Line):
         digest: SHA-256 of the picture's bytes, hexadecimal.
         teacher: Who saw it.
         group: The place it shows: pictures of one group are never split apart.
+        declared: What the picture is, where it does not say so itself.
         sightings: All things, in order of their yaw.
         captions: Of its views, where the teacher gives any.
         findings: Views that could not be annotated, and why.
@@ -105,9 +107,15 @@ class Annotation(_Line):
     digest: str
     teacher: Teacher
     group: str | None = None
+    declared: Declaration | None = None
     sightings: tuple[Sighting, ...] = ()
     captions: tuple[ViewCaption, ...] = ()
     findings: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> PictureFile:
+        """The picture's file with what is declared of it."""
+        return declare(self.image, self.declared)
 
     def to_line(self) -> str:
         """Return it as one line of JSON; what has its default value is left out."""

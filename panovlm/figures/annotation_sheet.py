@@ -101,7 +101,7 @@ def _unrolled(region: Region) -> tuple[Floats, Floats]:
 
 def _sheet(annotation: Annotation) -> Sheet:
     try:
-        pixels = load_panorama(annotation.image, min_width=WIDTH)
+        pixels = load_panorama(annotation.shown, min_width=WIDTH)
     except PanoVLMError as error:
         return Sheet(annotation, None, str(error), ())
     picture = Image.fromarray(pixels).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)

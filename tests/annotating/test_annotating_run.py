@@ -22,6 +22,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.geometry.boxes import ViewBox
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import Pixels
+from panovlm.pictures.declaring import Declaration
 
 LAYOUT = overlapping_views(num_views=4, view_size=16)
 ANY = Acceptance(0.0, 1)
@@ -189,6 +190,11 @@ def test_lines_name_pictures_and_places(photos: Path) -> None:
         ("[1]", "line 1: found no path under 'image'"),
         ('{"image": "https://a.org/b.png"}', "line 1: found no path under 'image'"),
         ('{"image": "a.png", "group": 3}', "line 1: found 3 under 'group', expected a text"),
+        (
+            '{"image": "a.png", "declared": {"hfov_deg": 90}}',
+            "line 1: declared: .*without a projection",
+        ),
+        ('{"image": "a.png", "declared": 3}', "line 1: declared: "),
         ("{", "not JSON"),
         ("", "found no pictures, expected files that end in"),
     ],
@@ -198,6 +204,24 @@ def test_lines_that_name_no_picture_are_refused(tmp_path: Path, line: str, messa
     file.write_text(line)
     with pytest.raises(PanoVLMError, match=message):
         find_pictures(file, tmp_path / "out.jsonl")
+
+
+def test_what_is_declared_of_a_strip_is_read_kept_and_the_same_when_run_again(photos: Path) -> None:
+    strip, out = photos / "strip.png", photos.parent / "annotations.jsonl"
+    Image.fromarray(np.full((40, 192, 3), 200, np.uint8)).save(strip)
+    declared = Declaration(projection="cylindrical", hfov_deg=180.0)
+    (refused,) = run.annotate(strip, photos.parent / "as_it_is.jsonl", setup_of()).errors
+    assert "projection" in refused
+    run.annotate(strip, out, setup_of(), declared=declared)
+    (annotation,) = read_annotations(out)
+    assert annotation.declared == declared
+    assert all(abs(each.yaw_deg) < 110 for each in annotation.sightings)
+    assert run.annotate(strip, out, setup_of(), declared=declared).num_present == 1
+    with pytest.raises(PanoVLMError, match="expected the same; name another --out"):
+        run.annotate(strip, out, setup_of())
+    lines = photos.parent / "lines.jsonl"
+    lines.write_text(json.dumps({"image": "photos/strip.png", "declared": declared.said}) + "\n")
+    assert run.annotate(lines, out, setup_of()).num_present == 1
 
 
 def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from panovlm.data.annotations import Annotation, Sighting, Teacher
 from panovlm.data.questions.surroundings import NOTHING
 from panovlm.data.records import IMAGE_MARK
 from panovlm.geometry.sphere import Floats, rays_from_angles
+from panovlm.pictures.declaring import Declaration
 
 MAX_PITCH_DEG = 60.0
 """A thing whose middle is farther above or below the horizon has no certain direction."""
@@ -49,6 +50,7 @@ class Evidence:
         doubtful: Things that may be there, each with the reason for the doubt.
         vocabulary: Labels of which it is certain that none is there beside `sure`; None where
             every teacher is open.
+        declared: What the picture is, where it does not say so itself.
     """
 
     image: Path
@@ -57,6 +59,7 @@ class Evidence:
     sure: tuple[Sighting, ...]
     doubtful: tuple[tuple[Sighting, str], ...]
     vocabulary: tuple[str, ...] | None
+    declared: Declaration | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,15 @@ def evidence_of(group: str, annotations: Sequence[Annotation], doubt: Doubt) -> 
     vocabulary = _vocabulary(
         teachers, {thing.label for thing in sure}, {thing.label for thing, _ in doubtful}
     )
-    return Evidence(first.image, first.digest, group, tuple(sure), tuple(doubtful), vocabulary)
+    return Evidence(
+        first.image,
+        first.digest,
+        group,
+        tuple(sure),
+        tuple(doubtful),
+        vocabulary,
+        first.declared,
+    )
 
 
 def _joined(annotations: Iterable[Annotation]) -> list[_Seen]:

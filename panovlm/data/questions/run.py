@@ -240,7 +240,9 @@ def _records(
     summary.questions[LISTING.kind] += 1
     crosses_seam = any(map(_crosses_seam, seen.things))
     listed = question_record(image, LISTING, rotations.answers(LISTING), None, crosses_seam)
-    origin = {"source": evidence.group}
+    origin: dict[str, Any] = {"source": evidence.group}
+    if evidence.declared:
+        origin["declared"] = evidence.declared.said
     return [record | origin for record in records], [listed | origin]
 
 

@@ -71,6 +71,15 @@ def test_records_can_be_trained_on_and_name_their_pictures(annotations: Path, tm
     assert [each for each in train if each["kind"] == "listing"] == listings
 
 
+def test_records_declare_what_their_annotations_declare(tmp_path: Path) -> None:
+    declared = {"projection": "cylindrical", "hfov_deg": 180.0}
+    lines = [line(0, "a", declared=declared), line(1, "b")]
+    run(write(tmp_path / "in", lines), tmp_path / "out", test_share=0.0)
+    records = lines_of(tmp_path / "out" / "train.jsonl")
+    said = {each["image"][-5]: each.get("declared") for each in records}
+    assert said == {"0": declared, "1": None}
+
+
 def test_no_place_is_in_both_splits(annotations: Path, tmp_path: Path) -> None:
     summary = run(annotations, tmp_path / "out", test_share=0.3)
     train, test = (
