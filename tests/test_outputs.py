@@ -131,6 +131,26 @@ WRITTEN_INTO = (a_folder, a_link_to_a_folder)
 """`convert --overwrite` takes a folder of other things, and writes beside them."""
 
 
+def written_at(
+    obstacle: Callable[[Path], None],
+    command: str,
+    case: tuple[str, str],
+    home: Path,
+    run_cli: Cli,
+) -> tuple[Path, str]:
+    """Run a command whose output is taken; it must leave all as it is. Returns output, errors."""
+    line, name = case
+    out = home / name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    obstacle(out)
+    before = tree(home)
+    code, _, err = run_cli(*words_of(line, home, out))
+    assert before.items() <= tree(home).items()
+    is_beside = command == "convert" and obstacle in WRITTEN_INTO
+    assert code == (0 if is_beside else 2), err
+    return out, err
+
+
 @pytest.mark.parametrize("obstacle", OBSTACLES, ids=lambda each: each.__name__)
 @pytest.mark.parametrize("command", FILES)
 def test_a_file_is_written_over_nothing_of_others(
@@ -141,16 +161,8 @@ def test_a_file_is_written_over_nothing_of_others(
     saved_model: Path,
     run_cli: Cli,
 ) -> None:
-    line, name = FILES[command]
-    out = home / name
-    out.parent.mkdir(parents=True, exist_ok=True)
-    obstacle(out)
-    before = tree(home)
-    code, _, err = run_cli(*words_of(line, home, out))
-    assert before.items() <= tree(home).items()
-    is_beside = command == "convert" and obstacle in WRITTEN_INTO
-    assert code == (0 if is_beside else 2), err
-    assert str(out) in err or is_beside
+    out, err = written_at(obstacle, command, FILES[command], home, run_cli)
+    assert str(out) in err or (command == "convert" and obstacle in WRITTEN_INTO)
 
 
 @pytest.mark.parametrize(
@@ -167,15 +179,7 @@ def test_a_folder_is_written_over_nothing_of_others(
     saved_model: Path,
     run_cli: Cli,
 ) -> None:
-    line, name = FOLDERS[command]
-    out = home / name
-    out.parent.mkdir(parents=True, exist_ok=True)
-    obstacle(out)
-    before = tree(home)
-    code, _, err = run_cli(*words_of(line, home, out))
-    assert before.items() <= tree(home).items()
-    is_beside = command == "convert" and obstacle in WRITTEN_INTO
-    assert code == (0 if is_beside else 2), err
+    written_at(obstacle, command, FOLDERS[command], home, run_cli)
 
 
 @pytest.mark.parametrize("command", FILES)

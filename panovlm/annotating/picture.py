@@ -1,6 +1,5 @@
 """One picture: its views are cut, the teacher is asked, and what it saw is merged."""
 
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.views import View
 from panovlm.pictures.declaring import Declaration, PictureFile, declaration_of
 from panovlm.pictures.panorama import Panorama, read_panorama
+from panovlm.runtime.cached_folders import sha256
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,7 @@ def _findings(found: list[tuple[View, ViewResult]]) -> list[str]:
 def digest_of(path: Path) -> str:
     """Compute the SHA-256 of a file, hexadecimal; a PanoVLMError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise PanoVLMError(
             f"{path}: found a file that cannot be read ({error.strerror}), expected a panorama "

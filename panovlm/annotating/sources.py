@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from panovlm.annotating.picture import Picture
 from panovlm.data.findings import Finding
-from panovlm.data.lines import json_lines
+from panovlm.data.lines import declaration_in, json_lines
 from panovlm.data.records import is_address
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.conversion.jobs import ENDINGS
 from panovlm.pictures.declaring import Declaration, declare
-
-_DECLARATION: TypeAdapter[Declaration | None] = TypeAdapter(Declaration | None)
 
 
 @dataclass(frozen=True)
@@ -111,8 +107,7 @@ def _picture_of(content: Any, file: Path, number: int, declared: Declaration | N
             "place; change the line"
         )
     try:
-        own = _DECLARATION.validate_python(content.get("declared"))
-    except (ValidationError, PanoVLMError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise PanoVLMError(f"{file} line {number}: declared: {reason}") from error
+        own = declaration_in(content)
+    except PanoVLMError as error:
+        raise PanoVLMError(f"{file} line {number}: {error}") from error
     return Found(file.parent / image, group, declared if own is None else own)

@@ -6,12 +6,17 @@ surrogate pair (which no tokenizer can encode). All of that is refused here.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.findings import Finding, FindingKind, shown
+from pydantic import TypeAdapter, ValidationError
 
+from panovlm.data.findings import Finding, FindingKind, shown
+from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import Declaration
+
+_DECLARATION: TypeAdapter[Declaration | None] = TypeAdapter(Declaration | None)
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -58,6 +63,20 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any] | Finding]:
             except NotJsonError as error:
                 found, fix = f"not JSON ({error})", "write one object a line"
                 yield Finding(FindingKind.JSON, found, fix, path, f"line {number}")
+
+
+def declaration_in(fields: Mapping[str, Any]) -> Declaration | None:
+    """Return what the fields of a line declare of its pictures, under `declared`.
+
+    Raises:
+        PanoVLMError: If it is no declaration.
+    """
+    try:
+        return _DECLARATION.validate_python(fields.get("declared"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in ("declared", *first["loc"]))
+        raise PanoVLMError(f"{field}: {first['msg']}".replace("Value error, ", "")) from error
 
 
 def parse_json(text: str) -> Any:

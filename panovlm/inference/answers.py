@@ -72,7 +72,8 @@ class Answer:
         self.num_tokens = 0
         self._tokenizer, self._end_ids = tokenizer, frozenset(end_ids)
         self._ids: list[int] = []
-        self._prompt_ids = list(prompt_ids)
+        self._prompt_ids = prompt_ids
+        self._penalise = RepetitionPenaltyLogitsProcessor(float(sampling.repetition_penalty))
         self._random = torch.Generator()
         if sampling.seed is None:
             self._random.seed()
@@ -95,9 +96,8 @@ class Answer:
 
     def _penalised(self, scores: Tensor) -> Tensor:
         """Lower the scores [vocabulary] of tokens that were there before."""
-        penalise = RepetitionPenaltyLogitsProcessor(self.sampling.repetition_penalty)
-        ids = torch.tensor([self._prompt_ids + self._ids], device=scores.device)
-        penalised: Tensor = penalise(ids, scores[None])[0]
+        ids = torch.tensor([[*self._prompt_ids, *self._ids]], device=scores.device)
+        penalised: Tensor = self._penalise(ids, scores[None])[0]
         return penalised
 
     def _kept(self, scores: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Asks a model about panoramas: each is read once, for any number of questions."""
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import Declaration, declare, declared_key
 from panovlm.runtime.arithmetic import Dtype
+from panovlm.runtime.cached_folders import sha256
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,8 @@ class Assistant:
             PanoVLMError: If the file is not a valid panorama.
         """
         processed = self._image_processor(images=[declare(panorama, declared)], return_tensors="pt")
-        with panorama.open("rb") as file:
-            key = hashlib.file_digest(file, "sha256").hexdigest()
-        return OpenedPanorama(declared_key(key, declared), processed["pixel_values"])
+        key = declared_key(sha256(panorama), declared)
+        return OpenedPanorama(key, processed["pixel_values"])
 
     def ask(self, panoramas: Panoramas, question: str, sampling: SamplingParams = GREEDY) -> str:
         """Answer one question about a panorama or several."""

@@ -8,11 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from panovlm.data.file_names import find_file
 from panovlm.data.findings import Finding, FindingKind
-from panovlm.data.lines import NotJsonError, json_lines, parse_json
+from panovlm.data.lines import NotJsonError, declaration_in, json_lines, parse_json
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question
@@ -88,7 +86,7 @@ class LineAnswerer:
         try:
             if self._grounded:
                 check_one_panorama("grounded", len(line.images))
-            declared = _declaration(line) or self._declared
+            declared = declaration_in(line.fields) or self._declared
             panoramas = [self._open(image, declared) for image in line.images]
             question = Question.about(panoramas, line.fields["question"], self._sampling)
             return self._assistant.row(question)
@@ -157,20 +155,6 @@ def answer_file(
             num_errors += sum("error" in outcome for outcome in outcomes)
             advance(len(batch))
     return Completed(len(lines) - num_present - num_errors, num_errors, num_present)
-
-
-def _declaration(line: Line) -> Declaration | None:
-    """Return what a line declares of its pictures.
-
-    Raises:
-        PanoVLMError: If it is no declaration.
-    """
-    try:
-        return TypeAdapter(Declaration | None).validate_python(line.fields.get("declared"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in ("declared", *first["loc"]))
-        raise PanoVLMError(f"{field}: {first['msg']}".replace("Value error, ", "")) from error
 
 
 def _line(found: tuple[int, Any] | Finding) -> Line:

@@ -21,9 +21,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
 from panovlm.data.questions.asking import LISTING_REQUEST, PLACES
-from panovlm.data.questions.surroundings import NOTHING
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import DIRECTIONS, Floats, angles_from_rays, direction_index
+from panovlm.metrics.listings import NOTHING
 from panovlm.model.masks import attention_masks
 from panovlm.model.processing import IMAGE_TOKEN
 from panovlm.runtime.arithmetic import uses_bf16

@@ -81,18 +81,19 @@ def prepare_pictures(
     caches: dict[Path, PatchTokenCache] = {}
     pictures: dict[Path, dict[PictureFile, None]] = defaultdict(dict)
     uncached: dict[PictureFile, None] = {}
-    for num_layers in {run.section.vision_layers for run, _ in wanted}:
-        cache = cache_of(encoder, image_processor, num_layers, bf16=uses_bf16(recipe.dtype))
-        can_cut = cache.can_cut_encoder()
-        for run, own in wanted:
-            if run.section.vision_layers != num_layers:
-                continue
-            if not can_cut:
-                uncached |= dict.fromkeys(own)
-                continue
-            for fine in fine_caches(cache, run):
-                caches.setdefault(fine.folder, fine)
-                pictures[fine.folder] |= dict.fromkeys(own)
+    bf16 = uses_bf16(recipe.dtype)
+    by_layers = {
+        num_layers: cache_of(encoder, image_processor, num_layers, bf16=bf16)
+        for num_layers in {run.section.vision_layers for run, _ in wanted}
+    }
+    for run, own in wanted:
+        cache = by_layers[run.section.vision_layers]
+        if not cache.can_cut_encoder():
+            uncached |= dict.fromkeys(own)
+            continue
+        for fine in fine_caches(cache, run):
+            caches.setdefault(fine.folder, fine)
+            pictures[fine.folder] |= dict.fromkeys(own)
     filled = {cache: pictures[folder] for folder, cache in caches.items()}
     return check_pictures(uncached) + fill_caches(filled, "vision encoder")
 

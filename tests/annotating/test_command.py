@@ -9,16 +9,13 @@ from PIL import Image
 
 from panovlm.annotating import packaged
 from panovlm.annotating.teachers import Detection
-from panovlm.commands import app as cli
 from panovlm.geometry.boxes import ViewBox
 
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def annotate(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
+def annotate(monkeypatch: pytest.MonkeyPatch, run_cli: Command, tmp_path: Path) -> Command:
     """Runs `panovlm annotate` with a detector that sees a cat in the middle of every view."""
     cat = Detection("cat", ViewBox(12.0, 12.0, 8.0, 8.0), 0.9)
     monkeypatch.setattr(packaged.PackagedTeacher, "prepare", lambda teacher: None)
@@ -27,11 +24,7 @@ def annotate(
 
     def run(*words: object) -> tuple[int, str, str]:
         out = ["--out", str(tmp_path / "a.jsonl"), "--view-size", "32"]
-        monkeypatch.setattr("sys.argv", ["panovlm", "annotate", *map(str, words), *out])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
+        return run_cli("annotate", *words, *out)
 
     return run
 

@@ -10,7 +10,8 @@ from functools import cached_property
 
 from panovlm.data.questions.asking import Question
 from panovlm.data.questions.evidence import Evidence
-from panovlm.data.questions.surroundings import NOTHING, Surroundings
+from panovlm.data.questions.surroundings import Surroundings
+from panovlm.metrics.listings import NOTHING
 
 MARGIN_DEG = 4.0
 """By how much directions may be off."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from panovlm.data.annotations import Annotation, Sighting, Teacher
-from panovlm.data.questions.surroundings import NOTHING
 from panovlm.data.records import IMAGE_MARK
 from panovlm.geometry.sphere import Floats, rays_from_angles
+from panovlm.metrics.listings import NOTHING
 from panovlm.pictures.declaring import Declaration
 
 MAX_PITCH_DEG = 60.0

@@ -11,8 +11,8 @@ from functools import cached_property
 
 from panovlm.data.annotations import Sighting
 from panovlm.geometry.sphere import DIRECTIONS, direction_index, wrap_deg
+from panovlm.metrics.listings import NOTHING
 
-NOTHING = "nothing"
 MAX_LISTED = 4
 """Labels in one direction of a listing: those of the biggest things."""
 WIDE_DEG = 90.0
