@@ -11,7 +11,8 @@ from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES, TRAINED, Objective, Stage
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.outputs import STAGE_FACTS
-from panovlm.training.recipe import LoraSection, Recipe, StageSection
+from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sections import LoraSection
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.loading import model_folder
 from panovlm.training import run
-from panovlm.training.recipe import LoraSection, Recipe
+from panovlm.training.recipe import Recipe
+from panovlm.training.sections import LoraSection
 from panovlm.training.trainer import StageTrainer, read_log
 
 ALL = ["vision", "resampler", "finetune"]
