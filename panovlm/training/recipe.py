@@ -50,6 +50,8 @@ class StageSection(Section):
     more; records without responses for fine steps rotate by strides."""
     from_backbones: bool = False
     """Begin from the backbones and fresh modules instead of from the stage before."""
+    from_run: Path | None = None
+    """Folder of another run, as `runs/smollm2`, whose stage before this one begins it."""
     overlap: OverlapSection | None = None
     """What is minimised, in the stage whose objective is on overlaps; left out, its defaults."""
     lora: LoraSection | Literal["auto"] | None = "auto"
@@ -133,6 +135,9 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
             f"the yaw-rotated one the same image tokens, and so one input several answers; set "
             f"stages.{name}.roll: false, or another pooling"
         )
+    if section.from_run and (section.from_backbones or STAGES[name].starts_from is None):
+        why = "from_backbones: true" if section.from_backbones else "a stage that continues no other"
+        return f"found from_run in {name} beside {why}; leave one of them out"
     if section.yaw_steps_per_view > 1 and not section.roll:
         return (
             f"found yaw_steps_per_view = {section.yaw_steps_per_view} beside roll: false in "

@@ -82,6 +82,16 @@ def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> Non
     assert all(torch.equal(own[name], before[name]) for name in handed)
 
 
+def test_a_stage_continues_the_stage_before_of_another_run(recipe: Recipe, tmp_path: Path) -> None:
+    run.train(recipe, ["vision", "resampler"], resume=False)
+    elsewhere = recipe.model_copy(update={"output": tmp_path / "elsewhere"})
+    elsewhere = with_section(elsewhere, "resampler", from_run=recipe.output)
+    run.train(elsewhere, ["resampler"], resume=False)
+    own, other = weights(recipe, "resampler"), weights(elsewhere, "resampler")
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    assert not (elsewhere.output / "vision").exists()
+
+
 def test_adapters_of_one_stage_are_in_the_model_that_the_next_continues(recipe: Recipe) -> None:
     lora = LoraSection(rank=2, target_modules=["q_proj", "v_proj"])
     recipe = with_section(recipe, "resampler", lora=lora, from_backbones=True)
