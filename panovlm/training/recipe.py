@@ -136,7 +136,7 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
             f"stages.{name}.roll: false, or another pooling"
         )
     if section.from_run and (section.from_backbones or STAGES[name].starts_from is None):
-        why = "from_backbones: true" if section.from_backbones else "a stage that continues no other"
+        why = "from_backbones: true" if section.from_backbones else "a stage that continues none"
         return f"found from_run in {name} beside {why}; leave one of them out"
     if section.yaw_steps_per_view > 1 and not section.roll:
         return (

@@ -68,7 +68,7 @@ class StageRun:
     def predecessor(self) -> Path | None:
         """The folder of the stage that this one starts from, in this run or the one named."""
         before = self.stage.starts_from
-        return before and (self.section.from_run or self.recipe.output) / before
+        return (self.section.from_run or self.recipe.output) / before if before else None
 
     @property
     def checkpoints(self) -> Path:

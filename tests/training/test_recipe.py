@@ -74,7 +74,7 @@ def test_adapters_are_those_of_the_table_or_of_the_recipe(stage, given, rank):
         ("model.poolling", "mean", "model.poolling: unknown key; did you mean 'pooling'?"),
         ("stages.vision.stepps", 3, "stages.vision.stepps: unknown key; did you mean 'steps'?"),
         ("stages.vision.lora", {}, "found lora in vision, which has no language model; leave it"),
-        ("stages.vision.from_run", "x", "found from_run in vision beside a stage that continues no"),
+        ("stages.vision.from_run", "x", "found from_run in vision beside a stage that"),
         ("stages.visoin", {}, "stages.visoin: unknown key; did you mean 'vision'?"),
         ("model.views.xyzzy", 3, "model.views.xyzzy: unknown key"),
         ("output", ..., "output: missing, expected a value"),
