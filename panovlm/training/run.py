@@ -20,7 +20,6 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, set_seed
-from transformers.integrations import TensorBoardCallback
 from transformers.integrations.fsdp import is_fsdp_enabled
 
 from panovlm.data.records import Needs, check_records, raise_errors
@@ -41,6 +40,7 @@ from panovlm.training.build import (
 )
 from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume, is_begun
 from panovlm.training.disk import exclusive_lock
+from panovlm.training.log import JsonLog, is_log
 from panovlm.training.outputs import (
     STAGE_FACTS,
     StageResult,
@@ -52,14 +52,15 @@ from panovlm.training.outputs import (
     write_output,
 )
 from panovlm.training.progress import TrainingBar
+from panovlm.training.pushing import prepare_repositories, push_stage
 from panovlm.training.recipe import Recipe
 from panovlm.training.saving import SavePoints, StopSignals
 from panovlm.training.sharded import is_sharded, load_trained, trained_weights
 from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import check_streams
+from panovlm.training.trackers import check_trackers, trackers
 from panovlm.training.trainable import apply_stage, hold_frozen, report
-from panovlm.training.trainer import JsonLog, is_log, read_log
 
 
 def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResult]:
@@ -81,6 +82,7 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
         ranks.run_on_first(lambda: _check_outputs(recipe, chosen))
         check_data(recipe, chosen)
         ranks.run_on_first(lambda: _prepare_output(recipe, stack))
+        ranks.run_on_first(lambda: prepare_repositories(recipe, chosen))
         return [train_stage(recipe, name, signals, resume=resume) for name in chosen]
 
 
@@ -112,7 +114,8 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         for run in runs:
             ranks.batch_size_per_rank(run.section.batch_size)
             check_installed(run.lora)
-    errors = _check_files([run for run in runs if not run.is_stream])
+        check_trackers(recipe)
+    errors = _check_files([run for run in runs if run.record_files])
     with ranks.synchronized():
         errors += check_streams([run for run in runs if run.is_stream])
         raise_errors(f"the data of {', '.join(names)}", dict.fromkeys(errors))
@@ -122,15 +125,15 @@ def _check_files(runs: Sequence[StageRun]) -> list[str]:
     files: dict[Path, Needs] = {}
     for run in runs:
         needs = Needs.of(run.stage.supervision)
-        files[run.section.data] = files.get(run.section.data, needs) | needs
+        files |= {file: files.get(file, needs) | needs for file in run.record_files}
     checked = check_records(files)
     if errors := [str(finding) for finding in checked.findings]:
         return errors + check_pictures(checked.pictures)
     wanted, errors = [], []
     for run in runs:
-        own = checked.of(run.section.data, run.section.declared)
-        errors += [str(finding) for finding in own.contradictions]
-        wanted.append((run, own.pictures))
+        own = [checked.of(file, run.section.declared) for file in run.record_files]
+        errors += [str(finding) for each in own for finding in each.contradictions]
+        wanted.append((run, [picture for each in own for picture in each.pictures]))
     if errors or not runs:
         return errors
     return prepare_pictures(runs[0].recipe, wanted)
@@ -142,11 +145,13 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
     finished = ranks.run_on_first(lambda: _finished(run) if resume else None)
     if finished is not None:
         console.print(f"{name}: finished before, skipped")
-        return finished
-    checkpoint = ranks.run_on_first(
-        lambda: checkpoint_to_resume(run.checkpoints, run.facts, resume=resume)
-    )
-    return _train_from(run, checkpoint, signals)
+    else:
+        checkpoint = ranks.run_on_first(
+            lambda: checkpoint_to_resume(run.checkpoints, run.facts, resume=resume)
+        )
+        finished = _train_from(run, checkpoint, signals)
+    ranks.run_on_first(lambda: push_stage(recipe, name))
+    return finished
 
 
 def _finished(run: StageRun) -> StageResult | None:
@@ -181,7 +186,7 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     def write() -> StageResult:
         # Of shards and of frozen weights in bf16, the first rank builds the whole model again.
         whole = (model, adapters) if weights is None else _build(run, weights)
-        return _write_stage(run, *whole, processor, started)
+        return _write_stage(run, *whole, processor, (trainer.kept_step, started))
 
     return ranks.run_on_first(write)
 
@@ -202,12 +207,16 @@ def _write_stage(
     model: PreTrainedModel,
     adapters: PeftModel | None,
     processor: PanoVLMProcessor,
-    started: float,
+    trained: tuple[int | None, float],
 ) -> StageResult:
-    """Write what a stage has trained: the whole model, and its adapters alone, if it has any."""
+    """Write what a stage has trained: the whole model, and its adapters alone, if it has any.
+
+    `trained` is the step whose weights are kept, and when the stage was started.
+    """
+    kept_step, started = trained
     restore_vision_encoder(model, run.recipe.model)
-    log = read_log(log_file(run.recipe, run.name))
-    result = result_of(run.name, log, time.perf_counter() - started)
+    log = log_file(run.recipe, run.name)
+    result = result_of(run.name, log, kept_step, time.perf_counter() - started)
     folder = None
     if adapters is not None:
         folder = run.checkpoints / ADAPTER
@@ -275,14 +284,7 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
 def _callbacks(run: StageRun, bar: TrainingBar) -> list[TrainerCallback]:
     if not ranks.is_first():
         return []
-    recipe, name = run.recipe, run.name
-    callbacks: list[TrainerCallback] = [JsonLog(log_file(recipe, name)), bar]
-    if recipe.tensorboard:
-        from torch.utils.tensorboard import SummaryWriter  # of the extra `logs`
-
-        folder = recipe.output / "logs" / "tensorboard" / name
-        callbacks.append(TensorBoardCallback(SummaryWriter(str(folder))))
-    return callbacks
+    return [JsonLog(log_file(run.recipe, run.name)), bar, *trackers(run)]
 
 
 def log_file(recipe: Recipe, name: str) -> Path:

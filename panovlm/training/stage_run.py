@@ -55,6 +55,12 @@ class StageRun:
         return is_stream(self.section.data)
 
     @property
+    def record_files(self) -> list[Path]:
+        """The files of records that it reads, to train or to validate on."""
+        trained_on = [] if self.is_stream else [self.section.data]
+        return trained_on + ([self.section.validation.data] if self.section.validation else [])
+
+    @property
     def bf16(self) -> bool:
         """Whether to compute in bf16."""
         return uses_bf16(self.recipe.dtype)
@@ -87,6 +93,7 @@ class StageRun:
             "section": section.model_dump(mode="json", exclude=NOT_FACTS)
             | {"lora": self.lora and self.lora.model_dump(mode="json")}
             | ({"declared": section.declared.said} if section.declared else {}),
+            "validation": sha256(section.validation.data) if section.validation else None,
             "seed": recipe.seed,
             "dtype": recipe.dtype,
         }

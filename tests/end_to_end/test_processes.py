@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from panovlm.training import run
+from panovlm.training.log import read_log
 from panovlm.training.recipe import Recipe
-from panovlm.training.trainer import read_log
 
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TIME_LIMIT = 240  # seconds; a hang fails the test instead of the suite
