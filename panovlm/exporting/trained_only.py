@@ -28,13 +28,13 @@ from panovlm.stages import STAGES
 from panovlm.training.adapters import ADAPTER, ADAPTER_CONFIG
 from panovlm.training.build import build_config, build_model
 from panovlm.training.outputs import STAGE_FACTS
-from panovlm.training.recipe import ModelSection
+from panovlm.training.sections import ModelSection
 from panovlm.training.trainable import module_of
 
 RECIPE = "recipe.yaml"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOLERANCE = 0.02
-"""Largest error of a tensor that is read again, as a share of it, or of what adapters changed in it;
+"""Largest error of a tensor that is read again, as a share of it or of what adapters changed in it;
 bf16 rounds to within 0.004."""
 
 

@@ -26,7 +26,7 @@ from panovlm.runtime.cached_folders import Facts, built_from, sha256
 from panovlm.stages import STAGES
 from panovlm.training.build import build_model, build_processor
 from panovlm.training.outputs import STAGE_FACTS
-from panovlm.training.recipe import ModelSection
+from panovlm.training.sections import ModelSection
 
 WEIGHTS, ADAPTERS, CHAT_TEMPLATE = "trained.safetensors", "adapters", "chat_template.jinja"
 CARD = "README.md"

@@ -11,7 +11,11 @@ from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES, TRAINED, Objective, Stage
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.outputs import STAGE_FACTS
-from panovlm.training.recipe import LoraSection, Recipe, StageSection
+from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sections import LoraSection
+
+NOT_FACTS = {"save_steps", "lora", "declared", "from_run"}
+"""Keys of a section that do not determine the outcome, or are told in other words."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,12 @@ class StageRun:
         return self.recipe.output / self.name
 
     @property
+    def predecessor(self) -> Path | None:
+        """The folder of the stage that this one starts from, in this run or the one named."""
+        before = self.stage.starts_from
+        return (self.section.from_run or self.recipe.output) / before if before else None
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the stage's checkpoints."""
         return checkpoint_folder(self.recipe, self.name)
@@ -68,14 +78,13 @@ class StageRun:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What determines the stage's outcome: settings, records and the stage before."""
-        recipe, section, starts_from = self.recipe, self.section, self.stage.starts_from
-        data = section.data
-        before = recipe.output / (starts_from or "") / STAGE_FACTS
+        recipe, section, data = self.recipe, self.section, self.section.data
+        before = self.predecessor and self.predecessor / STAGE_FACTS
         return {
             "records": open_stream(data).digest() if self.is_stream else sha256(data),
-            "starts_from": sha256(before) if starts_from and before.is_file() else None,
+            "starts_from": sha256(before) if before and before.is_file() else None,
             "model": recipe.model.model_dump(mode="json"),
-            "section": section.model_dump(mode="json", exclude={"save_steps", "lora", "declared"})
+            "section": section.model_dump(mode="json", exclude=NOT_FACTS)
             | {"lora": self.lora and self.lora.model_dump(mode="json")}
             | ({"declared": section.declared.said} if section.declared else {}),
             "seed": recipe.seed,

@@ -18,7 +18,9 @@ from panovlm.inference.assistant import Assistant
 from panovlm.inference.loading import load_model
 from panovlm.inference.trained_only import check_digests, write_digests
 from panovlm.training import run
-from panovlm.training.recipe import ModelSection, Recipe, load_recipe, parse_recipe
+from panovlm.training.recipe import Recipe
+from panovlm.training.recipe_file import load_recipe, parse_recipe
+from panovlm.training.sections import ModelSection
 from panovlm.training.trainable import module_of
 
 QUESTIONS = ("What is behind me?", "Where is it?", "How many?")
