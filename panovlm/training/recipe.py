@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import Declaration
 from panovlm.stages import STAGES, Objective
+from panovlm.training.data_sources import TAGS, Data, DataSource, sources_of
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -130,10 +131,10 @@ class OverlapSection(Section):
 class StageSection(Section):
     """One stage of the run."""
 
-    data: Path
-    """Records (JSONL) to train on, or a stream: WebDataset shards, as in
-    `shards/train-{000..099}.tar` or with `*`, Parquet files, or a folder of the library
-    `datasets`."""
+    data: Data
+    """Records (JSONL) to train on, or a list of such files, each with a weight and a limit if it is
+    a section; or a stream: WebDataset shards, as in `shards/train-{000..099}.tar` or with `*`,
+    Parquet files, or a folder of the library `datasets`."""
     declared: Declaration | None = None
     """What the pictures are, of records that do not declare it: strips, cylinders, cube maps."""
     steps: Count
@@ -168,6 +169,11 @@ class StageSection(Section):
     """Last layers of the vision encoder to train, in the stage with adapters."""
     save_steps: Count | None = None
     """Steps between checkpoints, beside those that `save_minutes` and the last step bring."""
+
+    @property
+    def sources(self) -> tuple[DataSource, ...]:
+        """The entries of `data`, with the stage's declaration where they have none."""
+        return sources_of(self.data, self.declared)
 
     @property
     def overlap_settings(self) -> OverlapSection:
@@ -319,7 +325,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 
 def _explain(error: Any) -> str:
     """Return one of pydantic's errors as a line with the fix."""
-    place = [str(part) for part in error["loc"]]
+    place = [str(part) for part in error["loc"] if part not in TAGS]
     if place[-1] == "[key]" or error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         keys = [part for part in place if part != "[key]"]
         return f"{'.'.join(keys)}: unknown key{_nearest(keys)}"
@@ -344,6 +350,8 @@ def _known_keys(path: list[str]) -> list[str]:
     for key in path:
         if get_origin(kind) is dict:
             kind = get_args(kind)[1]
+        elif key.isdigit():  # no other list has sections
+            kind = DataSource
         else:
             kind = kind.model_fields[key].annotation
             if get_origin(kind) is not dict:  # an optional section
@@ -356,4 +364,4 @@ def _fields(kind: Any) -> Any:
 
 
 def _has_keys(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section | Declaration)
+    return isinstance(kind, type) and issubclass(kind, BaseModel | Declaration)
