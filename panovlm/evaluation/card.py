@@ -142,7 +142,7 @@ def _named_data(data: str | list[Facts]) -> str | list[Facts]:
     """Name a stage's data without telling the folders of the machine that trained."""
     if isinstance(data, str):
         return Path(data).name
-    return [source | {"path": Path(source["path"]).name} for source in data]
+    return [{**source, "path": Path(source["path"]).name} for source in data]
 
 
 def _recipe(stages: Facts) -> str:

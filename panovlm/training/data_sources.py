@@ -5,31 +5,28 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
 )
 
 from panovlm.pictures.declaring import Declaration
+from panovlm.training.sections import Count, Section
 
 PATH_TAG, LIST_TAG = "<path>", "<list>"
 TAGS = {PATH_TAG, LIST_TAG}
 """What pydantic puts into the place of an error beside the recipe's own keys."""
 
 
-class DataSource(BaseModel):
+class DataSource(Section):
     """One of several files of records that a stage trains on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     path: Path
     """Records (JSONL)."""
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """How often each of its examples comes in an epoch: 2 is twice, 0.5 in every other epoch."""
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Count | None = None
     """Records at most, sampled by the seed; the same in every epoch."""
     declared: Declaration | None = None
     """What its pictures are, of records that do not declare it; the stage's `declared` else."""

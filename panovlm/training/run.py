@@ -241,10 +241,9 @@ def _merged(
 
 def _load_model(run: StageRun) -> PreTrainedModel:
     """Build the model of a stage with the weights of the stage before."""
-    recipe, stage = run.recipe, run.stage
+    recipe, stage, folder = run.recipe, run.stage, run.predecessor
     model = build_model(recipe.model, stage, run.section.overlap)
-    if stage.starts_from is not None:
-        folder = recipe.output / stage.starts_from
+    if stage.starts_from is not None and folder is not None:
         facts = _facts_of_predecessor(recipe, folder)
         has_lora = facts is not None and facts["section"]["lora"] is not None
         before = STAGES[stage.starts_from]

@@ -13,7 +13,11 @@ from panovlm.stages import STAGES, TRAINED, Objective, Stage
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.data_sources import DataSource
 from panovlm.training.outputs import STAGE_FACTS
-from panovlm.training.recipe import LoraSection, Recipe, StageSection
+from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sections import LoraSection
+
+NOT_FACTS = {"save_steps", "lora", "declared", "from_run"}
+"""Keys of a section that do not determine the outcome, or are told in other words."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,11 @@ class StageRun:
         return is_stream(self.sources[0].path)
 
     @property
+    def data_facts(self) -> list[dict[str, Any]]:
+        """What determines the records of a list of files, as JSON holds it."""
+        return [source.facts for source in self.sources]
+
+    @property
     def stream(self) -> Stream:
         """The shards of a stage on a stream."""
         return open_stream(self.sources[0].path)
@@ -85,6 +94,12 @@ class StageRun:
         return self.recipe.output / self.name
 
     @property
+    def predecessor(self) -> Path | None:
+        """The folder of the stage that this one starts from, in this run or the one named."""
+        before = self.stage.starts_from
+        return (self.section.from_run or self.recipe.output) / before if before else None
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the stage's checkpoints."""
         return checkpoint_folder(self.recipe, self.name)
@@ -92,19 +107,17 @@ class StageRun:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What determines the stage's outcome: settings, records and the stage before."""
-        recipe, section, starts_from = self.recipe, self.section, self.stage.starts_from
+        recipe, section = self.recipe, self.section
         digests = [sha256(each.path) for each in self.sources if not self.is_stream]
-        before = recipe.output / (starts_from or "") / STAGE_FACTS
+        before = self.predecessor and self.predecessor / STAGE_FACTS
         return {
             "records": self.stream.digest() if self.is_stream else ",".join(digests),
-            "starts_from": sha256(before) if starts_from and before.is_file() else None,
+            "starts_from": sha256(before) if before and before.is_file() else None,
             "model": recipe.model.model_dump(mode="json"),
-            "section": section.model_dump(mode="json", exclude={"save_steps", "lora", "declared"})
+            "section": section.model_dump(mode="json", exclude=NOT_FACTS)
             | {"lora": self.lora and self.lora.model_dump(mode="json")}
             | ({"declared": section.declared.said} if section.declared else {})
-            | (
-                {"data": [s.facts for s in self.sources]} if isinstance(section.data, tuple) else {}
-            ),
+            | ({"data": self.data_facts} if isinstance(section.data, tuple) else {}),
             "seed": recipe.seed,
             "dtype": recipe.dtype,
         }

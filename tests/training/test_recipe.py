@@ -8,7 +8,8 @@ import yaml
 
 from panovlm.errors import PanoVLMError
 from panovlm.stages import ABSENT, TRAINED
-from panovlm.training.recipe import Recipe, load_recipe, parse_recipe, recipe_schema
+from panovlm.training.recipe import Recipe
+from panovlm.training.recipe_file import load_recipe, parse_recipe, recipe_schema
 from panovlm.training.stage_run import StageRun
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,7 @@ def test_adapters_are_those_of_the_table_or_of_the_recipe(stage, given, rank):
         ("model.poolling", "mean", "model.poolling: unknown key; did you mean 'pooling'?"),
         ("stages.vision.stepps", 3, "stages.vision.stepps: unknown key; did you mean 'steps'?"),
         ("stages.vision.lora", {}, "found lora in vision, which has no language model; leave it"),
+        ("stages.vision.from_run", "x", "found from_run in vision beside a stage that"),
         ("stages.visoin", {}, "stages.visoin: unknown key; did you mean 'vision'?"),
         ("model.views.xyzzy", 3, "model.views.xyzzy: unknown key"),
         ("output", ..., "output: missing, expected a value"),
