@@ -32,7 +32,8 @@ from panovlm.errors import PanoVLMError
 from panovlm.scenes.generate import write_scenes
 from panovlm.stages import STAGES
 from panovlm.training.checkpoints import checkpoint_folder, step_of, whole_checkpoints
-from panovlm.training.recipe import Recipe, parse_recipe
+from panovlm.training.recipe import Recipe
+from panovlm.training.recipe_file import parse_recipe
 from panovlm.training.run import log_file, train
 from panovlm.training.saving import Stopped
 

@@ -19,7 +19,7 @@ from transformers import (
 
 from panovlm.stages import STAGES
 from panovlm.training.build import build_model, build_processor
-from panovlm.training.recipe import ModelSection, ResamplerSection, ViewsSection
+from panovlm.training.sections import ModelSection, ResamplerSection, ViewsSection
 
 ENCODERS: dict[str, dict[str, int]] = {
     "small": {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 6,

@@ -46,13 +46,8 @@ from panovlm.training.assembly import training_arguments
 from panovlm.training.attention import choose_attention
 from panovlm.training.build import free_vision_encoder
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.training.recipe import (
-    LoraSection,
-    ModelSection,
-    OverlapSection,
-    Recipe,
-    StageSection,
-)
+from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sections import LoraSection, ModelSection, OverlapSection
 from panovlm.training.stage_run import StageRun
 from panovlm.training.trainable import apply_stage, hold_frozen
 from panovlm.training.trainer import StageTrainer
@@ -295,6 +290,10 @@ class PixelExamples(Dataset[Example]):
 
     def set_epoch(self, epoch: int) -> None:
         """Do nothing: nothing is sampled."""
+
+    def examples(self) -> np.ndarray:
+        """Return the indices of all examples."""
+        return np.arange(len(self))
 
     def text_bytes(self, index: int) -> int:
         """Return the one length of all texts."""

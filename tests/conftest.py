@@ -48,7 +48,7 @@ from panovlm.scenes.render import render
 from panovlm.scenes.world import sample_scene
 from panovlm.stages import STAGES, Objective
 from panovlm.training.build import build_model, build_processor
-from panovlm.training.recipe import ModelSection, ResamplerSection, ViewsSection
+from panovlm.training.sections import ModelSection, ResamplerSection, ViewsSection
 
 torch.set_num_threads(1)
 

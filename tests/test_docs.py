@@ -18,7 +18,7 @@ import yaml
 
 import panovlm
 from panovlm.commands import app as cli
-from panovlm.training.recipe import ModelSection
+from panovlm.training.sections import ModelSection
 
 ROOT = Path(__file__).parents[1]
 NAVIGATION = re.findall(r"\S+\.md$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)

@@ -59,7 +59,7 @@ def check(
     from panovlm.data.doctor.run import examine
     from panovlm.runtime.files import check_output
     from panovlm.training.build import text_limit
-    from panovlm.training.recipe import load_recipe
+    from panovlm.training.recipe_file import load_recipe
 
     if json is not None:
         check_output(json, is_examination, [*files, *(against or ())])

@@ -43,7 +43,7 @@ def plan(
     from panovlm.runtime.measure import peak_memory_mb
     from panovlm.runtime.progress import show_table
     from panovlm.training import plan as planning
-    from panovlm.training.recipe import load_recipe
+    from panovlm.training.recipe_file import load_recipe
 
     loaded = load_recipe(recipe, override)
     plans = planning.plan(loaded)
@@ -71,7 +71,7 @@ def train(
     """Train the stages of a RECIPE, each from the one before."""
     from panovlm.stages import STAGES
     from panovlm.training import ranks
-    from panovlm.training.recipe import load_recipe
+    from panovlm.training.recipe_file import load_recipe
     from panovlm.training.run import train as run
     from panovlm.training.saving import Stopped
 

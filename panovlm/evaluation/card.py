@@ -122,20 +122,34 @@ def _named(backbone: str) -> str:
 
 def _data_of(facts: Facts) -> Facts | None:
     """Return what the records of a stage are; None where the file has changed or is gone."""
-    data = Path(facts["section"]["data"])
-    if not data.is_file() or sha256(data) != facts["records"]:
+    files = _files_of(facts["section"]["data"])
+    is_whole = all(file.is_file() for file in files)
+    if not is_whole or ",".join(map(sha256, files)) != facts["records"]:
         return None
-    records = [json.loads(line) for line in data.read_text("utf-8").splitlines() if line.strip()]
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
+    records = [json.loads(line) for line in lines if line.strip()]
     licences = Counter(record.get("licence") or "not stated" for record in records)
     named = ", ".join(f"{licence} ({count:,})" for licence, count in licences.most_common(8))
     return {"count": len(records), "licences": named}
+
+
+def _files_of(data: str | list[Facts]) -> list[Path]:
+    """Return the files that a stage was trained on: one, or those of a list with weights."""
+    return [Path(data)] if isinstance(data, str) else [Path(source["path"]) for source in data]
+
+
+def _named_data(data: str | list[Facts]) -> str | list[Facts]:
+    """Name a stage's data without telling the folders of the machine that trained."""
+    if isinstance(data, str):
+        return Path(data).name
+    return [{**source, "path": Path(source["path"]).name} for source in data]
 
 
 def _recipe(stages: Facts) -> str:
     last = stages[[*stages][-1]]
     sections = {
         name: {k: v for k, v in facts["section"].items() if v is not None}
-        | {"data": Path(facts["section"]["data"]).name}
+        | {"data": _named_data(facts["section"]["data"])}
         for name, facts in stages.items()
     }
     model = dict(last["model"])

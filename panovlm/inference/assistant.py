@@ -134,9 +134,11 @@ class Assistant:
 
     def stream_conversation(self, question: Question) -> Iterator[str]:
         """Answer the last message of a conversation piece by piece."""
-        batch = Batch(self.model, [self.row(question)])
+        row = self.row(question)
+        batch = Batch(self.model, [row])
         while pieces := batch.step():
             yield from (piece for _, piece in pieces if piece)
+        _raise_errors([row])
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions in one batch, each as if alone."""
@@ -149,6 +151,7 @@ class Assistant:
         batch = Batch(self.model, rows)
         while batch.step():
             pass
+        _raise_errors(rows)
 
     def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
         """Compute how much each view, and each two neighbours, mattered to an answer (any text).
@@ -243,6 +246,12 @@ class Assistant:
 
         names = [panorama.key for panorama in panoramas]
         return self.prefixes.get(tuple(zip(names, prompt.pieces, strict=True)), read)
+
+
+def _raise_errors(rows: Sequence[Row]) -> None:
+    for row in rows:
+        if row.error:
+            raise row.error
 
 
 class Chat:

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from panovlm.errors import PanoVLMError
-from panovlm.training.recipe import LoraSection
+from panovlm.training.sections import LoraSection
 
 LORA_MARK = "lora_"
 ADAPTER = "adapter"

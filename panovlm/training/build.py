@@ -30,7 +30,7 @@ from panovlm.model.processing import CHATML, IMAGE_TOKEN, PanoVLMProcessor
 from panovlm.model.vision import INTERPOLATING
 from panovlm.stages import ABSENT, Objective, Stage, Supervision
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.training.recipe import ModelSection, OverlapSection
+from panovlm.training.sections import ModelSection, OverlapSection
 from panovlm.training.trainable import module_of
 
 logger = logging.getLogger(__name__)

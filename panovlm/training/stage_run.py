@@ -5,13 +5,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.shards import is_stream, open_stream
+from panovlm.data.shards import Stream, is_stream, open_stream
+from panovlm.errors import PanoVLMError
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES, TRAINED, Objective, Stage
 from panovlm.training.checkpoints import checkpoint_folder
+from panovlm.training.data_sources import DataSource
 from panovlm.training.outputs import STAGE_FACTS
-from panovlm.training.recipe import LoraSection, Recipe, StageSection
+from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sections import LoraSection
+
+NOT_FACTS = {"save_steps", "lora", "declared", "from_run"}
+"""Keys of a section that do not determine the outcome, or are told in other words."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,36 @@ class StageRun:
         return self.stage.objective is Objective.VICREG_OVERLAP
 
     @property
+    def sources(self) -> tuple[DataSource, ...]:
+        """What the stage trains on: files of records, or one stream.
+
+        Raises:
+            PanoVLMError: If it is a stream beside others, or a part of one.
+        """
+        sources = self.section.sources
+        streams = [source for source in sources if is_stream(source.path)]
+        if streams and (len(sources) > 1 or streams[0].limit):
+            raise PanoVLMError(
+                f"stages.{self.name}.data: found the stream {streams[0].path} in a list or with a "
+                f"limit, expected it alone, or files of records (JSONL); name it alone, or write "
+                f"its records to a file"
+            )
+        return sources
+
+    @property
     def is_stream(self) -> bool:
         """Whether the data are a stream."""
-        return is_stream(self.section.data)
+        return is_stream(self.sources[0].path)
+
+    @property
+    def data_facts(self) -> list[dict[str, Any]]:
+        """What determines the records of a list of files, as JSON holds it."""
+        return [source.facts for source in self.sources]
+
+    @property
+    def stream(self) -> Stream:
+        """The shards of a stage on a stream."""
+        return open_stream(self.sources[0].path)
 
     @property
     def bf16(self) -> bool:
@@ -61,6 +94,12 @@ class StageRun:
         return self.recipe.output / self.name
 
     @property
+    def predecessor(self) -> Path | None:
+        """The folder of the stage that this one starts from, in this run or the one named."""
+        before = self.stage.starts_from
+        return (self.section.from_run or self.recipe.output) / before if before else None
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the stage's checkpoints."""
         return checkpoint_folder(self.recipe, self.name)
@@ -68,16 +107,17 @@ class StageRun:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What determines the stage's outcome: settings, records and the stage before."""
-        recipe, section, starts_from = self.recipe, self.section, self.stage.starts_from
-        data = section.data
-        before = recipe.output / (starts_from or "") / STAGE_FACTS
+        recipe, section = self.recipe, self.section
+        digests = [sha256(each.path) for each in self.sources if not self.is_stream]
+        before = self.predecessor and self.predecessor / STAGE_FACTS
         return {
-            "records": open_stream(data).digest() if self.is_stream else sha256(data),
-            "starts_from": sha256(before) if starts_from and before.is_file() else None,
+            "records": self.stream.digest() if self.is_stream else ",".join(digests),
+            "starts_from": sha256(before) if before and before.is_file() else None,
             "model": recipe.model.model_dump(mode="json"),
-            "section": section.model_dump(mode="json", exclude={"save_steps", "lora", "declared"})
+            "section": section.model_dump(mode="json", exclude=NOT_FACTS)
             | {"lora": self.lora and self.lora.model_dump(mode="json")}
-            | ({"declared": section.declared.said} if section.declared else {}),
+            | ({"declared": section.declared.said} if section.declared else {})
+            | ({"data": self.data_facts} if isinstance(section.data, tuple) else {}),
             "seed": recipe.seed,
             "dtype": recipe.dtype,
         }

@@ -12,7 +12,7 @@ from panovlm.model.vision_layers import layer_stack
 from panovlm.runtime.arithmetic import cast_parameters
 from panovlm.stages import MODULES, TRAINED, Role, Stage
 from panovlm.training.adapters import LORA_MARK, add_adapters
-from panovlm.training.recipe import LoraSection
+from panovlm.training.sections import LoraSection
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from panovlm.training import ranks
 from panovlm.training.checkpoints import PARTIAL, publish, step_of
 from panovlm.training.disk import disk_errors
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.training.recipe import LearningRates
 from panovlm.training.sampler import WholeStepSampler
+from panovlm.training.sections import LearningRates
 from panovlm.training.sharded import is_sharded, load_trained, trained_parameters, trained_weights
 from panovlm.training.trainable import module_of
 

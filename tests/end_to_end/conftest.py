@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from panovlm.training.recipe import ModelSection, Recipe, StageSection
+from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sections import ModelSection
 
 SLOW_RATES = {"resampler": 1e-3, "projection": 1e-3, "vicreg_projector": 1e-3, "lora": 1e-3}
 

@@ -18,7 +18,8 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.stages import STAGES
 from panovlm.training import run
 from panovlm.training.build import build_model
-from panovlm.training.recipe import LoraSection, ModelSection, Recipe, StageSection, ViewsSection
+from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sections import LoraSection, ModelSection, ViewsSection
 
 LANGUAGE_MODELS = [
     "llama",

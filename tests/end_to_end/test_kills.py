@@ -27,7 +27,8 @@ from kills import USER_ERROR, Outcome, done, fork, hooked, leftovers, outcome, s
 from panovlm.training import assembly, run
 from panovlm.training.checkpoints import whole_checkpoints
 from panovlm.training.disk import exclusive_lock
-from panovlm.training.recipe import ModelSection, Recipe, StageSection
+from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sections import ModelSection
 
 STAGES = ("vision",)
 WINDOWS = {

@@ -11,7 +11,8 @@ from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.run import evaluate
 from panovlm.training import run
-from panovlm.training.recipe import OverlapSection, Recipe
+from panovlm.training.recipe import Recipe
+from panovlm.training.sections import OverlapSection
 from panovlm.training.trainer import read_log
 
 FIGURES = {

@@ -21,7 +21,8 @@ from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.loading import model_folder
 from panovlm.training import run
-from panovlm.training.recipe import LoraSection, Recipe
+from panovlm.training.recipe import Recipe
+from panovlm.training.sections import LoraSection
 from panovlm.training.trainer import StageTrainer, read_log
 
 ALL = ["vision", "resampler", "finetune"]
@@ -79,6 +80,16 @@ def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> Non
     handed = [name for name in before if ".resampler." in name]
     assert handed
     assert all(torch.equal(own[name], before[name]) for name in handed)
+
+
+def test_a_stage_continues_the_stage_before_of_another_run(recipe: Recipe, tmp_path: Path) -> None:
+    run.train(recipe, ["vision", "resampler"], resume=False)
+    elsewhere = recipe.model_copy(update={"output": tmp_path / "elsewhere"})
+    elsewhere = with_section(elsewhere, "resampler", from_run=recipe.output)
+    run.train(elsewhere, ["resampler"], resume=False)
+    own, other = weights(recipe, "resampler"), weights(elsewhere, "resampler")
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    assert not (elsewhere.output / "vision").exists()
 
 
 def test_adapters_of_one_stage_are_in_the_model_that_the_next_continues(recipe: Recipe) -> None:

@@ -15,7 +15,8 @@ from transformers import TrainerCallback
 
 from panovlm.errors import PanoVLMError
 from panovlm.training import plan, run
-from panovlm.training.recipe import OverlapSection, Recipe
+from panovlm.training.recipe import Recipe
+from panovlm.training.sections import OverlapSection
 from panovlm.training.trainer import StageTrainer, read_log
 
 TIME_LIMIT = 240  # seconds; a hang fails the test instead of the suite

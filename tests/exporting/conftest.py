@@ -15,7 +15,7 @@ from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES
 from panovlm.training.adapters import write_adapters
 from panovlm.training.outputs import STAGE_FACTS
-from panovlm.training.recipe import LoraSection
+from panovlm.training.sections import LoraSection
 from panovlm.training.trainable import apply_stage
 
 

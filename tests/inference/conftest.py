@@ -12,7 +12,7 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import STAGES
 from panovlm.training.build import build_model, build_processor
-from panovlm.training.recipe import ModelSection
+from panovlm.training.sections import ModelSection
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from panovlm.inference.prefixes import PrefixStore
 from panovlm.inference.prompts import about_panorama
 from panovlm.stages import STAGES
 from panovlm.training.build import build_model, build_processor
-from panovlm.training.recipe import ModelSection
+from panovlm.training.sections import ModelSection
 
 QUESTIONS = ["What is behind me?", "Left?", "How many red boxes are there, and where is the sun?"]
 SHORT = SamplingParams(max_tokens=12)

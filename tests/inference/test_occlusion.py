@@ -18,7 +18,7 @@ from panovlm.inference import occlusion
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.occlusion import Occlusion
 from panovlm.inference.rotation import yaw_rotated
-from panovlm.training.recipe import ViewsSection
+from panovlm.training.sections import ViewsSection
 
 ANSWER = "a blue cube"
 TEXT = "What is behind me?"

@@ -9,7 +9,7 @@ from panovlm.data.packing import TokenSequence, collate, pack
 from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES
 from panovlm.training.adapters import LORA_MARK, read_adapters, write_adapters
-from panovlm.training.recipe import LoraSection
+from panovlm.training.sections import LoraSection
 from panovlm.training.trainable import apply_stage, report
 
 FINETUNE = STAGES["finetune"]

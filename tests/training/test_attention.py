@@ -7,7 +7,7 @@ from panovlm.data.packing import TokenSequence, collate, pack
 from panovlm.stages import STAGES
 from panovlm.training import attention
 from panovlm.training.attention import use_fastest_attention
-from panovlm.training.recipe import LoraSection
+from panovlm.training.sections import LoraSection
 from panovlm.training.trainable import apply_stage, hold_frozen
 
 

@@ -15,7 +15,8 @@ from panovlm.stages import STAGES, Objective
 from panovlm.training import plan as planning
 from panovlm.training.build import build_image_processor, build_model, build_vision_encoder
 from panovlm.training.footprint import ADAM_STATES, FLOAT_BYTES, BatchShape, footprint
-from panovlm.training.recipe import ModelSection, Recipe, StageSection, ViewsSection
+from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sections import ModelSection, ViewsSection
 from panovlm.training.trainable import apply_stage
 
 TEXT = Objective.NEXT_TOKEN

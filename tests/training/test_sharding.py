@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from panovlm.stages import STAGES
 from panovlm.training import ranks, sharded
-from panovlm.training.recipe import LoraSection
+from panovlm.training.sections import LoraSection
 from panovlm.training.trainable import apply_stage
 from panovlm.training.trainer import StageTrainer
 

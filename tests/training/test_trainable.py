@@ -7,7 +7,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from panovlm.errors import PanoVLMError
 from panovlm.stages import ABSENT, FROZEN, MODULES, STAGES, TRAINED
 from panovlm.training.build import build_model
-from panovlm.training.recipe import LoraSection, ResamplerSection
+from panovlm.training.sections import LoraSection, ResamplerSection
 from panovlm.training.trainable import apply_stage, module_of, report
 
 LORA = LoraSection(rank=2, alpha=4.0)

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from panovlm.errors import PanoVLMError
-from panovlm.training.recipe import LearningRates
+from panovlm.training.sections import LearningRates
 from panovlm.training.trainer import SetEpoch, StageTrainer
 
 

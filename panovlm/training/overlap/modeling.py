@@ -18,7 +18,7 @@ from panovlm.model.vision import patch_tokens_of
 from panovlm.training.overlap.objective import overlap_loss
 from panovlm.training.overlap.pairs import PairIndex, pair_index
 from panovlm.training.overlap.vicreg import VICRegProjector
-from panovlm.training.recipe import OverlapSection, Pairing
+from panovlm.training.sections import OverlapSection, Pairing
 
 
 @dataclass

@@ -6,7 +6,7 @@ from panovlm.training.overlap.gathering import gather_with_gradient
 from panovlm.training.overlap.infonce import infonce_loss
 from panovlm.training.overlap.pairs import PairIndex
 from panovlm.training.overlap.vicreg import VICRegTerms, vicreg_loss, vicreg_loss_by_pair
-from panovlm.training.recipe import OverlapSection
+from panovlm.training.sections import OverlapSection
 
 
 def overlap_loss(tokens: Tensor, pairs: PairIndex, overlap: OverlapSection) -> dict[str, Tensor]:

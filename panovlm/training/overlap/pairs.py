@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.training.overlap.partners import TokenPairs, column_pairs, ray_pairs
-from panovlm.training.recipe import Pairing
+from panovlm.training.sections import Pairing
 
 
 @dataclass(frozen=True)

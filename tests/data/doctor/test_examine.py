@@ -14,7 +14,8 @@ from panovlm.data.doctor.run import Examination, examine, inspect_pictures
 from panovlm.data.findings import FindingKind
 from panovlm.errors import PanoVLMError
 from panovlm.training.build import text_limit
-from panovlm.training.recipe import ModelSection, Recipe, StageSection
+from panovlm.training.recipe import Recipe, StageSection
+from panovlm.training.sections import ModelSection
 
 Write = Callable[..., Path]
 

@@ -14,7 +14,7 @@ from panovlm.training import ranks
 from panovlm.training.overlap.gathering import gather_with_gradient
 from panovlm.training.overlap.objective import overlap_loss
 from panovlm.training.overlap.pairs import pair_index
-from panovlm.training.recipe import OverlapSection
+from panovlm.training.sections import OverlapSection
 
 OBJECTIVES = [
     OverlapSection(pairing="columns"),

@@ -9,7 +9,7 @@ from panovlm.stages import STAGES
 from panovlm.training.build import build_model
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training.overlap.vicreg import vicreg_loss
-from panovlm.training.recipe import OverlapSection
+from panovlm.training.sections import OverlapSection
 from panovlm.training.trainable import apply_stage
 
 

@@ -1,0 +1,120 @@
+"""The sections of a recipe but its stages: strict typed models with their defaults."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Pairing = Literal["columns", "rays"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ViewsSection(Section):
+    """The views cut from every panorama: a ring, and a global one if wanted."""
+
+    num_views: Annotated[int, Field(ge=2, le=64)] = 8
+    """Views of the ring."""
+    fov_deg: Annotated[float, Field(gt=0, lt=180)] = 90.0
+    """Field of view of each, in degrees."""
+    view_size: Annotated[int, Field(ge=16, le=2048)] = 224
+    """Height and width of each view in pixels; most encoders read one size only."""
+    global_view: bool = False
+    """Whether the whole panorama follows the ring as one more view. Needs `roll: false` in every
+    stage, and `pairing: rays` in the stage on overlaps."""
+
+
+class ResamplerSection(Section):
+    """The module between the vision encoder and the projection."""
+
+    type: Literal["conv", "mlp", "perceiver"] = "conv"
+    """`conv` mixes neighbouring tokens, `mlp` treats each alone, `perceiver` reads by attention."""
+    num_layers: Count = 2
+    """Blocks of the resampler."""
+    latent_size: Count = 512
+    """Width of the latent tokens; a multiple of 8 for `perceiver`."""
+    token_rows: Count = 7
+    """Rows of latent tokens per view; divides the encoder's rows unless it is `perceiver`."""
+    token_columns: Count = 7
+    """Columns of latent tokens per view; divides the encoder's unless it is `perceiver`."""
+    vicreg_size: Count = 512
+    """Width of stage 1's projector."""
+
+
+class ModelSection(Section):
+    """The backbones and what connects them."""
+
+    vision_encoder: str
+    """A folder, a hub id, or one of the packaged backbones (`panovlm backbones`)."""
+    language_model: str
+    """A folder, a hub id, or one of the packaged backbones (`panovlm backbones`)."""
+    views: ViewsSection = ViewsSection()
+    resampler: ResamplerSection = ResamplerSection()
+    pooling: Literal["concat", "mean", "stitch", "slots"] = "concat"
+    """How the latent tokens of all views become the image tokens of one panorama. `mean` knows no
+    directions: it needs `roll: false` in stages with text."""
+    slots: Count = 4
+    """Image tokens of each view, for `pooling: slots`."""
+    view_words: bool = True
+    """Whether a direction word stands before each view's tokens."""
+    chat_template: Path | None = None
+    """A Jinja template with {% generation %} marks; by default ChatML."""
+
+
+class LoraSection(Section):
+    """Low-rank adapters on linear layers of the language model."""
+
+    rank: Count = 16
+    """Rank of the adapters."""
+    alpha: Count = 32
+    """Scale of the adapters: alpha / rank multiplies their output."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout before the adapters."""
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the layers that get one, as in `[q_proj, k_proj, v_proj, o_proj]`."""
+    variant: Literal["lora", "dora", "rslora"] = "lora"
+    """`dora` trains the lengths of the weights apart, `rslora` scales by alpha / sqrt(rank)."""
+    quantization: Literal["4bit"] | None = None
+    """Hold the frozen language model in 4 bits while adapters train (extra `quantized`)."""
+
+
+class LearningRates(Section):
+    """A learning rate for each module that may train."""
+
+    vision_encoder: Rate = 1e-5
+    """For its last layers, where they train."""
+    resampler: Rate = 1e-3
+    """For the resampler."""
+    vicreg_projector: Rate = 1e-3
+    """For stage 1's head."""
+    projection: Rate = 1e-3
+    """For the projection and the sphere position."""
+    lora: Rate = 2e-4
+    """For the adapters."""
+
+
+class OverlapSection(Section):
+    """What the stage on overlaps minimises, and how held-out panoramas are diagnosed."""
+
+    pairing: Pairing = "columns"
+    """Partners among the tokens of overlapping views: `columns` takes the right columns of a view
+    and the left columns of the next one by one, `rays` what the other view shows at exactly each
+    token's ray."""
+    objective: Literal["vicreg", "infonce"] = "vicreg"
+    """`vicreg` pulls partners together and keeps features spread, `infonce` has each token find its
+    partner among others."""
+    statistics: Literal["batch", "pair"] = "batch"
+    """Variance and covariance of `vicreg`: over the batches of all processes, or of each pair of
+    views alone."""
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
+    """Of `infonce`; lower puts more weight on the hardest negatives."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the panoramas (at least one) that is diagnosed instead of trained on; 0 for none."""
+    diagnose_every: Count = 100
+    """Steps between diagnoses of the held-out panoramas; the first and last step have one too."""
