@@ -86,6 +86,7 @@ def card_text(
         about=about.strip(),
         named=_named,
         file_name=lambda path: Path(path).name,
+        file_names=lambda data: "`, `".join(file.name for file in _files_of(data)),
         data_of=_data_of,
         expected_last=lambda stage: STAGES[stage].expected_last,
         grouped="{:,}".format,
@@ -133,13 +134,32 @@ def _named(backbone: str) -> str:
 
 def _data_of(facts: Facts) -> Facts | None:
     """Return what the records of a stage are; None where the file has changed or is gone."""
-    data = Path(facts["section"]["data"])
-    if not data.is_file() or sha256(data) != facts["records"]:
+    files = _files_of(facts["section"]["data"])
+    is_whole = all(file.is_file() for file in files)
+    if not is_whole or ",".join(map(sha256, files)) != facts["records"]:
         return None
-    records = [json.loads(line) for line in data.read_text("utf-8").splitlines() if line.strip()]
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
+    records = [json.loads(line) for line in lines if line.strip()]
     licences = Counter(record.get("licence") or "not stated" for record in records)
     named = ", ".join(f"{licence} ({count:,})" for licence, count in licences.most_common(8))
     return {"count": len(records), "licences": named}
+
+
+def _files_of(data: str | list[Facts]) -> list[Path]:
+    """Return the files that a stage was trained on: one, or those of a list with weights."""
+    return [Path(data)] if isinstance(data, str) else [Path(source["path"]) for source in data]
+
+
+def _named_data(data: str | list[Facts]) -> str | list[Facts]:
+    """Name a stage's data without telling the folders of the machine that trained."""
+    if isinstance(data, str):
+        return _own_path(data)
+    return [{**source, "path": _own_path(source["path"])} for source in data]
+
+
+def _own_path(path: str) -> str:
+    """Return a path as the recipe has it if that is relative, else the file's name."""
+    return Path(path).name if Path(path).is_absolute() else path
 
 
 def recipe_text(run: Path, name: str) -> str:
@@ -155,7 +175,7 @@ def _recipe(stages: Facts, name: str) -> str:
     last = stages[[*stages][-1]]
     sections = {
         stage: {k: v for k, v in facts["section"].items() if v is not None or k == "lora"}
-        | {"data": Path(facts["section"]["data"]).name}
+        | {"data": _named_data(facts["section"]["data"])}
         for stage, facts in stages.items()
     }
     model = dict(last["model"])
