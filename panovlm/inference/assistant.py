@@ -103,9 +103,9 @@ class Assistant:
 
     @classmethod
     def load(
-        cls, path: Path, prefixes: PrefixStore | None = None, dtype: Dtype = "auto"
+        cls, path: Path | str, prefixes: PrefixStore | None = None, dtype: Dtype = "auto"
     ) -> "Assistant":
-        """Load a model from its folder or from a run; `dtype` as in `load_model`."""
+        """Load a model from its folder, a run or a pretrained name, as `load_model` does."""
         return cls(*load_model(path, dtype), prefixes)
 
     def open(self, panorama: Path, declared: Declaration | None = None) -> OpenedPanorama:
@@ -134,9 +134,11 @@ class Assistant:
 
     def stream_conversation(self, question: Question) -> Iterator[str]:
         """Answer the last message of a conversation piece by piece."""
-        batch = Batch(self.model, [self.row(question)])
+        row = self.row(question)
+        batch = Batch(self.model, [row])
         while pieces := batch.step():
             yield from (piece for _, piece in pieces if piece)
+        _raise_errors([row])
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions in one batch, each as if alone."""
@@ -149,6 +151,7 @@ class Assistant:
         batch = Batch(self.model, rows)
         while batch.step():
             pass
+        _raise_errors(rows)
 
     def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
         """Compute how much each view, and each two neighbours, mattered to an answer (any text).
@@ -243,6 +246,12 @@ class Assistant:
 
         names = [panorama.key for panorama in panoramas]
         return self.prefixes.get(tuple(zip(names, prompt.pieces, strict=True)), read)
+
+
+def _raise_errors(rows: Sequence[Row]) -> None:
+    for row in rows:
+        if row.error:
+            raise row.error
 
 
 class Chat:

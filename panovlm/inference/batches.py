@@ -34,17 +34,29 @@ class Row:
         prefix: Its beginning, read before; None without a picture.
         answer: Takes the generated tokens.
         is_cancelled: Set to leave the batch at its next step.
+        error: Why its answer ended without a reason of its own; the others go on.
     """
 
     prompt: Prompt
     prefix: Prefix | None
     answer: Answer
     is_cancelled: bool = False
+    error: Exception | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether tokens are still missing and wanted."""
-        return self.answer.finish_reason is None and not self.is_cancelled
+        is_over = self.answer.finish_reason or self.error
+        return not is_over and not self.is_cancelled
+
+    def take(self, scores: Tensor) -> tuple[int, str]:
+        """Choose the next token by its scores [vocabulary]; return it and the new text."""
+        try:
+            token = self.answer.choose(scores)
+            return token, self.answer.add(token)
+        except Exception as error:  # whatever it is, it is this answer's alone
+            self.error = error
+            return 0, ""
 
 
 class Batch:
@@ -65,11 +77,10 @@ class Batch:
             return []
         scores = self._prefill() if self._cache is None else self._continue()
         scores[:, self._suppressed] = -torch.inf
-        tokens = [row.answer.choose(own) for row, own in zip(self._rows, scores, strict=True)]
-        self._last = torch.tensor(tokens, device=self._model.device)
-        pieces = [(row, row.answer.add(each)) for row, each in zip(self._rows, tokens, strict=True)]
+        taken = [(row, *row.take(own)) for row, own in zip(self._rows, scores, strict=True)]
+        self._last = torch.tensor([token for _, token, _ in taken], device=self._model.device)
         self._drop_ended()
-        return pieces
+        return [(row, piece) for row, _, piece in taken]
 
     @torch.inference_mode()
     def join(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:

@@ -17,6 +17,8 @@ _BLANK_LEVELS, _SEEN_LEVELS = 24.0, 40.0
 """How far pixels are at most, and at least, from the colour around a fisheye circle."""
 _EYES_DIFFER, _LEAST_DEVIATION = 0.3, 6.0
 """How far two eyes' pictures differ at most, in deviations of one, which is at least so much."""
+_ALONE = 90.0
+"""How far a pixel of one eye is at most, in levels, from all those near its place in the other."""
 _FACES_DIFFER, _LEAST_DIFFERENCE = 0.3, 4.0
 """How far edges that meet differ at most, in differences of others, where it is so much."""
 _SEAM_STEPS, _POLE_SPREAD = 2.5, 20.0
@@ -112,7 +114,20 @@ def _are_two_eyes(first: Floats, second: Floats) -> bool:
         for axis in (0, 1)
         for shift in range(first.shape[axis] // 8, 1 + first.shape[axis] // 2)
     ]
-    return bool(min(shifted) > 2 * difference)
+    return bool(min(shifted) > 2 * difference) and _most_alone(first, second) < _ALONE
+
+
+def _most_alone(first: Floats, second: Floats) -> float:
+    """Compute how far a pixel of one half is at most from all those near its place in the other.
+
+    Both eyes see every thing, a little aside. Two ends of a plain room are alike, but for the
+    things that stand at one of them.
+    """
+    near = np.ones((3, 3), np.uint8)
+    return max(
+        float(np.maximum(a - cv2.dilate(b, near), cv2.erode(b, near) - a).max())
+        for a, b in ((first, second), (second, first))
+    )
 
 
 def faces_meet(faces: Pixels) -> bool:

@@ -129,11 +129,8 @@ class Worker(Thread):
                 return self._assistant.row(slot.question)
             batch_size = self._limits.batch_size
             slot.reply(self._assistant.views_mattered(slot.question, slot.answer, batch_size))
-        except PanoVLMError as error:
-            slot.reply(RequestError(400, str(error), "invalid_request"))
-        except Exception:
-            logger.exception("preparing a question failed")
-            slot.reply(INTERNAL)
+        except Exception as error:
+            slot.reply(_error_of(error))
         return None
 
     def _generate(
@@ -146,6 +143,8 @@ class Worker(Thread):
                     self._running[row].reply(piece)
                 if row.answer.finish_reason:
                     self._running[row].reply(row.answer)
+                if row.error:
+                    self._running[row].reply(_error_of(row.error))
         except Exception:
             logger.exception("answers failed")
             for slot in rows.values():
@@ -154,3 +153,11 @@ class Worker(Thread):
         for row, slot in self._running.items():
             row.is_cancelled = slot.is_cancelled
         self._running = {row: slot for row, slot in self._running.items() if row.is_running}
+
+
+def _error_of(error: Exception) -> RequestError:
+    """Return what a client learns of an error; all of it is in the log."""
+    if isinstance(error, PanoVLMError):
+        return RequestError(400, str(error), "invalid_request")
+    logger.error("an answer failed", exc_info=error)
+    return INTERNAL

@@ -9,6 +9,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
+from panovlm.data.mixture import MixturePart, capped
 from panovlm.data.records import Needs, Record, read_records
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.errors import PanoVLMError
@@ -51,14 +52,16 @@ def build_trainer(
         collator = StreamCollator(pad_id)
         source = stream_validation_source(run, model, processor, watched)
     else:
-        records = read_records(section.data, Needs.of(run.stage.supervision), section.declared)
+        parts = read_parts(run)
+        records = [record for part in parts for record in part.records]
         report_shared(run, records, watched)
         sources = view_sources(run, model, processor, [*records, *watched])
         source = sources[0]
         with ranks.synchronized():
             share = overlap.held_out if run.is_on_overlaps else 0.0
-            held_out, records = hold_out(records, share, run.recipe.seed)
-            dataset = build_dataset(run, processor, records, sources)
+            held_out = hold_out(records, share, run.recipe.seed)
+            parts = [part.without(held_out) for part in parts]
+            dataset = build_dataset(run, processor, parts, sources)
             dataset.check_lengths(longest)
             dataset.check_packing()
         collator = PanoramaCollator(sources[0].key, pad_id)
@@ -79,17 +82,35 @@ def build_trainer(
     return trainer
 
 
+def read_parts(run: StageRun) -> list[MixturePart]:
+    """Read and check the records of a stage, each file's as one part of the mixture.
+
+    Raises:
+        PanoVLMError: Listing every invalid line of a file.
+    """
+    needs, seed = Needs.of(run.stage.supervision), run.recipe.seed
+    return [
+        MixturePart(
+            capped(read_records(each.path, needs, each.declared), each.limit, seed), each.weight
+        )
+        for each in run.sources
+    ]
+
+
 def build_dataset(
-    run: StageRun, processor: PanoVLMProcessor, records: list[Record], sources: Sequence[Source]
+    run: StageRun,
+    processor: PanoVLMProcessor,
+    parts: Sequence[MixturePart],
+    sources: Sequence[Source],
 ) -> PanoramaDataset:
     """Build the dataset of a stage that trains on records.
 
     Raises:
         PanoVLMError: If it is to be rotated in fine steps and no record has responses for them.
     """
-    _check_fine_steps(run, records)
+    _check_fine_steps(run, [record for part in parts for record in part.records])
     return PanoramaDataset(
-        records,
+        parts,
         sources,
         processor,
         run.stage.supervision,

@@ -22,7 +22,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations.fsdp import is_fsdp_enabled
 
-from panovlm.data.records import Needs, check_records, raise_errors
+from panovlm.data.mixture import capped
+from panovlm.data.records import Checked, Needs, check_records, raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.files import check_output
@@ -115,7 +116,7 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
             ranks.batch_size_per_rank(run.section.batch_size)
             check_installed(run.lora)
         check_trackers(recipe)
-    errors = _check_files([run for run in runs if run.record_files])
+    errors = _check_files([run for run in runs if run.record_sources])
     with ranks.synchronized():
         errors += check_streams([run for run in runs if run.is_stream])
         raise_errors(f"the data of {', '.join(names)}", dict.fromkeys(errors))
@@ -125,18 +126,28 @@ def _check_files(runs: Sequence[StageRun]) -> list[str]:
     files: dict[Path, Needs] = {}
     for run in runs:
         needs = Needs.of(run.stage.supervision)
-        files |= {file: files.get(file, needs) | needs for file in run.record_files}
+        sources = run.record_sources
+        files |= {each.path: files.get(each.path, needs) | needs for each in sources}
     checked = check_records(files)
     if errors := [str(finding) for finding in checked.findings]:
         return errors + check_pictures(checked.pictures)
     wanted, errors = [], []
     for run in runs:
-        own = [checked.of(file, run.section.declared) for file in run.record_files]
-        errors += [str(finding) for each in own for finding in each.contradictions]
-        wanted.append((run, [picture for each in own for picture in each.pictures]))
+        own = _of_stage(checked, run)
+        errors += [str(finding) for finding in own.contradictions]
+        wanted.append((run, own.pictures))
     if errors or not runs:
         return errors
     return prepare_pictures(runs[0].recipe, wanted)
+
+
+def _of_stage(checked: Checked, run: StageRun) -> Checked:
+    """Return the records that a stage reads."""
+    seed = run.recipe.seed
+    own = [
+        capped(checked.of(e.path, e.declared).records, e.limit, seed) for e in run.record_sources
+    ]
+    return Checked([record for records in own for record in records])
 
 
 def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:

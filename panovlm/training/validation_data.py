@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
+from panovlm.data.mixture import MixturePart
 from panovlm.data.records import Needs, Record, raise_errors, read_records
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.progress import console
@@ -76,7 +77,7 @@ def build_validation(
     if section.validation is None:
         return None
     dataset = PanoramaDataset(
-        records,
+        [MixturePart(records)],
         [source],
         processor,
         run.stage.supervision,

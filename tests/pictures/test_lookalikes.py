@@ -68,6 +68,7 @@ LOOKALIKES = {
 }
 SPHERES = {
     "smooth": WORLD,
+    "a plain room with a thing at one end": scene((1, 0, 1282)),
     **{f"scene {number}": scene(number) for number in range(12)},
     "noise": RNG.integers(0, 256, (64, 128, 3), np.uint8),
     "one colour": np.full((64, 128, 3), 90, np.uint8),

@@ -3,14 +3,22 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
-from asking import LIMITS, PATH, Ask
+import torch
+from asking import LIMITS, PATH, Ask, listening
 from fastapi.testclient import TestClient
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from panovlm.inference.assistant import Assistant
+from panovlm.scenes.scene_language_model import scene_tokenizer
 from panovlm.serving.app import create_app
+from panovlm.stages import STAGES
+from panovlm.training.build import build_model, build_processor
+from panovlm.training.recipe import ModelSection
 
 needs_library = pytest.mark.skipif(find_spec("llguidance") is None, reason="needs llguidance")
 SCHEMA = {
@@ -68,8 +76,41 @@ def test_an_object_begins_as_one_and_any_text_is_free(client: TestClient, body: 
     assert free == text
 
 
+@pytest.fixture
+def demo_assistant(model_section: ModelSection, tmp_path: Path) -> Assistant:
+    """The demo's tokenizer and kind of language model, with random weights."""
+    tokenizer = scene_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    end = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    config = LlamaConfig(**sizes, **end, num_attention_heads=2, vocab_size=len(tokenizer))
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    section = model_section.model_copy(update={"language_model": str(tmp_path)})
+    return Assistant(build_model(section, STAGES["finetune"]).eval(), build_processor(section))
+
+
 @needs_library
-@pytest.mark.parametrize("schema", [{"type": "no such"}, {"$ref": "http://127.0.0.1/x"}, False])
+def test_the_demos_tokenizer_writes_json_over_http(demo_assistant: Assistant, body: Ask) -> None:
+    formats = [format_of(SCHEMA), format_of({"type": "array", "maxItems": 1, "items": SCHEMA})]
+    with listening(create_app(demo_assistant, limits=LIMITS)) as (address, _):
+        for form in formats:
+            for heat in ({}, {"temperature": 1.5, "seed": 1}, {"temperature": 2.0, "seed": 2}):
+                asked = body(max_tokens=64, response_format=form, **heat)
+                (choice,) = httpx2.post(address + PATH, json=asked, timeout=30).json()["choices"]
+                assert choice["finish_reason"] == "stop"
+                found = json.loads(choice["message"]["content"])
+                for each in found if isinstance(found, list) else [found]:
+                    assert each["what"] in ("door", "window")
+        asked = body(response_format={"type": "json_object"})
+        (choice,) = httpx2.post(address + PATH, json=asked, timeout=30).json()["choices"]
+        assert choice["message"]["content"].startswith("{")
+
+
+@needs_library
+@pytest.mark.parametrize(
+    "schema", [{"type": "no such"}, {"$ref": "http://127.0.0.1/x"}, False, {"uniqueItems": True}]
+)
 def test_unsupported_schemas_are_refused(client: TestClient, body: Ask, schema: Any) -> None:
     reply = client.post(PATH, json=body(response_format=format_of(schema)))
     assert reply.status_code == 400
