@@ -1,21 +1,27 @@
 """One stage of a recipe: its settings, its row of the stage table, and its places on disk."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from panovlm.data.shards import Stream, is_stream, open_stream
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES, TRAINED, Objective, Stage
+from panovlm.training import ranks
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.data_sources import DataSource
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sections import LoraSection
 
+MOST_WORKERS = 8
+"""More would not load faster than a GPU trains."""
 NOT_FACTS = {"save_steps", "lora", "declared", "from_run"}
 """Keys of a section that do not determine the outcome, or are told in other words."""
 
@@ -99,6 +105,15 @@ class StageRun:
         """Steps over which the learning rates rise."""
         warmup = self.section.warmup
         return round(warmup * self.section.steps if warmup < 1 else warmup)
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that load ahead, for each rank."""
+        if self.recipe.workers != "auto":
+            return self.recipe.workers
+        if self.is_stream or not torch.cuda.is_available():
+            return 0
+        return min(MOST_WORKERS, len(os.sched_getaffinity(0)) // ranks.local_world_size())
 
     @property
     def bf16(self) -> bool:

@@ -1,4 +1,4 @@
-"""Options of a recipe reach the run: optimizer, schedule, projection, attention, compiled layers."""
+"""Options of a recipe reach the run: optimizer, schedule, projection, attention, compiling."""
 
 import math
 from functools import partial
