@@ -85,14 +85,16 @@ def row(stage: str, listings: dict[str, Any], questions: dict[str, Any]) -> list
         *(_percent(**seen[part]) for part in ("occupied", "lines")),
         f"{seen['f1']:.3f}",
         f"{blind['f1']:.3f}",
-        _percent(accuracy["overall"], *accuracy["interval"]),
+        _percent(accuracy["overall"], *(accuracy["interval"] or (None, None))),
         f"{questions['baselines']['blind']['overall']:.1%}",
-        _percent(questions["rotation_consistency"], *questions["rotation_interval"]),
+        _percent(
+            questions["rotation_consistency"], *(questions["rotation_interval"] or (None, None))
+        ),
     ]
 
 
-def _percent(mean: float, low: float, high: float, **_: Any) -> str:
-    return f"{mean:.1%} [{low:.1%}, {high:.1%}]"
+def _percent(mean: float, low: float | None, high: float | None, **_: Any) -> str:
+    return f"{mean:.1%}" if low is None else f"{mean:.1%} [{low:.1%}, {high:.1%}]"
 
 
 def _parser() -> argparse.ArgumentParser:

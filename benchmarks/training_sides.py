@@ -291,6 +291,10 @@ class PixelExamples(Dataset[Example]):
     def set_epoch(self, epoch: int) -> None:
         """Do nothing: nothing is sampled."""
 
+    def examples(self) -> np.ndarray:
+        """Return the indices of all examples."""
+        return np.arange(len(self))
+
     def text_bytes(self, index: int) -> int:
         """Return the one length of all texts."""
         return TEXT_TOKENS

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from panovlm.commands.declared import with_declaration
+from panovlm.commands.model_argument import ModelArgument
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.progress import hide_loading_bars
@@ -24,7 +25,7 @@ DtypeOption = Annotated[
 
 @with_declaration
 def evaluate(
-    model: Path,
+    model: ModelArgument,
     *,
     declared: Declaration | None,
     data: Annotated[Path, typer.Option(help="Records with correct answers.")],
@@ -121,18 +122,6 @@ def compare(
         typer.echo(f"written to {out}")
 
 
-def card(
-    run: Path,
-    licence: Annotated[
-        str | None, typer.Option("--license", help="Of the model, as apache-2.0.")
-    ] = None,
-) -> None:
-    """Write the README.md of a RUN: a model card of its data, recipe, training and report.json."""
-    from panovlm.evaluation.card import write_card
-
-    typer.echo(f"written to {write_card(run, licence=licence)}")
-
-
 def features(
     run: Path,
     panorama: Path,
@@ -149,7 +138,7 @@ def features(
 
 
 def occlude(
-    model: Path,
+    model: ModelArgument,
     panorama: Path,
     question: str,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("occlusion.png"),
@@ -194,7 +183,7 @@ def occlude(
 
 @with_declaration
 def ask(
-    model: Path,
+    model: ModelArgument,
     panoramas: Annotated[list[Path] | None, typer.Argument()] = None,
     question: Annotated[str | None, typer.Argument()] = None,
     *,
@@ -209,7 +198,7 @@ def ask(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
     dtype: DtypeOption = "auto",
 ) -> None:
-    """Ask a MODEL (a folder or a run) a QUESTION about PANORAMAS, or all of a file."""
+    """Ask a MODEL a QUESTION about PANORAMAS, or all of a file."""
     from panovlm.inference.answers import SamplingParams
 
     if (questions is None) != (out is None) or (question is None) == (questions is None):
@@ -282,7 +271,7 @@ def _ask_many(
 
 @with_declaration
 def chat(
-    model: Path,
+    model: ModelArgument,
     panoramas: list[Path],
     *,
     declared: Declaration | None,
@@ -292,7 +281,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
     dtype: DtypeOption = "auto",
 ) -> None:
-    """Chat with a MODEL (a folder or a run) about PANORAMAS; an empty line ends it."""
+    """Chat with a MODEL about PANORAMAS; an empty line ends it."""
     from panovlm.inference.answers import SamplingParams
     from panovlm.inference.assistant import Chat
 
@@ -317,30 +306,3 @@ def _next_question() -> str:
         return input("> ").strip()
     except (EOFError, KeyboardInterrupt):
         return ""
-
-
-def merge(base: Path, adapter: Path, out: Path) -> None:
-    """Merge the ADAPTER folder of a stage into its BASE, the stage before, and write OUT."""
-    from panovlm.exporting.merging import merge as run
-    from panovlm.runtime.progress import show_table
-
-    hide_loading_bars()
-    report = run(base, adapter, out)
-    show_table("merged", ["module", "weights", "changed"], report.rows)
-    typer.echo(f"adapters and merged weights score alike within {report.difference:.0e}")
-    typer.echo(f"written to {out}")
-
-
-def export(
-    model: Path,
-    out: Path,
-    dtype: Annotated[
-        Literal["bf16", "fp32"], typer.Option(help="Of the weights; bf16 takes half the room.")
-    ] = "fp32",
-) -> None:
-    """Write a MODEL (a folder or a run) to OUT with the code that loads it anywhere."""
-    from panovlm.exporting.export import export as run
-
-    hide_loading_bars()
-    run(model, out, dtype)
-    typer.echo(f"written to {out}; load it with trust_remote_code=True where panovlm is missing")

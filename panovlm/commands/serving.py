@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from panovlm.commands.model_argument import ModelArgument
 from panovlm.commands.models import DtypeOption
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.progress import hide_loading_bars
 
 
 def serve(
-    model: Path,
+    model: ModelArgument,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8000,
     max_requests: Annotated[
@@ -43,7 +44,7 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
     dtype: DtypeOption = "auto",
 ) -> None:
-    """Serve a MODEL (a folder or a run) to OpenAI clients; PANOVLM_API_KEYS may hold API keys."""
+    """Serve a MODEL to OpenAI clients; PANOVLM_API_KEYS may hold API keys."""
     try:
         from panovlm.serving.run import read_keys
         from panovlm.serving.run import serve as run

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from panovlm.data.mixture import MixturePart, MixtureSchedule
 from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, collate, pack
-from panovlm.data.records import Record, raise_errors
+from panovlm.data.record_files import raise_errors
+from panovlm.data.records import Record
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
@@ -42,7 +44,8 @@ class PanoramaDataset(Dataset[Example]):
     """Panoramas with their records, and texts; sampling depends on (seed, epoch, index) alone.
 
     Args:
-        records: What to train on; those of one picture make one example, texts stand alone.
+        parts: What to train on; a part's records of one picture make one example, texts stand
+            alone.
         sources: Load the views of a picture, or their cached patch tokens: as it is, and after the
             camera has turned right by each further fine step within a stride.
         processor: Tokenises conversations.
@@ -54,7 +57,7 @@ class PanoramaDataset(Dataset[Example]):
 
     def __init__(
         self,
-        records: Sequence[Record],
+        parts: Sequence[MixturePart],
         sources: Sequence[Source],
         processor: PanoVLMProcessor,
         supervision: Supervision,
@@ -63,10 +66,10 @@ class PanoramaDataset(Dataset[Example]):
         roll: bool,
         seed: int,
     ) -> None:
-        groups: dict[PictureFile | int, list[Record]] = {}
-        for number, record in enumerate(records):
-            groups.setdefault(record.shown or number, []).append(record)
-        self.groups = list(groups.values())
+        grouped = [_by_picture(part.records) for part in parts]
+        self.groups = [group for groups in grouped for group in groups]
+        weights = [part.weight for part in parts]
+        self.schedule = MixtureSchedule([*map(len, grouped)], weights, seed)
         self.sources = sources
         self.num_views = processor.image_processor.layout.num_views
         self.tokenizer = ConversationTokenizer(processor, supervision)
@@ -77,14 +80,19 @@ class PanoramaDataset(Dataset[Example]):
         self.record_bytes = [[_num_bytes(record) for record in group] for group in self.groups]
 
     def __len__(self) -> int:
-        return len(self.groups)
+        """Return the number of examples in an epoch."""
+        return self.schedule.per_epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Sample for another epoch (the data loader calls it)."""
         self.epoch = epoch
 
+    def examples(self) -> np.ndarray:
+        """Return the indices of this epoch's examples; of repeated ones each has its own."""
+        return self.schedule.examples(self.epoch)
+
     def __getitem__(self, index: int) -> Example:
-        records, key = self.groups[index], (self.seed, self.epoch, index)
+        records, key = self.groups[self._place(index)], (self.seed, self.epoch, index)
         if records[0].shown is None:
             return {"views": None, "conversations": self.sampler.packed(records, key)}
         step = self.sampler.step(records, key, self.num_views)
@@ -93,12 +101,19 @@ class PanoramaDataset(Dataset[Example]):
         packed = self.sampler.packed(records, key, step, self.num_views * len(self.sources))
         return {"views": views.roll(-num_strides, dims=0), "conversations": packed}
 
+    def _place(self, index: int) -> int:
+        """Return the place of an example's group, whichever its repetition."""
+        if index >= self.schedule.end:
+            raise IndexError(index)  # what ends a loop over the dataset
+        return index % len(self.groups)
+
     def text_bytes(self, index: int) -> int:
         """Return about the bytes of an example's text in this epoch; no picture is read."""
         if self.supervision is Supervision.NONE:
             return 0
-        chosen = self.sampler.chosen(self.groups[index], (self.seed, self.epoch, index))
-        return sum(self.record_bytes[index][i] for i in chosen)
+        place = self._place(index)
+        chosen = self.sampler.chosen(self.groups[place], (self.seed, self.epoch, index))
+        return sum(self.record_bytes[place][i] for i in chosen)
 
     def check_packing(self) -> None:
         """Pack the first examples, for what no text shows: how a tokenizer takes them.
@@ -124,6 +139,14 @@ class PanoramaDataset(Dataset[Example]):
                 name = record.image or f"text {record.messages[0].content[:40]!r}"
                 errors.append(f"{name}: {excess} tokens too many for {longest}")
         raise_errors(f"lengths ({TOO_LONG_FIX})", errors)
+
+
+def _by_picture(records: Sequence[Record]) -> list[list[Record]]:
+    """Return the records of each picture together, in the order of the first ones."""
+    groups: dict[PictureFile | int, list[Record]] = {}
+    for number, record in enumerate(records):
+        groups.setdefault(record.shown or number, []).append(record)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)

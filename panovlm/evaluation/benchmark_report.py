@@ -36,7 +36,8 @@ def benchmark_report(
             name: describe(benchmark, others) for name, others in answers.baselines.items()
         },
         "better_than": {
-            name: gain_over(others, answers.seen) for name, others in answers.baselines.items()
+            name: gain_over(others, answers.seen, benchmark.worst)
+            for name, others in answers.baselines.items()
         },
         **_rotation_facts(benchmark, [*answers.yaw_rotated.values()]),
         **_seam_shifted_facts(benchmark, answers),
@@ -57,7 +58,7 @@ def describe(benchmark: Benchmark, predictions: Predictions) -> dict[str, Any]:
     items, scores = [p.item for p in predictions], [p.score for p in predictions]
     return {
         "score": _score(benchmark, predictions),
-        "interval": interval_over_panoramas(items, scores),
+        "interval": interval_over_panoramas(items, scores, benchmark.worst),
         "by_kind": by(lambda p: p.item.kind),
         "by_distance_from_seam": by(lambda p: seam_stratum(p.item.yaw_deg)),
         "by_distance_from_pole": by(lambda p: pole_stratum(p.item.pitch_deg)),
@@ -67,14 +68,14 @@ def describe(benchmark: Benchmark, predictions: Predictions) -> dict[str, Any]:
 
 def _score(benchmark: Benchmark, predictions: Predictions) -> dict[str, Any]:
     scores = [prediction.score for prediction in predictions]
-    return asdict(summarise(scores, are_errors=benchmark.less_is_better))
+    return asdict(summarise(scores, worst=benchmark.worst))
 
 
 def _summary(benchmark: Benchmark, predictions: Predictions) -> dict[str, Any]:
     return summary_over_panoramas(
         [prediction.item for prediction in predictions],
         [prediction.score for prediction in predictions],
-        are_errors=benchmark.less_is_better,
+        benchmark.worst,
     )
 
 
@@ -118,7 +119,7 @@ def _seam_shifted_facts(benchmark: Benchmark, answers: Answers[Prediction]) -> d
     facts = {
         "score": _score(benchmark, shifted),
         "as_it_is": _score(benchmark, as_it_is),
-        "gain": gain_over(as_it_is, shifted),
+        "gain": gain_over(as_it_is, shifted, benchmark.worst),
     }
     return {"seam_shifted": facts}
 
@@ -130,7 +131,7 @@ def _of_seed(
     items, scores = [p.item for p in answers.seen], [p.score for p in answers.seen]
     return {
         "seed": seed,
-        "interval": interval_over_panoramas(items, scores, seed),
+        "interval": interval_over_panoramas(items, scores, benchmark.worst, seed),
         **_rotation_facts(benchmark, [answers.yaw_rotated[place] for place in sample.yaw_rotated]),
         **changed_share(answers, sample),
     }

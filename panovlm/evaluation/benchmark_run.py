@@ -20,7 +20,7 @@ from panovlm.evaluation.benchmarks.omnicot import OMNICOT
 from panovlm.evaluation.benchmarks.osr_bench import OSR_BENCH
 from panovlm.evaluation.benchmarks.panoenv import PANOENV
 from panovlm.evaluation.benchmarks.panovqa import PANOVQA
-from panovlm.evaluation.benchmarks.quic360 import QUIC_360
+from panovlm.evaluation.benchmarks.quic360 import QUIC_360, QUIC_360_ROWS
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
@@ -32,6 +32,7 @@ from panovlm.training import ranks
 
 BENCHMARKS = {
     "quic-360": QUIC_360,
+    "quic-360-rows": QUIC_360_ROWS,
     "osr-bench": OSR_BENCH,
     "hstar-bench": HSTAR_BENCH,
     "panoenv": PANOENV,

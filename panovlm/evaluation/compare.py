@@ -15,6 +15,7 @@ from panovlm.evaluation.compared_reports import ComparedReport, ScoredQuestion, 
 from panovlm.evaluation.pages.compare_page import comparison_page
 from panovlm.evaluation.pages.page import COMPARE, write_page
 from panovlm.metrics.intervals import difference_interval
+from panovlm.metrics.scores import counted, summarise
 
 Pair = tuple[ScoredQuestion, ScoredQuestion]
 
@@ -30,10 +31,10 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     Returns:
         `benchmark` (None for records), `metric`, `unit`, `less_is_better`; `shared`, `only_first`,
         `only_second` (numbers of questions); `overall` and, by kind, `by_kind`, each with `first`,
-        `second` (means over the questions scored in both), `difference` (second - first) with
-        `low` and `high` (all None if no question was scored in both), `count` of these questions,
-        how many `gained` and `lost`, and how many have no score: `unscored_first`,
-        `unscored_second`.
+        `second` (means, the worst score for what could not be read), `difference` (second - first)
+        with `low` and `high` (None of few panoramas; all None if no question has a score in both),
+        `count` of these questions, how many `gained` and `lost`, and the shares of answers that
+        could be read: `coverage_first`, `coverage_second`.
 
     Raises:
         PanoVLMError: If a file is no such report, they share no question, or their scores do not
@@ -54,7 +55,6 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
             f"{ours.metric} weighs words by all items; evaluate both models on the same ones"
         )
     pairs = [(ours.questions[key], theirs.questions[key]) for key in shared]
-    sign = -1 if ours.less_is_better else 1
     return {
         "first": str(first),
         "second": str(second),
@@ -65,9 +65,9 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
         "shared": len(shared),
         "only_first": only_first,
         "only_second": only_second,
-        "overall": _difference(pairs, sign),
+        "overall": _difference(pairs, ours),
         "by_kind": {
-            kind: _difference([pair for pair in pairs if pair[0].kind == kind], sign)
+            kind: _difference([pair for pair in pairs if pair[0].kind == kind], ours)
             for kind in sorted({a.kind for a, _ in pairs})
         },
     }
@@ -101,9 +101,11 @@ def write_comparison(comparison: dict[str, Any], out: Path) -> None:
     write_page(comparison_page(comparison), out, COMPARE)
 
 
-def _difference(pairs: Sequence[Pair], sign: int) -> dict[str, Any]:
-    """Compare scores; `sign` is -1 where less is better."""
-    first, second = ([pair[i].score for pair in pairs] for i in (0, 1))
+def _difference(pairs: Sequence[Pair], report: ComparedReport) -> dict[str, Any]:
+    """Compare scores of two such reports."""
+    sign = -1 if report.less_is_better else 1
+    given = [[pair[i].score for pair in pairs] for i in (0, 1)]
+    first, second = (counted(scores, report.worst) for scores in given)
     found = difference_interval(first, second, [pair[0].panorama for pair in pairs])
     both = [
         (a.value, b.value)
@@ -119,6 +121,6 @@ def _difference(pairs: Sequence[Pair], sign: int) -> dict[str, Any]:
         "panoramas": len({pair[0].panorama for pair in pairs}),
         "gained": sum(sign * (b - a) > 0 for a, b in both),
         "lost": sum(sign * (b - a) < 0 for a, b in both),
-        "unscored_first": sum(score.value is None for score in first),
-        "unscored_second": sum(score.value is None for score in second),
+        "coverage_first": summarise(given[0]).coverage,
+        "coverage_second": summarise(given[1]).coverage,
     }

@@ -9,7 +9,8 @@ from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.units import SHARE, UNITS, Unit
-from panovlm.metrics.scores import Missing, Score
+from panovlm.metrics.exact_match import normalised
+from panovlm.metrics.scores import UNREADABLE, Missing, Score
 
 Row = dict[str, Any]
 Key = tuple[str, str, str, int]
@@ -47,6 +48,11 @@ class ComparedReport:
     judge: tuple[str, ...] | None
     questions: Mapping[Key, ScoredQuestion]
 
+    @property
+    def worst(self) -> float:
+        """The score of an answer that could not be read."""
+        return self.unit.ends[-1] if self.less_is_better else 0.0
+
 
 def read_compared(path: Path) -> ComparedReport:
     """Read a report of records or of a benchmark.
@@ -71,7 +77,7 @@ def read_compared(path: Path) -> ComparedReport:
 
 def _records(report: Row) -> ComparedReport:
     folder = Path(report.get("settings", {}).get("data", "")).parent
-    questions = _questions(report, folder, lambda row: _text(row["expected"]), "right")
+    questions = _questions(report, folder, lambda row: _text(row["expected"]), _right)
     return ComparedReport(None, "accuracy", SHARE, False, None, questions)
 
 
@@ -81,13 +87,13 @@ def _benchmark(report: Row) -> ComparedReport:
     if not isinstance(less_is_better, bool):
         raise ValueError(f"less_is_better {less_is_better!r}")
     folder = Path(report.get("settings", {}).get("images", ""))
-    questions = _questions(report, folder, _references, "score")
+    questions = _questions(report, folder, _references, _score)
     graded = (str(judge["model"]), str(judge["prompt_sha256"])) if judge else None
     return ComparedReport(name, metric, UNITS[unit], less_is_better, graded, questions)
 
 
 def _questions(
-    report: Row, folder: Path, reference: Callable[[Row], str], score: str
+    report: Row, folder: Path, reference: Callable[[Row], str], score: Callable[[Row], Score]
 ) -> dict[Key, ScoredQuestion]:
     """Return the questions; those asked twice of one picture are told apart by their order."""
     found: dict[Key, ScoredQuestion] = {}
@@ -96,9 +102,7 @@ def _questions(
         number = 0
         while (key := (os.path.relpath(image, folder), question, reference(row), number)) in found:
             number += 1
-        found[key] = ScoredQuestion(
-            image, _text(row.get("kind") or "all"), _score(row[score], row.get("missing"))
-        )
+        found[key] = ScoredQuestion(image, _text(row.get("kind") or "all"), score(row))
     return found
 
 
@@ -106,9 +110,14 @@ def _references(row: Row) -> str:
     return "\n".join([str(row.get("yaw_deg")), *row["references"]])
 
 
-def _score(value: float | None, missing: Any) -> Score:
+def _right(row: Row) -> Score:
+    return Score(float(row["right"])) if normalised(_text(row["answer"])) else UNREADABLE
+
+
+def _score(row: Row) -> Score:
+    value = row["score"]
     if value is None:
-        return Score(None, Missing(missing))
+        return Score(None, Missing(row["missing"]))
     if not 0 <= value <= _MOST:
         raise ValueError(f"score {value}")
     return Score(float(value))

@@ -1,13 +1,14 @@
 """Asks a model the questions of records: on pictures as they are, rotated, blanked or in part."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from panovlm.data.cache import PatchTokenCache
-from panovlm.data.records import Record, raise_errors
+from panovlm.data.record_files import raise_errors
+from panovlm.data.records import Record
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
 from panovlm.evaluation.journal import Journal
 from panovlm.evaluation.latents import LatentTokens
@@ -78,17 +79,15 @@ class Evaluator:
 
     def predict(self, label: str) -> list[str]:
         """Ask every question about its picture."""
-        return self._ask(label, self.records, _by_picture(self.latents.of))
+        return self._ask_distinct(label, _picture_and_prompt, _by_picture(self.latents.of))
 
     def predict_blind(self, label: str) -> list[str]:
         """Ask every question about a blank picture: what can be guessed without looking.
 
         All pictures are alike then, so equal questions are asked once.
         """
-        blank, distinct = self.latents.blank, {record.prompt: record for record in self.records}
-        given = self._ask(label, [*distinct.values()], lambda _: blank)
-        answers = dict(zip(distinct, given, strict=True))
-        return [answers[record.prompt] for record in self.records]
+        blank = self.latents.blank
+        return self._ask_distinct(label, lambda record: record.prompt, lambda _: blank)
 
     def predict_single_view(self, label: str) -> list[str]:
         """Ask every question with all views blank but the one to the front."""
@@ -97,7 +96,7 @@ class Evaluator:
         def load(picture: PictureFile) -> Tensor:
             return torch.cat([self.latents.of(picture)[:1], blank[1:]])
 
-        return self._ask(label, self.records, _by_picture(load))
+        return self._ask_distinct(label, _picture_and_prompt, _by_picture(load))
 
     def predict_low_resolution(self, label: str) -> list[str]:
         """Ask every question with views cut from a panorama of as many pixels as one view."""
@@ -109,7 +108,7 @@ class Evaluator:
         with ranks.synchronized():
             raise_errors("pictures", errors)
         latents = LatentTokens(self.answerer.model, cache)
-        return self._ask(label, self.records, _by_picture(latents.of))
+        return self._ask_distinct(label, _picture_and_prompt, _by_picture(latents.of))
 
     def predict_without_view(self, label: str, records: Sequence[Record], view: int) -> list[str]:
         """Ask questions about pictures of which one view of the ring is blank."""
@@ -164,6 +163,14 @@ class Evaluator:
 
         return self._ask(label, records, _by_picture(load))
 
+    def _ask_distinct(
+        self, label: str, key_of: Callable[[Record], Hashable], load: Load
+    ) -> list[str]:
+        """Ask every question, those with equal keys once."""
+        distinct = {key_of(record): record for record in self.records}
+        answers = dict(zip(distinct, self._ask(label, [*distinct.values()], load), strict=True))
+        return [answers[key_of(record)] for record in self.records]
+
     def _ask(self, label: str, records: Sequence[Record], load: Load) -> list[str]:
         """Ask a group of questions at a time, so that memory stays small; ranks take them in turn.
 
@@ -202,6 +209,10 @@ class Evaluator:
         is_new = self.journal and answers and self.journal.find(label, number) is None
         if self.journal and is_new and ranks.is_first():
             self.journal.keep(label, number, answers)
+
+
+def _picture_and_prompt(record: Record) -> Hashable:
+    return record.picture, record.prompt
 
 
 def _by_picture(load: Callable[[PictureFile], Tensor]) -> Load:

@@ -14,13 +14,13 @@ from PIL import Image
 
 from panovlm.evaluation.benchmark_run import BENCHMARKS
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
-from panovlm.evaluation.benchmarks.records import EXPORTED_RECORDS
+from panovlm.evaluation.benchmarks.records import RECORDS
 from panovlm.metrics.scores import Summary, summarise
 from panovlm.pictures.panorama import load_panorama
 
-EXPORTED: dict[str, Benchmark] = BENCHMARKS | {"records": EXPORTED_RECORDS}
+EXPORTED: dict[str, Benchmark] = BENCHMARKS | {"records": RECORDS}
 """What can be exported, by its name."""
-METRICS = ("score", "score_unreadable_wrong", "coverage")
+METRICS = ("score", "score_readable", "coverage")
 """Figures of a task, each the name of a function here."""
 
 Doc = dict[str, Any]
@@ -66,16 +66,13 @@ def process_results(doc: Doc, results: Sequence[str]) -> dict[str, Result]:
 
 
 def score(results: Sequence[Result]) -> float:
-    """Compute the mean score over the answers that could be scored; NaN if none could."""
+    """Compute the mean score, the worst for each answer that could not be read; NaN of nothing."""
     return _number(_summary(results).mean)
 
 
-def score_unreadable_wrong(results: Sequence[Result]) -> float:
-    """Compute the mean score with 0 for each answer that could not be read; NaN of nothing.
-
-    Errors in degrees have none, since 0 is the best of them: NaN.
-    """
-    return _number(_summary(results).mean_unreadable_wrong)
+def score_readable(results: Sequence[Result]) -> float:
+    """Compute the mean score over the answers that could be read alone; NaN if none could."""
+    return _number(_summary(results).mean_readable)
 
 
 def coverage(results: Sequence[Result]) -> float:
@@ -90,7 +87,7 @@ def _summary(results: Sequence[Result]) -> Summary:
     if not names:
         return summarise([])
     benchmark = EXPORTED[names.pop()]
-    return summarise(benchmark.score(items, answers), are_errors=benchmark.less_is_better)
+    return summarise(benchmark.score(items, answers), worst=benchmark.worst)
 
 
 def _number(value: float | None) -> float:

@@ -41,12 +41,13 @@ def describe(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Score predictions by exact match.
 
     Returns:
-        `overall`, `count`, `interval` (low, high), and `coverage`, the share of answers that are
-        not empty (an empty one counts as wrong). `by_kind`, `count_by_kind`, `interval_by_kind`;
-        the same three `_by_sector` (the direction asked about), `_by_seam_distance` and
-        `_by_pole_distance` as far as these are known, and `by_kind_and_sector`. `seam` and
-        `not_seam`, with counts and intervals, where objects that cross the seam and others are
-        asked about. `listings`, as `listing_scores` returns it, where listings are asked for.
+        `overall`, `count`, `interval` (low, high; None of fewer than five panoramas), and
+        `coverage`, the share of answers that are not empty (an empty one counts as wrong).
+        `by_kind`, `count_by_kind`, `interval_by_kind`; the same three `_by_sector` (the direction
+        asked about), `_by_seam_distance` and `_by_pole_distance` as far as these are known, and
+        `by_kind_and_sector`. `seam` and `not_seam`, with counts and intervals, where objects that
+        cross the seam and others are asked about. `listings`, as `listing_scores` returns it, where
+        listings are asked for.
     """
     whole = accuracy(predictions)
     result: dict[str, Any] = {

@@ -11,7 +11,7 @@ from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.seam_shifted import yaw_shift_to_seam_deg
 from panovlm.metrics.intervals import Interval, difference_interval, share_interval
-from panovlm.metrics.scores import Score
+from panovlm.metrics.scores import Score, counted
 from panovlm.runtime.progress import progress_bar
 
 
@@ -113,9 +113,17 @@ def accuracy(predictions: Sequence[Prediction], seed: int = 0) -> Interval:
     )
 
 
-def gain_over(others: Sequence[Prediction], ours: Sequence[Prediction]) -> dict[str, Any] | None:
-    """Compute how much higher `ours` score on the same questions, with its paired interval."""
-    first, second = ([prediction.score for prediction in each] for each in (others, ours))
+def gain_over(
+    others: Sequence[Prediction], ours: Sequence[Prediction], worst: float = 0.0
+) -> dict[str, Any] | None:
+    """Compute how much higher `ours` score on the same questions, with its paired interval.
+
+    Args:
+        others: Answers to compare with.
+        ours: Answers to the same questions.
+        worst: What one counts as that could not be read.
+    """
+    first, second = (counted([p.score for p in each], worst) for each in (others, ours))
     gain = difference_interval(first, second, [prediction.panorama for prediction in ours])
     return asdict(gain) if gain else None
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from panovlm.evaluation.units import UNITS, Unit
+from panovlm.evaluation.units import UNITS, Unit, is_clear
 
 
 def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -35,7 +35,7 @@ def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
 def _listing_lines(name: str, accuracy: Mapping[str, Any]) -> Iterator[str]:
     if facts := accuracy.get("listings"):
         occupied, lines = (
-            _with_interval(each["mean"], (each["low"], each["high"]))
+            _with_interval(each["mean"], _limits(each))
             for each in (facts["occupied"], facts["lines"])
         )
         yield (
@@ -51,8 +51,8 @@ def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
     for name, facts in parts.items():
         label, score = f"{_label(name).strip()}, " if name else "", facts["score"]
         mean = "no score" if score["mean"] is None else f"{score['mean']:.4f}"
-        of = f"{score['scored']} of {score['count']} answers"
-        yield f"{report['benchmark']}, {label}{report['metric']}: {mean} over {of}"
+        read = f"{score['scored']} of {score['count']} answers could be scored"
+        yield f"{report['benchmark']}, {label}{report['metric']}: {mean}; {read}"
     yield from _ablation_lines(report)
     if report["items_without_picture"]:
         yield f"{report['items_without_picture']} items have no picture and were not asked"
@@ -76,8 +76,13 @@ def _label(name: str) -> str:
     return f"{name.replace('_', '-'):14}"
 
 
-def _with_interval(share: float, limits: Sequence[float]) -> str:
-    return f"{share:.1%} [{limits[0]:.1%}, {limits[1]:.1%}]"
+def _with_interval(share: float, limits: Sequence[float] | None) -> str:
+    """Write a share with its interval, of which there is none of few panoramas."""
+    return f"{share:.1%}" + (f" [{limits[0]:.1%}, {limits[1]:.1%}]" if limits else "")
+
+
+def _limits(facts: Mapping[str, Any]) -> tuple[float, float] | None:
+    return None if facts["low"] is None else (facts["low"], facts["high"])
 
 
 def comparison_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
@@ -94,14 +99,13 @@ def comparison_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _compared(unit: Unit, facts: Mapping[str, Any]) -> str:
-    unscored = facts["unscored_first"], facts["unscored_second"]
-    rest = f" (no score: {unscored[0]} of the first, {unscored[1]} of the second)"
-    rest = rest if any(unscored) else ""
+    covered = facts["coverage_first"], facts["coverage_second"]
+    rest = "" if min(covered) == 1 else f" (could be read: {covered[0]:.1%} → {covered[1]:.1%})"
     if facts["difference"] is None:
         return f"no question could be scored for both{rest}"
-    clear = "" if facts["low"] > 0 or facts["high"] < 0 else ", not clear"
+    clear = "" if is_clear(facts) else ", not clear"
     return (
         f"{unit.score_text(facts['first'])} → {unit.score_text(facts['second'])}, "
-        f"{unit.step_text(facts['difference'])} [{unit.signed(facts['low'])}, "
-        f"{unit.signed(facts['high'])}] of {facts['count']}{clear}{rest}"
+        f"{unit.step_text(facts['difference'])}{unit.reach_text(facts)} of "
+        f"{facts['count']}{clear}{rest}"
     )

@@ -1,7 +1,8 @@
 """Units of scores: how a score is written, and how far the axis of a chart goes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 NOT_MEASURED = "–"
 """What stands in a cell for which there is no figure."""
@@ -49,6 +50,12 @@ class Unit:
         rounded = round(self.factor * step, self.decimals) or 0.0
         return f"{rounded:+.{self.decimals}f}"
 
+    def reach_text(self, ends: Mapping[str, Any]) -> str:
+        """Write the interval of a difference, from its `low` to its `high`, behind it."""
+        if ends["low"] is None:
+            return ""
+        return f" [{self.signed(ends['low'])}, {self.signed(ends['high'])}]"
+
     def axis_end(self, most: float) -> float:
         """Return where an axis ends that holds scores up to `most`."""
         return next((end for end in self.ends if most <= end), self.ends[-1])
@@ -69,3 +76,8 @@ CIDER = Unit("CIDEr", 1.0, 3, "", "", (0.4, 1.0, 2.0, 4.0, 10.0), depends_on_set
 """In [0, 10]; words are weighed by the references of the whole set."""
 UNITS = {unit.name: unit for unit in (SHARE, DEGREES, CIDER)}
 """All units by their names in reports."""
+
+
+def is_clear(ends: Mapping[str, Any]) -> bool:
+    """Return whether the interval of a difference, if there is one, leaves out 0."""
+    return ends["low"] is not None and not ends["low"] <= 0 <= ends["high"]

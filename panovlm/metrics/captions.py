@@ -2,7 +2,7 @@
 
 `score_captions` takes texts. Every other function takes one candidate for each picture, a list of
 words or None where there is no answer, and the references of each picture as lists of words. What
-was not answered has no score and takes no part in the means of the others.
+was not answered has no score of its own, and counts as an empty text in those of the whole set.
 """
 
 import math
@@ -71,16 +71,16 @@ def score_captions(candidates: Sequence[str], references: Sequence[Sequence[str]
 def bleu(
     candidates: Sequence[Words | None], references: Sequence[Sequence[Words]]
 ) -> tuple[float, ...] | None:
-    """Compute BLEU-1 to BLEU-4 of a corpus, in [0, 1]; None where nothing was answered.
+    """Compute BLEU-1 to BLEU-4 of a corpus, in [0, 1]; None without references.
 
     Source:
         Papineni et al., ACL 2002, as in pycocoevalcap 1.2: the length of a reference is the
         one nearest to the candidate's.
     """
     pairs = [
-        (candidate, known)
+        (candidate or (), known)
         for candidate, known in zip(candidates, references, strict=True)
-        if candidate and known
+        if known
     ]
     if not pairs:
         return None

@@ -11,40 +11,40 @@ from panovlm.metrics.scores import NO_REFERENCE, Score
 Question = TypeVar("Question", bound=Hashable)
 
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
-_STATED = re.compile(
-    r"(?:answer|option|choice)\s*(?:is\s*:?|:)\s*\(?([A-Z])\)?(?![A-Za-z])", re.IGNORECASE
+_THOUGHT = re.compile(r"<think>.*?</think>", re.IGNORECASE | re.DOTALL)
+_MARKUP = re.compile(r"[*`$]|\\boxed|\\text|[{}]")
+_LEAD = re.compile(
+    r"\b(?:answer|option|choice)\s*(?:is\s*:?|:)\s*(?:(?:option|choice)\b)?", re.IGNORECASE
 )
-_LONE = re.compile(r"\(?([A-Za-z])\)?[.:]?")
-_LABELLED = re.compile(r"\(?([A-Z])(?:[.:)]\s*|\)\s*)(\S.*)", re.DOTALL)
+_LONE = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:,]?")
+_LETTER = re.compile(r"\(?([A-Z])(?:[.:)]+|(?=\s+(?:because|since|as)\b)|(?=[,;]|$))\s*(.*)")
+_ALTERNATIVE = re.compile(r"(?:,|,?\s*(?:or|and|/|&))\s*\(?[A-Z]\b")
+_ARTICLE = re.compile(r"^(?:the|an|a)\s+", re.IGNORECASE)
 
 
 def parse_choice(answer: str, options: Sequence[str]) -> int | None:
     """Read which option an answer names.
 
-    What is inside `<answer>` counts alone where it is there. Then, in this order: a letter and
-    nothing else; a letter before the text of its option; a letter after "answer is"; the text of
-    one option and nothing else. Case, outer space and a final stop do not matter.
+    What is inside `<answer>` counts alone where it is there, and what is inside `<think>` never.
+    Read are what stands after "answer is" or "answer:", else the first and the last line: as a
+    letter alone; as a letter with a mark behind it, before its own text or a reason; as the text of
+    one option. Case of texts, articles before them, bold letters, outer space and a final stop do
+    not matter; the article "a" is no option.
 
     Args:
         answer: What the model said.
         options: Texts of the options without their letters; the first is A.
 
     Returns:
-        Index into `options`; None where no rule reads one, or the rules contradict themselves.
+        Index into `options`; None where no rule reads one, or two are named.
     """
     tagged = _TAGGED.findall(answer)
-    text = (tagged[-1] if tagged else answer).strip()
-    if lone := _LONE.fullmatch(text):
-        return _index(lone[1], len(options))
-    if labelled := _LABELLED.fullmatch(text):
-        named = _index(labelled[1], len(options))
-        if named is not None and normalised(labelled[2]) == normalised(options[named]):
-            return named
-    stated = {letter.upper() for letter in _STATED.findall(text)}
-    if stated:
-        return _index(stated.pop(), len(options)) if len(stated) == 1 else None
-    same = [place for place, option in enumerate(options) if normalised(option) == normalised(text)]
-    return same[0] if len(same) == 1 else None
+    text = _MARKUP.sub("", tagged[-1] if tagged else _THOUGHT.sub("", answer)).strip()
+    _, *stated = _LEAD.split(text)
+    lines = [line for line in text.splitlines() if line.strip()] or [""]
+    parts = [each.strip().split("\n")[0] for each in stated] or [text, lines[0], lines[-1]]
+    named = {place for part in parts for place in _named(part.strip(), options)}
+    return named.pop() if len(named) == 1 else None
 
 
 def every_order_right(
@@ -69,6 +69,24 @@ def every_order_right(
     }
 
 
-def _index(letter: str, num_options: int) -> int | None:
+def _named(text: str, options: Sequence[str]) -> set[int]:
+    """Return the options that a line names: none, one, or two where it contradicts itself."""
+    same = {place for place, option in enumerate(options) if _plain(option) == _plain(text)}
+    if same:
+        return same if len(same) == 1 else set()
+    if lone := _LONE.fullmatch(text):
+        return _places(lone[1], options)
+    letter = _LETTER.match(text)
+    if not letter or _ALTERNATIVE.match(letter[2]):
+        return set()
+    others = {place for place, option in enumerate(options) if _plain(option) == _plain(letter[2])}
+    return _places(letter[1], options) | others
+
+
+def _plain(text: str) -> str:
+    return _ARTICLE.sub("", normalised(text))
+
+
+def _places(letter: str, options: Sequence[str]) -> set[int]:
     place = ord(letter.upper()) - ord("A")
-    return place if place < num_options else None
+    return {place} if place < len(options) else set()

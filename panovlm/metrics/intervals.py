@@ -14,6 +14,8 @@ from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import Floats
 from panovlm.metrics.scores import Score
 
+MIN_GROUPS = 5
+"""Of fewer panoramas there is no interval: two right of two are no certainty."""
 RESAMPLES = 2000
 PERCENTILES = (2.5, 97.5)
 """The ends of a 95 % interval."""
@@ -27,20 +29,20 @@ class Interval:
 
     Attributes:
         mean: Over the values themselves.
-        low: Lower end.
-        high: Upper end.
+        low: Lower end; None where there are fewer than `MIN_GROUPS` groups.
+        high: Upper end; None where there is no lower one.
         count: Values, or pairs of them.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     count: int
 
     @property
-    def limits(self) -> tuple[float, float]:
-        """Both ends."""
-        return self.low, self.high
+    def limits(self) -> tuple[float, float] | None:
+        """Both ends, if there are any."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 def mean_interval(
@@ -62,6 +64,8 @@ def mean_interval(
     given = np.asarray(values, dtype=float)
     places: dict[Hashable, int] = {}
     index = [places.setdefault(group, len(places)) for group in groups]
+    if len(places) < MIN_GROUPS:
+        return Interval(float(given.mean()), None, None, len(given))
     sums: Floats = np.bincount(index, given).astype(np.float64)
     means = _resampled_means(sums, np.bincount(index).astype(np.float64), seed)
     low, high = np.percentile(means, PERCENTILES)

@@ -1,8 +1,8 @@
 """A score, or the reason why there is none; means beside how much they rest on.
 
-What could not be scored is never counted as zero silently: `Summary` has the mean over what was
-scored, how much that was, and beside it the mean that counts unreadable answers as wrong, which is
-what most published scorers do without a word.
+An answer that cannot be read, refuses or is missing counts as wrong, as in most published scorers:
+with the worst score there is. `Summary` has that mean, how many answers could be read, and the
+mean over these alone.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -52,10 +52,9 @@ class Summary:
     """The mean of scores and what it rests on.
 
     Attributes:
-        mean: Over what was scored; None if nothing was.
-        mean_unreadable_wrong: The same with 0 for each answer that could not be read; what has no
-            reference or was not judged stays out. None if nothing is left, or the scores are
-            errors, of which 0 is the best.
+        mean: With the worst score for each answer that could not be read; what has no reference
+            or was not judged stays out. None if nothing is left.
+        mean_readable: Over the answers that could be read alone; None if there are none.
         count: Scores and missing scores.
         scored: Scores.
         coverage: scored / count; 0 if there is nothing.
@@ -63,36 +62,40 @@ class Summary:
     """
 
     mean: float | None
-    mean_unreadable_wrong: float | None
+    mean_readable: float | None
     count: int
     scored: int
     coverage: float
     missing: dict[str, int]
 
 
-def summarise(scores: Iterable[Score], *, are_errors: bool = False) -> Summary:
+def summarise(scores: Iterable[Score], *, worst: float = 0.0) -> Summary:
     """Compute the mean of scores, its coverage and why what is missing is missing.
 
     Args:
         scores: Any.
-        are_errors: Whether less is better: then nothing counts as 0 that could not be read.
+        worst: What an answer that could not be read counts as.
     """
     listed = list(scores)
     values = values_of(listed)
     reasons = [score.missing for score in listed if score.missing is not None]
-    unreadable = reasons.count(Missing.UNREADABLE)
     return Summary(
-        mean=float(np.mean(values)) if values else None,
-        mean_unreadable_wrong=(
-            float(np.sum(values)) / (len(values) + unreadable)
-            if (values or unreadable) and not are_errors
-            else None
-        ),
+        mean=_mean(values_of(counted(listed, worst))),
+        mean_readable=_mean(values),
         count=len(listed),
         scored=len(values),
         coverage=len(values) / len(listed) if listed else 0.0,
         missing={str(reason): reasons.count(reason) for reason in Missing if reason in reasons},
     )
+
+
+def counted(scores: Iterable[Score], worst: float = 0.0) -> list[Score]:
+    """Return scores with the worst one in place of those of answers that could not be read."""
+    return [Score(worst) if score == UNREADABLE else score for score in scores]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def values_of(scores: Iterable[Score]) -> list[float]:
@@ -101,7 +104,7 @@ def values_of(scores: Iterable[Score]) -> list[float]:
 
 
 def summarise_by(scores: Sequence[Score], keys: Sequence[str | None]) -> dict[str, Summary]:
-    """Summarise groups of scores by their keys; None leaves a score out."""
+    """Summarise groups of scores by their keys, 0 the worst; None leaves a score out."""
     pairs = list(zip(scores, keys, strict=True))
     return {
         name: summarise(score for score, key in pairs if key == name)

@@ -7,7 +7,10 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
-from panovlm.data.records import Needs, Record, read_records
+from panovlm.data.formats.reading import scan_trained
+from panovlm.data.mixture import MixturePart, capped
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
@@ -37,12 +40,14 @@ def build_trainer(
             dataset = stream_dataset(run, model, processor)
         collator = StreamCollator(pad_id)
     else:
-        records = read_records(section.data, Needs.of(run.stage.supervision), section.declared)
+        parts = read_parts(run)
+        records = [record for part in parts for record in part.records]
         sources = view_sources(run, model, processor, records)
         with ranks.synchronized():
             share = overlap.held_out if run.is_on_overlaps else 0.0
-            held_out, records = hold_out(records, share, run.recipe.seed)
-            dataset = build_dataset(run, processor, records, sources)
+            held_out = hold_out(records, share, run.recipe.seed)
+            parts = [part.without(held_out) for part in parts]
+            dataset = build_dataset(run, processor, parts, sources)
             dataset.check_lengths(model.config.text_config.max_position_embeddings)
             dataset.check_packing()
         collator = PanoramaCollator(sources[0].key, pad_id)
@@ -62,17 +67,34 @@ def build_trainer(
     return trainer
 
 
+def read_parts(run: StageRun) -> list[MixturePart]:
+    """Read and check the records of a stage, each file's as one part of the mixture.
+
+    Raises:
+        PanoVLMError: Listing every invalid line of a file.
+    """
+    needs, seed = Needs.of(run.stage.supervision), run.recipe.seed
+    parts = []
+    for each in run.sources:
+        records = read_records(each.path, needs, each.declared, scan_trained)
+        parts.append(MixturePart(capped(records, each.limit, seed), each.weight))
+    return parts
+
+
 def build_dataset(
-    run: StageRun, processor: PanoVLMProcessor, records: list[Record], sources: Sequence[Source]
+    run: StageRun,
+    processor: PanoVLMProcessor,
+    parts: Sequence[MixturePart],
+    sources: Sequence[Source],
 ) -> PanoramaDataset:
     """Build the dataset of a stage that trains on records.
 
     Raises:
         PanoVLMError: If it is to be rotated in fine steps and no record has responses for them.
     """
-    _check_fine_steps(run, records)
+    _check_fine_steps(run, [record for part in parts for record in part.records])
     return PanoramaDataset(
-        records,
+        parts,
         sources,
         processor,
         run.stage.supervision,

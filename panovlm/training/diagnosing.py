@@ -22,9 +22,7 @@ MAX_PICTURES = 64  # that are diagnosed; more would hardly change the figures
 BATCH = 8
 
 
-def hold_out(
-    records: Sequence[Record], share: float, seed: int
-) -> tuple[list[PictureFile], list[Record]]:
+def hold_out(records: Sequence[Record], share: float, seed: int) -> list[PictureFile]:
     """Sample panoramas that are not trained on.
 
     Args:
@@ -33,7 +31,7 @@ def hold_out(
         seed: Of the sampling.
 
     Returns:
-        The held-out pictures, and the records of all others.
+        The held-out pictures.
 
     Raises:
         PanoVLMError: If nothing would be left to train on.
@@ -47,8 +45,7 @@ def hold_out(
         )
     order = np.random.default_rng(seed).permutation(len(pictures))
     held = {pictures[place] for place in order[:count]}
-    held_out = sorted((each for each in held if each), key=lambda each: (Path(each), repr(each)))
-    return held_out, [record for record in records if record.shown not in held]
+    return sorted((each for each in held if each), key=lambda each: (Path(each), repr(each)))
 
 
 @dataclass(eq=False)

@@ -14,16 +14,16 @@ from transformers import PreTrainedModel
 from panovlm.backbones.packaged import PACKAGED
 from panovlm.data.cache import bytes_per_picture
 from panovlm.data.datasets import PanoramaDataset
+from panovlm.data.mixture import MixturePart
 from panovlm.data.packing import IGNORED
-from panovlm.data.records import Needs, Record, read_records
+from panovlm.data.records import Needs
 from panovlm.data.samples import records_of
-from panovlm.data.shards import open_stream
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.cached_folders import MANIFEST, cache_folder
 from panovlm.stages import STAGES
-from panovlm.training.assembly import build_dataset
+from panovlm.training.assembly import build_dataset, read_parts
 from panovlm.training.build import build_config, build_model, build_processor
 from panovlm.training.footprint import (
     FLOAT_BYTES,
@@ -93,9 +93,9 @@ def plan(recipe: Recipe) -> list[StagePlan]:
 
 def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
     section, config = run.section, build_config(run.recipe.model)
-    records = _read_records(run)
+    parts = _read_parts(run)
     blank = [_BlankViews(config.num_views)] * section.yaw_steps_per_view
-    dataset = build_dataset(run, processor, records, blank)
+    dataset = build_dataset(run, processor, parts, blank)
     dataset.check_lengths(config.text_config.max_position_embeddings)
     batch = _batch_shape(dataset, batch_size_per_rank(section.batch_size))
     is_cached, layers = not run.is_stream, section.vision_layers
@@ -103,6 +103,7 @@ def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
     per_step = section.batch_size * section.accumulation
     views = config.layout.num_views, config.view_size
     size = bytes_per_picture(config.vision_config, *views, layers)
+    records = (record for part in parts for record in part.records)
     pictures = [record.shown for record in records if record.shown and is_cached]
     return StagePlan(
         run=run,
@@ -182,15 +183,13 @@ class _BlankViews:
         return torch.zeros(self.num_views, 0)
 
 
-def _read_records(run: StageRun) -> list[Record]:
+def _read_parts(run: StageRun) -> list[MixturePart]:
     """Read a stage's records, of a stream the first."""
-    needs = Needs.of(run.stage.supervision)
     if not run.is_stream:
-        return read_records(run.section.data, needs, run.section.declared)
-    samples = open_stream(run.section.data).head(EXAMPLES_READ)
-    return [
-        record for sample in samples for record in records_of(sample, needs, run.section.declared)
-    ]
+        return read_parts(run)
+    needs, declared = Needs.of(run.stage.supervision), run.sources[0].declared
+    samples = run.stream.head(EXAMPLES_READ)
+    return [MixturePart([r for sample in samples for r in records_of(sample, needs, declared)])]
 
 
 def _batch_shape(dataset: PanoramaDataset, sequences: int) -> BatchShape:

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import Declaration
 from panovlm.stages import STAGES, Objective
+from panovlm.training.data_sources import Data, DataSource, sources_of
 from panovlm.training.sections import (
     Count,
     LearningRates,
@@ -21,10 +22,11 @@ from panovlm.training.sections import (
 class StageSection(Section):
     """One stage of the run."""
 
-    data: Path
-    """Records (JSONL) to train on, or a stream: WebDataset shards, as in
-    `shards/train-{000..099}.tar` or with `*`, Parquet files, or a folder of the library
-    `datasets`."""
+    data: Data
+    """Records (JSONL) to train on, conversations in another format, or a folder of pictures in the
+    stage on overlaps; a list of these, each with a weight and a limit if it is a section; or a
+    stream: WebDataset shards, as in `shards/train-{000..099}.tar` or with `*`,
+    Parquet files, or a folder of the library `datasets`."""
     declared: Declaration | None = None
     """What the pictures are, of records that do not declare it: strips, cylinders, cube maps."""
     steps: Count
@@ -61,6 +63,11 @@ class StageSection(Section):
     """Last layers of the vision encoder to train, in the stage with adapters."""
     save_steps: Count | None = None
     """Steps between checkpoints, beside those that `save_minutes` and the last step bring."""
+
+    @property
+    def sources(self) -> tuple[DataSource, ...]:
+        """The entries of `data`, with the stage's declaration where they have none."""
+        return sources_of(self.data, self.declared)
 
     @property
     def overlap_settings(self) -> OverlapSection:

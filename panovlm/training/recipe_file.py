@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import Declaration
 from panovlm.stages import STAGES
+from panovlm.training.data_sources import TAGS, DataSource
 from panovlm.training.recipe import Recipe
 from panovlm.training.sections import Section
 
@@ -72,7 +73,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 
 def _explain(error: Any) -> str:
     """Return one of pydantic's errors as a line with the fix."""
-    place = [str(part) for part in error["loc"]]
+    place = [str(part) for part in error["loc"] if part not in TAGS]
     if place[-1] == "[key]" or error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         keys = [part for part in place if part != "[key]"]
         return f"{'.'.join(keys)}: unknown key{_nearest(keys)}"
@@ -97,6 +98,8 @@ def _known_keys(path: list[str]) -> list[str]:
     for key in path:
         if get_origin(kind) is dict:
             kind = get_args(kind)[1]
+        elif key.isdigit():  # no other list has sections
+            kind = DataSource
         else:
             kind = kind.model_fields[key].annotation
             if get_origin(kind) is not dict:  # an optional section

@@ -23,7 +23,10 @@ from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.integrations.fsdp import is_fsdp_enabled
 
-from panovlm.data.records import Needs, check_records, raise_errors
+from panovlm.data.formats.reading import scan_trained
+from panovlm.data.mixture import capped
+from panovlm.data.record_files import Checked, check_records, raise_errors
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.files import check_output
@@ -122,18 +125,28 @@ def _check_files(runs: Sequence[StageRun]) -> list[str]:
     files: dict[Path, Needs] = {}
     for run in runs:
         needs = Needs.of(run.stage.supervision)
-        files[run.section.data] = files.get(run.section.data, needs) | needs
-    checked = check_records(files)
-    if errors := [str(finding) for finding in checked.findings]:
+        files |= {each.path: files.get(each.path, needs) | needs for each in run.sources}
+    checked = check_records(files, scan_trained)
+    for finding in checked.findings:
+        if not finding.is_error:
+            console.print(str(finding), highlight=False, markup=False, soft_wrap=True)
+    if errors := [str(finding) for finding in checked.errors]:
         return errors + check_pictures(checked.pictures)
     wanted, errors = [], []
     for run in runs:
-        own = checked.of(run.section.data, run.section.declared)
+        own = _of_stage(checked, run)
         errors += [str(finding) for finding in own.contradictions]
         wanted.append((run, own.pictures))
     if errors or not runs:
         return errors
     return prepare_pictures(runs[0].recipe, wanted)
+
+
+def _of_stage(checked: Checked, run: StageRun) -> Checked:
+    """Return the records that a stage trains on."""
+    seed = run.recipe.seed
+    own = [capped(checked.of(e.path, e.declared).records, e.limit, seed) for e in run.sources]
+    return Checked([record for records in own for record in records])
 
 
 def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:

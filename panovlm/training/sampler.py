@@ -18,7 +18,11 @@ class EpochDataset(Protocol):
 
     epoch: int
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of examples in an epoch."""
+
+    def examples(self) -> np.ndarray:
+        """Return the indices of this epoch's examples."""
 
     def text_bytes(self, index: int) -> int:
         """Return how long the text of an example is in this epoch."""
@@ -32,7 +36,7 @@ class WholeStepSampler(Sampler[int]):
     accumulated batches share a step.
 
     Args:
-        dataset: With the epoch, the number of panoramas and the lengths of their texts.
+        dataset: With the epoch, its panoramas and the lengths of their texts.
         per_step: Panoramas in one optimiser step of all processes.
         seed: Of the order.
     """
@@ -47,7 +51,7 @@ class WholeStepSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.seed, self.dataset.epoch))
-        order = np.resize(rng.permutation(len(self.dataset)), len(self))
+        order = np.resize(rng.permutation(self.dataset.examples()), len(self))
         size = self.per_step * STEPS_SORTED_TOGETHER
         for start in range(0, len(order), size):
             group = order[start : start + size]

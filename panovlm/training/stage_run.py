@@ -5,11 +5,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from panovlm.data.shards import is_stream, open_stream
+from panovlm.data.picture_folders import data_digest
+from panovlm.data.shards import Stream, is_stream, open_stream
+from panovlm.errors import PanoVLMError
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES, TRAINED, Objective, Stage
 from panovlm.training.checkpoints import checkpoint_folder
+from panovlm.training.data_sources import DataSource
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sections import LoraSection
@@ -49,10 +52,37 @@ class StageRun:
         """Whether the loss is on the overlap of views, without text."""
         return self.stage.objective is Objective.VICREG_OVERLAP
 
-    @property
+    @cached_property
+    def sources(self) -> tuple[DataSource, ...]:
+        """What the stage trains on: files of records, or one stream.
+
+        Raises:
+            PanoVLMError: If it is a stream beside others, or a part of one.
+        """
+        sources = self.section.sources
+        streams = [source for source in sources if is_stream(source.path)]
+        if streams and (len(sources) > 1 or streams[0].limit):
+            raise PanoVLMError(
+                f"stages.{self.name}.data: found the stream {streams[0].path} in a list or with a "
+                f"limit, expected it alone, or files of records (JSONL); name it alone, or write "
+                f"its records to a file"
+            )
+        return sources
+
+    @cached_property
     def is_stream(self) -> bool:
         """Whether the data are a stream."""
-        return is_stream(self.section.data)
+        return is_stream(self.sources[0].path)
+
+    @property
+    def data_facts(self) -> list[dict[str, Any]]:
+        """What determines the records of a list of files, as JSON holds it."""
+        return [source.facts for source in self.sources]
+
+    @property
+    def stream(self) -> Stream:
+        """The shards of a stage on a stream."""
+        return open_stream(self.sources[0].path)
 
     @property
     def bf16(self) -> bool:
@@ -78,15 +108,17 @@ class StageRun:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What determines the stage's outcome: settings, records and the stage before."""
-        recipe, section, data = self.recipe, self.section, self.section.data
+        recipe, section = self.recipe, self.section
+        digests = [data_digest(each.path) for each in self.sources if not self.is_stream]
         before = self.predecessor and self.predecessor / STAGE_FACTS
         return {
-            "records": open_stream(data).digest() if self.is_stream else sha256(data),
+            "records": self.stream.digest() if self.is_stream else ",".join(digests),
             "starts_from": sha256(before) if before and before.is_file() else None,
             "model": recipe.model.model_dump(mode="json"),
             "section": section.model_dump(mode="json", exclude=NOT_FACTS)
             | {"lora": self.lora and self.lora.model_dump(mode="json")}
-            | ({"declared": section.declared.said} if section.declared else {}),
+            | ({"declared": section.declared.said} if section.declared else {})
+            | ({"data": self.data_facts} if isinstance(section.data, tuple) else {}),
             "seed": recipe.seed,
             "dtype": recipe.dtype,
         }

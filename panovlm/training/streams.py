@@ -19,7 +19,7 @@ from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console
 from panovlm.training import ranks
-from panovlm.training.recipe import StageSection
+from panovlm.training.data_sources import DataSource
 from panovlm.training.sources import cache_of
 from panovlm.training.stage_run import StageRun
 
@@ -42,18 +42,17 @@ def check_streams(runs: Sequence[StageRun]) -> list[str]:
                 f"beside a stream, whose pictures are encoded once as they arrive; set "
                 f"stages.{run.name}.yaw_steps_per_view: 1"
             )
-        errors += _head_errors(run.section, Needs.of(run.stage.supervision))
+        errors += _head_errors(run.sources[0], Needs.of(run.stage.supervision))
     return errors
 
 
-def _head_errors(section: StageSection, needs: Needs) -> list[str]:
-    data = section.data
+def _head_errors(source: DataSource, needs: Needs) -> list[str]:
     try:
-        samples = list(open_stream(data).head(HEAD))
+        samples = list(open_stream(source.path).head(HEAD))
     except PanoVLMError as error:
         return [str(error)]
-    found = [_sample_error(sample, needs, section.declared) for sample in samples] or [
-        f"{data}: found no example"
+    found = [_sample_error(sample, needs, source.declared) for sample in samples] or [
+        f"{source.path}: found no example"
     ]
     return [error for error in found if error]
 
@@ -76,12 +75,12 @@ def stream_dataset(
     """Return the dataset of a stage on a stream, whose pictures are encoded as they arrive."""
     section, tokenizer = run.section, ConversationTokenizer(processor, run.stage.supervision)
     return StreamDataset(
-        open_stream(section.data),
+        run.stream,
         _encoder(run, model, processor.image_processor),
         RecordSampler(tokenizer, section.questions_per_panorama, section.roll),
         longest=model.config.text_config.max_position_embeddings,
         seed=run.recipe.seed,
-        declared=section.declared,
+        declared=run.sources[0].declared,
         batch_size=ranks.batch_size_per_rank(section.batch_size),
         rank=(ranks.rank(), ranks.world_size()),
     )

@@ -9,8 +9,10 @@ import torch
 
 from panovlm.data.cache import ViewSource
 from panovlm.data.datasets import ConversationTokenizer, PanoramaCollator, PanoramaDataset
+from panovlm.data.mixture import MixturePart
 from panovlm.data.packing import IGNORED, TokenSequence
-from panovlm.data.records import Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record
 from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
 
@@ -48,7 +50,13 @@ def dataset(processor):
         for step, source in enumerate(sources):
             source.offset = step / fine_steps
         return PanoramaDataset(
-            records, sources, processor, supervision, per_panorama, roll=roll, seed=seed
+            [MixturePart(records)],
+            sources,
+            processor,
+            supervision,
+            per_panorama,
+            roll=roll,
+            seed=seed,
         )
 
     return build

@@ -17,7 +17,8 @@ from xmp_packets import packet, save_with_xmp
 
 from panovlm.data.cache import PatchTokenCache, ViewSource, bytes_digest, digest_of
 from panovlm.data.filling import fill
-from panovlm.data.records import Needs, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs
 from panovlm.data.stream_features import StreamEncoder
 from panovlm.errors import PanoVLMError
 from panovlm.inference.assistant import Assistant

@@ -4,6 +4,7 @@ import base64
 import csv
 import importlib.util
 import json
+import math
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -109,11 +110,12 @@ def test_a_task_of_lmms_eval_shows_asks_and_scores_as_here(
         function = getattr(utils, metric["aggregation"].removeprefix("utils."))
         figures[metric["metric"]] = function([result[metric["metric"]] for result in results])
         assert metric["higher_is_better"] is True
-    assert figures["score"] == pytest.approx(sum(known) / len(known))
+    assert figures["score"] == pytest.approx(sum(known) / len(here))  # unreadable is wrong
+    assert figures["score_readable"] == pytest.approx(sum(known) / len(known))
     assert figures["coverage"] == pytest.approx(len(known) / len(here))
 
 
-def test_nothing_scored_is_no_number_and_an_error_is_better_when_low(tmp_path: Path) -> None:
+def test_an_unreadable_error_is_the_largest_and_an_error_is_better_when_low(tmp_path: Path) -> None:
     row = {"refexp": [["a"]], "annotationid": 1, "xlng_deg": 0, "ylat_deg": 0, "img_cat": "b"}
     (tmp_path / "a.json").write_text(json.dumps([row | {"img_src": "p.png"}]))
     (tmp_path / "refer360images").mkdir()
@@ -121,11 +123,11 @@ def test_nothing_scored_is_no_number_and_an_error_is_better_when_low(tmp_path: P
     export_benchmark(tmp_path / "a.json", tmp_path / "task", "lmms-eval", name="refer360")
     told, utils = described(tmp_path / "task"), utils_of(tmp_path / "task")
     higher = {each["metric"]: each["higher_is_better"] for each in told["metric_list"]}
-    assert higher == {"score": False, "score_unreadable_wrong": False, "coverage": True}
+    assert higher == {"score": False, "score_readable": False, "coverage": True}
     doc = json.loads((tmp_path / "task" / "items.jsonl").read_text())
     result = utils.process_results(doc, ["somewhere"])["score"]
-    assert utils.score([result]) != utils.score([result])  # NaN
-    assert utils.score_unreadable_wrong([result]) != 0.0  # which would be the best
+    assert utils.score([result]) == 180.0
+    assert math.isnan(utils.score_readable([result]))
     assert utils.coverage([result]) == 0.0
 
 
@@ -178,8 +180,8 @@ def test_records_are_exported_too(data: dict[str, Path], tmp_path: Path) -> None
     answers = [f" {docs[0]['target'].upper()}. ", "nonsense", ""]
     pairs = zip(docs, answers, strict=True)
     results = [utils.process_results(doc, [answer])["score"] for doc, answer in pairs]
-    assert utils.score(results) == 0.5
-    assert utils.score_unreadable_wrong(results) == pytest.approx(1 / 3)
+    assert utils.score(results) == pytest.approx(1 / 3)
+    assert utils.score_readable(results) == 0.5
 
 
 @pytest.mark.parametrize("target", ["vlmevalkit", "lmms-eval"])

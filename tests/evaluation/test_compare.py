@@ -10,6 +10,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.evaluation.compare import compare, write_comparison
 from panovlm.evaluation.pages.compare_page import comparison_verdict
 from panovlm.evaluation.summary import comparison_lines
+from panovlm.metrics.scores import Missing
 
 
 def write(path: Path, right: list[bool], start: int = 0, folder: str = "data") -> Path:
@@ -102,7 +103,13 @@ def test_the_page_names_every_kind_and_escapes(tmp_path: Path) -> None:
     assert "http" not in page
 
 
-def write_benchmark(path: Path, scores: list[float | None], start: int = 0, **facts: Any) -> Path:
+def write_benchmark(
+    path: Path,
+    scores: list[float | None],
+    start: int = 0,
+    missing: str = Missing.UNREADABLE,
+    **facts: Any,
+) -> Path:
     rows = [
         {
             "image": f"pictures/{(start + i) // 2}.png",
@@ -110,7 +117,7 @@ def write_benchmark(path: Path, scores: list[float | None], start: int = 0, **fa
             "references": ["yaw 10.0"],
             "answer": "left",
             "score": score,
-            "missing": "the answer could not be read" if score is None else None,
+            "missing": missing if score is None else None,
             "kind": "near" if i % 2 else "far",
         }
         for i, score in enumerate(scores)
@@ -143,24 +150,44 @@ def test_a_model_with_less_error_is_better(tmp_path: Path) -> None:
     assert "first model is better" in comparison_verdict(compare(second, first))
     write_comparison(comparison, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert "less than 0 is better" in page and 'class="mark gain"' in page and " %</" not in page
+    assert "less than 0 is better" in page and 'class="mark gain"' in page
+    assert "90.0 %" not in page and "100.0 % → 100.0 %" in page
     assert "90.0° → 35.0°, -55.0°" in "".join(comparison_lines(comparison))
 
 
-def test_only_what_was_scored_for_both_counts_and_the_rest_is_told(tmp_path: Path) -> None:
+def test_what_could_not_be_read_is_wrong_and_how_much_is_told(tmp_path: Path) -> None:
     first = write_benchmark(tmp_path / "a.json", [1.0, None, 0.0, 1.0, None], **SHARES)
     second = write_benchmark(tmp_path / "b.json", [1.0, 1.0, None, 0.0, None], **SHARES)
     comparison = compare(first, second)
     facts = comparison["overall"]
-    assert (facts["count"], facts["first"], facts["second"], facts["lost"]) == (2, 1.0, 0.5, 1)
-    assert (facts["unscored_first"], facts["unscored_second"]) == (2, 2)
+    assert (facts["count"], facts["first"], facts["second"]) == (5, 0.4, 0.4)
+    assert (facts["gained"], facts["lost"]) == (1, 1)
+    assert (facts["coverage_first"], facts["coverage_second"]) == (0.6, 0.6)
     write_comparison(comparison, tmp_path / "page.html")
-    assert "Without a score are 2 answers of the first" in (tmp_path / "page.html").read_text()
+    assert "60.0 % → 60.0 %" in (tmp_path / "page.html").read_text()
+
+
+def test_refusing_the_hard_ones_is_no_gain(tmp_path: Path) -> None:
+    first = write_benchmark(tmp_path / "a.json", [1.0, 0.0] * 10, **SHARES)
+    second = write_benchmark(tmp_path / "b.json", [1.0, None] * 10, **SHARES)
+    assert compare(first, second)["overall"]["difference"] == 0.0
+    errors = write_benchmark(tmp_path / "c.json", [10.0, 90.0] * 10)
+    refused = write_benchmark(tmp_path / "d.json", [10.0, None] * 10)
+    assert compare(errors, refused)["overall"]["difference"] == 45.0
+
+
+def test_few_panoramas_claim_nothing(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.json", [True] * 8), write(tmp_path / "b.json", [False] * 8)
+    comparison = compare(first, second)
+    assert (comparison["overall"]["difference"], comparison["overall"]["low"]) == (-1.0, None)
+    assert comparison_verdict(comparison).endswith("too few panoramas for an interval.")
+    write_comparison(comparison, tmp_path / "page.html")
+    assert "not clear" in "".join(comparison_lines(comparison))
 
 
 def test_nothing_scored_for_both_gives_no_figure(tmp_path: Path) -> None:
-    first = write_benchmark(tmp_path / "a.json", [None, 1.0])
-    second = write_benchmark(tmp_path / "b.json", [1.0, None])
+    first = write_benchmark(tmp_path / "a.json", [None] * 2, missing=Missing.NOT_JUDGED)
+    second = write_benchmark(tmp_path / "b.json", [1.0] * 2)
     comparison = compare(first, second)
     assert "Nothing can be compared" in comparison_verdict(comparison)
     write_comparison(comparison, tmp_path / "page.html")

@@ -29,8 +29,7 @@ def test_the_report_holds_every_answer_with_all_that_was_asked(
     rows = json.loads(out.read_text())["predictions"]
     assert len(rows) == report["accuracy"]["count"] == len(scenes_file.read_text().splitlines())
     assert report["accuracy"]["overall"] == sum(row["right"] for row in rows) / len(rows)
-    low, high = report["accuracy"]["interval"]
-    assert low <= report["accuracy"]["overall"] <= high
+    assert report["accuracy"]["interval"] is None  # of three panoramas
     assert set(report["baselines"]) == set(report["better_than"]) == set(rows[0]["baselines"])
     assert set(report["baselines"]) == {"blind", "single_view", "low_resolution"}
     rotated = [row for row in rows if "yaw_rotated" in row]

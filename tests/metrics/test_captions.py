@@ -97,7 +97,17 @@ def test_plain_cider_is_the_mean_cosine_of_weighted_counts() -> None:
     assert values_of(cider(candidates, references))[0] < scores[0]  # it is shorter
 
 
-def test_what_is_not_answered_has_no_score_and_leaves_the_others_alone() -> None:
+def test_what_is_not_answered_is_an_empty_text_to_scores_of_the_set() -> None:
+    references = [["a red chair by the door"], ["a lamp on a table"]]
+    answered = score_captions(["a red chair by the door", "a lamp on a table"], references)
+    half = score_captions(["a red chair by the door", ""], references)
+    assert half.rouge_l == pytest.approx(answered.rouge_l / 2)
+    assert half.cider == pytest.approx(answered.cider / 2)
+    assert half.bleu[0] == pytest.approx(math.exp(1 - 11 / 6))  # brevity: 6 of 11 words
+    assert score_captions(["", ""], references).bleu == (0.0,) * 4
+
+
+def test_what_is_not_answered_has_no_score_of_its_own_and_leaves_the_others_alone() -> None:
     references = [[["a", "red", "chair"]], [["a", "lamp", "on", "a", "table"]], [["the", "sky"]]]
     answers = [each[0] for each in references]
     gap = [answers[0], None, answers[2]]
@@ -105,7 +115,7 @@ def test_what_is_not_answered_has_no_score_and_leaves_the_others_alone() -> None
     assert cider(gap, references)[0] == cider(answers, references)[0]
     assert values_of(rouge_l(gap, references)) == [1.0, 1.0]
     assert cider([["a"]], [[]])[0].missing is Missing.NO_REFERENCE
-    assert bleu([None], [[["a"]]]) is None
+    assert bleu([["a"]], [[]]) is None
 
 
 def test_references_count_as_one_picture_however_many_they_are() -> None:

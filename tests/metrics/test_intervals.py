@@ -16,5 +16,13 @@ def test_repeating_every_value_in_its_group_changes_nothing() -> None:
 
 
 def test_groups_weigh_as_many_as_their_values() -> None:
-    found = mean_interval([1.0] * 9 + [0.0], [0] * 9 + [1])
-    assert (found.mean, found.low, found.high) == (0.9, 0.0, 1.0)
+    found = mean_interval([1.0] * 16 + [0.0] * 4, [0] * 16 + [1, 2, 3, 4])
+    assert found.mean == 0.8
+    assert found.low == 0.0 and found.high > 0.9
+
+
+@pytest.mark.parametrize(("panoramas", "has_one"), [(1, False), (4, False), (5, True)])
+def test_few_panoramas_claim_no_certainty(panoramas: int, has_one: bool) -> None:
+    found = mean_interval([1.0] * 20, [i % panoramas for i in range(20)])
+    assert found.mean == 1.0
+    assert (found.limits is not None) == has_one

@@ -57,6 +57,9 @@ def test_an_answer_that_is_no_listing_has_no_precision() -> None:
 
 
 def test_intervals_are_over_panoramas() -> None:
-    scores = listing_scores([(RIGHT, RIGHT), (RIGHT, "left")], ["a", "b"])
-    assert (scores["occupied"]["low"], scores["occupied"]["high"]) == (0.0, 1.0)
-    assert scores["occupied"]["count"] == 6
+    pairs = [(RIGHT, RIGHT), (RIGHT, "left")] * 3
+    apart = listing_scores(pairs, [*"abcdef"])["occupied"]
+    together = listing_scores(pairs, [*"aabbcc"])["occupied"]
+    assert 0.0 <= apart["low"] < apart["mean"] < apart["high"] <= 1.0
+    assert together["low"] is None  # three panoramas tell too little
+    assert apart["count"] == 18

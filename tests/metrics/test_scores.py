@@ -1,4 +1,4 @@
-"""What could not be scored is never a zero, and intervals cover what they say."""
+"""What cannot be read counts as wrong, beside how much could be; intervals cover what they say."""
 
 import numpy as np
 import pytest
@@ -16,24 +16,24 @@ from panovlm.metrics.scores import (
 )
 
 
-def test_a_missing_score_is_counted_and_left_out_of_the_mean() -> None:
+def test_an_unreadable_answer_is_wrong_and_what_has_no_reference_is_left_out() -> None:
     summary = summarise([Score(1.0), Score(0.5), UNREADABLE, NO_REFERENCE])
-    assert summary.mean == 0.75
-    assert summary.mean_unreadable_wrong == 0.5
+    assert summary.mean == 0.5
+    assert summary.mean_readable == 0.75
     assert (summary.count, summary.scored, summary.coverage) == (4, 2, 0.5)
     assert summary.missing == {Missing.UNREADABLE: 1, Missing.NO_REFERENCE: 1}
 
 
 def test_there_is_no_mean_of_nothing() -> None:
     assert summarise([]).mean is None
-    assert summarise([UNREADABLE]).mean is None
-    assert summarise([UNREADABLE]).mean_unreadable_wrong == 0.0
-    assert summarise([NOT_JUDGED]).mean_unreadable_wrong is None
+    assert summarise([UNREADABLE]).mean == 0.0
+    assert summarise([UNREADABLE]).mean_readable is None
+    assert summarise([NOT_JUDGED]).mean is None
 
 
-def test_errors_that_could_not_be_read_are_not_the_best_of_errors() -> None:
-    summary = summarise([Score(30.0), UNREADABLE], are_errors=True)
-    assert (summary.mean, summary.mean_unreadable_wrong, summary.coverage) == (30.0, None, 0.5)
+def test_errors_that_could_not_be_read_are_the_worst_of_errors() -> None:
+    summary = summarise([Score(30.0), UNREADABLE], worst=180.0)
+    assert (summary.mean, summary.mean_readable, summary.coverage) == (105.0, 30.0, 0.5)
 
 
 def test_a_score_has_a_value_or_a_reason() -> None:
@@ -46,7 +46,7 @@ def test_a_score_has_a_value_or_a_reason() -> None:
 def test_groups_are_summarised_apart_and_none_is_no_group() -> None:
     groups = summarise_by([Score(1.0), UNREADABLE, Score(0.0)], ["b", "b", None])
     assert list(groups) == ["b"]
-    assert (groups["b"].mean, groups["b"].count) == (1.0, 2)
+    assert (groups["b"].mean, groups["b"].count) == (0.5, 2)
 
 
 def test_an_interval_is_the_same_for_the_same_seed_and_narrows_with_more_values() -> None:

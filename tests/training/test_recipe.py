@@ -267,3 +267,35 @@ def test_an_override_changes_no_other_section_that_shares_an_anchor(tmp_path):
     recipe = load_recipe(file, ["stages.vision.learning_rate.resampler=1e-3"])
     assert recipe.stages["vision"].learning_rate.resampler == 1e-3
     assert recipe.stages["finetune"].learning_rate.resampler == 1e-4
+
+
+def test_data_are_one_path_or_a_list_of_paths_and_sections():
+    section = parse_recipe(SMALLEST, "recipe").stages["vision"]
+    assert [source.path for source in section.sources] == [Path("data.jsonl")]
+    cylinder = {"projection": "cylindrical", "hfov_deg": 180}
+    data = ["a.jsonl", {"path": "b.jsonl", "weight": 2, "limit": 5, "declared": cylinder}]
+    changes = {"data": data, "declared": {"projection": "cubemap"}}
+    stage = {**SMALLEST["stages"]["vision"], **changes}
+    section = parse_recipe(changed("stages.vision", stage), "recipe").stages["vision"]
+    first, second = section.sources
+    assert (first.path, first.weight, first.limit) == (Path("a.jsonl"), 1.0, None)
+    assert (second.path, second.weight, second.limit) == (Path("b.jsonl"), 2.0, 5)
+    assert [source.declared.projection for source in section.sources] == ["cubemap", "cylindrical"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "stages.vision.data: found [], expected: "),
+        (3, "stages.vision.data: found 3, expected: "),
+        (["a", "a"], "stages.vision.data: found a twice, expected each once; raise its weight"),
+        ([{"weight": 2}], "stages.vision.data.0.path: missing, expected a value"),
+        (["a", {"path": "b", "weigth": 2}], "data.1.weigth: unknown key; did you mean 'weight'?"),
+        ([{"path": "b", "weight": 0}], "data.0.weight: found 0, expected: "),
+        ([{"path": "b", "declared": {"hfov": 3}}], "unknown key; did you mean 'hfov_deg'?"),
+    ],
+)
+def test_invalid_data_are_refused(data, message):
+    with pytest.raises(PanoVLMError) as caught:
+        parse_recipe(changed("stages.vision.data", data), "recipe.yaml")
+    assert message in str(caught.value)

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from panovlm.training.sampler import STEPS_SORTED_TOGETHER, WholeStepSampler
@@ -21,6 +22,9 @@ class Lengths:
 
     def __len__(self):
         return len(self.lengths)
+
+    def examples(self):
+        return np.arange(len(self))
 
     def text_bytes(self, index):
         return self.lengths[index]

@@ -93,8 +93,9 @@ BENCH_360 = Benchmark(
     score=each(score_choice),
     metric="accuracy, each order of the options counted",
     source="Tran et al., ECCV 2026, arXiv 2603.16179; TranHuyen1191/360Bench-Free360",
-    differs="an answer that names no option has no score (the published reader takes an empty one "
-    "for A)",
+    differs="the prompt and the list of options are in our words; a letter is also read in bold, "
+    "before its text or a reason, and options by their whole text (published: '(A)' alone), so "
+    "accuracies are higher; an empty answer is wrong (published: A)",
     max_new_tokens=32,
     extras=extras,
 )

@@ -12,6 +12,8 @@ from panovlm.errors import PanoVLMError
 GRID = 10
 NEAR = 2.0
 """Cells between an object and its match at most."""
+FAR = 15.0
+"""Cells that count as the distance where no object was matched, as published."""
 Cell = tuple[int, int]
 """Column and row."""
 CognitiveMap = dict[str, list[Cell]]
@@ -26,7 +28,7 @@ class MapScore:
         f1: Of objects matched within `NEAR` cells, in [0, 1].
         precision: In [0, 1].
         recall: In [0, 1].
-        mean_distance: Cells between matched objects, near or not; None if nothing was matched.
+        mean_distance: Cells between matched objects, near or not; `FAR` if nothing was matched.
         chair_i: Share of the named categories that are not there.
         chair_s: 1 if any named category is not there, else 0.
     """
@@ -34,7 +36,7 @@ class MapScore:
     f1: float
     precision: float
     recall: float
-    mean_distance: float | None
+    mean_distance: float
     chair_i: float
     chair_s: float
 
@@ -109,7 +111,7 @@ def _score_as_is(answered: CognitiveMap, reference: CognitiveMap) -> MapScore:
         f1=2 * precision * recall / (precision + recall) if hits else 0.0,
         precision=precision,
         recall=recall,
-        mean_distance=float(np.mean(distances)) if distances else None,
+        mean_distance=float(np.mean(distances)) if distances else FAR,
         chair_i=len(invented) / max(1, len(named)),
         chair_s=float(bool(invented)),
     )

@@ -28,7 +28,7 @@ from panovlm.evaluation.units import DEGREES
 from panovlm.geometry.sphere import DIRECTIONS, direction_index, wrap_deg
 from panovlm.metrics.angles import great_circle_error_deg, sector, yaw_error_deg
 from panovlm.metrics.directions import parse_direction, parse_pitch
-from panovlm.metrics.scores import NO_REFERENCE, Score, score_read, values_of
+from panovlm.metrics.scores import NO_REFERENCE, Score, counted, score_read, values_of
 
 KEYS = ("image", "yaw_deg")
 MAX_DEG = {"yaw_deg": 360.0, "pitch_deg": 90.0}
@@ -129,15 +129,15 @@ def right_sector(item: Item, answer: str) -> Score:
 
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the other errors, where answers point, and what needs no picture."""
-    errors, places = values_of(scores), [parse_place(answer) for answer in answers]
+    places = [parse_place(answer) for answer in answers]
     by_circle, in_sector = each(great_circle_deg), each(right_sector)
     pointed = Counter(sector(place[0]) for place in places if place)
     guessed = [GUESS_DEG if score.value is None else score.value for score in scores]
     return {
-        "median_error_deg": float(np.median(errors)) if errors else None,
+        "median_error_deg": float(np.median(values_of(counted(scores, DEGREES.ends[-1])))),
         "mean_unreadable_guessed_deg": float(np.mean(guessed)),
         "great_circle_deg": summary_over_panoramas(
-            items, by_circle(items, answers), are_errors=True
+            items, by_circle(items, answers), DEGREES.ends[-1]
         ),
         "pitch_said": sum(place is not None and place[1] is not None for place in places),
         "right_sector": summary_over_panoramas(items, in_sector(items, answers)),

@@ -7,13 +7,14 @@ compare with those; only the rule of success is the same.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
+from panovlm.evaluation.units import DEGREES
 from panovlm.geometry.sphere import wrap_deg
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.scores import Score, score_read, summarise
@@ -115,7 +116,8 @@ def _yaw_error(item: Item, answer: str) -> Score:
 
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return how far the answers point from the middle of their targets."""
-    return {"mean_yaw_error_deg": summarise(each(_yaw_error)(items, answers)).mean}
+    errors = each(_yaw_error)(items, answers)
+    return {"mean_yaw_error_deg": asdict(summarise(errors, worst=DEGREES.ends[-1]))}
 
 
 def rotated(item: Item, yaw_shift_deg: float) -> Item:

@@ -8,7 +8,7 @@ from typing import Any
 
 from panovlm.evaluation.units import SHARE, Unit
 from panovlm.metrics.intervals import mean_interval
-from panovlm.metrics.scores import Score, summarise, values_of
+from panovlm.metrics.scores import Score, counted, summarise
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,11 @@ class Benchmark:
     unit: Unit = SHARE
     point: Point | None = None
 
+    @property
+    def worst(self) -> float:
+        """The score of an answer that cannot be read."""
+        return self.unit.ends[-1] if self.less_is_better else 0.0
+
 
 def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:
     """Score every answer by itself."""
@@ -128,17 +133,18 @@ def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:
 
 
 def interval_over_panoramas(
-    items: Sequence[Item], scores: Sequence[Score], seed: int = 0
+    items: Sequence[Item], scores: Sequence[Score], worst: float, seed: int = 0
 ) -> dict[str, Any] | None:
     """Compute the mean of scores with its interval over whole panoramas; None without a score."""
-    panoramas = [str(i.image) for i, s in zip(items, scores, strict=True) if s.value is not None]
-    interval = mean_interval(values_of(scores), panoramas, seed)
+    pairs = zip(items, counted(scores, worst), strict=True)
+    values = [(str(item.image), score.value) for item, score in pairs if score.value is not None]
+    interval = mean_interval([value for _, value in values], [image for image, _ in values], seed)
     return asdict(interval) if interval else None
 
 
 def summary_over_panoramas(
-    items: Sequence[Item], scores: Sequence[Score], *, are_errors: bool = False
+    items: Sequence[Item], scores: Sequence[Score], worst: float = 0.0
 ) -> dict[str, Any]:
     """Return the summary of scores, as plain data, with its `interval` over whole panoramas."""
-    facts = asdict(summarise(scores, are_errors=are_errors))
-    return facts | {"interval": interval_over_panoramas(items, scores)}
+    facts = asdict(summarise(scores, worst=worst))
+    return facts | {"interval": interval_over_panoramas(items, scores, worst)}

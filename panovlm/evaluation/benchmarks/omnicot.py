@@ -104,7 +104,8 @@ OMNICOT = Benchmark(
     score=each(_score_one),
     metric="share of equal answers",
     source="ECCV 2026, arXiv 2606.30378; Chenfei-Liao/OmniCoT, lmms_eval/tasks/omnicot/utils.py",
-    differs="the prompt is in our words; the judge of the reasoning is not asked",
+    differs="the prompt is in our words; answers end at 512 tokens (published: 8192), where those "
+    "without an answer are wrong; the judge of the reasoning is not asked",
     max_new_tokens=512,
     extras=extras,
 )

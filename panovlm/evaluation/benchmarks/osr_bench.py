@@ -24,16 +24,20 @@ from panovlm.evaluation.benchmarks.files import (
 )
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.metrics.exact_match import normalised
 from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, score_read, summarise
 
 MAP = "cognitive_map"
+NOT_FOUND = "The orienting object or querying object is not found in the picture."
+"""The published answer to questions about absent objects."""
+ABSENT = f", or, if an object named is not in the picture, with exactly: {NOT_FOUND}"
 FORMS = {
     MAP: "",
     "object_counting": "Answer with one whole number alone; 0 if there is none.",
-    "relative_distance": "Answer with the name of the closest object alone.",
+    "relative_distance": f"Answer with the name of the closest object alone{ABSENT}",
     "relative_direction": (
         "Answer with the direction alone: front, back, left, right, front-left, front-right, "
-        "back-left or back-right."
+        f"back-left or back-right{ABSENT}"
     ),
 }
 """How to answer questions of each kind; the map's question contains it."""
@@ -106,8 +110,8 @@ def score_one(item: Item, answer: str) -> Score:
     if not item.references:
         return NO_REFERENCE
     tagged = _TAGGED.search(answer)
-    text = (tagged[1] if tagged else answer).strip().lower()
-    reference = item.references[0].strip().lower()
+    text = normalised(tagged[1] if tagged else answer)
+    reference = normalised(item.references[0])
     if not text:
         return UNREADABLE
     rules = {
@@ -135,24 +139,24 @@ def _direction(text: str, reference: str) -> Score:
     """Score 1 for the correct direction word; hyphens do not matter."""
     known = reference.replace(" ", "-") if reference.replace(" ", "-") in DIRECTIONS else reference
     word = text.replace(" ", "-") if text.replace(" ", "-") in DIRECTIONS else text
-    if word not in DIRECTIONS and word != known:
+    if word not in (*DIRECTIONS, known, normalised(NOT_FOUND)):
         return UNREADABLE
     return Score(float(word == known))
 
 
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
-    """Return what else is measured of maps, as means over those that could be read."""
-    maps = [
-        asdict(score_map(found, item.facts["map"]))
+    """Return what else is measured of maps: means over all, one that cannot be read being empty."""
+    pairs = [
+        (parse_map(answer), item.facts["map"])
         for item, answer in zip(items, answers, strict=True)
-        if item.kind == MAP and (found := parse_map(answer)) is not None
+        if item.kind == MAP
     ]
-    values = {field.name: [each[field.name] for each in maps] for field in fields(MapScore)}
+    maps = [asdict(score_map(answered or {}, known)) for answered, known in pairs]
     means = {
-        name: summarise(Score(value) for value in known if value is not None).mean
-        for name, known in values.items()
+        field.name: summarise(Score(each[field.name]) for each in maps).mean
+        for field in fields(MapScore)
     }
-    return {"maps_read": len(maps), "map": means}
+    return {"maps_read": sum(answered is not None for answered, _ in pairs), "map": means}
 
 
 OSR_BENCH = Benchmark(
@@ -161,8 +165,8 @@ OSR_BENCH = Benchmark(
     metric="F1 of maps, graded counts, exact words, each in [0, 1]",
     source="arXiv 2505.11907; UUUserna/OSR-Bench-code",
     differs="every question is asked alone, without the model's own map before it; how to answer "
-    "is said in our words; questions about absent objects are compared word by word, not by a "
-    "judge; every category counts in the F1 of a map",
+    "is said in our words; the word rule of the released runner, not its judge, and a final stop "
+    "does not matter; every category counts in the F1 of a map",
     max_new_tokens=512,
     extras=extras,
 )

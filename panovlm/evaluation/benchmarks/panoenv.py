@@ -197,6 +197,6 @@ PANOENV = Benchmark(
     metric="reward in [0, 1] by the method each question names",
     source="CVPR 2026, arXiv 2602.21992; 7zk1014/PanoEnv, qwen_module.py, accuracy_reward_vqa",
     differs="the prompt is in our words; millimetres are not read as metres; 'in' is no inch",
-    max_new_tokens=256,
+    max_new_tokens=512,
     extras=extras,
 )

@@ -1,6 +1,7 @@
 """QuIC-360°: captions of panoramas that answer a query of one or two words."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from panovlm.errors import PanoVLMError
@@ -9,6 +10,7 @@ from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item
 from panovlm.evaluation.units import CIDER
 from panovlm.metrics.captions import CaptionScores, score_captions
 from panovlm.metrics.scores import Score
+from panovlm.metrics.tokens import caption_tokens
 
 COLUMNS = (("url", "query", "annotation"), ("url", "instruction", "response"))
 """Of the published table, and of the one CORA's releases use."""
@@ -22,21 +24,37 @@ def read(path: Path, images: Path) -> list[Item]:
         path: The published `.tsv`, or a `.csv` with `url,instruction,response`.
         images: Folder of the pictures, by the last part of their address.
     """
-    url, query, caption = _columns(path)
     groups: dict[tuple[str, str], list[str]] = {}
-    for row in read_table(path, (url, query, caption)):
-        captions = groups.setdefault((row[url], row[query]), [])
-        captions.extend([row[caption]] if row[caption].strip() else [])
+    for address, asked, caption in _rows(path):
+        groups.setdefault((address, asked), []).extend([caption] if caption.strip() else [])
     return [
-        Item(
-            name=f"{address} {asked}",
-            image=picture_at(images, address),
-            question=PROMPT.format(query=asked),
-            references=tuple(captions),
-            kind=asked,
-        )
+        _item(f"{address} {asked}", images, address, asked, captions)
         for (address, asked), captions in groups.items()
     ]
+
+
+def read_rows(path: Path, images: Path) -> list[Item]:
+    """Read the same table as `read`, one item with one reference for each row."""
+    return [
+        _item(str(number), images, address, asked, [caption] if caption.strip() else [])
+        for number, (address, asked, caption) in enumerate(_rows(path), start=1)
+    ]
+
+
+def _item(name: str, images: Path, address: str, asked: str, captions: Sequence[str]) -> Item:
+    return Item(
+        name=name,
+        image=picture_at(images, address),
+        question=PROMPT.format(query=asked),
+        references=tuple(captions),
+        kind=asked,
+    )
+
+
+def _rows(path: Path) -> list[tuple[str, str, str]]:
+    """Return address, query and caption of each row."""
+    columns = url, query, caption = _columns(path)
+    return [(row[url], row[query], row[caption]) for row in read_table(path, columns)]
 
 
 def _columns(path: Path) -> tuple[str, str, str]:
@@ -57,13 +75,17 @@ def _scores(items: Sequence[Item], answers: Sequence[str]) -> CaptionScores:
 
 
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
-    """Return the other caption scores of the whole set."""
+    """Return the other caption scores of the whole set, with what they rest on."""
     found = _scores(items, answers)
-    return {
+    means = {
         **{f"bleu_{order}": value for order, value in enumerate(found.bleu or (None,) * 4, 1)},
         "rouge_l": found.rouge_l,
         "cider": found.cider,
         "cider_plain": found.cider_plain,
+    }
+    read = sum(bool(caption_tokens(answer)) for answer in answers)
+    return {
+        name: {"mean": mean, "scored": read, "count": len(items)} for name, mean in means.items()
     }
 
 
@@ -72,7 +94,16 @@ QUIC_360 = Benchmark(
     score=score,
     metric="CIDEr (CIDEr-D), in [0, 10]",
     source="Maeda et al., Findings of EMNLP 2023; Silviase/QuIC-360",
-    differs="the prompt is our own; METEOR and SPICE, which need Java, are not computed",
+    differs="the prompt is our own; METEOR and SPICE, which need Java, are not computed; all "
+    "captions of a picture and query are its references (CORA scores each row with one reference, "
+    "as quic-360-rows does: figures of the two do not compare)",
     extras=extras,
     unit=CIDER,
+)
+QUIC_360_ROWS = replace(
+    QUIC_360,
+    read=read_rows,
+    source=f"{QUIC_360.source}; protocol of CORA, src/cora/evaluation/metrics.py",
+    differs="the prompt is our own; METEOR and SPICE, which need Java, are not computed; every row "
+    "is scored with its one reference, so figures do not compare with those of quic-360",
 )

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from panovlm.evaluation.benchmarks.files import items_of, read_objects
 from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.evaluation.units import DEGREES
 from panovlm.metrics.angles import great_circle_error_deg
-from panovlm.metrics.scores import Score, score_read, summarise, values_of
+from panovlm.metrics.scores import Score, counted, score_read, summarise, values_of
 
 KEYS = ("refexp", "annotationid", "xlng_deg", "ylat_deg", "img_src", "img_cat")
 PROMPT = (
@@ -50,16 +52,13 @@ def error_deg(item: Item, answer: str) -> Score:
 
 
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
-    """Return the median error and the shares of all answers within some degrees."""
-    errors = sorted(values_of(scores))
+    """Return the median error and the shares of answers within some degrees, of all answers."""
+    errors = values_of(counted(scores, DEGREES.ends[-1]))
     within = {
-        f"within_{limit:g}_deg": summarise(
-            Score(float(score.value <= limit)) if score.value is not None else score
-            for score in scores
-        ).mean_unreadable_wrong
+        f"within_{limit:g}_deg": summarise(Score(float(error <= limit)) for error in errors).mean
         for limit in WITHIN_DEG
     }
-    return {"median_error_deg": errors[len(errors) // 2] if errors else None, **within}
+    return {"median_error_deg": float(np.median(errors)) if errors else None, **within}
 
 
 REFER_360 = Benchmark(
@@ -67,7 +66,8 @@ REFER_360 = Benchmark(
     score=each(error_deg),
     metric="great-circle error in degrees: less is better",
     source="Cirik et al., ACL 2020; volkancirik/refer360",
-    differs="degrees on the sphere for one answer, instead of pixels in the last view of an agent",
+    differs="degrees on the sphere for one answer, instead of pixels in the last view of an agent; "
+    "an answer that cannot be read is 180° off",
     extras=extras,
     less_is_better=True,
     unit=DEGREES,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from panovlm.evaluation.pages.charts import Bar
-from panovlm.evaluation.pages.scores import Facts
+from panovlm.evaluation.pages.scores import Facts, limits_of
 from panovlm.evaluation.units import DEGREES, NOT_MEASURED, SHARE, Unit
 from panovlm.geometry.sphere import DIRECTIONS
 
@@ -93,7 +93,7 @@ def _row(each: _Metric, other: _Metric | None) -> list[str]:
     return [
         words,
         _text(unit, each.value),
-        unit.limits_text((interval["low"], interval["high"]) if interval else None),
+        unit.limits_text(limits_of(interval)),
         _text(unit, other.value) if other else NOT_MEASURED,
         *(str(each.facts.get(key, NOT_MEASURED)) for key in ("scored", "count")),
     ]

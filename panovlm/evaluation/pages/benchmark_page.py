@@ -13,12 +13,12 @@ from panovlm.evaluation.pages.benchmark_examples import best_and_worst, example_
 from panovlm.evaluation.pages.benchmark_extras import directions_answered, metric_rows
 from panovlm.evaluation.pages.charts import Bar
 from panovlm.evaluation.pages.page import EVALUATE, render, write_page
-from panovlm.evaluation.pages.scores import INPUTS, Facts, Measure
+from panovlm.evaluation.pages.scores import INPUTS, Facts, Measure, limits_of
 from panovlm.evaluation.units import UNITS
 from panovlm.metrics.scores import Missing
 
 REASONS = {
-    Missing.UNREADABLE: "unreadable",
+    Missing.UNREADABLE: "unreadable (counted as wrong)",
     Missing.NO_REFERENCE: "without a reference answer",
     Missing.NOT_JUDGED: "not judged",
     Missing.WITHOUT_WEIGHT: "whose references hold no word that weighs",
@@ -66,8 +66,8 @@ def benchmark_verdict(report: Facts) -> str:
     verdict = measure.result(_bar("all", score, report["interval"]), report["metric"])
     if "blind" in report["baselines"]:
         gain = report["better_than"]["blind"]
-        beside = "not comparable with the blind baseline, as no question was scored in both"
-        verdict += f", {measure.against_blind(gain, score['scored']) if gain else beside}"
+        beside = "not comparable with the blind baseline, as no question has a score in both"
+        verdict += f", {measure.against_blind(gain) if gain else beside}"
     return f"{verdict}; {unscored(score)}." if score["missing"] else f"{verdict}."
 
 
@@ -84,7 +84,7 @@ def _measure(report: Facts) -> Measure:
 
 
 def _bar(label: str, score: Facts, interval: Facts | None) -> Bar:
-    limits = (interval["low"], interval["high"]) if interval else None
+    limits = limits_of(interval)
     return Bar(label, score["mean"], count=score["count"], interval=limits, scored=score["scored"])
 
 

@@ -2,8 +2,8 @@
 
 from panovlm.evaluation.pages.charts import Bar
 from panovlm.evaluation.pages.page import COMPARE, render
-from panovlm.evaluation.pages.scores import Facts, reach
-from panovlm.evaluation.units import UNITS
+from panovlm.evaluation.pages.scores import Facts
+from panovlm.evaluation.units import UNITS, is_clear
 
 
 def comparison_page(comparison: Facts) -> str:
@@ -12,7 +12,7 @@ def comparison_page(comparison: Facts) -> str:
     differences = [
         Bar(name, facts["difference"], interval=(facts["low"], facts["high"]))
         for name, facts in parts.items()
-        if facts["difference"] is not None
+        if facts["low"] is not None
     ]
     return render(
         "comparison.html.jinja",
@@ -31,10 +31,11 @@ def comparison_verdict(comparison: Facts) -> str:
     if facts["difference"] is None:
         return "Nothing can be compared: no question could be scored for both models."
     step = unit.step_text(facts["difference"])
-    measured = f"{step} {reach(unit, facts)} on {facts['count']:,} questions"
+    measured = f"{step}{unit.reach_text(facts)} on {facts['count']:,} questions"
     if comparison["benchmark"] is not None:
         measured += f" of {comparison['benchmark']} ({comparison['metric']})"
-    if facts["low"] <= 0 <= facts["high"]:
-        return f"No clear difference: {measured}."
+    if not is_clear(facts):
+        few = "" if facts["low"] is not None else "; too few panoramas for an interval"
+        return f"No clear difference: {measured}{few}."
     better = "second" if (facts["low"] > 0) != comparison["less_is_better"] else "first"
     return f"The {better} model is better: {measured}."

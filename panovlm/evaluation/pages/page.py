@@ -71,9 +71,9 @@ def templates() -> Environment:
         "duration": scores.duration,
         "flat": flat,
         "most_asked": scores.most_asked,
+        "limits_of": scores.limits_of,
         "petal": charts.petal,
         "radius": charts.radius,
-        "reach": scores.reach,
         "round_up": charts.round_up,
         "row": scores.row,
     }

@@ -12,7 +12,7 @@ from PIL import Image
 from panovlm.evaluation.pages.charts import Bar
 from panovlm.evaluation.pages.marked_pictures import Example
 from panovlm.evaluation.pages.page import EVALUATE, render, write_page
-from panovlm.evaluation.pages.scores import ACCURACY, INPUTS, Facts
+from panovlm.evaluation.pages.scores import ACCURACY, INPUTS, Facts, limits_of
 from panovlm.evaluation.pages.stages import Log, stages_of
 from panovlm.evaluation.units import NOT_MEASURED, SHARE
 from panovlm.figures.sheets import as_data_uri
@@ -63,7 +63,7 @@ def verdict(report: Facts) -> str:
     """Describe in one sentence how good the answers are, and against guessing, where asked."""
     text = ACCURACY.result(_total(report))
     if gain := report.get("better_than", {}).get("blind"):
-        text += f", {ACCURACY.against_blind(gain, report['accuracy']['count'])}"
+        text += f", {ACCURACY.against_blind(gain)}"
     return f"{text}."
 
 
@@ -117,7 +117,9 @@ def _listings(report: Facts) -> list[list[Any]]:
 def _share_text(share: Facts | None) -> str:
     if share is None:
         return NOT_MEASURED
-    return f"{SHARE.score_text(share['mean'])} ({SHARE.limits_text((share['low'], share['high']))})"
+    limits = limits_of(share)
+    text = SHARE.score_text(share["mean"])
+    return f"{text} ({SHARE.limits_text(limits)})" if limits else text
 
 
 def _sphere_scores(report: Facts) -> dict[str, Any]:

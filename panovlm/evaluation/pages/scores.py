@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from panovlm.evaluation.pages.charts import Bar
-from panovlm.evaluation.units import NOT_MEASURED, SHARE, Unit
+from panovlm.evaluation.units import NOT_MEASURED, SHARE, Unit, is_clear
 
 Facts = Mapping[str, Any]
 
@@ -43,28 +43,36 @@ class Measure:
         limits = f" [{self.unit.limits_text(total.interval)}]" if total.interval else ""
         rule = f" ({metric})" if metric else ""
         value = self.unit.score_text(total.value)
-        return f"{self.name} {value}{limits}{rule} on {total.size} questions"
+        return f"{self.name} {value}{limits}{rule} on {total.count:,} questions"
 
-    def against_blind(self, gain: Facts, num_scored: int) -> str:
+    def against_blind(self, gain: Facts) -> str:
         """Compare with the blind baseline; clear is a difference whose interval leaves out 0.
 
         Args:
-            gain: Mean of the paired differences, low, high, and how many questions they are of.
-            num_scored: Questions scored with the panorama; the gain may be of fewer.
+            gain: Mean of the paired differences, low and high, in any order.
         """
-        sign = -1 if self.less_is_better else 1
-        low, high = sorted(sign * gain[end] for end in ("low", "high"))
-        limits, better = reach(self.unit, {"low": low, "high": high}), sign * gain["mean"]
-        count = gain.get("count", num_scored)
-        on = f" on the {count:,} questions scored in both" if count != num_scored else ""
-        if low <= 0 <= high:
+        better = -gain["mean"] if self.less_is_better else gain["mean"]
+        limits = self.unit.reach_text(self._as_gain(gain))
+        if not is_clear(gain):
             step = self.unit.step_text(better)
-            return f"not clearly different from the blind baseline{on} ({step} {limits})"
+            few = "" if limits else ", too few panoramas for an interval"
+            return f"not clearly different from the blind baseline ({step}{limits}{few})"
         size = self.unit.step_text(abs(better)).removeprefix("+")
-        return f"{size} {limits} {'better' if low > 0 else 'worse'} than the blind baseline{on}"
+        return f"{size}{limits} {'better' if better > 0 else 'worse'} than the blind baseline"
+
+    def _as_gain(self, ends: Facts) -> Facts:
+        """Return the ends of a difference so that more is better."""
+        if ends["low"] is None or not self.less_is_better:
+            return ends
+        return {"low": -ends["high"], "high": -ends["low"]}
 
 
 ACCURACY = Measure("Accuracy", SHARE)
+
+
+def limits_of(interval: Facts | None) -> tuple[float, float] | None:
+    """Return the ends of an interval in a report; None where there is none."""
+    return None if not interval or interval["low"] is None else (interval["low"], interval["high"])
 
 
 def row(unit: Unit, bar: Bar) -> list[str]:
@@ -82,11 +90,6 @@ def most_asked(kinds: Sequence[Bar]) -> list[Bar]:
     """Return the kinds with the most questions, as many as a chart holds, in their order."""
     largest = sorted(kinds, key=lambda bar: -(bar.count or 0))[:MAX_KINDS]
     return [bar for bar in kinds if bar in largest]
-
-
-def reach(unit: Unit, ends: Facts) -> str:
-    """Return the interval of a difference, from its `low` to its `high`."""
-    return f"[{unit.signed(ends['low'])}, {unit.signed(ends['high'])}]"
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ import pytest
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks import bench_360, quic360
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
-from panovlm.evaluation.benchmarks.quic360 import QUIC_360
+from panovlm.evaluation.benchmarks.quic360 import QUIC_360, QUIC_360_ROWS
 from panovlm.metrics.scores import Missing, summarise
 
 
@@ -63,8 +63,22 @@ def test_captions_are_scored_by_cider_and_an_empty_one_is_no_zero(
     assert [score.missing for score in scores] == [None, Missing.UNREADABLE, None]
     assert scores[2].value == pytest.approx(10.0)
     extras = QUIC_360.extras(items, answers, scores)
-    assert extras["cider"] == summarise(scores).mean
-    assert 0.0 < extras["bleu_4"] <= 1.0
+    assert extras["cider"] == {"mean": summarise(scores).mean, "scored": 2, "count": 3}
+    assert 0.0 < extras["bleu_4"]["mean"] <= 1.0
+
+
+def test_each_row_is_an_item_of_its_own_where_rows_are_scored(captions: Path) -> None:
+    items = QUIC_360_ROWS.read(captions, Path("p"))
+    assert [len(item.references) for item in items] == [1, 1, 1, 0, 1]
+    grouped = quic360.read(captions, Path("p"))
+    assert {(item.image, item.question) for item in items} == {
+        (item.image, item.question) for item in grouped
+    }
+    said = {item.question: f"{item.references[0]} there" for item in grouped}
+    rows = summarise(QUIC_360_ROWS.score(items, [said[item.question] for item in items]))
+    whole = summarise(QUIC_360.score(grouped, [said[item.question] for item in grouped]))
+    assert (rows.count, whole.count) == (5, 3)
+    assert rows.mean != whole.mean
 
 
 def test_people_score_well_above_captions_of_other_pictures(

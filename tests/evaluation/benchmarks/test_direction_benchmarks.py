@@ -73,7 +73,8 @@ def test_submissions_are_read_and_nothing_else(tasks: Path) -> None:
     answers = ["submit(355, 10)", "somewhere"]
     scores = HSTAR_BENCH.score(items, answers)
     assert (scores[0].value, scores[1].missing) == (1.0, Missing.UNREADABLE)
-    assert HSTAR_BENCH.extras(items, answers, scores)["mean_yaw_error_deg"] == pytest.approx(10.0)
+    error = HSTAR_BENCH.extras(items, answers, scores)["mean_yaw_error_deg"]
+    assert (error["mean"], error["mean_readable"]) == (pytest.approx(95.0), pytest.approx(10.0))
 
 
 def test_invalid_tasks_are_named(tmp_path: Path) -> None:
@@ -106,7 +107,9 @@ def test_points_are_scored_by_their_angle_across_the_seam(tmp_path: Path) -> Non
     assert [score.value for score in scores] == [pytest.approx(2.0), pytest.approx(180.0), None]
     extras = REFER_360.extras(items, [], scores)
     assert extras["within_5_deg"] == pytest.approx(1 / 3)
-    assert summarise(scores).mean == pytest.approx(91.0)
+    assert extras["median_error_deg"] == pytest.approx(180.0)
+    assert REFER_360.worst == 180.0
+    assert summarise(scores, worst=REFER_360.worst).mean == pytest.approx((2 + 180 + 180) / 3)
 
 
 def test_a_target_turns_with_the_picture(tasks: Path) -> None:

@@ -41,14 +41,15 @@ def test_errors_go_the_short_way_around_and_over_the_sphere(tmp_path: Path) -> N
     extras = DIRECTION_ERRORS.extras(items, answers, scores)
     # 20° of yaw at pitch 60 are less on the sphere; over the pole it is 60; unsaid is level.
     across = [9.96, 60.0, 60.5]
-    assert extras["great_circle_deg"]["mean"] == pytest.approx(sum(across) / 3, abs=0.01)
+    assert extras["great_circle_deg"]["mean_readable"] == pytest.approx(sum(across) / 3, abs=0.01)
+    assert extras["great_circle_deg"]["mean"] == pytest.approx((sum(across) + 180) / 4, abs=0.01)
     assert extras["pitch_said"] == 2
     assert extras["said"] == {"back": 2, "front": 1}
-    assert extras["right_sector"]["mean_unreadable_wrong"] == 0.5
+    assert extras["right_sector"]["mean"] == 0.5
     assert extras["mean_unreadable_guessed_deg"] == pytest.approx((20 + 180 + 10 + 90) / 4)
 
 
-def test_an_answer_that_cannot_be_read_is_never_an_error_of_zero(tmp_path: Path) -> None:
+def test_an_answer_that_cannot_be_read_is_the_largest_error(tmp_path: Path) -> None:
     items = directions.read(written(tmp_path, *[DOOR] * 3), tmp_path)
     answers = ["0 0 0", "", "left of the window"]
     scores = DIRECTION_ERRORS.score(items, answers)
@@ -57,11 +58,12 @@ def test_an_answer_that_cannot_be_read_is_never_an_error_of_zero(tmp_path: Path)
     predictions = [*map(Prediction, records, items, answers, scores)]
     described = describe(DIRECTION_ERRORS, predictions)
     summary = described["score"]
-    assert (summary["mean"], summary["mean_unreadable_wrong"]) == (None, None)
+    assert (summary["mean"], summary["mean_readable"]) == (180.0, None)
     assert (summary["coverage"], summary["missing"]) == (0.0, {UNREADABLE.missing: 3})
-    assert described["by_kind"]["direction"]["mean_unreadable_wrong"] is None
+    assert described["by_kind"]["direction"]["mean"] == 180.0
     assert described["extras"]["mean_unreadable_guessed_deg"] == 90.0
-    assert described["interval"] is described["extras"]["great_circle_deg"]["interval"] is None
+    assert described["extras"]["median_error_deg"] == 180.0
+    assert described["interval"]["mean"] == 180.0
 
 
 def test_correct_answers_are_correct_under_every_rotation(tmp_path: Path) -> None:

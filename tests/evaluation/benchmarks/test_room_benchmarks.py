@@ -1,6 +1,7 @@
 """OSR-Bench, OmniCoT, PanoEnv and PanoVQA: each question is scored by the rule of its kind."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,17 @@ def test_each_kind_of_question_about_a_room_has_its_rule(scene: Path) -> None:
     assert (extras["maps_read"], extras["map"]["precision"]) == (1, 1.0)
     unread = OSR_BENCH.score(items[:4], ["a tv", "many", " ", "over there"])
     assert {score.missing for score in unread} == {Missing.UNREADABLE}
+    lowest = OSR_BENCH.extras(items[:1], ["a tv"], unread[:1])["map"]  # as published
+    assert (lowest["f1"], lowest["recall"], lowest["mean_distance"]) == (0.0, 0.0, 15.0)
+
+
+def test_absent_objects_can_be_answered_with_the_published_words(scene: Path) -> None:
+    items = osr_bench.read(scene, Path("x"))[2:4]
+    assert all(osr_bench.NOT_FOUND in item.question for item in items)
+    absent = [replace(item, references=(osr_bench.NOT_FOUND,)) for item in items]
+    said = osr_bench.NOT_FOUND.upper().rstrip(".")
+    assert [score.value for score in OSR_BENCH.score(absent, [said] * 2)] == [1.0, 1.0]
+    assert [score.value for score in OSR_BENCH.score(items, [said] * 2)] == [0.0, 0.0]
 
 
 def test_unknown_questions_are_refused(scene: Path) -> None:
@@ -183,7 +195,7 @@ def test_panoenv_is_read_and_only_whole_scores_count_as_right(tmp_path: Path) ->
     scores = PANOENV.score(items, answers)
     assert [score.value for score in scores] == [1.0, 0.5, None]
     accuracy = PANOENV.extras(items, answers, scores)["accuracy"]
-    assert (accuracy["mean"], accuracy["mean_unreadable_wrong"]) == (0.5, pytest.approx(1 / 3))
+    assert (accuracy["mean"], accuracy["mean_readable"]) == (pytest.approx(1 / 3), 0.5)
     file.write_text(json.dumps(row | {"accu_reward_method": "guess"}))
     with pytest.raises(PanoVLMError, match="scored by 'guess'"):
         panoenv.read(file, Path("data"))
@@ -210,12 +222,12 @@ def test_omnicot_compares_words_and_names_the_published_groups(tmp_path: Path) -
     scores = OMNICOT.score(items, answers)
     assert [score.value for score in scores] == [1.0, 0.0, 0.0, None]
     extras = OMNICOT.extras(items, answers, scores)
-    assert extras["contains_accuracy"]["mean"] == pytest.approx(2 / 3)
+    assert extras["contains_accuracy"]["mean"] == pytest.approx(2 / 4)
     groups = extras["contains_accuracy_by_group"]
     assert {name: group["mean"] for name, group in groups.items()} == {
         "See": 1.0,
         "Locate": 0.0,
-        "Move": 1.0,
+        "Move": 0.5,  # a refusal is wrong, as published
     }
 
 

@@ -19,13 +19,13 @@ from panovlm.evaluation.pages.benchmark_page import benchmark_verdict, write_ben
 from panovlm.evaluation.scoring import score_answers
 from panovlm.geometry.layouts import ViewLayout
 
-YAWS = (0.0, 90.0, -90.0, 170.0)
+YAWS = (0.0, 90.0, -90.0, 170.0) * 2
 RIGHT = ("front", "right", "left", "back")
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / f"{place}.jpg" for place in range(4)]
+    paths = [tmp_path / f"{place}.jpg" for place in range(8)]
     for path in paths:
         Image.new("RGB", (64, 32), (90, 90, 90)).save(path)
     return paths
@@ -39,7 +39,7 @@ def run(
     rotated: Sequence[str] = (),
     **facts: Any,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the report and the rows of four questions, without a model."""
+    """Return the report and the rows of four questions, each about two pictures."""
     benchmark: Benchmark = BENCHMARKS[name]
     options = {"options": ["a sky", "a wall"], "right": 0, "asked": "?"}
     items = [
@@ -51,7 +51,7 @@ def run(
 
     again = {0: [*rotated]} if rotated else {}
     samples = [Sample([*again], [], [])] * 2
-    texts = Answers([*said], {"blind": [*blind]}, again, {}, {}, samples)
+    texts = Answers([*said] * 2, {"blind": [*blind] * 2}, again, {}, {}, samples)
     answers = score_answers(benchmark, items, [as_record(item) for item in items], texts)
     report = {
         "benchmark": name,
@@ -85,15 +85,15 @@ def errors(pictures: list[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def test_an_error_is_said_in_degrees_and_less_is_better(tmp_path: Path, errors: Any) -> None:
     report, rows = errors
     verdict = benchmark_verdict(report)
-    assert verdict.startswith("Mean error 3.3° [")
-    assert "] (yaw error in degrees: less is better) on 3 of 4 questions, 116.7° [" in verdict
-    assert "] better than the blind baseline" in verdict
-    assert verdict.endswith("; 1 unreadable.")
+    assert verdict.startswith("Mean error 47.5° [")  # of 0, 0, 10 and the largest, 180
+    assert "] (yaw error in degrees: less is better) on 8 questions, not clearly diff" in verdict
+    assert verdict.endswith("; 2 unreadable (counted as wrong).")
     page = page_of(tmp_path, report, rows)
     assert "less is better" in page.text and "a negative change is a gain" in page.text
     assert page.charts[:2] == ["Mean error by input", "Mean error by kind of question"]
     assert "180°" in page.text and "75 %" not in page.text.split("Benchmark metrics")[0]
-    assert "Answers without a score are left out, not counted as 0." in page.text
+    assert "An unreadable answer counts as the largest error, 180.0°." in page.text
+    assert "Readable answers alone3.3°6 of 8 answers" in page.text
 
 
 def test_a_worse_error_is_called_worse(pictures: list[Path]) -> None:
@@ -106,15 +106,24 @@ def test_a_worse_error_is_called_worse(pictures: list[Path]) -> None:
 def test_no_figure_stands_where_nothing_could_be_scored(
     tmp_path: Path, pictures: list[Path]
 ) -> None:
-    report, rows = run("labels", pictures, ("dunno",) * 4, ("",) * 4)
+    report, rows = run("panovqa", pictures, ("dunno",) * 4, ("",) * 4)
     page = page_of(tmp_path, report | {"extras": {}}, rows)
-    assert "Nothing could be scored: of 4 answers, 4 unreadable." in page.text
+    assert "Nothing could be scored: of 8 answers, 8 not judged." in page.text
     shown = page.text.split("All numbers")[0]
-    assert "%" not in shown.replace("95 % interval", "")
+    assert "%" not in shown.replace("95 % interval", "").replace("Coverage0.0 %", "")
     assert page.charts == []
     assert "Not scored" in page.headings and "Best answers" not in page.headings
-    assert shown.count("none: the answer could not be read") == 4
+    assert shown.count("none: no judge was asked, or it failed") == 4
     assert "None" not in page.text.split("All numbers")[0]
+
+
+def test_unreadable_answers_are_wrong_and_shown(tmp_path: Path, pictures: list[Path]) -> None:
+    report, rows = run("labels", pictures, ("A", "A", "dunno", "hm"), ("B",) * 4)
+    assert benchmark_verdict(report).startswith("Score 50.0 % [")
+    assert report["better_than"]["blind"]["count"] == 8
+    page = page_of(tmp_path, report | {"extras": {}}, rows)
+    assert "Coverage50.0 %4 unreadable (counted as wrong)" in page.text
+    assert page.text.split("All numbers")[0].count("none: the answer could not be read") == 4
 
 
 def test_the_page_needs_no_other_file_and_escapes(tmp_path: Path, errors: Any) -> None:
@@ -168,8 +177,8 @@ def test_source_and_judge_are_told(tmp_path: Path, pictures: list[Path]) -> None
 def test_best_and_worst_are_told_by_the_side_on_which_less_is(errors: Any) -> None:
     report, rows = errors
     best, worst = best_and_worst(report, rows)
-    assert [row["name"] for row in best] == ["0", "1"]
-    assert [row["name"] for row in worst] == ["2"]
+    assert [row["name"] for row in best] == ["0", "1", "4", "5"]
+    assert [row["name"] for row in worst] == ["2", "6"]
     assert rows[2]["answered_deg"] == (-80.0, 10.0)
     shown = example_of(report, worst[0])
     assert (shown.answered_deg, shown.score) == ((-80.0, 10.0), "error 10.0°")
@@ -178,7 +187,7 @@ def test_best_and_worst_are_told_by_the_side_on_which_less_is(errors: Any) -> No
 
 def test_groups_have_intervals_and_strata_come_by_distance(errors: Any) -> None:
     report, _ = errors
-    assert report["by_kind"]["kind 0"]["interval"]["count"] == 2
+    assert report["by_kind"]["kind 0"]["interval"]["count"] == 4
     assert [*report["by_distance_from_seam"]] == ["0-45°", "90-135°", "135-180°"]
     assert [*report["yaw_rotated"]["by_rotation"]] == ["0°", "90°", "180°", "270°"]
     assert report["yaw_rotated"]["by_rotation"]["0°"]["mean"] == 0.0
@@ -191,5 +200,5 @@ def test_seam_shifted_panoramas_are_compared_with_the_originals(
     gain = {"mean": 12.5, "low": 3.0, "high": 20.0, "count": 3}
     seam = {"score": report["score"], "as_it_is": report["score"], "gain": gain}
     page = page_of(tmp_path, report | {"seam_shifted": seam}, rows)
-    said = "original: +12.5° [+3.0, +20.0] on the 3 questions scored in both; negative is better."
+    said = "original: +12.5° [+3.0, +20.0] on 3 questions; negative is better."
     assert said in page.text and "Seam-shifted panoramas" in page.headings

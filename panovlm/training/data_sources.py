@@ -1,0 +1,83 @@
+"""What a stage's `data` names: one path, or a list of files with weights and caps."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+)
+
+from panovlm.pictures.declaring import Declaration
+from panovlm.training.sections import Count, Section
+
+PATH_TAG, LIST_TAG = "<path>", "<list>"
+TAGS = {PATH_TAG, LIST_TAG}
+"""What pydantic puts into the place of an error beside the recipe's own keys."""
+
+
+class DataSource(Section):
+    """One of several files of records that a stage trains on."""
+
+    path: Path
+    """Records (JSONL)."""
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """How often each of its examples comes in an epoch: 2 is twice, 0.5 in every other epoch."""
+    limit: Count | None = None
+    """Records at most, sampled by the seed; the same in every epoch."""
+    declared: Declaration | None = None
+    """What its pictures are, of records that do not declare it; the stage's `declared` else."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What determines the records, as JSON holds it; defaults are left out."""
+        said = {"declared": self.declared.said} if self.declared else {}
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={"declared"}) | said
+
+
+def _as_section(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str | Path) else value
+
+
+def _check_different(sources: tuple[DataSource, ...]) -> tuple[DataSource, ...]:
+    paths = [source.path for source in sources]
+    twice = [path for path in dict.fromkeys(paths) if paths.count(path) > 1]
+    if twice:
+        raise ValueError(f"found {twice[0]} twice, expected each once; raise its weight instead")
+    return sources
+
+
+def _tag(value: Any) -> str:
+    return LIST_TAG if isinstance(value, list | tuple) else PATH_TAG
+
+
+Data = Annotated[
+    Annotated[Path, Tag(PATH_TAG)]
+    | Annotated[
+        tuple[
+            Annotated[
+                DataSource, BeforeValidator(_as_section, json_schema_input_type=Path | DataSource)
+            ],
+            ...,
+        ],
+        Field(min_length=1),
+        AfterValidator(_check_different),
+        Tag(LIST_TAG),
+    ],
+    Discriminator(_tag),
+]
+"""One path, or several with their weights and limits."""
+
+
+def sources_of(
+    data: Path | tuple[DataSource, ...], declared: Declaration | None
+) -> tuple[DataSource, ...]:
+    """Return the entries of `data`; `declared` is of those that declare nothing."""
+    sources = data if isinstance(data, tuple) else (DataSource(path=data),)
+    return tuple(
+        source if source.declared else source.model_copy(update={"declared": declared})
+        for source in sources
+    )
