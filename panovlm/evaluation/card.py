@@ -15,9 +15,12 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment
 
 from panovlm.backbones.packaged import LICENCES, PACKAGED
+from panovlm.data.formats.reading import scan_trained
+from panovlm.data.picture_folders import data_digest
+from panovlm.data.record_files import check_records
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.inference.loading import model_folder
-from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import has_mark, write_own
 from panovlm.stages import STAGES
 from panovlm.training.outputs import STAGE_FACTS
@@ -135,12 +138,12 @@ def _named(backbone: str) -> str:
 def _data_of(facts: Facts) -> Facts | None:
     """Return what the records of a stage are; None where the file has changed or is gone."""
     files = _files_of(facts["section"]["data"])
-    is_whole = all(file.is_file() for file in files)
-    if not is_whole or ",".join(map(sha256, files)) != facts["records"]:
+    is_there = all(file.exists() for file in files)
+    if not is_there or ",".join(map(data_digest, files)) != facts["records"]:
         return None
-    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
-    records = [json.loads(line) for line in lines if line.strip()]
-    licences = Counter(record.get("licence") or "not stated" for record in records)
+    needs = Needs(text=False, image=False)
+    records = check_records(dict.fromkeys(files, needs), scan_trained).records
+    licences = Counter(each.record.licence or "not stated" for each in records)
     named = ", ".join(f"{licence} ({count:,})" for licence, count in licences.most_common(8))
     return {"count": len(records), "licences": named}
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from panovlm.data.records import Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import answer_limit
 from panovlm.evaluation.asking import Answers, EvaluationOptions, ask_all

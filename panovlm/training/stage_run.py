@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from panovlm.data.picture_folders import data_digest
 from panovlm.data.shards import Stream, is_stream, open_stream
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.arithmetic import uses_bf16
@@ -60,7 +61,7 @@ class StageRun:
         """Whether the loss is on the overlap of views, without text."""
         return self.stage.objective is Objective.VICREG_OVERLAP
 
-    @property
+    @cached_property
     def sources(self) -> tuple[DataSource, ...]:
         """What the stage trains on: files of records, or one stream.
 
@@ -77,7 +78,7 @@ class StageRun:
             )
         return sources
 
-    @property
+    @cached_property
     def is_stream(self) -> bool:
         """Whether the data are a stream."""
         return is_stream(self.sources[0].path)
@@ -94,10 +95,19 @@ class StageRun:
 
     @property
     def record_sources(self) -> tuple[DataSource, ...]:
-        """The files of records that it reads, to train and to validate on."""
+        """The files of records that it reads, to train and to validate on.
+
+        Raises:
+            PanoVLMError: If it is to be validated on a stream.
+        """
         section, trained_on = self.section, () if self.is_stream else self.sources
         if section.validation is None:
             return trained_on
+        if is_stream(section.validation.data):
+            raise PanoVLMError(
+                f"stages.{self.name}.validation.data: found the stream {section.validation.data}, "
+                f"expected a file of records (JSONL); write some of its records to a file"
+            )
         return *trained_on, DataSource(path=section.validation.data, declared=section.declared)
 
     @property
@@ -140,7 +150,7 @@ class StageRun:
     def facts(self) -> dict[str, Any]:
         """What determines the stage's outcome: settings, records and the stage before."""
         recipe, section = self.recipe, self.section
-        digests = [sha256(each.path) for each in self.sources if not self.is_stream]
+        digests = [data_digest(each.path) for each in self.sources if not self.is_stream]
         before = self.predecessor and self.predecessor / STAGE_FACTS
         return {
             "records": self.stream.digest() if self.is_stream else ",".join(digests),
@@ -150,7 +160,7 @@ class StageRun:
             | {"lora": self.lora and self.lora.model_dump(mode="json")}
             | ({"declared": section.declared.said} if section.declared else {})
             | ({"data": self.data_facts} if isinstance(section.data, tuple) else {}),
-            "validation": sha256(section.validation.data) if section.validation else None,
+            "validation": data_digest(section.validation.data) if section.validation else None,
             "seed": recipe.seed,
             "dtype": recipe.dtype,
         }

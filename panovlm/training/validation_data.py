@@ -7,8 +7,10 @@ from transformers import PreTrainedModel
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
+from panovlm.data.formats.reading import scan_trained
 from panovlm.data.mixture import MixturePart
-from panovlm.data.records import Needs, Record, raise_errors, read_records
+from panovlm.data.record_files import raise_errors, read_records
+from panovlm.data.records import Needs, Record
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.progress import console
 from panovlm.stages import Supervision
@@ -24,7 +26,7 @@ def validation_records(run: StageRun) -> list[Record]:
     if section.validation is None:
         return []
     needs = Needs.of(run.stage.supervision)
-    return read_records(section.validation.data, needs, section.declared)
+    return read_records(section.validation.data, needs, section.declared, scan_trained)
 
 
 def report_shared(run: StageRun, records: Sequence[Record], watched: Sequence[Record]) -> None:
