@@ -30,7 +30,7 @@ def validation_records(run: StageRun) -> list[Record]:
 
 
 def report_shared(run: StageRun, records: Sequence[Record], watched: Sequence[Record]) -> None:
-    """Say how many panoramas are both trained and validated on."""
+    """Print how many panoramas are both trained and validated on."""
     trained_on = {record.shown for record in records if record.shown}
     shown = {record.shown for record in watched if record.shown}
     if shared := len(shown & trained_on):
