@@ -24,18 +24,27 @@ DtypeOption = Annotated[
 
 @with_declaration
 def evaluate(
-    model: Path,
+    model: str,
     *,
     declared: Declaration | None,
     data: Annotated[Path, typer.Option(help="Records with correct answers.")],
     out: Annotated[Path, typer.Option(help="JSON to write; a page goes beside it.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first records.")] = None,
+    show: Annotated[
+        str, typer.Option(help="To other models: views, equirectangular, sheet or view.")
+    ] = "views",
+    instruction: Annotated[
+        str, typer.Option(help="Added to each question to other models, as how to answer.")
+    ] = "",
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+    at_once: Annotated[int, typer.Option(min=1, help="Requests at a time to an endpoint.")] = 16,
     yaw_rotated: Annotated[
-        int, typer.Option(min=0, help="Records asked again under every yaw rotation.")
-    ] = 400,
+        int | None,
+        typer.Option(min=0, help="Records asked again under every yaw rotation; 400, or 0."),
+    ] = None,
     ablated: Annotated[
-        int, typer.Option(min=0, help="Records asked again with each view blank.")
-    ] = 100,
+        int | None, typer.Option(min=0, help="Records asked again with each view blank; 100, or 0.")
+    ] = None,
     seam_shifted: Annotated[
         int, typer.Option(min=0, help="Records asked again with their object at the seam.")
     ] = 0,
@@ -62,24 +71,41 @@ def evaluate(
 ) -> None:
     """Score a MODEL on records or a benchmark, beside the blind baseline.
 
-    Started again after a kill, it goes on where it was. Under torchrun, processes share the work.
+    MODEL is a folder or a run of ours, an image-text-to-text model of transformers (its id or
+    folder), or a model behind an OpenAI-compatible endpoint, as openai:http://localhost:8000/v1#NAME;
+    PANOVLM_MODEL_KEY may hold its key. Other models are asked about changed pictures only where
+    told. Started again after a kill, it goes on where it was. Under torchrun, processes share the
+    work.
     """
     from panovlm.evaluation import run, summary
     from panovlm.evaluation.asking import EvaluationOptions
     from panovlm.evaluation.benchmark_run import evaluate_benchmark
+    from panovlm.evaluation.guests.models import guest_of
     from panovlm.evaluation.judge import Judge
     from panovlm.training import ranks
 
     hide_loading_bars()
-    asked = baselines, yaw_rotated, ablated, seam_shifted, seeds
-    options = EvaluationOptions(*asked, dtype, declared)
+    guest = guest_of(model, os.environ.get("PANOVLM_MODEL_KEY"), at_once)
+    again = (0, 0) if guest else (400, 100)
+    options = EvaluationOptions(
+        baselines=baselines,
+        num_yaw_rotated=again[0] if yaw_rotated is None else yaw_rotated,
+        num_ablated=again[1] if ablated is None else ablated,
+        num_seam_shifted=seam_shifted,
+        seeds=seeds,
+        dtype=dtype,
+        declared=declared,
+        show=show,
+        instruction=instruction,
+        max_tokens=max_tokens,
+    )
     if not benchmark and (images or judge):
         raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
     try:
         if benchmark:
             key = os.environ.get("PANOVLM_JUDGE_KEY")
             report = evaluate_benchmark(
-                model,
+                guest or Path(model),
                 data,
                 out,
                 benchmark,
@@ -89,7 +115,9 @@ def evaluate(
                 options=options,
             )
         else:
-            report = run.evaluate(model, data, out, limit=limit, since=since, options=options)
+            report = run.evaluate(
+                guest or Path(model), data, out, limit=limit, since=since, options=options
+            )
     except ranks.RaisedElsewhereError:
         raise typer.Exit(2) from None
     if ranks.is_first():
