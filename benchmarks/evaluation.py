@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from panovlm.data.records import Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Prompt
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.run import used_bf16

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from panovlm.data.records import Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record
 from panovlm.geometry.sphere import Floats, angles_between, rays_from_angles
 from panovlm.inference.assistant import Assistant, OpenedPanorama, Question
 from panovlm.inference.occlusion import Occlusion

@@ -55,7 +55,8 @@ IMPORTS = {name: set(own_imports(file)) for name, file in MODULES.items()}
 
 
 def test_every_part_of_the_package_has_its_place() -> None:
-    top = {path.stem for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "py.typed")}
+    no_code = ("__pycache__", "py.typed", "pretrained")
+    top = {path.stem for path in PACKAGE.iterdir() if path.name not in no_code}
     assert top == {*WINGS, "__init__", "__main__"}
     assert len(WINGS) <= 18
 

@@ -9,7 +9,7 @@ from typing import Any
 from panovlm.annotating.picture import Picture
 from panovlm.data.findings import Finding
 from panovlm.data.lines import declaration_in, json_lines
-from panovlm.data.records import is_address
+from panovlm.data.record_files import is_address
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.conversion.jobs import ENDINGS
 from panovlm.pictures.declaring import Declaration, declare

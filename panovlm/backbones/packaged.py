@@ -11,6 +11,12 @@ PACKAGED = {
     "scene-lm": scene_lm,
 }
 """The function that builds each packaged backbone in the user's cache folder."""
+LICENCES = {
+    "efficientnet-lite0": "Apache-2.0",
+    "smollm2-135m-instruct": "Apache-2.0",
+    "scene-lm": "MIT",
+}
+"""Of their weights."""
 
 
 def locate(name: str) -> Path | str:

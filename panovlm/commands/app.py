@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from panovlm.commands import annotating, data, models, pictures, training
+from panovlm.commands import annotating, data, models, pictures, publishing, serving, training
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.allocator import keep_freed_memory
 
@@ -28,14 +28,14 @@ for command in (
     training.cache,
     models.evaluate,
     models.compare,
-    models.card,
+    publishing.card,
     models.features,
     models.occlude,
     models.ask,
     models.chat,
-    models.serve,
-    models.merge,
-    models.export,
+    serving.serve,
+    publishing.merge,
+    publishing.export,
 ):
     app.command()(command)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from panovlm.commands.declared import with_declaration
+from panovlm.commands.model_argument import ModelArgument
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.progress import hide_loading_bars
@@ -67,6 +68,13 @@ def evaluate(
         str | None, typer.Option(help="Address of a judge, as http://localhost:8000/v1.")
     ] = None,
     judge_model: Annotated[str, typer.Option(help="Model the judge is asked for.")] = "default",
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(help="Exit with code 1 if a figure is worse, as accuracy=0.9."),
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="JSON of the main figures to write, as lm-eval's.")
+    ] = None,
     dtype: DtypeOption = "auto",
 ) -> None:
     """Score a MODEL on records or a benchmark, beside the blind baseline.
@@ -77,11 +85,12 @@ def evaluate(
     told. Started again after a kill, it goes on where it was. Under torchrun, processes share the
     work.
     """
-    from panovlm.evaluation import run, summary
+    from panovlm.evaluation import outcomes, run, summary
     from panovlm.evaluation.asking import EvaluationOptions
     from panovlm.evaluation.benchmark_run import evaluate_benchmark
     from panovlm.evaluation.guests.models import guest_of
     from panovlm.evaluation.judge import Judge
+    from panovlm.runtime.files import check_output
     from panovlm.training import ranks
 
     hide_loading_bars()
@@ -99,6 +108,9 @@ def evaluate(
         instruction=instruction,
         max_tokens=max_tokens,
     )
+    required = [outcomes.Requirement.of(each) for each in fail_under or ()]
+    if results:
+        check_output(results, outcomes.is_lm_eval_results, [data, out])
     if not benchmark and (images or judge):
         raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
     try:
@@ -124,7 +136,13 @@ def evaluate(
         lines = summary.benchmark_lines if benchmark else summary.summary_lines
         for line in (*lines(report), f"written to {out} and {out.with_suffix('.html')}"):
             typer.echo(line)
+        if results:
+            outcomes.write_lm_eval_results(report, results)
+            typer.echo(f"written to {results}")
     ranks.finalize()
+    if missed := [*outcomes.shortfalls(report, required)]:
+        typer.echo(f"panovlm: {'; '.join(missed)}", err=True)
+        raise typer.Exit(1)
 
 
 def compare(
@@ -149,18 +167,6 @@ def compare(
         typer.echo(f"written to {out}")
 
 
-def card(
-    run: Path,
-    licence: Annotated[
-        str | None, typer.Option("--license", help="Of the model, as apache-2.0.")
-    ] = None,
-) -> None:
-    """Write the README.md of a RUN: a model card of its data, recipe, training and report.json."""
-    from panovlm.evaluation.card import write_card
-
-    typer.echo(f"written to {write_card(run, licence=licence)}")
-
-
 def features(
     run: Path,
     panorama: Path,
@@ -177,7 +183,7 @@ def features(
 
 
 def occlude(
-    model: Path,
+    model: ModelArgument,
     panorama: Path,
     question: str,
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("occlusion.png"),
@@ -222,7 +228,7 @@ def occlude(
 
 @with_declaration
 def ask(
-    model: Path,
+    model: ModelArgument,
     panoramas: Annotated[list[Path] | None, typer.Argument()] = None,
     question: Annotated[str | None, typer.Argument()] = None,
     *,
@@ -237,7 +243,7 @@ def ask(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
     dtype: DtypeOption = "auto",
 ) -> None:
-    """Ask a MODEL (a folder or a run) a QUESTION about PANORAMAS, or all of a file."""
+    """Ask a MODEL a QUESTION about PANORAMAS, or all of a file."""
     from panovlm.inference.answers import SamplingParams
 
     if (questions is None) != (out is None) or (question is None) == (questions is None):
@@ -310,7 +316,7 @@ def _ask_many(
 
 @with_declaration
 def chat(
-    model: Path,
+    model: ModelArgument,
     panoramas: list[Path],
     *,
     declared: Declaration | None,
@@ -320,7 +326,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
     dtype: DtypeOption = "auto",
 ) -> None:
-    """Chat with a MODEL (a folder or a run) about PANORAMAS; an empty line ends it."""
+    """Chat with a MODEL about PANORAMAS; an empty line ends it."""
     from panovlm.inference.answers import SamplingParams
     from panovlm.inference.assistant import Chat
 
@@ -345,80 +351,3 @@ def _next_question() -> str:
         return input("> ").strip()
     except (EOFError, KeyboardInterrupt):
         return ""
-
-
-def serve(
-    model: Path,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8000,
-    max_requests: Annotated[
-        int, typer.Option(min=1, help="Running and waiting; one more gets status 429.")
-    ] = 64,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 8,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
-    max_seconds: Annotated[float, typer.Option(min=1, help="Longest request.")] = 120.0,
-    max_pictures: Annotated[int, typer.Option(min=1, help="In one conversation.")] = 4,
-    num_panoramas: Annotated[
-        int, typer.Option(min=0, help="Panoramas whose prefixes are kept in memory.")
-    ] = 32,
-    allow_hosts: Annotated[
-        str, typer.Option(help="Hosts to fetch pictures from, by commas; none by default.")
-    ] = "",
-    dtype: DtypeOption = "auto",
-) -> None:
-    """Serve a MODEL (a folder or a run) to OpenAI clients; PANOVLM_API_KEYS may hold API keys."""
-    try:
-        from panovlm.serving.run import serve as run
-    except ImportError as error:
-        raise PanoVLMError(
-            f"found no module {error.name}, which panovlm serve needs; run: pip install "
-            "'panovlm[serve]'"
-        ) from error
-    from panovlm.inference.prefixes import PrefixStore
-    from panovlm.serving.limits import Limits
-
-    hide_loading_bars()
-    keys = os.environ.get("PANOVLM_API_KEYS", "").replace(",", " ").split()
-    run(
-        model,
-        host=host,
-        port=port,
-        keys=keys,
-        limits=Limits(
-            max_requests=max_requests,
-            batch_size=batch_size,
-            max_tokens=max_tokens,
-            max_s=max_seconds,
-            max_pictures=max_pictures,
-        ),
-        prefixes=PrefixStore(max_count=num_panoramas),
-        allow_hosts=allow_hosts,
-        dtype=dtype,
-    )
-
-
-def merge(base: Path, adapter: Path, out: Path) -> None:
-    """Merge the ADAPTER folder of a stage into its BASE, the stage before, and write OUT."""
-    from panovlm.exporting.merging import merge as run
-    from panovlm.runtime.progress import show_table
-
-    hide_loading_bars()
-    report = run(base, adapter, out)
-    show_table("merged", ["module", "weights", "changed"], report.rows)
-    typer.echo(f"adapters and merged weights score alike within {report.difference:.0e}")
-    typer.echo(f"written to {out}")
-
-
-def export(
-    model: Path,
-    out: Path,
-    dtype: Annotated[
-        Literal["bf16", "fp32"], typer.Option(help="Of the weights; bf16 takes half the room.")
-    ] = "fp32",
-) -> None:
-    """Write a MODEL (a folder or a run) to OUT with the code that loads it anywhere."""
-    from panovlm.exporting.export import export as run
-
-    hide_loading_bars()
-    run(model, out, dtype)
-    typer.echo(f"written to {out}; load it with trust_remote_code=True where panovlm is missing")

@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from panovlm.data.mixture import MixturePart, MixtureSchedule
 from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, collate, pack
-from panovlm.data.records import Record, raise_errors
+from panovlm.data.record_files import raise_errors
+from panovlm.data.records import Record
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.data.findings import Finding
-from panovlm.data.records import Located, Needs, Record, located
+from panovlm.data.record_files import Located, located
+from panovlm.data.records import Needs, Record
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import Declaration
 

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from panovlm.data.hub_shards import read_rows, rows_in
+from panovlm.data.picture_folders import is_picture_folder
 from panovlm.data.samples import Sample
 from panovlm.data.tar_shards import read_tar
 from panovlm.errors import PanoVLMError
@@ -42,8 +43,13 @@ class Stream:
 
 
 def is_stream(data: Path) -> bool:
-    """Return whether `data` of a recipe (a file, folder or pattern) names shards, not records."""
-    return data.suffix in (".tar", ".parquet") or data.is_dir()
+    """Return whether `data` of a recipe (a file, folder or pattern) names shards.
+
+    Other data are files of records and folders of pictures.
+    """
+    if data.suffix in (".tar", ".parquet"):
+        return True
+    return data.is_dir() and not is_picture_folder(data)
 
 
 def open_stream(data: Path) -> Stream:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from panovlm.data.records import raise_errors
+from panovlm.data.record_files import raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_run import pictures_folder, with_pictures
 from panovlm.evaluation.benchmarks.choosing import LETTERS

@@ -14,10 +14,13 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment
 
-from panovlm.backbones.packaged import PACKAGED
+from panovlm.backbones.packaged import LICENCES, PACKAGED
+from panovlm.data.formats.reading import scan_trained
+from panovlm.data.picture_folders import data_digest
+from panovlm.data.record_files import check_records
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.inference.loading import model_folder
-from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import has_mark, write_own
 from panovlm.stages import STAGES
 from panovlm.training.outputs import STAGE_FACTS
@@ -43,14 +46,8 @@ def write_card(run: Path, *, licence: str | None) -> Path:
     Raises:
         PanoVLMError: If there is no finished stage that answers, or a README in the way.
     """
-    folder, stages = model_folder(run), _stages(run)
-    if not stages:
-        raise PanoVLMError(
-            f"found no finished stage in {run}, expected the folder of a run; name the folder that "
-            "`output` says in its recipe"
-        )
     out = run / "README.md"
-    text = _card(run, folder, stages, _report(run), licence)
+    text = card_text(run, licence=licence)
     write_own(
         out,
         lambda partial: partial.write_text(text, encoding="utf-8"),
@@ -59,8 +56,23 @@ def write_card(run: Path, *, licence: str | None) -> Path:
     return out
 
 
-def _card(run: Path, folder: Path, stages: Facts, report: Facts | None, licence: str | None) -> str:
-    name, model = run.resolve().name, stages[[*stages][-1]]["model"]
+def card_text(
+    run: Path, *, licence: str | None, trained_only: str | None = None, about: str = ""
+) -> str:
+    """Return the text of a card.
+
+    Args:
+        run: As in `write_card`.
+        licence: Likewise.
+        trained_only: Name of the folder of trained weights alone that the card is for; None for
+            the run's own.
+        about: What else to say of the data, Markdown.
+
+    Raises:
+        PanoVLMError: If there is no finished stage that answers.
+    """
+    folder, stages, report = model_folder(run), _finished(run), _report(run)
+    name, model = trained_only or run.resolve().name, stages[[*stages][-1]]["model"]
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
@@ -72,9 +84,12 @@ def _card(run: Path, folder: Path, stages: Facts, report: Facts | None, licence:
         stages=stages,
         report=report,
         licence=licence,
-        recipe=_recipe(stages),
+        recipe=_recipe(stages, name),
+        trained_only=trained_only,
+        about=about.strip(),
         named=_named,
         file_name=lambda path: Path(path).name,
+        file_names=lambda data: "`, `".join(file.name for file in _files_of(data)),
         data_of=_data_of,
         expected_last=lambda stage: STAGES[stage].expected_last,
         grouped="{:,}".format,
@@ -116,19 +131,19 @@ def _is_hub_id(name: str) -> bool:
 def _named(backbone: str) -> str:
     """Name a backbone without telling the folders of the machine that trained."""
     if backbone in PACKAGED:
-        return f"`{backbone}` (packaged with PanoVLM)"
+        return f"`{backbone}` (packaged with PanoVLM, {LICENCES[backbone]})"
     return f"`{backbone}`" if _is_hub_id(backbone) else f"`{Path(backbone).name}` (a local folder)"
 
 
 def _data_of(facts: Facts) -> Facts | None:
     """Return what the records of a stage are; None where the file has changed or is gone."""
     files = _files_of(facts["section"]["data"])
-    is_whole = all(file.is_file() for file in files)
-    if not is_whole or ",".join(map(sha256, files)) != facts["records"]:
+    is_there = all(file.exists() for file in files)
+    if not is_there or ",".join(map(data_digest, files)) != facts["records"]:
         return None
-    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
-    records = [json.loads(line) for line in lines if line.strip()]
-    licences = Counter(record.get("licence") or "not stated" for record in records)
+    needs = Needs(text=False, image=False)
+    records = check_records(dict.fromkeys(files, needs), scan_trained).records
+    licences = Counter(each.record.licence or "not stated" for each in records)
     named = ", ".join(f"{licence} ({count:,})" for licence, count in licences.most_common(8))
     return {"count": len(records), "licences": named}
 
@@ -141,21 +156,36 @@ def _files_of(data: str | list[Facts]) -> list[Path]:
 def _named_data(data: str | list[Facts]) -> str | list[Facts]:
     """Name a stage's data without telling the folders of the machine that trained."""
     if isinstance(data, str):
-        return Path(data).name
-    return [{**source, "path": Path(source["path"]).name} for source in data]
+        return _own_path(data)
+    return [{**source, "path": _own_path(source["path"])} for source in data]
 
 
-def _recipe(stages: Facts) -> str:
+def _own_path(path: str) -> str:
+    """Return a path as the recipe has it if that is relative, else the file's name."""
+    return Path(path).name if Path(path).is_absolute() else path
+
+
+def recipe_text(run: Path, name: str) -> str:
+    """Return the recipe of a run as YAML, with an output of another name.
+
+    Raises:
+        PanoVLMError: If the run has no finished stage.
+    """
+    return _recipe(_finished(run), name)
+
+
+def _recipe(stages: Facts, name: str) -> str:
     last = stages[[*stages][-1]]
     sections = {
-        name: {k: v for k, v in facts["section"].items() if v is not None}
+        stage: {k: v for k, v in facts["section"].items() if v is not None or k == "lora"}
         | {"data": _named_data(facts["section"]["data"])}
-        for name, facts in stages.items()
+        for stage, facts in stages.items()
     }
     model = dict(last["model"])
     for key in ("vision_encoder", "language_model"):
         model[key] = model[key] if _is_hub_id(model[key]) else Path(model[key]).name
     recipe = {
+        "output": f"runs/{name}",
         "seed": last["seed"],
         "dtype": last.get("dtype", "auto"),
         "model": {k: v for k, v in model.items() if v is not None},
@@ -164,9 +194,16 @@ def _recipe(stages: Facts) -> str:
     return str(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
 
 
-def _stages(run: Path) -> dict[str, Any]:
+def _finished(run: Path) -> dict[str, Any]:
+    """Return the facts of a run's finished stages, by their names."""
     files = {name: run / name / STAGE_FACTS for name in STAGES}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    if not found:
+        raise PanoVLMError(
+            f"found no finished stage in {run}, expected the folder of a run; name the folder that "
+            "`output` says in its recipe"
+        )
+    return found
 
 
 def _report(run: Path) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from panovlm.data.cache import PatchTokenCache
-from panovlm.data.records import Record, raise_errors
+from panovlm.data.record_files import raise_errors
+from panovlm.data.records import Record
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
 from panovlm.evaluation.journal import Journal
 from panovlm.evaluation.latents import LatentTokens

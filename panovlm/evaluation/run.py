@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from panovlm.data.records import Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import answer_limit
 from panovlm.evaluation.asking import Answers, EvaluationOptions, ask_all
@@ -43,7 +44,7 @@ from panovlm.training.outputs import STAGE_FACTS, load_result
 from panovlm.training.trainer import read_log
 
 GUEST_TOKENS = 256
-"""Longest answer of a model of others to a record, whose correct answer is not longer."""
+"""Longest answer of a model of others to a record, in tokens, unless a correct one is longer."""
 PACKAGES = ("panovlm", "torch", "transformers", "peft", "accelerate", "numpy", "pillow")
 
 
@@ -256,8 +257,7 @@ def _run_guest(
             f"found --ablated {options.num_ablated} with --show {options.show}, of which no view "
             "can be blanked; use --ablated 0"
         )
-    longest = max(len(text) for each in records for text in (each.response, ""))
-    max_tokens = options.max_tokens or max_new_tokens or max(GUEST_TOKENS, longest)
+    max_tokens = options.max_tokens or max_new_tokens or guest_limit(records)
     settings = {**asdict(options), "showing": asdict(showing), "max_new_tokens": max_tokens}
     known = {"name": guest.name, "config": weights_of(guest)}
     journal = _journal(out, known, records, settings)
@@ -272,6 +272,11 @@ def _run_guest(
     answers = ask_all(evaluator, options, rotatable)
     usage = {"usage": evaluator.usage}
     return EvaluationRun(answers, guest.name, showing.ring, showing.ring, out, journal, usage)
+
+
+def guest_limit(records: Sequence[Record]) -> int:
+    """Return the longest answer of a model of others: tokens for the letters of any correct one."""
+    return max([GUEST_TOKENS, *(len(record.response) for record in records)])
 
 
 def _journal(out: Path, model: Any, records: Sequence[Record], settings: dict[str, Any]) -> Journal:

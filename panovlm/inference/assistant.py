@@ -103,9 +103,9 @@ class Assistant:
 
     @classmethod
     def load(
-        cls, path: Path, prefixes: PrefixStore | None = None, dtype: Dtype = "auto"
+        cls, path: Path | str, prefixes: PrefixStore | None = None, dtype: Dtype = "auto"
     ) -> "Assistant":
-        """Load a model from its folder or from a run; `dtype` as in `load_model`."""
+        """Load a model from its folder, a run or a pretrained name, as `load_model` does."""
         return cls(*load_model(path, dtype), prefixes)
 
     def open(self, panorama: Path, declared: Declaration | None = None) -> OpenedPanorama:

@@ -56,6 +56,12 @@ def build_once(name: str, facts: Facts, build: Callable[[Path], None]) -> Path:
     return folder
 
 
+def built_from(folder: Path) -> Facts:
+    """Return the facts that `build_once` built a folder from."""
+    facts: Facts = json.loads((folder / MANIFEST).read_text())["facts"]
+    return facts
+
+
 def _build(folder: Path, facts: Facts, build: Callable[[Path], None]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:

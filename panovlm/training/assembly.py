@@ -7,8 +7,10 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
+from panovlm.data.formats.reading import scan_trained
 from panovlm.data.mixture import MixturePart, capped
-from panovlm.data.records import Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
@@ -72,12 +74,11 @@ def read_parts(run: StageRun) -> list[MixturePart]:
         PanoVLMError: Listing every invalid line of a file.
     """
     needs, seed = Needs.of(run.stage.supervision), run.recipe.seed
-    return [
-        MixturePart(
-            capped(read_records(each.path, needs, each.declared), each.limit, seed), each.weight
-        )
-        for each in run.sources
-    ]
+    parts = []
+    for each in run.sources:
+        records = read_records(each.path, needs, each.declared, scan_trained)
+        parts.append(MixturePart(capped(records, each.limit, seed), each.weight))
+    return parts
 
 
 def build_dataset(

@@ -23,8 +23,9 @@ class StageSection(Section):
     """One stage of the run."""
 
     data: Data
-    """Records (JSONL) to train on, or a list of such files, each with a weight and a limit if it is
-    a section; or a stream: WebDataset shards, as in `shards/train-{000..099}.tar` or with `*`,
+    """Records (JSONL) to train on, conversations in another format, or a folder of pictures in the
+    stage on overlaps; a list of these, each with a weight and a limit if it is a section; or a
+    stream: WebDataset shards, as in `shards/train-{000..099}.tar` or with `*`,
     Parquet files, or a folder of the library `datasets`."""
     declared: Declaration | None = None
     """What the pictures are, of records that do not declare it: strips, cylinders, cube maps."""

@@ -23,8 +23,10 @@ from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.integrations.fsdp import is_fsdp_enabled
 
+from panovlm.data.formats.reading import scan_trained
 from panovlm.data.mixture import capped
-from panovlm.data.records import Checked, Needs, check_records, raise_errors
+from panovlm.data.record_files import Checked, check_records, raise_errors
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.files import check_output
@@ -124,8 +126,11 @@ def _check_files(runs: Sequence[StageRun]) -> list[str]:
     for run in runs:
         needs = Needs.of(run.stage.supervision)
         files |= {each.path: files.get(each.path, needs) | needs for each in run.sources}
-    checked = check_records(files)
-    if errors := [str(finding) for finding in checked.findings]:
+    checked = check_records(files, scan_trained)
+    for finding in checked.findings:
+        if not finding.is_error:
+            console.print(str(finding), highlight=False, markup=False, soft_wrap=True)
+    if errors := [str(finding) for finding in checked.errors]:
         return errors + check_pictures(checked.pictures)
     wanted, errors = [], []
     for run in runs:

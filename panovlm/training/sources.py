@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.cache_room import cache_limit, gigabytes, make_room, mark_used
 from panovlm.data.filling import fill
-from panovlm.data.records import Record, raise_errors
+from panovlm.data.record_files import raise_errors
+from panovlm.data.records import Record
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile

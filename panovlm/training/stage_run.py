@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from panovlm.data.picture_folders import data_digest
 from panovlm.data.shards import Stream, is_stream, open_stream
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.arithmetic import uses_bf16
@@ -51,7 +52,7 @@ class StageRun:
         """Whether the loss is on the overlap of views, without text."""
         return self.stage.objective is Objective.VICREG_OVERLAP
 
-    @property
+    @cached_property
     def sources(self) -> tuple[DataSource, ...]:
         """What the stage trains on: files of records, or one stream.
 
@@ -68,7 +69,7 @@ class StageRun:
             )
         return sources
 
-    @property
+    @cached_property
     def is_stream(self) -> bool:
         """Whether the data are a stream."""
         return is_stream(self.sources[0].path)
@@ -108,7 +109,7 @@ class StageRun:
     def facts(self) -> dict[str, Any]:
         """What determines the stage's outcome: settings, records and the stage before."""
         recipe, section = self.recipe, self.section
-        digests = [sha256(each.path) for each in self.sources if not self.is_stream]
+        digests = [data_digest(each.path) for each in self.sources if not self.is_stream]
         before = self.predecessor and self.predecessor / STAGE_FACTS
         return {
             "records": self.stream.digest() if self.is_stream else ",".join(digests),

@@ -11,7 +11,8 @@ from panovlm.data.cache import ViewSource
 from panovlm.data.datasets import ConversationTokenizer, PanoramaCollator, PanoramaDataset
 from panovlm.data.mixture import MixturePart
 from panovlm.data.packing import IGNORED, TokenSequence
-from panovlm.data.records import Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record
 from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
 

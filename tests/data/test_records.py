@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from panovlm.data.records import MAX_ERRORS_SHOWN, Message, Needs, Record, marked, read_records
+from panovlm.data.record_files import MAX_ERRORS_SHOWN, read_records
+from panovlm.data.records import Message, Needs, Record, marked
 from panovlm.errors import PanoVLMError
 
 USER = {"role": "user", "content": "Where is it?"}

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 
 from panovlm.data import streaming
 from panovlm.data.datasets import ConversationTokenizer, RecordSampler
-from panovlm.data.records import Needs, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import Stream, is_stream, open_stream
 from panovlm.data.stream_features import StreamEncoder

@@ -146,3 +146,13 @@ def test_a_stream_stands_alone(recipe: Recipe, scenes_file: Path, tmp_path: Path
     for data in (streams, [{"path": streams[1], "limit": 5}]):
         with pytest.raises(PanoVLMError, match=r"stages.finetune.data: found the stream .*alone"):
             run.train(with_data(recipe, data), ["finetune"], resume=False)
+
+
+def test_the_first_stage_trains_on_folders_of_pictures(recipe: Recipe, scenes_file: Path) -> None:
+    folder, steps = str(scenes_file.parent), {"steps": 2, "batch_size": 1, "save_steps": None}
+    section = recipe.stages["vision"].model_dump(exclude={"data"}) | steps
+    stages = {"vision": StageSection(**section, data=folder)}
+    [result] = run.train(recipe.model_copy(update={"stages": stages}), ["vision"], resume=False)
+    assert result.loss_last > 0
+    with pytest.raises(PanoVLMError, match="found a folder of pictures, expected records with tex"):
+        run.train(with_data(recipe, folder), ["finetune"], resume=False)

@@ -80,6 +80,18 @@ def test_data_that_changed_since_is_told(run: Path) -> None:
     assert "no longer there as it was trained on" in card_of(run)[1]
 
 
+def test_files_of_a_mixture_are_each_named(run: Path, scenes_file: Path) -> None:
+    file = run / "finetune" / "stage.json"
+    facts = json.loads(file.read_text())
+    facts["section"]["data"] = [{"path": str(scenes_file), "weight": 2}, {"path": "data/own.jsonl"}]
+    facts["records"] = "1" * 64 + "," + "2" * 64
+    file.write_text(json.dumps(facts))
+    body = card_of(run)[1]
+    both = f"`{scenes_file.name}`, `own.jsonl`, SHA-256 `{'1' * 64}`, `{'2' * 64}`"
+    assert both in body
+    assert "path: data/own.jsonl" in body and str(scenes_file.parent) not in body
+
+
 def test_a_readme_written_by_hand_is_kept(run: Path) -> None:
     (run / "README.md").write_text("Mine.")
     with pytest.raises(PanoVLMError, match=r"README\.md: found a file that PanoVLM did not write"):

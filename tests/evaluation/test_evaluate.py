@@ -7,7 +7,8 @@ import torch
 from record_predictions import predict
 
 from panovlm.data.cache import PatchTokenCache
-from panovlm.data.records import Message, Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Message, Needs, Record
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation import latents
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt, answer_limit

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from panovlm.data.records import Needs, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_export import export_benchmark
 from panovlm.evaluation.evaluate import Evaluator

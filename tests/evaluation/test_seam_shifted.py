@@ -8,7 +8,8 @@ import pytest
 import torch
 from record_predictions import predict
 
-from panovlm.data.records import Message, Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Message, Needs, Record
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer
 from panovlm.evaluation.asking import Answers, EvaluationOptions, Sample, seam_shiftable

@@ -11,7 +11,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from panovlm.data.questions.asking import LISTING_REQUEST
-from panovlm.data.records import Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.pictures.gpano import NAMESPACE

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from second_renderer import render_otherwise, trace, write_second_set
 
-from panovlm.data.records import Needs, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs
 from panovlm.scenes.generate import write_scenes
 from panovlm.scenes.look import sample_look
 from panovlm.scenes.render import render

@@ -11,7 +11,8 @@ from panovlm.data.doctor.leaks import copied, leaked
 from panovlm.data.doctor.pictures import Picture, begin_worker, inspect_picture
 from panovlm.data.findings import Finding
 from panovlm.data.formats.reading import scan
-from panovlm.data.records import Checked, Needs, check_records
+from panovlm.data.record_files import Checked, check_records
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.processes import mapping

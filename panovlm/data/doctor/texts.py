@@ -9,7 +9,8 @@ from panovlm.data.datasets import TOO_LONG_FIX, ConversationTokenizer
 from panovlm.data.doctor.pictures import Picture
 from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.packing import IGNORED
-from panovlm.data.records import IMAGE_MARK, Located
+from panovlm.data.record_files import Located
+from panovlm.data.records import IMAGE_MARK
 from panovlm.pictures.declaring import PictureFile
 
 MAX_PLACES = 5

@@ -8,11 +8,13 @@ from typing import Any
 
 from panovlm.data.findings import Finding, FindingKind
 from panovlm.data.formats.chats import read_lines, read_list
-from panovlm.data.formats.content import Content
+from panovlm.data.formats.content import Content, Entry
 from panovlm.data.formats.hub import read_folder
 from panovlm.data.formats.tables import is_row, read_csv, read_tsv
 from panovlm.data.lines import json_lines, read_text
-from panovlm.data.records import Located, Needs, Record, located, no_records, scan_records
+from panovlm.data.picture_folders import is_picture_folder, pictures_in
+from panovlm.data.record_files import Located, located, no_records, scan_records
+from panovlm.data.records import Needs, Record
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".parquet": "datasets"}
 
@@ -20,6 +22,13 @@ ENDINGS = {".csv": "csv", ".tsv": "tsv", ".parquet": "datasets"}
 def _read_chats(path: Path) -> Content:
     """Read a list or lines, whichever it is."""
     return read_list(path) if _is_list(path) else read_lines(path)
+
+
+def _read_pictures(path: Path) -> Content:
+    """Make a record without text of every picture in a folder."""
+    names = [file.relative_to(path) for file in pictures_in(path)]
+    images = [(str(name), Path(path.name, name)) for name in names]
+    return Content([Entry({"image": str(image)}, place) for place, image in images])
 
 
 READERS: dict[str, Callable[[Path], Content]] = {
@@ -31,13 +40,14 @@ READERS: dict[str, Callable[[Path], Content]] = {
     "csv": read_csv,
     "tsv": read_tsv,
     "datasets": read_folder,
+    "pictures": _read_pictures,
 }
 
 
 def detect_format(path: Path) -> str:
     """Return the format of a file or folder, by its name and its first object."""
     if path.is_dir():
-        return "datasets"
+        return "pictures" if is_picture_folder(path) else "datasets"
     if path.suffix.lower() in ENDINGS:
         return ENDINGS[path.suffix.lower()]
     is_list = _is_list(path)
@@ -91,12 +101,42 @@ def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
     if kind == "records":
         yield from scan_records(path, needs)
         return
-    found, fix = f"found the format {kind}, expected records to train on", "panovlm data convert"
-    yield Finding(FindingKind.FORMAT, found, f"{fix} makes them", path)
-    content = READERS[kind](path)
+    if not _is_trained_on(kind, path):
+        found = f"found the format {kind}, expected records to train on"
+        fix = "panovlm data convert makes them"
+        yield Finding(FindingKind.FORMAT, found, fix, path)
+    yield from _scan_content(READERS[kind](path), path, needs, kind)
+
+
+def scan_trained(path: Path, needs: Needs) -> Iterator[Located | Finding]:
+    """Read what a stage trains on: records, or a format that cannot be mistaken for them."""
+    kind = detect_format(path)
+    if kind == "pictures" and needs.text:
+        found = f"{path}: found a folder of pictures, expected records with text"
+        yield Finding(FindingKind.FILE, found, "name a file of records for stages with text")
+    elif _is_trained_on(kind, path):
+        yield from scan(path, needs)
+    else:
+        yield from scan_records(path, needs)
+
+
+def _is_trained_on(kind: str, path: Path) -> bool:
+    """Return whether training reads a format itself.
+
+    Lines of JSON with `messages` are records: a misspelled field among them is an error.
+    """
+    return kind != "datasets" and not (kind == "messages" and path.suffix.lower() == ".jsonl")
+
+
+def _scan_content(
+    content: Content, path: Path, needs: Needs, kind: str
+) -> Iterator[Located | Finding]:
     yield from content.findings
     for note in content.notes:
-        yield Finding(FindingKind.FORMAT, f"found what a conversion {note}", "", path)
+        yield Finding(FindingKind.FORMAT, f"found what reading it {note}", "", path)
+    if content.lost:
+        listed = ", ".join(f"{name!r} ({count})" for name, count in content.lost.items())
+        yield Finding(FindingKind.FORMAT, f"found fields that are not read: {listed}", "", path)
     inside = sum(entry.picture is not None for entry in content.entries)
     if inside:
         found = f"found {inside} pictures inside the data set, expected files"
@@ -107,4 +147,5 @@ def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
         if entry.picture is None:
             yield from located(entry.data, path, entry.place, needs)
     if not content.entries and not content.findings:
-        yield no_records(path, "at least one")
+        expected = "pictures" if kind == "pictures" else "at least one"
+        yield no_records(path, expected)

@@ -16,7 +16,8 @@ from panovlm.data.formats.content import Content, Item
 from panovlm.data.formats.hub import write_folder
 from panovlm.data.formats.reading import READERS, detect_format
 from panovlm.data.formats.tables import write_csv, write_tsv
-from panovlm.data.records import Needs, is_address, located, no_records, raise_findings
+from panovlm.data.record_files import is_address, located, no_records, raise_findings
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.files import (
     check_folder,

@@ -24,7 +24,7 @@ from panovlm.data.questions.evidence import Doubt, Evidence, evidence_of
 from panovlm.data.questions.splitting import number_of, places_to_test
 from panovlm.data.questions.surroundings import Surroundings, listing
 from panovlm.data.questions.writing import question_record
-from panovlm.data.records import raise_errors
+from panovlm.data.record_files import raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.runtime.files import whole_folder

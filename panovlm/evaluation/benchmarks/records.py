@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from panovlm.data.records import IMAGE_MARK, Needs, Record, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import IMAGE_MARK, Needs, Record
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.items import Benchmark, Item, each
 from panovlm.metrics.exact_match import normalised

@@ -164,14 +164,21 @@ def test_licences_and_sources_are_counted_by_picture(write: Write) -> None:
     assert examination.sources == {"s0": 1, "s1": 1, "": 1}
 
 
-def test_other_formats_are_checked_and_named(write: Write, tmp_path: Path) -> None:
+def test_other_formats_are_checked_too(write: Write, tmp_path: Path) -> None:
     write({"image": "a.png"})
     file = tmp_path / "data.csv"
     file.write_text("url,query,annotation\na.png,Where?,left\n")
-    found = only(examine([file]), FindingKind.FORMAT)
-    assert "found the format csv, expected records" in found
+    assert not kinds(examine([file]))
     file.write_text("url,query,annotation\na.png,Where?,\n")
-    assert kinds(examine([file])) == [FindingKind.TEXT, FindingKind.FORMAT]
+    assert kinds(examine([file])) == [FindingKind.TEXT]
+
+
+def test_what_must_be_converted_before_training_is_named(write: Write, tmp_path: Path) -> None:
+    write({"image": "a.png"})
+    file = tmp_path / "other.jsonl"
+    file.write_text(json.dumps({"images": ["a.png"], "messages": messages()}) + "\n")
+    found = only(examine([file]), FindingKind.FORMAT)
+    assert "found the format messages, expected records" in found
 
 
 def test_records_without_text_are_errors_unless_allowed(write: Write) -> None:

@@ -10,7 +10,8 @@ import pytest
 from panovlm.data.formats import run
 from panovlm.data.formats.reading import detect_format
 from panovlm.data.formats.run import WRITERS, convert_data
-from panovlm.data.records import Needs, Record, marked, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record, marked
 from panovlm.errors import PanoVLMError
 
 QUESTION = {"role": "user", "content": 'Where, "exactly",\nis it?\r\t\u2028<b>é</b>'}

@@ -9,7 +9,8 @@ from PIL import Image
 
 from panovlm.data.doctor.run import examine
 from panovlm.data.formats.run import convert_data
-from panovlm.data.records import Needs, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 
 MESSAGES = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "A hall"}]

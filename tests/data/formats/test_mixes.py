@@ -7,7 +7,8 @@ import pytest
 
 from panovlm.data.formats.reading import detect_format
 from panovlm.data.formats.run import convert_data
-from panovlm.data.records import Needs, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 
 ASKED = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A hall."}]

@@ -64,7 +64,7 @@ def test_what_is_left_out_is_counted_and_listed(tmp_path: Path) -> None:
     (note,) = convert_data(tmp_path / "in.csv", tmp_path / "out.jsonl").notes
     assert note == "left out 3 empty rows: line 4, line 5, line 6"
     found = [f.found for f in examine([tmp_path / "in.csv"]).findings if not f.is_error]
-    assert "found what a conversion left out 3 empty rows: line 4, line 5, line 6" in found
+    assert "found what reading it left out 3 empty rows: line 4, line 5, line 6" in found
 
 
 def test_a_column_without_a_name_that_holds_something_is_reported(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from PIL import Image
 from panovlm.commands import app as cli
 from panovlm.data.questions.evidence import Doubt
 from panovlm.data.questions.run import QuestionSettings, Summary, write_questions
-from panovlm.data.records import Needs, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 
 LABELS = ["car", "dog", "bench", "person"]

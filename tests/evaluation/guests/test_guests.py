@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 from stub_endpoint import Stub, stub_endpoint
 
-from panovlm.data.records import Needs, read_records
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.benchmark_run import evaluate_benchmark

@@ -1,0 +1,254 @@
+"""Files of records: reading and checking them, with every error named by its place."""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from panovlm.data.file_names import find_file
+from panovlm.data.findings import Finding, FindingKind, shown
+from panovlm.data.lines import json_lines
+from panovlm.data.records import IMAGE_MARK, Needs, Record
+from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import Declaration, DeclaredPicture, PictureFile
+from panovlm.pictures.panorama import declaration_error
+
+MAX_ERRORS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Located:
+    """A record and its place in a file.
+
+    Attributes:
+        record: The record; its picture's path no longer depends on the file's folder.
+        file: The file that holds it.
+        place: Where in the file, as in "line 3".
+    """
+
+    record: Record
+    file: Path
+    place: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Content of data files.
+
+    Attributes:
+        records: All valid records.
+        findings: What is wrong with the others.
+    """
+
+    records: list[Located] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> list[PictureFile]:
+        """Every picture once, in the records' order."""
+        return list(dict.fromkeys(e.record.shown for e in self.records if e.record.shown))
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings that training refuses."""
+        return [finding for finding in self.findings if finding.is_error]
+
+    def of(self, file: Path, default: Declaration | None) -> "Checked":
+        """Return the records of one file; `default` declares pictures that no record declares."""
+        records = (each for each in self.records if each.file == file)
+        return Checked([replace(e, record=e.record.declared_by(default)) for e in records])
+
+    @property
+    def contradictions(self) -> list[Finding]:
+        """What the header of a picture contradicts of its declaration, at its first record."""
+        first = {each.record.shown: each for each in reversed(self.records)}
+        found = [
+            (each, declaration_error(picture))
+            for picture, each in first.items()
+            if isinstance(picture, DeclaredPicture)
+        ]
+        kind = FindingKind.PICTURE
+        return [Finding(kind, text, "", e.file, e.place, "declared") for e, text in found if text]
+
+
+def read_records(
+    path: Path, needs: Needs, declared: Declaration | None = None, scan: "Scan | None" = None
+) -> list[Record]:
+    """Read and check a file of records.
+
+    Args:
+        path: JSON Lines; pictures are relative to its folder.
+        needs: What every record must hold.
+        declared: What the pictures are, of records that do not declare it.
+        scan: Reads a file of another format; None for JSON Lines.
+
+    Raises:
+        PanoVLMError: Listing every invalid line with its fix; nothing is skipped silently.
+    """
+    checked = check_records({path: needs}, scan or scan_records)
+    raise_findings(path, checked.errors)
+    checked = checked.of(path, declared)
+    raise_findings(path, checked.contradictions)
+    return [each.record for each in checked.records]
+
+
+def raise_findings(path: Path, findings: Sequence[Finding]) -> None:
+    """Raise one error that lists all findings in a file, if there are any."""
+    for finding in findings:
+        if finding.kind is FindingKind.FILE:  # nothing of the file can be read
+            raise PanoVLMError(finding.in_file)
+    raise_errors(str(path), [finding.in_file for finding in findings])
+
+
+def raise_errors(source: str, errors: Iterable[str]) -> None:
+    """Raise one error that lists all errors found in `source`, if there are any."""
+    listed = list(errors)
+    if listed:
+        lines = "\n  ".join(listed[:MAX_ERRORS_SHOWN])
+        more = len(listed) - MAX_ERRORS_SHOWN
+        rest = f"\n  ... and {more} more" if more > 0 else ""
+        raise PanoVLMError(f"{source} has {len(listed)} error(s):\n  {lines}{rest}")
+
+
+def scan_records(path: Path, needs: Needs) -> Iterator[Located | Finding]:
+    """Read a file of records; yield each valid one, and everything wrong with the others."""
+    is_empty = True
+    for each in json_lines(path):
+        is_empty = False
+        if isinstance(each, Finding):
+            yield each
+        else:
+            yield from located(each[1], path, f"line {each[0]}", needs)
+    if is_empty:
+        yield no_records(path, "one JSON object a line")
+
+
+Scan = Callable[[Path, Needs], Iterable[Located | Finding]]
+
+
+def check_records(files: Mapping[Path, Needs], scan: Scan = scan_records) -> Checked:
+    """Read every record of all files.
+
+    Args:
+        files: The files, and what their records must hold.
+        scan: Reads one file.
+    """
+    checked = Checked()
+    for path, needs in files.items():
+        for each in scan(path, needs):
+            if isinstance(each, Finding):
+                checked.findings.append(each)
+            else:
+                checked.records.append(each)
+    return checked
+
+
+def no_records(path: Path, expected: str) -> Finding:
+    """Return the finding for a file that holds nothing."""
+    return Finding(FindingKind.FILE, f"{path}: found no records, expected {expected}")
+
+
+def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located | Finding]:
+    """Check the content of one record.
+
+    Args:
+        data: What the file holds, in the shape of a record.
+        file: The file; pictures are relative to its folder.
+        place: Where in the file, as in "line 3".
+        needs: What the record must hold.
+
+    Returns:
+        The record alone, or its errors.
+    """
+    try:
+        record = Record.model_validate(data)
+    except ValidationError as error:
+        return [_finding(error, file, place) for error in error.errors(include_url=False)]
+    if is_address(data.get("image")):
+        found = f"field 'image': found the URL {shown(data['image'])}, which is never fetched"
+        return [
+            Finding(FindingKind.URL, found, "download the picture and name its file", file, place)
+        ]
+    if wrong := _error_of(record, needs):
+        return [Finding(*wrong, file, place)]
+    if record.image:
+        record = record.model_copy(update={"image": find_file(file.parent, record.image)})
+    return [Located(record, file, place)]
+
+
+def is_address(image: object) -> bool:
+    """Return whether `image` holds a URL, of the web or with the picture in it, and no path."""
+    return isinstance(image, str) and ("://" in image[:30] or image[:5].lower() == "data:")
+
+
+def _finding(error: Any, file: Path, place: str) -> Finding:
+    """Convert one of pydantic's errors to a finding with its fix."""
+    field = ".".join(map(str, error["loc"])) or "record"
+    found, fix = f"field {field!r}: found {shown(error['input'])}, expected: {error['msg']}", ""
+    if error["type"] == "value_error":  # of a declaration
+        found = f"field {field!r}: {error['ctx']['error']}"
+    if error["type"] == "missing":
+        found, fix = f"field {field!r} is missing", "every record needs it"
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        found, fix = f"unknown field {shown(field)}", f"remove or rename it{_nearest(field)}"
+    return Finding(FindingKind.FIELD, found, fix, file, place, field)
+
+
+def _nearest(field: str) -> str:
+    if field in Declaration.__dataclass_fields__:
+        return f', or move it into "declared", as {{"{field}": ...}}'
+    close = difflib.get_close_matches(field[:50], Record.model_fields, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _error_of(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | None:
+    """Return why a well-formed record cannot be trained on: the kind, what was found, the fix."""
+    marks = sum(message.content.count(IMAGE_MARK) for message in record.messages)
+    if record.image is None and "image" in record.model_fields_set:
+        fix = "leave it out of a text without a picture"
+        return FindingKind.FIELD, "field 'image' is null", fix
+    if record.image == Path():
+        fix = "name a file, or leave it out of a text without a picture"
+        return FindingKind.FIELD, "field 'image' is empty", fix
+    if record.image is None and needs.image:
+        return FindingKind.FIELD, "field 'image' is missing", "every record needs it here"
+    if record.image is None and record.declared:
+        fix = "add `image`, or leave it out of a text without a picture"
+        return FindingKind.FIELD, "found 'declared' but no picture", fix
+    if record.image is None and marks:
+        return FindingKind.MARK, f"found {marks} {IMAGE_MARK} mark(s) but no picture", "add `image`"
+    if marks > 1:
+        found = f"found {marks} {IMAGE_MARK} marks for 1 picture"
+        return FindingKind.MARK, found, "keep one mark a picture"
+    if any(IMAGE_MARK in m.content for m in record.messages if m.role == "assistant"):
+        found = f"found {IMAGE_MARK} in a message of the assistant, which would learn to write it"
+        return FindingKind.MARK, found, "move it to a message of the user"
+    rotated = record.rolled_responses
+    answers = [message.role for message in record.messages].count("assistant")
+    if rotated and answers > 1:
+        found = (
+            f"found rolled_responses beside {answers} messages of the assistant, expected one: "
+            "they are of the last alone, and a yaw rotation would leave the others wrong"
+        )
+        return FindingKind.TEXT, found, "make a record of each question, or leave them out"
+    if rotated and record.messages and (rotated[0] != record.response or "" in rotated):
+        found = (
+            f"found rolled_responses {shown(rotated)}, expected the response itself, "
+            f"{shown(record.response)}, first and no empty text"
+        )
+        return FindingKind.TEXT, found, "correct them or leave them out"
+    return _error_of_text(record) if needs.text else None
+
+
+def _error_of_text(record: Record) -> tuple[FindingKind, str, str] | None:
+    roles = [message.role for message in record.messages]
+    if "user" not in roles:
+        found = "found no user message, expected a question before the response"
+        return FindingKind.TEXT, found, "add one to messages"
+    if roles[-1] != "assistant" or not record.response.strip():
+        found = "found no supervised token: the last message must be the assistant's and not empty"
+        return FindingKind.TEXT, found, "add the response"
+    return None
