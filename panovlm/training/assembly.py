@@ -77,6 +77,8 @@ def read_parts(run: StageRun) -> list[MixturePart]:
     parts = []
     for each in run.sources:
         records = read_records(each.path, needs, each.declared, scan_trained)
+        if not needs.text:  # each panorama is trained on by itself
+            records = [single for record in records for single in record.apart()]
         parts.append(MixturePart(capped(records, each.limit, seed), each.weight))
     return parts
 

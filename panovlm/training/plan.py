@@ -104,7 +104,7 @@ def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
     views = config.layout.num_views, config.view_size
     size = bytes_per_picture(config.vision_config, *views, layers)
     records = (record for part in parts for record in part.records)
-    pictures = [record.shown for record in records if record.shown and is_cached]
+    pictures = [picture for record in records for picture in record.pictures if is_cached]
     return StagePlan(
         run=run,
         num_panoramas=len(dataset) if is_cached else None,

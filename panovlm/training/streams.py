@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel
 
 from panovlm.data.cache_room import StreamRoom, cache_limit
-from panovlm.data.datasets import ConversationTokenizer, RecordSampler
+from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import open_stream
