@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from panovlm.commands import annotating, data, models, pictures, publishing, training
+from panovlm.commands import annotating, data, models, pictures, publishing, serving, training
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.allocator import keep_freed_memory
 
@@ -33,7 +33,7 @@ for command in (
     models.occlude,
     models.ask,
     models.chat,
-    models.serve,
+    serving.serve,
     publishing.merge,
     publishing.export,
 ):

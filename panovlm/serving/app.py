@@ -1,7 +1,7 @@
 """The server's routes, put together."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from panovlm.inference.assistant import Assistant
@@ -16,7 +17,7 @@ from panovlm.serving.errors import INTERNAL, RequestError
 from panovlm.serving.fetching import Fetcher
 from panovlm.serving.handler import CLIENT_LEFT, ChatHandler
 from panovlm.serving.limits import Limits
-from panovlm.serving.middleware import AccessMiddleware
+from panovlm.serving.middleware import Access, AccessMiddleware
 from panovlm.serving.protocol import (
     MODEL_NAME,
     ChatRequest,
@@ -33,7 +34,7 @@ def create_app(
     assistant: Assistant,
     *,
     limits: Limits | None = None,
-    keys: Sequence[str] = (),
+    access: Access | None = None,
     fetcher: Fetcher | None = None,
 ) -> FastAPI:
     """Build the server.
@@ -41,7 +42,7 @@ def create_app(
     Args:
         assistant: Answers; while the server runs, no other code may use it.
         limits: Bounds on requests.
-        keys: API keys, of which each request must bring one; none for an open server.
+        access: Who may ask; by default all on this machine, but no pages of other origins.
         fetcher: Fetches pictures from other hosts; None fetches nothing.
     """
     limits = limits or Limits()
@@ -59,7 +60,16 @@ def create_app(
     # Without FastAPI's pages about the interface, which load scripts from other hosts.
     app = FastAPI(title="PanoVLM", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.handler = handler
-    app.add_middleware(AccessMiddleware, keys=keys, registry=registry)
+    access = access or Access()
+    app.add_middleware(AccessMiddleware, access=access, registry=registry)
+    if access.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=access.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
     _add_errors(app)
     _add_routes(app, handler, registry)
     add_page(app, assistant.processor.image_processor.layout)

@@ -1,12 +1,14 @@
 """Runs the server until it is stopped; running answers are finished first."""
 
 import logging
+import ssl
 import threading
-from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
 
+from panovlm.errors import PanoVLMError
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.prefixes import PrefixStore
 from panovlm.runtime.arithmetic import Dtype
@@ -15,6 +17,7 @@ from panovlm.serving.app import create_app
 from panovlm.serving.connections import Connection
 from panovlm.serving.fetching import Fetcher, parse_hosts
 from panovlm.serving.limits import Limits
+from panovlm.serving.middleware import Access
 
 
 def serve(
@@ -22,16 +25,29 @@ def serve(
     *,
     host: str,
     port: int,
-    keys: Sequence[str],
+    access: Access,
     limits: Limits,
     prefixes: PrefixStore,
     allow_hosts: str = "",
     dtype: Dtype = "auto",
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    without_key: bool = False,
 ) -> None:
     """Serve a model (a folder or a run) over HTTP: the arguments are those of `panovlm serve`.
 
     SIGTERM and SIGINT end it: no new connection is accepted, running answers are finished.
+
+    Raises:
+        PanoVLMError: If others could ask without a key, or a file of TLS is invalid.
     """
+    if not (access.keys or without_key or _is_loopback(host)):
+        raise PanoVLMError(
+            f"found --host {host}, where others may reach the server, and no API key; set "
+            "PANOVLM_API_KEYS or --key-file, or add --without-key to let everybody ask"
+        )
+    if tls_cert or tls_key:
+        _check_tls(tls_cert, tls_key)
     hosts = parse_hosts(allow_hosts)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("panovlm.serving").setLevel(logging.INFO)
@@ -39,7 +55,7 @@ def serve(
     # While the model is loaded, so that nobody waits for them.
     threading.Thread(target=examples.render_all, name="examples", daemon=True).start()
     assistant = Assistant.load(model, prefixes, dtype)
-    app = create_app(assistant, limits=limits, keys=keys, fetcher=fetcher)
+    app = create_app(assistant, limits=limits, access=access, fetcher=fetcher)
     uvicorn.run(
         app,
         host=host,
@@ -49,5 +65,41 @@ def serve(
         access_log=False,
         log_level="warning",
         server_header=False,
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
         timeout_graceful_shutdown=int(limits.max_s),
     )
+
+
+def read_keys(file: Path) -> list[str]:
+    """Read API keys, one a line.
+
+    Raises:
+        PanoVLMError: If there is none.
+    """
+    try:
+        keys = file.read_text().split()
+    except (OSError, ValueError) as error:
+        raise PanoVLMError(f"cannot read {file}, expected a file of API keys: {error}") from error
+    if not keys:
+        raise PanoVLMError(f"found no API key in {file}, expected one a line; write some")
+    return keys
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_tls(cert: Path | None, key: Path | None) -> None:
+    try:
+        if cert is None:
+            raise FileNotFoundError("--tls-cert is missing")
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise PanoVLMError(
+            f"found --tls-cert {cert} and --tls-key {key}, expected a certificate chain and its "
+            f"key as PEM: {error}; name both files"
+        ) from error

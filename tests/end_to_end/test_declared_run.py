@@ -230,7 +230,8 @@ def test_a_request_declares_its_picture(
         assert reply[0] == 200, reply
         return str(reply[1]["choices"][0]["message"]["content"])
 
-    with TestClient(create_app(Assistant(generator, processor))) as client:
+    app = create_app(Assistant(generator, processor))
+    with TestClient(app, base_url="http://localhost") as client:
         status, refused = answered(client, "0")
         assert (status, refused["error"]["code"]) == (400, "invalid_image")
         assert text(answered(client, "0", TURN)) == text(answered(client, "0-xmp"))

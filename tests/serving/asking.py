@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from fastapi import testclient
 from PIL import Image
 
 from panovlm.serving.connections import Connection
@@ -18,6 +19,14 @@ from panovlm.serving.limits import Limits
 PATH = "/v1/chat/completions"
 LIMITS = Limits(max_body_bytes=1 << 20, max_pixels=100_000, max_tokens=64, max_s=30.0)
 Ask = Callable[..., dict[str, Any]]
+
+
+class TestClient(testclient.TestClient):
+    """A client of a server on this machine, which sends JSON."""
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        headers = {"content-type": "application/json"}
+        super().__init__(app, base_url="http://localhost", headers=headers, **options)
 
 
 def data_url(data: bytes, kind: str = "png") -> str:

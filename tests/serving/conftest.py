@@ -22,8 +22,7 @@ def assistant(generator: PanoVLMForConditionalGeneration, processor: PanoVLMProc
 
 @pytest.fixture
 def client(assistant: Assistant) -> Iterator[Any]:
-    from asking import LIMITS
-    from fastapi.testclient import TestClient
+    from asking import LIMITS, TestClient
 
     from panovlm.serving.app import create_app
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import LIMITS, PATH, Ask, data_url
-from fastapi.testclient import TestClient
+from asking import LIMITS, PATH, Ask, TestClient, data_url
 
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import LIMITS, PATH, Ask, data_url, encoded
-from fastapi.testclient import TestClient
+from asking import LIMITS, PATH, Ask, TestClient, data_url, encoded
 from PIL import Image
 
 from panovlm.errors import PanoVLMError

@@ -9,8 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from asking import LIMITS, PATH, Ask, listening, wait_until
-from fastapi.testclient import TestClient
+from asking import LIMITS, PATH, Ask, TestClient, listening, wait_until
 
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.batches import Batch

@@ -12,12 +12,12 @@ import zlib
 from typing import Any
 
 import pytest
-from asking import LIMITS, PATH, Ask, data_url, encoded
-from fastapi.testclient import TestClient
+from asking import LIMITS, PATH, Ask, TestClient, data_url, encoded
 from PIL import Image
 
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
+from panovlm.serving.middleware import Access
 
 
 def error_of(reply: Any, status: int = 400) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def test_a_thousand_random_requests_never_fail_the_server(
 
 
 def test_keys_are_required_everywhere_but_at_health(assistant: Assistant, body: Ask) -> None:
-    app = create_app(assistant, limits=LIMITS, keys=["one", "two"])
+    app = create_app(assistant, limits=LIMITS, access=Access(keys=["one", "two"]))
     with TestClient(app) as client:
         assert client.get("/health").status_code == 200
         for path in ("/v1/models", "/metrics", "/docs", "/v1/../metrics"):
@@ -249,7 +249,7 @@ def test_the_log_holds_neither_pictures_nor_questions_nor_keys(
     assistant: Assistant, body: Ask, picture_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "panovlm.serving")
-    app = create_app(assistant, limits=LIMITS, keys=["very-secret"])
+    app = create_app(assistant, limits=LIMITS, access=Access(keys=["very-secret"]))
     with TestClient(app) as client:
         headers = {"Authorization": "Bearer very-secret", "X-Request-Id": "bad\tid"}
         client.post(PATH, json=body("my question"), headers=headers)

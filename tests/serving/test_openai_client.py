@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
+from panovlm.serving.middleware import Access
 
 openai = pytest.importorskip("openai")
 MODEL = "panovlm"
@@ -33,7 +34,7 @@ def connected(
     assistant: Assistant, limits: Any = LIMITS, key: str = "secret", **options: Any
 ) -> Iterator[tuple[Any, Any]]:
     """Run a server; return a client of it and the server's handler."""
-    app = create_app(assistant, limits=limits, keys=["secret"])
+    app = create_app(assistant, limits=limits, access=Access(keys=["secret"]))
     with listening(app) as (address, _):
         options = {"max_retries": 0, "timeout": 60, **options}
         with openai.OpenAI(base_url=f"{address}/v1", api_key=key, **options) as client:

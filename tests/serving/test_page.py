@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from asking import LIMITS, PATH, Ask
-from fastapi.testclient import TestClient
+from asking import LIMITS, PATH, Ask, TestClient
 from PIL import Image
 
 from panovlm.geometry.layouts import ViewLayout
@@ -19,6 +18,7 @@ from panovlm.model.processing import view_words
 from panovlm.scenes.render import render
 from panovlm.serving import examples
 from panovlm.serving.app import create_app
+from panovlm.serving.middleware import Access
 from panovlm.serving.site import PAGE, PAGE_FOLDER, view_names
 
 NAMED = re.compile(r'(?:href|src)="([\w./]+)"')
@@ -29,7 +29,7 @@ MOST_LINES = 400
 def test_every_file_of_the_page_is_served_without_a_key_and_names_no_other_host(
     assistant: Assistant,
 ) -> None:
-    with TestClient(create_app(assistant, limits=LIMITS, keys=["secret"])) as client:
+    with TestClient(create_app(assistant, limits=LIMITS, access=Access(keys=["secret"]))) as client:
         page = client.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -120,7 +120,7 @@ def test_a_panorama_is_rotated_by_strides_and_half_a_stride_is_refused(
 
 
 def test_examples_are_panoramas_with_questions_and_need_no_key(assistant: Assistant) -> None:
-    with TestClient(create_app(assistant, limits=LIMITS, keys=["secret"])) as client:
+    with TestClient(create_app(assistant, limits=LIMITS, access=Access(keys=["secret"]))) as client:
         listed = client.get("/examples").json()
         assert len(listed) == examples.NUM_EXAMPLES
         for example in listed:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import LIMITS, PATH, data_url, listening
-from fastapi.testclient import TestClient
+from asking import LIMITS, PATH, TestClient, data_url, listening
 
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question

@@ -45,8 +45,8 @@ def connected(address: str) -> socket.socket:
 
 def request(asked: dict[str, Any]) -> bytes:
     content = json.dumps(asked).encode()
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
-    return head.encode() + content
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
 
 def read_to_the_end(client: socket.socket) -> bytes:
@@ -68,7 +68,7 @@ def test_connections_without_a_whole_head_are_closed(address: str, sent: bytes) 
 
 def test_a_slow_head_is_cut_off_also_after_an_answer(address: str) -> None:
     with closing(connected(address)) as client:
-        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
         with pytest.raises(OSError):  # which one depends on timing
             for _ in range(400):
@@ -155,7 +155,7 @@ def test_a_stream_to_a_stalled_reader_is_cut_off() -> None:
 )
 def test_no_path_leads_out_of_the_page(address: str, target: str) -> None:
     with closing(connected(address)) as client:
-        head = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         client.sendall(head.encode("latin-1"))
         read = read_to_the_end(client)
     assert re.match(rb"HTTP/1.1 40[04] ", read)

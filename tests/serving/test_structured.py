@@ -9,8 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 import torch
-from asking import LIMITS, PATH, Ask, listening
-from fastapi.testclient import TestClient
+from asking import LIMITS, PATH, Ask, TestClient, listening
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from panovlm.inference.assistant import Assistant

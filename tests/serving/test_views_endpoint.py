@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import LIMITS, Ask
+from asking import LIMITS, Ask, TestClient
 from asking import PATH as ANSWERS
-from fastapi.testclient import TestClient
 
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.prompts import about_panorama
 from panovlm.inference.rotation import yaw_rotated
 from panovlm.inference.views_mattered import PairDrop, ViewsMattered
 from panovlm.serving.app import create_app
+from panovlm.serving.middleware import Access
 from panovlm.serving.protocol import ViewsMatteredResponse
 
 PATH = "/v1/views/mattered"
@@ -96,7 +96,7 @@ def test_errors_have_openais_shape(client: TestClient, given: Ask, body: Ask) ->
 
 def test_keys_slots_and_time_are_those_of_answers(assistant: Assistant, given: Ask) -> None:
     def ask(limits: Any, key: str = "secret") -> tuple[int, str]:
-        app = create_app(assistant, limits=limits, keys=["secret"])
+        app = create_app(assistant, limits=limits, access=Access(keys=["secret"]))
         with TestClient(app) as client:
             headers = {"authorization": f"Bearer {key}"}
             reply = client.post(PATH, json=given(), headers=headers)
