@@ -328,10 +328,12 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         """Run the model and its LM head; the other arguments are those of `PanoVLMModel.forward`.
 
         `labels` [B, L] hold the token itself where it is supervised, else -100: the LM head runs on
-        the positions that predict a supervised token, and nowhere else. Without labels it scores
+        the positions that predict a supervised token, and nowhere else; a frozen one then returns
+        no logits in training, or where `returns_logits` is False. Without labels it scores
         `logits_to_keep`, a number of last positions or the positions themselves.
         """
         num_items = kwargs.pop("num_items_in_batch", None)
+        returns_logits = kwargs.pop("returns_logits", not self.training)
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -352,7 +354,9 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             )
             logits = self.lm_head(hidden[:, keep])
         else:
-            logits, loss = supervised_loss(self, hidden, labels, num_items)
+            logits, loss = supervised_loss(
+                self, hidden, labels, num_items, returns_logits=returns_logits
+            )
         return PanoVLMOutput(
             loss=loss,
             logits=logits,

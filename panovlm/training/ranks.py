@@ -99,10 +99,31 @@ def run_on_first(work: Callable[[], Result]) -> Result:
     return result
 
 
-def max_across_ranks(values: torch.Tensor) -> torch.Tensor:
-    """Return the elementwise largest values of all ranks."""
+class PendingMax:
+    """The elementwise largest values of all ranks, asked for now and read later.
+
+    Reading in the next step waits for nothing that this one has not long done.
+    """
+
+    def __init__(self, own: Sequence[int], device: torch.device) -> None:
+        self.is_shared = world_size() > 1
+        self._values = torch.tensor(own, device=device if self.is_shared else "cpu")
+        if self.is_shared:
+            self._work = dist.all_reduce(self._values, dist.ReduceOp.MAX, async_op=True)
+
+    @property
+    def values(self) -> list[int]:
+        """The values; all ranks must read them."""
+        if self.is_shared:
+            self._work.wait()
+        values: list[int] = self._values.tolist()
+        return values
+
+
+def sum_across_ranks(values: torch.Tensor) -> torch.Tensor:
+    """Return the elementwise sums of all ranks."""
     if world_size() > 1:
-        dist.all_reduce(values, dist.ReduceOp.MAX)
+        dist.all_reduce(values)
     return values
 
 

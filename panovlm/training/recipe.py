@@ -16,6 +16,8 @@ from panovlm.training.sections import (
     ModelSection,
     OverlapSection,
     Section,
+    Tracker,
+    ValidationSection,
 )
 
 
@@ -31,6 +33,8 @@ class StageSection(Section):
     """What the pictures are, of records that do not declare it: strips, cylinders, cube maps."""
     steps: Count
     """Optimiser steps."""
+    validation: ValidationSection | None = None
+    """Records that are not trained on, and how often to score the model on them."""
     batch_size: Count = 8
     """Panoramas (or texts without one) in one batch, shared by all processes of the run."""
     questions_per_panorama: Count = 8
@@ -95,8 +99,12 @@ class Recipe(Section):
     fastest where the CPU trains."""
     save_minutes: Annotated[float, Field(gt=0)] = 10.0
     """Minutes of training that a kill costs at most: the time between two checkpoints."""
-    tensorboard: bool = False
-    """Whether to write TensorBoard files beside `log.jsonl` (extra `logs`)."""
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that get every figure of the log, by the library's own callbacks: their packages
+    must be installed (`tensorboard` comes with the extra `logs`)."""
+    push_to_hub: str | None = None
+    """A name on the Hugging Face Hub, as in `user/model`: every finished stage is uploaded to
+    `user/model-<stage>`, which is private if it is new."""
 
     @field_validator("stages")
     @classmethod
@@ -134,6 +142,8 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
     if section.overlap and name not in on_overlaps:
         place = ", ".join(on_overlaps)
         return f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
+    if error := _validation_error(name, section.validation, has_text=name not in on_overlaps):
+        return error
     if isinstance(section.lora, LoraSection) and name in on_overlaps:
         return f"found lora in {name}, which has no language model; leave it out"
     if model and model.pooling == "mean" and section.roll and name not in on_overlaps:
@@ -161,5 +171,22 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
         return (
             f"found pairing: columns in {name} beside a global view, which has no columns in "
             f"common with the others; set stages.{name}.overlap.pairing: rays"
+        )
+    return None
+
+
+def _validation_error(
+    name: str, validation: ValidationSection | None, *, has_text: bool
+) -> str | None:
+    """Return what in a stage's validation does not suit it; None if all does."""
+    if validation is None:
+        return None
+    key = f"stages.{name}.validation"
+    if validation.answers and not has_text:
+        return f"found {key}.answers in {name}, which has no text; leave it out"
+    if validation.metric == "accuracy" and not validation.answers:
+        return (
+            f"found {key}.metric: accuracy without answers; set {key}.answers to a number of "
+            f"records, as 200, or {key}.metric: loss"
         )
     return None

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Pairing = Literal["columns", "rays"]
+Tracker = Literal["trackio", "tensorboard", "wandb", "mlflow"]
 
 
 class Section(BaseModel):
@@ -97,6 +98,24 @@ class LearningRates(Section):
     """For the projection and the sphere position."""
     lora: Rate = 2e-4
     """For the adapters."""
+
+
+class ValidationSection(Section):
+    """Records that a stage does not train on, and what follows from how well it does on them."""
+
+    data: Path
+    """Records (JSONL), as those to train on."""
+    every: Count = 100
+    """Steps between two validations; the last step has one too."""
+    answers: Annotated[int, Field(ge=0)] = 0
+    """Records, spread over the file, that are also answered by generation: the share of answers
+    that match exactly, up to case and a final stop. In stages with text."""
+    metric: Literal["loss", "accuracy"] = "loss"
+    """What tells which step is best; `accuracy` needs `answers`."""
+    keep: Literal["best", "last"] = "best"
+    """The weights that the stage ends with: of the step that validated best, or the last."""
+    patience: Count | None = None
+    """Validations without a better one that end the stage early; null for never."""
 
 
 class OverlapSection(Section):

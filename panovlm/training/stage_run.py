@@ -85,6 +85,14 @@ class StageRun:
         return open_stream(self.sources[0].path)
 
     @property
+    def record_sources(self) -> tuple[DataSource, ...]:
+        """The files of records that it reads, to train and to validate on."""
+        section, trained_on = self.section, () if self.is_stream else self.sources
+        if section.validation is None:
+            return trained_on
+        return *trained_on, DataSource(path=section.validation.data, declared=section.declared)
+
+    @property
     def bf16(self) -> bool:
         """Whether to compute in bf16."""
         return uses_bf16(self.recipe.dtype)
@@ -119,6 +127,7 @@ class StageRun:
             | {"lora": self.lora and self.lora.model_dump(mode="json")}
             | ({"declared": section.declared.said} if section.declared else {})
             | ({"data": self.data_facts} if isinstance(section.data, tuple) else {}),
+            "validation": data_digest(section.validation.data) if section.validation else None,
             "seed": recipe.seed,
             "dtype": recipe.dtype,
         }
