@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -132,13 +132,9 @@ class ConversationTokenizer:
         self.truncate_to = truncate_to
         self._tokenize = lru_cache(maxsize=20_000)(self._tokenize_messages)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the cache out, which other processes begin anew."""
-        return {key: value for key, value in self.__dict__.items() if key != "_tokenize"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._tokenize = lru_cache(maxsize=20_000)(self._tokenize_messages)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be built anew in another process, whichever way it starts; the cache stays behind."""
+        return ConversationTokenizer, (self.processor, self.supervision, self.truncate_to)
 
     def __call__(self, record: Record) -> TokenSequence:
         """Tokenise a record's conversation; the pictures themselves are not read."""
@@ -162,11 +158,25 @@ class ConversationTokenizer:
         around = len(expansion) - image_tokens * len(self.processor.image_token)
         # No text has more tokens than bytes, so most conversations need not be tokenised.
         pictures = (image_tokens + around) * max(len(record.paths), 1)
-        most = num_bytes(record) + pictures - longest
+        most = self._most_tokens(record) + pictures - longest
         if most <= 0:
             return most
         excess = len(self._whole(record).ids) - longest
         return 0 if excess > 0 and self._fits_truncated(record) else excess
+
+    def _most_tokens(self, record: Record) -> int:
+        """Return more tokens than a record's conversation has, its picture apart."""
+        contents = sum(len(message.content.encode()) for message in record.messages)
+        return contents + len(record.messages) * self.markup_bytes
+
+    @cached_property
+    def markup_bytes(self) -> int:
+        """More bytes than the chat template writes around a message; some write a system prompt."""
+        chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}]
+        written: str = self.processor.tokenizer.apply_chat_template(
+            chat, chat_template=self.processor.chat_template, tokenize=False
+        )
+        return max(len(written.encode()), MARKUP_BYTES)
 
     def _fits_truncated(self, record: Record) -> bool:
         if self.truncate_to is None:

@@ -148,6 +148,8 @@ class PanoramaDataset(Dataset[Example]):
         """
         if self.supervision is Supervision.NONE:
             return
+        for record in _one_of_each_order(self.groups):
+            self.tokenizer(record)  # the chat template takes its roles, or says why not
         errors = []
         for record in (record for records in self.groups for record in records):
             excess = self.tokenizer.excess(record, longest)
@@ -163,6 +165,12 @@ def _by_picture(records: Sequence[Record]) -> list[list[Record]]:
     for number, record in enumerate(records):
         groups.setdefault(record.pictures or number, []).append(record)
     return list(groups.values())
+
+
+def _one_of_each_order(groups: Sequence[Sequence[Record]]) -> list[Record]:
+    """Return a record of each order of roles, as system, user, assistant."""
+    records = (record for group in groups for record in group)
+    return list({tuple(m.role for m in each.messages): each for each in records}.values())
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,12 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, std=fan_in**-0.5)
         elif isinstance(module, Projection):
             init.ones_(module.scale)
+            init.copy_(module.positions, module.position_table())
         elif isinstance(module, PerceiverLayer):
             init.zeros_(module.log_slope)
         elif isinstance(module, Resampler) and module.is_perceiver:
             init.normal_(module.queries, std=1.0)
+            init.copy_(module.distances, module.distance_table())
 
     def train(self, mode: bool = True) -> "PanoVLMPreTrainedModel":
         """Switch to training, but leave modules in which nothing is trained in eval mode."""
@@ -268,7 +270,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
     def _zero_from_trained_modules(self) -> Tensor:
         """Let a batch without pictures touch the trained modules, so that no other rank waits."""
         config, (rows, columns) = self.config, self.resampler.grid_in
-        device, views = self.projection.scale.device, (1, config.layout.num_views)
+        device, views = self.projection.positions.device, (1, config.layout.num_views)
         if any(parameter.requires_grad for parameter in self.vision_encoder.parameters()):
             pixels = torch.zeros(*views, 3, config.view_size, config.view_size, device=device)
             features = self.get_image_features(pixel_values=pixels)

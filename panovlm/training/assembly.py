@@ -1,5 +1,6 @@
 """Builds a stage's trainer: data, arguments and callbacks."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -146,10 +147,15 @@ def training_arguments(run: StageRun) -> TrainingArguments:
         max_steps=section.steps,
         per_device_train_batch_size=ranks.batch_size_per_rank(section.batch_size),
         gradient_accumulation_steps=section.accumulation,
-        warmup_steps=round(section.warmup * section.steps),
+        warmup_steps=run.warmup_steps,
         weight_decay=section.weight_decay,
-        lr_scheduler_type="cosine",
-        max_grad_norm=1.0,
+        optim=section.optimizer.type,
+        adam_beta1=section.optimizer.betas[0],
+        adam_beta2=section.optimizer.betas[1],
+        adam_epsilon=section.optimizer.epsilon,
+        lr_scheduler_type=section.schedule,
+        lr_scheduler_kwargs=dict(section.schedule_options),
+        max_grad_norm=math.inf if section.max_grad_norm is None else section.max_grad_norm,
         bf16=run.bf16,
         seed=recipe.seed,
         save_steps=section.steps,  # at the end; `SavePoints` asks for those before it

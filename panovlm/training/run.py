@@ -34,7 +34,7 @@ from panovlm.stages import STAGES, Stage
 from panovlm.training import ranks
 from panovlm.training.adapters import ADAPTER, check_installed, read_adapters, write_adapters
 from panovlm.training.assembly import build_trainer
-from panovlm.training.attention import choose_attention
+from panovlm.training.attention import compile_layers, set_attention
 from panovlm.training.build import (
     build_model,
     build_processor,
@@ -58,6 +58,7 @@ from panovlm.training.progress import TrainingBar
 from panovlm.training.pushing import prepare_repositories, push_stage
 from panovlm.training.recipe import Recipe
 from panovlm.training.saving import SavePoints, StopSignals
+from panovlm.training.schedule import check_schedule
 from panovlm.training.sharded import is_sharded, load_trained, trained_weights
 from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.stage_run import StageRun
@@ -117,6 +118,7 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         for run in runs:
             ranks.batch_size_per_rank(run.section.batch_size)
             check_installed(run.lora)
+            check_schedule(run)
         check_trackers(recipe)
     errors = _check_files([run for run in runs if run.record_sources])
     with ranks.synchronized():
@@ -191,9 +193,11 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     saves = SavePoints(signals, run.recipe.save_minutes, run.section.save_steps)
     callbacks = [*_callbacks(run, bar), saves]
     trainer = build_trainer(run, model, processor, callbacks)
-    can_time = is_held_in_bf16 and not run.is_on_overlaps and not run.is_stream
-    if can_time and (chosen := choose_attention(trainer)):
+    can_time = is_held_in_bf16 and not run.is_stream
+    if not run.is_on_overlaps and (chosen := set_attention(trainer, run.recipe, can_time)):
         console.print(f"{run.name}: attention {chosen}, the faster here on the first examples")
+    if run.recipe.compile:
+        compile_layers(model)
     with bar, ranks.quiet_after_others():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         is_whole = not is_held_in_bf16 and not is_sharded(trainer.model)

@@ -38,11 +38,14 @@ class StageRun:
         """The row of the table, in the variant that the section asks for."""
         stage = STAGES[self.name].with_last_vision_layers(self.section.vision_layers)
         stage = stage.without_lora() if self.lora is None else stage.with_lora()
+        stage = stage.with_language_model() if self.section.train_language_model else stage
         return stage.from_backbones() if self.section.from_backbones else stage
 
     @property
     def lora(self) -> LoraSection | None:
         """The stage's adapters: those of the section, or by default those of the table."""
+        if self.section.train_language_model:
+            return None
         if self.section.lora != "auto":
             return self.section.lora
         return LoraSection() if STAGES[self.name].role("lora") is TRAINED else None
@@ -91,6 +94,12 @@ class StageRun:
         if section.validation is None:
             return trained_on
         return *trained_on, DataSource(path=section.validation.data, declared=section.declared)
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps over which the learning rates rise."""
+        warmup = self.section.warmup
+        return round(warmup * self.section.steps if warmup < 1 else warmup)
 
     @property
     def bf16(self) -> bool:

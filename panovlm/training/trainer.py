@@ -85,14 +85,16 @@ class StageTrainer(Trainer):
             if parameter.requires_grad:
                 groups[module_of(name), parameter.ndim > 1].append(parameter)
         self.group_modules = [module for module, _ in groups]
-        self.optimizer = torch.optim.AdamW(
+        build, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        grouped = [
             {
                 "params": parameters,
                 "lr": getattr(self.learning_rates, module),
                 "weight_decay": self.args.weight_decay if decays else 0.0,
             }
             for (module, decays), parameters in groups.items()
-        )
+        ]
+        self.optimizer = build(grouped, **options)
         return self.optimizer
 
     def _check_sharding(self) -> None:

@@ -12,6 +12,9 @@ from panovlm.training.overlap.vicreg import (
     vicreg_loss,
     vicreg_loss_by_pair,
 )
+from panovlm.training.sections import VICRegSection
+
+PAPER = VICRegSection()
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_the_terms_are_the_published_codes_but_for_the_variance_of_both_sides(pa
     torch.testing.assert_close(terms.invariance, invariance)
     torch.testing.assert_close(terms.variance, 2 * variance)
     torch.testing.assert_close(terms.covariance, covariance)
-    torch.testing.assert_close(terms.loss, 25 * invariance + 50 * variance + covariance)
+    torch.testing.assert_close(terms.loss(PAPER), 25 * invariance + 50 * variance + covariance)
 
 
 def test_the_invariance_is_the_papers_divided_by_the_width(pair):
@@ -81,7 +84,7 @@ def test_statistics_of_a_pair_are_the_published_codes_of_each_averaged(pair, wid
     torch.testing.assert_close(terms.invariance, invariance)
     torch.testing.assert_close(terms.variance, 2 * variance)
     torch.testing.assert_close(terms.covariance, covariance, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(terms.loss, 25 * invariance + 50 * variance + covariance)
+    torch.testing.assert_close(terms.loss(PAPER), 25 * invariance + 50 * variance + covariance)
 
 
 def test_filled_up_places_of_a_pair_count_for_nothing(pair):
@@ -92,9 +95,9 @@ def test_filled_up_places_of_a_pair_count_for_nothing(pair):
     apart = [
         vicreg_loss(a[i, present[i]], b[i, present[i]], weights[i, present[i]]) for i in range(6)
     ]
-    torch.testing.assert_close(terms.loss, sum(each.loss for each in apart) / 6)
+    torch.testing.assert_close(terms.loss(PAPER), sum(each.loss(PAPER) for each in apart) / 6)
     a[~present], b[~present] = 1e3, -1e3
-    torch.testing.assert_close(vicreg_loss_by_pair(a, b, weights, present).loss, terms.loss)
+    torch.testing.assert_close(vicreg_loss_by_pair(a, b, weights, present).loss(PAPER), terms.loss)
 
 
 def test_a_pair_of_one_token_has_an_invariance_only(pair):
@@ -190,3 +193,17 @@ def test_the_projector_treats_each_token_alone():
     projected = projector(latents)
     assert projected.shape == (2, 3, 4, 5, 12)
     torch.testing.assert_close(projector(latents[1, 2, 3, 4]), projected[1, 2, 3, 4])
+
+
+def test_weights_and_gamma_are_those_of_the_recipe():
+    torch.manual_seed(0)
+    a, b = torch.randn(12, 3), torch.randn(12, 3)
+    plain, wider = vicreg_loss(a, b), vicreg_loss(a, b, gamma=3.0)
+    parts = VICRegSection(invariance=2.0, variance=3.0, covariance=5.0)
+    expected = 2 * plain.invariance + 3 * plain.variance + 5 * plain.covariance
+    torch.testing.assert_close(plain.loss(parts), expected)
+    hinge = sum(torch.relu(3.0 - torch.sqrt(side.var(dim=0) + 1e-4)).mean() for side in (a, b))
+    torch.testing.assert_close(wider.variance, hinge)
+    weights, present = torch.ones(1, 12), torch.ones(1, 12, dtype=torch.bool)
+    by_pair = vicreg_loss_by_pair(a[None], b[None], weights, present, 3.0)
+    torch.testing.assert_close(by_pair.variance, hinge)
