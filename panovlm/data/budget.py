@@ -65,6 +65,9 @@ class BudgetDataset(Dataset[Example]):
         views = [view for each in found for view in each["views"]]
         return {"views": views, "conversations": join(texts)}
 
+    def set_epoch(self, epoch: int) -> None:
+        """Do nothing: a sequence names its own epoch."""
+
     def bins(self, epoch: int, seed: int) -> Iterator[Bin]:
         """Yield the sequences of an epoch in random order; only text is read."""
         rng = np.random.default_rng((seed, epoch))

@@ -153,16 +153,18 @@ class ConversationTokenizer:
 
         One that is truncated fits if that leaves all image tokens and something supervised.
         """
+        beyond = self.num_beyond(record, longest)
+        return 0 if beyond > 0 and self._fits_truncated(record) else beyond
+
+    def num_beyond(self, record: Record, longest: int) -> int:
+        """Return how many tokens a whole conversation has beyond `longest`; below 0 if fewer."""
         expansion = self.processor.expand_image()
         image_tokens = expansion.count(self.processor.image_token)
         around = len(expansion) - image_tokens * len(self.processor.image_token)
         # No text has more tokens than bytes, so most conversations need not be tokenised.
         pictures = (image_tokens + around) * max(len(record.paths), 1)
         most = self._most_tokens(record) + pictures - longest
-        if most <= 0:
-            return most
-        excess = len(self._whole(record).ids) - longest
-        return 0 if excess > 0 and self._fits_truncated(record) else excess
+        return most if most <= 0 else len(self._whole(record).ids) - longest
 
     def _most_tokens(self, record: Record) -> int:
         """Return more tokens than a record's conversation has, its picture apart."""

@@ -156,7 +156,8 @@ class PanoramaDataset(Dataset[Example]):
             if excess > 0:
                 name = record.shown or f"text {record.messages[0].content[:40]!r}"
                 errors.append(f"{name}: {excess} tokens too many for {longest}")
-        raise_errors(f"lengths ({TOO_LONG_FIX})", errors)
+        fix = f"{TOO_LONG_FIX}, or set too_long: truncate or drop"
+        raise_errors(f"lengths ({fix})", errors)
 
 
 def _by_picture(records: Sequence[Record]) -> list[list[Record]]:
