@@ -43,7 +43,7 @@ OPTIONS = EvaluationOptions(baselines="all")
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnsweredQuestion:
     """A question about a panorama, and what each side answered."""
 
     image: str
@@ -69,23 +69,23 @@ class Measure:
     """
 
     name: str
-    values: Callable[[Sequence[Asked], Sequence[str]], Values]
-    constants: Callable[[Sequence[Asked]], list[str]]
+    values: Callable[[Sequence[AnsweredQuestion], Sequence[str]], Values]
+    constants: Callable[[Sequence[AnsweredQuestion]], list[str]]
     unit: Unit = SHARE
 
 
-def _near(questions: Sequence[Asked], answers: Sequence[str]) -> Values:
+def _near(questions: Sequence[AnsweredQuestion], answers: Sequence[str]) -> Values:
     errors = _yaw_errors(questions, answers)
     return [(float(error is not None and error <= NEAR_DEG), image) for error, image in errors]
 
 
-def _yaw_guessed(questions: Sequence[Asked], answers: Sequence[str]) -> Values:
+def _yaw_guessed(questions: Sequence[AnsweredQuestion], answers: Sequence[str]) -> Values:
     errors = _yaw_errors(questions, answers)
     return [(GUESS_DEG if error is None else error, image) for error, image in errors]
 
 
 def _yaw_errors(
-    questions: Sequence[Asked], answers: Sequence[str]
+    questions: Sequence[AnsweredQuestion], answers: Sequence[str]
 ) -> list[tuple[float | None, str]]:
     """Return the error of each answer, None where it names no direction, and its panorama."""
     places = [parse_place(answer) for answer in answers]
@@ -95,7 +95,7 @@ def _yaw_errors(
     ]
 
 
-def _balanced(questions: Sequence[Asked], answers: Sequence[str]) -> Values:
+def _balanced(questions: Sequence[AnsweredQuestion], answers: Sequence[str]) -> Values:
     """Weigh answers so that each correct answer, as yes and no, counts alike."""
     counts = Counter(normalised(question.expected) for question in questions)
     weights = {each: len(questions) / len(counts) / count for each, count in counts.items()}
@@ -104,14 +104,14 @@ def _balanced(questions: Sequence[Asked], answers: Sequence[str]) -> Values:
     return [(weights[e] * right, image) for e, (right, image) in zip(expected, rights, strict=True)]
 
 
-def _exact(questions: Sequence[Asked], answers: Sequence[str]) -> Values:
+def _exact(questions: Sequence[AnsweredQuestion], answers: Sequence[str]) -> Values:
     return [
         (float(normalised(question.expected) == normalised(answer)), question.image)
         for question, answer in zip(questions, answers, strict=True)
     ]
 
 
-def _labels(questions: Sequence[Asked], answers: Sequence[str]) -> Values:
+def _labels(questions: Sequence[AnsweredQuestion], answers: Sequence[str]) -> Values:
     return [
         (float(hit), question.image)
         for question, answer in zip(questions, answers, strict=True)
@@ -119,15 +119,15 @@ def _labels(questions: Sequence[Asked], answers: Sequence[str]) -> Values:
     ]
 
 
-def _yaws(questions: Sequence[Asked]) -> list[str]:
+def _yaws(questions: Sequence[AnsweredQuestion]) -> list[str]:
     return [f"yaw {yaw_deg}" for yaw_deg in range(-180, 180, 5)]
 
 
-def _expected(questions: Sequence[Asked]) -> list[str]:
+def _expected(questions: Sequence[AnsweredQuestion]) -> list[str]:
     return sorted({normalised(question.expected) for question in questions})
 
 
-def _listings(questions: Sequence[Asked]) -> list[str]:
+def _listings(questions: Sequence[AnsweredQuestion]) -> list[str]:
     """Return listings of what is most frequent in a direction: of the first, the first two ..."""
     counts: Counter[tuple[str, str]] = Counter()
     for question in questions:
@@ -177,13 +177,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _record_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Ask the records and the listings, and score them by kind, those of `MEASURES` first."""
-    by_kind: dict[str, list[Asked]] = defaultdict(list)
+    by_kind: dict[str, list[AnsweredQuestion]] = defaultdict(list)
     for name in ("data", "listings"):
         if (file := getattr(options, name)) is not None:
             out = options.out / f"{name}.json"
             evaluate(options.model, file, out, limit=options.limit, options=OPTIONS)
             for row in _predictions(out):
-                by_kind[row["kind"] or "other"].append(_asked(row, row["expected"], row["kind"]))
+                by_kind[row["kind"] or "other"].append(_question(row, row["expected"], row["kind"]))
     order = [*(kind for kind in MEASURES if kind in by_kind), *sorted(by_kind.keys() - MEASURES)]
     return [_measured(by_kind[kind], kind) for kind in order]
 
@@ -198,7 +198,7 @@ def _hotspot_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     evaluate_benchmark(
         options.model, data, out, "directions", images=images, limit=options.limit, options=OPTIONS
     )
-    questions = [_asked(row, "", HOTSPOT) for row in _predictions(out)]
+    questions = [_question(row, "", HOTSPOT) for row in _predictions(out)]
     return [_measured(questions, HOTSPOT)]
 
 
@@ -243,7 +243,7 @@ def _interval(facts: dict[str, Any]) -> dict[str, Any]:
     return score | {"count": facts["score"]["count"]} | (facts["interval"] or {})
 
 
-def _measured(questions: Sequence[Asked], kind: str) -> dict[str, Any]:
+def _measured(questions: Sequence[AnsweredQuestion], kind: str) -> dict[str, Any]:
     measure = MEASURES.get(kind, Measure(f"{kind}: exact", _exact, _expected))
 
     def score(answers: Sequence[str]) -> Interval:
@@ -274,11 +274,11 @@ def _predictions(report: Path) -> list[dict[str, Any]]:
     return predictions
 
 
-def _asked(row: dict[str, Any], expected: str, kind: str) -> Asked:
+def _question(row: dict[str, Any], expected: str, kind: str) -> AnsweredQuestion:
     others = row["baselines"].items()
     said = {name: each["answer"] if isinstance(each, dict) else each for name, each in others}
     answers = {"model": row["answer"], **said}
-    return Asked(row["image"], kind, expected, row["yaw_deg"], answers)
+    return AnsweredQuestion(row["image"], kind, expected, row["yaw_deg"], answers)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -70,7 +70,8 @@ class Projection(nn.Module):
             self.widen = nn.Linear(width_in, hidden)
             self.project = nn.Linear(hidden, width_out)
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("positions", self.position_table(), persistent=False)
+        table = self.position_table().to(torch.get_default_device())
+        self.register_buffer("positions", table, persistent=False)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Project the latent tokens of N panoramas."""
@@ -90,9 +91,20 @@ class Projection(nn.Module):
         hidden: Tensor = nn.functional.gelu(self.widen(normed))
         return hidden
 
+    @torch.no_grad()
     def match_scale(self, embeddings: Tensor) -> None:
-        """Set the length of image tokens to that of word embeddings [words, D_lm], for good."""
-        self.scale.copy_(embeddings.detach().float().pow(2).mean().sqrt())
+        """Set the length of image tokens to that of word embeddings [words, D_lm], for good.
+
+        A linear map has no length of its own: it is that of fresh weights, over tokens of mean
+        square 1 and positions of mean square 1/2.
+        """
+        length = embeddings.detach().float().pow(2).mean().sqrt()
+        if self.is_linear:
+            gains = [
+                layer.weight.square().sum(dim=1).mean() for layer in (self.position, self.project)
+            ]
+            length = length / ((1 + gains[0] / 2) * gains[1]).sqrt()
+        self.scale.copy_(length)
 
     def position_table(self) -> Tensor:
         """Return the features of every token's direction, [V, T, 4·K]."""

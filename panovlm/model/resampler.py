@@ -143,7 +143,8 @@ class Resampler(nn.Module):
         self.is_perceiver = layer is PerceiverLayer
         if self.is_perceiver:
             self.queries = nn.Parameter(torch.zeros(config.tokens_per_view, width))
-            self.register_buffer("distances", self.distance_table(), persistent=False)
+            table = self.distance_table().to(torch.get_default_device())
+            self.register_buffer("distances", table, persistent=False)
         else:
             block = (self.grid_in[0] // config.token_rows, self.grid_in[1] // config.token_columns)
             self.merge = nn.Conv2d(width, width, kernel_size=block, stride=block)

@@ -122,6 +122,6 @@ def training_arguments(run: StageRun) -> TrainingArguments:
         ddp_broadcast_buffers=False,  # no buffer ever changes
         use_cpu=not torch.cuda.is_available(),
         activation_checkpointing=recipe.activation_checkpointing,
-        dataloader_num_workers=recipe.workers,
+        dataloader_num_workers=run.num_workers,
         dataloader_pin_memory=torch.cuda.is_available(),
     )

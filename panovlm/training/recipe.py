@@ -128,9 +128,10 @@ class Recipe(Section):
     activation_checkpointing: bool = False
     """Whether to recompute layers in the backward pass instead of keeping their activations: less
     memory, about a third more time."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes that load patch tokens and text ahead; 0 loads in the training process, which is
-    fastest where the CPU trains."""
+    fastest where the CPU trains. `auto` is 0 there, and beside a GPU up to 8. A stream is read in
+    the training process unless a number is given, since its order depends on it."""
     save_minutes: Annotated[float, Field(gt=0)] = 10.0
     """Minutes of training that a kill costs at most: the time between two checkpoints."""
     report_to: tuple[Tracker, ...] = ()

@@ -76,8 +76,14 @@ def parse_recipe(data: dict[str, Any], source: str) -> Recipe:
 
 
 def recipe_schema() -> str:
-    """Return the JSON schema that lets editors complete and check recipes."""
-    return json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+    """Return the JSON schema that lets editors complete and check recipes.
+
+    A recipe may have any key from its base, so that editors require none; reading does.
+    """
+    schema = Recipe.model_json_schema()
+    for section in (schema, *schema["$defs"].values()):
+        section.pop("required", None)
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:

@@ -83,6 +83,7 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     chosen = [name for name in STAGES if name in stages]
     ranks.initialize()
+    ranks.check_devices()
     with StopSignals() as signals, ExitStack() as stack:
         ranks.run_on_first(lambda: _check_outputs(recipe, chosen))
         check_data(recipe, chosen)

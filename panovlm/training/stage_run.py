@@ -1,9 +1,12 @@
 """One stage of a recipe: its settings, its row of the stage table, and its places on disk."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from panovlm.data.picture_folders import data_digest
 from panovlm.data.shards import Stream, is_stream, open_stream
@@ -11,12 +14,15 @@ from panovlm.errors import PanoVLMError
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES, TRAINED, Objective, Stage
+from panovlm.training import ranks
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.data_sources import DataSource
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sections import LoraSection
 
+MOST_WORKERS = 8
+"""More would not load faster than a GPU trains."""
 ADDED = {"epochs": None, "tokens_per_sequence": None, "max_length": None, "too_long": "error"}
 """Keys that are no facts where they hold their default: runs from before they came resume."""
 NOT_FACTS = {"save_steps", "lora", "declared", "from_run", *ADDED}
@@ -91,10 +97,19 @@ class StageRun:
 
     @property
     def record_sources(self) -> tuple[DataSource, ...]:
-        """The files of records that it reads, to train and to validate on."""
+        """The files of records that it reads, to train and to validate on.
+
+        Raises:
+            PanoVLMError: If it is to be validated on a stream.
+        """
         section, trained_on = self.section, () if self.is_stream else self.sources
         if section.validation is None:
             return trained_on
+        if is_stream(section.validation.data):
+            raise PanoVLMError(
+                f"stages.{self.name}.validation.data: found the stream {section.validation.data}, "
+                f"expected a file of records (JSONL); write some of its records to a file"
+            )
         return *trained_on, DataSource(path=section.validation.data, declared=section.declared)
 
     @property
@@ -117,6 +132,15 @@ class StageRun:
     def truncate_to(self, limit: int) -> int | None:
         """Return the tokens that are kept of longer conversations; None where none is cut."""
         return self.longest(limit) if self.section.too_long == "truncate" else None
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that load ahead, for each rank."""
+        if self.recipe.workers != "auto":
+            return self.recipe.workers
+        if self.is_stream or not torch.cuda.is_available():
+            return 0
+        return min(MOST_WORKERS, len(os.sched_getaffinity(0)) // ranks.local_world_size())
 
     @property
     def bf16(self) -> bool:

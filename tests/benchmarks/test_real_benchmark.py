@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import real
-from real import MEASURES, Asked
+from real import MEASURES, AnsweredQuestion
 
 MARKERS = "<!-- real: written by the script -->\n<!-- real: end -->\n"
 LISTING = "front: car\nright: nothing\nback: car, dog"
@@ -17,7 +17,7 @@ LISTING = "front: car\nright: nothing\nback: car, dog"
 def asked(kind: str, *truths: tuple[str, float | None], answers: Sequence[str]) -> dict:
     """The row of some questions of a kind, each about a panorama of its own."""
     questions = [
-        Asked(str(number), kind, expected, yaw_deg, dict.fromkeys(real.SIDES, answer))
+        AnsweredQuestion(str(number), kind, expected, yaw_deg, dict.fromkeys(real.SIDES, answer))
         for number, ((expected, yaw_deg), answer) in enumerate(zip(truths, answers, strict=True))
     ]
     return real._measured(questions, kind)

@@ -1,9 +1,9 @@
 """The assistant's messages are found in templates of the shape that model families publish."""
 
+import copy
 from typing import Any
 
 import pytest
-from conftest import byte_tokenizer
 
 from panovlm.errors import PanoVLMError
 from panovlm.model.answer_spans import answer_spans
@@ -81,8 +81,9 @@ def answered(text: str) -> list[dict[str, Any]]:
 
 def processor_of(processor: PanoVLMProcessor, template: str, tokens: list[str]) -> PanoVLMProcessor:
     """The same processor with a tokenizer and a template of a family."""
-    tokenizer = byte_tokenizer()
-    tokenizer.add_special_tokens({"extra_special_tokens": [*tokens, "<image>"]})
+    tokenizer = copy.deepcopy(processor.tokenizer)
+    added = {"extra_special_tokens": tokens}
+    tokenizer.add_special_tokens(added, replace_extra_special_tokens=False)
     tokenizer.bos_token, tokenizer.eos_token = "<|im_start|>", "<|im_end|>"
     if "</s>" in tokens:
         tokenizer.bos_token, tokenizer.eos_token = "<s>", "</s>"
