@@ -30,7 +30,7 @@ def validation_records(run: StageRun) -> list[Record]:
 
 
 def report_shared(run: StageRun, records: Sequence[Record], watched: Sequence[Record]) -> None:
-    """Say how many panoramas are both trained and validated on."""
+    """Print how many panoramas are both trained and validated on."""
     trained_on = {picture for record in records for picture in record.pictures}
     shown = {picture for record in watched for picture in record.pictures}
     if shared := len(shown & trained_on):
