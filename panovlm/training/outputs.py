@@ -36,6 +36,13 @@ class StageResult:
     kept_step: int | None = None  # whose weights the stage ended with, where it was validated
     validation_loss: float | None = None  # of that step
 
+    @property
+    def kept(self) -> str:
+        """Which step's weights were kept, to follow the rest; empty without validation."""
+        if self.kept_step is None or self.validation_loss is None:
+            return ""
+        return f"; kept step {self.kept_step}, validation {self.validation_loss:.3f}"
+
 
 def result_of(name: str, log_file: Path, kept_step: int | None, seconds: float) -> StageResult:
     """Return the result of a stage.

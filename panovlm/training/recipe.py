@@ -58,8 +58,8 @@ class StageSection(Section):
     optimizer: OptimizerSection = OptimizerSection()
     schedule: Schedule = "cosine"
     """How the learning rates go on after the warm-up; `constant` has none."""
-    schedule_options: Mapping[str, float] = Field(default_factory=dict)
-    """Further numbers of the schedule by the library's names, as in `{num_decay_steps: 500}` of
+    schedule_options: Mapping[str, int | float | str] = Field(default_factory=dict)
+    """Further settings of the schedule by the library's names, as in `{num_decay_steps: 500}` of
     `warmup_stable_decay`, or `{min_lr_rate: 0.1}` of `cosine_with_min_lr`."""
     warmup: Annotated[float, Field(ge=0)] = 0.05
     """Over which the learning rates rise from 0: a share of the steps below 1, else their number.

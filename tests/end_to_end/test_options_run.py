@@ -1,14 +1,18 @@
 """Options of a recipe reach the run: optimizer, schedule, projection, attention, compiling."""
 
 import math
+import shutil
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, AutoTokenizer
 
+from panovlm.inference.answers import SamplingParams
+from panovlm.inference.assistant import Assistant
 from panovlm.training import run
 from panovlm.training.attention import compile_layers
 from panovlm.training.log import read_log
@@ -117,3 +121,29 @@ def test_attention_and_compiled_layers_change_no_result(
     assert found == pytest.approx(losses, abs=1e-5)
     assert weights.keys() == plain.keys()
     assert len(calls) == 3  # a block of the resampler, two layers of the language model
+
+
+GEMMA = """{{ bos_token }}{% for message in messages %}
+{%- set role = 'model' if message['role'] == 'assistant' else message['role'] %}
+{{- '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}
+{%- endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"""
+
+
+def test_a_language_model_trains_and_answers_in_its_own_chat_template(
+    recipe: Recipe, scenes_file: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(recipe.model.language_model, tmp_path / "gemma"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ends = ["<start_of_turn>", "<end_of_turn>"]
+    tokenizer.add_special_tokens({"extra_special_tokens": ends}, replace_extra_special_tokens=False)
+    tokenizer.bos_token, tokenizer.chat_template = "<|endoftext|>", GEMMA
+    tokenizer.save_pretrained(folder)
+    changes = {"language_model": str(folder), "chat_template": "own"}
+    changed = recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
+    trained(changed, "finetune")
+    assistant = Assistant.load(changed.output / "finetune")
+    config = AutoModelForImageTextToText.from_pretrained(changed.output / "finetune")
+    end = tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    assert end in config.generation_config.eos_token_id
+    panorama = assistant.open(scenes_file.parent / "0.png")
+    assert isinstance(assistant.ask(panorama, "Where?", SamplingParams(max_tokens=3)), str)
