@@ -10,7 +10,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from panovlm.data.budget import BudgetDataset
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
+from panovlm.data.packing import IGNORED
 from panovlm.data.streaming import StreamCollator, StreamDataset
+from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
 from panovlm.training import ranks
@@ -29,6 +31,10 @@ from panovlm.training.validation_data import (
     stream_validation_source,
     validation_records,
 )
+from panovlm.training.view_words import ViewWords
+
+EXAMPLES_WITH_WORDS = 32
+"""Of so many examples at least one has words for its views, where steps learn them."""
 
 
 def build_trainer(
@@ -64,6 +70,8 @@ def build_trainer(
             budget = section.tokens_per_sequence
             dataset = BudgetDataset(examples, budget) if budget else examples
         collator = PanoramaCollator(sources[0].key, pad_id)
+    with ranks.synchronized():
+        _check_words(run, dataset, processor)
     trainer = StageTrainer(
         model=model,
         args=training_arguments(run),
@@ -71,6 +79,8 @@ def build_trainer(
         data_collator=collator,
         learning_rates=section.learning_rate,
         validation=build_validation(run, processor, watched, source, longest),
+        word_steps=section.word_steps,
+        view_words=ViewWords(processor) if section.word_steps else None,
         callbacks=callbacks,
     )
     if held_out:
@@ -88,6 +98,28 @@ def _best_of(validation: ValidationSection | None) -> dict[str, Any]:
     is_accuracy = validation.metric == "accuracy"
     name = VALIDATION_ACCURACY if is_accuracy else VALIDATION_LOSS
     return {"metric_for_best_model": name, "greater_is_better": is_accuracy}
+
+
+def _check_words(
+    run: StageRun,
+    dataset: PanoramaDataset | BudgetDataset | StreamDataset,
+    processor: PanoVLMProcessor,
+) -> None:
+    """Refuse steps on words where none of the first examples has a word for a view."""
+    if not run.section.word_steps:
+        return
+    found, find = "a stream", ViewWords(processor)
+    if isinstance(dataset, PanoramaDataset):
+        first = (dataset[index] for index in range(min(len(dataset), EXAMPLES_WITH_WORDS)))
+        packed = [e["conversations"] for e in first if e["conversations"] is not None]
+        if any((find(torch.tensor([each.ids])) != IGNORED).any() for each in packed):
+            return
+        found = f"no line as `front: chair` in the first {len(packed)} examples"
+    raise PanoVLMError(
+        f"stages.{run.name}: found word_steps = {run.section.word_steps} and {found}, expected "
+        f"records with listings, as `panovlm questions` writes; give the stage such a file, or set "
+        f"stages.{run.name}.word_steps: 0"
+    )
 
 
 def training_arguments(run: StageRun) -> TrainingArguments:

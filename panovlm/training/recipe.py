@@ -41,6 +41,10 @@ class StageSection(Section):
     """How often each example is trained on, where its file's weight is 1."""
     validation: ValidationSection | None = None
     """Records that are not trained on, and how often to score the model on them."""
+    word_steps: Annotated[int, Field(ge=0)] = 0
+    """The first of the steps, in which each image token learns the embedding of the word that a
+    listing has for its view, and the language model is not run. For `pooling: slots` in a stage
+    without adapters, on listings as `panovlm questions` writes."""
     batch_size: Count = 8
     """Panoramas (or texts without one) in one batch, shared by all processes of the run."""
     questions_per_panorama: Count = 8
@@ -199,6 +203,8 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
             f"the yaw-rotated one the same image tokens, and so one input several answers; set "
             f"stages.{name}.roll: false, or another pooling"
         )
+    if section.word_steps and (error := _word_steps_error(name, section, model)):
+        return f"found word_steps = {section.word_steps} in {name} {error}"
     if section.from_run and (section.from_backbones or STAGES[name].starts_from is None):
         why = "from_backbones: true" if section.from_backbones else "a stage that continues none"
         return f"found from_run in {name} beside {why}; leave one of them out"
@@ -255,4 +261,21 @@ def _validation_error(
             f"found {key}.metric: accuracy without answers; set {key}.answers to a number of "
             f"records, as 200, or {key}.metric: loss"
         )
+    return None
+
+
+def _word_steps_error(name: str, section: StageSection, model: ModelSection | None) -> str | None:
+    """Return what forbids steps on words in a section; None if nothing does."""
+    stage = STAGES[name]
+    has_adapters = section.lora is not None
+    if section.lora == "auto":
+        has_adapters = stage.role("lora") is TRAINED
+    if stage.objective is not Objective.NEXT_TOKEN or has_adapters:
+        return "which has no text, or trains adapters; move it to stage resampler"
+    if model and model.pooling != "slots":
+        return f"beside model.pooling: {model.pooling}, expected slots; set it, or word_steps: 0"
+    if section.tokens_per_sequence or section.schedule != "cosine":
+        return "beside tokens_per_sequence or another schedule than cosine; leave these out"
+    if section.steps is not None and section.word_steps >= section.steps:
+        return f"of {section.steps} steps, expected fewer; raise stages.{name}.steps"
     return None
