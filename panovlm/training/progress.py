@@ -62,7 +62,7 @@ class TrainingBar(TrainerCallback):
             console.print(f"{self.name}: {place}, {', '.join(figures)}", highlight=False)
 
     def _left(self, state: TrainerState) -> str:
-        """Estimate how long the steps that are left will take, by those done in this process."""
+        """Return how long the steps that are left will take, by those done in this process."""
         done = max(state.global_step - self.first, 1)
         seconds = (time.monotonic() - self.began) / done * (state.max_steps - state.global_step)
         minutes, rest = divmod(round(seconds), 60)

@@ -45,7 +45,7 @@ def _repository(recipe: Recipe, name: str) -> str:
 def _hub_errors(what: str, recipe: Recipe, name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:  # the Hub's own errors are of these kinds
+    except Exception as error:  # the Hub's errors and those of the network have no common kind
         raise PanoVLMError(
             f"cannot {what} {_repository(recipe, name)}: {error}; log in with `hf auth login`, "
             f"correct push_to_hub, or leave it out; finished stages stay whole, and --resume "

@@ -274,8 +274,10 @@ def _word_steps_error(name: str, section: StageSection, model: ModelSection | No
         return "which has no text, or trains adapters; move it to stage resampler"
     if model and model.pooling != "slots":
         return f"beside model.pooling: {model.pooling}, expected slots; set it, or word_steps: 0"
-    if section.tokens_per_sequence or section.schedule != "cosine":
-        return "beside tokens_per_sequence or another schedule than cosine; leave these out"
+    if section.schedule != "cosine":
+        return f"beside schedule: {section.schedule}, expected cosine; set it, or word_steps: 0"
+    if section.tokens_per_sequence:
+        return "beside tokens_per_sequence, which packs several panoramas; leave one of them out"
     if section.steps is not None and section.word_steps >= section.steps:
         return f"of {section.steps} steps, expected fewer; raise stages.{name}.steps"
     return None

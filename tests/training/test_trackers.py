@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
 from transformers import TrainerState
 
 from panovlm.errors import PanoVLMError
@@ -32,7 +31,8 @@ def test_tensorboard_gets_the_figures_of_a_stage(recipe: Recipe) -> None:
     callback.on_log(None, state, None, logs=logs)
     callback.on_train_end(None, state, None)
     found = EventAccumulator(str(recipe.output / "logs" / "tensorboard" / "vision")).Reload()
-    assert found.Tags()["scalars"] == ["train/loss", "train/grad_norm/resampler", "eval/loss"]
+    names = {"train/loss", "train/grad_norm/resampler", "eval/loss"}
+    assert set(found.Tags()["scalars"]) == names
     assert [event.step for event in found.Scalars("train/loss")] == [3]
 
 
@@ -88,7 +88,7 @@ def test_a_hub_that_refuses_is_said_with_the_fix(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: Any, **options: Any) -> None:
-        raise HfHubHTTPError("401 Unauthorized", response=Any)
+        raise ConnectionError("401 Unauthorized")
 
     monkeypatch.setattr(HfApi, "upload_folder", refuse)
     with pytest.raises(PanoVLMError, match=r"cannot upload .*-vision: .*401.*hf auth login"):
