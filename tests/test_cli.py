@@ -373,7 +373,7 @@ def test_a_run_whose_pictures_do_not_fit_the_cache_encodes_nothing(
     run_cli: Cli, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PANOVLM_CACHE_LIMIT_GB", "1e-6")
-    code, _, err = run_cli("train", recipe_file)
+    code, _, err = run_cli("train", recipe_file, "-o", "cache=on")
     assert code == 2
     assert "PANOVLM_CACHE_LIMIT_GB allows" in err
     assert not list((tmp_path / "cache").rglob("*.npy"))

@@ -21,6 +21,10 @@ LIMIT_VARIABLE = "PANOVLM_CACHE_LIMIT_GB"
 GB = 1e9
 
 
+class NoRoomError(PanoVLMError):
+    """The outputs of a run do not fit; nothing was encoded."""
+
+
 @dataclass(frozen=True)
 class CacheFolder:
     """Content of one folder of the cache."""
@@ -84,23 +88,23 @@ def make_room(root: Path, needed: int, keep: Collection[Path], limit: int | None
         limit: Bytes all caches may hold together; None for the free space of the disk.
 
     Raises:
-        PanoVLMError: If the run's own files do not fit.
+        NoRoomError: If the run's own files do not fit.
     """
     own = _total(_statuses(keep))
     if limit is not None:
         if own + needed > limit:
-            raise PanoVLMError(
+            raise NoRoomError(
                 f"the frozen encoder's outputs for this run take {gigabytes(own + needed)}, "
-                f"{LIMIT_VARIABLE} allows {gigabytes(limit)}; raise it, or train on fewer pictures "
-                f"or views"
+                f"{LIMIT_VARIABLE} allows {gigabytes(limit)}; raise it, set cache: off, or train "
+                f"on fewer pictures or views"
             )
         remove_oldest(root, limit - needed, keep)
     free = _free(root)
     if needed > free:
-        raise PanoVLMError(
+        raise NoRoomError(
             f"the frozen encoder's outputs for this run take {gigabytes(needed)} more, {root} has "
-            f"{gigabytes(free)} free; make room (`panovlm cache --prune`), or set PANOVLM_CACHE to "
-            f"a folder on another disk"
+            f"{gigabytes(free)} free; make room (`panovlm cache --prune`), set PANOVLM_CACHE to a "
+            f"folder on another disk, or set cache: off"
         )
 
 

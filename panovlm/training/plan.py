@@ -104,13 +104,14 @@ def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
     views = config.layout.num_views, config.view_size
     size = bytes_per_picture(config.vision_config, *views, layers)
     records = (record for part in parts for record in part.records)
-    pictures = [picture for record in records for picture in record.pictures if is_cached]
+    keeps = is_cached and run.recipe.cache != "off"
+    pictures = [picture for record in records for picture in record.pictures if keeps]
     return StagePlan(
         run=run,
         num_panoramas=len(dataset) if is_cached else None,
         image_tokens=config.num_image_tokens if batch.length else 0,
         batch=batch,
-        footprint=footprint(model, batch, frees_encoder=is_cached and not layers),
+        footprint=footprint(model, batch, frees_encoder=keeps and not layers),
         steps_per_epoch=-(-len(dataset) // per_step) if is_cached else None,
         cached=dict.fromkeys(product(pictures, [layers], fine_yaws_deg(run)), size),
     )
@@ -135,7 +136,9 @@ def refusals(recipe: Recipe, plans: list[StagePlan]) -> list[str]:
         for each in plans
         if each.memory_mb > memory_mb
     ]
-    cached = {key: size for each in plans for key, size in each.cached.items()}
+    # Without room for the cache, `auto` does without it.
+    must_keep = [each for each in plans if recipe.cache == "on"]
+    cached = {key: size for each in must_keep for key, size in each.cached.items()}
     needs = {
         cache_folder(): (sum(cached.values()), "set PANOVLM_CACHE to another disk"),
         recipe.output: (sum(2 * p.footprint.weights for p in plans), "set output to another disk"),

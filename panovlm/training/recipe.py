@@ -136,6 +136,9 @@ class Recipe(Section):
     """Processes that load patch tokens and text ahead; 0 loads in the training process, which is
     fastest where the CPU trains. `auto` is 0 there, and beside a GPU up to 8. A stream is read in
     the training process unless a number is given, since its order depends on it."""
+    cache: Literal["auto", "on", "off"] = "auto"
+    """Whether the frozen encoder's outputs are kept on disk for all epochs and runs, or computed in
+    every step. `auto` keeps them where they fit."""
     save_minutes: Annotated[float, Field(gt=0)] = 10.0
     """Minutes of training that a kill costs at most: the time between two checkpoints."""
     report_to: tuple[Tracker, ...] = ()

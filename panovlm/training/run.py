@@ -22,12 +22,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations.fsdp import is_fsdp_enabled
 
+from panovlm.data.cache_room import NoRoomError
 from panovlm.data.formats.reading import scan_trained
 from panovlm.data.mixture import capped
 from panovlm.data.record_files import Checked, check_records, raise_errors
 from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.files import check_output
 from panovlm.runtime.progress import console, show_table
 from panovlm.stages import STAGES, Stage
@@ -86,7 +88,7 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
     ranks.check_devices()
     with StopSignals() as signals, ExitStack() as stack:
         ranks.run_on_first(lambda: _check_outputs(recipe, chosen))
-        check_data(recipe, chosen)
+        recipe = check_data(recipe, chosen)
         with ranks.synchronized():
             recipe = resolve_steps(recipe, chosen)
             for name in chosen:
@@ -110,11 +112,14 @@ def _prepare_output(recipe: Recipe, stack: ExitStack) -> None:
         recover_output(recipe.output / name, checkpoint_folder(recipe, name))
 
 
-def check_data(recipe: Recipe, names: list[str]) -> None:
+def check_data(recipe: Recipe, names: list[str]) -> Recipe:
     """Check the records and pictures of all stages, of streams the first, before training.
 
     Good pictures are encoded on the way, so that each is decoded once. Where a record is invalid,
     pictures are only decoded, as cheaply as possible, to list all errors soon.
+
+    Returns:
+        The recipe, with `cache: off` where the encoder's outputs do not fit and need not be kept.
 
     Raises:
         PanoVLMError: Listing every error of every file.
@@ -127,13 +132,14 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
             if run.section.steps is not None:
                 check_schedule(run)
         check_trackers(recipe)
-    errors = _check_files([run for run in runs if run.record_sources])
+    recipe, errors = _check_files(recipe, [run for run in runs if run.record_sources])
     with ranks.synchronized():
         errors += check_streams([run for run in runs if run.is_stream])
         raise_errors(f"the data of {', '.join(names)}", dict.fromkeys(errors))
+    return recipe
 
 
-def _check_files(runs: Sequence[StageRun]) -> list[str]:
+def _check_files(recipe: Recipe, runs: Sequence[StageRun]) -> tuple[Recipe, list[str]]:
     files: dict[Path, Needs] = {}
     for run in runs:
         needs = Needs.of(run.stage.supervision)
@@ -144,15 +150,33 @@ def _check_files(runs: Sequence[StageRun]) -> list[str]:
         if not finding.is_error:
             console.print(str(finding), highlight=False, markup=False, soft_wrap=True)
     if errors := [str(finding) for finding in checked.errors]:
-        return errors + check_pictures(checked.pictures)
+        return recipe, errors + check_pictures(checked.pictures)
     wanted, errors = [], []
     for run in runs:
         own = _of_stage(checked, run)
         errors += [str(finding) for finding in own.contradictions]
         wanted.append((run, own.pictures))
     if errors or not runs:
-        return errors
-    return prepare_pictures(runs[0].recipe, wanted)
+        return recipe, errors
+    return _prepare_pictures(recipe, wanted)
+
+
+def _prepare_pictures(
+    recipe: Recipe, wanted: Sequence[tuple[StageRun, list[PictureFile]]]
+) -> tuple[Recipe, list[str]]:
+    """Encode the pictures of a run ahead, or decide against a cache."""
+    without = recipe.model_copy(update={"cache": "off"})
+    if recipe.cache == "auto" and ranks.run_on_first(
+        lambda: any(run.was_without_cache for run, _ in wanted)
+    ):
+        return without, prepare_pictures(without, wanted)
+    try:
+        return recipe, prepare_pictures(recipe, wanted)
+    except NoRoomError as error:
+        if recipe.cache == "on":
+            raise ranks.raise_on_all_ranks(str(error)) from error
+        console.print(f"{error}. Until then the encoder runs in every step", soft_wrap=True)
+        return without, prepare_pictures(without, wanted)
 
 
 def _of_stage(checked: Checked, run: StageRun) -> Checked:

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
-from panovlm.data.cache_room import cache_limit, gigabytes, make_room, mark_used
+from panovlm.data.cache_room import NoRoomError, cache_limit, gigabytes, make_room, mark_used
 from panovlm.data.filling import fill
 from panovlm.data.record_files import raise_errors
 from panovlm.data.records import Record
@@ -39,14 +39,15 @@ def view_sources(
     An encoder that is frozen as a whole is not needed after that, and its weights are freed.
     """
     image_processor, encoder = processor.image_processor, model.model.vision_encoder
+    if run.recipe.cache == "off":
+        return pixel_sources(run, image_processor)
     cache = cache_of(encoder, image_processor, run.section.vision_layers, bf16=run.bf16)
     if not cache.can_cut_encoder():
         console.print(
             f"{run.name}: {encoder.config.model_type} cannot be cut below the layers that train, "
             f"so it runs as a whole in every step, and nothing is cached"
         )
-        source = ViewSource(image_processor)
-        return [source.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)]
+        return pixel_sources(run, image_processor)
     caches = fine_caches(cache, run)
     pictures = [picture for record in records for picture in record.pictures]
     errors = fill_caches(dict.fromkeys(caches, pictures), run.name)
@@ -55,6 +56,12 @@ def view_sources(
     if not run.section.vision_layers:
         free_vision_encoder(model)
     return caches
+
+
+def pixel_sources(run: StageRun, image_processor: PanoVLMImageProcessor) -> list[ViewSource]:
+    """Return what loads the pixels of a stage's pictures, for each fine step within a stride."""
+    source = ViewSource(image_processor)
+    return [source.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)]
 
 
 def fine_yaws_deg(run: StageRun) -> list[float]:
@@ -74,8 +81,13 @@ def prepare_pictures(
     """Encode every picture of a run before its first stage, each once for each fine step.
 
     `wanted` holds the pictures of each stage. A line is returned for each that is no valid
-    panorama.
+    panorama. Without a cache they are only decoded, as cheaply as possible.
+
+    Raises:
+        NoRoomError: If the outputs do not fit, before anything is encoded.
     """
+    if recipe.cache == "off":
+        return check_pictures(dict.fromkeys(p for _, pictures in wanted for p in pictures))
     with ranks.synchronized():
         encoder = build_vision_encoder(recipe.model)
         image_processor = build_image_processor(recipe.model)
@@ -117,7 +129,7 @@ def fill_caches(wanted: Mapping[PatchTokenCache, Collection[PictureFile]], label
         A line for each picture that is missing or invalid.
 
     Raises:
-        PanoVLMError: If what is missing will not fit, before anything is encoded.
+        NoRoomError: If what is missing will not fit, before anything is encoded.
     """
     every = dict.fromkeys(picture for pictures in wanted.values() for picture in pictures)
     absent = [picture for picture in every if not Path(picture).is_file()]
@@ -130,7 +142,8 @@ def fill_caches(wanted: Mapping[PatchTokenCache, Collection[PictureFile]], label
         _report(cache, len(files[cache]), len(missing[cache]), label)
     needed = sum(len(missing[cache]) * cache.bytes_per_picture for cache in missing)
     kept = [file for each in files.values() for file in each]
-    ranks.run_on_first(lambda: _make_room(kept, needed))
+    if error := ranks.run_on_first(lambda: _make_room(kept, needed)):
+        raise NoRoomError(error)
     with ranks.synchronized():
         own = [error for cache in missing for error in _fill(cache, ranks.shard(missing[cache]))]
     return [error for errors in ranks.all_gather(own) for error in errors]
@@ -143,10 +156,15 @@ def _report(cache: PatchTokenCache, total: int, num_missing: int, label: str) ->
     console.print(f"{line} {cache.folder}{share}", highlight=False, soft_wrap=True)
 
 
-def _make_room(files: Collection[Path], needed_bytes: int) -> None:
+def _make_room(files: Collection[Path], needed_bytes: int) -> str | None:
+    """Make room; return why there is none."""
     mark_used(files)
-    if needed_bytes:
-        make_room(token_cache_folder(), needed_bytes, files, cache_limit())
+    try:
+        if needed_bytes:
+            make_room(token_cache_folder(), needed_bytes, files, cache_limit())
+    except NoRoomError as error:
+        return str(error)
+    return None
 
 
 def _fill(cache: PatchTokenCache, missing: Sequence[PictureFile]) -> list[str]:

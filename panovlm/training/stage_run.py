@@ -1,5 +1,6 @@
 """One stage of a recipe: its settings, its row of the stage table, and its places on disk."""
 
+import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,6 +144,13 @@ class StageRun:
         return min(MOST_WORKERS, len(os.sched_getaffinity(0)) // ranks.local_world_size())
 
     @property
+    def was_without_cache(self) -> bool:
+        """Whether an earlier start of the stage, unfinished or finished, had no cache."""
+        files = (self.checkpoints / STAGE_FACTS, self.output / STAGE_FACTS)
+        found = (json.loads(file.read_text()) for file in files if file.is_file())
+        return any(facts.get("cache") == "off" for facts in found)
+
+    @property
     def bf16(self) -> bool:
         """Whether to compute in bf16."""
         return uses_bf16(self.recipe.dtype)
@@ -181,4 +189,4 @@ class StageRun:
             "validation": data_digest(section.validation.data) if section.validation else None,
             "seed": recipe.seed,
             "dtype": recipe.dtype,
-        }
+        } | ({"cache": "off"} if recipe.cache == "off" else {})

@@ -95,6 +95,8 @@ def stream_dataset(
 def _encoder(
     run: StageRun, model: PreTrainedModel, image_processor: PanoVLMImageProcessor
 ) -> StreamEncoder:
+    if run.recipe.cache == "off":
+        return StreamEncoder(image_processor)
     cache = cache_of(
         model.model.vision_encoder, image_processor, run.section.vision_layers, bf16=run.bf16
     )

@@ -45,6 +45,8 @@ def stream_validation_source(
 ) -> PatchTokenCache | ViewSource:
     """Return the views of validation records where a stream needs the encoder itself as well."""
     image_processor = processor.image_processor
+    if run.recipe.cache == "off":
+        return ViewSource(image_processor)
     encoder, num_layers = model.model.vision_encoder, run.section.vision_layers
     cache = cache_of(encoder, image_processor, num_layers, bf16=run.bf16)
     if not cache.can_cut_encoder():

@@ -78,6 +78,7 @@ def test_planning_loads_no_weights(recipe: Recipe, monkeypatch: pytest.MonkeyPat
 def test_what_cannot_fit_is_refused_with_the_setting_to_change(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recipe = recipe.model_copy(update={"cache": "on"})  # `auto` would do without
     plans = planning.plan(recipe)
     assert planning.refusals(recipe, plans) == []
     monkeypatch.setattr(planning, "_memory_mb", lambda: 10.0)
@@ -111,6 +112,7 @@ def test_a_picture_of_two_stages_is_cached_once_and_two_pictures_are_two(
     others = tmp_path / "others.jsonl"
     others.write_text(scenes_file.read_text().replace('.png"', '-other.png"'))
     section = recipe.section("resampler").model_copy(update={"data": others})
+    recipe = recipe.model_copy(update={"cache": "on"})
     two = recipe.model_copy(update={"stages": recipe.stages | {"resampler": section}})
     monkeypatch.setattr(planning.shutil, "disk_usage", lambda folder: Disk(0))
     monkeypatch.setattr(planning, "MB", 1)
