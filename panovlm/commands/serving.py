@@ -19,6 +19,15 @@ def serve(
     max_requests: Annotated[
         int, typer.Option(min=1, help="Running and waiting; one more gets status 429.")
     ] = 64,
+    max_requests_per_key: Annotated[
+        int, typer.Option(min=1, help="The same of each key, where there are several.")
+    ] = 32,
+    max_mb: Annotated[
+        int, typer.Option(min=1, help="Of all requests whose pictures are not opened yet.")
+    ] = 512,
+    served_model_name: Annotated[
+        str, typer.Option(help="By which clients call the model.")
+    ] = "panovlm",
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 8,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
     max_seconds: Annotated[float, typer.Option(min=1, help="Longest request.")] = 120.0,
@@ -68,6 +77,8 @@ def serve(
         access=Access(keys, names, cors_origin or []),
         limits=Limits(
             max_requests=max_requests,
+            max_requests_per_key=max_requests_per_key,
+            max_bytes=max_mb << 20,
             batch_size=batch_size,
             max_tokens=max_tokens,
             max_s=max_seconds,
@@ -76,6 +87,7 @@ def serve(
         prefixes=PrefixStore(max_count=num_panoramas),
         allow_hosts=allow_hosts,
         dtype=dtype,
+        model_name=served_model_name,
         tls_cert=tls_cert,
         tls_key=tls_key,
         without_key=without_key,
