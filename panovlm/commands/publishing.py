@@ -38,12 +38,12 @@ def export(
     model: ModelArgument,
     out: Path,
     dtype: Annotated[
-        Literal["bf16", "fp32"] | None,
-        typer.Option(help="Of the weights; fp32 if left out, bf16 takes half the room."),
+        Literal["fp32", "bf16", "int8"] | None,
+        typer.Option(help="Of the weights; int8 for --trained-only; fp32 or bf16 if left out."),
     ] = None,
     trained_only: Annotated[
         bool,
-        typer.Option("--trained-only", help="Only what a run has trained, in bf16, with its card."),
+        typer.Option("--trained-only", help="Only what a run has trained, with its card."),
     ] = False,
     licence: Annotated[
         str | None, typer.Option("--license", help="For that card, as apache-2.0.")
@@ -66,20 +66,26 @@ def export(
         raise PanoVLMError(
             "found --license or --about, which are for the card of --trained-only; add that"
         )
+    if dtype == "int8":
+        raise PanoVLMError("found --dtype int8, which is for --trained-only; add that")
     run(model, out, dtype or "fp32")
     typer.echo(f"written to {out}; load it with trust_remote_code=True where panovlm is missing")
 
 
 def _export_trained_only(
-    run: Path, out: Path, dtype: str | None, licence: str | None, about: Path | None
+    run: Path,
+    out: Path,
+    dtype: Literal["fp32", "bf16", "int8"] | None,
+    licence: str | None,
+    about: Path | None,
 ) -> None:
     from panovlm.evaluation.card import card_text, recipe_text
     from panovlm.exporting.trained_only import export_trained_only
 
     if dtype == "fp32":
-        raise PanoVLMError("found --dtype fp32 and --trained-only, which writes bf16; leave it out")
+        raise PanoVLMError("found --dtype fp32 with --trained-only, expected bf16 or int8")
     name = out.resolve().name
     text = about.read_text(encoding="utf-8") if about else ""
     card = card_text(run, licence=licence, trained_only=name, about=text)
-    num_bytes = export_trained_only(run, out, card, recipe_text(run, name))
+    num_bytes = export_trained_only(run, out, card, recipe_text(run, name), dtype or "bf16")
     typer.echo(f"{num_bytes / 1e6:.1f} MB written to {out}")

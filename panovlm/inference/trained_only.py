@@ -2,6 +2,7 @@
 
 stage.json              facts of the stage that trained last; its model section builds the model
 trained.safetensors     trained modules as a whole, and rows that the vocabulary was extended by
+                        (bf16, or 8 bits a number with a scale for each row)
 adapters/<stage>        adapters of each stage that trained some, in PEFT's own format
 SHA256SUMS              digests of all files but the card, as `sha256sum -c` reads them
 """
@@ -23,6 +24,7 @@ from panovlm.inference.names import DIGESTS
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.cached_folders import Facts, built_from, sha256
+from panovlm.runtime.progress import quiet_transformers
 from panovlm.stages import STAGES
 from panovlm.training.build import build_model, build_processor
 from panovlm.training.outputs import STAGE_FACTS
@@ -31,6 +33,7 @@ from panovlm.training.sections import ModelSection
 WEIGHTS, ADAPTERS, CHAT_TEMPLATE = "trained.safetensors", "adapters", "chat_template.jinja"
 CARD = "README.md"
 BACKBONES = ("vision_encoder", "language_model")
+ROW_SCALE = ".row_scale"
 
 
 def is_trained_only(folder: Path) -> bool:
@@ -48,12 +51,13 @@ def load_trained_only(folder: Path) -> tuple[PanoVLMForConditionalGeneration, Pa
     facts = json.loads((folder / STAGE_FACTS).read_text(encoding="utf-8"))
     section = _model_section(folder, facts)
     _check_backbones(folder, facts["backbones"], section)
-    model = build_model(section, STAGES[facts["result"]["stage"]])
-    _put_weights(model, folder / WEIGHTS)
-    for name in STAGES:
-        if (adapter := folder / ADAPTERS / name).is_dir():
-            adapters = PeftModel.from_pretrained(model.model.language_model, str(adapter))
-            adapters.merge_and_unload()
+    with quiet_transformers():
+        model = build_model(section, STAGES[facts["result"]["stage"]])
+        _put_weights(model, folder / WEIGHTS)
+        for name in STAGES:
+            if (adapter := folder / ADAPTERS / name).is_dir():
+                adapters = PeftModel.from_pretrained(model.model.language_model, str(adapter))
+                adapters.merge_and_unload()
     return model, build_processor(section)
 
 
@@ -84,6 +88,32 @@ def check_digests(folder: Path) -> None:
 def backbone_facts(name: str) -> Facts | None:
     """Return what a packaged backbone was built from; None of a folder or a hub id."""
     return built_from(Path(locate(name))) if name in PACKAGED else None
+
+
+def to_8_bits(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Round matrices to 8 bits a number, with a scale for each row beside them."""
+    rounded = dict(tensors)
+    for key, tensor in tensors.items():
+        if tensor.dim() > 1:
+            scale = tensor.float().flatten(1).abs().amax(dim=1).clamp(min=1e-30) / 127
+            rounded[key] = (tensor.float() / _for_rows(scale, tensor)).round().to(torch.int8)
+            rounded[key + ROW_SCALE] = scale
+    return rounded
+
+
+def _from_8_bits(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors with their scales multiplied in, where they have some."""
+    scales = {key: tensor for key, tensor in tensors.items() if key.endswith(ROW_SCALE)}
+    plain = {key: tensor for key, tensor in tensors.items() if key not in scales}
+    for key, scale in scales.items():
+        name = key.removesuffix(ROW_SCALE)
+        plain[name] = plain[name] * _for_rows(scale, plain[name])
+    return plain
+
+
+def _for_rows(scale: Tensor, tensor: Tensor) -> Tensor:
+    """Return a number for each row in the shape that a tensor is multiplied with."""
+    return scale.view(-1, *[1] * (tensor.dim() - 1))
 
 
 def _files(folder: Path) -> list[str]:
@@ -118,7 +148,7 @@ def _check_backbones(folder: Path, expected: Mapping[str, Any], section: ModelSe
 def _put_weights(model: PanoVLMForConditionalGeneration, file: Path) -> None:
     """Copy trained tensors into a model; those with fewer rows into the last ones."""
     own: dict[str, Tensor] = model.state_dict()
-    for key, tensor in load_file(file).items():
+    for key, tensor in _from_8_bits(load_file(file)).items():
         place = own.get(key)
         if place is not None and place.shape != tensor.shape:
             place = place[-len(tensor) :]

@@ -72,6 +72,15 @@ def listing_scores(
     }
 
 
+def label_hits(expected: str, answer: str) -> list[bool]:
+    """Return, for each label expected and each given in a direction, whether the other has it.
+
+    The mean, over one listing or many, is the F1 of labels in their directions.
+    """
+    compared = _compared(parse_listing(expected), parse_listing(answer))
+    return [is_right for name, is_right in compared if name in ("recall", "precision")]
+
+
 def _compared(expected: Listing, answer: Listing) -> Iterator[tuple[str, bool]]:
     """Yield, for each direction and each label, what it is counted for and whether it is right."""
     for direction, things in expected.items():

@@ -1,17 +1,20 @@
-"""The next-token loss: on supervised positions alone, of a frozen LM head in chunks.
+"""The losses of models with text: of next tokens, and of the words that image tokens stand for.
 
-Shape letters: B sequences, L their length, K supervised positions, D_lm width of the LM.
+Shape letters: B sequences, L their length, K supervised positions, D_lm width of the LM, N
+panoramas, T image tokens of each.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 from transformers import PreTrainedModel
 
 CHUNK = 128
 """Positions scored at once; the logits of as many words fit the caches better than all would."""
+TEMPERATURE = 0.025
+"""Of the cosines between image tokens and words."""
 
 
 def supervised_loss(
@@ -63,6 +66,35 @@ def frozen_head_loss(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor
     """
     total: Tensor = _FrozenHeadLoss.apply(hidden, targets, head)  # type: ignore[no-untyped-call]
     return total
+
+
+def words_loss(
+    image_tokens: Tensor, words: Tensor, embedding: nn.Module, num_items: Tensor | int | None
+) -> Tensor:
+    """Compute how far image tokens are from the embeddings of their words.
+
+    Each is told from the batch's other words by its cosine, as in InfoNCE (van den Oord et al.,
+    arXiv:1807.03748), and brought to its own word's place: the sum of both losses. A frozen
+    language model copies words that it reads so.
+
+    Args:
+        image_tokens: [N, T, D_lm].
+        words: Token ids [N, T]; -100 where an image token stands for none.
+        embedding: The language model's, from token ids to [.., D_lm].
+        num_items: What the sum of the losses is divided by; None for their number.
+
+    Returns:
+        A scalar in float32.
+    """
+    has_word = words != -100
+    vocabulary, places = words[has_word].unique(return_inverse=True)
+    with torch.autocast(image_tokens.device.type, enabled=False):  # bf16 is too coarse for cosines
+        tokens = normalize(image_tokens[has_word].float(), dim=-1)
+        cosines = tokens @ normalize(embedding(vocabulary).float(), dim=-1).T
+        own = cosines.gather(1, places[:, None])
+        total = cross_entropy(cosines / TEMPERATURE, places, reduction="sum") + (1 - own).sum()
+    count = has_word.sum() if num_items is None else num_items
+    return total / torch.as_tensor(count, device=total.device).clamp(min=1)
 
 
 class _FrozenHeadLoss(torch.autograd.Function):

@@ -20,7 +20,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.efficientnet_lite import EfficientNetLiteModel
 from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
-from panovlm.model.loss import supervised_loss
+from panovlm.model.loss import supervised_loss, words_loss
 from panovlm.model.masks import attention_masks
 from panovlm.model.projection import Projection
 from panovlm.model.resampler import PerceiverLayer, Resampler
@@ -329,9 +329,17 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
 
         `labels` [B, L] hold the token itself where it is supervised, else -100: the LM head runs on
         the positions that predict a supervised token, and nowhere else. Without labels it scores
-        `logits_to_keep`, a number of last positions or the positions themselves.
+        `logits_to_keep`, a number of last positions or the positions themselves. Labels of pictures
+        without text, [N, image tokens], are the words that each image token is to stand for, or
+        -100; the language model is not run.
         """
         num_items = kwargs.pop("num_items_in_batch", None)
+        if labels is not None and input_ids is None and inputs_embeds is None:
+            tokens = self.get_image_features(pixel_values, patch_tokens).pooler_output
+            return PanoVLMOutput(
+                loss=words_loss(tokens, labels, self.get_input_embeddings(), num_items),
+                image_hidden_states=tokens,
+            )
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,

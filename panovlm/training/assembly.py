@@ -9,6 +9,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
 from panovlm.data.formats.reading import scan_trained
 from panovlm.data.mixture import MixturePart, capped
+from panovlm.data.packing import IGNORED
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs, Record
 from panovlm.data.streaming import StreamCollator, StreamDataset
@@ -22,6 +23,10 @@ from panovlm.training.sources import view_sources
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import stream_dataset
 from panovlm.training.trainer import StageTrainer
+from panovlm.training.view_words import ViewWords
+
+EXAMPLES_WITH_WORDS = 32
+"""Of so many examples at least one has words for its views, where steps learn them."""
 
 
 def build_trainer(
@@ -51,12 +56,16 @@ def build_trainer(
             dataset.check_lengths(model.config.text_config.max_position_embeddings)
             dataset.check_packing()
         collator = PanoramaCollator(sources[0].key, pad_id)
+    with ranks.synchronized():
+        _check_words(run, dataset, processor)
     trainer = StageTrainer(
         model=model,
         args=training_arguments(run),
         train_dataset=dataset,
         data_collator=collator,
         learning_rates=section.learning_rate,
+        word_steps=section.word_steps,
+        view_words=ViewWords(processor) if section.word_steps else None,
         callbacks=callbacks,
     )
     if held_out:
@@ -114,6 +123,26 @@ def _check_fine_steps(run: StageRun, records: list[Record]) -> None:
         f"for each of {num_views * per_view} rotations (a multiple of it in rolled_responses); "
         f"write the questions with `panovlm questions --yaw-steps {num_views * per_view}`, or set "
         f"stages.{run.name}.yaw_steps_per_view: 1"
+    )
+
+
+def _check_words(
+    run: StageRun, dataset: PanoramaDataset | StreamDataset, processor: PanoVLMProcessor
+) -> None:
+    """Refuse steps on words where none of the first examples has a word for a view."""
+    if not run.section.word_steps:
+        return
+    found, find = "a stream", ViewWords(processor)
+    if isinstance(dataset, PanoramaDataset):
+        first = (dataset[index] for index in range(min(len(dataset), EXAMPLES_WITH_WORDS)))
+        packed = [e["conversations"] for e in first if e["conversations"] is not None]
+        if any((find(torch.tensor([each.ids])) != IGNORED).any() for each in packed):
+            return
+        found = f"no line as `front: chair` in the first {len(packed)} examples"
+    raise PanoVLMError(
+        f"stages.{run.name}: found word_steps = {run.section.word_steps} and {found}, expected "
+        f"records with listings, as `panovlm questions` writes; give the stage such a file, or set "
+        f"stages.{run.name}.word_steps: 0"
     )
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import Declaration
-from panovlm.stages import STAGES, Objective
+from panovlm.stages import STAGES, TRAINED, Objective
 from panovlm.training.data_sources import Data, DataSource, sources_of
 from panovlm.training.sections import (
     Count,
@@ -31,6 +31,10 @@ class StageSection(Section):
     """What the pictures are, of records that do not declare it: strips, cylinders, cube maps."""
     steps: Count
     """Optimiser steps."""
+    word_steps: Annotated[int, Field(ge=0)] = 0
+    """The first of the steps, in which each image token learns the embedding of the word that a
+    listing has for its view, and the language model is not run. For `pooling: slots` in a stage
+    without adapters, on listings as `panovlm questions` writes."""
     batch_size: Count = 8
     """Panoramas (or texts without one) in one batch, shared by all processes of the run."""
     questions_per_panorama: Count = 8
@@ -142,6 +146,8 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
             f"the yaw-rotated one the same image tokens, and so one input several answers; set "
             f"stages.{name}.roll: false, or another pooling"
         )
+    if section.word_steps and (error := _word_steps_error(name, section, model)):
+        return f"found word_steps = {section.word_steps} in {name} {error}"
     if section.from_run and (section.from_backbones or STAGES[name].starts_from is None):
         why = "from_backbones: true" if section.from_backbones else "a stage that continues none"
         return f"found from_run in {name} beside {why}; leave one of them out"
@@ -162,4 +168,19 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
             f"found pairing: columns in {name} beside a global view, which has no columns in "
             f"common with the others; set stages.{name}.overlap.pairing: rays"
         )
+    return None
+
+
+def _word_steps_error(name: str, section: StageSection, model: ModelSection | None) -> str | None:
+    """Return what forbids steps on words in a section; None if nothing does."""
+    stage = STAGES[name]
+    has_adapters = section.lora is not None
+    if section.lora == "auto":
+        has_adapters = stage.role("lora") is TRAINED
+    if stage.objective is not Objective.NEXT_TOKEN or has_adapters:
+        return "which has no text, or trains adapters; move it to stage resampler"
+    if model and model.pooling != "slots":
+        return f"beside model.pooling: {model.pooling}, expected slots; set it, or word_steps: 0"
+    if section.word_steps >= section.steps:
+        return f"of {section.steps} steps, expected fewer; raise stages.{name}.steps"
     return None

@@ -6,19 +6,22 @@ of `Trainer` for them, so it may need a change when transformers is upgraded.
 """
 
 import json
+import math
 import os
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerState
 
@@ -40,6 +43,8 @@ OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
 WHOLE = StateDictOptions(full_state_dict=True)
 SCALARS = ("invariance", "variance", "covariance", "feature_std")
 """Fields of a model's output that are logged beside the loss, where it has them."""
+VIEWS = ("pixel_values", "patch_tokens")
+"""Keys of a batch of records that hold the views."""
 _BEGINNING = b'{"step": '
 """Of every line of a log."""
 
@@ -52,11 +57,21 @@ class StageTrainer(Trainer):
 
     Args:
         learning_rates: One for each column of the stage table.
+        word_steps: First steps, in which image tokens learn the words for their views.
+        view_words: Finds these words in a batch's `input_ids`; needed for such steps.
         **kwargs: As for `transformers.Trainer`; the dataset has `set_epoch` or is a stream.
     """
 
-    def __init__(self, *, learning_rates: LearningRates, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        learning_rates: LearningRates,
+        word_steps: int = 0,
+        view_words: Callable[[Tensor], Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.word_steps, self.view_words = word_steps, view_words
         self._check_sharding()
         self.num_skipped = 0
         if not isinstance(self.train_dataset, StreamDataset):
@@ -79,6 +94,41 @@ class StageTrainer(Trainer):
             for (module, decays), parameters in groups.items()
         )
         return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Any:
+        """Let the learning rates rise and fall over the steps on words, and again over the rest."""
+        if not self.word_steps:
+            return super().create_scheduler(num_training_steps, optimizer)
+        warmup = self.args.get_warmup_steps(num_training_steps) / num_training_steps
+        lengths = (self.word_steps, num_training_steps - self.word_steps)
+
+        def share(step: int) -> float:
+            is_on_words = step < self.word_steps
+            step, length = (step, lengths[0]) if is_on_words else (step - lengths[0], lengths[1])
+            rising = round(warmup * length)
+            if step < rising:
+                return step / rising
+            return 0.5 + 0.5 * math.cos(math.pi * (step - rising) / max(1, length - rising))
+
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, share)
+        return self.lr_scheduler
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """Return the batches of a step, in the steps on words with words in place of the text."""
+        batches = map(self._as_the_step_needs, epoch_iterator)
+        return super().get_batch_samples(batches, num_batches, device)
+
+    def _as_the_step_needs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.view_words is None or self.state.global_step >= self.word_steps:
+            return batch
+        words = self.view_words(batch["input_ids"])
+        views = {key: each for key, each in batch.items() if key in VIEWS}
+        # Of `labels` the library counts all but the first, of `shift_labels` all.
+        return views | {"labels": words, "shift_labels": words}
 
     def _check_sharding(self) -> None:
         """Refuse launchers that shard a model in a way that nothing here saves."""

@@ -22,7 +22,7 @@ from panovlm.inference.assistant import Assistant
 from panovlm.inference.loading import model_folder
 from panovlm.training import run
 from panovlm.training.recipe import Recipe
-from panovlm.training.sections import LoraSection
+from panovlm.training.sections import LearningRates, LoraSection
 from panovlm.training.trainer import StageTrainer, read_log
 
 ALL = ["vision", "resampler", "finetune"]
@@ -80,6 +80,63 @@ def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> Non
     handed = [name for name in before if ".resampler." in name]
     assert handed
     assert all(torch.equal(own[name], before[name]) for name in handed)
+
+
+LISTING = "front: red cube\nright: nothing\nback: nothing\nleft: blue cone"
+
+
+@pytest.fixture
+def recipe_with_words(recipe: Recipe, scenes_file: Path) -> Recipe:
+    """Stage resampler on listings, of which the first three steps are on their words."""
+    data = recipe.output.parent / "listings.jsonl"
+    messages = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": LISTING}]
+    pictures = [str(scenes_file.parent / f"{number}.png") for number in range(3)]
+    lines = [json.dumps({"image": picture, "messages": messages}) for picture in pictures]
+    data.write_text("\n".join(lines))
+    model = recipe.model.model_copy(update={"pooling": "slots", "slots": 3})
+    changes = {"data": data, "from_backbones": True, "word_steps": 3, "roll": False}
+    return with_section(recipe.model_copy(update={"model": model}), "resampler", **changes)
+
+
+def test_steps_on_words_bring_image_tokens_to_them_and_then_the_text_is_learned(
+    recipe_with_words: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+    original = StageTrainer.compute_loss
+
+    def compute_loss(trainer: StageTrainer, model: Any, inputs: Any, **kwargs: Any) -> Any:
+        seen.append(set(inputs))
+        return original(trainer, model, inputs, **kwargs)
+
+    monkeypatch.setattr(StageTrainer, "compute_loss", compute_loss)
+    rates = {"resampler": 0.03, "projection": 0.03}
+    long = {"steps": 44, "word_steps": 40, "learning_rate": LearningRates(**rates)}
+    recipe = with_section(recipe_with_words, "resampler", **long)
+    run.train(recipe, ["resampler"], resume=False)
+    assert ["input_ids" in each for each in seen] == [False] * 40 + [True] * 4
+    log = read_log(recipe.output / "logs" / "resampler.jsonl")
+    losses = {entry["step"]: entry["loss"] for entry in log if "loss" in entry}
+    assert losses[40] < 0.5 * losses[1]
+
+
+def test_a_stage_stopped_in_its_steps_on_words_resumes_bit_for_bit(
+    recipe_with_words: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.train(recipe_with_words, ["resampler"], resume=False)
+    whole = weights(recipe_with_words, "resampler")
+    again = recipe_with_words.model_copy(update={"output": tmp_path / "again"})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, 3)
+        run.train(again, ["resampler"], resume=False)
+    run.train(again, ["resampler"], resume=True)
+    resumed = weights(again, "resampler")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_steps_on_words_need_listings(recipe_with_words: Recipe, scenes_file: Path) -> None:
+    recipe = with_section(recipe_with_words, "resampler", data=scenes_file)
+    with pytest.raises(PanoVLMError, match="found word_steps = 3 and no line as `front: chair`"):
+        run.train(recipe, ["resampler"], resume=False)
 
 
 def test_a_stage_continues_the_stage_before_of_another_run(recipe: Recipe, tmp_path: Path) -> None:

@@ -124,6 +124,19 @@ def test_answers_are_those_of_the_whole_model(plain: Path, small: Path, scenes_f
     assert answers[0] == answers[1] and len({*answers[0]}) > 1
 
 
+def test_8_bits_answer_alike_within_their_rounding(plain: Path, tmp_path: Path) -> None:
+    export_trained_only(plain, tmp_path / "small", "", "", "int8")
+    tensors = load_file(tmp_path / "small" / "trained.safetensors")
+    assert {tensor.dtype for tensor in tensors.values() if tensor.dim() > 1} == {torch.int8}
+    whole, again = (load_model(path, "fp32")[0] for path in (plain, tmp_path / "small"))
+    found = again.state_dict()
+    for name, expected in whole.state_dict().items():
+        if module_of(name) in ("resampler", "projection"):
+            largest = expected.flatten(1).abs().amax(1) if expected.dim() > 1 else expected
+            step = (largest / 127).view(-1, *[1] * (expected.dim() - 1))
+            assert ((found[name] - expected).abs() <= step.abs() * 0.51).all(), name
+
+
 def test_the_folder_holds_no_backbone_and_no_weight_in_more_than_bf16(
     plain: Path, small: Path
 ) -> None:
@@ -232,8 +245,9 @@ def test_the_command_writes_card_and_recipe_of_the_run(
     recipe: Recipe = load_recipe(out / "recipe.yaml")
     assert recipe.output == Path("runs/tiny") and [*recipe.stages] == TEXT_STAGES
     assert recipe.stages["resampler"].lora is None and recipe.stages["finetune"].lora.rank == 4
-    code, _, errors = run_cli("export", plain, tmp_path / "other", "--license", "mit")
-    assert code == 2 and "--trained-only" in errors
+    for option in (("--license", "mit"), ("--dtype", "int8")):
+        code, _, errors = run_cli("export", plain, tmp_path / "other", *option)
+        assert code == 2 and "--trained-only" in errors
 
 
 @pytest.mark.parametrize("name", names.pretrained_names())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from panovlm.metrics.listings import is_listing, listing_scores, parse_listing
+from panovlm.metrics.listings import is_listing, label_hits, listing_scores, parse_listing
 
 RIGHT = "front: red cube 3 m\nright: nothing\nback: car 2.5 m, person"
 
@@ -44,6 +44,12 @@ def test_a_label_in_another_direction_is_wrong_on_both_sides() -> None:
     found = means("front: nothing\nright: red cube 3 m\nback: car, person")
     assert found["recall"] == found["precision"] == pytest.approx(2 / 3)
     assert found["occupied"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("answer", [RIGHT, "left", "front: red cube\nback: car, bus, dog"])
+def test_the_mean_of_hits_is_the_f1(answer: str) -> None:
+    hits = label_hits(RIGHT, answer)
+    assert sum(hits) / len(hits) == pytest.approx(means(answer)["f1"])
 
 
 def test_a_direction_that_is_not_listed_counts_as_wrong_even_if_nothing_is_there() -> None:
