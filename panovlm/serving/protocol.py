@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
@@ -97,7 +97,9 @@ class Sampling(BaseModel):
     )
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
-    logit_bias: dict[int, float] | None = Field(None, max_length=1024)
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        None, max_length=1024
+    )
     min_tokens: int | None = Field(None, ge=0)
     stop_token_ids: list[int] | None = Field(None, max_length=1024)
     ignore_eos: bool | None = None
@@ -143,7 +145,9 @@ class ChatRequest(Sampling, ConversationRequest):
     def questions(self, question: Question) -> Iterator[Question]:
         """Yield the question once for each answer, sampled differently."""
         for number in range(self.n or 1):
-            seed = self.seed and (self.seed + number) % 2**63
+            seed = self.seed
+            if number and seed is not None:
+                seed = (seed + number) % 2**63
             yield replace(question, sampling=replace(question.sampling, seed=seed))
 
 
@@ -306,7 +310,7 @@ def _refused(error: ValidationError) -> RequestError:
     """Return the error of the field that was meant: of the alternative that went furthest."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     first = max(found, key=lambda each: len(each["loc"]))
-    name = _TAG.sub(r"\1", ".".join(map(str, first["loc"])))[:200]
+    name = _TAG.sub(r"\1", ".".join(map(str, first["loc"])))[:200].removesuffix(".[key]")
     message = f"{name}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")[:300]
     return RequestError(400, message, "invalid_request", name or None)
 
