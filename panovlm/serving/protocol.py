@@ -224,6 +224,7 @@ class ResponsesRequest(Sampling):
     model: str
     input: str | list[InputItem]
     instructions: str | None = None
+    n: Literal[1] | None = None
     max_output_tokens: int | None = Field(None, ge=1)
     text: TextOptions | None = None
 

@@ -204,6 +204,7 @@ def test_the_openai_client_gets_completions_and_responses(
             ({"tools": [{"type": "web_search"}]}, "tools"),
             ({"input": [{"role": "tool", "content": "x"}]}, "input"),
             ({"temperature": 9}, "temperature"),
+            ({"extra_body": {"n": 2}}, "n"),
         ]
         for change, param in refused:
             with pytest.raises(openai.BadRequestError) as error:
