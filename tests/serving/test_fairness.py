@@ -264,8 +264,8 @@ def test_health_looks_at_the_worker(
     with TestClient(app) as client:
         assert client.get("/health").status_code == 200
         client.post(PATH, json=body())  # too late: the batch is held
-        reply = client.get("/health")
-        assert (reply.status_code, reply.json()["status"]) == (503, "failed")
+        wait_until(lambda: client.get("/health").status_code == 503)
+        assert client.get("/health").json() == {"status": "failed"}
         held.set()
         wait_until(lambda: client.get("/health").status_code == 200)
     monkeypatch.setattr(Worker, "run", lambda self: None)
