@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol, TypedDict
+from functools import cached_property, lru_cache
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -132,6 +132,8 @@ class PanoramaDataset(Dataset[Example]):
         """
         if self.supervision is Supervision.NONE:
             return
+        for record in _one_of_each_order(self.groups):
+            self.tokenizer(record)  # the chat template takes its roles, or says why not
         errors = []
         for record in (record for records in self.groups for record in records):
             excess = self.tokenizer.excess(record, longest)
@@ -147,6 +149,12 @@ def _by_picture(records: Sequence[Record]) -> list[list[Record]]:
     for number, record in enumerate(records):
         groups.setdefault(record.shown or number, []).append(record)
     return list(groups.values())
+
+
+def _one_of_each_order(groups: Sequence[Sequence[Record]]) -> list[Record]:
+    """Return a record of each order of roles, as system, user, assistant."""
+    records = (record for group in groups for record in group)
+    return list({tuple(m.role for m in each.messages): each for each in records}.values())
 
 
 @dataclass(frozen=True)
@@ -269,8 +277,26 @@ class ConversationTokenizer:
         image_tokens = expansion.count(self.processor.image_token)
         around = len(expansion) - image_tokens * len(self.processor.image_token)
         # No text has more tokens than bytes, so most conversations need not be tokenised.
-        most = _num_bytes(record) + image_tokens + around - longest
+        most = self._most_tokens(record) + image_tokens + around - longest
         return most if most <= 0 else len(self(record).ids) - longest
+
+    def _most_tokens(self, record: Record) -> int:
+        """Return more tokens than a record's conversation has, its picture apart."""
+        contents = sum(len(message.content.encode()) for message in record.messages)
+        return contents + len(record.messages) * self.markup_bytes
+
+    @cached_property
+    def markup_bytes(self) -> int:
+        """More bytes than the chat template writes around a message; some write a system prompt."""
+        chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}]
+        written: str = self.processor.tokenizer.apply_chat_template(
+            chat, chat_template=self.processor.chat_template, tokenize=False
+        )
+        return max(len(written.encode()), MARKUP_BYTES)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be built anew in another process, whichever way it starts; the cache stays behind."""
+        return ConversationTokenizer, (self.processor, self.supervision)
 
     def _tokenize_messages(self, messages: tuple[tuple[str, str], ...]) -> TokenSequence:
         chat = [{"role": role, "content": content} for role, content in messages]

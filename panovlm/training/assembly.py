@@ -1,11 +1,14 @@
 """Builds a stage's trainer: data, arguments and callbacks."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
 from panovlm.data.formats.reading import scan_trained
 from panovlm.data.mixture import MixturePart, capped
@@ -19,10 +22,19 @@ from panovlm.pictures.declaring import PictureFile
 from panovlm.stages import Supervision
 from panovlm.training import ranks
 from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis, hold_out
+from panovlm.training.log import VALIDATION_ACCURACY, VALIDATION_LOSS
+from panovlm.training.sections import ValidationSection
 from panovlm.training.sources import view_sources
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import stream_dataset
+from panovlm.training.trackers import run_name
 from panovlm.training.trainer import StageTrainer
+from panovlm.training.validation_data import (
+    build_validation,
+    report_shared,
+    stream_validation_source,
+    validation_records,
+)
 from panovlm.training.view_words import ViewWords
 
 EXAMPLES_WITH_WORDS = 32
@@ -38,22 +50,27 @@ def build_trainer(
     """Put a stage's data, arguments and callbacks together."""
     section, pad_id = run.section, processor.tokenizer.pad_token_id
     overlap, held_out = section.overlap_settings, list[PictureFile]()
+    watched, longest = validation_records(run), model.config.text_config.max_position_embeddings
+    source: PatchTokenCache | ViewSource
     dataset: StreamDataset | PanoramaDataset
     collator: StreamCollator | PanoramaCollator
     if run.is_stream:
         with ranks.synchronized():
             dataset = stream_dataset(run, model, processor)
         collator = StreamCollator(pad_id)
+        source = stream_validation_source(run, model, processor, watched)
     else:
         parts = read_parts(run)
         records = [record for part in parts for record in part.records]
-        sources = view_sources(run, model, processor, records)
+        report_shared(run, records, watched)
+        sources = view_sources(run, model, processor, [*records, *watched])
+        source = sources[0]
         with ranks.synchronized():
             share = overlap.held_out if run.is_on_overlaps else 0.0
             held_out = hold_out(records, share, run.recipe.seed)
             parts = [part.without(held_out) for part in parts]
             dataset = build_dataset(run, processor, parts, sources)
-            dataset.check_lengths(model.config.text_config.max_position_embeddings)
+            dataset.check_lengths(longest)
             dataset.check_packing()
         collator = PanoramaCollator(sources[0].key, pad_id)
     with ranks.synchronized():
@@ -64,6 +81,7 @@ def build_trainer(
         train_dataset=dataset,
         data_collator=collator,
         learning_rates=section.learning_rate,
+        validation=build_validation(run, processor, watched, source, longest),
         word_steps=section.word_steps,
         view_words=ViewWords(processor) if section.word_steps else None,
         callbacks=callbacks,
@@ -126,6 +144,15 @@ def _check_fine_steps(run: StageRun, records: list[Record]) -> None:
     )
 
 
+def _best_of(validation: ValidationSection | None) -> dict[str, Any]:
+    """Return what tells the library which validation is best."""
+    if validation is None:
+        return {}
+    is_accuracy = validation.metric == "accuracy"
+    name = VALIDATION_ACCURACY if is_accuracy else VALIDATION_LOSS
+    return {"metric_for_best_model": name, "greater_is_better": is_accuracy}
+
+
 def _check_words(
     run: StageRun, dataset: PanoramaDataset | StreamDataset, processor: PanoVLMProcessor
 ) -> None:
@@ -154,20 +181,30 @@ def training_arguments(run: StageRun) -> TrainingArguments:
         max_steps=section.steps,
         per_device_train_batch_size=ranks.batch_size_per_rank(section.batch_size),
         gradient_accumulation_steps=section.accumulation,
-        warmup_steps=round(section.warmup * section.steps),
+        warmup_steps=run.warmup_steps,
         weight_decay=section.weight_decay,
-        lr_scheduler_type="cosine",
-        max_grad_norm=1.0,
+        optim=section.optimizer.type,
+        adam_beta1=section.optimizer.betas[0],
+        adam_beta2=section.optimizer.betas[1],
+        adam_epsilon=section.optimizer.epsilon,
+        lr_scheduler_type=section.schedule,
+        lr_scheduler_kwargs=dict(section.schedule_options),
+        max_grad_norm=math.inf if section.max_grad_norm is None else section.max_grad_norm,
         bf16=run.bf16,
         seed=recipe.seed,
         save_steps=section.steps,  # at the end; `SavePoints` asks for those before it
         logging_steps=max(section.steps // 50, 1),
         logging_first_step=True,
+        **_best_of(section.validation),
         remove_unused_columns=False,  # the collator needs fields that no `forward` takes
-        report_to=[],
+        logging_nan_inf_filter=False,  # it reads every loss; `StageTrainer` reads those logged
+        report_to=[],  # `trackers` builds the callbacks
+        run_name=run_name(run),
+        project="panovlm",
         ddp_find_unused_parameters=False,  # every trained parameter is used, by text alone too
+        ddp_broadcast_buffers=False,  # no buffer ever changes
         use_cpu=not torch.cuda.is_available(),
         activation_checkpointing=recipe.activation_checkpointing,
-        dataloader_num_workers=recipe.workers,
+        dataloader_num_workers=run.num_workers,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
