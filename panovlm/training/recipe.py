@@ -148,6 +148,12 @@ class Recipe(Section):
     """A name on the Hugging Face Hub, as in `user/model`: every finished stage is uploaded to
     `user/model-<stage>`, which is private if it is new."""
 
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _read_cache(cls, value: object) -> object:
+        """Take the truth values that YAML makes of `on` and `off`."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
     @field_validator("stages")
     @classmethod
     def _check_stages(

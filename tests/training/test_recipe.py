@@ -426,3 +426,10 @@ def test_schedules_are_checked_before_they_are_followed(settings, message):
     run = StageRun(parse_recipe({**SMALLEST, "stages": {"vision": section}}, "recipe"), "vision")
     with pytest.raises(PanoVLMError, match=message) if message else nullcontext():
         check_schedule(run)
+
+
+@pytest.mark.parametrize("word", ["auto", "on", "off"])
+def test_the_cache_is_switched_in_yamls_own_words(recipe_file, word):
+    recipe_file.write_text(recipe_file.read_text() + f"cache: {word}\n")
+    assert load_recipe(recipe_file).cache == word
+    assert load_recipe(recipe_file, [f"cache={word}"]).cache == word
