@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -16,7 +16,7 @@ from pydantic import (
 
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import Answer, SamplingParams
-from panovlm.inference.grounding import check_one_panorama, ground
+from panovlm.inference.grounding import check_one_panorama, grounding_facts
 from panovlm.inference.prompts import Conversation
 from panovlm.inference.views_mattered import PairDrop, ViewsMattered
 from panovlm.pictures.declaring import Declaration
@@ -180,7 +180,9 @@ class ChatRequest(ConversationRequest):
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
     response_format: ResponseFormat | None = None
-    grounded: bool = Field(False, description="Adds the direction that the answer names.")
+    grounded: bool = Field(
+        False, description="Adds the direction that the answer names, and regions."
+    )
 
     def sampling(self, limits: Limits) -> SamplingParams:
         """Return how the answer is generated."""
@@ -358,8 +360,8 @@ class Completion:
         }
 
     def _grounding(self, answer: Answer) -> dict[str, Any]:
-        """Return the direction that an answer names, where the request asks for it."""
+        """Return what an answer says about directions, where the request asks for it."""
         if not self.request.grounded:
             return {}
-        grounding = ground(answer.text)
-        return {"grounding": asdict(grounding) if grounding else None}
+        asked = [message.text for message in self.request.messages if message.role == "user"]
+        return dict(grounding_facts(answer.text, (asked or [""])[-1]))
