@@ -3,15 +3,11 @@
 What it does wrong in a view becomes a finding there; the rest of its answer counts.
 """
 
-import base64
 import hashlib
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
-import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from panovlm.annotating.teachers import Detection, ViewResult
@@ -19,14 +15,13 @@ from panovlm.data.annotations import Teacher
 from panovlm.geometry.boxes import ViewBox
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import Pixels
+from panovlm.pictures.messages import image_part, text_part
 from panovlm.runtime.endpoints import Endpoint, EndpointError, object_schema
 
 REQUESTS_AT_ONCE = 8
 MAX_TOKENS = 2048
 SCALE = 1000
 """Boxes are asked for in thousandths of the picture."""
-JPEG_QUALITY = 90
-_FIRST_WAIT_S = 1.0
 PROMPT = (
     "List every distinct object that you see in this picture. For each: a label (a short English "
     "noun, in lower case), its tight bounding box as left, top, right and bottom, in thousandths "
@@ -57,13 +52,11 @@ class EndpointTeacher:
         endpoint: Where, which model, and how patiently.
         labels: The only kinds it may report; None for any.
         at_once: Requests at a time.
-        wait_s: Seconds before the second try, twice as many before the next.
     """
 
     endpoint: Endpoint
     labels: tuple[str, ...] | None = None
     at_once: int = REQUESTS_AT_ONCE
-    wait_s: float = _FIRST_WAIT_S
     notice: None = None
     in_processes: bool = False
 
@@ -100,20 +93,15 @@ class EndpointTeacher:
 
     def _ask(self, view: Pixels) -> dict[str, Any]:
         """Ask about a view until there is an answer with a list of objects."""
-        messages = [{"role": "user", "content": [_picture(view), _text(self._prompt)]}]
-        for again in range(self.endpoint.tries):
-            try:
-                answer = self.endpoint.ask(messages, "view", self._schema, MAX_TOKENS)
-                if isinstance(answer.get("objects"), list):
-                    return answer
-                error = EndpointError("the answer has no list under 'objects'")
-            except EndpointError as raised:
-                error = raised
-            if not error.is_passing:
-                break
-            if again + 1 < self.endpoint.tries:
-                time.sleep(self.wait_s * 2**again)
-        raise error
+        messages = [{"role": "user", "content": [image_part(view), text_part(self._prompt)]}]
+
+        def once() -> dict[str, Any]:
+            answer = self.endpoint.ask(messages, "view", self._schema, MAX_TOKENS)
+            if not isinstance(answer.get("objects"), list):
+                raise EndpointError("the answer has no list under 'objects'")
+            return answer
+
+        return self.endpoint.patiently(once)
 
     @property
     def _schema(self) -> dict[str, Any]:
@@ -147,15 +135,3 @@ class EndpointTeacher:
         text = " ".join((read.text or "").split())
         box_of_view = ViewBox(left, top, right - left, bottom - top)
         return Detection(known[label], box_of_view, score, text or None)
-
-
-def _picture(view: Pixels) -> dict[str, Any]:
-    """Return a view as a part of a message."""
-    bgr = np.ascontiguousarray(view[..., ::-1])
-    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    data = base64.b64encode(jpeg.tobytes()).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}}
-
-
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}

@@ -5,7 +5,16 @@ import sys
 
 import typer
 
-from panovlm.commands import annotating, data, models, pictures, publishing, serving, training
+from panovlm.commands import (
+    annotating,
+    data,
+    evaluating,
+    models,
+    pictures,
+    publishing,
+    serving,
+    training,
+)
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.allocator import keep_freed_memory
 
@@ -26,8 +35,8 @@ for command in (
     training.plan,
     training.train,
     training.cache,
-    models.evaluate,
-    models.compare,
+    evaluating.evaluate,
+    evaluating.compare,
     publishing.card,
     models.features,
     models.occlude,

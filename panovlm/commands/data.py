@@ -1,9 +1,14 @@
 """`panovlm questions`, and the commands of `panovlm data`, which check and convert data sets."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from panovlm.data.doctor.run import Examination
 
 
 def questions(
@@ -49,6 +54,10 @@ def check(
     recipe: Annotated[
         Path | None, typer.Option(help="Recipe whose model the conversations must fit.")
     ] = None,
+    blind: Annotated[
+        str | None,
+        typer.Option(help="Model that marks questions it answers without the picture."),
+    ] = None,
     without_text: Annotated[
         bool, typer.Option("--without-text", help="Records need no response.")
     ] = False,
@@ -70,12 +79,30 @@ def check(
         needs_text=not without_text,
         workers=workers,
     )
+    if blind:
+        examination = _checked_blind(examination, files, blind)
     show(examination)
     if json is not None:
         write_json(examination, json)
         typer.echo(f"written to {json}")
     if examination.num_errors:
         raise typer.Exit(2)
+
+
+def _checked_blind(examination: "Examination", files: list[Path], model: str) -> "Examination":
+    """Add what a model answers without looking, and print how much that is by kind."""
+    from panovlm.evaluation.blind import check_blind
+    from panovlm.evaluation.guests.models import guest_of
+    from panovlm.runtime.progress import hide_loading_bars, show_table
+
+    hide_loading_bars()
+    found = check_blind(files, guest_of(model, os.environ.get("PANOVLM_MODEL_KEY")) or Path(model))
+    rows = [
+        [kind, f"{found.answered[kind]:,} of {count:,}", f"{found.answered[kind] / count:.1%}"]
+        for kind, count in sorted(found.asked.items())
+    ]
+    show_table("answered without looking", ["kind", "questions", "share"], rows)
+    return replace(examination, findings=(*examination.findings, *found.findings))
 
 
 def convert_records(

@@ -1,7 +1,6 @@
 """Commands on trained models."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,105 +20,6 @@ DtypeOption = Annotated[
     Literal["auto", "bf16", "fp32"],
     typer.Option(help="Arithmetic of the language model; auto is what the device is faster at."),
 ]
-
-
-@with_declaration
-def evaluate(
-    model: ModelArgument,
-    *,
-    declared: Declaration | None,
-    data: Annotated[Path, typer.Option(help="Records with correct answers.")],
-    out: Annotated[Path, typer.Option(help="JSON to write; a page goes beside it.")],
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first records.")] = None,
-    yaw_rotated: Annotated[
-        int, typer.Option(min=0, help="Records asked again under every yaw rotation.")
-    ] = 400,
-    ablated: Annotated[
-        int, typer.Option(min=0, help="Records asked again with each view blank.")
-    ] = 100,
-    seam_shifted: Annotated[
-        int, typer.Option(min=0, help="Records asked again with their object at the seam.")
-    ] = 0,
-    baselines: Annotated[
-        str, typer.Option(help="What to compare with: all, blind or none.")
-    ] = "blind",
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Samples of the records that are asked again.")
-    ] = 1,
-    since: Annotated[
-        float | None, typer.Option(help="Unix time when the whole job began, for its total.")
-    ] = None,
-    benchmark: Annotated[
-        str | None, typer.Option(help="Published benchmark in whose format DATA is.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of a benchmark's pictures, if not beside DATA.")
-    ] = None,
-    judge: Annotated[
-        str | None, typer.Option(help="Address of a judge, as http://localhost:8000/v1.")
-    ] = None,
-    judge_model: Annotated[str, typer.Option(help="Model the judge is asked for.")] = "default",
-    dtype: DtypeOption = "auto",
-) -> None:
-    """Score a MODEL on records or a benchmark, beside the blind baseline.
-
-    Started again after a kill, it goes on where it was. Under torchrun, processes share the work.
-    """
-    from panovlm.evaluation import run, summary
-    from panovlm.evaluation.asking import EvaluationOptions
-    from panovlm.evaluation.benchmark_run import evaluate_benchmark
-    from panovlm.evaluation.judge import Judge
-    from panovlm.training import ranks
-
-    hide_loading_bars()
-    asked = baselines, yaw_rotated, ablated, seam_shifted, seeds
-    options = EvaluationOptions(*asked, dtype, declared)
-    if not benchmark and (images or judge):
-        raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
-    try:
-        if benchmark:
-            key = os.environ.get("PANOVLM_JUDGE_KEY")
-            report = evaluate_benchmark(
-                model,
-                data,
-                out,
-                benchmark,
-                images=images,
-                limit=limit,
-                judge=Judge(judge, judge_model, key) if judge else None,
-                options=options,
-            )
-        else:
-            report = run.evaluate(model, data, out, limit=limit, since=since, options=options)
-    except ranks.RaisedElsewhereError:
-        raise typer.Exit(2) from None
-    if ranks.is_first():
-        lines = summary.benchmark_lines if benchmark else summary.summary_lines
-        for line in (*lines(report), f"written to {out} and {out.with_suffix('.html')}"):
-            typer.echo(line)
-    ranks.finalize()
-
-
-def compare(
-    first: Path,
-    second: Path,
-    out: Annotated[Path | None, typer.Option(help="Page to write (HTML).")] = None,
-) -> None:
-    """Compare the reports (JSON) of a FIRST and a SECOND model on the questions they share."""
-    from panovlm.evaluation.compare import compare as run
-    from panovlm.evaluation.compare import write_comparison
-    from panovlm.evaluation.pages.page import COMPARE, is_page_of
-    from panovlm.evaluation.summary import comparison_lines
-    from panovlm.runtime.files import check_output
-
-    if out:
-        check_output(out, is_page_of(COMPARE), [first, second])
-    comparison = run(first, second)
-    for line in comparison_lines(comparison):
-        typer.echo(line)
-    if out:
-        write_comparison(comparison, out)
-        typer.echo(f"written to {out}")
 
 
 def features(

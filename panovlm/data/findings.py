@@ -30,6 +30,7 @@ class FindingKind(StrEnum):
     COPY = "copied picture"
     REPEAT = "repeated question"
     CONFLICT = "several answers"
+    BLIND = "answered blind"
 
 
 WARNINGS = frozenset(
@@ -41,6 +42,7 @@ WARNINGS = frozenset(
         FindingKind.COPY,
         FindingKind.REPEAT,
         FindingKind.CONFLICT,
+        FindingKind.BLIND,
     }
 )
 """Kinds that training accepts; all others are errors."""

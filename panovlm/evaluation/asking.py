@@ -6,13 +6,12 @@ yaw-rotated and seam-shifted pictures, and without a view), and the resamples of
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from panovlm.data.records import Record
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.view_ablation import changed_by_view
 from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.arithmetic import Dtype
@@ -40,6 +39,10 @@ class EvaluationOptions:
         seeds: Number of seeds, from 0 on.
         dtype: Arithmetic of the language model: auto, bf16 or fp32.
         declared: What the pictures are, of records that do not declare it.
+        show: How pictures are shown to models of others.
+        instruction: Added to each question to these.
+        max_tokens: Longest answer; None for what the benchmark says, or for records just behind
+            the longest correct one.
 
     Raises:
         PanoVLMError: If the baselines are unknown.
@@ -52,6 +55,9 @@ class EvaluationOptions:
     seeds: int = 1
     dtype: Dtype = "auto"
     declared: Declaration | None = None
+    show: str = "views"
+    instruction: str = ""
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.baselines not in BASELINES:
@@ -94,6 +100,43 @@ class Answers(Generic[Answer]):
     changed: dict[int, list[bool]]
     seam_shifted: dict[int, Answer]
     samples: list[Sample]
+
+
+class Evaluator(Protocol):
+    """Asks a model the questions of records, in all the ways that a report needs."""
+
+    records: list[Record]
+
+    @property
+    def can_rotate(self) -> bool:
+        """Whether questions can be asked about yaw-rotated pictures."""
+
+    @property
+    def num_views(self) -> int:
+        """Views of the ring, and steps of a whole rotation."""
+
+    def predict(self, label: str) -> list[str]:
+        """Ask every question about its picture."""
+
+    def predict_blind(self, label: str) -> list[str]:
+        """Ask every question about a blank picture."""
+
+    def predict_single_view(self, label: str) -> list[str]:
+        """Ask every question about the front view alone."""
+
+    def predict_low_resolution(self, label: str) -> list[str]:
+        """Ask every question about a panorama of as many pixels as one view."""
+
+    def predict_without_view(self, label: str, records: Sequence[Record], view: int) -> list[str]:
+        """Ask questions with one view of the ring blank."""
+
+    def predict_seam_shifted(self, label: str, records: Sequence[Record]) -> list[str]:
+        """Ask questions whose target is cut by the left and right edge."""
+
+    def predict_yaw_rotated(
+        self, label: str, records: Sequence[Record], num_strides: int
+    ) -> list[str]:
+        """Ask questions after the camera turned right by whole strides of the ring."""
 
 
 def ask_all(
@@ -171,7 +214,7 @@ def _samples(
     if rotatable is None:
         rotatable = [place for place, record in enumerate(records) if record.can_rotate(count)]
     with ranks.synchronized():
-        if options.num_yaw_rotated and rotatable and evaluator.answerer.model.config.global_view:
+        if options.num_yaw_rotated and rotatable and not evaluator.can_rotate:
             raise PanoVLMError(
                 "found a model with a global view, which cannot be yaw-rotated without encoding it "
                 "again; leave rotation consistency out (--yaw-rotated 0)"

@@ -22,12 +22,12 @@ from panovlm.evaluation.benchmarks.panoenv import PANOENV
 from panovlm.evaluation.benchmarks.panovqa import PANOVQA
 from panovlm.evaluation.benchmarks.quic360 import QUIC_360, QUIC_360_ROWS
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
+from panovlm.evaluation.guests.models import Guest
 from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.pages.benchmark_page import write_benchmark_page
-from panovlm.evaluation.run import check_report, run_evaluation, versions
+from panovlm.evaluation.run import check_report, inputs_of, run_evaluation, versions
 from panovlm.evaluation.scoring import score_answers
 from panovlm.geometry.sphere import wrap_deg
-from panovlm.inference.loading import model_folder
 from panovlm.training import ranks
 
 BENCHMARKS = {
@@ -47,7 +47,7 @@ BENCHMARKS = {
 
 
 def evaluate_benchmark(
-    path: Path,
+    path: Path | Guest,
     data: Path,
     out: Path,
     name: str,
@@ -62,7 +62,7 @@ def evaluate_benchmark(
     Answers are kept beside `out`, as `evaluate` keeps them, so that a killed evaluation goes on.
 
     Args:
-        path: A model's folder or a run.
+        path: A model's folder or a run, or a model of others.
         data: The benchmark's file or folder, in the format it is published in.
         out: JSON file to write; the page is written beside it with the ending `.html`.
         name: One of `BENCHMARKS`.
@@ -87,7 +87,7 @@ def evaluate_benchmark(
         benchmark = BENCHMARKS[name]
         if judge and benchmark.rubric is None:
             raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
-        check_report(out, [path, data])
+        check_report(out, [*inputs_of(path), data])
         folder = pictures_folder(data, images)
         listed = benchmark.read(data, folder)
         items = with_pictures(listed)
@@ -111,12 +111,13 @@ def evaluate_benchmark(
             "less_is_better": benchmark.less_is_better,
             "source": benchmark.source,
             "differs": benchmark.differs,
-            **benchmark_report(benchmark, answers, run.config.ring),
+            **benchmark_report(benchmark, answers, run.ring),
+            **run.usage,
             "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
             "versions": versions(),
             "items_without_picture": num_missing,
             "settings": {
-                "model": str(model_folder(path)),
+                "model": run.model,
                 "data": str(data),
                 "images": str(folder),
                 "items": len(items),

@@ -72,6 +72,11 @@ class Evaluator:
         self.latents = LatentTokens(model, self.cache)
 
     @property
+    def can_rotate(self) -> bool:
+        """Whether pictures can be yaw-rotated without encoding them again."""
+        return not self.answerer.model.config.global_view
+
+    @property
     def num_views(self) -> int:
         """Views of the model's ring."""
         num_views: int = self.answerer.model.config.num_views

@@ -29,30 +29,42 @@ class Journal:
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
         self.path = path
-        self._kept: dict[tuple[str, int], list[str]] = {}
+        self._kept: dict[tuple[str, int], dict[str, Any]] = {}
         lines = _whole_lines(path)
         if lines and lines[0] == {"facts": facts}:
-            self._kept = {(line["part"], line["group"]): line["answers"] for line in lines[1:]}
+            self._kept = {(line["part"], line["group"]): line for line in lines[1:]}
         path.parent.mkdir(parents=True, exist_ok=True)
-        held: list[Mapping[str, Any]] = [{"facts": facts}]
-        for (part, group), answers in self._kept.items():
-            held.append({"part": part, "group": group, "answers": answers})
+        held = [{"facts": facts}, *self._kept.values()]
         text = "".join(map(_as_line, held))  # without the line that a kill tore
         write_own(path, lambda partial: partial.write_text(text, encoding="utf-8"), is_journal)
 
     @property
     def num_kept(self) -> int:
         """Answers that were there before."""
-        return sum(map(len, self._kept.values()))
+        return sum(len(line["answers"]) for line in self._kept.values())
 
     def find(self, part: str, group: int) -> list[str] | None:
         """Return the answers of a group of questions, if they were kept."""
-        return self._kept.get((part, group))
+        line = self._kept.get((part, group))
+        return line["answers"] if line else None
 
-    def keep(self, part: str, group: int, answers: Sequence[str]) -> None:
-        """Append the answers of a group of questions, and wait until they are on the disk."""
+    def facts_of(self, part: str, group: int) -> dict[str, Any]:
+        """Return what was kept beside the answers of a group of questions."""
+        facts: dict[str, Any] = self._kept[part, group].get("beside", {})
+        return facts
+
+    def keep(self, part: str, group: int, answers: Sequence[str], **beside: Any) -> None:
+        """Append the answers of a group of questions, and wait until they are on the disk.
+
+        Args:
+            part: Of the evaluation.
+            group: Number of the group in it.
+            answers: To its questions.
+            **beside: What else is known of them.
+        """
+        line = {"part": part, "group": group, "answers": list(answers)}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(_as_line({"part": part, "group": group, "answers": list(answers)}))
+            file.write(_as_line(line | ({"beside": beside} if beside else {})))
             file.flush()
             os.fsync(file.fileno())
 

@@ -61,14 +61,18 @@ class Judge(Endpoint):
         if not answer.strip() or not item.references:
             return UNREADABLE if item.references else NOT_JUDGED
         prompt = QUESTION.format(question=item.question, right=item.references[0], answer=answer)
-        for _ in range(self.tries):
-            grade = self._ask(rubric, prompt)
-            if grade is not None:
-                return Score((grade - rubric.lowest) / (rubric.highest - rubric.lowest))
-        return NOT_JUDGED
+        try:
+            grade = self.patiently(lambda: self._ask(rubric, prompt))
+        except EndpointError:
+            return NOT_JUDGED
+        return Score((grade - rubric.lowest) / (rubric.highest - rubric.lowest))
 
-    def _ask(self, rubric: Rubric, prompt: str) -> int | None:
-        """Return the grade, or None if the judge fails or replies with anything but a grade."""
+    def _ask(self, rubric: Rubric, prompt: str) -> int:
+        """Return the grade.
+
+        Raises:
+            EndpointError: If the judge fails or replies with anything but a grade.
+        """
         instruction = f'{rubric.instruction} Answer with JSON alone: {{"grade": number}}.'
         messages = [
             {"role": "system", "content": instruction},
@@ -76,9 +80,7 @@ class Judge(Endpoint):
         ]
         grades = [*range(rubric.lowest, rubric.highest + 1)]
         schema = {"grade": {"type": "integer", "enum": grades}}
-        try:
-            grade = self.ask(messages, "grade", schema, MAX_TOKENS).get("grade")
-        except EndpointError:
-            return None
-        is_grade = isinstance(grade, int) and not isinstance(grade, bool)
-        return grade if is_grade and grade in grades else None
+        grade = self.ask(messages, "grade", schema, MAX_TOKENS).get("grade")
+        if not isinstance(grade, int) or isinstance(grade, bool) or grade not in grades:
+            raise EndpointError(f"the grade is {grade!r}")
+        return grade

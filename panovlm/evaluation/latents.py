@@ -47,14 +47,18 @@ class LatentTokens:
     @cached_property
     def blank(self) -> Tensor:
         """Those of a picture that normalises to 0 everywhere."""
-        config = self.model.config
-        shape = (config.layout.num_views, 3, config.view_size, config.view_size)
-        pixels = torch.zeros(shape)
-        with torch.inference_mode():
-            return latents_of(self.model, pixels)
+        return blank_latents(self.model)
 
     @torch.inference_mode()
     def resampled(self, patch_tokens: Tensor) -> Tensor:
         """Compute the latent tokens of one picture's patch tokens [V, S, D_vision]."""
         latents: Tensor = self.model.model.resampler(patch_tokens.to(self.model.device))
         return latents
+
+
+@torch.inference_mode()
+def blank_latents(model: PanoVLMForConditionalGeneration) -> Tensor:
+    """Compute the latent tokens of a picture that normalises to 0 everywhere."""
+    config = model.config
+    shape = (config.layout.num_views, 3, config.view_size, config.view_size)
+    return latents_of(model, torch.zeros(shape))

@@ -20,6 +20,9 @@ from panovlm.evaluation.answers import answer_limit
 from panovlm.evaluation.asking import Answers, EvaluationOptions, ask_all
 from panovlm.evaluation.benchmarks.records import RECORDS, item_of
 from panovlm.evaluation.evaluate import Evaluator
+from panovlm.evaluation.guests.asking import GuestEvaluator
+from panovlm.evaluation.guests.models import Guest, weights_of
+from panovlm.evaluation.guests.showing import Showing
 from panovlm.evaluation.journal import Journal, is_journal
 from panovlm.evaluation.pages.examples import choose_examples
 from panovlm.evaluation.pages.page import EVALUATE, is_page_of
@@ -27,8 +30,8 @@ from panovlm.evaluation.pages.report_page import write_report
 from panovlm.evaluation.records_report import records_report, rows
 from panovlm.evaluation.scoring import score_answers
 from panovlm.figures.views_sheet import draw_views_sheet
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.loading import load_model, model_folder
-from panovlm.model.configuration import PanoVLMConfig
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.arithmetic import Dtype, uses_bf16
 from panovlm.runtime.cached_folders import sha256
@@ -40,11 +43,13 @@ from panovlm.training import ranks
 from panovlm.training.outputs import STAGE_FACTS, load_result
 from panovlm.training.trainer import read_log
 
+GUEST_TOKENS = 256
+"""Longest answer of a model of others to a record, in tokens, unless a correct one is longer."""
 PACKAGES = ("panovlm", "torch", "transformers", "peft", "accelerate", "numpy", "pillow")
 
 
 def evaluate(
-    path: Path,
+    path: Path | Guest,
     data: Path,
     out: Path,
     *,
@@ -61,7 +66,7 @@ def evaluate(
     same report but for the times and the memory, which are those of the last start.
 
     Args:
-        path: A model's folder or a run.
+        path: A model's folder or a run, or a model of others.
         data: Records with correct answers.
         out: JSON file; the page is written beside it with the ending `.html`.
         limit: Only the first so many records.
@@ -77,18 +82,18 @@ def evaluate(
     started, options = time.perf_counter(), options or EvaluationOptions()
     ranks.initialize()
     with ranks.synchronized():
-        check_report(out, [path, data])
+        check_report(out, [*inputs_of(path), data])
         records = read_records(data, Needs(text=True, image=True), options.declared)[:limit]
     run = run_evaluation(path, records, out, options)
 
     def report() -> dict[str, Any]:
         items = [item_of(record, number) for number, record in enumerate(records, start=1)]
         answers = score_answers(RECORDS, items, records, run.answers)
-        facts = records_report(answers, run.config.ring) | _stage_facts(path)
-        facts |= _spent(facts["stages"].values(), started, since)
+        facts = records_report(answers, run.ring) | _stage_facts(path)
+        facts |= _spent(facts["stages"].values(), started, since) | run.usage
         facts["versions"] = versions()
         facts["settings"] = {
-            "model": str(model_folder(path)),
+            "model": run.model,
             "data": str(data),
             "records": len(records),
             "cpus": os.cpu_count(),
@@ -98,7 +103,7 @@ def evaluate(
         }
 
         def write_page(page: Path) -> None:
-            sheet = draw_views_sheet(load_panorama(records[0].picture), run.config.layout)
+            sheet = draw_views_sheet(load_panorama(records[0].picture), run.layout)
             write_report(facts, _logs(path), choose_examples(answers), sheet, page)
 
         run.write(facts, rows(answers), write_page)
@@ -126,15 +131,21 @@ class EvaluationRun:
 
     Attributes:
         answers: What the model said.
-        config: The model's.
+        model: Its name, or its folder.
+        layout: The views that it sees.
+        ring: Those around the horizon.
         out: The report's JSON file.
         journal: Keeps the answers until the report is written.
+        usage: Under `usage`, what a model of others was asked and how many tokens that took.
     """
 
     answers: Answers[str]
-    config: PanoVLMConfig
+    model: str
+    layout: ViewLayout
+    ring: ViewLayout
     out: Path
     journal: Journal
+    usage: dict[str, Any]
 
     def write(
         self,
@@ -173,8 +184,13 @@ def check_report(out: Path, inputs: Collection[Path]) -> None:
     check_output(out.with_suffix(".jsonl"), is_journal, inputs)
 
 
+def inputs_of(model: Path | Guest) -> list[Path]:
+    """Return the folder of a model, if it is ours."""
+    return [model] if isinstance(model, Path) else []
+
+
 def run_evaluation(
-    path: Path,
+    path: Path | Guest,
     records: Sequence[Record],
     out: Path,
     options: EvaluationOptions,
@@ -185,7 +201,7 @@ def run_evaluation(
     """Ask a model everything, going on where a killed evaluation was.
 
     Args:
-        path: A model's folder or a run.
+        path: A model's folder or a run, or a model of others.
         records: Questions.
         out: The report to come: answers are kept beside it, with the ending `.jsonl`.
         options: How much is asked.
@@ -195,15 +211,19 @@ def run_evaluation(
     Raises:
         PanoVLMError: If there is no model, a picture is invalid, or an option does not apply.
     """
+    if not isinstance(path, Path):
+        return _run_guest(path, records, out, options, max_new_tokens, rotatable)
+    if options.show != "views" or options.instruction:
+        raise PanoVLMError(
+            f"found --show {options.show} or --instruction for {path}, which sees the views that "
+            "it was trained on; leave them out"
+        )
     dtype: Dtype = "bf16" if uses_bf16(options.dtype) else "fp32"
     model, processor = load_model(path, dtype)
-    max_new_tokens = max_new_tokens or answer_limit(processor, records)
+    max_new_tokens = options.max_tokens or max_new_tokens or answer_limit(processor, records)
     settings = {**asdict(options), "dtype": dtype, "max_new_tokens": max_new_tokens}
-    journal = ranks.run_on_first(
-        lambda: Journal(out.with_suffix(".jsonl"), _identity(path, records, settings))
-    )
-    if journal.num_kept:
-        console.print(f"{journal.num_kept} answers kept from before in {journal.path}")
+    files = sorted(file for file in model_folder(path).iterdir() if file.is_file())
+    journal = _journal(out, {file.name: sha256(file) for file in files}, records, settings)
     evaluator = Evaluator(
         model,
         processor,
@@ -212,18 +232,70 @@ def run_evaluation(
         max_new_tokens=max_new_tokens,
         journal=journal,
     )
-    return EvaluationRun(ask_all(evaluator, options, rotatable), model.config, out, journal)
+    answers = ask_all(evaluator, options, rotatable)
+    name, config = str(model_folder(path)), model.config
+    return EvaluationRun(answers, name, config.layout, config.ring, out, journal, {})
 
 
-def _identity(path: Path, records: Sequence[Record], asked: dict[str, Any]) -> dict[str, Any]:
+def _run_guest(
+    guest: Guest,
+    records: Sequence[Record],
+    out: Path,
+    options: EvaluationOptions,
+    max_new_tokens: int | None,
+    rotatable: Sequence[int] | None,
+) -> EvaluationRun:
+    """Ask a model of others everything, in this process alone."""
+    if ranks.world_size() > 1:
+        raise PanoVLMError(
+            f"found {ranks.world_size()} processes for {guest.name}, which is asked from one; "
+            "start the command without torchrun"
+        )
+    showing = Showing(options.show)
+    if options.num_ablated and not showing.shows_views:
+        raise PanoVLMError(
+            f"found --ablated {options.num_ablated} with --show {options.show}, of which no view "
+            "can be blanked; use --ablated 0"
+        )
+    max_tokens = options.max_tokens or max_new_tokens or guest_limit(records)
+    settings = {**asdict(options), "showing": asdict(showing), "max_new_tokens": max_tokens}
+    known = {"name": guest.name, "config": weights_of(guest)}
+    journal = _journal(out, known, records, settings)
+    evaluator = GuestEvaluator(
+        guest,
+        showing,
+        records,
+        max_tokens=max_tokens,
+        journal=journal,
+        instruction=options.instruction,
+    )
+    answers = ask_all(evaluator, options, rotatable)
+    usage = {"usage": evaluator.usage}
+    return EvaluationRun(answers, guest.name, showing.ring, showing.ring, out, journal, usage)
+
+
+def guest_limit(records: Sequence[Record]) -> int:
+    """Return the longest answer of a model of others: tokens for the letters of any correct one."""
+    return max([GUEST_TOKENS, *(len(record.response) for record in records)])
+
+
+def _journal(out: Path, model: Any, records: Sequence[Record], settings: dict[str, Any]) -> Journal:
+    """Return the journal beside a report, with the answers kept from before."""
+    identity = _identity(model, records, settings)
+    journal = ranks.run_on_first(lambda: Journal(out.with_suffix(".jsonl"), identity))
+    if journal.num_kept:
+        console.print(f"{journal.num_kept} answers kept from before in {journal.path}")
+    return journal
+
+
+def _identity(model: Any, records: Sequence[Record], asked: dict[str, Any]) -> dict[str, Any]:
     """Return everything that the answers rest on, as plain data."""
-    files = sorted(file for file in model_folder(path).iterdir() if file.is_file())
     lines = "\n".join(
         f"{Path(record.picture).resolve()} {record.model_dump_json(exclude={'image'})}"
         for record in records
     )
     return {
-        "model": {file.name: sha256(file) for file in files},
+        "model": model,
         "records": hashlib.sha256(lines.encode()).hexdigest(),
         **asked,
         "versions": versions(),
@@ -243,9 +315,11 @@ def versions() -> dict[str, str]:
     return found | {"python": platform.python_version()}
 
 
-def _stage_facts(path: Path) -> dict[str, Any]:
+def _stage_facts(path: Path | Guest) -> dict[str, Any]:
     """Collect what the stages of a run reported; a lone model folder has none."""
-    stages = {}
+    stages: dict[str, Any] = {}
+    if not isinstance(path, Path):
+        return {"stages": stages}
     for name, stage in STAGES.items():
         if (path / name / STAGE_FACTS).is_file():
             stages[name] = vars(load_result(path, name)) | {
@@ -255,6 +329,8 @@ def _stage_facts(path: Path) -> dict[str, Any]:
     return {"stages": stages}
 
 
-def _logs(path: Path) -> dict[str, list[dict[str, Any]]]:
+def _logs(path: Path | Guest) -> dict[str, list[dict[str, Any]]]:
+    if not isinstance(path, Path):
+        return {}
     files = {name: path / "logs" / f"{name}.jsonl" for name in STAGES}
     return {name: read_log(file) for name, file in files.items() if file.is_file()}

@@ -29,8 +29,7 @@ def model_folder(path: Path | str) -> Path:
     if pretrained := pretrained_folder(path):
         return pretrained
     for folder in (path, *(path / name for name in reversed(STAGES))):
-        config = folder / "config.json"
-        if is_trained_only(folder) or (config.is_file() and _answers(config)):
+        if is_ours(folder):
             return folder
     raise PanoVLMError(
         f"found no answering model in {path}, expected a model's folder or a run whose stage "
@@ -38,7 +37,13 @@ def model_folder(path: Path | str) -> Path:
     )
 
 
-def _answers(config: Path) -> bool:
+def is_ours(folder: Path) -> bool:
+    """Return whether a folder holds a PanoVLM model that answers."""
+    config = folder / "config.json"
+    if is_trained_only(folder):
+        return True
+    if not config.is_file():
+        return False
     architectures: list[str] = json.loads(config.read_text()).get("architectures") or []
     return PanoVLMForConditionalGeneration.__name__ in architectures
 

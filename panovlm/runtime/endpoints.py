@@ -1,15 +1,20 @@
-"""Endpoints that speak OpenAI's protocol: one question, one JSON object as answer."""
+"""Endpoints that speak OpenAI's protocol: a conversation, and a text or a JSON object as answer."""
 
 import json
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from panovlm.errors import PanoVLMError
 
+Answer = TypeVar("Answer")
+
 MAX_REPLY_BYTES = 1_000_000
+MAX_WAIT_S = 60.0
+"""Longest wait that an endpoint's `Retry-After` may ask for."""
 _PASSING = (408, 425, 429)
 """Refusals that another try may not meet, as all of a server's own errors (500 and more)."""
 
@@ -19,12 +24,21 @@ class EndpointError(Exception):
 
     Args:
         reason: What was found, in words that follow "because".
-        is_passing: Whether another try may have one.
+        status: Of an HTTP error; None for any other.
+        wait_s: Seconds to wait before another try, where the endpoint says so.
     """
 
-    def __init__(self, reason: str, *, is_passing: bool = True) -> None:
+    def __init__(
+        self, reason: str, *, status: int | None = None, wait_s: float | None = None
+    ) -> None:
         super().__init__(reason)
-        self.is_passing = is_passing
+        self.status = status
+        self.wait_s = wait_s
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether another try may have an answer."""
+        return self.status is None or self.status in _PASSING or self.status >= 500
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -38,6 +52,21 @@ _OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 @dataclass(frozen=True)
+class Reply:
+    """What an endpoint answered.
+
+    Attributes:
+        text: The message; empty where there is none.
+        prompt_tokens: Tokens read, as the endpoint counts them; 0 where it does not say.
+        completion_tokens: Tokens written, the same.
+    """
+
+    text: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """Where a model answers.
 
@@ -47,6 +76,7 @@ class Endpoint:
         key: Sent as bearer token; None sends none.
         timeout_s: Seconds for one answer.
         tries: Attempts for one answer.
+        wait_s: Seconds before the second attempt, twice as many before the next.
         option: The command's option that sets `url`.
 
     Raises:
@@ -58,6 +88,7 @@ class Endpoint:
     key: str | None = field(default=None, repr=False)
     timeout_s: float = 60.0
     tries: int = 3
+    wait_s: float = 1.0
     option: ClassVar[str] = "--endpoint"
 
     def __post_init__(self) -> None:
@@ -66,6 +97,35 @@ class Endpoint:
                 f"found the address {self.url!r}, expected one that begins with http:// or "
                 f"https://; change {self.option}"
             )
+
+    def patiently(self, request: Callable[[], Answer]) -> Answer:
+        """Return what a request returns, trying again after failures that may pass.
+
+        Raises:
+            EndpointError: The last one.
+        """
+        for again in range(self.tries):
+            try:
+                return request()
+            except EndpointError as error:
+                if not error.is_passing or again + 1 == self.tries:
+                    raise
+                time.sleep(min(error.wait_s or self.wait_s * 2**again, MAX_WAIT_S))
+        raise ValueError(f"found {self.tries} tries, expected 1 or more")
+
+    def reply(self, messages: Sequence[Mapping[str, Any]], max_tokens: int, **more: Any) -> Reply:
+        """Ask once, without randomness.
+
+        Args:
+            messages: As the protocol has them.
+            max_tokens: Longest answer.
+            **more: Further fields of the request.
+
+        Raises:
+            EndpointError: If there is no answer.
+        """
+        body = {"model": self.model, "temperature": 0, "max_tokens": max_tokens}
+        return self._reply(json.dumps(body | {"messages": messages} | more).encode())
 
     def ask(
         self,
@@ -85,41 +145,52 @@ class Endpoint:
         Raises:
             EndpointError: If there is no such answer.
         """
-        body = {
-            "model": self.model,
-            "temperature": 0,
-            "max_tokens": max_tokens,
-            "messages": messages,
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": name, "strict": True, "schema": object_schema(properties)},
-            },
-        }
-        content = self._content(json.dumps(body).encode())
+        schema = {"name": name, "strict": True, "schema": object_schema(properties)}
+        form = {"type": "json_schema", "json_schema": schema}
+        content = self.reply(messages, max_tokens, response_format=form).text
         try:
             answer = json.loads(content)
-        except (TypeError, ValueError) as error:
-            raise EndpointError(f"the answer is no JSON: {str(content)[:80]!r}") from error
+        except ValueError as error:
+            raise EndpointError(f"the answer is no JSON: {content[:80]!r}") from error
         if not isinstance(answer, dict):
-            raise EndpointError(f"the answer is no JSON object: {str(content)[:80]!r}")
+            raise EndpointError(f"the answer is no JSON object: {content[:80]!r}")
         return answer
 
-    def _content(self, body: bytes) -> Any:
-        """Return the text of the answer to a request."""
+    def _reply(self, body: bytes) -> Reply:
         headers = {"Content-Type": "application/json"}
         headers |= {"Authorization": f"Bearer {self.key}"} if self.key else {}
         request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, headers)
         try:
             with _OPENER.open(request, timeout=self.timeout_s) as reply:
-                return json.loads(reply.read(MAX_REPLY_BYTES))["choices"][0]["message"]["content"]
+                return _read(json.loads(reply.read(MAX_REPLY_BYTES)))
         except urllib.error.HTTPError as error:
-            passing = error.code in _PASSING or error.code >= 500
-            raise EndpointError(f"it answered HTTP {error.code}", is_passing=passing) from error
+            raise _http_error(error) from error
         except OSError as error:
             reason = getattr(error, "reason", None) or error
             raise EndpointError(f"it cannot be reached or is too slow ({reason})") from error
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (AttributeError, ValueError, KeyError, IndexError, TypeError) as error:
             raise EndpointError("its reply is not of OpenAI's protocol") from error
+
+
+def _read(reply: Any) -> Reply:
+    """Read a reply of the protocol; a refusal is an empty text."""
+    usage = reply.get("usage") or {}
+    tokens = (usage.get(key) for key in ("prompt_tokens", "completion_tokens"))
+    text = reply["choices"][0]["message"]["content"]
+    if not isinstance(text, str | None):
+        raise ValueError(f"found the content {text!r}, expected a text")
+    return Reply(text or "", *(count if isinstance(count, int) else 0 for count in tokens))
+
+
+def _http_error(error: urllib.error.HTTPError) -> EndpointError:
+    """Describe an error with what the endpoint says about it."""
+    try:
+        said = f": {json.loads(error.read(MAX_REPLY_BYTES))['error']['message']}"[:200]
+    except (OSError, ValueError, KeyError, TypeError):
+        said = ""
+    wait = error.headers.get("Retry-After", "")
+    wait_s = float(wait) if wait.isdecimal() else None
+    return EndpointError(f"it answered HTTP {error.code}{said}", status=error.code, wait_s=wait_s)
 
 
 def object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,8 +52,10 @@ def teacher() -> Iterator[EndpointTeacher]:
     Stub.asked, Stub.keys = [], []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Stub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "seer", "secret", 5.0)
-    yield EndpointTeacher(endpoint, wait_s=0.0)
+    endpoint = Endpoint(
+        f"http://127.0.0.1:{server.server_port}/v1", "seer", "secret", 5.0, wait_s=0.0
+    )
+    yield EndpointTeacher(endpoint)
     server.shutdown()
     server.server_close()
 
@@ -140,7 +142,7 @@ def test_another_try_makes_up_for_a_passing_failure(teacher: EndpointTeacher) ->
 
 
 def test_an_endpoint_that_is_not_there_or_slow_is_a_finding() -> None:
-    away = EndpointTeacher(Endpoint("http://127.0.0.1:9/v1", "m", None, 0.5, 1), wait_s=0.0)
+    away = EndpointTeacher(Endpoint("http://127.0.0.1:9/v1", "m", None, 0.5, 1))
     result = one_view(away, (200, ""))
     assert result.failed and "it cannot be reached or is too slow" in result.findings[0]
 

@@ -56,7 +56,7 @@ def judge() -> Iterator[Judge]:
     Stub.asked, Stub.keys = [], []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Stub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield Judge(f"http://127.0.0.1:{server.server_port}/v1/", "m", "secret", tries=2)
+    yield Judge(f"http://127.0.0.1:{server.server_port}/v1/", "m", "secret", tries=2, wait_s=0.0)
     server.shutdown()
     server.server_close()
 
@@ -82,7 +82,7 @@ def test_grades_are_scores_and_the_judge_sees_question_and_both_answers(judge: J
 )
 def test_whatever_is_no_grade_is_no_score(judge: Judge, said: str) -> None:
     assert judge.grade(RUBRIC, [item("a car")], [said], lambda _: None) == [NOT_JUDGED]
-    assert len(Stub.asked) == judge.tries
+    assert len(Stub.asked) == (1 if said == "moved" else judge.tries)
 
 
 def test_what_cannot_be_graded_is_not_asked(judge: Judge) -> None:

@@ -1,0 +1,173 @@
+"""Commands that score models: on records, on benchmarks, and beside one another."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from panovlm.commands.declared import with_declaration
+from panovlm.commands.models import DtypeOption
+from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import Declaration
+from panovlm.runtime.progress import hide_loading_bars
+
+if TYPE_CHECKING:
+    from panovlm.evaluation.asking import EvaluationOptions
+    from panovlm.evaluation.guests.models import Guest
+
+AGAIN = {"yaw_rotated": 400, "ablated": 100}
+"""Records asked again of our models; other models are asked only where told, since it costs."""
+
+SHOW = "To other models: views, equirectangular, sheet or view."
+INSTRUCTION = "Added to each question to other models, as how to answer."
+YAW_ROTATED = "Records asked again under every yaw rotation; 400, of other models 0."
+ABLATED = "Records asked again with each view blank; 100, of other models 0."
+SEAM_SHIFTED = "Records asked again with their object at the seam."
+BASELINES = "What to compare with: all, blind or none."
+SEEDS = "Samples of the records that are asked again."
+SINCE = "Unix time when the whole job began, for its total."
+BENCHMARK = "Published benchmark in whose format DATA is."
+IMAGES = "Folder of a benchmark's pictures, if not beside DATA."
+JUDGE = "Address of a judge, as http://localhost:8000/v1."
+FAIL_UNDER = "Exit with code 1 if a figure is worse, as accuracy=0.9."
+RESULTS = "JSON of the main figures to write, as lm-eval's."
+
+
+@with_declaration
+def evaluate(
+    model: str,
+    *,
+    declared: Declaration | None,
+    data: Annotated[Path, typer.Option(help="Records with correct answers.")],
+    out: Annotated[Path, typer.Option(help="JSON to write; a page goes beside it.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first records.")] = None,
+    show: Annotated[str, typer.Option(help=SHOW)] = "views",
+    instruction: Annotated[str, typer.Option(help=INSTRUCTION)] = "",
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+    at_once: Annotated[int, typer.Option(min=1, help="Requests at a time to an endpoint.")] = 16,
+    yaw_rotated: Annotated[int | None, typer.Option(min=0, help=YAW_ROTATED)] = None,
+    ablated: Annotated[int | None, typer.Option(min=0, help=ABLATED)] = None,
+    seam_shifted: Annotated[int, typer.Option(min=0, help=SEAM_SHIFTED)] = 0,
+    baselines: Annotated[str, typer.Option(help=BASELINES)] = "blind",
+    seeds: Annotated[int, typer.Option(min=1, help=SEEDS)] = 1,
+    since: Annotated[float | None, typer.Option(help=SINCE)] = None,
+    benchmark: Annotated[str | None, typer.Option(help=BENCHMARK)] = None,
+    images: Annotated[Path | None, typer.Option(help=IMAGES)] = None,
+    judge: Annotated[str | None, typer.Option(help=JUDGE)] = None,
+    judge_model: Annotated[str, typer.Option(help="Model the judge is asked for.")] = "default",
+    fail_under: Annotated[list[str] | None, typer.Option(help=FAIL_UNDER)] = None,
+    results: Annotated[Path | None, typer.Option(help=RESULTS)] = None,
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Score a MODEL on records or a benchmark, beside the blind baseline.
+
+    MODEL is a folder or a run of ours, an image-text-to-text model of transformers (its id or
+    folder), or a model behind an OpenAI-compatible endpoint: openai:http://localhost:8000/v1#NAME,
+    whose key PANOVLM_MODEL_KEY may hold. Started again after a kill, it goes on where it was. Under
+    torchrun, processes share the work.
+    """
+    from panovlm.evaluation import outcomes
+    from panovlm.evaluation.asking import EvaluationOptions
+    from panovlm.evaluation.guests.models import guest_of
+    from panovlm.evaluation.run import evaluate as run
+    from panovlm.runtime.files import check_output
+    from panovlm.training import ranks
+
+    hide_loading_bars()
+    guest = guest_of(model, os.environ.get("PANOVLM_MODEL_KEY"), at_once)
+    again = dict.fromkeys(AGAIN, 0) if guest else AGAIN
+    options = EvaluationOptions(
+        baselines=baselines,
+        num_yaw_rotated=again["yaw_rotated"] if yaw_rotated is None else yaw_rotated,
+        num_ablated=again["ablated"] if ablated is None else ablated,
+        num_seam_shifted=seam_shifted,
+        seeds=seeds,
+        dtype=dtype,
+        declared=declared,
+        show=show,
+        instruction=instruction,
+        max_tokens=max_tokens,
+    )
+    required = [outcomes.Requirement.of(each) for each in fail_under or ()]
+    if results:
+        check_output(results, outcomes.is_lm_eval_results, [data, out])
+    asked = guest or Path(model), data, out, options
+    try:
+        if benchmark:
+            report = _on_benchmark(*asked, benchmark, images, limit, judge, judge_model)
+        elif images or judge:
+            raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
+        else:
+            report = run(*asked[:3], limit=limit, since=since, options=options)
+    except ranks.RaisedElsewhereError:
+        raise typer.Exit(2) from None
+    if ranks.is_first():
+        _show(report, out, results)
+    ranks.finalize()
+    if missed := [*outcomes.shortfalls(report, required)]:
+        typer.echo(f"panovlm: {'; '.join(missed)}", err=True)
+        raise typer.Exit(1)
+
+
+def _on_benchmark(
+    model: "Path | Guest",
+    data: Path,
+    out: Path,
+    options: "EvaluationOptions",
+    name: str,
+    images: Path | None,
+    limit: int | None,
+    judge: str | None,
+    judge_model: str,
+) -> dict[str, Any]:
+    from panovlm.evaluation.benchmark_run import evaluate_benchmark
+    from panovlm.evaluation.judge import Judge
+
+    key = os.environ.get("PANOVLM_JUDGE_KEY")
+    return evaluate_benchmark(
+        model,
+        data,
+        out,
+        name,
+        images=images,
+        limit=limit,
+        judge=Judge(judge, judge_model, key) if judge else None,
+        options=options,
+    )
+
+
+def _show(report: Mapping[str, Any], out: Path, results: Path | None) -> None:
+    """Print the main figures, and write them for other tools."""
+    from panovlm.evaluation import outcomes, summary
+
+    is_benchmark = report.get("benchmark") is not None
+    lines = summary.benchmark_lines if is_benchmark else summary.summary_lines
+    for line in (*lines(report), f"written to {out} and {out.with_suffix('.html')}"):
+        typer.echo(line)
+    if results:
+        outcomes.write_lm_eval_results(report, results)
+        typer.echo(f"written to {results}")
+
+
+def compare(
+    first: Path,
+    second: Path,
+    out: Annotated[Path | None, typer.Option(help="Page to write (HTML).")] = None,
+) -> None:
+    """Compare the reports (JSON) of a FIRST and a SECOND model on the questions they share."""
+    from panovlm.evaluation.compare import compare as run
+    from panovlm.evaluation.compare import write_comparison
+    from panovlm.evaluation.pages.page import COMPARE, is_page_of
+    from panovlm.evaluation.summary import comparison_lines
+    from panovlm.runtime.files import check_output
+
+    if out:
+        check_output(out, is_page_of(COMPARE), [first, second])
+    comparison = run(first, second)
+    for line in comparison_lines(comparison):
+        typer.echo(line)
+    if out:
+        write_comparison(comparison, out)
+        typer.echo(f"written to {out}")

@@ -1,0 +1,1 @@
+"""Other people's models: how they are shown panoramas, and how they are asked."""

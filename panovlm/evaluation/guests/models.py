@@ -1,0 +1,166 @@
+"""Models of others: behind an endpoint that speaks OpenAI's protocol, or of `transformers`."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from PIL import Image
+
+from panovlm.errors import PanoVLMError
+from panovlm.geometry.sphere import Pixels
+from panovlm.inference.loading import is_ours
+from panovlm.pictures.messages import image_part
+from panovlm.runtime.endpoints import Endpoint, Reply
+
+OPENAI, TRANSFORMERS = "openai:", "transformers:"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+class Guest(Protocol):
+    """A model that answers conversations with pictures."""
+
+    @property
+    def name(self) -> str:
+        """As one names it to the command."""
+
+    @property
+    def at_once(self) -> int:
+        """Questions that it may be asked at a time."""
+
+    def picture(self, pixels: Pixels) -> dict[str, Any]:
+        """Return a picture, uint8 RGB [H, W, 3], as a part of a message."""
+
+    def answer(self, messages: Messages, max_tokens: int) -> Reply:
+        """Answer a conversation; an EndpointError if the model cannot be asked or refuses."""
+
+
+@dataclass(frozen=True)
+class _Asked(Endpoint):
+    """An endpoint whose model is evaluated."""
+
+    option: ClassVar[str] = "MODEL"
+
+
+@dataclass(frozen=True)
+class EndpointGuest:
+    """A model behind an endpoint.
+
+    Attributes:
+        endpoint: Where, which model, and how patiently.
+        at_once: Requests at a time.
+    """
+
+    endpoint: Endpoint
+    at_once: int
+
+    @property
+    def name(self) -> str:
+        """As one names it to the command."""
+        return f"{OPENAI}{self.endpoint.url}#{self.endpoint.model}"
+
+    def picture(self, pixels: Pixels) -> dict[str, Any]:
+        """Return a picture as a part of a message."""
+        return image_part(pixels)
+
+    def answer(self, messages: Messages, max_tokens: int) -> Reply:
+        """Ask, again where a failure may pass."""
+        return self.endpoint.patiently(lambda: self.endpoint.reply(messages, max_tokens))
+
+
+@dataclass(frozen=True)
+class TransformersGuest:
+    """An image-text-to-text model of `transformers`, run here without code of its own.
+
+    Attributes:
+        model: Its id on the hub, or its folder.
+    """
+
+    model: str
+    at_once: int = 1
+
+    @property
+    def name(self) -> str:
+        """As one names it to the command."""
+        return f"{TRANSFORMERS}{self.model}"
+
+    def picture(self, pixels: Pixels) -> dict[str, Any]:
+        """Return a picture as a part of a message."""
+        return {"type": "image", "image": Image.fromarray(pixels)}
+
+    def answer(self, messages: Messages, max_tokens: int) -> Reply:
+        """Generate greedily."""
+        processor, model = self._loaded
+        inputs = processor.apply_chat_template(
+            [*messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        ).to(model.device, model.dtype)
+        output = model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)
+        length = inputs["input_ids"].shape[1]
+        (text,) = processor.batch_decode(output[:, length:], skip_special_tokens=True)
+        return Reply(text, length, output.shape[1] - length)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """The processor and the model; a PanoVLMError if there are none."""
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        options: dict[str, Any] = {"trust_remote_code": False}
+        try:
+            processor = AutoProcessor.from_pretrained(self.model, **options)
+            model = AutoModelForImageTextToText.from_pretrained(
+                self.model, dtype="auto", use_safetensors=True, **options
+            )
+        except (OSError, ValueError, ImportError) as error:
+            raise PanoVLMError(
+                f"cannot load {self.model}: {str(error).splitlines()[0]}; name the id or the "
+                "folder of an image-text-to-text model of transformers"
+            ) from error
+        if not getattr(processor, "chat_template", None):
+            raise PanoVLMError(
+                f"found no chat template in {self.model}, expected a model that holds "
+                "conversations; name its instruction-tuned version"
+            )
+        return processor, model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def guest_of(model: str | Path, key: str | None = None, at_once: int = 16) -> Guest | None:
+    """Return a model of others by its name; None for a folder of ours.
+
+    Args:
+        model: `openai:URL#NAME`, `transformers:MODEL`, a folder, or an id on the hub.
+        key: Of an endpoint.
+        at_once: Requests at a time to an endpoint.
+
+    Raises:
+        PanoVLMError: If the name is no such one.
+    """
+    name = str(model)
+    if name.startswith(OPENAI):
+        url, _, served = name.removeprefix(OPENAI).partition("#")
+        if not served:
+            raise PanoVLMError(
+                f"found the model {name}, expected openai:URL#NAME, as in "
+                "openai:http://localhost:8000/v1#qwen"
+            )
+        return EndpointGuest(_Asked(url, served, key, timeout_s=300.0, tries=5), at_once)
+    if name.startswith(TRANSFORMERS):
+        return TransformersGuest(name.removeprefix(TRANSFORMERS))
+    is_folder = (Path(name) / "config.json").is_file() and not is_ours(Path(name))
+    is_id = _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
+    return TransformersGuest(name) if is_folder or is_id else None
+
+
+def weights_of(guest: Guest) -> Any:
+    """Return what tells versions of a guest apart, as far as it is known."""
+    config = Path(guest.name.removeprefix(TRANSFORMERS)) / "config.json"
+    return json.loads(config.read_text()) if config.is_file() else None

@@ -1,0 +1,172 @@
+"""The main figures of a report for other tools: what it must reach, and lm-eval's format."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from panovlm.errors import PanoVLMError
+from panovlm.runtime.files import has_keys, write_own
+
+Report = Mapping[str, Any]
+
+HALF_WIDTH_SIGMAS = 1.96
+"""Standard errors from the middle of a 95 % interval to its end."""
+_REQUIREMENT = re.compile(r"([\w:/ -]+?)=(-?\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A main figure of a report.
+
+    Attributes:
+        value: None if there is none.
+        less_is_better: Whether it is an error.
+        half_width: Half of its 95 % interval; None where there is none.
+    """
+
+    value: float | None
+    less_is_better: bool = False
+    half_width: float | None = None
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a figure has to be at least, or at most if it is an error.
+
+    Attributes:
+        name: One of `figures_of`.
+        limit: The value.
+    """
+
+    name: str
+    limit: float
+
+    @classmethod
+    def of(cls, text: str) -> "Requirement":
+        """Read a requirement, as `accuracy=0.9`.
+
+        Raises:
+            PanoVLMError: If it is none.
+        """
+        if not (found := _REQUIREMENT.fullmatch(text)):
+            raise PanoVLMError(
+                f"found --fail-under {text}, expected a figure and a number, as in accuracy=0.9"
+            )
+        return cls(found[1], float(found[2]))
+
+
+def shortfalls(report: Report, requirements: Sequence[Requirement]) -> Iterator[str]:
+    """Yield each requirement that a report does not meet, in words.
+
+    Raises:
+        PanoVLMError: If the report has no figure of such a name.
+    """
+    figures = figures_of(report)
+    for required in requirements:
+        if required.name not in figures:
+            raise PanoVLMError(
+                f"found --fail-under {required.name}, expected one of {', '.join(figures)}"
+            )
+        figure = figures[required.name]
+        if figure.value is None:
+            yield f"{required.name} has no value, expected {required.limit:g}"
+        elif figure.less_is_better and figure.value > required.limit:
+            yield f"{required.name} is {figure.value:.4g}, expected {required.limit:g} or less"
+        elif not figure.less_is_better and figure.value < required.limit:
+            yield f"{required.name} is {figure.value:.4g}, expected {required.limit:g} or more"
+
+
+def figures_of(report: Report) -> dict[str, Figure]:
+    """Return the main figures of a report by name.
+
+    Returns:
+        `accuracy` of records or `score` of a benchmark; `coverage`; the same score of each kind as
+        `kind:NAME`; `gain` over the blind baseline and `yaw_rotated`, the score on rotated
+        pictures, where they were asked for. Shares are in [0, 1].
+    """
+    is_benchmark = report.get("benchmark") is not None
+    found = _of_benchmark(report) if is_benchmark else _of_records(report)
+    if gain := report["better_than"].get("blind"):
+        sign = -1 if report.get("less_is_better") else 1
+        found["gain"] = Figure(sign * gain["mean"], half_width=_half(gain["low"], gain["high"]))
+    return found
+
+
+def _of_records(report: Report) -> dict[str, Figure]:
+    scores = report["accuracy"]
+    found = {
+        "accuracy": Figure(
+            scores["overall"], half_width=_half(*(scores["interval"] or (None,) * 2))
+        ),
+        "coverage": Figure(scores["coverage"]),
+    }
+    found |= {f"kind:{kind}": Figure(share) for kind, share in scores["by_kind"].items()}
+    if "rotation_consistency" in report:
+        found["yaw_rotated"] = Figure(report["rotation_consistency"])
+    return found
+
+
+def _of_benchmark(report: Report) -> dict[str, Figure]:
+    score, less, ends = report["score"], report["less_is_better"], report["interval"] or {}
+    found = {
+        "score": Figure(score["mean"], less, _half(ends.get("low"), ends.get("high"))),
+        "coverage": Figure(score["coverage"]),
+    }
+    found |= {
+        f"kind:{kind}": Figure(each["mean"], less) for kind, each in report["by_kind"].items()
+    }
+    if "yaw_rotated" in report:
+        found["yaw_rotated"] = Figure(report["yaw_rotated"]["score"]["mean"], less)
+    return found
+
+
+def _half(low: float | None, high: float | None) -> float | None:
+    return None if low is None or high is None else (high - low) / 2
+
+
+def lm_eval_results(report: Report) -> dict[str, Any]:
+    """Return a report's main figures in the format of lm-evaluation-harness's results.
+
+    Standard errors are those of the intervals over panoramas, "N/A" where there are none.
+    """
+    task = f"panovlm_{report.get('benchmark') or 'records'}".replace("-", "_")
+    figures = {
+        name.replace(":", "_").replace(",", " "): figure
+        for name, figure in figures_of(report).items()
+        if figure.value is not None
+    }
+    count = (report.get("score") or report.get("accuracy") or {})["count"]
+    values: dict[str, Any] = {"alias": task}
+    for name, figure in figures.items():
+        half = figure.half_width
+        values[f"{name},none"] = figure.value
+        values[f"{name}_stderr,none"] = "N/A" if half is None else half / HALF_WIDTH_SIGMAS
+    return {
+        "results": {task: values},
+        "group_subtasks": {task: []},
+        "configs": {task: {"task": task, "metadata": {"data": report["settings"]["data"]}}},
+        "versions": {task: report["versions"]["panovlm"]},
+        "n-shot": {task: 0},
+        "higher_is_better": {
+            task: {name: not figure.less_is_better for name, figure in figures.items()}
+        },
+        "n-samples": {task: {"original": count, "effective": count}},
+        "config": {"model": report["settings"]["model"], "model_args": "", "batch_size": None},
+        "date": datetime.now(UTC).timestamp(),
+    }
+
+
+def is_lm_eval_results(path: Path) -> bool:
+    """Return whether a file holds results in that format."""
+    return has_keys(path, ("results", "n-shot", "higher_is_better"))
+
+
+def write_lm_eval_results(report: Report, out: Path) -> None:
+    """Write a report's main figures in that format, whole or not at all."""
+    text = json.dumps(lm_eval_results(report), indent=2, ensure_ascii=False) + "\n"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_own(out, lambda part: part.write_text(text, encoding="utf-8"), is_lm_eval_results)
