@@ -26,10 +26,10 @@ from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.run import PACKAGES, evaluate
 from panovlm.runtime.files import write_whole
 from panovlm.stages import STAGES, Objective
+from panovlm.training.log import read_log
 from panovlm.training.recipe import Recipe
 from panovlm.training.recipe_file import load_recipe
 from panovlm.training.run import log_file, train
-from panovlm.training.trainer import read_log
 from reporting import Table, cpu_model, markdown, put_between_markers, version_of
 
 FIRST = next(s.name for s in STAGES.values() if s.objective is Objective.VICREG_OVERLAP)

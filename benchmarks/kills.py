@@ -1,11 +1,11 @@
-"""Kills a tiny run of three stages at random moments, resumes it, and compares it bit by bit.
+"""Kills a tiny run of three validated stages at random moments, and compares the resumed one.
 
     python benchmarks/kills.py --kills 50 --json OUT
 
 Each kill is SIGKILL to a process of its own, forked once everything is imported, after a random
 share of the run's wall time; with `--every-write vision`, before each file operation of that
 stage in turn. Then the run is resumed until it ends. Weights of all stages and every line of the
-logs must be those of the run that nothing interrupted.
+logs must be, bit by bit, those of the run that nothing interrupted.
 """
 
 import argparse
@@ -274,6 +274,8 @@ def tiny_recipe(folder: Path) -> Recipe:
         "learning_rate": RATES,
         "save_steps": 3,
     }
+    watched = {"data": str(folder / "scenes" / "test.jsonl"), "every": 2}
+    answered = {"validation": watched | {"answers": 2}}
     model = {
         "vision_encoder": str(encoder),
         "language_model": str(language_model),
@@ -287,9 +289,9 @@ def tiny_recipe(folder: Path) -> Recipe:
         },
     }
     stages = {
-        "vision": stage | {"steps": 20},
-        "resampler": stage | {"accumulation": 2},
-        "finetune": stage | {"lora": {"rank": 2, "dropout": 0.1}},
+        "vision": stage | {"steps": 20, "validation": watched},
+        "resampler": stage | answered | {"accumulation": 2},
+        "finetune": stage | answered | {"lora": {"rank": 2, "dropout": 0.1}},
     }
     run = {"output": str(folder / "run"), "model": model, "stages": stages, "dtype": "fp32"}
     return parse_recipe(run, "the tiny recipe")

@@ -87,6 +87,10 @@ class Stage:
         """Return the variant that trains adapters in the language model."""
         return replace(self, roles={**self.roles, "lora": TRAINED})
 
+    def with_language_model(self) -> "Stage":
+        """Return the variant that trains the language model itself, without adapters."""
+        return replace(self, roles={**self.roles, "language_model": TRAINED, "lora": ABSENT})
+
     def without_lora(self) -> "Stage":
         """Return the variant that leaves the language model as it is."""
         return replace(self, roles={**self.roles, "lora": ABSENT})

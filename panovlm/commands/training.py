@@ -95,7 +95,7 @@ def train(
     for result in results if ranks.is_first() else []:
         typer.echo(
             f"{result.stage}: loss {result.loss_first:.3f} → {result.loss_last:.3f} "
-            f"in {result.seconds:.0f} s"
+            f"in {result.seconds:.0f} s{result.kept}"
         )
     ranks.finalize()
 

@@ -99,7 +99,7 @@ def evaluate_benchmark(
         out,
         options,
         max_new_tokens=benchmark.max_new_tokens,
-        rotatable=range(len(items) if benchmark.rotate else 0),
+        rotatable=[place for place, item in enumerate(items) if benchmark.is_rotatable(item)],
     )
 
     def report() -> dict[str, Any]:

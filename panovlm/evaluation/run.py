@@ -40,8 +40,8 @@ from panovlm.runtime.measure import peak_memory_mb
 from panovlm.runtime.progress import console
 from panovlm.stages import STAGES
 from panovlm.training import ranks
+from panovlm.training.log import read_log
 from panovlm.training.outputs import STAGE_FACTS, load_result
-from panovlm.training.trainer import read_log
 
 GUEST_TOKENS = 256
 """Longest answer of a model of others to a record, in tokens, unless a correct one is longer."""

@@ -69,9 +69,9 @@ def score_answers(
         return [Prediction(*each) for each in zip(records, items, texts, scores, strict=True)]
 
     def rotated(place: int, yaw_shift_deg: float, text: str) -> Prediction:
-        if benchmark.rotate is None:
+        item = benchmark.rotate(items[place], yaw_shift_deg) if benchmark.rotate else None
+        if item is None:
             raise ValueError("found an answer about a rotated picture, expected a `rotate`")
-        item = benchmark.rotate(items[place], yaw_shift_deg)
         return Prediction(records[place], item, text, benchmark.score([item], [text])[0])
 
     seen = predictions(answers.seen)

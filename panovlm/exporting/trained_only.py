@@ -24,6 +24,7 @@ from panovlm.inference.trained_only import (
     to_8_bits,
     write_digests,
 )
+from panovlm.model.configuration import PanoVLMConfig
 from panovlm.runtime.files import check_folder, whole_folder
 from panovlm.runtime.progress import quiet_transformers
 from panovlm.stages import STAGES
@@ -85,6 +86,7 @@ def _facts(folder: Path) -> dict[str, Any]:
             "as panovlm train leaves it; name a run"
         )
     facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    facts["model"]["projection"] = PanoVLMConfig.from_pretrained(folder).projection_type
     for part in BACKBONES:
         built = backbone_facts(facts["model"][part])
         if built is not None and "source" not in built:
@@ -157,9 +159,10 @@ def _copy_adapters(folder: Path, facts: Mapping[str, Any], out: Path) -> None:
 def _write_texts(
     out: Path, facts: Mapping[str, Any], section: ModelSection, card: str, recipe: str
 ) -> None:
-    if section.chat_template is not None:
+    model = facts["model"]
+    if isinstance(section.chat_template, Path):
         shutil.copy(section.chat_template, out / CHAT_TEMPLATE)
-    model = facts["model"] | {"chat_template": None}  # the copy beside it counts
+        model = model | {"chat_template": None}  # the copy beside it counts
     text = json.dumps({**facts, "model": model}, indent=2) + "\n"
     for name, content in ((STAGE_FACTS, text), (CARD, card), (RECIPE, recipe)):
         (out / name).write_text(content, encoding="utf-8")

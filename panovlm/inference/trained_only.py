@@ -124,7 +124,7 @@ def _files(folder: Path) -> list[str]:
 
 def _model_section(folder: Path, facts: Mapping[str, Any]) -> ModelSection:
     template = folder / CHAT_TEMPLATE
-    own = {"chat_template": template if template.is_file() else None}
+    own = {"chat_template": template} if template.is_file() else {}
     try:
         return ModelSection.model_validate(facts["model"] | own)
     except ValidationError as error:

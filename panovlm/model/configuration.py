@@ -43,6 +43,7 @@ class PanoVLMConfig(PreTrainedConfig):
             before them.
         slots: Image tokens of each view where `pooling` is `slots`. A language model copies what
             it reads in order: as many as an answer about one view has words is a good number.
+        projection_type: `linear` or `mlp`, from latent tokens to image tokens.
         position_harmonics: Fourier harmonics of yaw and pitch that encode a token's direction.
     """
 
@@ -79,6 +80,7 @@ class PanoVLMConfig(PreTrainedConfig):
     vicreg_size: int = 512
     pooling: Literal["concat", "mean", "stitch", "slots"] = "concat"
     slots: int = 4
+    projection_type: Literal["linear", "mlp"] = "mlp"
     position_harmonics: int = 8
     tie_word_embeddings: bool = False
 

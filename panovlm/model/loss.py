@@ -18,17 +18,23 @@ TEMPERATURE = 0.025
 
 
 def supervised_loss(
-    model: PreTrainedModel, hidden: Tensor, labels: Tensor, num_items: Tensor | int | None
+    model: PreTrainedModel,
+    hidden: Tensor,
+    labels: Tensor,
+    num_items: Tensor | int | None,
+    *,
+    returns_logits: bool,
 ) -> tuple[Tensor | None, Tensor]:
     """Score only the positions whose next token is supervised: no [L, vocabulary] tensor.
 
-    While a model with a frozen LM head trains, not even their logits are all held at once.
+    Of a frozen LM head, not even their logits are all held at once where nobody wants them.
 
     Args:
         model: Has the `lm_head`, and the library's `loss_function`.
         hidden: [B, L, D_lm].
         labels: [B, L], the token itself where it is supervised, else -100.
         num_items: What the sum of the losses is divided by; None for their number.
+        returns_logits: Whether the logits are wanted.
 
     Returns:
         The logits [K, vocabulary], or None where they are not held, and the loss.
@@ -36,7 +42,7 @@ def supervised_loss(
     supervised = labels[:, 1:] != -100
     hidden, targets = hidden[:, :-1][supervised], labels[:, 1:][supervised]
     head = model.lm_head
-    if model.training and not any(each.requires_grad for each in head.parameters()):
+    if not returns_logits and not any(each.requires_grad for each in head.parameters()):
         count = targets.numel() if num_items is None else num_items
         return None, frozen_head_loss(head, hidden, targets) / count
     logits = head(hidden)
@@ -64,6 +70,10 @@ def frozen_head_loss(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor
     Returns:
         The sum over the positions, a scalar in float32.
     """
+    if not torch.is_grad_enabled():
+        parts = zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
+        sums = [cross_entropy(head(part).float(), ids, reduction="sum") for part, ids in parts]
+        return torch.stack(sums).sum()
     total: Tensor = _FrozenHeadLoss.apply(hidden, targets, head)  # type: ignore[no-untyped-call]
     return total
 

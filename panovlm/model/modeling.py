@@ -84,10 +84,12 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, std=fan_in**-0.5)
         elif isinstance(module, Projection):
             init.ones_(module.scale)
+            init.copy_(module.positions, module.position_table())
         elif isinstance(module, PerceiverLayer):
             init.zeros_(module.log_slope)
         elif isinstance(module, Resampler) and module.is_perceiver:
             init.normal_(module.queries, std=1.0)
+            init.copy_(module.distances, module.distance_table())
 
     def train(self, mode: bool = True) -> "PanoVLMPreTrainedModel":
         """Switch to training, but leave modules in which nothing is trained in eval mode."""
@@ -268,7 +270,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
     def _zero_from_trained_modules(self) -> Tensor:
         """Let a batch without pictures touch the trained modules, so that no other rank waits."""
         config, (rows, columns) = self.config, self.resampler.grid_in
-        device, views = self.projection.scale.device, (1, config.layout.num_views)
+        device, views = self.projection.positions.device, (1, config.layout.num_views)
         if any(parameter.requires_grad for parameter in self.vision_encoder.parameters()):
             pixels = torch.zeros(*views, 3, config.view_size, config.view_size, device=device)
             features = self.get_image_features(pixel_values=pixels)
@@ -328,12 +330,14 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         """Run the model and its LM head; the other arguments are those of `PanoVLMModel.forward`.
 
         `labels` [B, L] hold the token itself where it is supervised, else -100: the LM head runs on
-        the positions that predict a supervised token, and nowhere else. Without labels it scores
+        the positions that predict a supervised token, and nowhere else; a frozen one then returns
+        no logits in training, or where `returns_logits` is False. Without labels it scores
         `logits_to_keep`, a number of last positions or the positions themselves. Labels of pictures
         without text, [N, image tokens], are the words that each image token is to stand for, or
         -100; the language model is not run.
         """
         num_items = kwargs.pop("num_items_in_batch", None)
+        returns_logits = kwargs.pop("returns_logits", not self.training)
         if labels is not None and input_ids is None and inputs_embeds is None:
             tokens = self.get_image_features(pixel_values, patch_tokens).pooler_output
             return PanoVLMOutput(
@@ -360,7 +364,9 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             )
             logits = self.lm_head(hidden[:, keep])
         else:
-            logits, loss = supervised_loss(self, hidden, labels, num_items)
+            logits, loss = supervised_loss(
+                self, hidden, labels, num_items, returns_logits=returns_logits
+            )
         return PanoVLMOutput(
             loss=loss,
             logits=logits,

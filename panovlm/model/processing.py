@@ -6,18 +6,24 @@ tokens ("front:<image><image>...\n"). The words give the language model handles 
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import ProcessorMixin
 from transformers.processing_utils import MultiModalData
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS, direction_index
+from panovlm.model.answer_spans import answer_spans
 from panovlm.model.image_processing import PanoVLMImageProcessor
 
 CHATML = Path(__file__).with_name("chatml.jinja")
 """The chat template of language models that know ChatML, with the assistant's spans marked."""
+OWN_TEMPLATE = Path(__file__).with_name("own_template.jinja")
+"""What stands before a language model's own template: contents become texts, with `<image>` for a
+picture; thinking is off, and the date that some write is always the same."""
 IMAGE_TOKEN = "<image>"
 """Text of the placeholder for one image token, and for a whole panorama in a chat."""
 Messages = Sequence[dict[str, Any]]
@@ -94,16 +100,26 @@ class PanoVLMProcessor(ProcessorMixin):
             of the assistant's messages (its end token included), else 0.
 
         Raises:
-            PanoVLMError: If the chat template does not mark the assistant's messages.
+            PanoVLMError: If the chat template refuses the conversation, or the assistant's messages
+                cannot be found in what it writes.
         """
         plain = [{**each, "content": self._as_text(each["content"])} for each in messages]
-        if not GENERATION_MARK.search(self.chat_template or ""):
+        has_marks = GENERATION_MARK.search(self.chat_template or "") is not None
+        tokenize = self._tokenize_marked if has_marks else self._tokenize_unmarked
+        try:
+            return tokenize(plain, add_generation_prompt)
+        except TemplateError as error:
+            roles = ", ".join(each["role"] for each in plain)
             raise PanoVLMError(
-                "found a chat template without {% generation %} around the assistant's messages, "
-                "expected one; set model.chat_template in the recipe to a template that has it"
-            )
+                f"found a conversation that the chat template refuses ({roles}): {error}; change "
+                f"its messages, or set model.chat_template to a template that takes them"
+            ) from error
+
+    def _tokenize_marked(
+        self, messages: Messages, add_generation_prompt: bool
+    ) -> tuple[list[int], list[int]]:
         encoded = self.tokenizer.apply_chat_template(
-            plain,
+            messages,
             chat_template=self.chat_template,
             tokenize=True,
             return_dict=True,
@@ -111,6 +127,24 @@ class PanoVLMProcessor(ProcessorMixin):
             add_generation_prompt=add_generation_prompt,
         )
         return list(encoded["input_ids"]), list(encoded["assistant_masks"])
+
+    def _tokenize_unmarked(
+        self, messages: Messages, add_generation_prompt: bool
+    ) -> tuple[list[int], list[int]]:
+        render = partial(
+            self.tokenizer.apply_chat_template,
+            chat_template=self.chat_template,
+            tokenize=False,
+        )
+        special = [str(t) for t in self.tokenizer.added_tokens_decoder.values() if t.special]
+        spans = answer_spans(render, messages, special)
+        text = render(messages, add_generation_prompt=add_generation_prompt)
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        mask = [
+            int(any(begin < last and first < end for first, last in spans))
+            for begin, end in encoded["offset_mapping"]
+        ]
+        return list(encoded["input_ids"]), mask
 
     def _as_text(self, content: str | Sequence[dict[str, Any]]) -> str:
         if isinstance(content, str):

@@ -42,50 +42,75 @@ def position_features(layout: ViewLayout, rows: int, columns: int, harmonics: in
 class Projection(nn.Module):
     """Maps latent tokens [N, V, T, D_latent] to image tokens [N, image tokens, D_lm].
 
-    In order: add the sphere position, pool the views, project, and bring each token to the length
-    of the language model's own embeddings, so that a frozen LM can read it from the first step.
-    With slots, all latent tokens of a view together are projected to each of its image tokens, so
-    that the first of them can hold what the language model would say first about the view.
+    In order: add the sphere position, pool the views, project, and multiply by the length of the
+    language model's own embeddings, so that a frozen LM can read a token from the first step. The
+    type `linear` is one linear map, `mlp` normalises, has a hidden layer, and gives every token
+    exactly that length. With slots, all latent tokens of a view together are projected to each of
+    its image tokens, so that the first of them can hold what the language model would say first
+    about the view.
     """
 
     scale: Tensor
+    positions: Tensor  # `position_features` of the layout
 
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__()
         self.config = config
         width, lm_width = config.latent_size, config.text_config.hidden_size
         self.position = nn.Linear(4 * config.position_harmonics, width, bias=False)
-        self.norm = nn.LayerNorm(width)
         self.has_slots = config.pooling == "slots"
-        if self.has_slots:
-            self.widen = nn.Linear(config.tokens_per_view * width, 2 * lm_width)
-            self.project = nn.Linear(2 * lm_width, config.slots * lm_width)
+        self.is_linear = config.projection_type == "linear"
+        width_in = config.tokens_per_view * width if self.has_slots else width
+        width_out = config.slots * lm_width if self.has_slots else lm_width
+        if self.is_linear:
+            self.project = nn.Linear(width_in, width_out)
         else:
-            self.widen = nn.Linear(width, lm_width)
-            self.project = nn.Linear(lm_width, lm_width)
+            hidden = 2 * lm_width if self.has_slots else lm_width
+            self.norm = nn.LayerNorm(width)
+            self.widen = nn.Linear(width_in, hidden)
+            self.project = nn.Linear(hidden, width_out)
         self.register_buffer("scale", torch.ones(()))
+        table = self.position_table().to(torch.get_default_device())
+        self.register_buffer("positions", table, persistent=False)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Project the latent tokens of N panoramas."""
-        placed = latents + self._position(latents)
-        # [N, V, T·D_latent] with slots, else [N, image tokens, D_latent]
-        normed = self.norm(placed).flatten(2) if self.has_slots else self.norm(self._pool(placed))
-        projected = self.project(nn.functional.gelu(self.widen(normed)))
+        position = self.position(self.positions.to(self.position.weight.dtype))
+        placed = latents + position
+        projected = self.project(self._grouped(placed) if self.is_linear else self._hidden(placed))
         tokens = projected.unflatten(-1, (-1, self.config.text_config.hidden_size)).flatten(1, -2)
-        unit = nn.functional.rms_norm(tokens, tokens.shape[-1:])
+        unit = tokens if self.is_linear else nn.functional.rms_norm(tokens, tokens.shape[-1:])
         return unit * self.scale.to(unit.dtype)
 
-    def match_scale(self, embeddings: Tensor) -> None:
-        """Set the length of image tokens to that of word embeddings [words, D_lm], for good."""
-        self.scale.copy_(embeddings.detach().float().pow(2).mean().sqrt())
+    def _grouped(self, tokens: Tensor) -> Tensor:
+        """Return [N, V, T·D_latent] with slots, else [N, image tokens, D_latent]."""
+        return tokens.flatten(2) if self.has_slots else self._pool(tokens)
 
-    def _position(self, latents: Tensor) -> Tensor:
+    def _hidden(self, placed: Tensor) -> Tensor:
+        normed = self.norm(placed).flatten(2) if self.has_slots else self.norm(self._pool(placed))
+        hidden: Tensor = nn.functional.gelu(self.widen(normed))
+        return hidden
+
+    @torch.no_grad()
+    def match_scale(self, embeddings: Tensor) -> None:
+        """Set the length of image tokens to that of word embeddings [words, D_lm], for good.
+
+        A linear map has no length of its own: it is that of fresh weights, over tokens of mean
+        square 1 and positions of mean square 1/2.
+        """
+        length = embeddings.detach().float().pow(2).mean().sqrt()
+        if self.is_linear:
+            gains = [
+                layer.weight.square().sum(dim=1).mean() for layer in (self.position, self.project)
+            ]
+            length = length / ((1 + gains[0] / 2) * gains[1]).sqrt()
+        self.scale.copy_(length)
+
+    def position_table(self) -> Tensor:
+        """Return the features of every token's direction, [V, T, 4·K]."""
         config = self.config
-        features = position_features(
-            config.layout, config.token_rows, config.token_columns, config.position_harmonics
-        )
-        position: Tensor = self.position(features.to(latents.device, self.position.weight.dtype))
-        return position
+        grid = (config.token_rows, config.token_columns)
+        return position_features(config.layout, *grid, config.position_harmonics)
 
     def _pool(self, latents: Tensor) -> Tensor:
         """Reduce [N, V, T, D] to [N, image tokens, D] as `config.pooling` says.

@@ -5,6 +5,7 @@ Shape letters: M = N·V views, S = rows_in·columns_in patch tokens, T = h·w la
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -109,14 +110,15 @@ def squared_distances(grid_in: tuple[int, int], grid_out: tuple[int, int]) -> Te
     Returns:
         [T, S] float32.
     """
-    apart = []
+    apart, half = [], np.float32(0.5)
     for num_in, num_out in zip(grid_in, grid_out, strict=True):
-        centres_in = (torch.arange(num_in) + 0.5) * (num_out / num_in)
-        apart.append((torch.arange(num_out)[:, None] + 0.5 - centres_in).square())  # [out, in]
+        centres_in = (np.arange(num_in, dtype=np.float32) + half) * np.float32(num_out / num_in)
+        centres_out = np.arange(num_out, dtype=np.float32)[:, None] + half
+        apart.append(np.square(centres_out - centres_in))  # [out, in]
     rows, columns = apart
     squared = rows[:, None, :, None] + columns[None, :, None, :]  # [h, w, rows_in, columns_in]
     with torch.inference_mode(False):  # a kept tensor must serve training after inference
-        return squared.flatten(2).flatten(0, 1).float().clone()
+        return torch.from_numpy(squared.reshape(grid_out[0] * grid_out[1], -1))
 
 
 class Resampler(nn.Module):
@@ -126,6 +128,8 @@ class Resampler(nn.Module):
     neighbouring views stays meaningful. `conv` and `mlp` end by merging each block of neighbouring
     tokens; `perceiver` attends from a learned query for each place of the latent grid.
     """
+
+    distances: Tensor  # of `perceiver`: `squared_distances` of its grids
 
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__()
@@ -139,6 +143,8 @@ class Resampler(nn.Module):
         self.is_perceiver = layer is PerceiverLayer
         if self.is_perceiver:
             self.queries = nn.Parameter(torch.zeros(config.tokens_per_view, width))
+            table = self.distance_table().to(torch.get_default_device())
+            self.register_buffer("distances", table, persistent=False)
         else:
             block = (self.grid_in[0] // config.token_rows, self.grid_in[1] // config.token_columns)
             self.merge = nn.Conv2d(width, width, kernel_size=block, stride=block)
@@ -151,8 +157,12 @@ class Resampler(nn.Module):
         normed: Tensor = self.norm_out(latents)
         return normed
 
+    def distance_table(self) -> Tensor:
+        """Return d² between latent and patch tokens, [T, S]."""
+        return squared_distances(self.grid_in, self.grid_out)
+
     def _attend(self, tokens: Tensor) -> Tensor:
-        distances = squared_distances(self.grid_in, self.grid_out).to(tokens.device, tokens.dtype)
+        distances = self.distances.to(tokens.dtype)
         latents = self.queries.expand(len(tokens), -1, -1)
         for layer in self.layers:
             latents = layer(latents, tokens, distances)

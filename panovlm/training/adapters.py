@@ -6,6 +6,7 @@ adapter_model.safetensors, adapter_config.json   PEFT's own format, for the lang
 modules.safetensors                              the modules trained as a whole, as in the model
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from transformers import PreTrainedModel
 from panovlm.errors import PanoVLMError
 from panovlm.training.sections import LoraSection
 
-LORA_MARK = "lora_"
+LORA_MARKS = ("lora_", ".modules_to_save.")
+"""In the names of parameters that come with the adapters."""
 ADAPTER = "adapter"
 """Folder of the adapters inside the folder of their stage."""
 ADAPTER_CONFIG, MODULES_FILE = "adapter_config.json", "modules.safetensors"
@@ -53,12 +55,14 @@ def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftMode
     if lora.quantization is not None:
         _quantize_to_4_bits(language_model)
     _check_targets(language_model, lora.target_modules)
+    _check_saved(language_model, lora.modules_to_save)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         use_dora=lora.variant == "dora",
         use_rslora=lora.variant == "rslora",
+        modules_to_save=[*lora.modules_to_save] or None,
         target_modules=lora.target_modules,  # of the language model: PEFT gets no other module
     )
     return get_peft_model(language_model, config)
@@ -76,6 +80,29 @@ def _check_targets(language_model: PreTrainedModel, targets: list[str] | str) ->
             f"found lora.target_modules with {', '.join(unknown)}, expected names of the language "
             f"model's linear layers: {', '.join(sorted(names))}"
         )
+
+
+def _check_saved(language_model: PreTrainedModel, wanted: Sequence[str]) -> None:
+    """Check the modules that train as a whole beside the adapters."""
+    names = {name.rpartition(".")[2] for name, _ in language_model.named_modules()} - {""}
+    if unknown := [name for name in wanted if name not in names]:
+        raise PanoVLMError(
+            f"found lora.modules_to_save with {', '.join(unknown)}, expected names of the language "
+            f"model's modules, as {', '.join(sorted(names))}"
+        )
+    embeddings = language_model.get_input_embeddings()
+    tied = [n.rpartition(".")[2] for n, m in language_model.named_modules() if m is embeddings]
+    if language_model.config.tie_word_embeddings and set(tied) & set(wanted):
+        raise PanoVLMError(
+            f"found lora.modules_to_save with {tied[0]} in a language model whose head is tied to "
+            f"it, expected modules that share no weight; leave it out, or set "
+            f"train_language_model: true"
+        )
+
+
+def is_adapter(parameter_name: str) -> bool:
+    """Return whether a parameter comes with the adapters."""
+    return any(mark in parameter_name for mark in LORA_MARKS)
 
 
 def write_adapters(
@@ -97,7 +124,7 @@ def write_adapters(
     modules = {
         name: parameter.detach().contiguous()
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad and LORA_MARK not in name
+        if parameter.requires_grad and not is_adapter(name)
     }
     save_file(modules, folder / MODULES_FILE, metadata=origin)
 

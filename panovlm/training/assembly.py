@@ -1,28 +1,36 @@
 """Builds a stage's trainer: data, arguments and callbacks."""
 
-from collections.abc import Sequence
+import math
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
-from panovlm.data.formats.reading import scan_trained
-from panovlm.data.mixture import MixturePart, capped
+from panovlm.data.budget import BudgetDataset
+from panovlm.data.cache import PatchTokenCache, ViewSource
+from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.packing import IGNORED
-from panovlm.data.record_files import read_records
-from panovlm.data.records import Needs, Record
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
-from panovlm.stages import Supervision
 from panovlm.training import ranks
 from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis, hold_out
+from panovlm.training.log import VALIDATION_ACCURACY, VALIDATION_LOSS
+from panovlm.training.sections import ValidationSection
 from panovlm.training.sources import view_sources
+from panovlm.training.stage_data import build_dataset, read_parts
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import stream_dataset
+from panovlm.training.trackers import run_name
 from panovlm.training.trainer import StageTrainer
+from panovlm.training.validation_data import (
+    build_validation,
+    report_shared,
+    stream_validation_source,
+    validation_records,
+)
 from panovlm.training.view_words import ViewWords
 
 EXAMPLES_WITH_WORDS = 32
@@ -38,23 +46,29 @@ def build_trainer(
     """Put a stage's data, arguments and callbacks together."""
     section, pad_id = run.section, processor.tokenizer.pad_token_id
     overlap, held_out = section.overlap_settings, list[PictureFile]()
-    dataset: StreamDataset | PanoramaDataset
+    watched, longest = validation_records(run), model.config.text_config.max_position_embeddings
+    source: PatchTokenCache | ViewSource
+    dataset: StreamDataset | PanoramaDataset | BudgetDataset
     collator: StreamCollator | PanoramaCollator
     if run.is_stream:
         with ranks.synchronized():
             dataset = stream_dataset(run, model, processor)
         collator = StreamCollator(pad_id)
+        source = stream_validation_source(run, model, processor, watched)
     else:
         parts = read_parts(run)
         records = [record for part in parts for record in part.records]
-        sources = view_sources(run, model, processor, records)
+        report_shared(run, records, watched)
+        sources = view_sources(run, model, processor, [*records, *watched])
+        source = sources[0]
         with ranks.synchronized():
             share = overlap.held_out if run.is_on_overlaps else 0.0
             held_out = hold_out(records, share, run.recipe.seed)
             parts = [part.without(held_out) for part in parts]
-            dataset = build_dataset(run, processor, parts, sources)
-            dataset.check_lengths(model.config.text_config.max_position_embeddings)
-            dataset.check_packing()
+            examples = build_dataset(run, processor, parts, sources, longest)
+            examples.check_packing()
+            budget = section.tokens_per_sequence
+            dataset = BudgetDataset(examples, budget) if budget else examples
         collator = PanoramaCollator(sources[0].key, pad_id)
     with ranks.synchronized():
         _check_words(run, dataset, processor)
@@ -64,6 +78,7 @@ def build_trainer(
         train_dataset=dataset,
         data_collator=collator,
         learning_rates=section.learning_rate,
+        validation=build_validation(run, processor, watched, source, longest),
         word_steps=section.word_steps,
         view_words=ViewWords(processor) if section.word_steps else None,
         callbacks=callbacks,
@@ -76,58 +91,19 @@ def build_trainer(
     return trainer
 
 
-def read_parts(run: StageRun) -> list[MixturePart]:
-    """Read and check the records of a stage, each file's as one part of the mixture.
-
-    Raises:
-        PanoVLMError: Listing every invalid line of a file.
-    """
-    needs, seed = Needs.of(run.stage.supervision), run.recipe.seed
-    parts = []
-    for each in run.sources:
-        records = read_records(each.path, needs, each.declared, scan_trained)
-        parts.append(MixturePart(capped(records, each.limit, seed), each.weight))
-    return parts
-
-
-def build_dataset(
-    run: StageRun,
-    processor: PanoVLMProcessor,
-    parts: Sequence[MixturePart],
-    sources: Sequence[Source],
-) -> PanoramaDataset:
-    """Build the dataset of a stage that trains on records.
-
-    Raises:
-        PanoVLMError: If it is to be rotated in fine steps and no record has responses for them.
-    """
-    _check_fine_steps(run, [record for part in parts for record in part.records])
-    return PanoramaDataset(
-        parts,
-        sources,
-        processor,
-        run.stage.supervision,
-        run.section.questions_per_panorama,
-        roll=run.section.roll,
-        seed=run.recipe.seed,
-    )
-
-
-def _check_fine_steps(run: StageRun, records: list[Record]) -> None:
-    num_views, per_view = run.recipe.model.views.num_views, run.section.yaw_steps_per_view
-    has_text = run.stage.supervision is not Supervision.NONE
-    if per_view == 1 or not has_text or any(r.has_rotations(num_views * per_view) for r in records):
-        return
-    raise PanoVLMError(
-        f"stages.{run.name}: found yaw_steps_per_view = {per_view}, but no record with a response "
-        f"for each of {num_views * per_view} rotations (a multiple of it in rolled_responses); "
-        f"write the questions with `panovlm questions --yaw-steps {num_views * per_view}`, or set "
-        f"stages.{run.name}.yaw_steps_per_view: 1"
-    )
+def _best_of(validation: ValidationSection | None) -> dict[str, Any]:
+    """Return what tells the library which validation is best."""
+    if validation is None:
+        return {}
+    is_accuracy = validation.metric == "accuracy"
+    name = VALIDATION_ACCURACY if is_accuracy else VALIDATION_LOSS
+    return {"metric_for_best_model": name, "greater_is_better": is_accuracy}
 
 
 def _check_words(
-    run: StageRun, dataset: PanoramaDataset | StreamDataset, processor: PanoVLMProcessor
+    run: StageRun,
+    dataset: PanoramaDataset | BudgetDataset | StreamDataset,
+    processor: PanoVLMProcessor,
 ) -> None:
     """Refuse steps on words where none of the first examples has a word for a view."""
     if not run.section.word_steps:
@@ -151,23 +127,33 @@ def training_arguments(run: StageRun) -> TrainingArguments:
     recipe, section = run.recipe, run.section
     return TrainingArguments(
         output_dir=str(run.checkpoints),
-        max_steps=section.steps,
+        max_steps=run.steps,
         per_device_train_batch_size=ranks.batch_size_per_rank(section.batch_size),
         gradient_accumulation_steps=section.accumulation,
-        warmup_steps=round(section.warmup * section.steps),
+        warmup_steps=run.warmup_steps,
         weight_decay=section.weight_decay,
-        lr_scheduler_type="cosine",
-        max_grad_norm=1.0,
+        optim=section.optimizer.type,
+        adam_beta1=section.optimizer.betas[0],
+        adam_beta2=section.optimizer.betas[1],
+        adam_epsilon=section.optimizer.epsilon,
+        lr_scheduler_type=section.schedule,
+        lr_scheduler_kwargs=dict(section.schedule_options),
+        max_grad_norm=math.inf if section.max_grad_norm is None else section.max_grad_norm,
         bf16=run.bf16,
         seed=recipe.seed,
-        save_steps=section.steps,  # at the end; `SavePoints` asks for those before it
-        logging_steps=max(section.steps // 50, 1),
+        save_steps=run.steps,  # at the end; `SavePoints` asks for those before it
+        logging_steps=max(run.steps // 50, 1),
         logging_first_step=True,
+        **_best_of(section.validation),
         remove_unused_columns=False,  # the collator needs fields that no `forward` takes
-        report_to=[],
+        logging_nan_inf_filter=False,  # it reads every loss; `StageTrainer` reads those logged
+        report_to=[],  # `trackers` builds the callbacks
+        run_name=run_name(run),
+        project="panovlm",
         ddp_find_unused_parameters=False,  # every trained parameter is used, by text alone too
+        ddp_broadcast_buffers=False,  # no buffer ever changes
         use_cpu=not torch.cuda.is_available(),
         activation_checkpointing=recipe.activation_checkpointing,
-        dataloader_num_workers=recipe.workers,
+        dataloader_num_workers=run.num_workers,
         dataloader_pin_memory=torch.cuda.is_available(),
     )

@@ -1,4 +1,4 @@
-"""Which implementation of attention a CPU computes fastest in bf16.
+"""How the layers of a model are computed: which attention is fastest, and what is compiled.
 
 PyTorch's fused attention saves memory everywhere, but its backward pass on CPUs in bf16 can take
 several times as long as plain matrix products on short sequences; on long ones it wins. So both are
@@ -9,9 +9,13 @@ import time
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel, Trainer
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from panovlm.data.budget import BudgetDataset
 from panovlm.model.masks import attention_masks
+from panovlm.training.recipe import Recipe
 
 FUSED, PLAIN = "sdpa", "eager"
 """The library's names."""
@@ -20,6 +24,40 @@ NUM_TIMINGS = 2
 MOST_TIME = 0.95
 """The plain one, which needs more memory, is used if it takes at most this share of the fused
 one's time."""
+
+
+def set_attention(trainer: Trainer, recipe: Recipe, can_time: bool) -> str | None:
+    """Set the attention of a trainer's language model.
+
+    Returns:
+        The name of one chosen by its speed; None if the recipe names one, or none is to be timed.
+    """
+    if recipe.attention != "auto":
+        trainer.model.model.language_model.set_attn_implementation(recipe.attention)
+        return None
+    return choose_attention(trainer) if can_time else None
+
+
+def compile_layers(model: PreTrainedModel, **options: Any) -> None:
+    """Compile the layers of the resampler and the language model, in place.
+
+    Layers of one kind share their compiled code, for any length of a sequence. Names of parameters
+    stay, so that checkpoints fit models that are not compiled.
+
+    Args:
+        model: Of any stage.
+        **options: Of `torch.compile`.
+    """
+    parts = [model.model.resampler, getattr(model.model, "language_model", None)]
+    for layer in (each for part in parts if part is not None for each in layers_of(part)):
+        layer.compile(dynamic=True, **options)
+
+
+def layers_of(part: nn.Module) -> list[nn.Module]:
+    """Return the layers that a module repeats: those that can be checkpointed."""
+    found = [each for each in part.modules() if isinstance(each, GradientCheckpointingLayer)]
+    inner = {child for layer in found for child in layer.modules() if child is not layer}
+    return [layer for layer in found if layer not in inner]
 
 
 def choose_attention(trainer: Trainer) -> str | None:
@@ -31,7 +69,10 @@ def choose_attention(trainer: Trainer) -> str | None:
     if torch.cuda.is_available():
         return None
     dataset = trainer.train_dataset
-    examples = [dataset[index] for index in range(min(len(dataset), TIMED_EXAMPLES))]
+    if isinstance(dataset, BudgetDataset):
+        examples = [dataset[index] for index in dataset.all_bins(TIMED_EXAMPLES, seed=0)]
+    else:
+        examples = [dataset[index] for index in range(min(len(dataset), TIMED_EXAMPLES))]
     batch = trainer.data_collator(examples)
     return use_fastest_attention(trainer.model.model.language_model, batch)
 

@@ -19,14 +19,14 @@ from transformers import (
 )
 
 from panovlm.backbones.packaged import PACKAGED, locate
-from panovlm.data.datasets import ConversationTokenizer
+from panovlm.data.conversations import ConversationTokenizer
 from panovlm.data.doctor.texts import TextLimit
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
-from panovlm.model.processing import CHATML, IMAGE_TOKEN, PanoVLMProcessor
+from panovlm.model.processing import CHATML, IMAGE_TOKEN, OWN_TEMPLATE, PanoVLMProcessor
 from panovlm.model.vision import INTERPOLATING
 from panovlm.stages import ABSENT, Objective, Stage, Supervision
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
@@ -45,7 +45,7 @@ def build_processor(section: ModelSection) -> PanoVLMProcessor:
     )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return PanoVLMProcessor(
+    processor = PanoVLMProcessor(
         image_processor=build_image_processor(section),
         tokenizer=tokenizer,
         image_tokens_per_view=config.image_tokens_per_view,
@@ -55,6 +55,24 @@ def build_processor(section: ModelSection) -> PanoVLMProcessor:
         chat_template=_chat_template(section, tokenizer),
         image_token=IMAGE_TOKEN,
     )
+    end_token(processor)  # refuses a template in which no answer can be found
+    return processor
+
+
+def end_token(processor: PanoVLMProcessor) -> int:
+    """Return the token by which the assistant ends a message in the chat template.
+
+    Raises:
+        PanoVLMError: If the template shows neither the answer nor its end.
+    """
+    example = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here"}]
+    ids, is_answer = processor.tokenize(example)
+    return [token for token, carries in zip(ids, is_answer, strict=True) if carries][-1]
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Return the ids of a tokenizer's special tokens."""
+    return {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
 def text_limit(section: ModelSection) -> TextLimit:
@@ -89,6 +107,7 @@ def build_config(section: ModelSection) -> PanoVLMConfig:
             **resampler.model_dump(exclude={"type", "num_layers"}),
             pooling=section.pooling,
             slots=section.slots,
+            projection_type=section.projection,
         )
     except StrictDataclassClassValidationError as error:
         raise PanoVLMError(str(error.__cause__)) from error
@@ -308,6 +327,8 @@ def _pixel_statistics(section: ModelSection) -> tuple[Any, Any]:
 
 def _chat_template(section: ModelSection, tokenizer: Any) -> str:
     """Return the chat template: the recipe's, or ChatML where the language model knows it."""
+    if section.chat_template == "own":
+        return _own_template(section, tokenizer)
     if section.chat_template is not None:
         try:
             return section.chat_template.read_text(encoding="utf-8")
@@ -318,10 +339,18 @@ def _chat_template(section: ModelSection, tokenizer: Any) -> str:
             ) from error
     if "<|im_start|>" in tokenizer.get_vocab():
         return CHATML.read_text()
-    raise PanoVLMError(
-        f"found no ChatML token <|im_start|> in the vocabulary of {section.language_model}; set "
-        f"model.chat_template to a Jinja file with {{% generation %}} marks"
-    )
+    return _own_template(section, tokenizer)
+
+
+def _own_template(section: ModelSection, tokenizer: Any) -> str:
+    """Return the language model's own template, for contents with pictures."""
+    if not tokenizer.chat_template:
+        raise PanoVLMError(
+            f"found neither a chat template nor ChatML's token <|im_start|> in "
+            f"{section.language_model}; choose an instruct model, or set model.chat_template to a "
+            f"Jinja file"
+        )
+    return OWN_TEMPLATE.read_text() + tokenizer.get_chat_template()
 
 
 def _generation_config(
@@ -329,6 +358,7 @@ def _generation_config(
 ) -> GenerationConfig:
     tokenizer = processor.tokenizer
     ends = {tokenizer.eos_token_id, tokenizer.get_vocab().get("<|im_end|>")}
+    ends |= {end_token(processor)} & special_ids(tokenizer)
     known = pretrained.eos_token_id
     ends |= set(known) if isinstance(known, list) else {known}
     return GenerationConfig(

@@ -2,7 +2,7 @@
 
 A checkpoint is written in `.part`, its files listed with their sizes, all of it synced to the disk,
 and only then renamed: a folder named `checkpoint-<step>` whose files match its list is whole. Older
-ones are removed after that, the last two stay.
+ones are removed after that; the last two stay, and the one that validated best.
 """
 
 import json
@@ -28,8 +28,11 @@ def checkpoint_folder(recipe: Recipe, name: str) -> Path:
     return recipe.output / "checkpoints" / name
 
 
-def publish(written: Path, folder: Path) -> None:
-    """Move a checkpoint written in `.part` to the stage's others, then remove the oldest."""
+def publish(written: Path, folder: Path, best_step: int | None = None) -> None:
+    """Move a checkpoint written in `.part` to the stage's others, then remove the oldest.
+
+    That of `best_step` stays, however old it is.
+    """
     files = sorted(path for path in written.rglob("*") if path.is_file())
     sizes = {str(path.relative_to(written)): path.stat().st_size for path in files}
     (written / FILE_SIZES).write_text(json.dumps(sizes, indent=2) + "\n")
@@ -38,7 +41,8 @@ def publish(written: Path, folder: Path) -> None:
     sync(folder)
     written.parent.rmdir()
     for checkpoint in whole_checkpoints(folder)[:-NUM_KEPT]:
-        shutil.rmtree(checkpoint)
+        if step_of(checkpoint) != best_step:
+            shutil.rmtree(checkpoint)
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:

@@ -108,7 +108,8 @@ def _forward(model: PreTrainedModel, batch: BatchShape) -> int:
         position_ids=torch.zeros(batch.sequences, length, dtype=torch.long, device="meta"),
         use_cache=False,
     )
-    scored = min(batch.supervised, CHUNK)  # the LM head is frozen
+    is_frozen = not any(parameter.requires_grad for parameter in model.lm_head.parameters())
+    scored = min(batch.supervised, CHUNK) if is_frozen else batch.supervised
     return LOGIT_COPIES * scored * config.text_config.vocab_size + mask.numel()
 
 

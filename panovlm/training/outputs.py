@@ -8,7 +8,7 @@ completes the moves that are left. An earlier output stays in its place until th
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from panovlm.runtime.files import check_folder, has_mark, sync, sync_tree
 from panovlm.runtime.measure import peak_memory_mb
 from panovlm.training.adapters import ADAPTER
 from panovlm.training.disk import disk_errors
+from panovlm.training.log import VALIDATION_LOSS, read_log, read_validations
 
 STAGE_FACTS = "stage.json"
 
@@ -32,13 +33,35 @@ class StageResult:
     loss_last: float  # mean of the losses logged in the last tenth of the steps
     seconds: float  # wall time of the stage, encoding included
     peak_memory_mb: float  # the most the process held by its end, in MiB
+    kept_step: int | None = None  # whose weights the stage ended with, where it was validated
+    validation_loss: float | None = None  # of that step
+
+    @property
+    def kept(self) -> str:
+        """Which step's weights were kept, to follow the rest; empty without validation."""
+        if self.kept_step is None or self.validation_loss is None:
+            return ""
+        return f"; kept step {self.kept_step}, validation {self.validation_loss:.3f}"
 
 
-def result_of(name: str, log: list[dict[str, Any]], seconds: float) -> StageResult:
-    """Return the result of a stage from its log entries and its wall time in seconds."""
+def result_of(name: str, log_file: Path, kept_step: int | None, seconds: float) -> StageResult:
+    """Return the result of a stage.
+
+    Args:
+        name: Of the stage.
+        log_file: Its log.
+        kept_step: The step whose weights were kept, or None for the last one.
+        seconds: Wall time of the stage.
+    """
+    log, validations = read_log(log_file), read_validations(log_file)
     last_steps = [entry["loss"] for entry in log if entry["step"] > 0.9 * log[-1]["step"]]
     loss_last = sum(last_steps) / len(last_steps)
-    return StageResult(name, log[0]["loss"], loss_last, seconds, peak_memory_mb())
+    result = StageResult(name, log[0]["loss"], loss_last, seconds, peak_memory_mb())
+    if not validations:
+        return result
+    by_step = {entry["step"]: entry[VALIDATION_LOSS] for entry in validations}
+    kept = kept_step or log[-1]["step"]
+    return replace(result, kept_step=kept, validation_loss=by_step.get(kept))
 
 
 def load_result(output: Path, name: str) -> StageResult:

@@ -1,19 +1,34 @@
-"""A stage's progress bar with its latest loss."""
+"""A stage's progress: steps and time left, the latest loss and the speed."""
 
+import time
 from contextlib import ExitStack
 from typing import Any
 
 from transformers import TrainerCallback, TrainerState
 
-from panovlm.runtime.progress import progress_bar
+from panovlm.runtime.progress import console, progress_bar
+from panovlm.training.log import VALIDATION_ACCURACY, VALIDATION_LOSS
+
+SHOWN = {
+    "loss": "loss {:.3f}",
+    "panoramas_per_second": "{:.3g} panoramas/s",
+    "tokens_per_second": "{:,.0f} tokens/s",
+    VALIDATION_LOSS: "validation {:.3f}",
+    VALIDATION_ACCURACY: "accuracy {:.1%}",
+}
+"""Figures of the log that are shown, and how."""
 
 
 class TrainingBar(TrainerCallback):
-    """Shows the steps of a stage and its latest loss; for the first rank alone."""
+    """Shows a live bar on a terminal, elsewhere a line for each entry of the log.
+
+    For the first rank alone.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.stack = ExitStack()
+        self.figures: dict[str, str] = {}
 
     def __enter__(self) -> "TrainingBar":
         return self
@@ -27,13 +42,28 @@ class TrainingBar(TrainerCallback):
         bar = progress_bar(f"stage {self.name}", state.max_steps)
         self.advance = self.stack.enter_context(bar)
         self.advance(state.global_step)
+        self.first, self.began = state.global_step, time.monotonic()
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Move the bar by one step."""
         self.advance(1)
 
     def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Show the latest loss beside the bar."""
+        """Show the latest figures beside the bar, or on a line of their own."""
         logs = kwargs.get("logs") or {}
-        if "loss" in logs:
-            self.advance(0, f"loss {logs['loss']:.3f}")
+        found = {name: form.format(logs[name]) for name, form in SHOWN.items() if name in logs}
+        self.figures |= found
+        if not found:
+            return
+        self.advance(0, ", ".join(self.figures.values()))
+        if not console.is_terminal:
+            place = f"step {state.global_step} of {state.max_steps}"
+            figures = [*found.values(), self._left(state)]
+            console.print(f"{self.name}: {place}, {', '.join(figures)}", highlight=False)
+
+    def _left(self, state: TrainerState) -> str:
+        """Return how long the steps that are left will take, by those done in this process."""
+        done = max(state.global_step - self.first, 1)
+        seconds = (time.monotonic() - self.began) / done * (state.max_steps - state.global_step)
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{rest:02} left"

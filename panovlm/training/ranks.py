@@ -4,6 +4,7 @@ The first rank alone writes and prints. An error on one rank ends all of them, w
 without waiting for one another.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -36,6 +37,22 @@ def initialize() -> None:
     console.quiet = not is_first()
 
 
+def check_devices() -> None:
+    """Check that this process sees one accelerator, or has ranks beside it for the others.
+
+    Raises:
+        PanoVLMError: If the library would train copies of the model side by side in one process,
+            whose batches are larger and whose statistics are of parts.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count > 1 and world_size() == 1:
+        raise PanoVLMError(
+            f"found {count} GPUs and one process, expected a process for each; start `torchrun "
+            f"--nproc-per-node {count} -m panovlm train RECIPE`, or show it one GPU: "
+            f"CUDA_VISIBLE_DEVICES=0"
+        )
+
+
 def finalize() -> None:
     """Disconnect from the other ranks once all are done: one that loses them as it ends crashes."""
     if dist.is_initialized():
@@ -46,6 +63,11 @@ def finalize() -> None:
 def world_size() -> int:
     """Return the number of ranks, 1 without a launcher."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_world_size() -> int:
+    """Return the number of ranks on this machine, as the launcher says; 1 without one."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def rank() -> int:
@@ -99,10 +121,31 @@ def run_on_first(work: Callable[[], Result]) -> Result:
     return result
 
 
-def max_across_ranks(values: torch.Tensor) -> torch.Tensor:
-    """Return the elementwise largest values of all ranks."""
+class PendingMax:
+    """The elementwise largest values of all ranks, asked for now and read later.
+
+    Reading in the next step waits for nothing that this one has not long done.
+    """
+
+    def __init__(self, own: Sequence[int], device: torch.device) -> None:
+        self.is_shared = world_size() > 1
+        self._values = torch.tensor(own, device=device if self.is_shared else "cpu")
+        if self.is_shared:
+            self._work = dist.all_reduce(self._values, dist.ReduceOp.MAX, async_op=True)
+
+    @property
+    def values(self) -> list[int]:
+        """The values; all ranks must read them."""
+        if self.is_shared:
+            self._work.wait()
+        values: list[int] = self._values.tolist()
+        return values
+
+
+def sum_across_ranks(values: torch.Tensor) -> torch.Tensor:
+    """Return the elementwise sums of all ranks."""
     if world_size() > 1:
-        dist.all_reduce(values, dist.ReduceOp.MAX)
+        dist.all_reduce(values)
     return values
 
 

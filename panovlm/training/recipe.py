@@ -1,11 +1,13 @@
 """A recipe: what each stage of a run does, and on which model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from panovlm.errors import PanoVLMError
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.pictures.declaring import Declaration
 from panovlm.stages import STAGES, TRAINED, Objective
 from panovlm.training.data_sources import Data, DataSource, sources_of
@@ -14,8 +16,12 @@ from panovlm.training.sections import (
     LearningRates,
     LoraSection,
     ModelSection,
+    OptimizerSection,
     OverlapSection,
+    Schedule,
     Section,
+    Tracker,
+    ValidationSection,
 )
 
 
@@ -29,8 +35,12 @@ class StageSection(Section):
     Parquet files, or a folder of the library `datasets`."""
     declared: Declaration | None = None
     """What the pictures are, of records that do not declare it: strips, cylinders, cube maps."""
-    steps: Count
-    """Optimiser steps."""
+    steps: Count | None = None
+    """Optimiser steps; either these or `epochs`."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """How often each example is trained on, where its file's weight is 1."""
+    validation: ValidationSection | None = None
+    """Records that are not trained on, and how often to score the model on them."""
     word_steps: Annotated[int, Field(ge=0)] = 0
     """The first of the steps, in which each image token learns the embedding of the word that a
     listing has for its view, and the language model is not run. For `pooling: slots` in a stage
@@ -39,9 +49,27 @@ class StageSection(Section):
     """Panoramas (or texts without one) in one batch, shared by all processes of the run."""
     questions_per_panorama: Count = 8
     """Conversations about one panorama in one sequence (stages with text)."""
+    tokens_per_sequence: Count | None = None
+    """Pack examples, whole, into sequences of so many tokens: several panoramas with their
+    conversations, each computed as if alone. `batch_size` counts sequences then."""
+    max_length: Count | None = None
+    """Tokens of one conversation at most, image tokens among them; what the language model reads
+    if left out."""
+    too_long: Literal["error", "truncate", "drop"] = "error"
+    """What becomes of longer ones: an error before training, their end cut off, or left out. One
+    that would lose image tokens or all that is supervised is left out, too."""
     learning_rate: LearningRates = LearningRates()
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Share of the steps over which the learning rates rise from 0."""
+    optimizer: OptimizerSection = OptimizerSection()
+    schedule: Schedule = "cosine"
+    """How the learning rates go on after the warm-up; `constant` has none."""
+    schedule_options: Mapping[str, int | float | str] = Field(default_factory=dict)
+    """Further settings of the schedule by the library's names, as in `{num_decay_steps: 500}` of
+    `warmup_stable_decay`, or `{min_lr_rate: 0.1}` of `cosine_with_min_lr`."""
+    warmup: Annotated[float, Field(ge=0)] = 0.05
+    """Over which the learning rates rise from 0: a share of the steps below 1, else their number.
+    """
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Length that gradients are cut down to; null leaves them as they are."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """AdamW's, on matrices only."""
     accumulation: Count = 1
@@ -63,6 +91,8 @@ class StageSection(Section):
     lora: LoraSection | Literal["auto"] | None = "auto"
     """Adapters in the language model. `auto` gives `finetune` those of the defaults and no other
     stage any; null trains without."""
+    train_language_model: bool = False
+    """Train the language model as a whole instead of adapters, in the stage that has them."""
     vision_layers: Annotated[int, Field(ge=0)] = 0
     """Last layers of the vision encoder to train, in the stage with adapters."""
     save_steps: Count | None = None
@@ -82,6 +112,8 @@ class StageSection(Section):
 class Recipe(Section):
     """Everything that defines a run."""
 
+    base: Path | None = None
+    """Another recipe, beside this one's file, whose values hold where this one has none."""
     output: Path
     """Folder of the run."""
     model: ModelSection
@@ -91,16 +123,27 @@ class Recipe(Section):
     """Of initial weights, data order and rotations."""
     dtype: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic, also of the frozen weights: `auto` is bf16 where the device is faster at it."""
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    """Of the language model: PyTorch's fused one, or plain products, which return attention weights
+    to tools that read them; `auto` takes the faster one."""
+    compile: bool = False
+    """Whether `torch.compile` fuses the layers of the resampler and the language model: faster on a
+    GPU after minutes of compiling; needs a C++ compiler."""
     activation_checkpointing: bool = False
     """Whether to recompute layers in the backward pass instead of keeping their activations: less
     memory, about a third more time."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes that load patch tokens and text ahead; 0 loads in the training process, which is
-    fastest where the CPU trains."""
+    fastest where the CPU trains. `auto` is 0 there, and beside a GPU up to 8. A stream is read in
+    the training process unless a number is given, since its order depends on it."""
     save_minutes: Annotated[float, Field(gt=0)] = 10.0
     """Minutes of training that a kill costs at most: the time between two checkpoints."""
-    tensorboard: bool = False
-    """Whether to write TensorBoard files beside `log.jsonl` (extra `logs`)."""
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers that get every figure of the log, by the library's own callbacks: their packages
+    must be installed (`tensorboard` comes with the extra `logs`)."""
+    push_to_hub: str | None = None
+    """A name on the Hugging Face Hub, as in `user/model`: every finished stage is uploaded to
+    `user/model-<stage>`, which is private if it is new."""
 
     @field_validator("stages")
     @classmethod
@@ -126,6 +169,9 @@ class Recipe(Section):
 
 def _section_error(name: str, section: StageSection, model: ModelSection | None) -> str | None:
     """Return what in a stage's section does not suit the stage or the model; None if all does."""
+    if (section.steps is None) == (section.epochs is None):
+        found = "neither steps nor epochs" if section.steps is None else "both steps and epochs"
+        return f"found {found} in {name}, expected one of them; set stages.{name}.steps"
     followed = {stage.starts_from for stage in STAGES.values()}
     if section.vision_layers and name in followed:
         # The next stage starts from the pretrained encoder, and would lose the training.
@@ -135,9 +181,20 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
             f"but {last}; move it there"
         )
     on_overlaps = [s.name for s in STAGES.values() if s.objective is Objective.VICREG_OVERLAP]
+    if section.tokens_per_sequence and name in on_overlaps:
+        return f"found tokens_per_sequence in {name}, which trains without text; leave it out"
     if section.overlap and name not in on_overlaps:
         place = ", ".join(on_overlaps)
         return f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
+    if error := _validation_error(name, section.validation, has_text=name not in on_overlaps):
+        return error
+    if error := _overlap_ratio_error(name, section, model):
+        return error
+    if section.train_language_model and STAGES[name].role("lora") is not TRAINED:
+        place = ", ".join(s.name for s in STAGES.values() if s.role("lora") is TRAINED)
+        return f"found train_language_model: true in {name}, expected it in {place}; move it there"
+    if section.train_language_model and isinstance(section.lora, LoraSection):
+        return f"found train_language_model: true beside lora in {name}; leave one of them out"
     if isinstance(section.lora, LoraSection) and name in on_overlaps:
         return f"found lora in {name}, which has no language model; leave it out"
     if model and model.pooling == "mean" and section.roll and name not in on_overlaps:
@@ -171,6 +228,42 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
     return None
 
 
+def _overlap_ratio_error(
+    name: str, section: StageSection, model: ModelSection | None
+) -> str | None:
+    """Return how the views differ from the overlap that a stage was written for."""
+    wanted = section.overlap_settings.overlap_ratio
+    if wanted is None or model is None:
+        return None
+    views = model.views
+    found = ViewLayout.ring(views.num_views, views.fov_deg).overlap_ratio
+    if abs(found - wanted) < 0.005:
+        return None
+    fov_deg = 360 / views.num_views / (1 - wanted)
+    return (
+        f"found stages.{name}.overlap.overlap_ratio = {wanted:g}, but {views.num_views} views of "
+        f"{views.fov_deg:g}° share {found:.3g} of a view; set model.views.fov_deg: {fov_deg:.5g}, "
+        f"another num_views, or leave overlap_ratio out"
+    )
+
+
+def _validation_error(
+    name: str, validation: ValidationSection | None, *, has_text: bool
+) -> str | None:
+    """Return what in a stage's validation does not suit it; None if all does."""
+    if validation is None:
+        return None
+    key = f"stages.{name}.validation"
+    if validation.answers and not has_text:
+        return f"found {key}.answers in {name}, which has no text; leave it out"
+    if validation.metric == "accuracy" and not validation.answers:
+        return (
+            f"found {key}.metric: accuracy without answers; set {key}.answers to a number of "
+            f"records, as 200, or {key}.metric: loss"
+        )
+    return None
+
+
 def _word_steps_error(name: str, section: StageSection, model: ModelSection | None) -> str | None:
     """Return what forbids steps on words in a section; None if nothing does."""
     stage = STAGES[name]
@@ -181,6 +274,10 @@ def _word_steps_error(name: str, section: StageSection, model: ModelSection | No
         return "which has no text, or trains adapters; move it to stage resampler"
     if model and model.pooling != "slots":
         return f"beside model.pooling: {model.pooling}, expected slots; set it, or word_steps: 0"
-    if section.word_steps >= section.steps:
+    if section.schedule != "cosine":
+        return f"beside schedule: {section.schedule}, expected cosine; set it, or word_steps: 0"
+    if section.tokens_per_sequence:
+        return "beside tokens_per_sequence, which packs several panoramas; leave one of them out"
+    if section.steps is not None and section.word_steps >= section.steps:
         return f"of {section.steps} steps, expected fewer; raise stages.{name}.steps"
     return None

@@ -26,6 +26,27 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     Raises:
         PanoVLMError: With every error of the recipe in one message.
     """
+    data = _read_inherited(path)
+    for override in overrides or []:
+        _apply_override(data, override)
+    return parse_recipe(data, str(path))
+
+
+def _read_inherited(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a recipe's file over the one it names as its `base`, and that over its own."""
+    if path.resolve() in above:
+        chain = " → ".join(str(each) for each in (*above, path.resolve()))
+        raise PanoVLMError(f"found recipes that are each other's base ({chain}), expected an end")
+    data = _read_keys(path)
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise PanoVLMError(f"{path}: found base: {base!r}, expected the path of a recipe")
+    return _merged(_read_inherited(path.parent / base, (*above, path.resolve())), data)
+
+
+def _read_keys(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -34,9 +55,13 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise PanoVLMError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise PanoVLMError(f"{path}: found {type(data).__name__}, expected keys and values")
-    for override in overrides or []:
-        _apply_override(data, override)
-    return parse_recipe(data, str(path))
+    return data
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return a section with its own values over those of its base; lists are replaced."""
+    both = [key for key in own if isinstance(own[key], dict) and isinstance(base.get(key), dict)]
+    return {**base, **own, **{key: _merged(base[key], own[key]) for key in both}}
 
 
 def parse_recipe(data: dict[str, Any], source: str) -> Recipe:
@@ -51,8 +76,14 @@ def parse_recipe(data: dict[str, Any], source: str) -> Recipe:
 
 
 def recipe_schema() -> str:
-    """Return the JSON schema that lets editors complete and check recipes."""
-    return json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+    """Return the JSON schema that lets editors complete and check recipes.
+
+    A recipe may have any key from its base, so that editors require none; reading does.
+    """
+    schema = Recipe.model_json_schema()
+    for section in (schema, *schema["$defs"].values()):
+        section.pop("required", None)
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:

@@ -20,7 +20,6 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, set_seed
-from transformers.integrations import TensorBoardCallback
 from transformers.integrations.fsdp import is_fsdp_enabled
 
 from panovlm.data.formats.reading import scan_trained
@@ -35,7 +34,7 @@ from panovlm.stages import STAGES, Stage
 from panovlm.training import ranks
 from panovlm.training.adapters import ADAPTER, check_installed, read_adapters, write_adapters
 from panovlm.training.assembly import build_trainer
-from panovlm.training.attention import choose_attention
+from panovlm.training.attention import compile_layers, set_attention
 from panovlm.training.build import (
     build_model,
     build_processor,
@@ -44,6 +43,7 @@ from panovlm.training.build import (
 )
 from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume, is_begun
 from panovlm.training.disk import exclusive_lock
+from panovlm.training.log import JsonLog, is_log
 from panovlm.training.outputs import (
     STAGE_FACTS,
     StageResult,
@@ -55,14 +55,17 @@ from panovlm.training.outputs import (
     write_output,
 )
 from panovlm.training.progress import TrainingBar
+from panovlm.training.pushing import prepare_repositories, push_stage
 from panovlm.training.recipe import Recipe
 from panovlm.training.saving import SavePoints, StopSignals
+from panovlm.training.schedule import check_schedule
 from panovlm.training.sharded import is_sharded, load_trained, trained_weights
 from panovlm.training.sources import check_pictures, prepare_pictures
+from panovlm.training.stage_data import resolve_steps
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import check_streams
+from panovlm.training.trackers import check_trackers, trackers
 from panovlm.training.trainable import apply_stage, hold_frozen, report
-from panovlm.training.trainer import JsonLog, is_log, read_log
 
 
 def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResult]:
@@ -80,10 +83,16 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     chosen = [name for name in STAGES if name in stages]
     ranks.initialize()
+    ranks.check_devices()
     with StopSignals() as signals, ExitStack() as stack:
         ranks.run_on_first(lambda: _check_outputs(recipe, chosen))
         check_data(recipe, chosen)
+        with ranks.synchronized():
+            recipe = resolve_steps(recipe, chosen)
+            for name in chosen:
+                check_schedule(StageRun(recipe, name))
         ranks.run_on_first(lambda: _prepare_output(recipe, stack))
+        ranks.run_on_first(lambda: prepare_repositories(recipe, chosen))
         return [train_stage(recipe, name, signals, resume=resume) for name in chosen]
 
 
@@ -115,7 +124,10 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         for run in runs:
             ranks.batch_size_per_rank(run.section.batch_size)
             check_installed(run.lora)
-    errors = _check_files([run for run in runs if not run.is_stream])
+            if run.section.steps is not None:
+                check_schedule(run)
+        check_trackers(recipe)
+    errors = _check_files([run for run in runs if run.record_sources])
     with ranks.synchronized():
         errors += check_streams([run for run in runs if run.is_stream])
         raise_errors(f"the data of {', '.join(names)}", dict.fromkeys(errors))
@@ -125,7 +137,8 @@ def _check_files(runs: Sequence[StageRun]) -> list[str]:
     files: dict[Path, Needs] = {}
     for run in runs:
         needs = Needs.of(run.stage.supervision)
-        files |= {each.path: files.get(each.path, needs) | needs for each in run.sources}
+        sources = run.record_sources
+        files |= {each.path: files.get(each.path, needs) | needs for each in sources}
     checked = check_records(files, scan_trained)
     for finding in checked.findings:
         if not finding.is_error:
@@ -143,9 +156,11 @@ def _check_files(runs: Sequence[StageRun]) -> list[str]:
 
 
 def _of_stage(checked: Checked, run: StageRun) -> Checked:
-    """Return the records that a stage trains on."""
+    """Return the records that a stage reads."""
     seed = run.recipe.seed
-    own = [capped(checked.of(e.path, e.declared).records, e.limit, seed) for e in run.sources]
+    own = [
+        capped(checked.of(e.path, e.declared).records, e.limit, seed) for e in run.record_sources
+    ]
     return Checked([record for records in own for record in records])
 
 
@@ -155,11 +170,13 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
     finished = ranks.run_on_first(lambda: _finished(run) if resume else None)
     if finished is not None:
         console.print(f"{name}: finished before, skipped")
-        return finished
-    checkpoint = ranks.run_on_first(
-        lambda: checkpoint_to_resume(run.checkpoints, run.facts, resume=resume)
-    )
-    return _train_from(run, checkpoint, signals)
+    else:
+        checkpoint = ranks.run_on_first(
+            lambda: checkpoint_to_resume(run.checkpoints, run.facts, resume=resume)
+        )
+        finished = _train_from(run, checkpoint, signals)
+    ranks.run_on_first(lambda: push_stage(recipe, name))
+    return finished
 
 
 def _finished(run: StageRun) -> StageResult | None:
@@ -183,9 +200,11 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     saves = SavePoints(signals, run.recipe.save_minutes, run.section.save_steps)
     callbacks = [*_callbacks(run, bar), saves]
     trainer = build_trainer(run, model, processor, callbacks)
-    can_time = is_held_in_bf16 and not run.is_on_overlaps and not run.is_stream
-    if can_time and (chosen := choose_attention(trainer)):
+    can_time = is_held_in_bf16 and not run.is_stream
+    if not run.is_on_overlaps and (chosen := set_attention(trainer, run.recipe, can_time)):
         console.print(f"{run.name}: attention {chosen}, the faster here on the first examples")
+    if run.recipe.compile:
+        compile_layers(model)
     with bar, ranks.quiet_after_others():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         is_whole = not is_held_in_bf16 and not is_sharded(trainer.model)
@@ -194,7 +213,7 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     def write() -> StageResult:
         # Of shards and of frozen weights in bf16, the first rank builds the whole model again.
         whole = (model, adapters) if weights is None else _build(run, weights)
-        return _write_stage(run, *whole, processor, started)
+        return _write_stage(run, *whole, processor, (trainer.kept_step, started))
 
     return ranks.run_on_first(write)
 
@@ -215,12 +234,16 @@ def _write_stage(
     model: PreTrainedModel,
     adapters: PeftModel | None,
     processor: PanoVLMProcessor,
-    started: float,
+    trained: tuple[int | None, float],
 ) -> StageResult:
-    """Write what a stage has trained: the whole model, and its adapters alone, if it has any."""
+    """Write what a stage has trained: the whole model, and its adapters alone, if it has any.
+
+    `trained` is the step whose weights are kept, and when the stage was started.
+    """
+    kept_step, started = trained
     restore_vision_encoder(model, run.recipe.model)
-    log = read_log(log_file(run.recipe, run.name))
-    result = result_of(run.name, log, time.perf_counter() - started)
+    log = log_file(run.recipe, run.name)
+    result = result_of(run.name, log, kept_step, time.perf_counter() - started)
     folder = None
     if adapters is not None:
         folder = run.checkpoints / ADAPTER
@@ -288,14 +311,7 @@ def _show(model: PreTrainedModel, stage: Stage) -> None:
 def _callbacks(run: StageRun, bar: TrainingBar) -> list[TrainerCallback]:
     if not ranks.is_first():
         return []
-    recipe, name = run.recipe, run.name
-    callbacks: list[TrainerCallback] = [JsonLog(log_file(recipe, name)), bar]
-    if recipe.tensorboard:
-        from torch.utils.tensorboard import SummaryWriter  # of the extra `logs`
-
-        folder = recipe.output / "logs" / "tensorboard" / name
-        callbacks.append(TensorBoardCallback(SummaryWriter(str(folder))))
-    return callbacks
+    return [JsonLog(log_file(run.recipe, run.name)), bar, *trackers(run)]
 
 
 def log_file(recipe: Recipe, name: str) -> Path:

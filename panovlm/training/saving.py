@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from panovlm.training import ranks
@@ -78,6 +77,7 @@ class SavePoints(TrainerCallback):
     steps: int | None  # between further checkpoints, if any are wanted
     saving_took: float = 0.0
     stop_signal: int = 0
+    asked: ranks.PendingMax | None = None
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Start measuring time; from now on signals wait for a step's end."""
@@ -92,10 +92,12 @@ class SavePoints(TrainerCallback):
         pause = max(60 * self.minutes, self.saving_took / MAX_SAVING_SHARE)
         is_time = self.step_ended - self.saved >= pause
         is_step = self.steps is not None and state.global_step % self.steps == 0
-        own = torch.tensor([is_time, self.signals.received], device=args.device)
-        # All ranks save, and stop, after the same step.
-        is_time, self.stop_signal = ranks.max_across_ranks(own).tolist()
-        control.should_save |= bool(is_time) or is_step or self.stop_signal > 0
+        # All ranks save, and stop, after the same step: one after that in which one of them asks.
+        asked = ranks.PendingMax([int(is_time), self.signals.received], args.device)
+        read = self.asked if asked.is_shared and self.asked is not None else asked
+        self.asked = asked
+        saves_by_time, self.stop_signal = read.values
+        control.should_save |= saves_by_time > 0 or is_step or self.stop_signal > 0
         control.should_training_stop |= self.stop_signal > 0
 
     def on_save(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
@@ -110,5 +112,6 @@ class SavePoints(TrainerCallback):
             Stopped: With the step that is saved.
         """
         self.signals.waits_for_step = False
+        self.stop_signal = max(self.stop_signal, self.asked.values[1] if self.asked else 0)
         if self.stop_signal or self.signals.received:
             raise Stopped(self.stop_signal or self.signals.received, state.global_step)

@@ -7,7 +7,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
 Pairing = Literal["columns", "rays"]
+Tracker = Literal["trackio", "tensorboard", "wandb", "mlflow"]
+Schedule = Literal[
+    "cosine",
+    "linear",
+    "constant",
+    "constant_with_warmup",
+    "polynomial",
+    "inverse_sqrt",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+    "warmup_stable_decay",
+]
+"""Names of the library transformers."""
 
 
 class Section(BaseModel):
@@ -61,10 +76,14 @@ class ModelSection(Section):
     directions: it needs `roll: false` in stages with text."""
     slots: Count = 4
     """Image tokens of each view, for `pooling: slots`."""
+    projection: Literal["linear", "mlp"] = "linear"
+    """From latent tokens to image tokens: one linear map, or a perceptron whose tokens have the
+    length of the language model's own embeddings."""
     view_words: bool = True
     """Whether a direction word stands before each view's tokens."""
-    chat_template: Path | None = None
-    """A Jinja template with {% generation %} marks; by default ChatML."""
+    chat_template: Literal["own"] | Path | None = None
+    """`own` for the language model's own template, or a Jinja file. By default ChatML where the
+    language model knows it, else its own."""
 
 
 class LoraSection(Section):
@@ -78,6 +97,8 @@ class LoraSection(Section):
     """Dropout before the adapters."""
     target_modules: list[str] | Literal["all-linear"] = "all-linear"
     """Names of the layers that get one, as in `[q_proj, k_proj, v_proj, o_proj]`."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules of the language model that train as a whole beside the adapters, as in `[norm]`."""
     variant: Literal["lora", "dora", "rslora"] = "lora"
     """`dora` trains the lengths of the weights apart, `rslora` scales by alpha / sqrt(rank)."""
     quantization: Literal["4bit"] | None = None
@@ -97,6 +118,51 @@ class LearningRates(Section):
     """For the projection and the sphere position."""
     lora: Rate = 2e-4
     """For the adapters."""
+    language_model: Rate = 2e-5
+    """For the language model itself, where it trains."""
+
+
+class OptimizerSection(Section):
+    """What takes the steps, by the names of the library transformers."""
+
+    type: Literal["adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit", "adafactor"] = "adamw_torch"
+    """`adamw_torch_fused` is faster on a GPU, `adamw_bnb_8bit` (extra `quantized`) and `adafactor`
+    need less memory."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """AdamW's decay of the averages of the gradient and of its square."""
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's smallest divisor."""
+
+
+class VICRegSection(Section):
+    """Weights of the terms of VICReg; by default those of the paper."""
+
+    invariance: Weight = 25.0
+    """Of the distance of partners, λ."""
+    variance: Weight = 25.0
+    """Of what the standard deviations lack, μ."""
+    covariance: Weight = 1.0
+    """Of the squared covariances, ν."""
+    gamma: Annotated[float, Field(gt=0)] = 1.0
+    """Standard deviation that each dimension is to reach, γ."""
+
+
+class ValidationSection(Section):
+    """Records that a stage does not train on, and what follows from how well it does on them."""
+
+    data: Path
+    """Records (JSONL), as those to train on."""
+    every: Count = 100
+    """Steps between two validations; the last step has one too."""
+    answers: Annotated[int, Field(ge=0)] = 0
+    """Records, spread over the file, that are also answered by generation: the share of answers
+    that match exactly, up to case and a final stop. In stages with text."""
+    metric: Literal["loss", "accuracy"] = "loss"
+    """What tells which step is best; `accuracy` needs `answers`."""
+    keep: Literal["best", "last"] = "best"
+    """The weights that the stage ends with: of the step that validated best, or the last."""
+    patience: Count | None = None
+    """Validations without a better one that end the stage early; null for never."""
 
 
 class OverlapSection(Section):
@@ -112,6 +178,10 @@ class OverlapSection(Section):
     statistics: Literal["batch", "pair"] = "batch"
     """Variance and covariance of `vicreg`: over the batches of all processes, or of each pair of
     views alone."""
+    vicreg: VICRegSection = VICRegSection()
+    overlap_ratio: Share | None = None
+    """Share of a view that its right neighbour sees too, (fov - stride) / fov. It follows from the
+    views; where it is given, they are checked to have it."""
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
     """Of `infonce`; lower puts more weight on the hardest negatives."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.05

@@ -49,7 +49,7 @@ def view_sources(
         source = ViewSource(image_processor)
         return [source.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)]
     plain, *fine = caches = fine_caches(cache, run)
-    pictures = [record.shown for record in records if record.shown]
+    pictures = [picture for record in records for picture in record.pictures]
     rotated = _finely_rotated(run, records)
     errors = fill_caches({plain: pictures} | dict.fromkeys(fine, rotated), run.name)
     with ranks.synchronized():
@@ -63,8 +63,9 @@ def _finely_rotated(run: StageRun, records: list[Record]) -> list[PictureFile]:
     """Return the pictures that a stage rotates in fine steps: others' records lack responses."""
     count = run.recipe.model.views.num_views * run.section.yaw_steps_per_view
     has_text = run.stage.supervision is not Supervision.NONE
-    kept = {each.shown for each in records if has_text and not each.has_rotations(count)}
-    return [each.shown for each in records if each.shown and each.shown not in kept]
+    unrotated = [each for each in records if has_text and not each.has_rotations(count)]
+    kept = {picture for record in unrotated for picture in record.pictures}
+    return [p for record in records for p in record.pictures if p not in kept]
 
 
 def fine_yaws_deg(run: StageRun) -> list[float]:

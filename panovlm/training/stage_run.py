@@ -1,9 +1,12 @@
 """One stage of a recipe: its settings, its row of the stage table, and its places on disk."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from panovlm.data.picture_folders import data_digest
 from panovlm.data.shards import Stream, is_stream, open_stream
@@ -11,13 +14,18 @@ from panovlm.errors import PanoVLMError
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES, TRAINED, Objective, Stage
+from panovlm.training import ranks
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.data_sources import DataSource
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sections import LoraSection
 
-NOT_FACTS = {"save_steps", "lora", "declared", "from_run"}
+MOST_WORKERS = 8
+"""More would not load faster than a GPU trains."""
+ADDED = {"epochs": None, "tokens_per_sequence": None, "max_length": None, "too_long": "error"}
+"""Keys that are no facts where they hold their default: runs from before they came resume."""
+NOT_FACTS = {"save_steps", "lora", "declared", "from_run", *ADDED}
 """Keys of a section that do not determine the outcome, or are told in other words."""
 
 
@@ -38,11 +46,14 @@ class StageRun:
         """The row of the table, in the variant that the section asks for."""
         stage = STAGES[self.name].with_last_vision_layers(self.section.vision_layers)
         stage = stage.without_lora() if self.lora is None else stage.with_lora()
+        stage = stage.with_language_model() if self.section.train_language_model else stage
         return stage.from_backbones() if self.section.from_backbones else stage
 
     @property
     def lora(self) -> LoraSection | None:
         """The stage's adapters: those of the section, or by default those of the table."""
+        if self.section.train_language_model:
+            return None
         if self.section.lora != "auto":
             return self.section.lora
         return LoraSection() if STAGES[self.name].role("lora") is TRAINED else None
@@ -85,6 +96,53 @@ class StageRun:
         return open_stream(self.sources[0].path)
 
     @property
+    def record_sources(self) -> tuple[DataSource, ...]:
+        """The files of records that it reads, to train and to validate on.
+
+        Raises:
+            PanoVLMError: If it is to be validated on a stream.
+        """
+        section, trained_on = self.section, () if self.is_stream else self.sources
+        if section.validation is None:
+            return trained_on
+        if is_stream(section.validation.data):
+            raise PanoVLMError(
+                f"stages.{self.name}.validation.data: found the stream {section.validation.data}, "
+                f"expected a file of records (JSONL); write some of its records to a file"
+            )
+        return *trained_on, DataSource(path=section.validation.data, declared=section.declared)
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps over which the learning rates rise."""
+        warmup = self.section.warmup
+        return round(warmup * self.steps if warmup < 1 else warmup)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps, once `resolve_steps` has counted those of epochs."""
+        if self.section.steps is None:
+            raise ValueError(f"found no steps of stage {self.name}, which are counted before it")
+        return self.section.steps
+
+    def longest(self, limit: int) -> int:
+        """Return the most tokens of a conversation; `limit` is the language model's."""
+        return min(limit, self.section.max_length or limit)
+
+    def truncate_to(self, limit: int) -> int | None:
+        """Return the tokens that are kept of longer conversations; None where none is cut."""
+        return self.longest(limit) if self.section.too_long == "truncate" else None
+
+    @property
+    def num_workers(self) -> int:
+        """Processes that load ahead, for each rank."""
+        if self.recipe.workers != "auto":
+            return self.recipe.workers
+        if self.is_stream or not torch.cuda.is_available():
+            return 0
+        return min(MOST_WORKERS, len(os.sched_getaffinity(0)) // ranks.local_world_size())
+
+    @property
     def bf16(self) -> bool:
         """Whether to compute in bf16."""
         return uses_bf16(self.recipe.dtype)
@@ -117,8 +175,10 @@ class StageRun:
             "model": recipe.model.model_dump(mode="json"),
             "section": section.model_dump(mode="json", exclude=NOT_FACTS)
             | {"lora": self.lora and self.lora.model_dump(mode="json")}
+            | {k: getattr(section, k) for k, v in ADDED.items() if getattr(section, k) != v}
             | ({"declared": section.declared.said} if section.declared else {})
             | ({"data": self.data_facts} if isinstance(section.data, tuple) else {}),
+            "validation": data_digest(section.validation.data) if section.validation else None,
             "seed": recipe.seed,
             "dtype": recipe.dtype,
         }

@@ -11,7 +11,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.model.vision_layers import layer_stack
 from panovlm.runtime.arithmetic import cast_parameters
 from panovlm.stages import MODULES, TRAINED, Role, Stage
-from panovlm.training.adapters import LORA_MARK, add_adapters
+from panovlm.training.adapters import add_adapters, is_adapter
 from panovlm.training.sections import LoraSection
 
 
@@ -63,7 +63,7 @@ def hold_frozen(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
 def module_of(parameter_name: str) -> str:
     """Return the column of the stage table that a parameter belongs to."""
-    if LORA_MARK in parameter_name:
+    if is_adapter(parameter_name):
         return "lora"
     parts = parameter_name.split(".")
     if parts[0] == "lm_head":

@@ -1,13 +1,13 @@
 """StageTrainer: transformers' Trainer, with what the stages need and the library does not have.
 
 That is a learning rate for each module, the same panoramas in each step on any number of processes,
-streams, and checkpoints that are small, atomic and resume bit for bit. It overrides private methods
-of `Trainer` for them, so it may need a change when transformers is upgraded.
+streams, validation that changes nothing, and checkpoints that are small, atomic and resume bit for
+bit. It overrides private methods of `Trainer` for them, so it may need a change when transformers
+is upgraded. Nothing reads the device between two entries of the log but the library itself.
 """
 
 import json
 import math
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,32 +21,32 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerState
 
+from panovlm.data.budget import BudgetDataset
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
-from panovlm.runtime.files import remove_parts, sync, write_whole
+from panovlm.runtime.progress import console
 from panovlm.training import ranks
-from panovlm.training.checkpoints import PARTIAL, publish, step_of
+from panovlm.training.checkpoints import PARTIAL, publish, step_of, whole_checkpoints
 from panovlm.training.disk import disk_errors
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.training.sampler import WholeStepSampler
+from panovlm.training.sampler import BudgetSampler, WholeStepSampler
 from panovlm.training.sections import LearningRates
 from panovlm.training.sharded import is_sharded, load_trained, trained_parameters, trained_weights
+from panovlm.training.throughput import VIEWS, Throughput
 from panovlm.training.trainable import module_of
+from panovlm.training.validation import Validation, ValidationPoints
 
 TRAINED_WEIGHTS = "trained.safetensors"
-OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
+OPTIMIZER, SCHEDULER, STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json"
 """The library's names."""
 WHOLE = StateDictOptions(full_state_dict=True)
 SCALARS = ("invariance", "variance", "covariance", "feature_std")
 """Fields of a model's output that are logged beside the loss, where it has them."""
-VIEWS = ("pixel_values", "patch_tokens")
-"""Keys of a batch of records that hold the views."""
-_BEGINNING = b'{"step": '
-"""Of every line of a log."""
 
 
 class StageTrainer(Trainer):
@@ -57,6 +57,7 @@ class StageTrainer(Trainer):
 
     Args:
         learning_rates: One for each column of the stage table.
+        validation: What to score the model on while it trains, if anything.
         word_steps: First steps, in which image tokens learn the words for their views.
         view_words: Finds these words in a batch's `input_ids`; needed for such steps.
         **kwargs: As for `transformers.Trainer`; the dataset has `set_epoch` or is a stream.
@@ -66,18 +67,24 @@ class StageTrainer(Trainer):
         self,
         *,
         learning_rates: LearningRates,
+        validation: Validation | None = None,
         word_steps: int = 0,
         view_words: Callable[[Tensor], Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.validation = validation
         self.word_steps, self.view_words = word_steps, view_words
         self._check_sharding()
         self.num_skipped = 0
+        if validation is not None:
+            self.add_callback(ValidationPoints(validation.section.every))
         if not isinstance(self.train_dataset, StreamDataset):
             self.add_callback(SetEpoch())
         self.learning_rates = learning_rates
-        self.scalars: dict[str, list[float]] = defaultdict(list)
+        self.scalars: dict[str, list[Any]] = defaultdict(list)
+        self.by_module: dict[str, Any] = {}
+        self.throughput = Throughput(getattr(self.data_collator, "pad_id", -1))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Group the trained parameters by module and by whether they decay (matrices do)."""
@@ -85,14 +92,17 @@ class StageTrainer(Trainer):
         for name, parameter in (model or self.model).named_parameters():
             if parameter.requires_grad:
                 groups[module_of(name), parameter.ndim > 1].append(parameter)
-        self.optimizer = torch.optim.AdamW(
+        self.group_modules = [module for module, _ in groups]
+        build, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        grouped = [
             {
                 "params": parameters,
                 "lr": getattr(self.learning_rates, module),
                 "weight_decay": self.args.weight_decay if decays else 0.0,
             }
             for (module, decays), parameters in groups.items()
-        )
+        ]
+        self.optimizer = build(grouped, **options)
         return self.optimizer
 
     def create_scheduler(
@@ -145,14 +155,21 @@ class StageTrainer(Trainer):
                 "found a launcher that shards the model, expected plain processes for the stage "
                 "on overlaps, which has no language model; train it alone without FSDP (--stage)"
             )
+        elif self.is_fsdp_enabled and self.validation and self.validation.questions:
+            message = (
+                "found validation.answers beside a launcher that shards the model, expected plain "
+                "processes to generate; leave answers out"
+            )
         if message is not None:
             raise ranks.raise_on_all_ranks(message)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> WholeStepSampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> WholeStepSampler | BudgetSampler:
         """Return the sampler, whose steps have the same panoramas on any number of processes."""
         args = self.args
         per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        return WholeStepSampler(train_dataset or self.train_dataset, per_step, args.seed)
+        if isinstance(self.train_dataset, BudgetDataset):
+            return BudgetSampler(self.train_dataset, per_step * args.max_steps, args.seed)
+        return WholeStepSampler(self.train_dataset, per_step, args.seed)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the batches; a stream distributes its examples to ranks and workers by itself."""
@@ -178,39 +195,110 @@ class StageTrainer(Trainer):
         return prepared
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
-        """Compute the loss and keep its scalars for the log.
-
-        Raises:
-            PanoVLMError: If the loss is not finite on some rank.
-        """
+        """Compute the loss, and keep its scalars and the size of the batch for the log."""
+        self.throughput.count(inputs)
         loss, outputs = super().compute_loss(model, inputs, **{**kwargs, "return_outputs": True})
-        if ranks.max_across_ranks((~torch.isfinite(loss)).any().int()):
-            raise ranks.raise_on_all_ranks(
-                f"the loss became {loss.mean().item()} at step {self.state.global_step}; lower the "
-                f"learning rates or set dtype: fp32, then continue with --resume"
-            )
         for name in SCALARS:
             if name in outputs:
-                self.scalars[name].append(float(outputs[name].mean()))
+                self.scalars[name].append(outputs[name].detach().mean())
         return (loss, outputs) if kwargs.get("return_outputs") else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, with the means of the scalars since the last log."""
+        """Log, with the means of the scalars since the last log, and figures of each module.
+
+        Raises:
+            PanoVLMError: If the loss was not finite on some rank since then.
+        """
         if "loss" in logs:
-            logs |= {name: sum(found) / len(found) for name, found in self.scalars.items()}
+            self._check_finite(logs["loss"])
+            means = {n: sum(map(float, found)) / len(found) for n, found in self.scalars.items()}
+            logs |= means | {name: float(figure) for name, figure in self.by_module.items()}
+            logs |= self.throughput.figures(self.args.device)
             self.scalars.clear()
+            self.by_module.clear()
             if isinstance(self.train_dataset, StreamDataset):
                 logs["skipped"] = sum(ranks.all_gather(self.num_skipped))
         super().log(logs, start_time)
 
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise ranks.raise_on_all_ranks(
+                f"the loss became {loss} by step {self.state.global_step}; lower the learning "
+                f"rates or set dtype: fp32, then continue with --resume"
+            )
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """Clip the gradients; before a step that is logged, keep each module's rate and norm."""
+        step = self.state.global_step + 1
+        if step == 1 or step % self.args.logging_steps == 0:
+            self.by_module = self._figures_by_module()
+        return super()._clip_grad_norm(model)
+
+    def _figures_by_module(self) -> dict[str, Any]:
+        gradients: dict[str, list[torch.Tensor]] = defaultdict(list)
+        for name, parameter in trained_parameters(self.model).items():
+            if parameter.grad is not None:
+                gradients[module_of(name)].append(parameter.grad)
+        norms = {f"grad_norm/{m}": total_norm(grads) for m, grads in gradients.items()}
+        groups = zip(self.group_modules, self.optimizer.param_groups, strict=True)
+        return norms | {f"learning_rate/{module}": group["lr"] for module, group in groups}
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score the model on the stage's validation records; random states stay as they are."""
+        assert self.validation is not None
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        kept = torch.random.fork_rng(devices=devices)
+        with self.throughput.paused(), kept, self.compute_loss_context_manager():
+            metrics = self.validation.metrics(self.model)
+        self.log(metrics)
+        events = self.callback_handler
+        self.control: Any = events.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Return whether a validation is the best so far; save it, and end where patience does."""
+        is_best: bool = super()._determine_best_metric(metrics, trial)
+        if self.validation is not None:
+            has_ended = self.validation.has_ended(self.state)
+            self.control.should_training_stop |= has_ended
+            self.control.should_save |= has_ended or (is_best and self._keeps_best)
+        return is_best
+
+    @property
+    def _keeps_best(self) -> bool:
+        return self.validation is not None and self.validation.section.keep == "best"
+
+    @property
+    def kept_step(self) -> int | None:
+        """The step whose weights the stage ends with, if not the last one's."""
+        return self.state.best_global_step if self._keeps_best else None
+
+    def _load_best(self) -> None:
+        """Continue with the weights of the step that validated best, if those are to be kept."""
+        best, folder = self.state.best_global_step, Path(self.args.output_dir)
+        if not self._keeps_best or best in (None, self.state.global_step):
+            return
+        checkpoint = folder / f"checkpoint-{best}"
+        if checkpoint in whole_checkpoints(folder):
+            self._load_from_checkpoint(str(checkpoint))
+        else:
+            console.print(f"{checkpoint}, the best, is not whole: the last step's weights are kept")
+            self.state.best_global_step = self.state.global_step
+
     def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
-        """Train; a checkpoint of the last step is only loaded, where the library would go on."""
+        """Train; a checkpoint after which nothing is left to train is only loaded."""
         last = resume_from_checkpoint and step_of(Path(resume_from_checkpoint))
-        if last and last >= self.args.max_steps:
-            return self._load_from_checkpoint(resume_from_checkpoint)
+        if last:
+            file = Path(resume_from_checkpoint) / STATE
+            self.state = TrainerState.load_from_json(str(file))
+            has_ended = self.validation is not None and self.validation.has_ended(self.state)
+            if has_ended or last >= self.args.max_steps:
+                self._load_from_checkpoint(resume_from_checkpoint)
+                return self._load_best()
         if isinstance(self.train_dataset, StreamDataset):
             self.train_dataset.batches_done = (last or 0) * self.args.gradient_accumulation_steps
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        self._load_best()
 
     def _get_output_dir(self, trial: Any) -> str:
         """Return the folder in which the library writes a checkpoint, before its rename."""
@@ -220,16 +308,19 @@ class StageTrainer(Trainer):
         """Save a checkpoint atomically.
 
         Raises:
-            PanoVLMError: If the disk fails; earlier checkpoints are whole.
+            PanoVLMError: If the disk fails, or the loss is not finite; earlier ones are whole.
         """
         folder = Path(self.args.output_dir)
+        self._check_finite(float(ranks.sum_across_ranks(self._tr_loss.detach().clone())))
         written = folder / PARTIAL / f"checkpoint-{self.state.global_step}"
-        with disk_errors(f"write a checkpoint to {folder}", incomplete=written):
+        best = self.state.best_global_step if self._keeps_best else None
+        disk = disk_errors(f"write a checkpoint to {folder}", incomplete=written)
+        with self.throughput.paused(), disk:
             super()._save_checkpoint(model, trial)
             self._sums_file(written).write_text(json.dumps(self._sums_since_last_log()))
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                publish(written, folder)
+                publish(written, folder, best)
             self.accelerator.wait_for_everyone()
 
     def _sums_file(self, checkpoint: Path) -> Path:
@@ -238,7 +329,7 @@ class StageTrainer(Trainer):
 
     def _sums_since_last_log(self) -> dict[str, Any]:
         loss, step = float(self._tr_loss), self._globalstep_last_logged
-        scalars = dict(self.scalars)
+        scalars = {name: [*map(float, found)] for name, found in self.scalars.items()}
         return {"loss": loss, "step": step, "scalars": scalars, "skipped": self.num_skipped}
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
@@ -302,43 +393,7 @@ class SetEpoch(TrainerCallback):
         kwargs["train_dataloader"].dataset.set_epoch(int(state.epoch or 0))
 
 
-class JsonLog(TrainerCallback):
-    """Appends every log entry as a line of JSON; a resumed run drops what it will log again.
-
-    For the first rank alone. An entry is on the disk before a checkpoint of its step is.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Keep the lines up to the step that training continues from; a new run keeps none."""
-        found = read_log(self.path) if self.path.exists() else []
-        kept = [entry for entry in found if entry["step"] <= state.global_step]
-        lines = "".join(json.dumps(entry) + "\n" for entry in kept)
-        with disk_errors(f"write {self.path}"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            remove_parts(self.path)
-            write_whole(self.path, lambda partial: partial.write_text(lines))
-            sync(self.path.parent)
-
-    def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Append an entry."""
-        logs = kwargs.get("logs") or {}
-        if "loss" in logs:
-            with disk_errors(f"write {self.path}"), self.path.open("a") as file:
-                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-
-
-def is_log(path: Path) -> bool:
-    """Return whether `JsonLog` began a file."""
-    with path.open("rb") as file:
-        return file.read(len(_BEGINNING)) == _BEGINNING
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read what `JsonLog` wrote; a last line that a kill cut short is left out."""
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+def total_norm(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """Return the norm of several gradients together, whole where they are sharded."""
+    norm = torch.nn.utils.get_total_norm(gradients)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

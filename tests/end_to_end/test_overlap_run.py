@@ -11,9 +11,9 @@ from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.run import evaluate
 from panovlm.training import run
+from panovlm.training.log import read_log
 from panovlm.training.recipe import Recipe
 from panovlm.training.sections import OverlapSection
-from panovlm.training.trainer import read_log
 
 FIGURES = {
     "overlap_cosine",

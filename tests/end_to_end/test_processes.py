@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from panovlm.training import run
+from panovlm.training.log import read_log, read_validations
 from panovlm.training.recipe import Recipe
-from panovlm.training.trainer import read_log
+from panovlm.training.sections import ValidationSection
 
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TIME_LIMIT = 240  # seconds; a hang fails the test instead of the suite
@@ -31,17 +32,37 @@ def losses(recipe: Recipe, stage: str) -> list[float]:
     return [entry["loss"] for entry in read_log(run.log_file(recipe, stage))]
 
 
+def validations(recipe: Recipe, stage: str) -> list[float]:
+    """All figures of the stage's validations."""
+    found = read_validations(run.log_file(recipe, stage))
+    return [entry[name] for entry in found for name in sorted(entry) if name.startswith("eval_")]
+
+
+def validated(recipe: Recipe) -> Recipe:
+    """The same recipe with validation in all stages, with answers where there is text."""
+    stages = {}
+    for name, section in recipe.stages.items():
+        answers = 0 if name == "vision" else 3
+        validation = ValidationSection(data=section.data, every=3, answers=answers)
+        stages[name] = section.model_copy(update={"validation": validation})
+    return recipe.model_copy(update={"stages": stages})
+
+
 def elsewhere(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"output": recipe.output.with_name("processes")})
 
 
 def test_two_processes_train_as_one_does_and_the_first_alone_prints(recipe: Recipe) -> None:
+    recipe = validated(recipe)
     run.train(recipe, ALL, resume=False)
     other = elsewhere(recipe)
     ended = torchrun(other)
     assert ended.returncode == 0, ended.stderr
     for stage in ALL:
         assert losses(other, stage) == pytest.approx(losses(recipe, stage), abs=1e-4), stage
+        found = validations(other, stage)
+        assert found == pytest.approx(validations(recipe, stage), abs=1e-4), stage
+        assert len(found) == (2 if stage == "vision" else 4)
         assert (other.output / stage / "model.safetensors").is_file()
         assert ended.stdout.count(f"{stage}: loss") == 1
         assert ended.stdout.count(f"stage {stage}: ") == 1

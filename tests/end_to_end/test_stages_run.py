@@ -21,9 +21,10 @@ from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.loading import model_folder
 from panovlm.training import run
+from panovlm.training.log import read_log
 from panovlm.training.recipe import Recipe
-from panovlm.training.sections import LearningRates, LoraSection
-from panovlm.training.trainer import StageTrainer, read_log
+from panovlm.training.sections import LearningRates, LoraSection, OverlapSection
+from panovlm.training.trainer import StageTrainer
 
 ALL = ["vision", "resampler", "finetune"]
 
@@ -435,8 +436,10 @@ def test_loss_that_is_no_number_stops_with_the_fix(
     monkeypatch.setattr(
         PatchTokenCache, "load", lambda self, picture: torch.full((4, 16, 32), math.nan)
     )
-    with pytest.raises(PanoVLMError, match=r"loss became nan at step 0.*learning rates"):
-        run.train(recipe, ["vision"], resume=False)
+    undiagnosed = with_section(recipe, "vision", overlap=OverlapSection(held_out=0))
+    with pytest.raises(PanoVLMError, match=r"loss became nan by step 1.*learning rates"):
+        run.train(undiagnosed, ["vision"], resume=False)
+    assert not list((recipe.output / "checkpoints" / "vision").glob("checkpoint-*"))
 
 
 def test_last_vision_layers_train_on_what_those_below_gave_once(

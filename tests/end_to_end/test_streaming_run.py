@@ -15,9 +15,10 @@ from transformers import TrainerCallback
 
 from panovlm.errors import PanoVLMError
 from panovlm.training import plan, run
+from panovlm.training.log import read_log
 from panovlm.training.recipe import Recipe
 from panovlm.training.sections import OverlapSection
-from panovlm.training.trainer import StageTrainer, read_log
+from panovlm.training.trainer import StageTrainer
 
 TIME_LIMIT = 240  # seconds; a hang fails the test instead of the suite
 ALL = ["vision", "resampler", "finetune"]

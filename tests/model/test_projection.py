@@ -13,7 +13,7 @@ from panovlm.model.projection import Projection, position_features
 HARMONICS = 3
 
 
-def projection(pooling="concat", num_views=8, fov_deg=90.0, rows=2, columns=8):
+def projection(pooling="concat", num_views=8, fov_deg=90.0, rows=2, columns=8, kind="mlp"):
     torch.manual_seed(0)
     config = PanoVLMConfig(
         vision_config=SiglipVisionConfig(image_size=32, patch_size=4, hidden_size=24),
@@ -25,6 +25,7 @@ def projection(pooling="concat", num_views=8, fov_deg=90.0, rows=2, columns=8):
         token_columns=columns,
         latent_size=16,
         pooling=pooling,
+        projection_type=kind,
     )
     return Projection(config)
 
@@ -132,3 +133,23 @@ def test_image_tokens_have_the_length_of_the_language_models_embeddings():
     module.match_scale(embedding)
     lengths = module(torch.randn(2, 8, 16, 16)).pow(2).mean(dim=-1).sqrt()
     torch.testing.assert_close(lengths, embedding.pow(2).mean().sqrt().expand_as(lengths))
+
+
+@pytest.mark.parametrize("pooling", ["concat", "mean", "stitch", "slots"])
+def test_the_linear_projection_is_one_linear_map_of_placed_tokens(pooling):
+    """It adds up: f(a + b) + f(0) = f(a) + f(b), and its form is that of the other one."""
+    linear, mlp = projection(pooling, kind="linear"), projection(pooling)
+    torch.nn.init.normal_(linear.position.weight)
+    a, b = torch.randn(2, 3, 8, 16, 16)
+    zero = linear(torch.zeros_like(a))
+    torch.testing.assert_close(linear(a + b) + zero, linear(a) + linear(b), rtol=1e-4, atol=1e-4)
+    assert linear(a).shape == mlp(a).shape
+    layers = [each for each in linear.modules() if isinstance(each, torch.nn.Linear)]
+    assert layers == [linear.position, linear.project]
+    assert not torch.allclose(zero[:, 0], zero[:, -1])  # each token has its direction
+
+
+def test_tables_of_positions_are_buffers_that_no_checkpoint_holds():
+    built = projection()
+    assert "positions" in dict(built.named_buffers())
+    assert "positions" not in built.state_dict()

@@ -17,7 +17,7 @@ from panovlm.scenes.scene_language_model import scene_tokenizer
 from panovlm.serving.app import create_app
 from panovlm.stages import STAGES
 from panovlm.training.build import build_model, build_processor
-from panovlm.training.recipe import ModelSection
+from panovlm.training.sections import ModelSection
 
 needs_library = pytest.mark.skipif(find_spec("llguidance") is None, reason="needs llguidance")
 SCHEMA = {

@@ -8,7 +8,7 @@ import torch
 from panovlm.data.packing import TokenSequence, collate, pack
 from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES
-from panovlm.training.adapters import LORA_MARK, read_adapters, write_adapters
+from panovlm.training.adapters import is_adapter, read_adapters, write_adapters
 from panovlm.training.sections import LoraSection
 from panovlm.training.trainable import apply_stage, report
 
@@ -22,7 +22,7 @@ def base_weights(model):
     return {
         name.replace(".base_layer", ""): value.weight if name == "head" else value
         for name, value in language_model.items()
-        if LORA_MARK not in name
+        if not is_adapter(name)
     }
 
 
@@ -83,8 +83,8 @@ def test_adapters_of_another_architecture_are_refused(generator, model_of_stage,
     adapters = apply_stage(generator, FINETUNE, LoraSection())
     write_adapters(adapters, generator, tmp_path, ORIGIN)
     other = model_of_stage("finetune")
-    other.model.projection.widen = torch.nn.Linear(3, 3)
-    with pytest.raises(PanoVLMError, match=r"another architecture: model\.projection\.widen"):
+    other.model.projection.project = torch.nn.Linear(3, 3)
+    with pytest.raises(PanoVLMError, match=r"another architecture: model\.projection\.project"):
         read_adapters(other, tmp_path)
 
 
@@ -119,3 +119,33 @@ def test_layers_that_do_not_exist_are_named(generator):
     message = r"target_modules with query_key_value, expected .*: down_proj, .*q_proj"
     with pytest.raises(PanoVLMError, match=message):
         apply_stage(generator, FINETUNE, wanted)
+
+
+@torch.no_grad()
+def test_modules_to_save_train_as_a_whole_and_come_back(generator, model_of_stage, tmp_path):
+    before = generator.model.language_model.norm.weight.clone()
+    lora = LoraSection(rank=4, alpha=8, modules_to_save=("norm",))
+    adapters = apply_stage(generator, FINETUNE, lora)
+    with torch.enable_grad():
+        train_a_little(generator)
+    write_adapters(adapters, generator, tmp_path, ORIGIN)
+    ids = torch.arange(10, 20)[None]
+    expected = generator.eval()(ids).logits
+    fresh = model_of_stage("finetune")
+    merged = read_adapters(fresh, tmp_path)
+    assert torch.equal(fresh.eval()(ids).logits, expected)
+    merged.merge_and_unload()
+    torch.testing.assert_close(fresh(ids).logits, expected)
+    assert not torch.equal(fresh.model.language_model.norm.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("norms", r"found lora\.modules_to_save with norms, expected names.*norm"),
+        ("embed_tokens", "found lora.modules_to_save with embed_tokens in a language model whose"),
+    ],
+)
+def test_modules_that_cannot_be_saved_are_refused(generator, name, message):
+    with pytest.raises(PanoVLMError, match=message):
+        apply_stage(generator, FINETUNE, LoraSection(modules_to_save=(name,)))

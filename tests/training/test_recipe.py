@@ -1,6 +1,7 @@
 """Recipes: strict reading, helpful errors, overrides and the schema for editors."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.stages import ABSENT, TRAINED
 from panovlm.training.recipe import Recipe
 from panovlm.training.recipe_file import load_recipe, parse_recipe, recipe_schema
+from panovlm.training.schedule import check_schedule
 from panovlm.training.stage_run import StageRun
 
 ROOT = Path(__file__).parents[2]
@@ -79,10 +81,14 @@ def test_adapters_are_those_of_the_table_or_of_the_recipe(stage, given, rank):
         ("stages.visoin", {}, "stages.visoin: unknown key; did you mean 'vision'?"),
         ("model.views.xyzzy", 3, "model.views.xyzzy: unknown key"),
         ("output", ..., "output: missing, expected a value"),
-        ("stages.vision.steps", ..., "stages.vision.steps: missing, expected a value"),
+        ("stages.vision.steps", ..., "found neither steps nor epochs in vision, expected one of"),
+        ("stages.vision.epochs", 3, "found both steps and epochs in vision, expected one of them"),
+        ("stages.vision.tokens_per_sequence", 64, "found tokens_per_sequence in vision, which tr"),
         ("stages.vision.steps", "many", "stages.vision.steps: found 'many', expected: Input"),
         ("stages.vision.steps", 0, "stages.vision.steps: found 0, expected: Input should be great"),
-        ("stages.vision.warmup", 1.0, "stages.vision.warmup: found 1.0, expected: Input should be"),
+        ("stages.vision.warmup", -1, "stages.vision.warmup: found -1, expected: Input should be"),
+        ("stages.vision.schedule", "cos", "schedule: found 'cos', expected: Input should be 'cosi"),
+        ("stages.vision.optimizer.beta", 1, "optimizer.beta: unknown key; did you mean 'betas'?"),
         ("stages.vision.learning_rate.lora", -1, "learning_rate.lora: found -1, expected: Input"),
         ("model.views.fov_deg", 180, "model.views.fov_deg: found 180, expected: Input should be"),
         ("model.pooling", "max", "model.pooling: found 'max', expected: Input should be 'concat'"),
@@ -315,3 +321,108 @@ def test_invalid_data_are_refused(data, message):
     with pytest.raises(PanoVLMError) as caught:
         parse_recipe(changed("stages.vision.data", data), "recipe.yaml")
     assert message in str(caught.value)
+
+
+def test_a_recipe_inherits_what_it_does_not_say(tmp_path):
+    own = {**SMALLEST, "stages": {"vision": {"data": "d.jsonl", "steps": 10, "batch_size": 4}}}
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "base.yaml").write_text(yaml.safe_dump({**own, "seed": 3}))
+    middle = {"base": "shared/base.yaml", "stages": {"vision": {"steps": 20}}}
+    (tmp_path / "middle.yaml").write_text(yaml.safe_dump(middle))
+    last = {"base": "middle.yaml", "output": "runs/b", "stages": {"vision": {"batch_size": 2}}}
+    (tmp_path / "last.yaml").write_text(yaml.safe_dump(last))
+    recipe = load_recipe(tmp_path / "last.yaml", ["seed=5"])
+    section = recipe.stages["vision"]
+    assert (section.data, section.steps, section.batch_size) == (Path("d.jsonl"), 20, 2)
+    assert (recipe.output, recipe.seed, recipe.base) == (Path("runs/b"), 5, None)
+    assert load_recipe(tmp_path / "middle.yaml").seed == 3
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("recipe.yaml", "found recipes that are each other's base"),
+        ("nothing.yaml", "cannot read the recipe"),
+        (3, "found base: 3, expected the path of a recipe"),
+    ],
+)
+def test_bases_that_lead_nowhere_are_refused(tmp_path, base, message):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump({**SMALLEST, "base": base}))
+    with pytest.raises(PanoVLMError, match=message):
+        load_recipe(file)
+
+
+@pytest.mark.parametrize(("ratio", "fits"), [(0.5, True), (0.502, True), (0.3, False)])
+def test_the_overlap_ratio_is_checked_against_the_views(ratio, fits):
+    stage = {"data": "d.jsonl", "steps": 1, "overlap": {"overlap_ratio": ratio}}
+    data = {**SMALLEST, "stages": {"vision": stage}}
+    if fits:
+        assert parse_recipe(data, "recipe")
+        return
+    with pytest.raises(PanoVLMError, match=r"8 views of 90° share 0\.5 of a view.*fov_deg: 64\.28"):
+        parse_recipe(data, "recipe")
+    views = {"fov_deg": 64.286}
+    fitting = {**data, "model": {**SMALLEST["model"], "views": views}}
+    assert parse_recipe(fitting, "recipe").model.views.fov_deg == 64.286
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("finetune", {}, None),
+        ("finetune", {"lora": None}, None),
+        ("finetune", {"lora": {"rank": 4}}, "beside lora in finetune; leave one of them out"),
+        ("resampler", {}, "found train_language_model: true in resampler, expected it in finetune"),
+    ],
+)
+def test_the_language_model_trains_as_a_whole_instead_of_its_adapters(name, settings, message):
+    section = {"data": "x.jsonl", "steps": 1, "train_language_model": True, **settings}
+    data = {**SMALLEST, "stages": {name: section}}
+    if message is not None:
+        with pytest.raises(PanoVLMError, match=message):
+            parse_recipe(data, "recipe")
+        return
+    run = StageRun(parse_recipe(data, "recipe"), name)
+    assert run.lora is None
+    assert run.stage.role("language_model") is TRAINED
+    assert run.stage.role("lora") is ABSENT
+    assert "language_model" in run.stage.changed_modules
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        ({"answers": 5}, "validation.answers in vision, which has no text"),
+        ({"metric": "accuracy"}, "metric: accuracy without answers"),
+    ],
+)
+def test_validations_without_what_they_need_are_refused(validation, message):
+    section = {"data": "a", "steps": 1, "validation": {"data": "b", **validation}}
+    with pytest.raises(PanoVLMError, match=message):
+        parse_recipe({**SMALLEST, "stages": {"vision": section}}, "recipe")
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0.05, 5), (0, 0), (1, 1), (12, 12)])
+def test_the_warm_up_is_a_share_or_a_number_of_steps(warmup, steps):
+    section = {"data": "a", "steps": 100, "warmup": warmup}
+    run = StageRun(parse_recipe({**SMALLEST, "stages": {"vision": section}}, "recipe"), "vision")
+    assert run.warmup_steps == steps
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, None),
+        ({"schedule": "warmup_stable_decay", "schedule_options": {"num_decay_steps": 20}}, None),
+        ({"schedule": "cosine_with_min_lr", "schedule_options": {"min_lr_rate": 0.1}}, None),
+        ({"schedule": "warmup_stable_decay"}, "does not take schedule_options = {}"),
+        ({"schedule_options": {"speed": 3}}, "cosine does not take schedule_options"),
+        ({"warmup": 200}, "warmup = 200, more steps than the stage has"),
+    ],
+)
+def test_schedules_are_checked_before_they_are_followed(settings, message):
+    section = {"data": "a", "steps": 100, **settings}
+    run = StageRun(parse_recipe({**SMALLEST, "stages": {"vision": section}}, "recipe"), "vision")
+    with pytest.raises(PanoVLMError, match=message) if message else nullcontext():
+        check_schedule(run)

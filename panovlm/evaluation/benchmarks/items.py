@@ -55,8 +55,11 @@ Figures = dict[str, Any]
 """Figures by name, as JSON can hold them."""
 Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], Figures]
 """Takes items, answers and scores; returns figures that are no mean of these scores."""
-Rotate = Callable[[Item, float], Item]
-"""Takes an item, and by how many degrees the camera turns right; returns what is correct then."""
+Rotate = Callable[[Item, float], Item | None]
+"""Takes an item, and by how many degrees the camera turns right; returns what is correct then.
+
+None if that is not known.
+"""
 Point = Callable[[str], tuple[float, float | None] | None]
 """Takes an answer; returns yaw and pitch in degrees, or None if it names no direction."""
 
@@ -99,7 +102,7 @@ class Benchmark:
         max_new_tokens: Room for an answer.
         extras: Further figures.
         rubric: Set where the published score is a judge's.
-        rotate: Set where it is known what is correct on a yaw-rotated picture.
+        rotate: Set where it is known what is correct on a yaw-rotated picture, of some items.
         less_is_better: Whether a score is an error.
         unit: In which scores are written.
         point: Reads where an answer points, in yaw and, where one is named, pitch; set where
@@ -123,6 +126,15 @@ class Benchmark:
     def worst(self) -> float:
         """The score of an answer that cannot be read."""
         return self.unit.ends[-1] if self.less_is_better else 0.0
+
+    def is_rotatable(self, item: Item) -> bool:
+        """Return whether it is known what is correct on yaw-rotated pictures."""
+        return self.rotate is not None and self.rotate(item, 45.0) is not None
+
+
+def unchanged(item: Item, yaw_shift_deg: float) -> Item:
+    """Return an item as it is: what it asks for does not depend on where the camera looks."""
+    return item
 
 
 def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:

@@ -16,7 +16,7 @@ import numpy as np
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.choosing import LETTERS, score_choice, with_options
 from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
-from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each, unchanged
 from panovlm.metrics.exact_match import normalised
 from panovlm.metrics.scores import Score
 
@@ -94,4 +94,5 @@ LABELS = Benchmark(
     metric="share of panoramas whose label is chosen",
     source="your own file",
     extras=extras,
+    rotate=unchanged,
 )

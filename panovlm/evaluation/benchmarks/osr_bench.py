@@ -144,6 +144,11 @@ def _direction(text: str, reference: str) -> Score:
     return Score(float(word == known))
 
 
+def rotated(item: Item, yaw_shift_deg: float) -> Item | None:
+    """Return a question as it is, since it is asked from the place of an object; None of a map."""
+    return None if item.kind == MAP else item
+
+
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return what else is measured of maps: means over all, one that cannot be read being empty."""
     pairs = [
@@ -169,4 +174,5 @@ OSR_BENCH = Benchmark(
     "does not matter; every category counts in the F1 of a map",
     max_new_tokens=512,
     extras=extras,
+    rotate=rotated,
 )

@@ -25,21 +25,26 @@ def overlap_loss(tokens: Tensor, pairs: PairIndex, overlap: OverlapSection) -> d
         arguments = (pairs.view_pair_ids, pairs.weights, overlap.temperature)
         return {"loss": infonce_loss(current, following, *arguments)}
     over = _vicreg_by_pair if overlap.statistics == "pair" else _vicreg_of_batch
-    terms = over(current, following, pairs)
-    names = ("invariance", "variance", "covariance")
-    return {"loss": terms.loss} | {name: getattr(terms, name).detach() for name in names}
+    terms = over(current, following, pairs, overlap.vicreg.gamma)
+    parts = {name: each.detach() for name, each in vars(terms).items()}
+    return {"loss": terms.loss(overlap.vicreg)} | parts
 
 
-def _vicreg_of_batch(current: Tensor, following: Tensor, pairs: PairIndex) -> VICRegTerms:
+def _vicreg_of_batch(
+    current: Tensor, following: Tensor, pairs: PairIndex, gamma: float
+) -> VICRegTerms:
     a, b = (gather_with_gradient(side.flatten(0, 1)) for side in (current, following))
-    return vicreg_loss(a, b, pairs.weights.repeat(len(a) // len(pairs.weights)))
+    return vicreg_loss(a, b, pairs.weights.repeat(len(a) // len(pairs.weights)), gamma)
 
 
-def _vicreg_by_pair(current: Tensor, following: Tensor, pairs: PairIndex) -> VICRegTerms:
+def _vicreg_by_pair(
+    current: Tensor, following: Tensor, pairs: PairIndex, gamma: float
+) -> VICRegTerms:
     count = len(current)
     return vicreg_loss_by_pair(
         pairs.by_view_pair(current),
         pairs.by_view_pair(following),
         pairs.weights[pairs.slots].repeat(count, 1),
         pairs.present.repeat(count, 1),
+        gamma,
     )

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-INVARIANCE_WEIGHT, VARIANCE_WEIGHT, COVARIANCE_WEIGHT = 25.0, 25.0, 1.0  # λ, μ, ν of the paper
-TARGET_STD = 1.0  # γ of the paper
+from panovlm.training.sections import VICRegSection
+
 EPSILON = 1e-4  # keeps the square root's gradient finite, as in the paper
 PAIRS_AT_ONCE = 32  # pairs of views whose own statistics are in memory at a time
 
@@ -45,14 +45,15 @@ class VICRegTerms:
     variance: Tensor
     covariance: Tensor
 
-    @property
-    def loss(self) -> Tensor:
-        """The weighted sum of the terms."""
-        loss = INVARIANCE_WEIGHT * self.invariance + VARIANCE_WEIGHT * self.variance
-        return loss + COVARIANCE_WEIGHT * self.covariance
+    def loss(self, vicreg: VICRegSection) -> Tensor:
+        """Return the weighted sum of the terms."""
+        loss = vicreg.invariance * self.invariance + vicreg.variance * self.variance
+        return loss + vicreg.covariance * self.covariance
 
 
-def vicreg_loss(current: Tensor, following: Tensor, weights: Tensor | None = None) -> VICRegTerms:
+def vicreg_loss(
+    current: Tensor, following: Tensor, weights: Tensor | None = None, gamma: float = 1.0
+) -> VICRegTerms:
     """Compute VICReg over all tokens of a batch.
 
     The invariance is Σ wᵢ·|aᵢ − bᵢ|² / (D · Σ wᵢ): a pair partly beyond a border counts
@@ -62,6 +63,7 @@ def vicreg_loss(current: Tensor, following: Tensor, weights: Tensor | None = Non
         current: Tokens [..., D]; every leading position counts as one example.
         following: Their partners, the same shape.
         weights: wᵢ of each pair, [...]; all alike if left out.
+        gamma: γ, the standard deviation that each dimension is to reach.
 
     Raises:
         ValueError: If the shapes differ or there are fewer than two tokens.
@@ -75,7 +77,7 @@ def vicreg_loss(current: Tensor, following: Tensor, weights: Tensor | None = Non
         invariance = (
             nn.functional.mse_loss(a, b) if weights is None else _weighted_mse(a, b, weights)
         )
-        variance = variance_term(a) + variance_term(b)
+        variance = variance_term(a, gamma) + variance_term(b, gamma)
         covariance = covariance_term(a) + covariance_term(b)
     return VICRegTerms(invariance, variance, covariance)
 
@@ -87,7 +89,7 @@ def _weighted_mse(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
 
 
 def vicreg_loss_by_pair(
-    current: Tensor, following: Tensor, weights: Tensor, present: Tensor
+    current: Tensor, following: Tensor, weights: Tensor, present: Tensor, gamma: float = 1.0
 ) -> VICRegTerms:
     """Compute VICReg of each pair of views from its own tokens alone, and average over P.
 
@@ -101,32 +103,34 @@ def vicreg_loss_by_pair(
         following: Their partners, the same shape.
         weights: Of each pair of tokens in the invariance, [P, L].
         present: False where a row is filled up, bool [P, L].
+        gamma: γ, as for `vicreg_loss`.
     """
     everything = (current.float(), following.float(), weights * present, present)
     chunks = zip(*(tensor.split(PAIRS_AT_ONCE) for tensor in everything), strict=True)
     with torch.autocast(current.device.type, enabled=False):
         sums = [
-            checkpoint(_sums_of_pairs, *chunk, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(_sums_of_pairs, *chunk, gamma, use_reentrant=False, preserve_rng_state=False)
             for chunk in chunks
         ]
         return VICRegTerms(*(torch.stack(sums).sum(dim=0) / len(current)))
 
 
-def _sums_of_pairs(a: Tensor, b: Tensor, weights: Tensor, present: Tensor) -> Tensor:
+def _sums_of_pairs(a: Tensor, b: Tensor, weights: Tensor, present: Tensor, gamma: float) -> Tensor:
     """Compute the sums over a few pairs of views of the three terms, [3]."""
     apart = (a - b).square().mean(dim=2) * weights
     invariance = (apart.sum(dim=1) / weights.sum(dim=1)).sum()
-    variance, covariance = torch.stack([_pair_statistics(side, present) for side in (a, b)]).sum(0)
+    statistics = torch.stack([_pair_statistics(side, present, gamma) for side in (a, b)])
+    variance, covariance = statistics.sum(0)
     return torch.stack([invariance, variance, covariance])
 
 
-def _pair_statistics(tokens: Tensor, present: Tensor) -> Tensor:
+def _pair_statistics(tokens: Tensor, present: Tensor, gamma: float) -> Tensor:
     """Compute the sums of variance and covariance terms, each from one pair's own tokens, [2]."""
     count, there = present.sum(dim=1)[:, None], present[..., None]
     centred = (tokens - (tokens * there).sum(dim=1, keepdim=True) / count[..., None]) * there
     freedom = (count - 1).clamp_min(1)
     spread = centred.square().sum(dim=1) / freedom  # [P, D]
-    hinge = torch.relu(TARGET_STD - torch.sqrt(spread + EPSILON)).mean(dim=1)
+    hinge = torch.relu(gamma - torch.sqrt(spread + EPSILON)).mean(dim=1)
     # The squares of CᵀC and of CCᵀ sum to the same; the smaller of the two is computed.
     is_long = tokens.shape[1] > tokens.shape[2]
     products = centred.mT @ centred if is_long else centred @ centred.mT
@@ -136,17 +140,18 @@ def _pair_statistics(tokens: Tensor, present: Tensor) -> Tensor:
     return torch.stack([hinge, off_diagonal]).mul(has_variance).sum(dim=1)
 
 
-def variance_term(tokens: Tensor) -> Tensor:
-    """Compute the mean hinge of each dimension's std below γ = 1.
+def variance_term(tokens: Tensor, gamma: float = 1.0) -> Tensor:
+    """Compute the mean hinge of each dimension's std below γ.
 
     Args:
         tokens: [n, D].
+        gamma: γ.
 
     Source:
         Equation 1 of the paper.
     """
     std = torch.sqrt(tokens.var(dim=0) + EPSILON)
-    return torch.relu(TARGET_STD - std).mean()
+    return torch.relu(gamma - std).mean()
 
 
 def covariance_term(tokens: Tensor) -> Tensor:

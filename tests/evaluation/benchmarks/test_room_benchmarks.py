@@ -94,6 +94,12 @@ def test_each_kind_of_question_about_a_room_has_its_rule(scene: Path) -> None:
     assert (lowest["f1"], lowest["recall"], lowest["mean_distance"]) == (0.0, 0.0, 15.0)
 
 
+def test_questions_from_an_objects_place_stay_correct_when_the_camera_turns(scene: Path) -> None:
+    drawn, *asked = osr_bench.read(scene, Path("x"))
+    assert not OSR_BENCH.is_rotatable(drawn)
+    assert all(osr_bench.rotated(item, 45.0) == item for item in asked)
+
+
 def test_absent_objects_can_be_answered_with_the_published_words(scene: Path) -> None:
     items = osr_bench.read(scene, Path("x"))[2:4]
     assert all(osr_bench.NOT_FOUND in item.question for item in items)

@@ -183,6 +183,12 @@ def test_a_benchmark_is_asked_in_its_words_and_scored_by_its_rule(
     assert report["score"]["mean"] == pytest.approx(1 / 3)
     assert all("A. hall\nB. street" in b["messages"][0]["content"][-1]["text"] for b in stub.bodies)
     assert all(body["max_tokens"] == 64 for body in stub.bodies)
+    again = replace(PLAIN, num_yaw_rotated=2)
+    report = evaluate_benchmark(
+        guest, data, tmp_path / "r.json", "labels", images=images, options=again
+    )
+    rotated = report["yaw_rotated"]  # what a place is does not depend on the camera's direction
+    assert (rotated["score"]["count"], rotated["right_every"]["count"]) == (2 * 7, 2)
 
 
 def test_a_model_of_transformers_is_run_here(
@@ -252,6 +258,18 @@ def test_the_command_takes_an_endpoint_and_its_key_from_the_environment_alone(
     assert "overall" in said and stub.keys == {"Bearer secret"}
     assert "secret" not in out.read_text() + out.with_suffix(".html").read_text()
     assert "rotation" not in kept(out) and "view_ablation" not in kept(out)
+
+
+def test_the_command_fails_below_what_is_required_and_writes_results(
+    stub: Stub, scenes_file: Path, tmp_path: Path, run_cli: Cli
+) -> None:
+    out, results = tmp_path / "r.json", tmp_path / "results.json"
+    words = ["evaluate", stub.name(), "--data", scenes_file, "--out", out, "--show", "view"]
+    words += ["--baselines", "none", "--results", results, "--fail-under", "coverage=1"]
+    assert run_cli(*words)[0] == 0
+    code, _, errors = run_cli(*words, "--fail-under", "accuracy=0.99")
+    assert code == 1 and errors.startswith("panovlm: accuracy is 0.")
+    assert "accuracy,none" in json.loads(results.read_text())["results"]["panovlm_records"]
 
 
 @pytest.mark.skipif(not find_spec("uvicorn"), reason="needs the extra serve")

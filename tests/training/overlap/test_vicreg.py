@@ -12,6 +12,9 @@ from panovlm.training.overlap.vicreg import (
     vicreg_loss,
     vicreg_loss_by_pair,
 )
+from panovlm.training.sections import VICRegSection
+
+PAPER = VICRegSection()
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_the_terms_are_the_published_codes_but_for_the_variance_of_both_sides(pa
     torch.testing.assert_close(terms.invariance, invariance)
     torch.testing.assert_close(terms.variance, 2 * variance)
     torch.testing.assert_close(terms.covariance, covariance)
-    torch.testing.assert_close(terms.loss, 25 * invariance + 50 * variance + covariance)
+    torch.testing.assert_close(terms.loss(PAPER), 25 * invariance + 50 * variance + covariance)
 
 
 def test_the_invariance_is_the_papers_divided_by_the_width(pair):
@@ -58,7 +61,7 @@ def test_the_invariance_is_the_papers_divided_by_the_width(pair):
 
 def test_equal_weights_are_none(pair):
     plain, weighted = vicreg_loss(*pair), vicreg_loss(*pair, torch.full((6, 10), 0.3))
-    torch.testing.assert_close(weighted.loss, plain.loss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(weighted.loss(PAPER), plain.loss(PAPER), rtol=1e-6, atol=0)
 
 
 def test_weights_weigh_the_invariance_alone(pair):
@@ -81,7 +84,7 @@ def test_statistics_of_a_pair_are_the_published_codes_of_each_averaged(pair, wid
     torch.testing.assert_close(terms.invariance, invariance)
     torch.testing.assert_close(terms.variance, 2 * variance)
     torch.testing.assert_close(terms.covariance, covariance, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(terms.loss, 25 * invariance + 50 * variance + covariance)
+    torch.testing.assert_close(terms.loss(PAPER), 25 * invariance + 50 * variance + covariance)
 
 
 def test_filled_up_places_of_a_pair_count_for_nothing(pair):
@@ -92,9 +95,11 @@ def test_filled_up_places_of_a_pair_count_for_nothing(pair):
     apart = [
         vicreg_loss(a[i, present[i]], b[i, present[i]], weights[i, present[i]]) for i in range(6)
     ]
-    torch.testing.assert_close(terms.loss, sum(each.loss for each in apart) / 6)
+    torch.testing.assert_close(terms.loss(PAPER), sum(each.loss(PAPER) for each in apart) / 6)
     a[~present], b[~present] = 1e3, -1e3
-    torch.testing.assert_close(vicreg_loss_by_pair(a, b, weights, present).loss, terms.loss)
+    torch.testing.assert_close(
+        vicreg_loss_by_pair(a, b, weights, present).loss(PAPER), terms.loss(PAPER)
+    )
 
 
 def test_a_pair_of_one_token_has_an_invariance_only(pair):
@@ -114,7 +119,7 @@ def test_working_on_some_pairs_at_a_time_changes_neither_loss_nor_gradient(pair,
         monkeypatch.setattr("panovlm.training.overlap.vicreg.PAIRS_AT_ONCE", at_once)
         a = pair[0].clone().requires_grad_()
         ones = torch.ones(6, 10)
-        loss = vicreg_loss_by_pair(a, pair[1], ones, ones.bool()).loss
+        loss = vicreg_loss_by_pair(a, pair[1], ones, ones.bool()).loss(PAPER)
         loss.backward()
         found.append((loss.detach(), a.grad))
     torch.testing.assert_close(*(loss for loss, _ in found))
@@ -131,7 +136,7 @@ def test_what_a_pair_has_in_common_is_collapse_to_its_pair_statistics_alone():
 
 def test_every_leading_position_is_one_example(pair):
     flat = vicreg_loss(*(side.flatten(0, 1) for side in pair))
-    assert torch.equal(vicreg_loss(*pair).loss, flat.loss)
+    assert torch.equal(vicreg_loss(*pair).loss(PAPER), flat.loss(PAPER))
 
 
 def test_collapse_costs_the_full_variance():
@@ -139,25 +144,25 @@ def test_collapse_costs_the_full_variance():
     terms = vicreg_loss(constant, constant)
     assert terms.invariance == terms.covariance == 0
     assert terms.variance.item() == pytest.approx(2 * (1 - 0.01))  # the square root of epsilon
-    assert terms.loss.item() == pytest.approx(25 * 1.98)
+    assert terms.loss(PAPER).item() == pytest.approx(25 * 1.98)
 
 
 def test_spread_and_uncorrelated_tokens_cost_nothing():
     corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     assert variance_term(corners) == covariance_term(corners) == 0
-    assert vicreg_loss(corners, corners).loss == 0
+    assert vicreg_loss(corners, corners).loss(PAPER) == 0
 
 
 def test_collapsed_tokens_still_get_a_gradient_of_numbers():
     tokens = torch.zeros(8, 4, requires_grad=True)
-    vicreg_loss(tokens, torch.zeros(8, 4)).loss.backward()
+    vicreg_loss(tokens, torch.zeros(8, 4)).loss(PAPER).backward()
     assert tokens.grad.isfinite().all()
 
 
 def test_half_precision_is_computed_in_full(pair):
     halves = [side.bfloat16() for side in pair]
     exact = vicreg_loss(*(side.float() for side in halves))
-    assert vicreg_loss(*halves).loss == exact.loss
+    assert vicreg_loss(*halves).loss(PAPER) == exact.loss(PAPER)
 
 
 def test_partners_must_have_one_shape():
@@ -190,3 +195,17 @@ def test_the_projector_treats_each_token_alone():
     projected = projector(latents)
     assert projected.shape == (2, 3, 4, 5, 12)
     torch.testing.assert_close(projector(latents[1, 2, 3, 4]), projected[1, 2, 3, 4])
+
+
+def test_weights_and_gamma_are_those_of_the_recipe():
+    torch.manual_seed(0)
+    a, b = torch.randn(12, 3), torch.randn(12, 3)
+    plain, wider = vicreg_loss(a, b), vicreg_loss(a, b, gamma=3.0)
+    parts = VICRegSection(invariance=2.0, variance=3.0, covariance=5.0)
+    expected = 2 * plain.invariance + 3 * plain.variance + 5 * plain.covariance
+    torch.testing.assert_close(plain.loss(parts), expected)
+    hinge = sum(torch.relu(3.0 - torch.sqrt(side.var(dim=0) + 1e-4)).mean() for side in (a, b))
+    torch.testing.assert_close(wider.variance, hinge)
+    weights, present = torch.ones(1, 12), torch.ones(1, 12, dtype=torch.bool)
+    by_pair = vicreg_loss_by_pair(a[None], b[None], weights, present, 3.0)
+    torch.testing.assert_close(by_pair.variance, hinge)

@@ -1,0 +1,101 @@
+"""The records and pictures that a stage is validated on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from panovlm.data.cache import PatchTokenCache, ViewSource
+from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
+from panovlm.data.mixture import MixturePart
+from panovlm.data.record_files import raise_errors
+from panovlm.data.records import Needs, Record
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.runtime.progress import console
+from panovlm.stages import Supervision
+from panovlm.training import ranks
+from panovlm.training.data_sources import DataSource, read_source
+from panovlm.training.sources import cache_of, fill_caches
+from panovlm.training.stage_run import StageRun
+from panovlm.training.validation import Validation
+
+
+def validation_records(run: StageRun) -> list[Record]:
+    """Read the records that a stage is validated on, if any."""
+    section = run.section
+    if section.validation is None:
+        return []
+    source = DataSource(path=section.validation.data, declared=section.declared)
+    return read_source(source, Needs.of(run.stage.supervision), run.recipe.seed)
+
+
+def report_shared(run: StageRun, records: Sequence[Record], watched: Sequence[Record]) -> None:
+    """Print how many panoramas are both trained and validated on."""
+    trained_on = {picture for record in records for picture in record.pictures}
+    shown = {picture for record in watched for picture in record.pictures}
+    if shared := len(shown & trained_on):
+        console.print(
+            f"{run.name}: {shared} of the {len(shown)} panoramas of the validation are trained on "
+            f"as well, so it may not show overfitting"
+        )
+
+
+def stream_validation_source(
+    run: StageRun, model: PreTrainedModel, processor: PanoVLMProcessor, records: Sequence[Record]
+) -> PatchTokenCache | ViewSource:
+    """Return the views of validation records where a stream needs the encoder itself as well."""
+    image_processor = processor.image_processor
+    encoder, num_layers = model.model.vision_encoder, run.section.vision_layers
+    cache = cache_of(encoder, image_processor, num_layers, bf16=run.bf16)
+    if not cache.can_cut_encoder():
+        return ViewSource(image_processor)
+    pictures = [picture for record in records for picture in record.pictures]
+    errors = fill_caches({cache: pictures}, f"{run.name}: validation")
+    with ranks.synchronized():
+        raise_errors(f"validation pictures of stage {run.name}", errors)
+    return cache
+
+
+def build_validation(
+    run: StageRun,
+    processor: PanoVLMProcessor,
+    records: list[Record],
+    source: PatchTokenCache | ViewSource,
+    longest: int,
+) -> Validation | None:
+    """Build what scores a stage's model on records; None where the recipe asks for none.
+
+    Args:
+        run: The stage.
+        processor: Tokenises the conversations.
+        records: Of `validation_records`.
+        source: Loads their pictures.
+        longest: Tokens that the language model reads at most.
+
+    Raises:
+        PanoVLMError: If a conversation is too long.
+    """
+    section = run.section
+    if section.validation is None:
+        return None
+    dataset = PanoramaDataset(
+        [MixturePart(records)],
+        [source],
+        processor,
+        run.stage.supervision,
+        section.questions_per_panorama,
+        roll=False,
+        seed=run.recipe.seed,
+    )
+    with ranks.synchronized():
+        dataset.check_lengths(longest)
+    has_text = run.stage.supervision is not Supervision.NONE
+    count = min(section.validation.answers, len(records)) if has_text else 0
+    places = np.linspace(0, len(records) - 1, count).round().astype(int)
+    return Validation(
+        section.validation,
+        dataset,
+        PanoramaCollator(source.key, processor.tokenizer.pad_token_id),
+        ranks.batch_size_per_rank(section.batch_size),
+        [records[place] for place in places],
+    )

@@ -1,0 +1,84 @@
+"""Datasets reach worker processes however these start: by fork, a fork server, or anew."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+
+from panovlm.data.cache import PatchTokenCache, ViewSource
+from panovlm.data.datasets import (
+    ConversationTokenizer,
+    PanoramaCollator,
+    PanoramaDataset,
+    RecordSampler,
+)
+from panovlm.data.mixture import MixturePart
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs
+from panovlm.data.shards import open_stream
+from panovlm.data.stream_features import StreamEncoder
+from panovlm.data.streaming import StreamCollator, StreamDataset
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.stages import Supervision
+
+
+def dataset_of(processor: PanoVLMProcessor, source: Any, scenes_file: Path) -> PanoramaDataset:
+    records = read_records(scenes_file, Needs(text=True, image=False))
+    parts = [MixturePart(records)]
+    built = PanoramaDataset(parts, [source], processor, Supervision.RESPONSES, 3, roll=True, seed=0)
+    _ = built[0]  # its tokenizer holds results by now
+    return built
+
+
+def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> bool:
+    both = found.keys() == expected.keys()
+    return both and all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_a_fork_server_loads_the_same_batches(
+    processor: PanoVLMProcessor, scenes_file: Path
+) -> None:
+    dataset = dataset_of(processor, ViewSource(processor.image_processor), scenes_file)
+    collator = PanoramaCollator("pixel_values", 0)
+    here, there = (
+        list(DataLoader(dataset, batch_size=2, collate_fn=collator, **options))
+        for options in ({}, {"num_workers": 1, "multiprocessing_context": "forkserver"})
+    )
+    assert len(here) == len(there) == 2
+    assert all(same(found, expected) for found, expected in zip(there, here, strict=True))
+
+
+def test_a_dataset_on_cached_tokens_is_the_same_in_another_process(
+    processor: PanoVLMProcessor,
+    generator: PreTrainedModel,
+    scenes_file: Path,
+    tmp_path: Path,
+) -> None:
+    encoder, image_processor = generator.model.vision_encoder, processor.image_processor
+    cache = PatchTokenCache(tmp_path, encoder, image_processor, use_bf16=False)
+    picture = scenes_file.parent / "0.png"
+    cache.prepare_folder()
+    [file] = cache.files([picture])
+    views = image_processor(str(picture), return_tensors="pt")["pixel_values"][0]
+    cache.keep(file.stem, cache.encode(views))
+    dataset = dataset_of(processor, cache, scenes_file)
+    other = pickle.loads(pickle.dumps(dataset))
+    assert torch.equal(other[0]["views"][0], dataset[0]["views"][0])
+    assert other[0]["conversations"] == dataset[0]["conversations"]
+
+
+@pytest.mark.parametrize("supervision", [Supervision.NONE, Supervision.RESPONSES])
+def test_what_streams_need_reaches_another_process(
+    processor: PanoVLMProcessor, supervision: Supervision, tmp_path: Path
+) -> None:
+    sampler = RecordSampler(ConversationTokenizer(processor, supervision), 4, roll=True)
+    (tmp_path / "train-000.tar").write_bytes(b"\0" * 10240)
+    stream = open_stream(tmp_path / "train-000.tar")
+    encoder = StreamEncoder(processor.image_processor)
+    dataset = StreamDataset(stream, encoder, sampler, longest=64, seed=3, batch_size=2)
+    for each in (dataset, StreamCollator(0), PanoramaCollator("patch_tokens", 0)):
+        assert type(pickle.loads(pickle.dumps(each))) is type(each)
