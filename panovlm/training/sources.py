@@ -63,9 +63,8 @@ def _finely_rotated(run: StageRun, records: list[Record]) -> list[PictureFile]:
     """Return the pictures that a stage rotates in fine steps: others' records lack responses."""
     count = run.recipe.model.views.num_views * run.section.yaw_steps_per_view
     has_text = run.stage.supervision is not Supervision.NONE
-    unrotated = [each for each in records if has_text and not each.has_rotations(count)]
-    kept = {picture for record in unrotated for picture in record.pictures}
-    return [p for record in records for p in record.pictures if p not in kept]
+    rotated = [each for each in records if not has_text or each.has_rotations(count)]
+    return [picture for record in rotated for picture in record.pictures]
 
 
 def fine_yaws_deg(run: StageRun) -> list[float]:
