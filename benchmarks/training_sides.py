@@ -302,13 +302,13 @@ class PixelExamples(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         views = self.source.load(self.pictures[index])
         if self.supervision is Supervision.NONE:
-            return {"views": views, "conversations": None}
+            return {"views": [views], "conversations": None}
         image = self.config.image_token_id
         text = np.random.default_rng(index).integers(0, image, TEXT_TOKENS).tolist()
         count = TEXT_TOKENS if self.supervision is Supervision.ALL_TEXT else RESPONSE_TOKENS
         ids = [image] * self.config.num_image_tokens + text
         labels = [IGNORED] * (len(ids) - count) + text[-count:]
-        return {"views": views, "conversations": pack([TokenSequence(ids, labels)])}
+        return {"views": [views], "conversations": pack([TokenSequence(ids, labels)])}
 
 
 class CachedExamples(PixelExamples):

@@ -11,6 +11,27 @@ from panovlm.commands.models import DtypeOption
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.progress import hide_loading_bars
 
+PerKeyOption = Annotated[
+    int, typer.Option(min=1, help="The same of each key, where there are several.")
+]
+MegabytesOption = Annotated[
+    int, typer.Option(min=1, help="Of all requests whose pictures are not opened yet.")
+]
+ModelNameOption = Annotated[str, typer.Option(help="By which clients call the model.")]
+OriginsOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Origin whose pages may ask (https://example.com, or * for all)."),
+]
+ServerNamesOption = Annotated[
+    str, typer.Option(help="Names by which clients call the server, by commas.")
+]
+KeyFileOption = Annotated[Path | None, typer.Option(help="File of API keys, one a line.")]
+WithoutKeyOption = Annotated[
+    bool, typer.Option("--without-key", help="Let everybody ask who reaches --host.")
+]
+CertificateOption = Annotated[Path | None, typer.Option(help="Certificate chain, for https.")]
+PrivateKeyOption = Annotated[Path | None, typer.Option(help="Its private key.")]
+
 
 def serve(
     model: ModelArgument,
@@ -19,6 +40,9 @@ def serve(
     max_requests: Annotated[
         int, typer.Option(min=1, help="Running and waiting; one more gets status 429.")
     ] = 64,
+    max_requests_per_key: PerKeyOption = 32,
+    max_mb: MegabytesOption = 512,
+    served_model_name: ModelNameOption = "panovlm",
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 8,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
     max_seconds: Annotated[float, typer.Option(min=1, help="Longest request.")] = 120.0,
@@ -29,19 +53,12 @@ def serve(
     allow_hosts: Annotated[
         str, typer.Option(help="Hosts to fetch pictures from, by commas; none by default.")
     ] = "",
-    cors_origin: Annotated[
-        list[str] | None,
-        typer.Option(help="Origin whose pages may ask (https://example.com, or * for all)."),
-    ] = None,
-    server_names: Annotated[
-        str, typer.Option(help="Names by which clients call the server, by commas.")
-    ] = "",
-    key_file: Annotated[Path | None, typer.Option(help="File of API keys, one a line.")] = None,
-    without_key: Annotated[
-        bool, typer.Option("--without-key", help="Let everybody ask who reaches --host.")
-    ] = False,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, for https.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    cors_origin: OriginsOption = None,
+    server_names: ServerNamesOption = "",
+    key_file: KeyFileOption = None,
+    without_key: WithoutKeyOption = False,
+    tls_cert: CertificateOption = None,
+    tls_key: PrivateKeyOption = None,
     dtype: DtypeOption = "auto",
 ) -> None:
     """Serve a MODEL to OpenAI clients; PANOVLM_API_KEYS may hold API keys."""
@@ -68,6 +85,8 @@ def serve(
         access=Access(keys, names, cors_origin or []),
         limits=Limits(
             max_requests=max_requests,
+            max_requests_per_key=max_requests_per_key,
+            max_bytes=max_mb << 20,
             batch_size=batch_size,
             max_tokens=max_tokens,
             max_s=max_seconds,
@@ -76,6 +95,7 @@ def serve(
         prefixes=PrefixStore(max_count=num_panoramas),
         allow_hosts=allow_hosts,
         dtype=dtype,
+        model_name=served_model_name,
         tls_cert=tls_cert,
         tls_key=tls_key,
         without_key=without_key,

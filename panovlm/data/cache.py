@@ -84,7 +84,7 @@ class ViewSource:
 
 @dataclass(eq=False, repr=False)
 class PatchTokenCache:
-    """Outputs of the frozen part of an encoder, in float16; `filling.fill` computes them.
+    """Outputs of the frozen part of an encoder, in 16 bits; `filling.fill` computes them.
 
     These are the patch tokens [V, S, D_vision] of a frozen encoder; of one that trains in part, the
     hidden states below its trained layers, [V, P + S, D_vision] with P class and register tokens.
@@ -151,31 +151,45 @@ class PatchTokenCache:
         return {self.file(picture): picture for picture in dict.fromkeys(pictures)}
 
     def load(self, picture: PictureFile) -> Tensor:
-        """Return the encoder's outputs for a picture, [V, S, D_vision] float16.
+        """Return the encoder's outputs for a picture, [V, S, D_vision] float16 or bfloat16.
 
         Raises:
             PanoVLMError: If its file was removed after `fill` wrote it.
         """
         try:
-            return torch.from_numpy(np.load(self.file(picture)))
+            return read_states(self.file(picture))
         except FileNotFoundError as error:
             raise PanoVLMError(
                 f"{picture}: its patch tokens were removed from {self.folder} during the run, by "
                 f"another run or by hand; continue with --resume, and let the cache hold more"
             ) from error
 
-    @torch.inference_mode()
-    def encode(self, views: Tensor) -> np.ndarray:
-        """Compute the outputs for views [..., 3, H, W]: [..., S, D_vision] float16."""
+    @torch.no_grad()
+    def encode(self, views: Tensor) -> Tensor:
+        """Compute the outputs for views [..., 3, H, W]: [..., S, D_vision] float16.
+
+        Numbers beyond float16 make all of them bfloat16, which is less precise.
+
+        Raises:
+            PanoVLMError: If some are not finite.
+        """
         device, flat = self.encoder.device, views.flatten(0, -4)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.use_bf16):
             if self.num_trained_layers:
                 states = lower_states(self.encoder, flat.to(device), self.num_trained_layers)
             else:
                 states = encode_views(self.encoder, flat.to(device))
-        return states.unflatten(0, views.shape[:-3]).half().cpu().numpy()
+        half = states.half()
+        if not half.isfinite().all():
+            half = states.bfloat16()
+            if not half.isfinite().all():
+                raise PanoVLMError(
+                    "found numbers that are not finite in what the vision encoder makes of a "
+                    "panorama, expected finite ones; set dtype: fp32, or use another encoder"
+                )
+        return half.unflatten(0, views.shape[:-3]).cpu()
 
-    def keep(self, digest: str, states: np.ndarray) -> None:
+    def keep(self, digest: str, states: Tensor) -> None:
         """Write the outputs for one picture; the file is complete or absent.
 
         Raises:
@@ -184,7 +198,7 @@ class PatchTokenCache:
 
         def write(partial: Path) -> None:
             with partial.open("wb") as file:  # np.save would add an ending to a path
-                np.save(file, states)
+                np.save(file, as_array(states))
 
         write_whole(self.file_of(digest), write)
 
@@ -203,6 +217,22 @@ class PatchTokenCache:
         for part in self.folder.glob(f"*{PART}"):
             if part.stat().st_mtime < time.time() - STALE_SECONDS:
                 part.unlink(missing_ok=True)
+
+
+def as_array(states: Tensor) -> np.ndarray:
+    """Return outputs as a file holds them; NumPy knows no bfloat16, so its bits are kept."""
+    if states.dtype == torch.bfloat16:
+        bits: np.ndarray = states.contiguous().view(torch.int16).numpy().view(np.uint16)
+        return bits
+    return states.numpy()
+
+
+def read_states(file: Path) -> Tensor:
+    """Read the file of one picture."""
+    array = np.load(file)
+    if array.dtype == np.uint16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def _shifted(image_processor: PanoVLMImageProcessor, yaw_shift_deg: float) -> PanoVLMImageProcessor:

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -45,8 +45,7 @@ def fill(
         for batch in _decoded(cache, _batches(pictures, batch_size)):
             decoded = {path: views for path, views in batch if isinstance(views, Tensor)}
             if decoded:
-                encoded = cache.encode(torch.stack([*decoded.values()]))
-                for picture, states in zip(decoded, encoded, strict=True):
+                for picture, states in zip(decoded, _encoded(cache, decoded), strict=True):
                     cache.keep(digest_of(picture), states)
             errors |= {path: str(e) for path, e in batch if isinstance(e, PanoVLMError)}
             progress(len(batch))
@@ -57,6 +56,13 @@ def fill(
             f"is kept already stays"
         ) from error
     return [errors[picture] for picture in pictures if picture in errors]
+
+
+def _encoded(cache: PatchTokenCache, decoded: Mapping[PictureFile, Tensor]) -> Sequence[Tensor]:
+    encoded = cache.encode(torch.stack([*decoded.values()]))
+    if encoded.dtype == torch.float16:
+        return [*encoded]
+    return [cache.encode(views) for views in decoded.values()]  # those within float16 stay in it
 
 
 def _batches(pictures: Sequence[PictureFile], size: int) -> list[Sequence[PictureFile]]:

@@ -27,7 +27,7 @@ class MixturePart:
     def without(self, pictures: Collection[PictureFile]) -> "MixturePart":
         """Return the part without the records of some pictures."""
         left_out = set(pictures)
-        kept = [record for record in self.records if record.shown not in left_out]
+        kept = [record for record in self.records if left_out.isdisjoint(record.pictures)]
         return replace(self, records=kept)
 
 

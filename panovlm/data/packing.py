@@ -1,14 +1,15 @@
-"""Several conversations about one picture in one sequence, with the results of separate ones.
+"""Several conversations in one sequence, with the results of separate ones.
 
 Conversations about the same panorama share a long prefix: the image tokens. It is stored once, and
 each conversation continues it as a branch that attends to the prefix and itself, at the positions
 it would have alone. Under causal attention every token then has the very same hidden state.
+Sequences about different panoramas can follow one another, too: each attends to itself alone.
 
 Shape letters: B sequences of a batch, L tokens of the longest.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 import torch
@@ -40,12 +41,14 @@ class PackedSequence:
         labels: Supervised ids, in the places of `ids`.
         positions: Place of each token in its own conversation.
         branches: 0 for the prefix, b for the tokens of branch b >= 1.
+        examples: Number of the example that each token is of, where several follow one another.
     """
 
     ids: list[int]
     labels: list[int]
     positions: list[int]
     branches: list[int]
+    examples: list[int] = field(default_factory=list)
 
 
 def pack(conversations: Sequence[TokenSequence]) -> PackedSequence:
@@ -74,6 +77,23 @@ def pack(conversations: Sequence[TokenSequence]) -> PackedSequence:
     return PackedSequence(ids, labels, positions, branches)
 
 
+def join(sequences: Sequence[PackedSequence]) -> PackedSequence:
+    """Put the sequences of different examples one after the other.
+
+    The first token of each is not supervised: it would be predicted from another example.
+    """
+    if len(sequences) == 1:
+        return sequences[0]
+    numbered = [*enumerate(sequences)]
+    return PackedSequence(
+        ids=[token for each in sequences for token in each.ids],
+        labels=[label for each in sequences for label in (IGNORED, *each.labels[1:])],
+        positions=[place for each in sequences for place in each.positions],
+        branches=[branch for each in sequences for branch in each.branches],
+        examples=[number for number, each in numbered for _ in each.ids],
+    )
+
+
 def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tensor]:
     """Pad packed sequences on the right and build what the language model needs.
 
@@ -82,33 +102,36 @@ def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tenso
         pad_id: Token id to fill with.
 
     Returns:
-        `input_ids` and `labels`, each [B, L]. If a sequence has branches, also `position_ids`,
-        [B, L], and `attention_mask`, [B, 1, L, L] of bool, True where row attends to column.
-        Without branches causal attention needs neither: padding follows every token.
+        `input_ids` and `labels`, each [B, L]. If a sequence has branches or several examples, also
+        `position_ids`, [B, L], and `attention_mask`, [B, 1, L, L] of bool, True where row attends
+        to column. Otherwise causal attention needs neither: padding follows every token.
     """
     batch = {
         "input_ids": _pad([s.ids for s in sequences], pad_id),
         "labels": _pad([s.labels for s in sequences], IGNORED),
     }
     branches = _pad([s.branches for s in sequences], -1)
-    if branches.max() > 0:
+    examples = _pad([s.examples or [0] * len(s.ids) for s in sequences], -1)
+    if branches.max() > 0 or examples.max() > 0:
         batch["position_ids"] = _pad([s.positions for s in sequences], 0)
-        batch["attention_mask"] = branch_mask(branches)
+        batch["attention_mask"] = attention_mask(branches, examples)
     return batch
 
 
-def branch_mask(branches: Tensor) -> Tensor:
+def attention_mask(branches: Tensor, examples: Tensor) -> Tensor:
     """Return the mask with which each token attends to the prefix and its own branch, up to itself.
 
     Args:
         branches: [B, L], 0 prefix, b >= 1 branches, -1 padding.
+        examples: [B, L], the example that each token is of, -1 padding.
 
     Returns:
         [B, 1, L, L] bool. Padding attends to padding, so that no row of the softmax is empty.
     """
     row, column = branches[:, :, None], branches[:, None, :]
+    is_own = examples[:, :, None] == examples[:, None, :]
     is_past = torch.ones(branches.shape[1], branches.shape[1], dtype=torch.bool).tril()
-    return (((column == 0) | (row == column)) & is_past)[:, None]
+    return (((column == 0) | (row == column)) & is_own & is_past)[:, None]
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:

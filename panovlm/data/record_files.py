@@ -49,7 +49,7 @@ class Checked:
     @property
     def pictures(self) -> list[PictureFile]:
         """Every picture once, in the records' order."""
-        return list(dict.fromkeys(e.record.shown for e in self.records if e.record.shown))
+        return list(dict.fromkeys(p for each in self.records for p in each.record.pictures))
 
     @property
     def errors(self) -> list[Finding]:
@@ -64,7 +64,7 @@ class Checked:
     @property
     def contradictions(self) -> list[Finding]:
         """What the header of a picture contradicts of its declaration, at its first record."""
-        first = {each.record.shown: each for each in reversed(self.records)}
+        first = {p: each for each in reversed(self.records) for p in each.record.pictures}
         found = [
             (each, declaration_error(picture))
             for picture, each in first.items()
@@ -167,16 +167,16 @@ def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located
         record = Record.model_validate(data)
     except ValidationError as error:
         return [_finding(error, file, place) for error in error.errors(include_url=False)]
-    if is_address(data.get("image")):
-        found = f"field 'image': found the URL {shown(data['image'])}, which is never fetched"
-        return [
-            Finding(FindingKind.URL, found, "download the picture and name its file", file, place)
-        ]
-    if wrong := _error_of(record, needs):
+    for image in (data.get("image"), *(data.get("images") or ())):
+        if is_address(image):
+            found = f"field 'image': found the URL {shown(image)}, which is never fetched"
+            fix = "download the picture and name its file"
+            return [Finding(FindingKind.URL, found, fix, file, place)]
+    if wrong := _error_of_picture(record, needs) or _error_of(record, needs):
         return [Finding(*wrong, file, place)]
-    if record.image:
-        record = record.model_copy(update={"image": find_file(file.parent, record.image)})
-    return [Located(record, file, place)]
+    paths = tuple(find_file(file.parent, path) for path in record.paths)
+    found_files = {"images": paths} if record.images else {"image": next(iter(paths), None)}
+    return [Located(record.model_copy(update=found_files) if paths else record, file, place)]
 
 
 def is_address(image: object) -> bool:
@@ -204,25 +204,40 @@ def _nearest(field: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _error_of(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | None:
-    """Return why a well-formed record cannot be trained on: the kind, what was found, the fix."""
+def _error_of_picture(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | None:
+    """Return what is wrong with pictures and their marks: the kind, what was found, the fix."""
     marks = sum(message.content.count(IMAGE_MARK) for message in record.messages)
+    count = len(record.paths)
+    if record.images and record.image:
+        fix = "leave out `image` where `images` lists several"
+        return FindingKind.FIELD, "found both 'image' and 'images'", fix
+    if count > 1 and needs.one_picture:
+        found = f"found {count} pictures, expected one a record"
+        return FindingKind.FIELD, found, "split or remove it"
+    if count > 1 and record.rolled_responses:
+        found = f"found rolled_responses beside {count} pictures, expected one: none is rotated"
+        return FindingKind.FIELD, found, "leave them out"
     if record.image is None and "image" in record.model_fields_set:
         fix = "leave it out of a text without a picture"
         return FindingKind.FIELD, "field 'image' is null", fix
-    if record.image == Path():
+    if Path() in record.paths:
         fix = "name a file, or leave it out of a text without a picture"
         return FindingKind.FIELD, "field 'image' is empty", fix
-    if record.image is None and needs.image:
+    if not count and needs.image:
         return FindingKind.FIELD, "field 'image' is missing", "every record needs it here"
-    if record.image is None and record.declared:
+    if not count and record.declared:
         fix = "add `image`, or leave it out of a text without a picture"
         return FindingKind.FIELD, "found 'declared' but no picture", fix
-    if record.image is None and marks:
+    if not count and marks:
         return FindingKind.MARK, f"found {marks} {IMAGE_MARK} mark(s) but no picture", "add `image`"
-    if marks > 1:
-        found = f"found {marks} {IMAGE_MARK} marks for 1 picture"
-        return FindingKind.MARK, found, "keep one mark a picture"
+    if marks not in (0, count):
+        found = f"found {marks} {IMAGE_MARK} mark{'s' * (marks > 1)} for {count} picture"
+        return FindingKind.MARK, found + "s" * (count > 1), "keep one mark a picture"
+    return None
+
+
+def _error_of(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | None:
+    """Return why a well-formed record cannot be trained on: the kind, what was found, the fix."""
     if any(IMAGE_MARK in m.content for m in record.messages if m.role == "assistant"):
         found = f"found {IMAGE_MARK} in a message of the assistant, which would learn to write it"
         return FindingKind.MARK, found, "move it to a message of the user"

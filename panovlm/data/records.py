@@ -6,12 +6,14 @@ r"""Records: a panorama and a conversation about it, read from JSON Lines.
 
 `image` is relative to the file, in the spelling of any system; `<image>` marks where the picture
 goes (before everything else if there is no mark). A conversation may do without a picture, where a
-stage trains on text; batches mix both. The other fields are optional: `kind` groups scores;
-`yaw_deg` is the direction of the answer, and `pitch_deg` its elevation; `rolled_responses[j]` is
-the right response after a yaw rotation to the right by j/n of a full circle, n being their number,
-and null where none is certain, which allows training and testing on yaw-rotated pictures;
-`licence` and `source` are those of the picture; `declared` says what the picture is where it does
-not itself (`Declaration`), as in {"projection": "cylindrical", "hfov_deg": 180}.
+stage trains on text; batches mix both. `images` in place of `image` lists several pictures, each
+with a mark of its own, or with none (all before everything else). The other fields are optional:
+`kind` groups scores; `yaw_deg` is the direction of the answer, and `pitch_deg` its elevation;
+`rolled_responses[j]` is the right response after a yaw rotation to the right by j/n of a full
+circle, n being their number, and null where none is certain, which allows training and testing on
+yaw-rotated pictures; `licence` and `source` are those of the picture; `declared` says what the
+picture is where it does not itself (`Declaration`), as in {"projection": "cylindrical", "hfov_deg":
+180}.
 """
 
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     image: Path | None = None
+    images: Annotated[tuple[Path, ...], Field(min_length=2)] | None = None
     messages: tuple[Message, ...] = ()
     kind: str | None = None
     yaw_deg: Annotated[float, Field(gt=-360, le=360)] | None = None
@@ -52,13 +55,23 @@ class Record(BaseModel):
     declared: Declaration | None = None
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of its pictures in their order, none of text alone."""
+        return self.images or ((self.image,) if self.image else ())
+
+    @property
+    def pictures(self) -> tuple[PictureFile, ...]:
+        """Its pictures in their order, with what is declared of them; none of text alone."""
+        return tuple(declare(path, self.declared) for path in self.paths)
+
+    @property
     def shown(self) -> PictureFile | None:
-        """The picture's file with what is declared of it; None for text alone."""
-        return declare(self.image, self.declared) if self.image else None
+        """The first picture with what is declared of it; None for text alone."""
+        return next(iter(self.pictures), None)
 
     @property
     def picture(self) -> PictureFile:
-        """The picture's file with what is declared of it.
+        """Its only picture with what is declared of it, where each record was checked to have one.
 
         Raises:
             ValueError: If the record is text alone.
@@ -69,29 +82,35 @@ class Record(BaseModel):
 
     def declared_by(self, default: Declaration | None) -> "Record":
         """Return the record with a declaration of its picture, unless it has its own."""
-        if default is None or self.declared or self.image is None:
+        if default is None or self.declared or not self.paths:
             return self
         return self.model_copy(update={"declared": default})
 
+    def apart(self) -> "list[Record]":
+        """Return a record for each of its pictures, where they do not belong together."""
+        if self.images is None:
+            return [self]
+        return [self.model_copy(update={"image": path, "images": None}) for path in self.images]
+
     @property
     def marked_messages(self) -> tuple[Message, ...]:
-        """All messages, with the picture's mark in place where there is a picture."""
-        return marked(self.messages) if self.image else self.messages
+        """All messages, with a mark in place for each picture."""
+        return marked(self.messages, len(self.paths))
 
     @property
     def beginning(self) -> tuple[str, ...]:
-        """All that stands before the picture's mark, and the white space right behind it.
+        """All that stands before the last picture's mark, and the white space right behind it.
 
-        Conversations that share it share their first tokens, those of the picture among them. It is
-        empty where there is no picture.
+        Conversations that share it share their first tokens, those of the pictures among them. It
+        is empty where there is no picture.
         """
-        before: list[str] = []
-        for message in self.marked_messages:
-            text, mark, rest = message.content.partition(IMAGE_MARK)
-            before += [message.role, text]
-            if mark:
-                return (*before, rest[: len(rest) - len(rest.lstrip())])
-        return ()
+        messages = self.marked_messages
+        last = max((i for i, m in enumerate(messages) if IMAGE_MARK in m.content), default=None)
+        if last is None:
+            return ()
+        before, _, rest = messages[last].content.rpartition(IMAGE_MARK)
+        whole = [text for message in messages[:last] for text in (message.role, message.content)]
+        return (*whole, messages[last].role, before, rest[: len(rest) - len(rest.lstrip())])
 
     @property
     def response(self) -> str:
@@ -133,13 +152,13 @@ class Record(BaseModel):
         return self.model_copy(update={"messages": (*self.messages[:-1], last)})
 
 
-def marked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Put `<image>` at the front of the first user message if no message has it."""
-    if not messages or any(IMAGE_MARK in message.content for message in messages):
+def marked(messages: tuple[Message, ...], count: int = 1) -> tuple[Message, ...]:
+    """Put so many `<image>` at the front of the first user message if no message has it."""
+    if not messages or not count or any(IMAGE_MARK in message.content for message in messages):
         return messages
     first = next(i for i, message in enumerate(messages) if message.role == "user")
     message = messages[first]
-    with_mark = message.model_copy(update={"content": f"{IMAGE_MARK}{message.content}"})
+    with_mark = message.model_copy(update={"content": f"{IMAGE_MARK * count}{message.content}"})
     return (*messages[:first], with_mark, *messages[first + 1 :])
 
 
@@ -150,16 +169,19 @@ class Needs:
     Attributes:
         text: A response of the assistant.
         image: A picture.
+        one_picture: No more than one picture.
     """
 
     text: bool
     image: bool
+    one_picture: bool = True
 
     @classmethod
     def of(cls, supervision: Supervision) -> "Needs":
         """Return what a stage needs: text where text carries the loss, else pictures."""
         has_text = supervision is not Supervision.NONE
-        return cls(text=has_text, image=not has_text)
+        return cls(text=has_text, image=not has_text, one_picture=False)
 
     def __or__(self, other: "Needs") -> "Needs":
-        return Needs(self.text or other.text, self.image or other.image)
+        is_one = self.one_picture or other.one_picture
+        return Needs(self.text or other.text, self.image or other.image, is_one)

@@ -69,10 +69,10 @@ def records_of(sample: Sample, needs: Needs, declared: Declaration | None = None
 
 
 def _checked(data: Any, sample: Sample, needs: Needs) -> list[Located | Finding]:
-    if isinstance(data, dict) and "image" in data:
+    if isinstance(data, dict) and (named := {"image", "images"} & data.keys()):
         raise PanoVLMError(
-            f"{sample.place}: found the field 'image', expected the picture beside its record; "
-            f"remove the field"
+            f"{sample.place}: found the field {named.pop()!r}, expected the picture beside its "
+            f"record; remove the field"
         )
     if isinstance(data, dict) and sample.picture is not None:
         data = data | {"image": sample.place}

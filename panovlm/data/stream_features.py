@@ -11,11 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from panovlm.data.cache import PatchTokenCache, ViewSource, bytes_digest
+from panovlm.data.cache import PatchTokenCache, ViewSource, bytes_digest, read_states
 from panovlm.data.cache_room import StreamRoom, mark_used
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
@@ -104,7 +102,7 @@ class CachingEncoder(StreamEncoder):
         digest = bytes_digest(picture, declared)
         file = self.cache.file_of(digest)
         try:
-            states = torch.from_numpy(np.load(file))
+            states = read_states(file)
         except (FileNotFoundError, EOFError, ValueError):
             return ViewFeatures(super().prepare(picture, place, declared).states, digest)
         mark_used([file])
@@ -118,4 +116,4 @@ class CachingEncoder(StreamEncoder):
         with suppress(OSError):  # a full disk: the picture will be encoded again next time
             if self.room.take(self.cache.bytes_per_picture):
                 self.cache.keep(features.digest, encoded)
-        return torch.from_numpy(encoded).roll(-features.num_strides, dims=0)
+        return encoded.roll(-features.num_strides, dims=0)

@@ -16,7 +16,8 @@ from typing import Any, TypedDict
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from panovlm.data.datasets import TOO_LONG_FIX, RecordSampler
+from panovlm.data.conversations import RecordSampler
+from panovlm.data.datasets import TOO_LONG_FIX
 from panovlm.data.packing import PackedSequence, collate
 from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of

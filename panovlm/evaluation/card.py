@@ -141,7 +141,7 @@ def _data_of(facts: Facts) -> Facts | None:
     is_there = all(file.exists() for file in files)
     if not is_there or ",".join(map(data_digest, files)) != facts["records"]:
         return None
-    needs = Needs(text=False, image=False)
+    needs = Needs(text=False, image=False, one_picture=False)
     records = check_records(dict.fromkeys(files, needs), scan_trained).records
     licences = Counter(each.record.licence or "not stated" for each in records)
     named = ", ".join(f"{licence} ({count:,})" for licence, count in licences.most_common(8))

@@ -141,7 +141,7 @@ class Evaluator:
         def shifted(picture: PictureFile, yaw_deg: float) -> Tensor:
             pixels = load_panorama(picture, required_width(processor.layout))
             views = processor(roll_to_seam(pixels, yaw_deg), return_tensors="pt")["pixel_values"][0]
-            return self.latents.resampled(torch.from_numpy(self.cache.encode(views)))
+            return self.latents.resampled(self.cache.encode(views))
 
         def load(record: Record) -> Tensor:
             if record.yaw_deg is None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lmms_eval.api.model import lmms
 from lmms_eval.models.registry_v2 import ModelManifest
 from PIL import Image
@@ -135,8 +134,7 @@ class PanoVLM(lmms):
     def _encoded(self, picture: Image.Image) -> Tensor:
         processor = self.processor.image_processor
         inputs = processor(picture, strict_aspect=True, return_tensors="pt")
-        patch_tokens = self.cache.encode(inputs["pixel_values"][0])
-        return self.latents.resampled(torch.from_numpy(patch_tokens))
+        return self.latents.resampled(self.cache.encode(inputs["pixel_values"][0]))
 
     def _kept(self, request: Any, answer: str) -> str:
         """Cut an answer where the task says that it ends, and tell lmms-eval's cache."""

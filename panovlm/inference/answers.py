@@ -1,13 +1,21 @@
 """One answer while it is generated: how its tokens are chosen and when it ends."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from panovlm.inference.grammars import Constraint
 
@@ -27,6 +35,13 @@ class SamplingParams:
         top_k: Only so many of the likeliest tokens are sampled; 0 for all.
         min_p: Only tokens with at least this share of the likeliest one's probability are sampled.
         repetition_penalty: Above 1, tokens of the conversation and the answer become less likely.
+        frequency_penalty: Above 0, tokens of the answer become less likely each time they are used.
+        presence_penalty: The same once, however often they are used.
+        logit_bias: Tokens and what is added to their scores.
+        min_tokens: Least tokens of the answer before its end.
+        stop_token_ids: Tokens that end it, beside the model's own.
+        ignore_eos: Goes on behind the model's own end, to `max_tokens`.
+        top_logprobs: For each token, so many of the likeliest ones are noted; None for nothing.
         seed: The same seed samples the same answer; None samples another each time.
         stop: Texts before which it ends.
         json_schema: The JSON schema of the answer, as JSON; None for any text.
@@ -38,12 +53,29 @@ class SamplingParams:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    min_tokens: int = 0
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    top_logprobs: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
     json_schema: str | None = None
 
 
 GREEDY = SamplingParams()
+_NO_IDS = torch.empty(1, 0, dtype=torch.long)
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """A token, its log-probability in nats, and the likeliest tokens in its place with theirs."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 class Answer:
@@ -56,6 +88,7 @@ class Answer:
         text: All text returned so far.
         finish_reason: None while it is running.
         num_tokens: Tokens so far, the end token included.
+        scores: Of its tokens, where they are wanted.
     """
 
     def __init__(
@@ -70,10 +103,14 @@ class Answer:
         self.text = ""
         self.finish_reason: FinishReason | None = None
         self.num_tokens = 0
-        self._tokenizer, self._end_ids = tokenizer, frozenset(end_ids)
+        self.scores: list[TokenScore] = []
+        own_ends = () if sampling.ignore_eos else end_ids
+        self._tokenizer = tokenizer
+        self._end_ids = frozenset([*own_ends, *sampling.stop_token_ids])
         self._ids: list[int] = []
         self._prompt_ids = prompt_ids
-        self._penalise = RepetitionPenaltyLogitsProcessor(float(sampling.repetition_penalty))
+        self._process = _processors(sampling, len(prompt_ids), self._end_ids)
+        self._warp = _warpers(sampling)
         self._random = torch.Generator()
         if sampling.seed is None:
             self._random.seed()
@@ -82,34 +119,40 @@ class Answer:
 
     def choose(self, scores: Tensor) -> int:
         """Choose the next token by its scores [vocabulary]."""
-        if self.sampling.repetition_penalty != 1.0:
-            scores = self._penalised(scores)
+        processed = scores - self._penalties(scores)
+        if self._process:
+            ids = torch.tensor([[*self._prompt_ids, *self._ids]], device=scores.device)
+            processed = self._process(ids, processed[None])[0]
         if self._constraint:
-            scores = self._constraint.mask(scores)
+            processed = self._constraint.mask(processed)
         if self.sampling.temperature < COLD:
-            return int(scores.argmax())
-        probabilities = self._kept(scores.float().cpu() / self.sampling.temperature).softmax(-1)
-        ordered, tokens = probabilities.sort(descending=True)
-        # The likeliest token always stays, and so does the one that crosses the limit.
-        ordered[ordered.cumsum(-1) - ordered >= self.sampling.top_p] = 0.0
-        return int(tokens[torch.multinomial(ordered, 1, generator=self._random)])
+            token = int(processed.argmax())
+        else:
+            kept: Tensor = self._warp(_NO_IDS, processed.float().cpu()[None])[0]
+            token = int(torch.multinomial(kept.softmax(-1), 1, generator=self._random))
+        if self.sampling.top_logprobs is not None and token not in self._end_ids:
+            self.scores.append(self._score(token, scores, self.sampling.top_logprobs))
+        return token
 
-    def _penalised(self, scores: Tensor) -> Tensor:
-        """Lower the scores [vocabulary] of tokens that were there before."""
-        ids = torch.tensor([[*self._prompt_ids, *self._ids]], device=scores.device)
-        penalised: Tensor = self._penalise(ids, scores[None])[0]
-        return penalised
+    def _penalties(self, scores: Tensor) -> Tensor | float:
+        """Return what is taken from the scores [vocabulary] of tokens of the answer."""
+        frequency, presence = self.sampling.frequency_penalty, self.sampling.presence_penalty
+        if not (self._ids and (frequency or presence)):
+            return 0.0
+        ids = torch.tensor(self._ids, device=scores.device)
+        counts = torch.bincount(ids, minlength=len(scores)).to(scores.dtype)
+        return frequency * counts + presence * (counts > 0)
 
-    def _kept(self, scores: Tensor) -> Tensor:
-        """Leave the scores [vocabulary] of the likeliest tokens, by `top_k` and then `min_p`."""
-        if self.sampling.top_k:
-            limit = scores.topk(min(self.sampling.top_k, len(scores))).values[-1]
-            scores = scores.masked_fill(scores < limit, -torch.inf)
-        if self.sampling.min_p:
-            scores = scores.masked_fill(
-                scores < scores.max() + math.log(self.sampling.min_p), -torch.inf
-            )
-        return scores
+    def _score(self, token: int, scores: Tensor, num_top: int) -> TokenScore:
+        """Note how likely the model itself found a token, by its scores [vocabulary]."""
+        logprobs = scores.float().log_softmax(-1)
+        best = logprobs.topk(num_top)
+        likeliest = zip(map(self._text, best.indices.tolist()), best.values.tolist(), strict=True)
+        return TokenScore(self._text(token), float(logprobs[token]), tuple(likeliest))
+
+    def _text(self, token: int) -> str:
+        text: str = self._tokenizer.decode([token])
+        return text
 
     def add(self, token: int) -> str:
         """Add the next token; return the text that is now final, often none."""
@@ -151,3 +194,31 @@ class Answer:
         piece = final[len(self.text) :]
         self.text += piece
         return piece
+
+
+def _processors(
+    sampling: SamplingParams, num_prompt: int, end_ids: frozenset[int]
+) -> LogitsProcessorList:
+    """Return what changes the scores, however the token is chosen by them."""
+    processors = LogitsProcessorList()
+    if sampling.repetition_penalty != 1.0:
+        processors.append(RepetitionPenaltyLogitsProcessor(float(sampling.repetition_penalty)))
+    if sampling.logit_bias:
+        bias = [[[token], value] for token, value in sampling.logit_bias]
+        processors.append(SequenceBiasLogitsProcessor(bias))
+    if sampling.min_tokens and end_ids:
+        ends = sorted(end_ids)
+        processors.append(MinNewTokensLengthLogitsProcessor(num_prompt, sampling.min_tokens, ends))
+    return processors
+
+
+def _warpers(sampling: SamplingParams) -> LogitsProcessorList:
+    """Return what leaves the tokens that are sampled from."""
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(max(sampling.temperature, COLD))])
+    if sampling.top_k:
+        warpers.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.min_p:
+        warpers.append(MinPLogitsWarper(sampling.min_p))
+    if sampling.top_p < 1.0:
+        warpers.append(TopPLogitsWarper(sampling.top_p))
+    return warpers

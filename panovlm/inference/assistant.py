@@ -1,7 +1,7 @@
 """Asks a model about panoramas: each is read once, for any number of questions."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -18,7 +18,14 @@ from panovlm.inference.likelihood import Likelihood
 from panovlm.inference.loading import load_model
 from panovlm.inference.occlusion import Occlusion, log_probabilities_under
 from panovlm.inference.prefixes import Key, Prefix, PrefixStore, read_piece, read_views
-from panovlm.inference.prompts import Conversation, Prompt, about_panorama, plain_ids, write_prompt
+from panovlm.inference.prompts import (
+    Conversation,
+    Prompt,
+    about_panorama,
+    plain_ids,
+    texts_of,
+    write_prompt,
+)
 from panovlm.inference.views_mattered import ViewsMattered, neighbours, views_mattered
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
@@ -40,6 +47,8 @@ class OpenedPanorama:
     views: Tensor = field(repr=False)
 
 
+_SLICE = 20_000
+"""Characters of a long text that are tokenised at once while it may be too long."""
 Panoramas = OpenedPanorama | Sequence[OpenedPanorama]
 
 
@@ -159,9 +168,24 @@ class Assistant:
         Raises:
             PanoVLMError: If there is not one panorama, or no text, or they are too long together.
         """
-        likelihood = self._likelihood(question, answer)
+        study = self.view_study(question, *self.scored(question, answer), batch_size)
+        while True:
+            try:
+                next(study)
+            except StopIteration as end:
+                found: ViewsMattered = end.value
+                return found
+
+    def view_study(
+        self, question: Question, prompt: Prompt, answer: Sequence[int], batch_size: int
+    ) -> Generator[None, None, ViewsMattered]:
+        """Compute `views_mattered` of what `scored` prepared; yields between batches."""
+        likelihood = Likelihood(
+            self.model, prompt, self._prefix(prompt, question.panoramas), answer
+        )
         pairs = neighbours(self.processor.image_processor.layout)
-        return views_mattered(likelihood, question.panoramas[0].views, batch_size, pairs)
+        views = question.panoramas[0].views
+        return (yield from views_mattered(likelihood, views, batch_size, pairs))
 
     def occlusion(
         self,
@@ -186,12 +210,15 @@ class Assistant:
         layout = self.model.config.layout
         caps = caps_over_views(layout) if caps is None else caps
         answer = self.answer([question])[0].text if answer is None else answer
-        likelihood, views = self._likelihood(question, answer), question.panoramas[0].views
+        prompt, ids = self.scored(question, answer)
+        likelihood = Likelihood(self.model, prompt, self._prefix(prompt, question.panoramas), ids)
+        views = question.panoramas[0].views
         whole, under = log_probabilities_under(caps, likelihood, views, batch_size, progress)
         return Occlusion(answer, whole, caps, whole - under, layout)
 
-    def _likelihood(self, question: Question, answer: str) -> Likelihood:
-        """Prepare to score an answer to a question: it is tokenised anew, without an end."""
+    def scored(self, question: Question, answer: str) -> tuple[Prompt, list[int]]:
+        """Tokenise a question and its answer, without an end, to score it. For any thread."""
+        self._check_characters([answer])
         with self._tokenizing:
             ids = plain_ids(self.processor.tokenizer, answer)
         if len(question.panoramas) != 1 or not answer.strip():
@@ -199,8 +226,8 @@ class Assistant:
                 f"found {len(question.panoramas)} panoramas and an answer of {len(ids)} tokens, "
                 "expected one panorama and some text; ask about one at a time"
             )
-        prompt = self.prompt(replace(question, sampling=SamplingParams(max_tokens=len(ids))))
-        return Likelihood(self.model, prompt, self._prefix(prompt, question.panoramas), ids)
+        sampling = SamplingParams(max_tokens=len(ids))
+        return self.prompt(replace(question, sampling=sampling)), ids
 
     def prompt(self, question: Question) -> Prompt:
         """Tokenise a question. Any thread may call this.
@@ -209,6 +236,7 @@ class Assistant:
             PanoVLMError: If it and its answer are longer than the language model reads, or
                 there are other panoramas than places for them.
         """
+        self._check_characters(texts_of(question.conversation))
         with self._tokenizing:  # it switches special tokens off and on
             prompt = write_prompt(self.processor, question.conversation)
         if len(prompt.ends) != len(question.panoramas):
@@ -225,9 +253,25 @@ class Assistant:
             )
         return prompt
 
-    def row(self, question: Question) -> Row:
-        """Prepare a question for a batch: its prefix is read, or taken from the store."""
-        prompt = self.prompt(question)
+    def _check_characters(self, texts: Sequence[str]) -> None:
+        """Refuse long texts without tokenising more of them than the language model reads."""
+        if self.max_length is None or sum(map(len, texts)) <= _SLICE:
+            return
+        num_tokens = 0
+        for text in texts:
+            for start in range(0, len(text), _SLICE):
+                with self._tokenizing:
+                    ids = plain_ids(self.processor.tokenizer, text[start : start + _SLICE])
+                num_tokens += len(ids) - 1  # a token may lie over the cut
+                if num_tokens > self.max_length:
+                    raise PanoVLMError(
+                        f"found {sum(map(len, texts))} characters of text, over {self.max_length} "
+                        f"tokens, expected at most {self.max_length} tokens; shorten the text"
+                    )
+
+    def row(self, question: Question, prompt: Prompt | None = None) -> Row:
+        """Prepare a question, and maybe its prompt, for a batch: its prefix is read, or held."""
+        prompt = prompt or self.prompt(question)
         schema = question.sampling.json_schema
         constraint = None if schema is None else self.grammars.constraint(schema)
         answer = Answer(

@@ -49,6 +49,14 @@ def about_panorama(question: str, num_panoramas: int = 1) -> Conversation:
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": question}]}]
 
 
+def texts_of(conversation: Conversation) -> list[str]:
+    """Return all texts of a conversation."""
+    contents = [message["content"] for message in conversation]
+    parts = [part for content in contents if not isinstance(content, str) for part in content]
+    texts = [content for content in contents if isinstance(content, str)]
+    return [*texts, *(part["text"] for part in parts if part["type"] == "text")]
+
+
 def write_prompt(processor: PanoVLMProcessor, conversation: Conversation) -> Prompt:
     """Tokenise a conversation.
 

@@ -1,8 +1,9 @@
 """The server's routes, put together."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,19 +16,31 @@ from starlette.requests import ClientDisconnect
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.errors import INTERNAL, RequestError
 from panovlm.serving.fetching import Fetcher
-from panovlm.serving.handler import CLIENT_LEFT, ChatHandler
+from panovlm.serving.handler import CLIENT_LEFT, ChatHandler, Parse
 from panovlm.serving.limits import Limits
+from panovlm.serving.metrics import Metrics
 from panovlm.serving.middleware import Access, AccessMiddleware
 from panovlm.serving.protocol import (
     MODEL_NAME,
     ChatRequest,
+    CompletionRequest,
+    ResponsesRequest,
     ViewsMatteredRequest,
     ViewsMatteredResponse,
+    parse,
     request_body,
     require_model,
 )
 from panovlm.serving.site import add_page
 from panovlm.serving.worker import Worker
+from panovlm.serving.writers import ChatWriter, CompletionWriter, ResponseWriter
+
+ANSWERING: dict[str, tuple[type[Any], type[ChatWriter]]] = {
+    "/v1/chat/completions": (ChatRequest, ChatWriter),
+    "/v1/completions": (CompletionRequest, CompletionWriter),
+    "/v1/responses": (ResponsesRequest, ResponseWriter),
+}
+"""What is asked and answered at each path."""
 
 
 def create_app(
@@ -36,6 +49,7 @@ def create_app(
     limits: Limits | None = None,
     access: Access | None = None,
     fetcher: Fetcher | None = None,
+    model_name: str = MODEL_NAME,
 ) -> FastAPI:
     """Build the server.
 
@@ -44,11 +58,13 @@ def create_app(
         limits: Bounds on requests.
         access: Who may ask; by default all on this machine, but no pages of other origins.
         fetcher: Fetches pictures from other hosts; None fetches nothing.
+        model_name: By which clients call the model.
     """
     limits = limits or Limits()
     registry = CollectorRegistry()
     worker = Worker(assistant, limits)
-    handler = ChatHandler(assistant, worker, limits, registry, fetcher)
+    metrics = Metrics(registry, model_name)
+    handler = ChatHandler(assistant, worker, limits, metrics, fetcher)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -71,28 +87,32 @@ def create_app(
             expose_headers=["x-request-id", "retry-after"],
         )
     _add_errors(app)
-    _add_routes(app, handler, registry)
+    _add_routes(app, handler, model_name)
+    _add_state(app, handler, worker, registry)
     add_page(app, assistant.processor.image_processor.layout)
     return app
 
 
-def _add_routes(app: FastAPI, handler: ChatHandler, registry: CollectorRegistry) -> None:
-    created = int(time.time())
-    path = "/v1/chat/completions"
-    app.post(
-        path,
-        description="Answer the last message of a conversation, as OpenAI's interface does.",
-        openapi_extra=request_body(ChatRequest, path),
-    )(handler.complete)
+def _add_routes(app: FastAPI, handler: ChatHandler, model_name: str) -> None:
+    for path, (asked, written) in ANSWERING.items():
+        app.post(
+            path,
+            description="Answer as OpenAI's interface does.",
+            openapi_extra=request_body(asked, path),
+        )(_answering(handler, partial(parse, asked, model_name), written))
     path = "/v1/views/mattered"
-    app.post(
+
+    @app.post(
         path,
         description="Compute how much each view contributed to an answer.",
         response_model=ViewsMatteredResponse,
         openapi_extra=request_body(ViewsMatteredRequest, path),
-    )(handler.views_mattered)
+    )
+    async def views_mattered(http: Request) -> Response:
+        return await handler.views_mattered(http, partial(parse, ViewsMatteredRequest, model_name))
 
-    model = {"id": MODEL_NAME, "object": "model", "created": created, "owned_by": "panovlm"}
+    model = {"id": model_name, "object": "model", "created": int(time.time())}
+    model["owned_by"] = "panovlm"
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -100,13 +120,28 @@ def _add_routes(app: FastAPI, handler: ChatHandler, registry: CollectorRegistry)
 
     @app.get("/v1/models/{name:path}")
     async def model_named(name: str) -> dict[str, Any]:
-        require_model(name)
+        require_model(name, model_name)
         return model
 
+
+def _answering(
+    handler: ChatHandler, parse: Parse, written: type[ChatWriter]
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(http: Request) -> Response:
+        return await handler.answer(http, parse, written)
+
+    return answer
+
+
+def _add_state(
+    app: FastAPI, handler: ChatHandler, worker: Worker, registry: CollectorRegistry
+) -> None:
     @app.get("/health")
     async def health() -> Response:
         if handler.is_draining:
             return JSONResponse({"status": "stopping"}, 503)
+        if not worker.is_well():
+            return JSONResponse({"status": "failed"}, 503)
         return JSONResponse({"status": "ok"})
 
     @app.get("/metrics")

@@ -1,6 +1,16 @@
 """Bounds on what one client, and all of them together, may request."""
 
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from fastapi import Request
+
+from panovlm.serving.errors import RequestError
+
+BODY_S, BODY_RATE = 10.0, 64 << 10
+"""A body must come within so many seconds, and one more for each so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -9,10 +19,12 @@ class Limits:
 
     Attributes:
         max_body_bytes: Of a request.
+        max_bytes: Of all requests whose pictures are not opened yet.
         max_pixels: Of a picture; one of 12000 x 6000 passes.
         max_pictures: In one conversation.
         max_tokens: Longest answer.
         max_requests: Running and waiting requests; one more gets status 429.
+        max_requests_per_key: The same of each key, where there are several.
         batch_size: Questions answered together.
         gather_s: How long running answers pause while questions join, in seconds; the reading of
             a question's panoramas is not cut off.
@@ -22,12 +34,60 @@ class Limits:
     """
 
     max_body_bytes: int = 48 << 20
+    max_bytes: int = 512 << 20
     max_pixels: int = 75_000_000
     max_pictures: int = 4
     max_tokens: int = 1024
     max_requests: int = 64
+    max_requests_per_key: int = 32
     batch_size: int = 8
     gather_s: float = 0.005
     max_s: float = 120.0
     num_decoders: int = 2
     num_opened: int = 16
+
+
+class Budget:
+    """Bytes that all requests together may hold."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._left = max_bytes
+
+    @contextmanager
+    def spending(self) -> Iterator[Callable[[int], None]]:
+        """Return a function that spends bytes, until the context is left."""
+        spent = 0
+
+        def spend(num_bytes: int) -> None:
+            nonlocal spent
+            if num_bytes > self._left:
+                message = "the server holds too many bytes of other requests"
+                raise RequestError(503, message, "busy", retry_after_s=2)
+            self._left -= num_bytes
+            spent += num_bytes
+
+        try:
+            yield spend
+        finally:
+            self._left += spent
+
+
+async def read_body(http: Request, max_bytes: int, spend: Callable[[int], None]) -> bytearray:
+    """Read a body, but never more than is allowed, nor more slowly."""
+    error = RequestError(413, f"found a body of over {max_bytes} bytes", "too_large")
+    declared = http.headers.get("content-length", "")
+    if declared.isdigit() and int(declared[:20]) > max_bytes:
+        raise error
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S) as clock:
+            begun = asyncio.get_running_loop().time()
+            async for piece in http.stream():
+                spend(len(piece))
+                body += piece
+                if len(body) > max_bytes:
+                    raise error
+                clock.reschedule(begun + BODY_S + len(body) / BODY_RATE)
+    except TimeoutError as late:
+        raise RequestError(408, "the request came in too slowly", "timeout") from late
+    return body

@@ -28,6 +28,8 @@ KNOWN_PATHS = NEEDS_NO_KEY | {
     "/v1/views",
     "/v1/views/mattered",
     "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
 }
 """Paths by which requests are logged and counted; all others are "other"."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -97,9 +99,13 @@ class AccessMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent_id = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        sent_id = headers.get("x-request-id", "")
         request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(12)
-        scope.setdefault("state", {})["request_id"] = request_id
+        # Of one key alone, no share of the places is kept for others.
+        key = headers.get("authorization", "").partition(" ")[2]
+        state = {"request_id": request_id, "key": key if len(self._access.keys) > 1 else ""}
+        scope["state"] = scope.get("state", {}) | state
         start, status = time.monotonic(), 500
 
         async def send_with_id(message: Message) -> None:

@@ -7,8 +7,10 @@ import io
 import re
 import tempfile
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from urllib.parse import unquote, unquote_to_bytes
 
 from panovlm.errors import PanoVLMError
 from panovlm.inference.assistant import Assistant, OpenedPanorama
@@ -18,7 +20,10 @@ from panovlm.serving.errors import RequestError
 from panovlm.serving.limits import Limits
 
 _NAME = "the picture"
-_DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]{1,40});base64,", re.IGNORECASE)
+_DATA_URL = re.compile(
+    r"\s*data:(?:image/[a-z0-9.+-]{1,40}|application/octet-stream)?(?:;(?!base64,)[^;,]{1,100}){0,5}(;\s*base64)?,",
+    re.IGNORECASE,
+)
 
 
 class Pictures:
@@ -51,21 +56,56 @@ class Pictures:
             try:
                 return self._assistant.open(Path(file.name), declared)
             except PanoVLMError as error:
-                raise _invalid(str(error).replace(file.name, _NAME)) from error
+                raise invalid_picture(str(error).replace(file.name, _NAME)) from error
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a request.
+
+    Attributes:
+        data: Its file, where the request brings it.
+        url: Where it is, otherwise.
+        place: The field of the request that names it.
+        declared: What it is, where it does not say so itself.
+    """
+
+    data: bytes | None
+    url: str
+    place: str
+    declared: Declaration | None
+
+    @classmethod
+    def of(cls, url: str, place: str, declared: Declaration | None) -> "Picture":
+        """Decode a data URL; leave any other to be fetched."""
+        if url[:4].lower() == "http":
+            return cls(None, url, place, declared)
+        try:
+            return cls(decode_data_url(url), "", place, declared)
+        except RequestError as error:
+            error.param = place
+            raise
 
 
 def decode_data_url(url: str) -> bytes:
-    """Decode a data URL."""
+    """Decode a data URL (RFC 2397), in base64 as browsers forgive it (WHATWG, Infra) or escaped."""
     head = _DATA_URL.match(url)
     if head is None:
-        raise _invalid(
+        raise invalid_picture(
             "found an image_url that is no data URL, expected data:image/jpeg;base64,...; nothing "
             "is fetched from files, nor from hosts that are not allowed"
         )
+    data = url[head.end() :]
+    if not head[1]:
+        return unquote_to_bytes(data)
     try:
-        return base64.b64decode(url[head.end() :], validate=True)
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        data = re.sub(r"[\t\n\f\r ]+", "", unquote(data)).rstrip("=")
+    try:
+        return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _invalid("found a data URL that is not base64") from error
+        raise invalid_picture("found a data URL that is not base64") from error
 
 
 def check_picture(data: bytes, max_pixels: int) -> None:
@@ -74,8 +114,9 @@ def check_picture(data: bytes, max_pixels: int) -> None:
         with open_picture(io.BytesIO(data), _NAME) as image:
             check_pixels(image, _NAME, max_pixels)
     except PanoVLMError as error:
-        raise _invalid(str(error)) from error
+        raise invalid_picture(str(error)) from error
 
 
-def _invalid(message: str) -> RequestError:
+def invalid_picture(message: str) -> RequestError:
+    """Return the error of a picture that cannot be read."""
     return RequestError(400, message, "invalid_image", "messages")

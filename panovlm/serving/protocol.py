@@ -1,120 +1,53 @@
-"""OpenAI's chat completions: requests checked (`RequestError`), and responses written."""
+"""OpenAI's chat completions, completions and responses: requests checked (`RequestError`)."""
 
 import json
-import time
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal, Self, TypeVar
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from panovlm.errors import PanoVLMError
-from panovlm.inference.answers import Answer, SamplingParams
-from panovlm.inference.grounding import check_one_panorama, ground
-from panovlm.inference.prompts import Conversation
+from panovlm.inference.answers import SamplingParams
+from panovlm.inference.assistant import Question
 from panovlm.inference.views_mattered import PairDrop, ViewsMattered
-from panovlm.pictures.declaring import Declaration
 from panovlm.serving.errors import RequestError
 from panovlm.serving.limits import Limits
+from panovlm.serving.messages import Content, ConversationRequest, ImageUrl, Message
 
 MODEL_NAME = "panovlm"
-"""Name of the model in requests."""
-DEFAULT_MAX_TOKENS = 128
+"""Name of the model in requests, where it is given no other."""
 MAX_VALUES = 100_000
 """Commas and opening brackets in a request: each value of JSON takes many times its own bytes."""
+_NOTHING: tuple[Any, ...] = ([], {}, "", False)
 _ONLY: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "logprobs": (False,),
-    "tools": ([],),
-    "functions": ([],),
+    **dict.fromkeys(("tools", "functions", "include", "audio", "prediction", "bad_words"), ()),
+    **dict.fromkeys(("guided_json", "guided_regex", "guided_choice", "guided_grammar"), ()),
+    **dict.fromkeys(("structured_outputs", "chat_template", "chat_template_kwargs"), ()),
+    **dict.fromkeys(("echo", "suffix", "use_beam_search", "background", "conversation"), ()),
+    **dict.fromkeys(("allowed_token_ids", "documents", "prompt_logprobs"), ()),
+    **dict.fromkeys(("previous_response_id", "continue_final_message", "mm_processor_kwargs"), ()),
     "tool_choice": ("none", "auto"),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logit_bias": ({},),
     "modalities": (["text"],),
-    "audio": (),
     "best_of": (1,),
-    "min_tokens": (0,),
-    "ignore_eos": (False,),
-    "stop_token_ids": ([],),
-    "guided_json": (),
-    "guided_regex": (),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "structured_outputs": (),
     "top_a": (0,),
     "typical_p": (1,),
     "length_penalty": (1,),
+    "reasoning": ({"effort": "none"},),
+    "reasoning_effort": ("none",),
+    "truncation": ("disabled",),
+    "verbosity": ("medium",),
 }
-"""Fields of OpenAI's, vLLM's and others' that change the answer, and the values supported."""
-
-
-class TextPart(BaseModel):
-    """Text in a message."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ImageUrl(BaseModel):
-    """Location of a picture."""
-
-    url: str
-
-
-class ImagePart(BaseModel):
-    """A picture in a message."""
-
-    type: Literal["image_url"]
-    image_url: ImageUrl
-    declared: Declaration | None = Field(
-        None, description="Beyond OpenAI's: what the picture is, where it does not say so itself."
-    )
-
-
-class Message(BaseModel):
-    """A message of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] | None = None
-
-    @model_validator(mode="after")
-    def _has_content(self) -> Self:
-        """Refuse a message without content, but for assistants', as clients keep them."""
-        if self.content is None and self.role != "assistant":
-            raise ValueError("found no content, expected a text or parts")
-        return self
-
-    @property
-    def parts(self) -> list[TextPart | ImagePart]:
-        """The content in parts, also where it is only a text or absent."""
-        if isinstance(self.content, list):
-            return self.content
-        return [TextPart(type="text", text=self.content or "")]
-
-    @property
-    def pictures(self) -> list[ImagePart]:
-        """Its pictures."""
-        return [part for part in self.parts if isinstance(part, ImagePart)]
-
-    @property
-    def text(self) -> str:
-        """Its text alone."""
-        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
-
-    def for_template(self) -> dict[str, Any]:
-        """Return the message as chat templates take it."""
-        content = [
-            {"type": "image"} if isinstance(part, ImagePart) else part.model_dump()
-            for part in self.parts
-        ]
-        return {"role": self.role.replace("developer", "system"), "content": content}
+"""Fields of OpenAI's, vLLM's and others' that change the answer; values that change nothing."""
+_TAG = re.compile(r"(content\.\d+)\.(?:text|image_url|refusal|input_text|input_image|output_text)")
+"""pydantic names the kind of a part behind its place."""
+_LIKELIEST = 20
+_TOKENS = ("logit_bias", "stop_token_ids")
+_ALIKE = (
+    *("temperature", "top_p", "min_p", "repetition_penalty", "frequency_penalty"),
+    *("presence_penalty", "min_tokens", "ignore_eos", "seed"),
+)
+"""Fields that are those of `SamplingParams`."""
 
 
 class StreamOptions(BaseModel):
@@ -146,30 +79,15 @@ class ResponseFormat(BaseModel):
         return json.dumps(self.json_schema.json_schema)
 
 
-class ConversationRequest(BaseModel):
-    """A request about a conversation; `yaw_shift_deg` is for conversations with one picture."""
+class Sampling(BaseModel):
+    """How answers are generated, as all requests say it."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
-    model: str
-    messages: list[Message] = Field(min_length=1, max_length=256)
-    yaw_shift_deg: float = Field(
-        0.0, ge=-360, le=360, description="Rotates the panorama as if its camera had turned right."
-    )
-
-
-class ChatRequest(ConversationRequest):
-    """A request for an answer.
-
-    `grounded` and `yaw_shift_deg` are beyond OpenAI's, and for conversations with one picture.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    n: int | None = Field(None, ge=1, le=8, description="Answers.")
+    max_tokens: int | None = Field(None, ge=1, description="As many as the model can at most.")
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=-1, description="-1 or 0 for all tokens.")
@@ -177,54 +95,60 @@ class ChatRequest(ConversationRequest):
     repetition_penalty: float | None = Field(
         None, gt=0, le=10, validation_alias=AliasChoices("repetition_penalty", "repeat_penalty")
     )
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        None, max_length=1024
+    )
+    min_tokens: int | None = Field(None, ge=0)
+    stop_token_ids: list[int] | None = Field(None, max_length=1024)
+    ignore_eos: bool | None = None
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
+
+
+class ChatRequest(Sampling, ConversationRequest):
+    """A request for an answer.
+
+    `grounded` and `yaw_shift_deg` are beyond OpenAI's, and for conversations with one picture.
+    """
+
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=_LIKELIEST)
     response_format: ResponseFormat | None = None
     grounded: bool = Field(False, description="Adds the direction that the answer names.")
 
-    def sampling(self, limits: Limits) -> SamplingParams:
-        """Return how the answer is generated."""
-        default = min(DEFAULT_MAX_TOKENS, limits.max_tokens)
-        max_tokens = self.max_completion_tokens or self.max_tokens or default
-        if max_tokens > limits.max_tokens:
-            found = f"found max_tokens {max_tokens}, expected at most {limits.max_tokens}"
-            raise _invalid(found, "max_tokens")
+    def sampling(self, limits: Limits, vocabulary: int) -> SamplingParams:
+        """Return how the answer is generated by a model of so many tokens."""
         stop = [self.stop] if isinstance(self.stop, str) and self.stop else self.stop or []
         if len(stop) > 4 or not all(0 < len(text) <= 200 for text in stop):
             raise _invalid("found stop, expected up to 4 texts of 1 to 200 characters", "stop")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise _invalid("found top_logprobs without logprobs; set logprobs", "top_logprobs")
+        for name in _TOKENS:
+            if any(not 0 <= token < vocabulary for token in getattr(self, name) or ()):
+                raise _invalid(f"found a token in {name}, expected below {vocabulary}", name)
+        max_tokens = self.max_completion_tokens or self.max_tokens or limits.max_tokens
+        given = {name: value for name in _ALIKE if (value := getattr(self, name)) is not None}
         return SamplingParams(
-            max_tokens=max_tokens,
-            temperature=self.temperature or 0.0,
-            top_p=self.top_p or 1.0,
+            **given,
+            max_tokens=min(max_tokens, limits.max_tokens),
             top_k=max(self.top_k or 0, 0),
-            min_p=self.min_p or 0.0,
-            repetition_penalty=self.repetition_penalty or 1.0,
-            seed=self.seed,
+            logit_bias=tuple((self.logit_bias or {}).items()),
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+            top_logprobs=min(self.top_logprobs or 0, vocabulary) if self.logprobs else None,
             stop=tuple(stop),
             json_schema=self.response_format.schema_text() if self.response_format else None,
         )
 
-    def conversation(self, limits: Limits) -> tuple[Conversation, list[ImagePart]]:
-        """Return the messages, and their pictures in reading order."""
-        if any(message.pictures and message.role != "user" for message in self.messages):
-            raise _invalid("found a picture in a message that is not a user's", "messages")
-        pictures = [each for message in self.messages for each in message.pictures]
-        self._check_pictures(len(pictures), limits)
-        return [message.for_template() for message in self.messages], pictures
-
-    def _check_pictures(self, found: int, limits: Limits) -> None:
-        if found > limits.max_pictures:
-            message = (
-                f"found {found} pictures in the conversation, expected at most "
-                f"{limits.max_pictures} (the server's --max-pictures); leave some out"
-            )
-            raise RequestError(400, message, "too_many_images", "messages")
-        for name in ("grounded", "yaw_shift_deg"):
-            try:
-                if getattr(self, name):
-                    check_one_panorama(name, found)
-            except PanoVLMError as error:
-                raise RequestError(400, str(error), "too_many_images", name) from error
+    def questions(self, question: Question) -> Iterator[Question]:
+        """Yield the question once for each answer, sampled differently."""
+        for number in range(self.n or 1):
+            seed = self.seed
+            if number and seed is not None:
+                seed = (seed + number) % 2**63
+            yield replace(question, sampling=replace(question.sampling, seed=seed))
 
 
 class ViewsMatteredRequest(ConversationRequest):
@@ -237,12 +161,11 @@ class ViewsMatteredRequest(ConversationRequest):
     def split(self) -> tuple[ChatRequest, str]:
         """Return the request for the answer, and the answer's text."""
         *before, last = self.messages
-        if last.role != "assistant" or not last.text:
+        if last.role != "assistant" or not last.text.strip():
             found = "found no text of the assistant's in the last message, expected the answer"
-            raise _invalid(found, "messages")
+            raise _invalid(found, f"messages.{len(before)}")
         shift = self.yaw_shift_deg
-        request = ChatRequest(model=self.model, messages=before, yaw_shift_deg=shift, max_tokens=1)
-        return request, last.text
+        return ChatRequest(model=self.model, messages=before, yaw_shift_deg=shift), last.text
 
 
 class ViewsMatteredResponse(BaseModel):
@@ -262,6 +185,83 @@ class ViewsMatteredResponse(BaseModel):
         return cls(model=model, shares=found.shares, together=found.together, **vars(found))
 
 
+class CompletionRequest(Sampling):
+    """A request for an answer to one message of a user's: `images`, if any, and `prompt`."""
+
+    model: str
+    prompt: str | list[str]
+    images: list[ImageUrl | str] = Field([], description="Beyond OpenAI's.")
+    logprobs: int | None = Field(None, ge=0, le=5)
+
+    def chat(self) -> ChatRequest:
+        """Return it as a chat's."""
+        texts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        if len(texts) != 1:
+            raise _invalid(f"found {len(texts)} prompts, expected one; send each alone", "prompt")
+        pictures = [{"type": "image_url", "image_url": each} for each in self.images]
+        content = [*pictures, {"type": "text", "text": texts[0]}]
+        scores = {"logprobs": self.logprobs is not None, "top_logprobs": self.logprobs}
+        return _as_chat(self, [{"role": "user", "content": content}], scores)
+
+
+class InputItem(BaseModel):
+    """A message of the input of a response."""
+
+    type: Literal["message"] = "message"
+    role: str
+    content: Content
+
+
+class TextOptions(BaseModel):
+    """Form of the text of a response."""
+
+    format: dict[str, Any] | None = None
+
+
+class ResponsesRequest(Sampling):
+    """A request for a response, as OpenAI's newer interface has it; nothing is stored."""
+
+    model: str
+    input: str | list[InputItem]
+    instructions: str | None = None
+    n: Literal[1] | None = None
+    max_output_tokens: int | None = Field(None, ge=1)
+    text: TextOptions | None = None
+
+    def chat(self) -> ChatRequest:
+        """Return it as a chat's."""
+        given = (
+            [{"role": "user", "content": self.input}]
+            if isinstance(self.input, str)
+            else [
+                {"role": item.role, "content": [part.model_dump() for part in item.content]}
+                for item in self.input
+            ]
+        )
+        if self.instructions:
+            given.insert(0, {"role": "system", "content": self.instructions})
+        form = self.text.format if self.text else None
+        if form and form.get("type") == "json_schema":
+            form = {"type": "json_schema", "json_schema": form}
+        more = {"response_format": form, "max_completion_tokens": self.max_output_tokens}
+        return _as_chat(self, given, more)
+
+
+def _as_chat(
+    request: CompletionRequest | ResponsesRequest, messages: Sequence[Any], more: dict[str, Any]
+) -> ChatRequest:
+    own = request.model_dump(exclude_unset=True, include=set(Sampling.model_fields))
+    set_ = {name: value for name, value in more.items() if value is not None}
+    place = "prompt" if isinstance(request, CompletionRequest) else "input"
+    try:
+        chat = ChatRequest.model_validate(
+            {"model": request.model, "messages": messages, **own, **set_}
+        )
+    except ValidationError as error:
+        raise replace(_refused(error), param=place) from error
+    return chat.placed_in(place)
+
+
 def _invalid(message: str, param: str) -> RequestError:
     return RequestError(400, message, "invalid_value", param)
 
@@ -277,89 +277,47 @@ def request_body(kind: type[BaseModel], path: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-Body = TypeVar("Body", bound=ConversationRequest)
+Body = TypeVar("Body", ChatRequest, CompletionRequest, ResponsesRequest, ViewsMatteredRequest)
 
 
-def parse_request(body: bytes) -> ChatRequest:
-    """Check the body of a request for an answer: its fields, their values and unsupported ones."""
-    request = parse_body(body, ChatRequest)
-    for name, value in (request.model_extra or {}).items():
-        if name in _ONLY and value is not None and value not in _ONLY[name]:
+def parse(kind: type[Body], model: str, body: bytearray) -> tuple[ChatRequest, str]:
+    """Check a request of a kind to a model; return it as a chat's, and the answer if it has one."""
+    request = _parse_body(kind, body)
+    require_model(request.model, model)
+    _refuse_unsupported(request.model_extra or {})
+    if isinstance(request, ViewsMatteredRequest):
+        return request.split()
+    return (request if isinstance(request, ChatRequest) else request.chat()), ""
+
+
+def _refuse_unsupported(extra: dict[str, Any]) -> None:
+    for name, value in extra.items():
+        if name in _ONLY and value is not None and value not in (*_NOTHING, *_ONLY[name]):
             raise RequestError(400, f"{name} is not supported", "unsupported_parameter", name)
-    return request
 
 
-def parse_body(body: bytes, kind: type[Body]) -> Body:
-    """Check a request's body: the number of its values, its fields and the model's name."""
+def _parse_body(kind: type[Body], body: bytearray) -> Body:
+    """Check the number of a body's values and its fields."""
     if sum(body.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
         message = f"found more than {MAX_VALUES} values in the request; send less"
         raise RequestError(413, message, "too_large")
     try:
-        request = kind.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        first = max(found, key=lambda each: len(each["loc"]))  # of the alternative that was meant
-        name = ".".join(map(str, first["loc"]))
-        message = f"{name}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")[:300]
-        raise RequestError(400, message, "invalid_request", name[:200] or None) from error
-    require_model(request.model)
-    return request
+        raise _refused(error) from error
 
 
-def require_model(name: str) -> None:
+def _refused(error: ValidationError) -> RequestError:
+    """Return the error of the field that was meant: of the alternative that went furthest."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    first = max(found, key=lambda each: len(each["loc"]))
+    name = _TAG.sub(r"\1", ".".join(map(str, first["loc"])))[:200].removesuffix(".[key]")
+    message = f"{name}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")[:300]
+    return RequestError(400, message, "invalid_request", name or None)
+
+
+def require_model(name: str, served: str) -> None:
     """Refuse any model but the one that is served."""
-    if name != MODEL_NAME:
-        message = f"found no such model, expected {MODEL_NAME}"
+    if name != served:
+        message = f"found no such model, expected {served}"
         raise RequestError(404, message, "model_not_found", "model")
-
-
-@dataclass(frozen=True)
-class Completion:
-    """Writes one completion, whole or in chunks."""
-
-    request_id: str
-    request: ChatRequest
-    num_prompt_tokens: int
-    created: int = field(default_factory=lambda: int(time.time()))
-
-    def whole(self, answer: Answer) -> dict[str, Any]:
-        """Return the whole completion."""
-        message = {"role": "assistant", "content": answer.text, "refusal": None}
-        content = {"message": message | self._grounding(answer)}
-        whole = self._with_choice("chat.completion", content, answer.finish_reason)
-        return whole | {"usage": self.usage(answer)}
-
-    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-        """Return one piece of a stream."""
-        return self._with_choice("chat.completion.chunk", {"delta": delta}, finish_reason)
-
-    def last_chunks(self, answer: Answer) -> list[dict[str, Any]]:
-        """Return the end of a stream: why it ended and, on request, the tokens it took."""
-        end = self.chunk(self._grounding(answer), answer.finish_reason)
-        options = self.request.stream_options
-        if not (options and options.include_usage):
-            return [end]
-        return [end, self.chunk({}) | {"choices": [], "usage": self.usage(answer)}]
-
-    def usage(self, answer: Answer) -> dict[str, int]:
-        """Count the tokens of the request and its answer."""
-        counts = {"prompt_tokens": self.num_prompt_tokens, "completion_tokens": answer.num_tokens}
-        return {**counts, "total_tokens": sum(counts.values())}
-
-    def _with_choice(
-        self, kind: str, content: dict[str, Any], finish_reason: str | None
-    ) -> dict[str, Any]:
-        return {
-            "id": f"chatcmpl-{self.request_id}",
-            "object": kind,
-            "created": self.created,
-            "model": self.request.model,
-            "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}],
-        }
-
-    def _grounding(self, answer: Answer) -> dict[str, Any]:
-        """Return the direction that an answer names, where the request asks for it."""
-        if not self.request.grounded:
-            return {}
-        grounding = ground(answer.text)
-        return {"grounding": asdict(grounding) if grounding else None}

@@ -18,6 +18,7 @@ from panovlm.serving.connections import Connection
 from panovlm.serving.fetching import Fetcher, parse_hosts
 from panovlm.serving.limits import Limits
 from panovlm.serving.middleware import Access
+from panovlm.serving.protocol import MODEL_NAME
 
 
 def serve(
@@ -30,6 +31,7 @@ def serve(
     prefixes: PrefixStore,
     allow_hosts: str = "",
     dtype: Dtype = "auto",
+    model_name: str = MODEL_NAME,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     without_key: bool = False,
@@ -55,7 +57,9 @@ def serve(
     # While the model is loaded, so that nobody waits for them.
     threading.Thread(target=examples.render_all, name="examples", daemon=True).start()
     assistant = Assistant.load(model, prefixes, dtype)
-    app = create_app(assistant, limits=limits, access=access, fetcher=fetcher)
+    app = create_app(
+        assistant, limits=limits, access=access, fetcher=fetcher, model_name=model_name
+    )
     uvicorn.run(
         app,
         host=host,

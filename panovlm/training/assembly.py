@@ -1,30 +1,26 @@
 """Builds a stage's trainer: data, arguments and callbacks."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from panovlm.data.budget import BudgetDataset
 from panovlm.data.cache import PatchTokenCache, ViewSource
-from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, Source
-from panovlm.data.formats.reading import scan_trained
-from panovlm.data.mixture import MixturePart, capped
+from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.packing import IGNORED
-from panovlm.data.record_files import read_records
-from panovlm.data.records import Needs, Record
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
-from panovlm.stages import Supervision
 from panovlm.training import ranks
 from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis, hold_out
 from panovlm.training.log import VALIDATION_ACCURACY, VALIDATION_LOSS
 from panovlm.training.sections import ValidationSection
 from panovlm.training.sources import view_sources
+from panovlm.training.stage_data import build_dataset, read_parts
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import stream_dataset
 from panovlm.training.trackers import run_name
@@ -52,7 +48,7 @@ def build_trainer(
     overlap, held_out = section.overlap_settings, list[PictureFile]()
     watched, longest = validation_records(run), model.config.text_config.max_position_embeddings
     source: PatchTokenCache | ViewSource
-    dataset: StreamDataset | PanoramaDataset
+    dataset: StreamDataset | PanoramaDataset | BudgetDataset
     collator: StreamCollator | PanoramaCollator
     if run.is_stream:
         with ranks.synchronized():
@@ -69,9 +65,10 @@ def build_trainer(
             share = overlap.held_out if run.is_on_overlaps else 0.0
             held_out = hold_out(records, share, run.recipe.seed)
             parts = [part.without(held_out) for part in parts]
-            dataset = build_dataset(run, processor, parts, sources)
-            dataset.check_lengths(longest)
-            dataset.check_packing()
+            examples = build_dataset(run, processor, parts, sources, longest)
+            examples.check_packing()
+            budget = section.tokens_per_sequence
+            dataset = BudgetDataset(examples, budget) if budget else examples
         collator = PanoramaCollator(sources[0].key, pad_id)
     with ranks.synchronized():
         _check_words(run, dataset, processor)
@@ -94,56 +91,6 @@ def build_trainer(
     return trainer
 
 
-def read_parts(run: StageRun) -> list[MixturePart]:
-    """Read and check the records of a stage, each file's as one part of the mixture.
-
-    Raises:
-        PanoVLMError: Listing every invalid line of a file.
-    """
-    needs, seed = Needs.of(run.stage.supervision), run.recipe.seed
-    parts = []
-    for each in run.sources:
-        records = read_records(each.path, needs, each.declared, scan_trained)
-        parts.append(MixturePart(capped(records, each.limit, seed), each.weight))
-    return parts
-
-
-def build_dataset(
-    run: StageRun,
-    processor: PanoVLMProcessor,
-    parts: Sequence[MixturePart],
-    sources: Sequence[Source],
-) -> PanoramaDataset:
-    """Build the dataset of a stage that trains on records.
-
-    Raises:
-        PanoVLMError: If it is to be rotated in fine steps and no record has responses for them.
-    """
-    _check_fine_steps(run, [record for part in parts for record in part.records])
-    return PanoramaDataset(
-        parts,
-        sources,
-        processor,
-        run.stage.supervision,
-        run.section.questions_per_panorama,
-        roll=run.section.roll,
-        seed=run.recipe.seed,
-    )
-
-
-def _check_fine_steps(run: StageRun, records: list[Record]) -> None:
-    num_views, per_view = run.recipe.model.views.num_views, run.section.yaw_steps_per_view
-    has_text = run.stage.supervision is not Supervision.NONE
-    if per_view == 1 or not has_text or any(r.has_rotations(num_views * per_view) for r in records):
-        return
-    raise PanoVLMError(
-        f"stages.{run.name}: found yaw_steps_per_view = {per_view}, but no record with a response "
-        f"for each of {num_views * per_view} rotations (a multiple of it in rolled_responses); "
-        f"write the questions with `panovlm questions --yaw-steps {num_views * per_view}`, or set "
-        f"stages.{run.name}.yaw_steps_per_view: 1"
-    )
-
-
 def _best_of(validation: ValidationSection | None) -> dict[str, Any]:
     """Return what tells the library which validation is best."""
     if validation is None:
@@ -154,7 +101,9 @@ def _best_of(validation: ValidationSection | None) -> dict[str, Any]:
 
 
 def _check_words(
-    run: StageRun, dataset: PanoramaDataset | StreamDataset, processor: PanoVLMProcessor
+    run: StageRun,
+    dataset: PanoramaDataset | BudgetDataset | StreamDataset,
+    processor: PanoVLMProcessor,
 ) -> None:
     """Refuse steps on words where none of the first examples has a word for a view."""
     if not run.section.word_steps:
@@ -178,7 +127,7 @@ def training_arguments(run: StageRun) -> TrainingArguments:
     recipe, section = run.recipe, run.section
     return TrainingArguments(
         output_dir=str(run.checkpoints),
-        max_steps=section.steps,
+        max_steps=run.steps,
         per_device_train_batch_size=ranks.batch_size_per_rank(section.batch_size),
         gradient_accumulation_steps=section.accumulation,
         warmup_steps=run.warmup_steps,
@@ -192,8 +141,8 @@ def training_arguments(run: StageRun) -> TrainingArguments:
         max_grad_norm=math.inf if section.max_grad_norm is None else section.max_grad_norm,
         bf16=run.bf16,
         seed=recipe.seed,
-        save_steps=section.steps,  # at the end; `SavePoints` asks for those before it
-        logging_steps=max(section.steps // 50, 1),
+        save_steps=run.steps,  # at the end; `SavePoints` asks for those before it
+        logging_steps=max(run.steps // 50, 1),
         logging_first_step=True,
         **_best_of(section.validation),
         remove_unused_columns=False,  # the collator needs fields that no `forward` takes

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel, Trainer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from panovlm.data.budget import BudgetDataset
 from panovlm.model.masks import attention_masks
 from panovlm.training.recipe import Recipe
 
@@ -68,7 +69,10 @@ def choose_attention(trainer: Trainer) -> str | None:
     if torch.cuda.is_available():
         return None
     dataset = trainer.train_dataset
-    examples = [dataset[index] for index in range(min(len(dataset), TIMED_EXAMPLES))]
+    if isinstance(dataset, BudgetDataset):
+        examples = [dataset[index] for index in dataset.all_bins(TIMED_EXAMPLES, seed=0)]
+    else:
+        examples = [dataset[index] for index in range(min(len(dataset), TIMED_EXAMPLES))]
     batch = trainer.data_collator(examples)
     return use_fastest_attention(trainer.model.model.language_model, batch)
 

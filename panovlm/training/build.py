@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from panovlm.backbones.packaged import PACKAGED, locate
-from panovlm.data.datasets import ConversationTokenizer
+from panovlm.data.conversations import ConversationTokenizer
 from panovlm.data.doctor.texts import TextLimit
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS

@@ -11,6 +11,10 @@ from pydantic import (
     Tag,
 )
 
+from panovlm.data.formats.reading import scan_trained
+from panovlm.data.mixture import capped
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs, Record
 from panovlm.pictures.declaring import Declaration
 from panovlm.training.sections import Count, Section
 
@@ -81,3 +85,16 @@ def sources_of(
         source if source.declared else source.model_copy(update={"declared": declared})
         for source in sources
     )
+
+
+def read_source(source: DataSource, needs: Needs, seed: int) -> list[Record]:
+    """Read and check the records of one entry of `data`.
+
+    Raises:
+        PanoVLMError: Listing every invalid line of the file.
+    """
+    records = read_records(source.path, needs, source.declared, scan_trained)
+    records = capped(records, source.limit, seed)
+    if needs.text:
+        return records
+    return [single for record in records for single in record.apart()]  # each trains by itself

@@ -23,7 +23,6 @@ from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.cached_folders import MANIFEST, cache_folder
 from panovlm.stages import STAGES
-from panovlm.training.assembly import build_dataset, read_parts
 from panovlm.training.build import build_config, build_model, build_processor
 from panovlm.training.footprint import (
     FLOAT_BYTES,
@@ -33,8 +32,9 @@ from panovlm.training.footprint import (
     footprint,
 )
 from panovlm.training.ranks import batch_size_per_rank
-from panovlm.training.recipe import Recipe
+from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sources import fine_yaws_deg
+from panovlm.training.stage_data import BlankViews, build_dataset, read_parts
 from panovlm.training.stage_run import StageRun
 from panovlm.training.trainable import apply_stage, hold_frozen
 
@@ -94,17 +94,17 @@ def plan(recipe: Recipe) -> list[StagePlan]:
 def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
     section, config = run.section, build_config(run.recipe.model)
     parts = _read_parts(run)
-    blank = [_BlankViews(config.num_views)] * section.yaw_steps_per_view
-    dataset = build_dataset(run, processor, parts, blank)
-    dataset.check_lengths(config.text_config.max_position_embeddings)
-    batch = _batch_shape(dataset, batch_size_per_rank(section.batch_size))
+    blank = [BlankViews(config.num_views)] * section.yaw_steps_per_view
+    limit = config.text_config.max_position_embeddings
+    dataset = build_dataset(run, processor, parts, blank, limit)
+    batch = _batch_shape(dataset, batch_size_per_rank(section.batch_size), section)
     is_cached, layers = not run.is_stream, section.vision_layers
     model = untrained_model(run, "meta")
     per_step = section.batch_size * section.accumulation
     views = config.layout.num_views, config.view_size
     size = bytes_per_picture(config.vision_config, *views, layers)
     records = (record for part in parts for record in part.records)
-    pictures = [record.shown for record in records if record.shown and is_cached]
+    pictures = [picture for record in records for picture in record.pictures if is_cached]
     return StagePlan(
         run=run,
         num_panoramas=len(dataset) if is_cached else None,
@@ -173,16 +173,6 @@ def seconds_per_step(plan: StagePlan) -> float:
     return plan.run.section.accumulation * seconds
 
 
-@dataclass(frozen=True)
-class _BlankViews:
-    """Stands for the views of pictures where only text is read."""
-
-    num_views: int
-
-    def load(self, picture: PictureFile) -> Tensor:
-        return torch.zeros(self.num_views, 0)
-
-
 def _read_parts(run: StageRun) -> list[MixturePart]:
     """Read a stage's records, of a stream the first."""
     if not run.is_stream:
@@ -192,12 +182,17 @@ def _read_parts(run: StageRun) -> list[MixturePart]:
     return [MixturePart([r for sample in samples for r in records_of(sample, needs, declared)])]
 
 
-def _batch_shape(dataset: PanoramaDataset, sequences: int) -> BatchShape:
-    """Read the first examples; a batch is taken to hold the longest of them, side by side."""
+def _batch_shape(dataset: PanoramaDataset, sequences: int, section: StageSection) -> BatchShape:
+    """Read the first examples; a batch is taken to hold the longest of them, side by side.
+
+    So is a packed sequence, with as many of them as its tokens make.
+    """
     read = [dataset[i]["conversations"] for i in range(min(len(dataset), EXAMPLES_READ))]
     packed = [each for each in read if each is not None]
     supervised = max((sum(label != IGNORED for label in p.labels) for p in packed), default=0)
     longest = max((len(p.ids) for p in packed), default=0)
+    if section.tokens_per_sequence:
+        sequences *= max(section.tokens_per_sequence // max(longest, 1), 1)
     return BatchShape(sequences, longest, supervised * sequences)
 
 

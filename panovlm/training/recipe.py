@@ -35,8 +35,10 @@ class StageSection(Section):
     Parquet files, or a folder of the library `datasets`."""
     declared: Declaration | None = None
     """What the pictures are, of records that do not declare it: strips, cylinders, cube maps."""
-    steps: Count
-    """Optimiser steps."""
+    steps: Count | None = None
+    """Optimiser steps; either these or `epochs`."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """How often each example is trained on, where its file's weight is 1."""
     validation: ValidationSection | None = None
     """Records that are not trained on, and how often to score the model on them."""
     word_steps: Annotated[int, Field(ge=0)] = 0
@@ -47,6 +49,15 @@ class StageSection(Section):
     """Panoramas (or texts without one) in one batch, shared by all processes of the run."""
     questions_per_panorama: Count = 8
     """Conversations about one panorama in one sequence (stages with text)."""
+    tokens_per_sequence: Count | None = None
+    """Pack examples, whole, into sequences of so many tokens: several panoramas with their
+    conversations, each computed as if alone. `batch_size` counts sequences then."""
+    max_length: Count | None = None
+    """Tokens of one conversation at most, image tokens among them; what the language model reads
+    if left out."""
+    too_long: Literal["error", "truncate", "drop"] = "error"
+    """What becomes of longer ones: an error before training, their end cut off, or left out. One
+    that would lose image tokens or all that is supervised is left out, too."""
     learning_rate: LearningRates = LearningRates()
     optimizer: OptimizerSection = OptimizerSection()
     schedule: Schedule = "cosine"
@@ -158,6 +169,9 @@ class Recipe(Section):
 
 def _section_error(name: str, section: StageSection, model: ModelSection | None) -> str | None:
     """Return what in a stage's section does not suit the stage or the model; None if all does."""
+    if (section.steps is None) == (section.epochs is None):
+        found = "neither steps nor epochs" if section.steps is None else "both steps and epochs"
+        return f"found {found} in {name}, expected one of them; set stages.{name}.steps"
     followed = {stage.starts_from for stage in STAGES.values()}
     if section.vision_layers and name in followed:
         # The next stage starts from the pretrained encoder, and would lose the training.
@@ -167,6 +181,8 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
             f"but {last}; move it there"
         )
     on_overlaps = [s.name for s in STAGES.values() if s.objective is Objective.VICREG_OVERLAP]
+    if section.tokens_per_sequence and name in on_overlaps:
+        return f"found tokens_per_sequence in {name}, which trains without text; leave it out"
     if section.overlap and name not in on_overlaps:
         place = ", ".join(on_overlaps)
         return f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
@@ -260,6 +276,8 @@ def _word_steps_error(name: str, section: StageSection, model: ModelSection | No
         return f"beside model.pooling: {model.pooling}, expected slots; set it, or word_steps: 0"
     if section.schedule != "cosine":
         return f"beside schedule: {section.schedule}, expected cosine; set it, or word_steps: 0"
-    if section.word_steps >= section.steps:
+    if section.tokens_per_sequence:
+        return "beside tokens_per_sequence, which packs several panoramas; leave one of them out"
+    if section.steps is not None and section.word_steps >= section.steps:
         return f"of {section.steps} steps, expected fewer; raise stages.{name}.steps"
     return None

@@ -61,6 +61,7 @@ from panovlm.training.saving import SavePoints, StopSignals
 from panovlm.training.schedule import check_schedule
 from panovlm.training.sharded import is_sharded, load_trained, trained_weights
 from panovlm.training.sources import check_pictures, prepare_pictures
+from panovlm.training.stage_data import resolve_steps
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import check_streams
 from panovlm.training.trackers import check_trackers, trackers
@@ -86,6 +87,10 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
     with StopSignals() as signals, ExitStack() as stack:
         ranks.run_on_first(lambda: _check_outputs(recipe, chosen))
         check_data(recipe, chosen)
+        with ranks.synchronized():
+            recipe = resolve_steps(recipe, chosen)
+            for name in chosen:
+                check_schedule(StageRun(recipe, name))
         ranks.run_on_first(lambda: _prepare_output(recipe, stack))
         ranks.run_on_first(lambda: prepare_repositories(recipe, chosen))
         return [train_stage(recipe, name, signals, resume=resume) for name in chosen]
@@ -119,7 +124,8 @@ def check_data(recipe: Recipe, names: list[str]) -> None:
         for run in runs:
             ranks.batch_size_per_rank(run.section.batch_size)
             check_installed(run.lora)
-            check_schedule(run)
+            if run.section.steps is not None:
+                check_schedule(run)
         check_trackers(recipe)
     errors = _check_files([run for run in runs if run.record_sources])
     with ranks.synchronized():

@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from torch.utils.data import Sampler
 
+from panovlm.data.budget import Bin, BudgetDataset
+
 STEPS_SORTED_TOGETHER = 32
 """More would need less padding and make steps alike; fewer would need more padding."""
 
@@ -58,3 +60,24 @@ class WholeStepSampler(Sampler[int]):
             lengths = [self.dataset.text_bytes(int(index)) for index in group]
             steps = group[np.argsort(lengths, kind="stable")].reshape(-1, self.per_step)
             yield from rng.permutation(steps).flatten().tolist()
+
+
+class BudgetSampler(Sampler[Bin]):
+    """The packed sequences of a whole run, epoch after epoch without a gap.
+
+    Args:
+        dataset: Packs examples into sequences.
+        number: Sequences of the run, on all processes.
+        seed: Of the order.
+    """
+
+    def __init__(self, dataset: BudgetDataset, number: int, seed: int) -> None:
+        self.dataset = dataset
+        self.number = number
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __iter__(self) -> Iterator[Bin]:
+        return self.dataset.all_bins(self.number, self.seed)

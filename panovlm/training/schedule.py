@@ -14,14 +14,14 @@ def check_schedule(run: StageRun) -> None:
         PanoVLMError: If the library refuses them, or the warm-up leaves no step.
     """
     section, key = run.section, f"stages.{run.name}"
-    if run.warmup_steps > section.steps:
+    if run.warmup_steps > run.steps:
         raise PanoVLMError(
             f"found {key}.warmup = {section.warmup:g}, more steps than the stage has "
-            f"({section.steps}); lower it, or give a share below 1"
+            f"({run.steps}); lower it, or give a share below 1"
         )
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     options = dict(section.schedule_options)
-    counts = {"num_warmup_steps": run.warmup_steps, "num_training_steps": section.steps}
+    counts = {"num_warmup_steps": run.warmup_steps, "num_training_steps": run.steps}
     try:
         get_scheduler(section.schedule, optimizer, **counts, scheduler_specific_kwargs=options)
     except (TypeError, ValueError) as error:

@@ -48,7 +48,7 @@ def view_sources(
         source = ViewSource(image_processor)
         return [source.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)]
     caches = fine_caches(cache, run)
-    pictures = [record.shown for record in records if record.shown]
+    pictures = [picture for record in records for picture in record.pictures]
     errors = fill_caches(dict.fromkeys(caches, pictures), run.name)
     with ranks.synchronized():
         raise_errors(f"pictures of stage {run.name}", errors)

@@ -23,7 +23,9 @@ from panovlm.training.sections import LoraSection
 
 MOST_WORKERS = 8
 """More would not load faster than a GPU trains."""
-NOT_FACTS = {"save_steps", "lora", "declared", "from_run"}
+ADDED = {"epochs": None, "tokens_per_sequence": None, "max_length": None, "too_long": "error"}
+"""Keys that are no facts where they hold their default: runs from before they came resume."""
+NOT_FACTS = {"save_steps", "lora", "declared", "from_run", *ADDED}
 """Keys of a section that do not determine the outcome, or are told in other words."""
 
 
@@ -114,7 +116,22 @@ class StageRun:
     def warmup_steps(self) -> int:
         """Steps over which the learning rates rise."""
         warmup = self.section.warmup
-        return round(warmup * self.section.steps if warmup < 1 else warmup)
+        return round(warmup * self.steps if warmup < 1 else warmup)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps, once `resolve_steps` has counted those of epochs."""
+        if self.section.steps is None:
+            raise ValueError(f"found no steps of stage {self.name}, which are counted before it")
+        return self.section.steps
+
+    def longest(self, limit: int) -> int:
+        """Return the most tokens of a conversation; `limit` is the language model's."""
+        return min(limit, self.section.max_length or limit)
+
+    def truncate_to(self, limit: int) -> int | None:
+        """Return the tokens that are kept of longer conversations; None where none is cut."""
+        return self.longest(limit) if self.section.too_long == "truncate" else None
 
     @property
     def num_workers(self) -> int:
@@ -158,6 +175,7 @@ class StageRun:
             "model": recipe.model.model_dump(mode="json"),
             "section": section.model_dump(mode="json", exclude=NOT_FACTS)
             | {"lora": self.lora and self.lora.model_dump(mode="json")}
+            | {k: getattr(section, k) for k, v in ADDED.items() if getattr(section, k) != v}
             | ({"declared": section.declared.said} if section.declared else {})
             | ({"data": self.data_facts} if isinstance(section.data, tuple) else {}),
             "validation": data_digest(section.validation.data) if section.validation else None,

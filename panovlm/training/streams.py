@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel
 
 from panovlm.data.cache_room import StreamRoom, cache_limit
-from panovlm.data.datasets import ConversationTokenizer, RecordSampler
+from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import open_stream
@@ -42,6 +42,11 @@ def check_streams(runs: Sequence[StageRun]) -> list[str]:
                 f"beside a stream, whose pictures are encoded once as they arrive; set "
                 f"stages.{run.name}.yaw_steps_per_view: 1"
             )
+        if run.section.tokens_per_sequence:
+            errors.append(
+                f"stages.{run.name}: found tokens_per_sequence beside a stream, whose examples are "
+                f"not packed; leave it out, or write the records to a file"
+            )
         errors += _head_errors(run.sources[0], Needs.of(run.stage.supervision))
     return errors
 
@@ -73,12 +78,13 @@ def stream_dataset(
     run: StageRun, model: PreTrainedModel, processor: PanoVLMProcessor
 ) -> StreamDataset:
     """Return the dataset of a stage on a stream, whose pictures are encoded as they arrive."""
-    section, tokenizer = run.section, ConversationTokenizer(processor, run.stage.supervision)
+    section, limit = run.section, model.config.text_config.max_position_embeddings
+    tokenizer = ConversationTokenizer(processor, run.stage.supervision, run.truncate_to(limit))
     return StreamDataset(
         run.stream,
         _encoder(run, model, processor.image_processor),
         RecordSampler(tokenizer, section.questions_per_panorama, section.roll),
-        longest=model.config.text_config.max_position_embeddings,
+        longest=run.longest(limit),
         seed=run.recipe.seed,
         declared=run.sources[0].declared,
         batch_size=ranks.batch_size_per_rank(section.batch_size),

@@ -26,6 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerState
 
+from panovlm.data.budget import BudgetDataset
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.progress import console
@@ -33,10 +34,10 @@ from panovlm.training import ranks
 from panovlm.training.checkpoints import PARTIAL, publish, step_of, whole_checkpoints
 from panovlm.training.disk import disk_errors
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.training.sampler import WholeStepSampler
+from panovlm.training.sampler import BudgetSampler, WholeStepSampler
 from panovlm.training.sections import LearningRates
 from panovlm.training.sharded import is_sharded, load_trained, trained_parameters, trained_weights
-from panovlm.training.throughput import Throughput
+from panovlm.training.throughput import VIEWS, Throughput
 from panovlm.training.trainable import module_of
 from panovlm.training.validation import Validation, ValidationPoints
 
@@ -46,8 +47,6 @@ OPTIMIZER, SCHEDULER, STATE = "optimizer.pt", "scheduler.pt", "trainer_state.jso
 WHOLE = StateDictOptions(full_state_dict=True)
 SCALARS = ("invariance", "variance", "covariance", "feature_std")
 """Fields of a model's output that are logged beside the loss, where it has them."""
-VIEWS = ("pixel_values", "patch_tokens")
-"""Keys of a batch of records that hold the views."""
 
 
 class StageTrainer(Trainer):
@@ -164,11 +163,13 @@ class StageTrainer(Trainer):
         if message is not None:
             raise ranks.raise_on_all_ranks(message)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> WholeStepSampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> WholeStepSampler | BudgetSampler:
         """Return the sampler, whose steps have the same panoramas on any number of processes."""
         args = self.args
         per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        return WholeStepSampler(train_dataset or self.train_dataset, per_step, args.seed)
+        if isinstance(self.train_dataset, BudgetDataset):
+            return BudgetSampler(self.train_dataset, per_step * args.max_steps, args.seed)
+        return WholeStepSampler(self.train_dataset, per_step, args.seed)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the batches; a stream distributes its examples to ranks and workers by itself."""

@@ -117,7 +117,7 @@ class Validation:
 
     def _pictures(self, model: PreTrainedModel, records: Sequence[Record]) -> dict[str, Any]:
         source = self.dataset.sources[0]
-        views = [source.load(record.shown) for record in records if record.shown is not None]
+        views = [source.load(picture) for record in records for picture in record.pictures]
         if not views:
             return {}
         given = {self.collator.views_key: torch.stack(views).to(model.device)}

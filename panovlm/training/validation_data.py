@@ -7,14 +7,14 @@ from transformers import PreTrainedModel
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
-from panovlm.data.formats.reading import scan_trained
 from panovlm.data.mixture import MixturePart
-from panovlm.data.record_files import raise_errors, read_records
+from panovlm.data.record_files import raise_errors
 from panovlm.data.records import Needs, Record
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.progress import console
 from panovlm.stages import Supervision
 from panovlm.training import ranks
+from panovlm.training.data_sources import DataSource, read_source
 from panovlm.training.sources import cache_of, fill_caches
 from panovlm.training.stage_run import StageRun
 from panovlm.training.validation import Validation
@@ -25,14 +25,14 @@ def validation_records(run: StageRun) -> list[Record]:
     section = run.section
     if section.validation is None:
         return []
-    needs = Needs.of(run.stage.supervision)
-    return read_records(section.validation.data, needs, section.declared, scan_trained)
+    source = DataSource(path=section.validation.data, declared=section.declared)
+    return read_source(source, Needs.of(run.stage.supervision), run.recipe.seed)
 
 
 def report_shared(run: StageRun, records: Sequence[Record], watched: Sequence[Record]) -> None:
     """Print how many panoramas are both trained and validated on."""
-    trained_on = {record.shown for record in records if record.shown}
-    shown = {record.shown for record in watched if record.shown}
+    trained_on = {picture for record in records for picture in record.pictures}
+    shown = {picture for record in watched for picture in record.pictures}
     if shared := len(shown & trained_on):
         console.print(
             f"{run.name}: {shared} of the {len(shown)} panoramas of the validation are trained on "
@@ -49,7 +49,7 @@ def stream_validation_source(
     cache = cache_of(encoder, image_processor, num_layers, bf16=run.bf16)
     if not cache.can_cut_encoder():
         return ViewSource(image_processor)
-    pictures = [record.shown for record in records if record.shown]
+    pictures = [picture for record in records for picture in record.pictures]
     errors = fill_caches({cache: pictures}, f"{run.name}: validation")
     with ranks.synchronized():
         raise_errors(f"validation pictures of stage {run.name}", errors)

@@ -331,5 +331,35 @@ def test_features_of_a_picture_that_is_read_in_another_way_now_are_not_served(ca
     encoded_in(WORLD, PROPHOTO).save(wide, icc_profile=PROPHOTO)
     old = hashlib.sha256(wide.read_bytes()).hexdigest()[:32]
     cache.prepare_folder()
-    cache.keep(old, np.zeros((4, 16, 32), np.float16))
+    cache.keep(old, torch.zeros(4, 16, 32, dtype=torch.float16))
     assert missing(cache, [wide]) == [wide]
+
+
+def test_numbers_beyond_float16_are_kept_as_bfloat16_and_other_pictures_stay_as_they_are(
+    cache, pictures, monkeypatch
+):
+    source = ViewSource(cache.image_processor)
+    plain, expected = (cache.encode(source.load(picture)) for picture in pictures[:2])
+    large_views = source.load(pictures[1])
+
+    def encode(encoder, views):
+        tokens = encode_views(encoder, views)
+        is_large = torch.stack([(large_views == v).flatten(1).all(1).any() for v in views])
+        return torch.where(is_large[:, None, None], tokens * 1e6, tokens)
+
+    monkeypatch.setattr("panovlm.data.cache.encode_views", encode)
+    assert fill(cache, pictures) == ([], [2, 1])
+    large = cache.load(pictures[1])
+    assert (cache.load(pictures[0]).dtype, large.dtype) == (torch.float16, torch.bfloat16)
+    torch.testing.assert_close(cache.load(pictures[0]), plain)
+    assert large.abs().max() > torch.finfo(torch.float16).max
+    torch.testing.assert_close(large.float() / 1e6, expected.float(), rtol=0.02, atol=1e-2)
+    assert cache.file(pictures[1]).stat().st_size == cache.bytes_per_picture
+    assert torch.stack([plain, large]).isfinite().all()  # as a batch holds them
+
+
+def test_an_encoder_that_returns_no_numbers_is_refused(cache, pictures, monkeypatch):
+    nothing = torch.full((4, 16, 32), float("nan"))
+    monkeypatch.setattr("panovlm.data.cache.encode_views", lambda encoder, views: nothing)
+    with pytest.raises(PanoVLMError, match=r"not finite .* set dtype: fp32"):
+        fill(cache, pictures, batch_size=1)

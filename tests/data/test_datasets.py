@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from panovlm.data.cache import ViewSource
-from panovlm.data.datasets import ConversationTokenizer, PanoramaCollator, PanoramaDataset
+from panovlm.data.conversations import ConversationTokenizer
+from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.mixture import MixturePart
 from panovlm.data.packing import IGNORED, TokenSequence
 from panovlm.data.record_files import read_records
@@ -96,7 +97,7 @@ def test_sampling_depends_on_seed_epoch_and_index_alone(dataset, scene_records):
         examples = dataset(scene_records, seed=seed)
         examples.set_epoch(epoch)
         example = examples[index]
-        return example["views"].flatten().tolist(), example["conversations"].ids
+        return example["views"][0].flatten().tolist(), example["conversations"].ids
 
     assert sampled(3, 1, 2) == sampled(3, 1, 2)
     for other in (lambda i: (i, 0, 0), lambda i: (0, i, 0), lambda i: (0, 0, i % 3)):
@@ -116,7 +117,7 @@ def test_views_and_responses_rotate_together(dataset, processor):
     for epoch in range(40):
         examples.set_epoch(epoch)
         example = examples[0]
-        first, *rest = example["views"].flatten().int().tolist()
+        first, *rest = example["views"][0].flatten().int().tolist()
         assert rest == [(first + i) % NUM_VIEWS for i in (1, 2, 3)]
         assert supervised(example, processor) == [["zero", "one", "two", "three"][first]]
         strides[first] += 1
@@ -128,7 +129,7 @@ def test_responses_may_be_finer_than_the_views(dataset, processor):
     for epoch in range(20):
         examples.set_epoch(epoch)
         example = examples[0]
-        assert supervised(example, processor) == [str(2 * int(example["views"].flatten()[0]))]
+        assert supervised(example, processor) == [str(2 * int(example["views"][0].flatten()[0]))]
 
 
 @pytest.mark.parametrize("responses", [None, ["a", "b", "c", "d", "e", "f"], ["a", "b"]])
@@ -139,7 +140,7 @@ def test_panoramas_whose_rotated_responses_are_not_known_stay(dataset, processor
     for epoch in range(20):
         examples.set_epoch(epoch)
         example = examples[0]
-        assert example["views"].flatten().tolist() == [0, 1, 2, 3]
+        assert example["views"][0].flatten().tolist() == [0, 1, 2, 3]
         assert sorted(supervised(example, processor)) == sorted(r.response for r in records)
 
 
@@ -216,7 +217,7 @@ def test_rotation_can_be_switched_off(dataset):
     examples = dataset([record("Where?", ["0", "1", "2", "3"])], roll=False)
     for epoch in range(10):
         examples.set_epoch(epoch)
-        assert examples[0]["views"].flatten().tolist() == [0, 1, 2, 3]
+        assert examples[0]["views"][0].flatten().tolist() == [0, 1, 2, 3]
 
 
 def test_without_text_every_panorama_rotates(dataset):
@@ -225,7 +226,7 @@ def test_without_text_every_panorama_rotates(dataset):
     for epoch in range(20):
         examples.set_epoch(epoch)
         assert examples[0]["conversations"] is None
-        starts.add(int(examples[0]["views"].flatten()[0]))
+        starts.add(int(examples[0]["views"][0].flatten()[0]))
     assert starts == {0, 1, 2, 3}
 
 
@@ -315,7 +316,7 @@ def shown_and_said(examples, processor, epochs=60):
     found = set()
     for epoch in range(epochs):
         examples.set_epoch(epoch)
-        views = examples[0]["views"].flatten()
+        views = examples[0]["views"][0].flatten()
         assert ((views - views[0]).round() % NUM_VIEWS).tolist() == [0.0, 1.0, 2.0, 3.0]
         found.add((round(views[0].item(), 3), *supervised(examples[0], processor)))
     return found
@@ -340,7 +341,7 @@ def test_without_text_every_fine_step_is_shown(dataset):
     found = set()
     for epoch in range(60):
         examples.set_epoch(epoch)
-        found.add(examples[0]["views"].flatten()[0].item())
+        found.add(examples[0]["views"][0].flatten()[0].item())
     assert found == {0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5}
 
 

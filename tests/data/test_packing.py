@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from panovlm.data.packing import IGNORED, TokenSequence, branch_mask, collate, pack
+from panovlm.data.packing import IGNORED, TokenSequence, attention_mask, collate, pack
 
 PREFIX = [11, 12, 13, 14, 15, 16]
 
@@ -132,12 +132,13 @@ def test_single_conversations_need_no_mask(generator):
 
 
 def test_a_token_sees_the_prefix_and_its_own_branch():
-    mask = branch_mask(torch.tensor([[0, 1, 1, 2, -1, -1]]))[0, 0]
+    branches = torch.tensor([[0, 1, 1, 2, -1, -1]])
+    mask = attention_mask(branches, branches.clamp(max=0))[0, 0]
     assert mask.int().tolist() == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
         [1, 1, 1, 0, 0, 0],
         [1, 0, 0, 1, 0, 0],
-        [1, 0, 0, 0, 1, 0],
-        [1, 0, 0, 0, 1, 1],
+        [0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 1, 1],
     ]

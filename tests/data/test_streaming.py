@@ -11,7 +11,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from panovlm.data import streaming
-from panovlm.data.datasets import ConversationTokenizer, RecordSampler
+from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of

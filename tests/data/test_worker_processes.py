@@ -67,7 +67,7 @@ def test_a_dataset_on_cached_tokens_is_the_same_in_another_process(
     cache.keep(file.stem, cache.encode(views))
     dataset = dataset_of(processor, cache, scenes_file)
     other = pickle.loads(pickle.dumps(dataset))
-    assert torch.equal(other[0]["views"], dataset[0]["views"])
+    assert torch.equal(other[0]["views"][0], dataset[0]["views"][0])
     assert other[0]["conversations"] == dataset[0]["conversations"]
 
 

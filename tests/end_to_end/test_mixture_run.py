@@ -74,7 +74,7 @@ def test_a_stage_sees_every_file_as_often_as_its_weight_says(
     def train(trainer: StageTrainer, **kwargs: Any) -> Any:
         dataset = trainer.train_dataset
         epoch = list(trainer._get_train_sampler())[: len(dataset)]
-        seen.update(dataset[index]["views"] is None for index in epoch)
+        seen.update(not dataset[index]["views"] for index in epoch)
         assert sum(len(group) for group in dataset.groups) == 9 + TEXTS
         return original(trainer, **kwargs)
 

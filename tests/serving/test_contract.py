@@ -1,6 +1,7 @@
 """Responses are what OpenAI's clients expect, whole and streamed, alone and in a crowd."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from asking import LIMITS, PATH, Ask, TestClient, data_url
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
+from panovlm.serving.metrics import HISTOGRAMS
 
 
 def streamed(text: str) -> tuple[str, list[dict[str, Any]]]:
@@ -176,5 +178,13 @@ def test_models_health_and_metrics_answer(client: TestClient, body: Ask) -> None
     text = client.get("/metrics").text
     assert 'panovlm_requests_total{path="/v1/chat/completions",status="200"} 1.0' in text
     assert 'panovlm_requests_total{path="other",status="404"} 1.0' in text
-    assert 'panovlm_tokens_total{kind="completion"}' in text
-    assert "panovlm_requests_in_progress 0.0" in text
+    for name in (*HISTOGRAMS, "num_requests_running", "num_requests_waiting"):
+        assert f'vllm:{name}{{model_name="panovlm"}}' in text or f"vllm:{name}_bucket" in text
+    whole = (
+        r'vllm:request_success_total\{finished_reason="(stop|length)",model_name="panovlm"\} 1.0'
+    )
+    assert re.search(whole, text)
+    for kind in ("prompt", "generation"):
+        assert re.search(rf'vllm:{kind}_tokens_total\{{model_name="panovlm"\}} [1-9]', text)
+    for name in ("time_to_first_token_seconds", "request_queue_time_seconds"):
+        assert f'vllm:{name}_count{{model_name="panovlm"}} 1.0' in text

@@ -37,7 +37,7 @@ def test_one_request_too_many_is_refused_and_the_others_are_answered(
     app = create_app(assistant, limits=limits)
     with TestClient(app) as client, ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(client.post, PATH, json=body()) for _ in range(2)]
-        wait_until(lambda: app.state.handler._num_requests == 2)
+        wait_until(lambda: app.state.handler.num_places() == 2)
         refused = client.post(PATH, json=body())
         held.set()
         assert refused.status_code == 429
@@ -51,7 +51,7 @@ def test_refused_requests_release_their_slots(assistant: Assistant, body: Ask) -
     limits = dataclasses.replace(LIMITS, max_requests=1)
     with TestClient(create_app(assistant, limits=limits)) as client:
         for _ in range(3):
-            assert client.post(PATH, json=body(n=2)).status_code == 400
+            assert client.post(PATH, json=body(n=9)).status_code == 400
             assert client.post(PATH, json=body(stream=True)).status_code == 200
 
 
@@ -124,7 +124,7 @@ def test_a_client_that_leaves_releases_its_slot(
     with listening(app) as (address, _):
         with pytest.raises(httpx2.TimeoutException):
             httpx2.post(address + PATH, json=body(max_tokens=64, stream=stream), timeout=1.0)
-        wait_until(lambda: app.state.handler._num_requests == 0)
+        wait_until(lambda: app.state.handler.num_places() == 0)
         held.set()
         assert httpx2.post(address + PATH, json=body(), timeout=20).status_code == 200
 
@@ -138,7 +138,7 @@ def test_a_stopping_server_finishes_running_answers(
         running = [
             threads.submit(httpx2.post, address + PATH, json=each, timeout=20) for each in asked
         ]
-        wait_until(lambda: app.state.handler._num_requests == 2)
+        wait_until(lambda: app.state.handler.num_places() == 2)
         server.handle_exit(signal.SIGTERM, None)
         held.set()
         streamed, whole = (each.result() for each in running)

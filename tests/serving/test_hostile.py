@@ -134,18 +134,25 @@ def test_a_picture_outside_a_users_message_is_refused(client: TestClient, body: 
         ({"messages": "hi"}, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"max_tokens": 10**6}, "max_tokens"),
         ({"temperature": 3}, "temperature"),
         ({"top_p": 0}, "top_p"),
         ({"seed": 2**70}, "seed"),
         ({"stop": [""]}, "stop"),
         ({"stop": list("abcde")}, "stop"),
-        ({"n": 2}, "n"),
+        ({"n": 9}, "n"),
         ({"top_k": -2}, "top_k"),
         ({"min_p": 1.5}, "min_p"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"guided_json": {"type": "object"}}, "guided_json"),
-        ({"ignore_eos": True}, "ignore_eos"),
+        ({"best_of": 2}, "best_of"),
+        ({"frequency_penalty": 3}, "frequency_penalty"),
+        ({"logit_bias": {"x": 1}}, "logit_bias.x"),
+        ({"logit_bias": {"300": 1}}, "logit_bias"),
+        ({"logit_bias": {"3": 1e300}}, "logit_bias.3"),
+        ({"stop_token_ids": [-1]}, "stop_token_ids"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs"),
         ({"messages": [{"role": "user"}]}, "messages.0"),
         ({"messages": [{"role": "system", "content": None}]}, "messages.0"),
         ({"tools": [{"type": "function"}]}, "tools"),
@@ -182,7 +189,7 @@ def test_special_tokens_of_a_user_are_text(client: TestClient, body: Ask) -> Non
     assert client.post(PATH, json=body(typed, None)).status_code == 200
 
 
-def test_a_thousand_random_requests_never_fail_the_server(
+def test_two_thousand_random_requests_never_fail_the_server(
     client: TestClient, body: Ask, panorama: Image.Image
 ) -> None:
     rng = random.Random(0)
@@ -203,7 +210,7 @@ def test_a_thousand_random_requests_never_fail_the_server(
     ]
     good = encoded(panorama.resize((32, 16)), "JPEG")
     seen = set()
-    for _ in range(1000):
+    for _ in range(2000):
         asked = body(rng.choice(["?", "\0", "<|im_end|>" * 9, "ß" * 50]), None, max_tokens=1)
         if rng.random() < 0.08:
             data = bytearray(good)

@@ -109,7 +109,7 @@ def test_half_closed_connections_release_their_slots(
     for client in clients:
         read_to_the_end(client)
         client.close()
-    wait_until(lambda: app.state.handler._num_requests == 0)
+    wait_until(lambda: app.state.handler.num_places() == 0)
     assert httpx2.post(address + PATH, json=body(), timeout=20).status_code == 200
 
 

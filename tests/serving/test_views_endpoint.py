@@ -102,7 +102,7 @@ def test_keys_slots_and_time_are_those_of_answers(assistant: Assistant, given: A
             reply = client.post(PATH, json=given(), headers=headers)
             body = reply.json()
             gauge = client.get("/metrics", headers={"authorization": "Bearer secret"}).text
-            assert "panovlm_requests_in_progress 0.0" in gauge
+            assert 'vllm:num_requests_waiting{model_name="panovlm"} 0.0' in gauge
             return reply.status_code, body.get("error", {}).get("code", "")
 
     assert ask(LIMITS) == (200, "")

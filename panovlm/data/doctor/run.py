@@ -73,7 +73,7 @@ def examine(
     Raises:
         PanoVLMError: If a process died.
     """
-    needs = Needs(text=needs_text, image=not needs_text)
+    needs = Needs(text=needs_text, image=not needs_text, one_picture=False)
     checked = check_records(dict.fromkeys(files, needs), scan)
     others = check_records(dict.fromkeys(against, Needs(text=False, image=False)), scan)
     pictures = inspect_pictures([*dict.fromkeys(checked.pictures + others.pictures)], workers)
@@ -130,7 +130,8 @@ def _found(
     """Yield what is wrong with files and pictures, and between the data and the test data."""
     yield from checked.findings
     yield from others.findings
-    users = {e.record.shown: e for e in reversed([*checked.records, *others.records])}
+    located = reversed([*checked.records, *others.records])
+    users = {picture: each for each in located for picture in each.record.pictures}
     for path, picture in pictures.items():
         first = users[path]  # the first record that names it
         for finding in picture.findings:

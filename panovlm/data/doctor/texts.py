@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from panovlm.data.datasets import TOO_LONG_FIX, ConversationTokenizer
+from panovlm.data.conversations import ConversationTokenizer
+from panovlm.data.datasets import TOO_LONG_FIX
 from panovlm.data.doctor.pictures import Picture
 from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.packing import IGNORED
@@ -34,11 +35,11 @@ def repeated_questions(
     records: Sequence[Located], pictures: Mapping[PictureFile, Picture]
 ) -> Iterator[Finding]:
     """Find questions asked more than once about one picture, by its content, and their answers."""
-    groups: dict[tuple[str, str], list[Located]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Located]] = defaultdict(list)
     for each in records:
-        image = each.record.shown
-        if each.record.messages and image:
-            groups[pictures[image].digest or str(image), _question(each)].append(each)
+        images = [pictures[image].digest or str(image) for image in each.record.pictures]
+        if each.record.messages and images:
+            groups[*images, _question(each)].append(each)
     yield from (_repeated(group) for group in groups.values() if len(group) > 1)
 
 
@@ -100,6 +101,6 @@ def terms(records: Sequence[Located], field: str) -> dict[str, int]:
     values: dict[Path, str] = {}
     for each in records:
         value: str | None = getattr(each.record, field)
-        if image := each.record.image:
+        for image in each.record.paths:
             values[image] = (value or "").strip() or values.get(image, "")
     return dict(Counter(values.values()).most_common())

@@ -86,7 +86,7 @@ def add_entry(
     else:
         data, images = _record_of(dict(item), content)
     if len(images) > 1:
-        content.refuse_pictures(len(images), path, place, "images")
+        content.entries.append(Entry(data | {"images": images}, place))
         return
     content.entries.append(Entry(data | {"image": images[0]} if images else data, place, picture))
 

@@ -13,6 +13,7 @@ from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.inference.answers import Answer
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.batches import Row
+from panovlm.inference.prompts import Prompt
 from panovlm.scenes.render import render
 from panovlm.scenes.world import Scene, Solid
 
@@ -54,8 +55,8 @@ class Oracle(Assistant):
         self.answer_of, self.asked = answer_of, []
         self._known = [(scene, self.open(path).views) for path, scene in scenes.items()]
 
-    def row(self, question: Question) -> Row:
-        row = super().row(question)
+    def row(self, question: Question, prompt: Prompt | None = None) -> Row:
+        row = super().row(question, prompt)
         text = _last_text(question)
         self.asked.append(text)
         answer = self.answer_of(self._scene_shown(question), text)

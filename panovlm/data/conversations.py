@@ -1,0 +1,206 @@
+"""Conversations as token sequences: how they are tokenised, sampled, rotated and packed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, pack
+from panovlm.data.records import Record
+from panovlm.errors import PanoVLMError
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.stages import Supervision
+
+MARKUP_BYTES = 64
+"""More than any chat template writes around a message."""
+
+
+@dataclass(frozen=True)
+class RecordSampler:
+    """Samples conversations and yaw rotations for a panorama; each result depends on its key alone.
+
+    Attributes:
+        tokenizer: Of the conversations.
+        per_panorama: Conversations sampled for one panorama.
+        roll: Whether to yaw-rotate panoramas whose records all have rotated responses.
+        steps_per_view: Fine steps of a rotation by one stride.
+    """
+
+    tokenizer: "ConversationTokenizer"
+    per_panorama: int
+    roll: bool
+    steps_per_view: int = 1
+
+    def step(self, records: Sequence[Record], key: tuple[int, ...], num_views: int) -> int:
+        """Sample how far the camera turns right, in fine steps, of which a stride has several.
+
+        It turns by whole strides alone where the records hold no responses for finer ones, and to
+        nowhere where no record has a response.
+        """
+        if not self.roll:
+            return 0
+        rng, count = np.random.default_rng(key), num_views * self.steps_per_view
+        # Without text any rotation is right; with text, only if each record knows its responses.
+        if self.tokenizer.supervision is Supervision.NONE:
+            return int(rng.integers(count))
+        unit = 1 if all(record.has_rotations(count) for record in records) else self.steps_per_view
+        if not all(record.has_rotations(num_views) for record in records):
+            return 0
+        known = [step for step in range(0, count, unit) if _known(records, step, count)]
+        return known[int(rng.integers(len(known)))]
+
+    def chosen(self, records: Sequence[Record], key: tuple[int, ...]) -> list[int]:
+        """Sample which of a panorama's conversations are used, all with one beginning.
+
+        Only those that begin alike can share the picture's tokens. Of several beginnings each is
+        taken as often as it has conversations, the others in other epochs.
+        """
+        places = _of_one_beginning(records, key)
+        if len(places) <= self.per_panorama:
+            return places
+        rng = np.random.default_rng((*key, 1))
+        order = rng.permutation(len(places))[: self.per_panorama]
+        return sorted(places[place] for place in order)
+
+    def packed(
+        self, records: Sequence[Record], key: tuple[int, ...], step: int = 0, num_steps: int = 1
+    ) -> PackedSequence | None:
+        """Return conversations sampled among those with a response after a step, and packed.
+
+        None without supervision.
+
+        Raises:
+            PanoVLMError: If a tokenizer joins the picture's end with the texts behind it.
+        """
+        if self.tokenizer.supervision is Supervision.NONE:
+            return None
+        known = _known(records, step, num_steps)
+        rotated = []
+        for record in (known[i] for i in self.chosen(known, key)):
+            num_own_steps = step * len(record.rolled_responses or ()) // num_steps
+            rotated.append(record.yaw_rotated(num_own_steps))
+        sequences = [self.tokenizer(record) for record in rotated]
+        packed, image = pack(sequences), self.tokenizer.processor.image_token_id
+        if packed.ids.count(image) != sequences[0].ids.count(image):
+            raise PanoVLMError(
+                f"{records[0].paths[0]}: found conversations whose tokens differ before the end of "
+                "the picture, though their texts do not, expected a chat template and a tokenizer "
+                "that keep what stands before the end of the picture alike; set "
+                "questions_per_panorama: 1"
+            )
+        return packed
+
+
+def _of_one_beginning(records: Sequence[Record], key: tuple[int, ...]) -> list[int]:
+    """Sample the beginning of a record; return the places of all records that have it."""
+    beginnings = [record.beginning for record in records]
+    if len(set(beginnings)) == 1:
+        return list(range(len(records)))
+    sampled = beginnings[int(np.random.default_rng((*key, 2)).integers(len(records)))]
+    return [place for place, beginning in enumerate(beginnings) if beginning == sampled]
+
+
+def _known(records: Sequence[Record], step: int, num_steps: int) -> list[Record]:
+    """Return the records whose response is known after a step to the right."""
+    return [each for each in records if each.response_after(step, num_steps) is not None]
+
+
+def num_bytes(record: Record) -> int:
+    """Return more bytes than a record's conversation has in a chat template."""
+    return sum(len(message.content.encode()) + MARKUP_BYTES for message in record.messages)
+
+
+class ConversationTokenizer:
+    """Tokenises conversations with their labels, and caches the results.
+
+    Args:
+        processor: Expands `<image>` and applies the chat template.
+        supervision: Which tokens carry the loss.
+        truncate_to: Tokens that are kept of a longer conversation; None keeps all.
+    """
+
+    def __init__(
+        self,
+        processor: PanoVLMProcessor,
+        supervision: Supervision,
+        truncate_to: int | None = None,
+    ) -> None:
+        self.processor = processor
+        self.supervision = supervision
+        self.truncate_to = truncate_to
+        self._tokenize = lru_cache(maxsize=20_000)(self._tokenize_messages)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be built anew in another process, whichever way it starts; the cache stays behind."""
+        return ConversationTokenizer, (self.processor, self.supervision, self.truncate_to)
+
+    def __call__(self, record: Record) -> TokenSequence:
+        """Tokenise a record's conversation; the pictures themselves are not read."""
+        whole, most = self._whole(record), self.truncate_to
+        if most is None or len(whole.ids) <= most:
+            return whole
+        return TokenSequence(whole.ids[:most], whole.labels[:most])
+
+    def _whole(self, record: Record) -> TokenSequence:
+        return self._tokenize(
+            tuple((message.role, message.content) for message in record.marked_messages)
+        )
+
+    def excess(self, record: Record, longest: int) -> int:
+        """Return how many tokens too long a conversation is; at most 0 where it fits.
+
+        One that is truncated fits if that leaves all image tokens and something supervised.
+        """
+        beyond = self.num_beyond(record, longest)
+        return 0 if beyond > 0 and self._fits_truncated(record) else beyond
+
+    def num_beyond(self, record: Record, longest: int) -> int:
+        """Return how many tokens a whole conversation has beyond `longest`; below 0 if fewer."""
+        expansion = self.processor.expand_image()
+        image_tokens = expansion.count(self.processor.image_token)
+        around = len(expansion) - image_tokens * len(self.processor.image_token)
+        # No text has more tokens than bytes, so most conversations need not be tokenised.
+        pictures = (image_tokens + around) * max(len(record.paths), 1)
+        most = self._most_tokens(record) + pictures - longest
+        return most if most <= 0 else len(self._whole(record).ids) - longest
+
+    def _most_tokens(self, record: Record) -> int:
+        """Return more tokens than a record's conversation has, its picture apart."""
+        contents = sum(len(message.content.encode()) for message in record.messages)
+        return contents + len(record.messages) * self.markup_bytes
+
+    @cached_property
+    def markup_bytes(self) -> int:
+        """More bytes than the chat template writes around a message; some write a system prompt."""
+        chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}]
+        written: str = self.processor.tokenizer.apply_chat_template(
+            chat, chat_template=self.processor.chat_template, tokenize=False
+        )
+        return max(len(written.encode()), MARKUP_BYTES)
+
+    def _fits_truncated(self, record: Record) -> bool:
+        if self.truncate_to is None:
+            return False
+        whole, cut, image = self._whole(record), self(record), self.processor.image_token_id
+        has_pictures = whole.ids.count(image) == cut.ids.count(image)
+        return has_pictures and any(label != IGNORED for label in cut.labels[1:])
+
+    def _tokenize_messages(self, messages: tuple[tuple[str, str], ...]) -> TokenSequence:
+        chat = [{"role": role, "content": content} for role, content in messages]
+        ids, is_supervised = self.processor.tokenize(chat)
+        if self.supervision is Supervision.ALL_TEXT:
+            is_supervised = self._follows_picture(ids)
+        pairs = zip(ids, is_supervised, strict=True)
+        return TokenSequence(ids, [token if carries else IGNORED for token, carries in pairs])
+
+    def _follows_picture(self, ids: list[int]) -> list[int]:
+        """Mark all text after the image tokens; text before them cannot depend on them.
+
+        That leaves out the direction words between views: to predict those, the image tokens would
+        learn to encode the next word instead of the picture.
+        """
+        image = self.processor.image_token_id
+        last = max((place for place, token in enumerate(ids) if token == image), default=-1)
+        return [int(place > last) for place in range(len(ids))]

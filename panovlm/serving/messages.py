@@ -1,0 +1,174 @@
+"""Conversations as clients write them: messages of texts and pictures, checked."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
+
+from panovlm.errors import PanoVLMError
+from panovlm.inference.grounding import check_one_panorama
+from panovlm.inference.prompts import Conversation
+from panovlm.pictures.declaring import Declaration
+from panovlm.serving.errors import RequestError
+from panovlm.serving.limits import Limits
+from panovlm.serving.pictures import Picture
+
+
+class TextPart(BaseModel):
+    """Text in a message."""
+
+    type: Literal["text", "input_text", "output_text"]
+    text: str
+
+
+class RefusalPart(BaseModel):
+    """An assistant's message that it did not answer."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+    @property
+    def text(self) -> str:
+        """What it said instead."""
+        return self.refusal
+
+
+class ImageUrl(BaseModel):
+    """Location of a picture; the views are those of the model at any `detail`."""
+
+    url: str
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+def _as_object(url: Any) -> Any:
+    return {"url": url} if isinstance(url, str) else url
+
+
+class ImagePart(BaseModel):
+    """A picture in a message."""
+
+    type: Literal["image_url", "input_image"]
+    image_url: Annotated[
+        ImageUrl, BeforeValidator(_as_object, json_schema_input_type=ImageUrl | str)
+    ]
+    declared: Declaration | None = Field(
+        None, description="Beyond OpenAI's: what the picture is, where it does not say so itself."
+    )
+
+
+Part = Annotated[TextPart | RefusalPart | ImagePart, Field(discriminator="type")]
+
+
+def _as_parts(content: Any) -> Any:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [] if content is None else content
+
+
+Content = Annotated[
+    list[Part], BeforeValidator(_as_parts, json_schema_input_type=str | list[Part] | None)
+]
+
+
+class Message(BaseModel):
+    """A message of a conversation."""
+
+    role: str = Field(json_schema_extra={"enum": ["system", "developer", "user", "assistant"]})
+    content: Content = Field(default_factory=list, validate_default=True)
+
+    @field_validator("role")
+    @classmethod
+    def _is_known(cls, role: str) -> str:
+        if role in ("tool", "function"):
+            raise ValueError(
+                f"found a message of a {role}, but the model calls no tools; leave it out"
+            )
+        if role not in ("system", "developer", "user", "assistant"):
+            raise ValueError("found another role, expected system, developer, user or assistant")
+        return role
+
+    @model_validator(mode="after")
+    def _has_content(self) -> "Message":
+        """Refuse a message without content, but for assistants', as clients keep them."""
+        if not self.content and self.role != "assistant":
+            raise ValueError("found no content, expected a text or parts")
+        if any(isinstance(part, ImagePart) for part in self.content) and self.role != "user":
+            raise ValueError("found a picture in a message that is not a user's; move it")
+        return self
+
+    @property
+    def text(self) -> str:
+        """Its text alone."""
+        return "".join(part.text for part in self.content if not isinstance(part, ImagePart))
+
+    def for_template(self) -> dict[str, Any]:
+        """Return the message as chat templates take it."""
+        parts = self.content or [TextPart(type="text", text="")]
+        content = [
+            {"type": "image"}
+            if isinstance(part, ImagePart)
+            else {"type": "text", "text": part.text}
+            for part in parts
+        ]
+        return {"role": self.role.replace("developer", "system"), "content": content}
+
+
+class ConversationRequest(BaseModel):
+    """A request about a conversation; `yaw_shift_deg` is for conversations with one picture."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+    _place: str = PrivateAttr("messages")
+
+    model: str
+    messages: list[Message] = Field(min_length=1, max_length=256)
+    yaw_shift_deg: float = Field(
+        0.0, ge=-360, le=360, description="Rotates the panorama as if its camera had turned right."
+    )
+
+    @property
+    def place(self) -> str:
+        """The field of the client's request that the messages are from."""
+        return self._place
+
+    def placed_in(self, field: str) -> Self:
+        """Name that field, where it is not `messages`."""
+        self._place = field
+        return self
+
+    def taken(self, limits: Limits, grounded: bool) -> tuple[Conversation, list[Picture]]:
+        """Return the messages and their pictures in reading order; the request keeps neither."""
+        conversation = [message.for_template() for message in self.messages]
+        is_own = self.place == "messages"
+        placed = [
+            (f"messages.{row}.content.{column}.image_url" if is_own else self.place, part)
+            for row, message in enumerate(self.messages)
+            for column, part in enumerate(message.content)
+            if isinstance(part, ImagePart)
+        ]
+        if len(placed) > limits.max_pictures:
+            message = (
+                f"found {len(placed)} pictures in the conversation, expected at most "
+                f"{limits.max_pictures} (the server's --max-pictures); leave some out"
+            )
+            raise RequestError(400, message, "too_many_images", self.place)
+        for name, is_set in (("grounded", grounded), ("yaw_shift_deg", self.yaw_shift_deg)):
+            try:
+                if is_set:
+                    check_one_panorama(name, len(placed))
+            except PanoVLMError as error:
+                raise RequestError(400, str(error), "too_many_images", name) from error
+        self.messages.clear()
+        return conversation, [_picture(place, part) for place, part in placed]
+
+
+def _picture(place: str, part: ImagePart) -> Picture:
+    """Decode a picture's data URL, so that its text can be forgotten."""
+    url, part.image_url.url = part.image_url.url, ""
+    return Picture.of(url, place, part.declared)

@@ -1,0 +1,157 @@
+"""The records of a stage as a data set: read, fitted to the longest length, counted in epochs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from panovlm.data.budget import BudgetDataset
+from panovlm.data.conversations import ConversationTokenizer
+from panovlm.data.datasets import TOO_LONG_FIX, PanoramaDataset, Source
+from panovlm.data.mixture import MixturePart
+from panovlm.data.records import Needs, Record
+from panovlm.errors import PanoVLMError
+from panovlm.model.processing import PanoVLMProcessor
+from panovlm.pictures.declaring import PictureFile
+from panovlm.runtime.progress import console
+from panovlm.stages import Supervision
+from panovlm.training.build import build_config, build_processor
+from panovlm.training.data_sources import read_source
+from panovlm.training.diagnosing import hold_out
+from panovlm.training.recipe import Recipe
+from panovlm.training.stage_run import StageRun
+
+
+def read_parts(run: StageRun) -> list[MixturePart]:
+    """Read and check the records of a stage, each file's as one part of the mixture.
+
+    Raises:
+        PanoVLMError: Listing every invalid line of a file.
+    """
+    needs, seed = Needs.of(run.stage.supervision), run.recipe.seed
+    return [MixturePart(read_source(each, needs, seed), each.weight) for each in run.sources]
+
+
+def build_dataset(
+    run: StageRun,
+    processor: PanoVLMProcessor,
+    parts: Sequence[MixturePart],
+    sources: Sequence[Source],
+    limit: int,
+) -> PanoramaDataset:
+    """Build the dataset of a stage that trains on records.
+
+    Args:
+        run: The stage.
+        processor: Tokenises the conversations.
+        parts: The records.
+        sources: Load the pictures.
+        limit: Tokens that the language model reads at most.
+
+    Raises:
+        PanoVLMError: If it is to be rotated in fine steps and no record has responses for them, or
+            a conversation is too long and none may be cut or left out.
+    """
+    _check_fine_steps(run, [record for part in parts for record in part.records])
+    has_text = run.stage.supervision is not Supervision.NONE
+    if has_text and run.section.too_long != "error":
+        parts = _fitting(run, processor, parts, limit)
+    dataset = PanoramaDataset(
+        parts,
+        sources,
+        processor,
+        run.stage.supervision,
+        run.section.questions_per_panorama,
+        roll=run.section.roll,
+        seed=run.recipe.seed,
+        truncate_to=run.truncate_to(limit),
+    )
+    dataset.check_lengths(run.longest(limit))
+    return dataset
+
+
+def _fitting(
+    run: StageRun, processor: PanoVLMProcessor, parts: Sequence[MixturePart], limit: int
+) -> list[MixturePart]:
+    """Leave out the records that are too long, also when truncated, and say how many are."""
+    longest = run.longest(limit)
+    tokenizer = ConversationTokenizer(processor, run.stage.supervision, run.truncate_to(limit))
+    records = [record for part in parts for record in part.records]
+    too_long = {id(r): r for r in records if tokenizer.num_beyond(r, longest) > 0}
+    dropped = {key for key, r in too_long.items() if tokenizer.excess(r, longest) > 0}
+    if too_long:
+        console.print(
+            f"{run.name}: {len(too_long):,} of {len(records):,} records have more than "
+            f"{longest:,} tokens: {len(too_long) - len(dropped):,} truncated, "
+            f"{len(dropped):,} left out"
+        )
+    if len(dropped) == len(records):
+        raise PanoVLMError(
+            f"stages.{run.name}: found no record that fits {longest:,} tokens; raise max_length, "
+            f"or {TOO_LONG_FIX}"
+        )
+    return [
+        replace(part, records=[r for r in part.records if id(r) not in dropped]) for part in parts
+    ]
+
+
+@dataclass(frozen=True)
+class BlankViews:
+    """Stands for the views of pictures where only text is read."""
+
+    num_views: int
+
+    def load(self, picture: PictureFile) -> Tensor:
+        """Return views without pixels."""
+        return torch.zeros(self.num_views, 0)
+
+
+def resolve_steps(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """Return the recipe with the steps of those stages that are given epochs.
+
+    Raises:
+        PanoVLMError: If the data of one are a stream, whose examples cannot be counted.
+    """
+    stages = dict(recipe.stages)
+    for name, section in recipe.stages.items():
+        if name in names and section.epochs is not None:
+            steps = _count_steps(StageRun(recipe, name), section.epochs)
+            stages[name] = section.model_copy(update={"steps": steps})
+    return recipe.model_copy(update={"stages": stages})
+
+
+def _count_steps(run: StageRun, epochs: float) -> int:
+    section, config = run.section, build_config(run.recipe.model)
+    if run.is_stream:
+        raise PanoVLMError(
+            f"stages.{run.name}: found epochs beside a stream, whose examples are not counted; set "
+            f"stages.{run.name}.steps instead"
+        )
+    parts, per_step = read_parts(run), section.batch_size * section.accumulation
+    if run.is_on_overlaps:
+        records = [record for part in parts for record in part.records]
+        held_out = hold_out(records, section.overlap_settings.held_out, run.recipe.seed)
+        parts = [part.without(held_out) for part in parts]
+    blank = [BlankViews(config.num_views)] * section.yaw_steps_per_view
+    limit = config.text_config.max_position_embeddings
+    examples = build_dataset(run, build_processor(run.recipe.model), parts, blank, limit)
+    if section.tokens_per_sequence is None:  # every epoch has whole steps
+        return math.ceil(epochs * math.ceil(len(examples) / per_step))
+    packed = BudgetDataset(examples, section.tokens_per_sequence)
+    num_sequences = sum(1 for _ in packed.bins(0, run.recipe.seed))
+    return math.ceil(epochs * num_sequences / per_step)
+
+
+def _check_fine_steps(run: StageRun, records: list[Record]) -> None:
+    num_views, per_view = run.recipe.model.views.num_views, run.section.yaw_steps_per_view
+    has_text = run.stage.supervision is not Supervision.NONE
+    if per_view == 1 or not has_text or any(r.has_rotations(num_views * per_view) for r in records):
+        return
+    raise PanoVLMError(
+        f"stages.{run.name}: found yaw_steps_per_view = {per_view}, but no record with a response "
+        f"for each of {num_views * per_view} rotations (a multiple of it in rolled_responses); "
+        f"write the questions with `panovlm questions --yaw-steps {num_views * per_view}`, or set "
+        f"stages.{run.name}.yaw_steps_per_view: 1"
+    )
