@@ -227,9 +227,13 @@ def test_train_evaluate_and_ask_work_from_the_shell(
     assert report.keys() >= {"seconds_total", "peak_memory_mb", "versions"}
     assert report_file.with_suffix(".html").read_text().startswith("<!")
     panorama = scenes_file.parent / "0.png"
-    code, out, _ = run_cli("ask", tmp_path / "run", panorama, "What is near?", "--grounded")
+    outlined = tmp_path / "outlined.jpg"
+    options = ("--grounded", "--outlined", outlined)
+    code, out, _ = run_cli("ask", tmp_path / "run", panorama, "What is behind me?", *options)
     assert code == 0
-    assert "grounding" in json.loads(out.splitlines()[-1])
+    grounded = json.loads(out.splitlines()[-2])
+    assert f"{len(grounded['regions'])} regions outlined in {outlined}" in out
+    assert "grounding" in grounded and outlined.is_file()
     both = (panorama, panorama.with_name("1.png"))
     assert run_cli("ask", tmp_path / "run", *both, "What differs?")[0] == 0
     said = iter(["What is near?", "", "Never asked"])

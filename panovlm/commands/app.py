@@ -30,6 +30,7 @@ for command in (
     pictures.convert,
     pictures.scenes,
     annotating.annotate,
+    annotating.compose,
     data.questions,
     training.backbones,
     training.plan,

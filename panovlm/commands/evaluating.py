@@ -63,7 +63,7 @@ def evaluate(
 ) -> None:
     """Score a MODEL on records or a benchmark, beside the blind baseline.
 
-    MODEL is a folder or a run of ours, an image-text-to-text model of transformers (its id or
+    MODEL is ours (a folder, run or name), an image-text-to-text model of transformers (its id or
     folder), or a model behind an OpenAI-compatible endpoint: openai:http://localhost:8000/v1#NAME,
     whose key PANOVLM_MODEL_KEY may hold. Started again after a kill, it goes on where it was. Under
     torchrun, processes share the work.

@@ -1,7 +1,6 @@
 """Commands on trained models."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -95,6 +94,9 @@ def ask(
     grounded: Annotated[
         bool, typer.Option("--grounded", help="Add the direction that an answer names.")
     ] = False,
+    outlined: Annotated[
+        Path | None, typer.Option(help="Picture to write: what the answer is about, outlined.")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
     dtype: DtypeOption = "auto",
 ) -> None:
@@ -107,15 +109,21 @@ def ask(
             "--in and --out"
         )
     if panoramas and question:
+        if outlined:
+            _check_outlined(outlined, panoramas)
         assistant, opened = _open(model, panoramas, declared, grounded, dtype)
         answer = assistant.ask(opened, question, SamplingParams(max_tokens=max_tokens))
         typer.echo(answer)
         if grounded:
-            _show_grounding(answer)
-    elif questions and out and not panoramas:
+            _show_grounding(answer, question)
+        if outlined:
+            _write_outlined(answer, question, panoramas[0], declared, outlined)
+    elif questions and out and not panoramas and not outlined:
         _ask_many(model, questions, out, declared, grounded, max_tokens, dtype)
     else:
-        raise PanoVLMError("found a panorama and --in, whose lines name theirs; leave one out")
+        raise PanoVLMError(
+            "found a panorama or --outlined beside --in, whose lines name theirs; leave one out"
+        )
 
 
 def _open(
@@ -136,12 +144,37 @@ def _open(
     return assistant, [assistant.open(panorama, declared) for panorama in panoramas]
 
 
-def _show_grounding(answer: str) -> None:
-    from panovlm.inference.grounding import ground
+def _show_grounding(answer: str, question: str) -> None:
+    from panovlm.inference.grounding import ground, grounded_regions, grounding_facts
 
-    grounding = ground(answer)
+    grounding, regions = ground(answer), grounded_regions(answer, question)
     typer.echo(grounding.describe() if grounding else "no direction named")
-    typer.echo(json.dumps({"grounding": asdict(grounding) if grounding else None}))
+    for region in regions:
+        typer.echo(region.describe())
+    typer.echo(json.dumps(grounding_facts(answer, question), ensure_ascii=False))
+
+
+def _check_outlined(out: Path, panoramas: list[Path]) -> None:
+    """Refuse a picture that cannot be written before the model is loaded."""
+    from panovlm.figures.sheets import check_sheet, require_folder
+    from panovlm.inference.grounding import check_one_panorama
+
+    check_one_panorama("--outlined", len(panoramas))
+    check_sheet(out, "panovlm ask", panoramas)
+    require_folder(out)
+
+
+def _write_outlined(
+    answer: str, question: str, panorama: Path, declared: Declaration | None, out: Path
+) -> None:
+    from panovlm.figures.grounded_regions import draw_regions
+    from panovlm.figures.sheets import save_sheet
+    from panovlm.inference.grounding import grounded_regions
+    from panovlm.pictures.declaring import declare
+
+    regions = grounded_regions(answer, question)
+    save_sheet(draw_regions(declare(panorama, declared), regions), out, "panovlm ask")
+    typer.echo(f"{len(regions)} regions outlined in {out}")
 
 
 def _ask_many(
@@ -197,7 +230,7 @@ def chat(
             typer.echo(f"panovlm: {error}", err=True)
         typer.echo()
         if grounded:
-            _show_grounding(answer)
+            _show_grounding(answer, question)
 
 
 def _next_question() -> str:

@@ -14,6 +14,7 @@ from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.views_mattered import view_shares
 from panovlm.metrics.angles import sector
 from panovlm.metrics.listings import is_listing, listing_scores
+from panovlm.metrics.scores import summarise
 from panovlm.metrics.strata import pole_stratum, seam_distance_deg, seam_stratum
 
 
@@ -43,23 +44,28 @@ def describe(predictions: Sequence[Prediction]) -> dict[str, Any]:
     Returns:
         `overall`, `count`, `interval` (low, high; None of fewer than five panoramas), and
         `coverage`, the share of answers that are not empty (an empty one counts as wrong).
-        `by_kind`, `count_by_kind`, `interval_by_kind`; the same three `_by_sector` (the direction
-        asked about), `_by_seam_distance` and `_by_pole_distance` as far as these are known, and
-        `by_kind_and_sector`. `seam` and `not_seam`, with counts and intervals, where objects that
-        cross the seam and others are asked about. `listings`, as `listing_scores` returns it, where
-        listings are asked for.
+        `by_kind`, `count_by_kind`, `interval_by_kind`, `coverage_by_kind`; the same four
+        `_by_sector` (the direction asked about), `_by_seam_distance` and `_by_pole_distance` as far
+        as these are known, and `by_kind_and_sector`. `seam` and `not_seam`, with counts and
+        intervals, where objects that cross the seam and others are asked about. `listings`, as
+        `listing_scores` returns it, where listings are asked for.
     """
     whole = accuracy(predictions)
     result: dict[str, Any] = {
         "overall": whole.mean,
         "count": whole.count,
         "interval": whole.limits,
-        "coverage": sum(bool(p.answer) for p in predictions) / whole.count,
+        "coverage": coverage(predictions),
     }
     for name, key_of in _GROUPS.items():
         result |= _by(name, predictions, key_of)
     result |= _kinds_and_sectors(predictions) | _seam_strata(predictions)
     return result | _listing_facts(predictions)
+
+
+def coverage(predictions: Sequence[Prediction]) -> float:
+    """Compute the share of answers, at least one, that could be read."""
+    return summarise(prediction.score for prediction in predictions).coverage
 
 
 def _listing_facts(predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -88,10 +94,12 @@ _GROUPS: Mapping[str, Callable[[Prediction], str | None]] = {
 def _by(
     name: str, predictions: Sequence[Prediction], key_of: Callable[[Prediction], str | None]
 ) -> dict[str, Any]:
-    found = {key: accuracy(group) for key, group in grouped(predictions, key_of).items()}
+    groups = grouped(predictions, key_of)
+    found = {key: accuracy(group) for key, group in groups.items()}
     if not found:
         return {}
     return {
+        f"coverage_by_{name}": {key: coverage(group) for key, group in groups.items()},
         f"by_{name}": {key: each.mean for key, each in found.items()},
         f"count_by_{name}": {key: each.count for key, each in found.items()},
         f"interval_by_{name}": {key: each.limits for key, each in found.items()},

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.batches import Row
-from panovlm.inference.grounding import check_one_panorama, ground
+from panovlm.inference.grounding import check_one_panorama, grounding_facts
 from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.files import check_output
 from panovlm.runtime.progress import progress_bar
@@ -24,7 +24,7 @@ BATCH_SIZE = 16
 NUM_OPENED = 4
 """Panoramas kept open, for consecutive batches about the same one."""
 Outcome = dict[str, Any]
-"""`answer`, `finish_reason` and maybe `grounding`; or `error` alone."""
+"""`answer`, `finish_reason` and maybe `grounding` and `regions`; or `error` alone."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class LineAnswerer:
         places = sorted(range(len(lines)), key=lambda place: str(lines[place].fields.get("image")))
         prepared = {place: self._prepared(lines[place]) for place in places}
         self._assistant.generate([row for row in prepared.values() if isinstance(row, Row)])
-        return [self._outcome(prepared[place]) for place in range(len(lines))]
+        return [self._outcome(lines[place], prepared[place]) for place in range(len(lines))]
 
     def _prepared(self, line: Line) -> Row | str:
         """Return a line's question with its prefix read, or the error."""
@@ -93,14 +93,13 @@ class LineAnswerer:
         except PanoVLMError as error:
             return str(error)
 
-    def _outcome(self, prepared: Row | str) -> Outcome:
+    def _outcome(self, line: Line, prepared: Row | str) -> Outcome:
         if isinstance(prepared, str):
             return {"error": prepared}
         answer = prepared.answer
         outcome: Outcome = {"answer": answer.text, "finish_reason": answer.finish_reason}
         if self._grounded:
-            grounding = ground(answer.text)
-            outcome["grounding"] = asdict(grounding) if grounding else None
+            outcome |= grounding_facts(answer.text, line.fields["question"])
         return outcome
 
 
@@ -129,7 +128,8 @@ def answer_file(
         file: A JSON object a line, with `image` (a path from the file's folder, or a list
             of paths) and `question`.
         out: Each line gets its own with the same fields, `line`, and `answer` or `error`.
-        grounded: Whether `grounding` is added: the direction an answer names, else null.
+        grounded: Whether `grounding` is added, the direction an answer names, else null; and
+            `regions`, the regions of the sphere that it is about.
         sampling: How answers are generated.
         declared: What the pictures are, of lines without `declared`.
 

@@ -21,6 +21,8 @@ BLOCKS_PER_WORKER = 8
 GROUNDING = pa.struct(
     [(name, pa.float64()) for name in ("yaw_deg", "pitch_deg", "width_deg", "height_deg")]
 )
+REGION = pa.struct([("label", pa.string()), *GROUNDING, ("source", pa.string())])
+GROUNDED = {"grounding": GROUNDING, "regions": pa.list_(REGION)}
 # Types are fixed: those of a batch without any answer could not be inferred, and the files written
 # of one data set would differ.
 OUTCOME = {"answer": pa.string(), "finish_reason": pa.string(), "error": pa.string()}
@@ -36,7 +38,8 @@ class DatasetAnswerer:
         model: Folder of a model or a run, which every worker sees.
         folder: Where relative paths of pictures begin.
         sampling: How answers are generated.
-        grounded: Whether there is a column `grounding`: the direction that an answer names.
+        grounded: Whether there are the columns `grounding`, the direction that an answer names, and
+            `regions`, those of the sphere that it is about.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class DatasetAnswerer:
         hide_loading_bars()
         assistant = Assistant.load(Path(model))
         self._answerer = LineAnswerer(assistant, Path(folder), sampling, grounded=grounded)
-        self._types = OUTCOME | ({"grounding": GROUNDING} if grounded else {})
+        self._types = OUTCOME | (GROUNDED if grounded else {})
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Answer a batch with columns `image` (a path) and `question`, and any others.
@@ -90,7 +93,7 @@ def answer_dataset(
         model: As in `DatasetAnswerer`, and so are folder, sampling, grounded, and the result.
         folder: Where relative paths of pictures begin.
         sampling: How answers are generated.
-        grounded: Whether there is a column `grounding`.
+        grounded: Whether there are the columns `grounding` and `regions`.
         num_workers: Processes that each hold the model.
         num_blocks: Parts of the rows that workers take, and repeat after a crash; if left out, as
             many for each worker as keep all busy to the end.

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar
 
 from panovlm.inference.answers import Answer, TokenScore
-from panovlm.inference.grounding import ground
+from panovlm.inference.grounding import grounding_facts
 from panovlm.serving.protocol import ChatRequest
 
 Json = dict[str, Any]
@@ -103,11 +103,8 @@ class ChatWriter:
         }
 
     def _grounding(self, answer: Answer) -> Json:
-        """Return the direction that an answer names, where the request asks for it."""
-        if not self.request.grounded:
-            return {}
-        grounding = ground(answer.text)
-        return {"grounding": asdict(grounding) if grounding else None}
+        """Return where an answer says things are, where the request asks for it."""
+        return dict(grounding_facts(answer.text)) if self.request.grounded else {}
 
 
 class CompletionWriter(ChatWriter):

@@ -80,8 +80,8 @@ class StageSection(Section):
     Without effect in the stage on overlaps, whose loss no rotation changes."""
     yaw_steps_per_view: Annotated[int, Field(ge=1, le=16)] = 1
     """Fine steps of a rotation by one stride, where `roll` rotates: with 3, panoramas also come
-    rotated by a third and two thirds of a stride. Each step encodes and caches every panorama once
-    more; records without responses for fine steps rotate by strides."""
+    rotated by a third and two thirds of a stride. Each step encodes and caches once more those
+    whose records hold responses for it; the others rotate by strides."""
     from_backbones: bool = False
     """Begin from the backbones and fresh modules instead of from the stage before."""
     from_run: Path | None = None

@@ -21,6 +21,7 @@ from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console, progress_bar
+from panovlm.stages import Supervision
 from panovlm.training import ranks
 from panovlm.training.build import build_image_processor, build_vision_encoder, free_vision_encoder
 from panovlm.training.disk import disk_errors
@@ -48,9 +49,10 @@ def view_sources(
             f"so it runs as a whole in every step, and nothing is cached"
         )
         return pixel_sources(run, image_processor)
-    caches = fine_caches(cache, run)
+    plain, *fine = caches = fine_caches(cache, run)
     pictures = [picture for record in records for picture in record.pictures]
-    errors = fill_caches(dict.fromkeys(caches, pictures), run.name)
+    rotated = _finely_rotated(run, records)
+    errors = fill_caches({plain: pictures} | dict.fromkeys(fine, rotated), run.name)
     with ranks.synchronized():
         raise_errors(f"pictures of stage {run.name}", errors)
     if not run.section.vision_layers:
@@ -62,6 +64,14 @@ def pixel_sources(run: StageRun, image_processor: PanoVLMImageProcessor) -> list
     """Return what loads the pixels of a stage's pictures, for each fine step within a stride."""
     source = ViewSource(image_processor)
     return [source.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)]
+
+
+def _finely_rotated(run: StageRun, records: list[Record]) -> list[PictureFile]:
+    """Return the pictures that a stage rotates in fine steps: others' records lack responses."""
+    count = run.recipe.model.views.num_views * run.section.yaw_steps_per_view
+    has_text = run.stage.supervision is not Supervision.NONE
+    rotated = [each for each in records if not has_text or each.has_rotations(count)]
+    return [picture for record in rotated for picture in record.pictures]
 
 
 def fine_yaws_deg(run: StageRun) -> list[float]:
@@ -78,7 +88,7 @@ def fine_caches(cache: PatchTokenCache, run: StageRun) -> list[PatchTokenCache]:
 def prepare_pictures(
     recipe: Recipe, wanted: Sequence[tuple[StageRun, list[PictureFile]]]
 ) -> list[str]:
-    """Encode every picture of a run before its first stage, each once for each fine step.
+    """Encode every picture of a run before its first stage; after fine steps, each stage does.
 
     `wanted` holds the pictures of each stage. A line is returned for each that is no valid
     panorama. Without a cache they are only decoded, as cheaply as possible.
@@ -104,9 +114,8 @@ def prepare_pictures(
         if not cache.can_cut_encoder():
             uncached |= dict.fromkeys(own)
             continue
-        for fine in fine_caches(cache, run):
-            caches.setdefault(fine.folder, fine)
-            pictures[fine.folder] |= dict.fromkeys(own)
+        caches.setdefault(cache.folder, cache)
+        pictures[cache.folder] |= dict.fromkeys(own)
     filled = {cache: pictures[folder] for folder, cache in caches.items()}
     return check_pictures(uncached) + fill_caches(filled, "vision encoder")
 

@@ -54,6 +54,15 @@ def test_scores_are_means_with_counts_by_kind_and_stratum() -> None:
     assert (scores["count_seam"], scores["count_not_seam"]) == (1, 2)
 
 
+def test_coverage_stands_beside_every_share() -> None:
+    scores = describe(
+        [predict(record(kind="a"), "left"), predict(record(kind="a"), ""), predict(record(), "up")]
+    )
+    assert scores["coverage"] == pytest.approx(2 / 3)
+    assert scores["coverage_by_kind"] == {"a": 0.5, "all": 1.0}
+    assert scores["by_kind"] == {"a": 0.5, "all": 0.0}  # an empty answer is wrong
+
+
 def test_listings_are_scored_line_by_line_beside_the_questions() -> None:
     listing = record("front: car\nback: nothing")
     scores = describe([predict(listing, "front: car\nback: car"), predict(record(), "left")])

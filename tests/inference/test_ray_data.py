@@ -75,7 +75,7 @@ def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def outcome_of(line: dict[str, Any]) -> dict[str, Any]:
     """Return the question and outcome of a line, whichever way it was asked."""
-    names = ("image", "question", "id", "answer", "finish_reason", "grounding", "error")
+    names = ("image", "question", "id", "answer", "finish_reason", "grounding", "regions", "error")
     return {name: line.get(name) for name in names}
 
 

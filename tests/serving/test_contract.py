@@ -129,6 +129,7 @@ def test_a_grounding_is_added_on_request_alone(
     monkeypatch.setattr("panovlm.metrics.directions._parse_words", lambda text: 45.0)
     message = client.post(PATH, json=body(grounded=True)).json()["choices"][0]["message"]
     assert message["grounding"]["yaw_deg"] == 45.0
+    assert [region["yaw_deg"] for region in message["regions"]] == [45.0]
     assert "grounding" not in client.post(PATH, json=body()).json()["choices"][0]["message"]
 
 

@@ -21,7 +21,7 @@ from panovlm.data.annotations import Annotation, Sighting, read_annotations
 from panovlm.data.questions.asking import LISTING_REQUEST, Question, ask_all
 from panovlm.data.questions.certainty import Rotations
 from panovlm.data.questions.evidence import Doubt, Evidence, evidence_of
-from panovlm.data.questions.splitting import number_of, places_to_test
+from panovlm.data.questions.splitting import number_of, place_of, places_to_test
 from panovlm.data.questions.surroundings import Surroundings, listing
 from panovlm.data.questions.writing import question_record
 from panovlm.data.record_files import raise_errors
@@ -153,8 +153,7 @@ def _read_evidence(
             summary.left_out["pictures that are copies of another"] += 1
         else:
             known.append(annotation)
-            place = annotation.group or os.path.relpath(annotation.image.parent, file.parent)
-            groups.setdefault(annotation.digest, place)
+            groups.setdefault(annotation.digest, place_of(annotation, file))
     kept = {digest: known for digest, known in by_digest.items() if known}
     if not kept:
         raise PanoVLMError(

@@ -1,15 +1,23 @@
 """Splits by place: all pictures of a place are in one split."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
+from panovlm.data.annotations import Annotation
 from panovlm.errors import PanoVLMError
 
 
 def number_of(seed: int, text: str) -> int:
     """Return a number that depends on a seed and a text alone, in [0, 2^64)."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode()).digest()[:8], "big")
+
+
+def place_of(annotation: Annotation, file: Path) -> str:
+    """Return the place that an annotation of a file shows: its group, or else its folder."""
+    return annotation.group or os.path.relpath(annotation.image.parent, file.parent)
 
 
 def places_to_test(places: Sequence[str], share: float, seed: int) -> set[str]:

@@ -4,6 +4,7 @@ A part of the report that was not measured leaves its section out.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +75,31 @@ def _blind(report: Facts) -> Facts:
 
 def _total(report: Facts) -> Bar:
     accuracy, other = report["accuracy"], _blind(report).get("overall")
-    limits = accuracy.get("interval")
-    return Bar("all", accuracy["overall"], other, accuracy["count"], is_total=True, interval=limits)
+    total = _bar("all", accuracy)
+    return replace(total, other=other, is_total=True)
+
+
+def _bar(label: str, scores: Facts) -> Bar:
+    """Return the accuracy over all questions."""
+    count, covered = scores["count"], scores.get("coverage")
+    read = None if covered is None else round(covered * count)
+    return Bar(label, scores["overall"], count=count, interval=scores.get("interval"), scored=read)
 
 
 def _bars(accuracy: Facts, name: str, others: Mapping[str, float] | None = None) -> list[Bar]:
     """Return accuracy by one of its groupings, as `by_kind` and what is beside it."""
-    counts, limits = (accuracy.get(f"{part}_by_{name}", {}) for part in ("count", "interval"))
+    counts, limits, read = (
+        accuracy.get(f"{part}_by_{name}", {}) for part in ("count", "interval", "coverage")
+    )
     return [
-        Bar(key, share, (others or {}).get(key), counts.get(key), interval=limits.get(key))
+        Bar(
+            key,
+            share,
+            (others or {}).get(key),
+            counts.get(key),
+            interval=limits.get(key),
+            scored=round(read[key] * counts[key]) if key in read else None,
+        )
         for key, share in accuracy.get(f"by_{name}", {}).items()
     ]
 
@@ -90,7 +107,7 @@ def _bars(accuracy: Facts, name: str, others: Mapping[str, float] | None = None)
 def _scores(report: Facts) -> dict[str, Any]:
     """Return the scores by kind of question, and those of the baselines with what they lack."""
     baselines = [
-        (Bar(INPUTS[name], each["overall"], None, each["count"], interval=each["interval"]), gain)
+        (_bar(INPUTS[name], each), gain)
         for name, gain in report.get("better_than", {}).items()
         for each in [report["baselines"][name]]
     ]

@@ -83,14 +83,15 @@ export class Client {
   }
 
   async receive(response, onPiece) {
-    let text = "", grounding = null;
+    let text = "", grounding = null, regions = [];
     for await (const event of events(response)) {
       if (event.error) throw new Error(event.error.message);
       const delta = event.choices[0]?.delta ?? {};
       if (delta.content) onPiece(delta.content);
       text += delta.content ?? "";
       grounding = delta.grounding ?? grounding;
+      regions = delta.regions ?? regions;
     }
-    return { text, grounding };
+    return { text, grounding, regions };
   }
 }

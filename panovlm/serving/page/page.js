@@ -19,7 +19,7 @@ const client = new Client(() => at("key").value.trim());
 const listed = client.get("examples");  // requested while the viewer is set up
 const linked = readLink().example;
 if (/^\d+$/.test(linked)) client.fetchAhead(`examples/${linked}.jpg`);
-const state = { url: null, example: "", views: [], mark: null, asking: null, still: 0, opening: 0, toLook: null };
+const state = { url: null, example: "", views: [], marks: [], asking: null, still: 0, opening: 0, toLook: null };
 
 function setUpViewer() {
   try {
@@ -68,11 +68,11 @@ function rotatePicture(yawShift) {
 }
 
 function showMark() {
-  const marks = state.mark ? [asRotated(state.mark)] : [];
+  const marks = state.marks.map(asRotated);
   viewer?.mark(marks);
   strip.mark(marks);
   const shares = mattered.sharesAt(rotations.yawShift), areShown = at("views").checked;
-  strip.showViews(areShown || shares ? state.views : [], areShown ? marks[0] ?? null : null, shares);
+  strip.showViews(areShown || shares ? state.views : [], areShown && marks.length === 1 ? marks[0] : null, shares);
 }
 
 // Opening a picture
@@ -100,7 +100,7 @@ async function open(blob, { example = "", ideas = IDEAS } = {}) {
     const [bitmap, url] = await Promise.all([decode(blob), dataUrl(blob)]);
     if (opening !== state.opening) return;
     state.asking?.abort();
-    Object.assign(state, { url, example, mark: null });
+    Object.assign(state, { url, example, marks: [] });
     viewer?.show(bitmap);
     lookAsLinked();
     begin(ideas);
@@ -192,6 +192,15 @@ function sourceOf(grounding, isStated, answeredYaw) {
   return answeredYaw === null ? source : `${source}, rotated back from ${degrees(answeredYaw)}`;
 }
 
+/** Return what to outline, in the panorama's own frame: the one direction, else each line of a listing. */
+function marksOf(question, grounding, regions, yawShift) {
+  const listed = regions.filter(({ source }) => source === "listing");
+  const one = listed.length ? null : directionOf(question, grounding, yawShift);
+  if (one) return [one];
+  return listed.map(({ yaw_deg: yaw, pitch_deg: pitch, width_deg: width, height_deg: height }) =>
+    ({ yaw: wrap(yaw + yawShift), pitch, width, height, kind: "word" }));
+}
+
 async function ask(question, yawShift = rotations.yawShift) {
   const entry = new Entry(at("talk"), question, yawShift && (yawShift + 360) % 360);
   const asking = (state.asking = new AbortController());
@@ -199,9 +208,8 @@ async function ask(question, yawShift = rotations.yawShift) {
   mattered.set(null);
   try {
     const asked = { question, url: state.url, yawShift, signal: asking.signal, onPiece: (piece) => entry.add(piece) };
-    const { text, grounding } = await client.ask(asked);
-    const mark = state.url ? directionOf(question, grounding, yawShift) : null;
-    point(entry, mark);
+    const { text, grounding, regions } = await client.ask(asked);
+    point(entry, state.url ? marksOf(question, grounding, regions, yawShift) : []);
     if (state.url && text) mattered.set({ question, url: state.url, yawShift, answer: text, entry });
     return { question, yawShift, text, yaw: grounding ? wrap(grounding.yaw_deg + yawShift) : null };
   } catch (error) {
@@ -225,11 +233,12 @@ function setBusy(isBusy) {
   at("form").setAttribute("aria-busy", String(isBusy));
 }
 
-function point(entry, mark) {
-  state.mark = mark;
+function point(entry, marks) {
+  state.marks = marks;
   showMark();
+  const mark = marks.length === 1 ? marks[0] : null;
   const turn = () => {
-    state.mark = mark;
+    state.marks = marks;
     showMark();
     const { yaw, pitch } = asRotated(mark);
     viewer?.turnTo(yaw, pitch);
