@@ -25,12 +25,12 @@ demo: $(VENV)/.installed
 	$(BIN)/panovlm train recipes/demo.yaml --resume
 	$(BIN)/panovlm evaluate runs/demo --data $(SCENES)/test.jsonl --out runs/demo/report.json --since $$(cat $(VENV)/.demo-started)
 
-# The same with a real language model, SmolLM2-135M: about an hour on two cores with fast bf16.
+# The same with a real language model, SmolLM2-135M, and more scenes: about an hour on two cores with fast bf16.
 demo-real: $(VENV)/.installed
 	$(BIN)/panovlm backbones efficientnet-lite0 smollm2-135m-instruct
-	$(BIN)/panovlm scenes --out $(SCENES) --count 2500 --seed 1
+	$(BIN)/panovlm scenes --out $(SCENES)-5000 --count 5000 --seed 1
 	$(BIN)/panovlm train recipes/smollm2.yaml --resume
-	$(BIN)/panovlm evaluate runs/smollm2 --data $(SCENES)/test.jsonl --out runs/smollm2/report.json --limit 1000
+	$(BIN)/panovlm evaluate runs/smollm2 --data $(SCENES)-5000/test.jsonl --out runs/smollm2/report.json --limit 1000
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Compares what a run can do after each of its stages: listings, questions, and both blind.
 
-    python benchmarks/stages.py runs/smollm2 --data data/scenes/test.jsonl \\
-        --listings data/scenes/test_listings.jsonl
+    python benchmarks/stages.py runs/smollm2 --data data/scenes-5000/test.jsonl \\
+        --listings data/scenes-5000/test_listings.jsonl
 
 Every folder of a stage that answers is evaluated on the same records; the reports lie beside the
 folders. `--docs` puts the table on a page.
