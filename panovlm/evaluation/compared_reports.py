@@ -111,6 +111,8 @@ def _references(row: Row) -> str:
 
 
 def _right(row: Row) -> Score:
+    if not isinstance(row["right"], bool):
+        raise ValueError(f"right {row['right']!r}")
     return Score(float(row["right"])) if normalised(_text(row["answer"])) else UNREADABLE
 
 

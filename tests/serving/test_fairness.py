@@ -181,6 +181,7 @@ def test_a_study_runs_in_slices_between_tokens_and_ends_with_its_client(
     def stepped(self: Batch) -> Any:
         pieces = step(self)
         order.extend("token" for _ in pieces)
+        time.sleep(0.01)  # the long answer outlasts the studies, on a fast machine too
         return pieces
 
     def scored(self: Likelihood, latents: torch.Tensor) -> Any:

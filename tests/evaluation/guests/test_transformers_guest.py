@@ -1,11 +1,12 @@
 """A model of another family, of `transformers`, is asked as it is."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import TINY, TINY_VISION, byte_tokenizer
 from transformers import (
+    AutoTokenizer,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     LlamaConfig,
@@ -25,12 +26,18 @@ TEMPLATE = (
     "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
 )
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
 OPTIONS = EvaluationOptions("none", max_tokens=4)
 
 
-def save_llava(folder: Path, template: str | None) -> Path:
-    """A tiny LLaVA with random weights."""
-    tokenizer = byte_tokenizer()
+def save_llava(folder: Path, tokens_of: Path, template: str | None) -> Path:
+    """A tiny LLaVA with random weights, and the tokenizer of another folder."""
+    tokenizer = AutoTokenizer.from_pretrained(tokens_of)
     tokenizer.add_tokens(["<image>"], special_tokens=True)
     size = {"height": 32, "width": 32}
     LlavaProcessor(
@@ -42,8 +49,8 @@ def save_llava(folder: Path, template: str | None) -> Path:
         num_additional_image_tokens=1,
     ).save_pretrained(folder)
     config = LlavaConfig(
-        vision_config=CLIPVisionConfig(**TINY_VISION),
-        text_config=LlamaConfig(**TINY, intermediate_size=64, vocab_size=len(tokenizer)),
+        vision_config=CLIPVisionConfig(**TINY, image_size=32, patch_size=8),
+        text_config=LlamaConfig(**TINY, vocab_size=len(tokenizer)),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
     )
@@ -51,8 +58,10 @@ def save_llava(folder: Path, template: str | None) -> Path:
     return folder
 
 
-def test_another_family_is_asked_with_several_pictures(scenes_file: Path, tmp_path: Path) -> None:
-    guest = guest_of(save_llava(tmp_path / "llava", TEMPLATE))
+def test_another_family_is_asked_with_several_pictures(
+    scenes_file: Path, language_model_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    guest = guest_of(save_llava(tmp_path / "llava", language_model_folder(), TEMPLATE))
     report = evaluate(guest, scenes_file, tmp_path / "r.json", limit=2, options=OPTIONS)
     assert report["usage"]["answers"] == 2
     assert report["usage"]["prompt_tokens"] > 2 * 8 * 16  # eight views of 16 tokens each
@@ -61,7 +70,9 @@ def test_another_family_is_asked_with_several_pictures(scenes_file: Path, tmp_pa
     assert less["usage"]["prompt_tokens"] < report["usage"]["prompt_tokens"]
 
 
-def test_a_model_that_holds_no_conversations_is_named(scenes_file: Path, tmp_path: Path) -> None:
-    guest = guest_of(save_llava(tmp_path / "base", None))
+def test_a_model_that_holds_no_conversations_is_named(
+    scenes_file: Path, language_model_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    guest = guest_of(save_llava(tmp_path / "base", language_model_folder(), None))
     with pytest.raises(PanoVLMError, match="found no chat template"):
         evaluate(guest, scenes_file, tmp_path / "r.json", limit=2, options=OPTIONS)
