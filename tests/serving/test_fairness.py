@@ -147,7 +147,7 @@ def test_slow_bodies_end(assistant: Assistant, body: Ask, monkeypatch: pytest.Mo
         listening(create_app(assistant, limits=LIMITS)) as (address, _),
         closing(sent(body(), 0.9, address)) as client,
     ):
-        read = client.recv(65536)
+        read = b"".join(iter(lambda: client.recv(65536), b""))
     assert read.startswith(b"HTTP/1.1 408")
     assert b"too slowly" in read
 
