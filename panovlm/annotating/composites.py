@@ -24,6 +24,7 @@ from panovlm.data.questions.splitting import place_of
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
+from panovlm.geometry.places import angles_to_panorama
 from panovlm.geometry.sphere import Floats, Pixels, wrap_deg
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.cached_folders import sha256
@@ -38,7 +39,7 @@ MOST_PITCH_DEG, MOST_SIZE_DEG, LEAST_SIZE_DEG = 45.0, 80.0, 3.0
 SCALES, GAINS = (0.75, 1.35), (0.8, 1.2)
 """Ranges of a copy's size and brightness."""
 GAP_DEG = 2.0
-"""Between the copy and anything else, so that nothing is hidden."""
+"""Between a copy and anything else, so that nothing is hidden; things cut out may overlap by it."""
 TRIES = 12
 _MARGIN = 0.3
 """Surroundings shown to the segmentation, as a share of the thing's longer side."""
@@ -144,7 +145,7 @@ def cut_out(annotation: Annotation, pixels: Pixels, min_score: float) -> list[Cu
     return [
         _cut(thing, pixels)
         for thing in things
-        if not any(_touch(thing, o, -2.0) for o in annotation.sightings if o is not thing)
+        if not any(_touch(thing, o, -GAP_DEG) for o in annotation.sightings if o is not thing)
     ]
 
 
@@ -161,9 +162,10 @@ def _is_suitable(thing: Sighting, min_score: float) -> bool:
 def _cut(thing: Sighting, pixels: Pixels) -> Cutout:
     """Cut a thing out along its outline, as far as it stands out from what is around it."""
     rows, columns = pixels.shape[:2]
-    centred = np.roll(pixels, columns // 2 - _column(thing.yaw_deg, columns), axis=1)
+    column, row = _middle(thing, rows, columns)
+    centred = np.roll(pixels, columns // 2 - column, axis=1)
     width, height = _pixel_size(thing.yaw_width_deg, thing.height_deg, rows)
-    top, left = max(0, _row(thing.pitch_deg, rows) - height // 2), columns // 2 - width // 2
+    top, left = max(0, row - height // 2), columns // 2 - width // 2
     margin = max(4, round(_MARGIN * max(width, height)))
     first_row, first_column = max(0, top - margin), left - margin
     around = np.ascontiguousarray(
@@ -227,7 +229,7 @@ def _placed(
         }
     )
     for yaw_deg in rng.uniform(-180.0, 180.0, TRIES):
-        copy = copy.model_copy(update={"yaw_deg": float(wrap_deg(yaw_deg)) or 0.0})
+        copy = copy.model_copy(update={"yaw_deg": float(wrap_deg(yaw_deg))})
         if not any(_touch(copy, other, GAP_DEG) for other in others):
             return copy if abs(copy.pitch_deg) + height_deg / 2 < 80.0 else None
     return None
@@ -253,8 +255,9 @@ def _paste(
     opacity = cv2.resize(cutout.opacity, size)[..., None]
     if is_mirrored:
         new, opacity = new[:, ::-1], opacity[:, ::-1]
-    down = _row(copy.pitch_deg, rows) - size[1] // 2 + np.arange(size[1])
-    across = (_column(copy.yaw_deg, columns) - size[0] // 2 + np.arange(size[0])) % columns
+    column, row = _middle(copy, rows, columns)
+    down = row - size[1] // 2 + np.arange(size[1])
+    across = (column - size[0] // 2 + np.arange(size[0])) % columns
     is_inside = (down >= 0) & (down < rows)
     at = np.ix_(down[is_inside], across)
     new, opacity = np.clip(gain * new[is_inside], 0, 255), opacity[is_inside]
@@ -271,9 +274,7 @@ def _pixel_size(width_deg: float, height_deg: float, rows: int) -> tuple[int, in
     return max(3, round(width_deg / 180 * rows)), max(3, round(height_deg / 180 * rows))
 
 
-def _row(pitch_deg: float, rows: int) -> int:
-    return round((0.5 - pitch_deg / 180) * rows)
-
-
-def _column(yaw_deg: float, columns: int) -> int:
-    return round((yaw_deg / 360 + 0.5) * columns)
+def _middle(thing: Sighting, rows: int, columns: int) -> tuple[int, int]:
+    """Return the column and row of a thing's middle."""
+    x, y = angles_to_panorama(thing.yaw_deg, thing.pitch_deg, rows, columns)
+    return round(float(x)), round(float(y))

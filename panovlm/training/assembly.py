@@ -110,8 +110,9 @@ def _check_words(
         return
     found, find = "a stream", ViewWords(processor)
     if isinstance(dataset, PanoramaDataset):
-        first = (dataset[index] for index in range(min(len(dataset), EXAMPLES_WITH_WORDS)))
-        packed = [e["conversations"] for e in first if e["conversations"] is not None]
+        first = range(min(len(dataset), EXAMPLES_WITH_WORDS))
+        texts = (dataset.conversations(index, dataset.epoch) for index in first)
+        packed = [each for each in texts if each is not None]
         if any((find(torch.tensor([each.ids])) != IGNORED).any() for each in packed):
             return
         found = f"no line as `front: chair` in the first {len(packed)} examples"
