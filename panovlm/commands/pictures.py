@@ -8,7 +8,7 @@ import typer
 from panovlm.commands.declared import with_declaration, with_raw_declaration
 from panovlm.pictures.declaring import Declaration, declare
 
-NumViews = Annotated[int, typer.Option(help="Views of the ring.")]
+NumViews = Annotated[int, typer.Option(help="Views of the ring, or of each row.")]
 FovDeg = Annotated[float, typer.Option(help="Field of view of each, in degrees.")]
 ViewSize = Annotated[int, typer.Option(help="Pixels along a side of a view.")]
 PitchesDeg = Annotated[

@@ -33,20 +33,20 @@ class RecordSampler:
     roll: bool
     steps_per_view: int = 1
 
-    def step(self, records: Sequence[Record], key: tuple[int, ...], num_views: int) -> int:
+    def step(self, records: Sequence[Record], key: tuple[int, ...], num_strides: int) -> int:
         """Sample how far the camera turns right, in fine steps, of which a stride has several.
 
         It turns by whole strides alone where the records hold no responses for finer ones, and to
-        nowhere where no record has a response.
+        nowhere where no record has a response. `num_strides` are a whole rotation.
         """
         if not self.roll:
             return 0
-        rng, count = np.random.default_rng(key), num_views * self.steps_per_view
+        rng, count = np.random.default_rng(key), num_strides * self.steps_per_view
         # Without text any rotation is right; with text, only if each record knows its responses.
         if self.tokenizer.supervision is Supervision.NONE:
             return int(rng.integers(count))
         unit = 1 if all(record.has_rotations(count) for record in records) else self.steps_per_view
-        if not all(record.has_rotations(num_views) for record in records):
+        if not all(record.has_rotations(num_strides) for record in records):
             return 0
         known = [step for step in range(0, count, unit) if _known(records, step, count)]
         return known[int(rng.integers(len(known)))]

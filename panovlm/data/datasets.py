@@ -73,7 +73,7 @@ class PanoramaDataset(Dataset[Example]):
         weights = [part.weight for part in parts]
         self.schedule = MixtureSchedule([*map(len, grouped)], weights, seed)
         self.sources = sources
-        self.num_views = processor.image_processor.layout.num_views
+        self.layout = processor.image_processor.layout
         self.tokenizer = ConversationTokenizer(processor, supervision, truncate_to)
         self.sampler = RecordSampler(self.tokenizer, per_panorama, roll, len(sources))
         self.supervision = supervision
@@ -101,13 +101,14 @@ class PanoramaDataset(Dataset[Example]):
         record, step = self.groups[self._place(index)][0], self._step(index, epoch)
         num_strides, fine_step = divmod(step, len(self.sources))
         loaded = [self.sources[fine_step].load(picture) for picture in record.pictures]
-        views = [each.roll(-num_strides, dims=0) for each in loaded]
+        order = list(self.layout.order_after(num_strides))
+        views = [each[order] for each in loaded]
         return {"views": views, "conversations": self.conversations(index, epoch)}
 
     def conversations(self, index: int, epoch: int) -> PackedSequence | None:
         """Return the text of an example in an epoch; no picture is read."""
         records, key = self.groups[self._place(index)], (self.seed, epoch, index)
-        num_steps = self.num_views * len(self.sources)
+        num_steps = self.layout.num_strides * len(self.sources)
         return self.sampler.packed(records, key, self._step(index, epoch), num_steps)
 
     def _step(self, index: int, epoch: int) -> int:
@@ -115,7 +116,7 @@ class PanoramaDataset(Dataset[Example]):
         records = self.groups[self._place(index)]
         if not records[0].paths:
             return 0
-        return self.sampler.step(records, (self.seed, epoch, index), self.num_views)
+        return self.sampler.step(records, (self.seed, epoch, index), self.layout.num_strides)
 
     def _place(self, index: int) -> int:
         """Return the place of an example's group, whichever its repetition."""

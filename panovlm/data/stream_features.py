@@ -53,6 +53,7 @@ class StreamEncoder:
 
     def __init__(self, image_processor: PanoVLMImageProcessor) -> None:
         self.source = ViewSource(image_processor)
+        self.layout = image_processor.layout
         self.key = ViewSource.key
 
     def prepare(
@@ -71,7 +72,11 @@ class StreamEncoder:
 
     def encode(self, features: ViewFeatures) -> Tensor:
         """Return the model's input [V, ...] after the yaw rotation, in the training process."""
-        return features.states.roll(-features.num_strides, dims=0)
+        return self._rotated(features.states, features.num_strides)
+
+    def _rotated(self, views: Tensor, num_strides: int) -> Tensor:
+        """Return views, or features of them, after the camera has turned right."""
+        return views[list(self.layout.order_after(num_strides))]
 
 
 class CachingEncoder(StreamEncoder):
@@ -116,4 +121,4 @@ class CachingEncoder(StreamEncoder):
         with suppress(OSError):  # a full disk: the picture will be encoded again next time
             if self.room.take(self.cache.bytes_per_picture):
                 self.cache.keep(features.digest, encoded)
-        return encoded.roll(-features.num_strides, dims=0)
+        return self._rotated(encoded, features.num_strides)

@@ -157,9 +157,9 @@ class StreamDataset(IterableDataset[StreamExample]):
             packed = sampler.packed(records, sampled.key)
             return {"features": None, "conversations": packed, "skipped": 0}
         features = self.encoder.prepare(sample.picture, sample.place, records[0].declared)
-        num_views = len(features.states)
-        num_strides = sampler.step(records, sampled.key, num_views)
-        packed = sampler.packed(records, sampled.key, num_strides, num_views)
+        around = self.encoder.layout.num_strides
+        num_strides = sampler.step(records, sampled.key, around)
+        packed = sampler.packed(records, sampled.key, num_strides, around)
         features = replace(features, num_strides=num_strides)
         return {"features": features, "conversations": packed, "skipped": 0}
 

@@ -113,7 +113,11 @@ class Evaluator(Protocol):
 
     @property
     def num_views(self) -> int:
-        """Views of the ring, and steps of a whole rotation."""
+        """Views, without a global one."""
+
+    @property
+    def num_strides(self) -> int:
+        """Yaw rotations that can be asked about, evenly around the circle."""
 
     def predict(self, label: str) -> list[str]:
         """Ask every question about its picture."""
@@ -128,7 +132,7 @@ class Evaluator(Protocol):
         """Ask every question about a panorama of as many pixels as one view."""
 
     def predict_without_view(self, label: str, records: Sequence[Record], view: int) -> list[str]:
-        """Ask questions with one view of the ring blank."""
+        """Ask questions with one view blank."""
 
     def predict_seam_shifted(self, label: str, records: Sequence[Record]) -> list[str]:
         """Ask questions whose target is cut by the left and right edge."""
@@ -136,7 +140,7 @@ class Evaluator(Protocol):
     def predict_yaw_rotated(
         self, label: str, records: Sequence[Record], num_strides: int
     ) -> list[str]:
-        """Ask questions after the camera turned right by whole strides of the ring."""
+        """Ask questions after the camera turned right by whole strides."""
 
 
 def ask_all(
@@ -162,13 +166,13 @@ def ask_all(
         "low_resolution": evaluator.predict_low_resolution,
     }
     baselines = {name: ways[name](f"questions, {name}") for name in BASELINES[options.baselines]}
-    last, count = evaluator.num_views - 1, evaluator.num_views
+    around, count = evaluator.num_strides, evaluator.num_views
     rotated = _ask_again(
         evaluator,
         (sample.yaw_rotated for sample in samples),
         lambda records: [
-            evaluator.predict_yaw_rotated(f"questions, yaw-rotated {n}/{last}", records, n)
-            for n in range(1, count)
+            evaluator.predict_yaw_rotated(f"questions, yaw-rotated {n}/{around - 1}", records, n)
+            for n in range(1, around)
         ],
     )
     ablated = _ask_again(
@@ -209,15 +213,16 @@ def _samples(
     evaluator: Evaluator, options: EvaluationOptions, rotatable: Sequence[int] | None
 ) -> list[Sample]:
     """Sample the questions to be asked again, after checking that they can be."""
-    records, count = evaluator.records, evaluator.num_views
+    records, around = evaluator.records, evaluator.num_strides
     can_shift = seam_shiftable(records, rotatable)
     if rotatable is None:
-        rotatable = [place for place, record in enumerate(records) if record.can_rotate(count)]
+        rotatable = [place for place, record in enumerate(records) if record.can_rotate(around)]
     with ranks.synchronized():
         if options.num_yaw_rotated and rotatable and not evaluator.can_rotate:
             raise PanoVLMError(
-                "found a model with a global view, which cannot be yaw-rotated without encoding it "
-                "again; leave rotation consistency out (--yaw-rotated 0)"
+                "found a model whose views no yaw rotation maps to each other, as with a global "
+                "view, so that pictures cannot be yaw-rotated without encoding them again; leave "
+                "rotation consistency out (--yaw-rotated 0)"
             )
         if options.num_seam_shifted and not can_shift:
             raise PanoVLMError(

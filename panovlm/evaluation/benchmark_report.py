@@ -21,14 +21,14 @@ Predictions = Sequence[Prediction]
 
 
 def benchmark_report(
-    benchmark: Benchmark, answers: Answers[Prediction], ring: ViewLayout
+    benchmark: Benchmark, answers: Answers[Prediction], layout: ViewLayout
 ) -> dict[str, Any]:
     """Return everything that the answers say.
 
     Args:
         benchmark: What was asked.
         answers: Of any number of items but 0.
-        ring: The model's views.
+        layout: The model's views.
     """
     return {
         **describe(benchmark, answers.seen),
@@ -44,7 +44,7 @@ def benchmark_report(
         "seeds": [
             _of_seed(benchmark, answers, seed, each) for seed, each in enumerate(answers.samples)
         ],
-        **ablation_facts(answers, ring),
+        **ablation_facts(answers, layout),
     }
 
 

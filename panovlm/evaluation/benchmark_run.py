@@ -111,7 +111,7 @@ def evaluate_benchmark(
             "less_is_better": benchmark.less_is_better,
             "source": benchmark.source,
             "differs": benchmark.differs,
-            **benchmark_report(benchmark, answers, run.ring),
+            **benchmark_report(benchmark, answers, run.perspective),
             **run.usage,
             "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
             "versions": versions(),

@@ -20,6 +20,7 @@ from panovlm.data.picture_folders import data_digest
 from panovlm.data.record_files import check_records
 from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.loading import model_folder
 from panovlm.runtime.files import has_mark, write_own
 from panovlm.stages import STAGES
@@ -80,6 +81,7 @@ def card_text(
         mark=MARK,
         name=name,
         model=model,
+        views=ViewLayout.of_settings(**model["views"]).describe(),
         folder=folder.name,
         stages=stages,
         report=report,

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
 from panovlm.data.cache import PatchTokenCache
@@ -74,13 +73,19 @@ class Evaluator:
     @property
     def can_rotate(self) -> bool:
         """Whether pictures can be yaw-rotated without encoding them again."""
-        return not self.answerer.model.config.global_view
+        return self.num_strides > 1
 
     @property
     def num_views(self) -> int:
-        """Views of the model's ring."""
-        num_views: int = self.answerer.model.config.num_views
+        """The model's views without a global one."""
+        num_views: int = self.answerer.model.config.perspective.num_views
         return num_views
+
+    @property
+    def num_strides(self) -> int:
+        """Yaw rotations that only change the order of views."""
+        num_strides: int = self.answerer.model.config.layout.num_strides
+        return num_strides
 
     def predict(self, label: str) -> list[str]:
         """Ask every question about its picture."""
@@ -95,11 +100,15 @@ class Evaluator:
         return self._ask_distinct(label, lambda record: record.prompt, lambda _: blank)
 
     def predict_single_view(self, label: str) -> list[str]:
-        """Ask every question with all views blank but the one to the front."""
-        blank = self.latents.blank
+        """Ask every question with all views blank but the one nearest to the front."""
+        blank, layout = self.latents.blank, self.answerer.model.config.perspective
+        ahead = layout.rays(1, 1)[:, 0, 0, 2]
+        front = int(ahead.round(9).argmax())
 
         def load(picture: PictureFile) -> Tensor:
-            return torch.cat([self.latents.of(picture)[:1], blank[1:]])
+            latents = blank.clone()
+            latents[front] = self.latents.of(picture)[front]
+            return latents
 
         return self._ask_distinct(label, _picture_and_prompt, _by_picture(load))
 
@@ -116,7 +125,7 @@ class Evaluator:
         return self._ask_distinct(label, _picture_and_prompt, _by_picture(latents.of))
 
     def predict_without_view(self, label: str, records: Sequence[Record], view: int) -> list[str]:
-        """Ask questions about pictures of which one view of the ring is blank."""
+        """Ask questions about pictures of which one view is blank."""
         blank = self.latents.blank[view]
 
         def load(picture: PictureFile) -> Tensor:
@@ -153,18 +162,19 @@ class Evaluator:
     def predict_yaw_rotated(
         self, label: str, records: Sequence[Record], num_strides: int
     ) -> list[str]:
-        """Ask questions about pictures whose camera turned right by whole strides of the ring.
+        """Ask questions about pictures whose camera turned right by whole strides.
 
         A model with a global view would have to encode them again and cannot be asked so.
 
         Args:
             label: Of the progress bar.
             records: Questions.
-            num_strides: In [0, V).
+            num_strides: In [0, `num_strides` of the model's layout).
         """
+        order = list(self.answerer.model.config.layout.order_after(num_strides))
 
         def load(picture: PictureFile) -> Tensor:
-            return self.latents.of(picture).roll(-num_strides, dims=0)
+            return self.latents.of(picture)[order]
 
         return self._ask(label, records, _by_picture(load))
 

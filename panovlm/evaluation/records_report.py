@@ -18,12 +18,12 @@ from panovlm.metrics.scores import summarise
 from panovlm.metrics.strata import pole_stratum, seam_distance_deg, seam_stratum
 
 
-def records_report(answers: Answers[Prediction], ring: ViewLayout) -> dict[str, Any]:
+def records_report(answers: Answers[Prediction], layout: ViewLayout) -> dict[str, Any]:
     """Return everything that the answers say.
 
     Args:
         answers: Of any number of questions but 0.
-        ring: The model's views.
+        layout: The model's views.
     """
     return {
         "accuracy": describe(answers.seen),
@@ -32,7 +32,7 @@ def records_report(answers: Answers[Prediction], ring: ViewLayout) -> dict[str, 
             name: gain_over(others, answers.seen) for name, others in answers.baselines.items()
         },
         **_rotation_facts(answers),
-        **ablation_facts(answers, ring),
+        **ablation_facts(answers, layout),
         **_seam_shifted_facts(answers),
         "seeds": [_of_seed(answers, seed, each) for seed, each in enumerate(answers.samples)],
     }
@@ -152,12 +152,12 @@ def _really_rotated(questions: Sequence[Sequence[Prediction]]) -> list[Predictio
     return [prediction for question in questions for prediction in question[1:]]
 
 
-def ablation_facts(answers: Answers[Prediction], ring: ViewLayout) -> dict[str, Any]:
+def ablation_facts(answers: Answers[Prediction], layout: ViewLayout) -> dict[str, Any]:
     """Sum up the answers without a view, under `view_ablation`; empty if none was asked."""
     if not answers.changed:
         return {}
     records = [answers.seen[place].record for place in answers.changed]
-    return {"view_ablation": view_ablation(records, [*answers.changed.values()], ring)}
+    return {"view_ablation": view_ablation(records, [*answers.changed.values()], layout)}
 
 
 def _seam_shifted_facts(answers: Answers[Prediction]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from panovlm.evaluation.scoring import score_answers
 from panovlm.figures.views_sheet import draw_views_sheet
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.loading import load_model, model_folder
+from panovlm.model.processing import view_words
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.arithmetic import Dtype, uses_bf16
 from panovlm.runtime.cached_folders import sha256
@@ -89,7 +90,7 @@ def evaluate(
     def report() -> dict[str, Any]:
         items = [item_of(record, number) for number, record in enumerate(records, start=1)]
         answers = score_answers(RECORDS, items, records, run.answers)
-        facts = records_report(answers, run.ring) | _stage_facts(path)
+        facts = records_report(answers, run.perspective) | _stage_facts(path)
         facts |= _spent(facts["stages"].values(), started, since) | run.usage
         facts["versions"] = versions()
         facts["settings"] = {
@@ -104,7 +105,8 @@ def evaluate(
 
         def write_page(page: Path) -> None:
             sheet = draw_views_sheet(load_panorama(records[0].picture), run.layout)
-            write_report(facts, _logs(path), choose_examples(answers), sheet, page)
+            examples = choose_examples(answers, view_words(run.perspective))
+            write_report(facts, _logs(path), examples, sheet, page)
 
         run.write(facts, rows(answers), write_page)
         return facts
@@ -133,7 +135,7 @@ class EvaluationRun:
         answers: What the model said.
         model: Its name, or its folder.
         layout: The views that it sees.
-        ring: Those around the horizon.
+        perspective: Those but a global one.
         out: The report's JSON file.
         journal: Keeps the answers until the report is written.
         usage: Under `usage`, what a model of others was asked and how many tokens that took.
@@ -142,7 +144,7 @@ class EvaluationRun:
     answers: Answers[str]
     model: str
     layout: ViewLayout
-    ring: ViewLayout
+    perspective: ViewLayout
     out: Path
     journal: Journal
     usage: dict[str, Any]
@@ -234,7 +236,7 @@ def run_evaluation(
     )
     answers = ask_all(evaluator, options, rotatable)
     name, config = str(model_folder(path)), model.config
-    return EvaluationRun(answers, name, config.layout, config.ring, out, journal, {})
+    return EvaluationRun(answers, name, config.layout, config.perspective, out, journal, {})
 
 
 def _run_guest(

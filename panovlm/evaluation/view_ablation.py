@@ -11,10 +11,11 @@ from typing import Any
 
 from panovlm.data.records import Record
 from panovlm.geometry.layouts import ViewLayout
-from panovlm.geometry.sphere import wrap_deg
+from panovlm.geometry.sphere import DIRECTIONS, wrap_deg
 from panovlm.inference.views_mattered import view_shares
 from panovlm.metrics.exact_match import normalised
 from panovlm.metrics.intervals import Interval, share_interval
+from panovlm.model.processing import view_words
 
 
 def changed_by_view(whole: str, ablated: Sequence[str]) -> list[bool]:
@@ -23,22 +24,24 @@ def changed_by_view(whole: str, ablated: Sequence[str]) -> list[bool]:
 
 
 def view_ablation(
-    records: Sequence[Record], changed: Sequence[Sequence[bool]], ring: ViewLayout
+    records: Sequence[Record], changed: Sequence[Sequence[bool]], layout: ViewLayout
 ) -> dict[str, Any]:
     """Sum up by how far the blanked view looks from what is asked about.
 
     Args:
         records: Questions.
         changed: For each question, as `changed_by_view` returns it.
-        ring: The model's views.
+        layout: The model's views but a global one.
 
     Returns:
-        `count`; `changed_by_any`, the share of answers that some view changes alone; by the
-        view's offset from the object, rounded to whole strides and positive to the right,
+        `count`; `views`, the names of the views; `changed_by_any`, the share of answers that some
+        view changes alone; by the view's offset from the object, rounded to whole strides (of 45
+        degrees where no rotation maps the views to each other) and positive to the right,
         `changed_by_offset` (share of answers that change), `interval_by_offset`, and
         `share_by_offset`, the views' shares of the answers that change, which sum to 1. Questions
         without a known direction count in `changed_by_any` alone.
     """
+    num_steps = layout.num_strides if layout.num_strides > 1 else len(DIRECTIONS)
     grouped: dict[int, list[tuple[bool, str]]] = defaultdict(list)
     shares: dict[int, float] = defaultdict(float)
     for record, row in zip(records, changed, strict=True):
@@ -46,14 +49,15 @@ def view_ablation(
             continue
         parts = view_shares(row) or [0.0] * len(row)
         for view, is_changed in enumerate(row):
-            offset = _strides_from(ring, view, record.yaw_deg)
+            offset = _steps_from(layout.yaws_deg[view], record.yaw_deg, num_steps)
             grouped[offset].append((is_changed, str(record.image)))
             shares[offset] += parts[view]
-    names = {offset: f"{offset * ring.stride_deg:+g}°" for offset in sorted(grouped)}
+    names = {offset: f"{offset * 360 / num_steps:+g}°" for offset in sorted(grouped)}
     found = {offset: _share(grouped[offset]) for offset in names}
     total = sum(shares.values())
     return {
         "count": len(records),
+        "views": view_words(layout),
         "changed_by_any": sum(map(any, changed)) / len(records),
         "changed_by_offset": {name: found[offset].mean for offset, name in names.items()},
         "interval_by_offset": {name: found[offset].limits for offset, name in names.items()},
@@ -65,7 +69,7 @@ def _share(changes: Sequence[tuple[bool, str]]) -> Interval:
     return share_interval([changed for changed, _ in changes], [image for _, image in changes])
 
 
-def _strides_from(ring: ViewLayout, view: int, yaw_deg: float) -> int:
-    """Return how many strides a view looks to the right of a yaw, in (-V/2, V/2]."""
-    strides = round(wrap_deg(ring.yaws_deg[view] - yaw_deg) / ring.stride_deg)
-    return strides + ring.num_views if 2 * strides <= -ring.num_views else strides
+def _steps_from(view_deg: float, yaw_deg: float, num_steps: int) -> int:
+    """Return how many of `num_steps` around the circle a view is to the right, in (-n/2, n/2]."""
+    steps = round(wrap_deg(view_deg - yaw_deg) * num_steps / 360)
+    return steps + num_steps if 2 * steps <= -num_steps else steps

@@ -38,8 +38,7 @@ Answers questions about 360° panoramas (equirectangular pictures, twice as wide
 
 - Vision encoder: {vision_encoder}
 - Language model: {language_model}
-- Views: {num_views} of {view_size} pixels in a ring, {fov_deg:g}° each; {num_image_tokens} image
-  tokens for a panorama
+- Views: {views}; {num_image_tokens} image tokens for a panorama
 
 ```python
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -110,9 +109,7 @@ def _card(config: PreTrainedConfig, folder: Path) -> str:
     return CARD.format(
         vision_encoder=f"{Path(named['vision_encoder']).name} ({vision})" if named else vision,
         language_model=f"{Path(named['language_model']).name} ({text})" if named else text,
-        num_views=config.num_views,
-        view_size=config.view_size,
-        fov_deg=config.fov_deg,
+        views=config.layout.describe(),
         num_image_tokens=config.num_image_tokens,
         question="What is behind me?",
         extra=", and timm" if vision == "timm_wrapper" else "",

@@ -81,7 +81,7 @@ def _random_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
     words[words == config.image_token_id] = config.image_token_id - 1
     image = torch.full((config.num_image_tokens,), config.image_token_id)
     rows, columns = token_grid(config.vision_config, config.view_size)
-    size = (1, config.num_views, rows * columns, patch_token_width(config.vision_config))
+    size = (1, config.layout.num_views, rows * columns, patch_token_width(config.vision_config))
     return {
         "input_ids": torch.cat([words[0], image, words[1]])[None],
         "patch_tokens": torch.randn(size, generator=generator),

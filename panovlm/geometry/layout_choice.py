@@ -32,13 +32,15 @@ def choose_layout(
             f"found {' and '.join(given)} together, expected one of them at most; leave out "
             f"{' or '.join(given)}"
         )
-    if cubemap:
-        layout = ViewLayout.cubemap(view_size)
-    elif views:
-        layout = ViewLayout.free([_parse_view(text) for text in views], view_size)
-    else:
-        layout = ViewLayout.ring(num_views, fov_deg, view_size, pitches_deg or (0.0,))
-    return layout.with_global() if with_global else layout
+    return ViewLayout.of_settings(
+        num_views,
+        fov_deg,
+        view_size,
+        pitches_deg=pitches_deg,
+        cubemap=cubemap,
+        angles_deg=[_parse_view(text) for text in views],
+        global_view=with_global,
+    )
 
 
 def _parse_view(text: str) -> tuple[float, float, float, float]:

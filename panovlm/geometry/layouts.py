@@ -5,6 +5,7 @@ Shapes: V views, h x w grid of pixels or tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -71,14 +72,15 @@ class ViewLayout:
         return cls(tuple(views), view_size)
 
     @classmethod
-    def cubemap(cls, view_size: int = 224) -> "ViewLayout":
+    def cubemap(cls, view_size: int = 224, fov_deg: float = 90.0) -> "ViewLayout":
         """Return the six faces of a cube, which see every direction once.
 
         In order: front, right, back, left, up, down; the last two have the front at their bottom
-        and at their top, as one sees them bending the head.
+        and at their top, as one sees them bending the head. Beyond 90 degrees they overlap.
         """
-        around = [View(yaw_deg) for yaw_deg in (0.0, 90.0, 180.0, -90.0)]
-        return cls((*around, View(0.0, 90.0), View(0.0, -90.0)), view_size)
+        around = [(yaw_deg, 0.0) for yaw_deg in (0.0, 90.0, 180.0, -90.0)]
+        faces = [*around, (0.0, 90.0), (0.0, -90.0)]
+        return cls(tuple(View(*face, fov_deg=fov_deg) for face in faces), view_size)
 
     @classmethod
     def equirectangular(cls, view_size: int = 224) -> "ViewLayout":
@@ -86,9 +88,7 @@ class ViewLayout:
         return cls((GlobalView(),), view_size)
 
     @classmethod
-    def free(
-        cls, angles_deg: Sequence[tuple[float, float, float, float]], view_size: int = 224
-    ) -> "ViewLayout":
+    def free(cls, angles_deg: Sequence[Sequence[float]], view_size: int = 224) -> "ViewLayout":
         """Return views of any directions, in the order given.
 
         Args:
@@ -99,6 +99,44 @@ class ViewLayout:
             PanoVLMError: If a view does not have four angles or one of them is out of its range.
         """
         return cls(tuple(_free_view(*numbered) for numbered in enumerate(angles_deg)), view_size)
+
+    @classmethod
+    def of_settings(
+        cls,
+        num_views: int,
+        fov_deg: float,
+        view_size: int,
+        *,
+        pitches_deg: Sequence[float] | None = None,
+        cubemap: bool = False,
+        angles_deg: Sequence[Sequence[float]] | None = None,
+        global_view: bool = False,
+    ) -> "ViewLayout":
+        """Return the views that the settings of recipes, models and image processors describe.
+
+        Args:
+            num_views: Views in a row.
+            fov_deg: Field of view of each, in (0, 180) degrees.
+            view_size: Pixels along a side of each view.
+            pitches_deg: Pitch of each row; None for one level row.
+            cubemap: Six faces of a cube, `fov_deg` wide, in place of rows.
+            angles_deg: Free views (yaw, pitch, roll, field of view) in place of rows.
+            global_view: Whether the whole panorama follows as one more view.
+
+        Raises:
+            PanoVLMError: If a value is out of its range, or more than one kind is described.
+        """
+        kinds = {"pitches_deg": pitches_deg, "cubemap": cubemap, "angles_deg": angles_deg}
+        given = [name for name, value in kinds.items() if value]
+        if len(given) > 1:
+            raise PanoVLMError(f"found {' beside '.join(given)}, expected one of them; choose one")
+        if angles_deg:
+            layout = cls.free([tuple(angles) for angles in angles_deg], view_size)
+        elif cubemap:
+            layout = cls.cubemap(view_size, fov_deg)
+        else:
+            layout = cls.ring(num_views, fov_deg, view_size, pitches_deg or (0.0,))
+        return layout.with_global() if global_view else layout
 
     def with_global(self) -> "ViewLayout":
         """Return these views and, after them, one global view with the front in its middle."""
@@ -142,6 +180,36 @@ class ViewLayout:
                 "neighbours must overlap"
             )
         return 360.0 / self.num_views
+
+    @cached_property
+    def num_strides(self) -> int:
+        """How many yaw rotations, evenly around the circle, map the views to each other.
+
+        V for a ring, the views of a row for even rows, 1 where only a whole turn does: faces at
+        the poles look another way up after any other one, and global views begin elsewhere.
+        """
+        counts = range(self.num_views, 1, -1)
+        return next((n for n in counts if self._order_after(360.0 / n) is not None), 1)
+
+    def order_after(self, num_strides: int) -> tuple[int, ...]:
+        """Return which view shows what each view sees once the camera has turned right.
+
+        Args:
+            num_strides: By how many times 360°/`num_strides` of the layout; any whole number.
+
+        Returns:
+            For each view v the place of the one that looks where v looks then; no pixel differs.
+        """
+        yaw_shift_deg = num_strides % self.num_strides * 360.0 / self.num_strides
+        return self._order_after(yaw_shift_deg) or tuple(range(self.num_views))
+
+    def _order_after(self, yaw_shift_deg: float) -> tuple[int, ...] | None:
+        """Return the places of the views that look where these do after a rotation, if all do."""
+        places = []
+        for rotated in self.yaw_rotated(yaw_shift_deg).views:
+            alike = (i for i, view in enumerate(self.views) if _are_alike(rotated, view))
+            places.append(next(alike, None))
+        return None if None in places else tuple(place for place in places if place is not None)
 
     @property
     def overlap_ratio(self) -> float:
@@ -209,8 +277,8 @@ class ViewLayout:
                 f"ring of {views}, {first.fov_deg:g}° wide, {self.stride_deg:g}° apart, "
                 f"neighbours share {self.overlap_ratio:.0%}"
             )
-        if _all_alike(self.views, self.cubemap().views):
-            return f"cube map of {views}"
+        if _all_alike(self.views, self.cubemap(fov_deg=first.fov_deg).views):
+            return f"cube map of {views}" + (f", {first.fov_deg:g}° wide" * (first.fov_deg != 90))
         if rows:
             pitches = " and ".join(f"{row[0].pitch_deg:g}°" for row in rows)
             return (

@@ -1,6 +1,7 @@
 """The same panorama after its camera has turned right, without reading it again.
 
-In a ring of views, a rotation by whole strides is a roll of the views: no pixel changes.
+In a ring of views, a rotation by whole strides changes their order and no pixel; in rows of views
+as well.
 
 Shapes: V views of S x S pixels.
 """
@@ -15,15 +16,18 @@ from panovlm.inference.assistant import OpenedPanorama
 
 
 def stride_deg(layout: ViewLayout) -> float | None:
-    """Return the smallest yaw shift that only rolls a layout's views; None if there is none.
+    """Return the smallest yaw shift that changes only the order of views; None if there is none.
 
-    Rolled are rings, and the columns of global views beside them where a stride is whole columns.
+    The columns of global views behind the others are rolled, where a stride is whole columns.
     """
-    ring = layout.perspective
-    if ring is None or not ring.is_ring or layout.views[: ring.num_views] != ring.views:
+    others = layout.perspective
+    if others is None or others.num_strides == 1:
         return None
-    has_global = layout.num_views > ring.num_views
-    return None if has_global and layout.view_size % ring.num_views else ring.stride_deg
+    if layout.views[: others.num_views] != others.views:
+        return None
+    has_global = layout.num_views > others.num_views
+    is_whole = layout.view_size % others.num_strides == 0
+    return None if has_global and not is_whole else 360.0 / others.num_strides
 
 
 def yaw_rotated(
@@ -34,13 +38,14 @@ def yaw_rotated(
     What was at yaw y is then at y - `yaw_shift_deg`, a whole number of the layout's strides.
 
     Raises:
-        PanoVLMError: If the layout is no ring, or the shift is no whole number of its strides.
+        PanoVLMError: If no rotation maps the views to each other, or the shift is no whole number
+            of strides.
     """
-    stride = stride_deg(layout)
-    if stride is None:
+    stride, others = stride_deg(layout), layout.perspective
+    if stride is None or others is None:
         raise PanoVLMError(
-            f"found yaw_shift_deg {yaw_shift_deg:g} and a model whose views are no ring "
-            f"({layout.describe()}), expected no rotation; leave yaw_shift_deg out"
+            f"found yaw_shift_deg {yaw_shift_deg:g} and a model whose views no rotation maps to "
+            f"each other ({layout.describe()}), expected no rotation; leave yaw_shift_deg out"
         )
     num_strides = round(yaw_shift_deg / stride)
     if abs(yaw_shift_deg - num_strides * stride) > 1e-6:
@@ -48,8 +53,8 @@ def yaw_rotated(
             f"found yaw_shift_deg {yaw_shift_deg:g}, expected a whole number of strides of "
             f"{stride:g}°; change yaw_shift_deg"
         )
-    num_ring = round(360.0 / stride)
-    ring, others = panorama.views[:, :num_ring], panorama.views[:, num_ring:]
-    columns = num_strides * layout.view_size // num_ring
-    views = torch.cat([ring.roll(-num_strides, dims=1), others.roll(-columns, dims=-1)], dim=1)
-    return replace(panorama, key=f"{panorama.key}+{num_strides % num_ring}", views=views)
+    rotated = panorama.views[:, list(others.order_after(num_strides))]
+    around = panorama.views[:, others.num_views :]
+    columns = num_strides * layout.view_size // others.num_strides
+    views = torch.cat([rotated, around.roll(-columns, dims=-1)], dim=1)
+    return replace(panorama, key=f"{panorama.key}+{num_strides % others.num_strides}", views=views)

@@ -22,10 +22,13 @@ class PanoVLMConfig(PreTrainedConfig):
         vision_config: Any vision encoder `AutoModel` can build.
         text_config: Any causal language model `AutoModelForCausalLM` can build.
         image_token_id: Token of the language model that stands where an image token goes.
-        num_views: V, views of the ring.
+        num_views: Views of the ring, or of each row of several.
         fov_deg: Field of view of each, 0 < fov < 180.
+        pitches_deg: Pitch of each row of views, None for one level row.
+        cubemap: Whether the views are the six faces of a cube, `fov_deg` wide, in place of rows.
+        angles_deg: In place of rows, yaw, pitch, roll and field of view of each view.
         view_size: Height and width of each view in pixels.
-        global_view: Whether the whole panorama follows the ring as one more view.
+        global_view: Whether the whole panorama follows them as one more view.
         resampler_type: `conv`, `mlp` or `perceiver`.
         resampler_layers: Blocks of the resampler, >= 1.
         token_rows: h, rows of latent tokens of a view; divides the encoder's rows, unless the
@@ -33,14 +36,14 @@ class PanoVLMConfig(PreTrainedConfig):
         token_columns: w, columns of latent tokens of a view, likewise.
         latent_size: D_latent, width of the resampler; a multiple of 8 for `perceiver`.
         vicreg_size: D_vicreg, width of stage 1's projector, which answering models do not have.
-        pooling: Of the ring: `concat` keeps all V·T tokens, `mean` averages the views (T tokens),
-            `stitch` drops the whole columns a view shares with its left neighbour, `slots` makes
-            `slots` tokens of each view, every one of which reads the view as a whole. All tokens of
-            a global view follow, with `slots` as many as of the others. Stitched tokens go once
-            around the sphere, but what is kept of a view is its right part, and may still overlap
-            the left neighbour: 8 views of 90° with 7 columns keep 53° each for a stride of 45°,
-            columns centred 0°, 16°, 30° and 41° to the right of the direction word that stands
-            before them.
+        pooling: Of all views but the global one: `concat` keeps all V·T tokens, `mean` averages the
+            views (T tokens), `stitch` drops the whole columns a view of a ring shares with its left
+            neighbour, `slots` makes `slots` tokens of each view, every one of which reads the view
+            as a whole. All tokens of a global view follow, with `slots` as many as of the others.
+            Stitched tokens go once around the sphere, but what is kept of a view is its right part,
+            and may still overlap the left neighbour: 8 views of 90° with 7 columns keep 53° each
+            for a stride of 45°, columns centred 0°, 16°, 30° and 41° to the right of the direction
+            word that stands before them.
         slots: Image tokens of each view where `pooling` is `slots`. A language model copies what
             it reads in order: as many as an answer about one view has words is a good number.
         projection_type: `linear` or `mlp`, from latent tokens to image tokens.
@@ -71,6 +74,9 @@ class PanoVLMConfig(PreTrainedConfig):
     num_views: int = 8
     fov_deg: float = 90.0
     view_size: int = 224
+    pitches_deg: list[float] | None = None
+    cubemap: bool = False
+    angles_deg: list[list[float]] | None = None
     global_view: bool = False
     resampler_type: Literal["conv", "mlp", "perceiver"] = "conv"
     resampler_layers: int = 2
@@ -90,14 +96,21 @@ class PanoVLMConfig(PreTrainedConfig):
         self.tie_word_embeddings = self.text_config.tie_word_embeddings
 
     @property
-    def ring(self) -> ViewLayout:
-        """The ring of views."""
-        return ViewLayout.ring(self.num_views, self.fov_deg, self.view_size)
+    def perspective(self) -> ViewLayout:
+        """All views but the global one."""
+        return ViewLayout.of_settings(
+            self.num_views,
+            self.fov_deg,
+            self.view_size,
+            pitches_deg=self.pitches_deg,
+            cubemap=self.cubemap,
+            angles_deg=self.angles_deg,
+        )
 
     @property
     def layout(self) -> ViewLayout:
-        """All views: the ring, and after it the global view if there is one."""
-        return self.ring.with_global() if self.global_view else self.ring
+        """All views, V: those of a ring or another layout, then the global one if there is one."""
+        return self.perspective.with_global() if self.global_view else self.perspective
 
     @property
     def tokens_per_view(self) -> int:
@@ -106,14 +119,14 @@ class PanoVLMConfig(PreTrainedConfig):
 
     @property
     def kept_columns(self) -> int:
-        """Token columns of each view of the ring that reach the language model."""
+        """Token columns of each view but the global one that reach the language model."""
         if self.pooling != "stitch":
             return self.token_columns
-        return self.token_columns - self.ring.overlap_columns(self.token_columns)
+        return self.token_columns - self.perspective.overlap_columns(self.token_columns)
 
     @property
     def image_tokens_per_view(self) -> int:
-        """Image tokens that one view of the ring contributes (`mean` has them once for all)."""
+        """Image tokens of each view but the global one (`mean` has them once for all)."""
         if self.pooling == "slots":
             return self.slots
         return self.token_rows * self.kept_columns
@@ -127,11 +140,11 @@ class PanoVLMConfig(PreTrainedConfig):
     @property
     def num_image_tokens(self) -> int:
         """Image tokens of one panorama in the language model's sequence."""
-        groups = 1 if self.pooling == "mean" else self.num_views
+        groups = 1 if self.pooling == "mean" else self.perspective.num_views
         return groups * self.image_tokens_per_view + self.global_image_tokens
 
     def validate_views(self) -> None:
-        """Check that the views make a ring, and that stitched ones share whole columns."""
+        """Check that the views can be cut, and that stitched ones are a ring that overlaps."""
         _ = self.layout, self.kept_columns
 
     def validate_token_grid(self) -> None:

@@ -9,6 +9,7 @@ Shapes: N panoramas, V views, S x S pixels per view.
 """
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_base import BatchFeature
-from transformers.image_utils import ChannelDimension, SizeDict
+from transformers.image_utils import ChannelDimension
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils.generic import TensorType
 
@@ -38,26 +39,43 @@ The fourth channel of a uint8 array marks what of a partial panorama is known: w
 """
 
 
+LAYOUT_SETTINGS = (
+    "num_views",
+    "fov_deg",
+    "pitches_deg",
+    "cubemap",
+    "angles_deg",
+    "global_view",
+)
+"""Keywords of `ViewLayout.of_settings` beside the size."""
+
+
 class PanoVLMImageProcessorKwargs(ImagesKwargs, total=False):
     """Keywords of `PanoVLMImageProcessor` beyond those of every image processor."""
 
     num_views: int | None
     fov_deg: float | int | None
     global_view: bool | None
+    pitches_deg: list[float] | None
+    cubemap: bool | None
+    angles_deg: list[list[float]] | None
     strict_aspect: bool | None
     return_mask: bool | None
     yaw_shift_deg: float | int | None
 
 
 class PanoVLMImageProcessor(PilBackend):
-    """Cuts panoramas into views, a ring and maybe a global one, normalised for the vision encoder.
+    """Cuts panoramas into views, perspective and maybe a global one, normalised for the encoder.
 
     Every class attribute is a default that the constructor and each call can override by keyword.
 
     Attributes:
-        num_views: Views in the ring, V.
+        num_views: Views in the ring, or in each row of several.
         fov_deg: Field of view of each view in degrees.
-        global_view: Whether the whole panorama follows the ring as one more view.
+        pitches_deg: Pitch of each row of views, None for one level row.
+        cubemap: Whether the views are the six faces of a cube, `fov_deg` wide, in place of rows.
+        angles_deg: In place of rows, yaw, pitch, roll and field of view of each view.
+        global_view: Whether the whole panorama follows them as one more view.
         size: Pixels of a view; height and width are equal.
         strict_aspect: Whether a picture that is not 2:1 is refused instead of stretched.
         return_mask: Whether `view_mask` is returned, bool [N, V, S, S]: where the panorama is
@@ -75,6 +93,9 @@ class PanoVLMImageProcessor(PilBackend):
 
     num_views = 8
     fov_deg = 90.0
+    pitches_deg = None
+    cubemap = False
+    angles_deg = None
     global_view = False
     strict_aspect = False
     return_mask = False
@@ -89,9 +110,8 @@ class PanoVLMImageProcessor(PilBackend):
     @property
     def layout(self) -> ViewLayout:
         """The views cut when a call overrides nothing."""
-        return _layout(
-            self.num_views, self.fov_deg, self.size, self.global_view, self.yaw_shift_deg
-        )
+        names = (*LAYOUT_SETTINGS, "size", "yaw_shift_deg")
+        return _layout({name: getattr(self, name) for name in names})
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """Read the files among pictures, keeping their nesting.
@@ -113,8 +133,7 @@ class PanoVLMImageProcessor(PilBackend):
 
     def _prepare_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> list[Panorama]:
         """Convert whatever was given to a flat list of panoramas."""
-        names = ("num_views", "fov_deg", "size", "global_view", "yaw_shift_deg")
-        layout = _layout(*(kwargs[name] for name in names))
+        layout = _layout(kwargs)
         strict, channels = kwargs["strict_aspect"], kwargs["input_data_format"]
         return [_panorama(picture, layout, strict, channels) for picture in _flat(images)]
 
@@ -122,22 +141,17 @@ class PanoVLMImageProcessor(PilBackend):
         self,
         images: list[Panorama],
         *,
-        num_views: int,
-        fov_deg: float,
-        global_view: bool,
-        size: SizeDict,
         do_rescale: bool,
         rescale_factor: float,
         do_normalize: bool,
         image_mean: float | tuple[float, ...],
         image_std: float | tuple[float, ...],
         return_mask: bool = False,
-        yaw_shift_deg: float = 0.0,
         return_tensors: str | TensorType | None = None,
-        **kwargs: Any,
+        **settings: Any,
     ) -> BatchFeature:
         """Cut and normalise panoramas to `pixel_values` [N, V, 3, S, S]."""
-        layout = _layout(num_views, fov_deg, size, global_view, yaw_shift_deg)
+        layout = _layout(settings)
         scale = np.full(3, rescale_factor if do_rescale else 1.0)
         offset = np.zeros(3)
         if do_normalize:  # (pixel * rescale - mean) / std as one multiplication and one addition
@@ -155,21 +169,16 @@ class PanoVLMImageProcessor(PilBackend):
         return BatchFeature(data=data, tensor_type=return_tensors)
 
 
-def _layout(
-    num_views: int,
-    fov_deg: float,
-    size: SizeDict | dict[str, int],
-    global_view: bool,
-    yaw_shift_deg: float,
-) -> ViewLayout:
-    """Build the views that a set of keywords describes."""
-    sides = dict(size)
+def _layout(settings: Mapping[str, Any]) -> ViewLayout:
+    """Build the views that some of the processor's keywords describe."""
+    sides = dict(settings["size"])
     if sides.get("height") is None or sides.get("height") != sides.get("width"):
         raise PanoVLMError(
             f"found a view size of {sides}, expected equal height and width; change size"
         )
-    ring = ViewLayout.ring(num_views, float(fov_deg), sides["height"])
-    return (ring.with_global() if global_view else ring).yaw_rotated(float(yaw_shift_deg))
+    chosen = {name: settings[name] for name in LAYOUT_SETTINGS}
+    layout = ViewLayout.of_settings(view_size=sides["height"], **chosen)
+    return layout.yaw_rotated(float(settings["yaw_shift_deg"]))
 
 
 def _view_masks(panoramas: list[Panorama], layout: ViewLayout) -> Mask:

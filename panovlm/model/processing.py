@@ -15,7 +15,9 @@ from transformers import ProcessorMixin
 from transformers.processing_utils import MultiModalData
 
 from panovlm.errors import PanoVLMError
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import DIRECTIONS, direction_index
+from panovlm.geometry.views import AnyView
 from panovlm.model.answer_spans import answer_spans
 from panovlm.model.image_processing import PanoVLMImageProcessor
 
@@ -28,7 +30,7 @@ IMAGE_TOKEN = "<image>"
 """Text of the placeholder for one image token, and for a whole panorama in a chat."""
 Messages = Sequence[dict[str, Any]]
 GLOBAL_WORDS = "all around"
-"""What stands before the tokens of a global view, where each view of the ring has its direction."""
+"""What stands before the tokens of a global view, where each other view has its direction."""
 GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -38,7 +40,7 @@ class PanoVLMProcessor(ProcessorMixin):
     Args:
         image_processor: Cuts panoramas into views.
         tokenizer: The language model's, with the image token added.
-        image_tokens_per_view: Image tokens of each view of the ring, as in `PanoVLMConfig`.
+        image_tokens_per_view: Image tokens of each view but the global one, as in `PanoVLMConfig`.
         global_image_tokens: Image tokens of the global view, 0 if there is none.
         merges_views: Whether the model averages all views into one group of tokens.
         view_words: Whether a direction word stands before each view's tokens.
@@ -74,17 +76,23 @@ class PanoVLMProcessor(ProcessorMixin):
         """Return the text that stands for one panorama: image tokens with their direction words.
 
         Args:
-            num_views: Views of the ring, those of the image processor if left out.
+            num_views: Views of a level ring; those of the image processor if left out.
         """
-        num_views = self.image_processor.num_views if num_views is None else num_views
+        layout = self.layout if num_views is None else ViewLayout.ring(num_views)
         tokens = self.image_token * self.image_tokens_per_view
         around = self.image_token * self.global_image_tokens
         # Every form ends in a line break, so that no question stands right behind an image token.
         if not self.view_words:
-            return f"{tokens * (1 if self.merges_views else num_views)}{around}\n"
-        words = [""] if self.merges_views else [f"{word}:" for word in view_words(num_views)]
+            return f"{tokens * (1 if self.merges_views else layout.num_views)}{around}\n"
+        words = [""] if self.merges_views else [f"{word}:" for word in view_words(layout)]
         lines = [f"{word}{tokens}\n" for word in words]
         return "".join(lines + [f"{GLOBAL_WORDS}:{around}\n"] * bool(around))
+
+    @property
+    def layout(self) -> ViewLayout:
+        """The views but the global one."""
+        layout = self.image_processor.layout
+        return layout.perspective or layout
 
     def tokenize(
         self, messages: Messages, *, add_generation_prompt: bool = False
@@ -154,8 +162,9 @@ class PanoVLMProcessor(ProcessorMixin):
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **_: Any) -> str:
         """Return the expansion of one `<image>` (called by the inherited `__call__`)."""
-        num_views = len(image_inputs["pixel_values"][image_idx])
-        return self.expand_image(num_views - bool(self.global_image_tokens))
+        num_views = len(image_inputs["pixel_values"][image_idx]) - bool(self.global_image_tokens)
+        # A call may ask for another ring than the processor's own.
+        return self.expand_image(None if num_views == self.layout.num_views else num_views)
 
     def _get_num_multimodal_tokens(
         self, image_sizes: Sequence[Sequence[int]] | None = None, **kwargs: Any
@@ -163,7 +172,7 @@ class PanoVLMProcessor(ProcessorMixin):
         """Count the image tokens of pictures of any size (called by vLLM before it runs)."""
         if image_sizes is None:
             return MultiModalData()
-        num_views = kwargs.get("num_views", self.image_processor.num_views)
+        num_views = kwargs.get("num_views", self.layout.num_views)
         groups = 1 if self.merges_views else num_views
         tokens = self.image_tokens_per_view * groups + self.global_image_tokens
         num_pictures = len(image_sizes)
@@ -172,9 +181,28 @@ class PanoVLMProcessor(ProcessorMixin):
         )
 
 
-def view_words(num_views: int) -> list[str]:
-    """Name the views of a ring: by direction where each has its own word, else by degrees."""
-    yaws_deg = [view * 360 / num_views for view in range(num_views)]
-    if 8 % num_views == 0:
-        return [DIRECTIONS[direction_index(yaw)] for yaw in yaws_deg]
-    return [f"{yaw:.0f} degrees" for yaw in yaws_deg]
+def view_words(layout: ViewLayout) -> list[str]:
+    """Name the views of a layout: by direction where each has its own word, else by degrees.
+
+    Views above and below the horizon are those "up" and "down", in degrees where two of them would
+    have one name.
+    """
+    views = layout.perspective.views if layout.perspective else ()
+    plain = all(view.yaw_deg % 45 == 0 for view in views if abs(view.pitch_deg) < 90)
+    names = [_view_name(view, in_words=plain, degrees_up=False) for view in views]
+    if len({*names}) < len(names):
+        names = [_view_name(view, in_words=plain, degrees_up=True) for view in views]
+    if len({*names}) < len(names):  # some differ in what no direction says
+        names = [f"view {place}" for place in range(1, len(names) + 1)]
+    return names
+
+
+def _view_name(view: AnyView, *, in_words: bool, degrees_up: bool) -> str:
+    yaw_deg = view.yaw_deg % 360
+    around = DIRECTIONS[direction_index(yaw_deg)] if in_words else f"{yaw_deg:.0f} degrees"
+    if not view.pitch_deg:
+        return around
+    upwards = "up" if view.pitch_deg > 0 else "down"
+    if abs(view.pitch_deg) == 90:
+        return upwards
+    return f"{around} {abs(view.pitch_deg):.0f} {upwards}" if degrees_up else f"{around} {upwards}"

@@ -115,14 +115,13 @@ class Projection(nn.Module):
     def _pool(self, latents: Tensor) -> Tensor:
         """Reduce [N, V, T, D] to [N, image tokens, D] as `config.pooling` says.
 
-        The pooling is that of the ring; a global view keeps all its tokens, after the others.
+        A global view keeps all its tokens, after those of the others.
         """
-        ring, around = latents.split_with_sizes(
-            [self.config.num_views, latents.shape[1] - self.config.num_views], dim=1
-        )
-        return torch.cat([self._pool_ring(ring), around.flatten(1, 2)], dim=1)
+        num_views = self.config.perspective.num_views
+        others, around = latents.split_with_sizes([num_views, latents.shape[1] - num_views], dim=1)
+        return torch.cat([self._pool_perspective(others), around.flatten(1, 2)], dim=1)
 
-    def _pool_ring(self, latents: Tensor) -> Tensor:
+    def _pool_perspective(self, latents: Tensor) -> Tensor:
         config = self.config
         if config.pooling == "mean":
             return latents.mean(dim=1)

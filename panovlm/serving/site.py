@@ -105,6 +105,6 @@ def revalidated(
 
 
 def view_names(layout: ViewLayout) -> list[str]:
-    """Return the words that the model has for its views: those of a ring, then the global one."""
+    """Return the words that the model has for its views: of each direction, then the global one."""
     num_global = sum(view.is_global for view in layout.views)
-    return [*view_words(layout.num_views - num_global), *[GLOBAL_WORDS] * num_global]
+    return [*view_words(layout), *[GLOBAL_WORDS] * num_global]

@@ -94,7 +94,7 @@ def plan(recipe: Recipe) -> list[StagePlan]:
 def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
     section, config = run.section, build_config(run.recipe.model)
     parts = _read_parts(run)
-    blank = [BlankViews(config.num_views)] * section.yaw_steps_per_view
+    blank = [BlankViews(config.layout.num_views)] * section.yaw_steps_per_view
     limit = config.text_config.max_position_embeddings
     dataset = build_dataset(run, processor, parts, blank, limit)
     batch = _batch_shape(dataset, batch_size_per_rank(section.batch_size), section)

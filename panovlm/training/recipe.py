@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from panovlm.errors import PanoVLMError
-from panovlm.geometry.layouts import ViewLayout
 from panovlm.pictures.declaring import Declaration
 from panovlm.stages import STAGES, TRAINED, Objective
 from panovlm.training.data_sources import Data, DataSource, sources_of
+from panovlm.training.overlap.partners import ray_pairs
 from panovlm.training.sections import (
     Count,
     LearningRates,
@@ -222,19 +222,40 @@ def _section_error(name: str, section: StageSection, model: ModelSection | None)
             f"found yaw_steps_per_view = {section.yaw_steps_per_view} beside roll: false in "
             f"{name}; set roll: true to rotate, or yaw_steps_per_view: 1"
         )
-    if model is None or not model.views.global_view:
-        return None
-    if section.roll:
+    return _layout_error(name, section, model) if model else None
+
+
+def _layout_error(name: str, section: StageSection, model: ModelSection) -> str | None:
+    """Return what in a stage's section does not suit the layout of the views."""
+    layout = model.views.layout
+    if STAGES[name].objective is Objective.VICREG_OVERLAP:
+        return _pairing_error(name, section, model)
+    if section.roll and layout.num_strides == 1 and section.yaw_steps_per_view == 1:
         return (
-            f"found roll: true in {name} beside a global view, which cannot be rotated without "
-            f"encoding it again; set stages.{name}.roll: false"
-        )
-    if name in on_overlaps and section.overlap_settings.pairing != "rays":
-        return (
-            f"found pairing: columns in {name} beside a global view, which has no columns in "
-            f"common with the others; set stages.{name}.overlap.pairing: rays"
+            f"found roll: true in {name} beside views that no rotation maps to each other "
+            f"({layout.describe()}): they must be encoded again for each; set "
+            f"stages.{name}.roll: false, or yaw_steps_per_view: 8"
         )
     return None
+
+
+def _pairing_error(name: str, section: StageSection, model: ModelSection) -> str | None:
+    """Return why the stage on overlaps finds no pairs of tokens in a layout."""
+    layout, resampler = model.views.layout, model.resampler
+    if section.overlap_settings.pairing == "rays":
+        if len(ray_pairs(layout, resampler.token_rows, resampler.token_columns).tokens):
+            return None
+        return (
+            f"found no token that two views see ({layout.describe()}) in {name}, expected views "
+            f"that overlap; raise model.views.fov_deg, or leave stages.{name} out"
+        )
+    if layout.is_ring:
+        return None
+    return (
+        f"found pairing: columns in {name} beside views that are no level ring "
+        f"({layout.describe()}), of which no columns correspond; set "
+        f"stages.{name}.overlap.pairing: rays"
+    )
 
 
 def _overlap_ratio_error(
@@ -245,7 +266,12 @@ def _overlap_ratio_error(
     if wanted is None or model is None:
         return None
     views = model.views
-    found = ViewLayout.ring(views.num_views, views.fov_deg).overlap_ratio
+    if not views.layout.is_ring:
+        return (
+            f"found stages.{name}.overlap.overlap_ratio beside views that are no level ring, "
+            f"expected it to follow from them; leave it out"
+        )
+    found = views.layout.overlap_ratio
     if abs(found - wanted) < 0.005:
         return None
     fov_deg = 360 / views.num_views / (1 - wanted)

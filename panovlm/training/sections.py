@@ -1,13 +1,25 @@
 """The sections of a recipe but its stages: strict typed models with their defaults."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from panovlm.geometry.layouts import ViewLayout
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Angles = Annotated[list[float], Field(min_length=4, max_length=4)]
+LAYOUT_KEYS = ("pitches_deg", "cubemap", "angles_deg")
+"""Keys of views that are no level ring."""
 Weight = Annotated[float, Field(ge=0)]
 Pairing = Literal["columns", "rays"]
 Tracker = Literal["trackio", "tensorboard", "wandb", "mlflow"]
@@ -32,17 +44,37 @@ class Section(BaseModel):
 
 
 class ViewsSection(Section):
-    """The views cut from every panorama: a ring, and a global one if wanted."""
+    """The views cut from every panorama: a ring, rows, a cube or free ones, and a global one."""
 
     num_views: Annotated[int, Field(ge=2, le=64)] = 8
-    """Views of the ring."""
+    """Views of the ring, or of each row of several."""
     fov_deg: Annotated[float, Field(gt=0, lt=180)] = 90.0
     """Field of view of each, in degrees."""
     view_size: Annotated[int, Field(ge=16, le=2048)] = 224
     """Height and width of each view in pixels; most encoders read one size only."""
+    pitches_deg: Annotated[list[float], Field(min_length=1, max_length=16)] | None = None
+    """Pitch of each row of `num_views` views, as in `[0, 55, -55]`; one level row if left out."""
+    cubemap: bool = False
+    """The six faces of a cube in place of rows, each `fov_deg` wide."""
+    angles_deg: Annotated[list[Angles], Field(min_length=1, max_length=64)] | None = None
+    """Free views in place of rows: `[yaw, pitch, roll, field of view]` of each."""
     global_view: bool = False
-    """Whether the whole panorama follows the ring as one more view. Needs `roll: false` in every
-    stage, and `pairing: rays` in the stage on overlaps."""
+    """Whether the whole panorama follows the others as one more view."""
+
+    @property
+    def layout(self) -> ViewLayout:
+        """All views."""
+        return ViewLayout.of_settings(**self.model_dump())
+
+    @model_validator(mode="after")
+    def _check_layout(self) -> Self:
+        _ = self.layout
+        return self
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the keys of other layouts: runs from before they came stay the same."""
+        return {k: v for k, v in write(self).items() if k not in LAYOUT_KEYS or v}
 
 
 class ResamplerSection(Section):
@@ -170,8 +202,8 @@ class OverlapSection(Section):
 
     pairing: Pairing = "columns"
     """Partners among the tokens of overlapping views: `columns` takes the right columns of a view
-    and the left columns of the next one by one, `rays` what the other view shows at exactly each
-    token's ray."""
+    in a level ring and the left columns of the next one by one, `rays`, in any layout, what the
+    other view shows at exactly each token's ray."""
     objective: Literal["vicreg", "infonce"] = "vicreg"
     """`vicreg` pulls partners together and keeps features spread, `infonce` has each token find its
     partner among others."""

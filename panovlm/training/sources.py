@@ -68,7 +68,7 @@ def pixel_sources(run: StageRun, image_processor: PanoVLMImageProcessor) -> list
 
 def _finely_rotated(run: StageRun, records: list[Record]) -> list[PictureFile]:
     """Return the pictures that a stage rotates in fine steps: others' records lack responses."""
-    count = run.recipe.model.views.num_views * run.section.yaw_steps_per_view
+    count = run.recipe.model.views.layout.num_strides * run.section.yaw_steps_per_view
     has_text = run.stage.supervision is not Supervision.NONE
     rotated = [each for each in records if not has_text or each.has_rotations(count)]
     return [picture for record in rotated for picture in record.pictures]
@@ -77,7 +77,8 @@ def _finely_rotated(run: StageRun, records: list[Record]) -> list[PictureFile]:
 def fine_yaws_deg(run: StageRun) -> list[float]:
     """Return the yaws of a stage's fine steps within a stride, from 0."""
     num_steps = run.section.yaw_steps_per_view
-    return [360.0 / run.recipe.model.views.num_views * i / num_steps for i in range(num_steps)]
+    num_strides = run.recipe.model.views.layout.num_strides
+    return [360.0 / num_strides * i / num_steps for i in range(num_steps)]
 
 
 def fine_caches(cache: PatchTokenCache, run: StageRun) -> list[PatchTokenCache]:

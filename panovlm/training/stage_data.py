@@ -134,7 +134,7 @@ def _count_steps(run: StageRun, epochs: float) -> int:
         records = [record for part in parts for record in part.records]
         held_out = hold_out(records, section.overlap_settings.held_out, run.recipe.seed)
         parts = [part.without(held_out) for part in parts]
-    blank = [BlankViews(config.num_views)] * section.yaw_steps_per_view
+    blank = [BlankViews(config.layout.num_views)] * section.yaw_steps_per_view
     limit = config.text_config.max_position_embeddings
     examples = build_dataset(run, build_processor(run.recipe.model), parts, blank, limit)
     if section.tokens_per_sequence is None:  # every epoch has whole steps
@@ -145,13 +145,14 @@ def _count_steps(run: StageRun, epochs: float) -> int:
 
 
 def _check_fine_steps(run: StageRun, records: list[Record]) -> None:
-    num_views, per_view = run.recipe.model.views.num_views, run.section.yaw_steps_per_view
+    per_view = run.section.yaw_steps_per_view
+    count = run.recipe.model.views.layout.num_strides * per_view
     has_text = run.stage.supervision is not Supervision.NONE
-    if per_view == 1 or not has_text or any(r.has_rotations(num_views * per_view) for r in records):
+    if per_view == 1 or not has_text or any(r.has_rotations(count) for r in records):
         return
     raise PanoVLMError(
         f"stages.{run.name}: found yaw_steps_per_view = {per_view}, but no record with a response "
-        f"for each of {num_views * per_view} rotations (a multiple of it in rolled_responses); "
-        f"write the questions with `panovlm questions --yaw-steps {num_views * per_view}`, or set "
+        f"for each of {count} rotations (a multiple of it in rolled_responses); write the "
+        f"questions with `panovlm questions --yaw-steps {count}`, or set "
         f"stages.{run.name}.yaw_steps_per_view: 1"
     )

@@ -52,7 +52,7 @@ class ViewWords:
     def _of_text(self, text: str) -> list[int]:
         tokens = self.processor.image_tokens_per_view
         words: list[int] = []
-        for name in view_words(self.processor.image_processor.num_views):
+        for name in view_words(self.processor.layout):
             line = re.search(rf"(?<![\w-]){name}:([^\n<]*)", text)
             words += self._first_words(line[1] if line else "", tokens)
         return words

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panovlm.errors import PanoVLMError
+from panovlm.geometry.cutting import cut_views
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import angles_from_rays
 from panovlm.geometry.views import GlobalView, View
@@ -107,6 +108,7 @@ def test_layouts_are_equal_and_hashed_by_value():
             "4 views of 32 px in rows of 4 at pitch 30°, 80° wide, 90° apart",
         ),
         (ViewLayout.cubemap(64), "cube map of 6 views of 64 px"),
+        (ViewLayout.cubemap(64, 110), "cube map of 6 views of 64 px, 110° wide"),
         (
             ViewLayout.cubemap(64).with_global(),
             "cube map of 6 views of 64 px, and a global view of 64 px around 0°",
@@ -160,6 +162,40 @@ def test_a_ring_of_several_rows_has_one_for_each_pitch():
     assert layout.yaws_deg[4:] == layout.yaws_deg[:4]
     assert not layout.is_ring
     assert layout.coverage() > ViewLayout.ring(4).coverage() + 0.1
+
+
+@pytest.mark.parametrize(
+    ("layout", "num_strides"),
+    [
+        (ViewLayout.ring(8, 90, 16), 8),
+        (ViewLayout.ring(8, 90, 16, (0.0, 55.0, -55.0)), 8),
+        (ViewLayout.free([*((y, 0, 0, 90) for y in (0, 90, 180, 270)), (0, 50, 0, 90)]), 1),
+        (ViewLayout.free([(y, 10 * (y % 180 > 0), 0, 90) for y in (0, 90, 180, 270)], 16), 2),
+        (ViewLayout.cubemap(16), 1),
+        (ViewLayout.ring(4, 90, 16).with_global(), 1),
+    ],
+)
+def test_a_rotation_by_a_stride_changes_the_order_of_views_alone(layout, num_strides):
+    assert layout.num_strides == num_strides
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (64, 128, 3), dtype=np.uint8)
+    views = cut_views(pixels, layout)
+    for count in range(-1, num_strides + 1):
+        rotated = np.roll(pixels, -count * 128 // num_strides, axis=1)
+        assert np.array_equal(cut_views(rotated, layout), views[list(layout.order_after(count))])
+
+
+def test_settings_describe_one_layout():
+    settings = {"num_views": 4, "fov_deg": 100.0, "view_size": 32}
+    angles = [[0.0, 0.0, 0.0, 90.0], [180.0, 30.0, 5.0, 60.0]]
+    of = ViewLayout.of_settings
+    assert of(**settings) == ViewLayout.ring(4, 100.0, 32)
+    assert of(**settings, pitches_deg=[0, 40]) == ViewLayout.ring(4, 100.0, 32, (0, 40))
+    assert of(**settings, cubemap=True) == ViewLayout.cubemap(32, 100.0)
+    assert of(**settings, angles_deg=angles) == ViewLayout.free(angles, 32)
+    assert of(**settings, global_view=True) == ViewLayout.ring(4, 100.0, 32).with_global()
+    with pytest.raises(PanoVLMError, match="found pitches_deg beside cubemap, expected one"):
+        of(**settings, pitches_deg=[0], cubemap=True)
 
 
 def test_free_views_have_the_angles_given():

@@ -63,10 +63,10 @@ def test_the_models_answer_to_a_rotation_is_its_answer_to_the_rotated_picture(
         (ViewLayout.ring(num_views=3, fov_deg=130.0, view_size=32).with_global(), None),
         (ViewLayout.cubemap(), None),
         (ViewLayout.equirectangular(), None),
-        (ViewLayout.ring(num_views=4, pitches_deg=(0.0, -45.0)), None),
+        (ViewLayout.ring(num_views=4, pitches_deg=(0.0, -45.0)), 90.0),
     ],
 )
-def test_only_rings_have_a_stride(layout: ViewLayout, stride: float | None) -> None:
+def test_rings_and_rows_have_a_stride(layout: ViewLayout, stride: float | None) -> None:
     assert stride_deg(layout) == stride
 
 
@@ -74,5 +74,5 @@ def test_other_shifts_and_layouts_are_refused_with_what_to_change(panorama: Imag
     with pytest.raises(PanoVLMError, match="yaw_shift_deg 45, expected a whole number of strides"):
         yaw_rotated(opened(panorama, RING), RING, 45.0)
     cube = ViewLayout.cubemap(view_size=32)
-    with pytest.raises(PanoVLMError, match=r"no ring .*leave yaw_shift_deg out"):
+    with pytest.raises(PanoVLMError, match=r"no rotation maps .*leave yaw_shift_deg out"):
         yaw_rotated(opened(panorama, cube), cube, 90.0)

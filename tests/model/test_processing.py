@@ -5,6 +5,7 @@ import json
 import pytest
 from tokenizers.processors import TemplateProcessing
 
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.model.processing import CHATML, PanoVLMProcessor, view_words
 from panovlm.training.build import build_config, build_processor
 
@@ -64,10 +65,23 @@ def test_processor_and_configuration_count_the_same(model_section, pooling, pano
 
 
 def test_views_are_named_by_direction_or_by_degrees():
-    assert view_words(4) == ["front", "right", "back", "left"]
-    assert view_words(8)[1::2] == ["front-right", "back-right", "back-left", "front-left"]
-    assert view_words(5) == [f"{yaw} degrees" for yaw in (0, 72, 144, 216, 288)]
-    assert len(set(view_words(64))) == 64
+    ring = ViewLayout.ring
+    assert view_words(ring(4)) == ["front", "right", "back", "left"]
+    assert view_words(ring(8))[1::2] == ["front-right", "back-right", "back-left", "front-left"]
+    assert view_words(ring(5)) == [f"{yaw} degrees" for yaw in (0, 72, 144, 216, 288)]
+    assert len(set(view_words(ring(64)))) == 64
+
+
+def test_views_above_and_below_the_horizon_are_named_up_and_down():
+    assert view_words(ViewLayout.cubemap())[3:] == ["left", "up", "down"]
+    rows = ViewLayout.ring(4, pitches_deg=(0, 60, -60))
+    assert view_words(rows)[3:6] == ["left", "front up", "right up"]
+    assert view_words(rows)[-1] == "left down"
+    steep = ViewLayout.ring(4, pitches_deg=(0, 30, 60))
+    assert view_words(steep)[4::4] == ["front 30 up", "front 60 up"]
+    assert view_words(ViewLayout.ring(6, pitches_deg=(0, -50)))[-1] == "300 degrees down"
+    twins = ViewLayout.free([(0, 0, 0, 90), (0, 0, 0, 40)])
+    assert view_words(twins) == ["view 1", "view 2"]
 
 
 @pytest.mark.parametrize("as_list", [False, True])

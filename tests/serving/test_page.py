@@ -90,7 +90,7 @@ def test_views_have_the_names_that_the_model_has_for_them(
 ) -> None:
     listed = client.get("/v1/views").json()
     assert listed["stride_deg"] == 90.0
-    assert [view["name"] for view in listed["views"]] == view_words(4)
+    assert [view["name"] for view in listed["views"]] == view_words(ViewLayout.ring(4))
     assert [view["yaw_deg"] for view in listed["views"]] == [0.0, 90.0, 180.0, -90.0]
     assert {view["fov_deg"] for view in listed["views"]} == {120.0}
     assert {view["is_global"] for view in listed["views"]} == {False}
@@ -99,8 +99,8 @@ def test_views_have_the_names_that_the_model_has_for_them(
 def test_a_global_view_is_named_after_those_of_the_ring() -> None:
     for num_views in (2, 3, 8):
         layout = ViewLayout.ring(num_views, view_size=8)
-        assert view_names(layout) == view_words(num_views)
-        assert view_names(layout.with_global()) == [*view_words(num_views), "all around"]
+        assert view_names(layout) == view_words(layout)
+        assert view_names(layout.with_global()) == [*view_words(layout), "all around"]
 
 
 def test_a_panorama_is_rotated_by_strides_and_half_a_stride_is_refused(

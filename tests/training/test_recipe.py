@@ -243,9 +243,10 @@ def test_overlap_belongs_to_the_stage_on_overlaps():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("finetune", {}, "set stages.finetune.roll: false"),
-        ("vision", {"roll": False}, "set stages.vision.overlap.pairing: rays"),
-        ("vision", {"roll": False, "overlap": {"pairing": "rays"}}, None),
+        ("finetune", {}, "set stages.finetune.roll: false, or yaw_steps_per_view: 8"),
+        ("finetune", {"yaw_steps_per_view": 8}, None),
+        ("vision", {}, "set stages.vision.overlap.pairing: rays"),
+        ("vision", {"overlap": {"pairing": "rays"}}, None),
         ("finetune", {"roll": False}, None),
     ],
 )
@@ -258,6 +259,50 @@ def test_a_global_view_is_not_rotated_and_has_no_columns_in_common(name, setting
         return
     with pytest.raises(PanoVLMError, match=message):
         parse_recipe(data, "recipe")
+
+
+@pytest.mark.parametrize(
+    ("views", "name", "settings", "message"),
+    [
+        ({"pitches_deg": [0, 50]}, "finetune", {}, None),
+        ({"pitches_deg": [0, 50]}, "vision", {}, "views that are no level ring .*pairing: rays"),
+        ({"pitches_deg": [0, 50]}, "vision", {"overlap": {"pairing": "rays"}}, None),
+        (
+            {"pitches_deg": [0, 50]},
+            "vision",
+            {"overlap": {"overlap_ratio": 0.5}},
+            "overlap_ratio beside views that are no level ring",
+        ),
+        ({"cubemap": True}, "finetune", {}, "no rotation maps to each other .*roll: false"),
+        ({"cubemap": True}, "finetune", {"yaw_steps_per_view": 8}, None),
+        ({"cubemap": True}, "vision", {"overlap": {"pairing": "rays"}}, "raise model.views.fov"),
+        (
+            {"cubemap": True, "fov_deg": 110},
+            "vision",
+            {"overlap": {"pairing": "rays"}},
+            None,
+        ),
+        ({"cubemap": True, "pitches_deg": [0]}, "vision", {}, "found pitches_deg beside cubemap"),
+        ({"angles_deg": [[0, 0, 0]]}, "vision", {}, "at least 4 items"),
+        ({"angles_deg": [[0, 0, 0, 190]]}, "vision", {}, "view 0: found a field of view of 190"),
+        ({"angles_deg": [[0, 0, 0, 90], [30, 0, 0, 90]]}, "finetune", {"roll": False}, None),
+    ],
+)
+def test_a_layout_is_any_and_the_stages_suit_it(views, name, settings, message):
+    model = {**SMALLEST["model"], "views": views}
+    stage = {"data": "d.jsonl", "steps": 1, **settings}
+    data = {**SMALLEST, "model": model, "stages": {name: stage}}
+    if message is None:
+        read = parse_recipe(data, "recipe").model.views
+        assert read.model_dump().keys() >= views.keys()
+        return
+    with pytest.raises(PanoVLMError, match=message):
+        parse_recipe(data, "recipe")
+
+
+def test_a_ring_is_written_without_the_keys_of_other_layouts():
+    written = parse_recipe(SMALLEST, "recipe").model.model_dump(mode="json")["views"]
+    assert written.keys() == {"num_views", "fov_deg", "view_size", "global_view"}
 
 
 @pytest.mark.parametrize(

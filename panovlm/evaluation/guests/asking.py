@@ -74,7 +74,12 @@ class GuestEvaluator:
 
     @property
     def num_views(self) -> int:
-        """Views around the horizon, and steps of a whole rotation."""
+        """Views around the horizon."""
+        return self.showing.num_views
+
+    @property
+    def num_strides(self) -> int:
+        """Steps of a whole rotation: one for each view."""
         return self.showing.num_views
 
     def predict(self, label: str) -> list[str]:
@@ -106,7 +111,7 @@ class GuestEvaluator:
         )
 
     def predict_without_view(self, label: str, records: Sequence[Record], view: int) -> list[str]:
-        """Ask questions about pictures of which one view of the ring is blank."""
+        """Ask questions about pictures of which one view is blank."""
         show = partial(self.showing.parts, without=view)
         return self._ask(
             label, records, lambda record: self._changed(record, f"without {view}", show=show)
@@ -126,10 +131,10 @@ class GuestEvaluator:
     def predict_yaw_rotated(
         self, label: str, records: Sequence[Record], num_strides: int
     ) -> list[str]:
-        """Ask questions about pictures whose camera turned right by whole strides of the ring."""
+        """Ask questions about pictures whose camera turned right by whole strides."""
 
         def rotate(pixels: Pixels) -> Pixels:
-            columns = round(num_strides / self.num_views * pixels.shape[1])
+            columns = round(num_strides / self.num_strides * pixels.shape[1])
             return np.roll(pixels, -columns, axis=1)
 
         return self._ask(

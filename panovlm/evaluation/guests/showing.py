@@ -97,7 +97,7 @@ class Showing:
             return [head, views[0]]
         if self.way == "sheet":
             return [head, self._sheet(views)]
-        named = zip(view_words(self.num_views), views, strict=True)
+        named = zip(view_words(self.ring), views, strict=True)
         return [head, *(part for word, view in named for part in (f"{word}:", view))]
 
     def _narrowed(self, panorama: Pixels) -> Pixels:
@@ -110,7 +110,7 @@ class Showing:
         size, num_rows = self.view_size, -(-len(views) // _PER_ROW)
         sheet = Image.new("RGB", (_PER_ROW * size, num_rows * (size + _LABEL_PX)), BACKGROUND)
         draw = ImageDraw.Draw(sheet)
-        for place, (word, view) in enumerate(zip(view_words(len(views)), views, strict=True)):
+        for place, (word, view) in enumerate(zip(view_words(self.ring), views, strict=True)):
             x, y = place % _PER_ROW * size, place // _PER_ROW * (size + _LABEL_PX)
             draw.text((x + size // 2, y + _LABEL_PX // 2), word, TEXT, font(20), anchor="mm")
             sheet.paste(Image.fromarray(view), (x, y + _LABEL_PX))

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from panovlm.evaluation.pages.examples import spread
+from panovlm.evaluation.pages.examples import changed_views, spread
 from panovlm.evaluation.pages.marked_pictures import Example
 from panovlm.evaluation.units import UNITS
 from panovlm.pictures.declaring import Declaration, declare
@@ -56,6 +56,7 @@ def _chosen(rows: Sequence[Row], most: int) -> list[Row]:
 def example_of(report: Mapping[str, Any], row: Row) -> Example:
     """Return an answer as it is shown."""
     declared = report.get("settings", {}).get("declared")
+    views = report.get("view_ablation", {}).get("views", ())
     unit, score, answered = UNITS[report["unit"]], row["score"], row.get("answered_deg")
     is_between = score is None or report["less_is_better"] or 0 < score < unit.ends[-1]
     error = "error " if report["less_is_better"] else ""
@@ -70,7 +71,7 @@ def example_of(report: Mapping[str, Any], row: Row) -> Example:
         pitch_deg=row["pitch_deg"],
         answered_deg=(answered[0], answered[1]) if answered else None,
         score=f"none: {row['missing']}" if score is None else f"{error}{unit.score_text(score)}",
-        changed_views=tuple(row.get("changed_by_view", ())),
+        changed_views=changed_views(views, row.get("changed_by_view")),
     )
 
 

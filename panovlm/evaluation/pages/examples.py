@@ -1,7 +1,7 @@
 """Which questions a report shows with their pictures: the best and the worst cases."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
 from panovlm.evaluation.asking import Answers
@@ -15,11 +15,15 @@ EXAMPLES = 8
 """Right answers shown, and as many wrong ones."""
 
 
-def choose_examples(answers: Answers[Prediction]) -> list[Example]:
+def choose_examples(answers: Answers[Prediction], views: Sequence[str]) -> list[Example]:
     """Choose right and wrong answers, each about another picture, the kinds in equal shares.
 
     Among the right ones, those come first that stay right under more yaw rotations; among the
     wrong ones those that are wrong under more. Questions that were never rotated come last.
+
+    Args:
+        answers: All answers.
+        views: Names of the views that were blanked.
     """
     num_kinds = len({p.record.kind for p in answers.seen})
 
@@ -28,7 +32,7 @@ def choose_examples(answers: Answers[Prediction]) -> list[Example]:
         return record.picture, record.kind
 
     return [
-        _example(answers, place)
+        _example(answers, place, views)
         for is_right in (True, False)
         for place in spread(_most_telling(answers, is_right=is_right), about, num_kinds, EXAMPLES)
     ]
@@ -66,7 +70,14 @@ def _most_telling(answers: Answers[Prediction], *, is_right: bool) -> list[int]:
     return sorted(places, key=lambda place: (-same_when_rotated(place), place))
 
 
-def _example(answers: Answers[Prediction], place: int) -> Example:
+def changed_views(views: Sequence[str], changed: Sequence[bool] | None) -> tuple[str, ...] | None:
+    """Return the names of the views without which an answer changes; None if it was not asked."""
+    if changed is None:
+        return None
+    return tuple(name for name, is_changed in zip(views, changed, strict=True) if is_changed)
+
+
+def _example(answers: Answers[Prediction], place: int, views: Sequence[str]) -> Example:
     seen, rotated = answers.seen[place], answers.yaw_rotated.get(place)
     record = seen.record
     return Example(
@@ -78,5 +89,5 @@ def _example(answers: Answers[Prediction], place: int) -> Example:
         is_right=seen.is_right,
         yaw_deg=record.yaw_deg,
         right_rotations=(sum(p.is_right for p in rotated), len(rotated)) if rotated else None,
-        changed_views=tuple(answers.changed.get(place, ())),
+        changed_views=changed_views(views, answers.changed.get(place)),
     )

@@ -8,7 +8,6 @@ from PIL import Image
 from panovlm.figures.sheets import as_data_uri
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.metrics.exact_match import normalised
-from panovlm.model.processing import view_words
 from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import load_panorama
 
@@ -55,8 +54,8 @@ class Example:
         score: A benchmark's score in words, or why there is none.
         right_rotations: Yaw rotations under which it was answered correctly, of how many; None if
             it was not rotated.
-        changed_views: For each view of the ring, whether the answer changes without it; empty if
-            that was not asked.
+        changed_views: Names of the views without which the answer changes; None if that was not
+            asked.
     """
 
     picture: PictureFile
@@ -70,7 +69,7 @@ class Example:
     answered_deg: tuple[float, float | None] | None = None
     score: str = ""
     right_rotations: tuple[int, int] | None = None
-    changed_views: tuple[bool, ...] = ()
+    changed_views: tuple[str, ...] | None = None
 
     @property
     def source(self) -> str:
@@ -97,9 +96,3 @@ class Example:
             label = f"target: {expected}" if expected in DIRECTIONS else "target"
             marks.append(Mark("down", self.yaw_deg, self.pitch_deg, _TONES[self.is_right], label))
         return marks
-
-    @property
-    def views(self) -> list[str]:
-        """The views without which the answer changes."""
-        words = view_words(len(self.changed_views)) if self.changed_views else []
-        return [word for word, is_in in zip(words, self.changed_views, strict=True) if is_in]
