@@ -58,6 +58,9 @@ def check(
         str | None,
         typer.Option(help="Model that marks questions it answers without the picture."),
     ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures, if not beside FILE.")
+    ] = None,
     without_text: Annotated[
         bool, typer.Option("--without-text", help="Records need no response.")
     ] = False,
@@ -77,6 +80,7 @@ def check(
         against=against or (),
         limit=text_limit(load_recipe(recipe).model) if recipe else None,
         needs_text=not without_text,
+        pictures=pictures,
         workers=workers,
     )
     if blind:

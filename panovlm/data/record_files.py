@@ -156,7 +156,7 @@ def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located
 
     Args:
         data: What the file holds, in the shape of a record.
-        file: The file; pictures are relative to its folder.
+        file: The file; pictures are relative to its folder unless `needs` names another.
         place: Where in the file, as in "line 3".
         needs: What the record must hold.
 
@@ -174,7 +174,8 @@ def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located
             return [Finding(FindingKind.URL, found, fix, file, place)]
     if wrong := _error_of_picture(record, needs) or _error_of(record, needs):
         return [Finding(*wrong, file, place)]
-    paths = tuple(find_file(file.parent, path) for path in record.paths)
+    folder = needs.pictures or file.parent
+    paths = tuple(find_file(folder, path) for path in record.paths)
     found_files = {"images": paths} if record.images else {"image": next(iter(paths), None)}
     return [Located(record.model_copy(update=found_files) if paths else record, file, place)]
 

@@ -8,6 +8,7 @@ ones are removed after that; the last two stay, and the one that validated best.
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,46 @@ def is_begun(folder: Path, facts: dict[str, Any]) -> bool:
     return settings.is_file() and json.loads(settings.read_text()) == facts
 
 
+def check_unfinished(
+    folder: Path, facts: dict[str, Any], *, resume: bool, but: Collection[str] = ()
+) -> None:
+    """Refuse to start over, or to continue with other facts, what is not finished.
+
+    Args:
+        folder: Of the stage's checkpoints.
+        facts: What determines the stage now.
+        resume: Whether it is to be continued.
+        but: Facts that do not count yet.
+
+    Raises:
+        PanoVLMError: If there is an unfinished run, but `resume` is off or its facts differ.
+    """
+    if not whole_checkpoints(folder):
+        return
+    settings = folder / STAGE_FACTS
+    begun = json.loads(settings.read_text()) if settings.is_file() else {}
+    if changed := [key for key in _different(begun, facts) if key not in but]:
+        raise PanoVLMError(
+            f"the unfinished run in {folder} was started with other settings "
+            f"({', '.join(changed)}); continue with the same recipe, or remove that folder to "
+            f"start over"
+        )
+    if not resume:
+        raise PanoVLMError(
+            f"found an unfinished run in {folder}; add --resume to continue it, or remove that "
+            f"folder to start over"
+        )
+
+
+def _different(begun: Any, now: Any, key: str = "") -> list[str]:
+    """Return the keys of nested facts whose values differ, as in `section.steps`."""
+    if not (isinstance(begun, dict) and isinstance(now, dict)):
+        return [] if begun == now else [key]
+    keys = dict.fromkeys([*begun, *now])
+    pairs = ((begun.get(k), now.get(k), f"{key}.{k}".lstrip(".")) for k in keys)
+    return [name for pair in pairs for name in _different(*pair)]
+
+
 def checkpoint_to_resume(folder: Path, facts: dict[str, Any], *, resume: bool) -> Path | None:
     """Return the checkpoint to resume, if any, and prepare the folder for more of them.
 
@@ -77,16 +118,7 @@ def checkpoint_to_resume(folder: Path, facts: dict[str, Any], *, resume: bool) -
         PanoVLMError: If there is an unfinished run, but `resume` is off or its facts differ.
     """
     last = next(reversed(whole_checkpoints(folder)), None)
-    if last and not is_begun(folder, facts):
-        raise PanoVLMError(
-            f"the unfinished run in {folder} was started with other settings; continue with the "
-            f"same recipe, or remove that folder to start over"
-        )
-    if last and not resume:
-        raise PanoVLMError(
-            f"found an unfinished run in {folder}; add --resume to continue it, or remove that "
-            f"folder to start over"
-        )
+    check_unfinished(folder, facts, resume=resume)
     _remove_broken(folder)
     if not last:
         text = json.dumps(facts, indent=2) + "\n"

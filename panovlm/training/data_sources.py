@@ -1,5 +1,6 @@
 """What a stage's `data` names: one path, or a list of files with weights and caps."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,8 @@ class DataSource(Section):
     """How often each of its examples comes in an epoch: 2 is twice, 0.5 in every other epoch."""
     limit: Count | None = None
     """Records at most, sampled by the seed; the same in every epoch."""
+    pictures: Path | None = None
+    """Folder that its paths of pictures start from; the stage's `pictures`, or the file's own."""
     declared: Declaration | None = None
     """What its pictures are, of records that do not declare it; the stage's `declared` else."""
 
@@ -77,12 +80,17 @@ Data = Annotated[
 
 
 def sources_of(
-    data: Path | tuple[DataSource, ...], declared: Declaration | None
+    data: Path | tuple[DataSource, ...], pictures: Path | None, declared: Declaration | None
 ) -> tuple[DataSource, ...]:
-    """Return the entries of `data`; `declared` is of those that declare nothing."""
+    """Return the entries of `data`; `pictures` and `declared` are of those that say nothing."""
     sources = data if isinstance(data, tuple) else (DataSource(path=data),)
     return tuple(
-        source if source.declared else source.model_copy(update={"declared": declared})
+        source.model_copy(
+            update={
+                "pictures": source.pictures or pictures,
+                "declared": source.declared or declared,
+            }
+        )
         for source in sources
     )
 
@@ -93,6 +101,7 @@ def read_source(source: DataSource, needs: Needs, seed: int) -> list[Record]:
     Raises:
         PanoVLMError: Listing every invalid line of the file.
     """
+    needs = replace(needs, pictures=source.pictures)
     records = read_records(source.path, needs, source.declared, scan_trained)
     records = capped(records, source.limit, seed)
     if needs.text:

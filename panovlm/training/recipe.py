@@ -33,6 +33,9 @@ class StageSection(Section):
     stage on overlaps; a list of these, each with a weight and a limit if it is a section; or a
     stream: WebDataset shards, as in `shards/train-{000..099}.tar` or with `*`,
     Parquet files, or a folder of the library `datasets`."""
+    pictures: Path | None = None
+    """Folder that paths of pictures in these data, and in those of `validation`, start from; each
+    file's own folder if left out."""
     declared: Declaration | None = None
     """What the pictures are, of records that do not declare it: strips, cylinders, cube maps."""
     steps: Count | None = None
@@ -101,7 +104,7 @@ class StageSection(Section):
     @property
     def sources(self) -> tuple[DataSource, ...]:
         """The entries of `data`, with the stage's declaration where they have none."""
-        return sources_of(self.data, self.declared)
+        return sources_of(self.data, self.pictures, self.declared)
 
     @property
     def overlap_settings(self) -> OverlapSection:
@@ -289,6 +292,9 @@ def _validation_error(
     if validation is None:
         return None
     key = f"stages.{name}.validation"
+    if (validation.data is None) == (validation.share is None):
+        found = "neither data nor share" if validation.data is None else "both data and share"
+        return f"found {found} in {key}, expected one of them; set {key}.share: 0.05"
     if validation.answers and not has_text:
         return f"found {key}.answers in {name}, which has no text; leave it out"
     if validation.metric == "accuracy" and not validation.answers:

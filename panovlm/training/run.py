@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,12 @@ from panovlm.training.build import (
     load_predecessor,
     restore_vision_encoder,
 )
-from panovlm.training.checkpoints import checkpoint_folder, checkpoint_to_resume, is_begun
+from panovlm.training.checkpoints import (
+    check_unfinished,
+    checkpoint_folder,
+    checkpoint_to_resume,
+    is_begun,
+)
 from panovlm.training.disk import exclusive_lock
 from panovlm.training.log import JsonLog, is_log
 from panovlm.training.outputs import (
@@ -91,8 +97,11 @@ def train(recipe: Recipe, stages: list[str], *, resume: bool) -> list[StageResul
         recipe = check_data(recipe, chosen)
         with ranks.synchronized():
             recipe = resolve_steps(recipe, chosen)
-            for name in chosen:
-                check_schedule(StageRun(recipe, name))
+            for run in (StageRun(recipe, name) for name in chosen):
+                check_schedule(run)
+                # The stage before, which may train now, is not compared yet.
+                facts = run.facts
+                check_unfinished(run.checkpoints, facts, resume=resume, but=["starts_from"])
         ranks.run_on_first(lambda: _prepare_output(recipe, stack))
         ranks.run_on_first(lambda: prepare_repositories(recipe, chosen))
         return [train_stage(recipe, name, signals, resume=resume) for name in chosen]
@@ -143,8 +152,9 @@ def _check_files(recipe: Recipe, runs: Sequence[StageRun]) -> tuple[Recipe, list
     files: dict[Path, Needs] = {}
     for run in runs:
         needs = Needs.of(run.stage.supervision)
-        sources = run.record_sources
-        files |= {each.path: files.get(each.path, needs) | needs for each in sources}
+        for each in run.record_sources:
+            wants = replace(needs, pictures=each.pictures)
+            files[each.path] = files.get(each.path, wants) | wants
     checked = check_records(files, scan_trained)
     for finding in checked.findings:
         if not finding.is_error:

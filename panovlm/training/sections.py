@@ -182,8 +182,11 @@ class VICRegSection(Section):
 class ValidationSection(Section):
     """Records that a stage does not train on, and what follows from how well it does on them."""
 
-    data: Path
-    """Records (JSONL), as those to train on."""
+    data: Path | None = None
+    """Records, in the formats of those to train on; either these or `share`."""
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the stage's own panoramas, with all their records, that is validated on instead of
+    trained on: with one seed the same panoramas in every stage."""
     every: Count = 100
     """Steps between two validations; the last step has one too."""
     answers: Annotated[int, Field(ge=0)] = 0

@@ -144,7 +144,8 @@ def fill_caches(wanted: Mapping[PatchTokenCache, Collection[PictureFile]], label
     every = dict.fromkeys(picture for pictures in wanted.values() for picture in pictures)
     absent = [picture for picture in every if not Path(picture).is_file()]
     if absent:
-        return [f"{p}: no such picture; correct `image` or restore the file" for p in absent]
+        fix = "correct `image`, set `pictures` to the folder it starts from, or restore the file"
+        return [f"{picture}: no such picture; {fix}" for picture in absent]
     with ranks.synchronized():  # all look for what is missing before any of them writes
         files = {cache: cache.files(list(pictures)) for cache, pictures in wanted.items()}
         missing = {cache: [p for f, p in files[cache].items() if not f.exists()] for cache in files}

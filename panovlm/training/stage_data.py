@@ -22,16 +22,30 @@ from panovlm.training.data_sources import read_source
 from panovlm.training.diagnosing import hold_out
 from panovlm.training.recipe import Recipe
 from panovlm.training.stage_run import StageRun
+from panovlm.training.validation_split import set_apart
 
 
 def read_parts(run: StageRun) -> list[MixturePart]:
-    """Read and check the records of a stage, each file's as one part of the mixture.
+    """Read and check the records that a stage trains on, each file's as one part of the mixture.
+
+    Raises:
+        PanoVLMError: Listing every invalid line of a file.
+    """
+    return parts_and_watched(run)[0]
+
+
+def parts_and_watched(run: StageRun) -> tuple[list[MixturePart], list[Record]]:
+    """Read the records that a stage trains on, and of these the share to validate on.
 
     Raises:
         PanoVLMError: Listing every invalid line of a file.
     """
     needs, seed = Needs.of(run.stage.supervision), run.recipe.seed
-    return [MixturePart(read_source(each, needs, seed), each.weight) for each in run.sources]
+    parts = [MixturePart(read_source(each, needs, seed), each.weight) for each in run.sources]
+    validation = run.section.validation
+    if validation is None or validation.share is None:
+        return parts, []
+    return set_apart(run.name, parts, validation.share, seed)
 
 
 def build_dataset(

@@ -17,16 +17,22 @@ from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES, TRAINED, Objective, Stage
 from panovlm.training import ranks
 from panovlm.training.checkpoints import checkpoint_folder
-from panovlm.training.data_sources import DataSource
+from panovlm.training.data_sources import DataSource, sources_of
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sections import LoraSection
 
 MOST_WORKERS = 8
 """More would not load faster than a GPU trains."""
-ADDED = {"epochs": None, "tokens_per_sequence": None, "max_length": None, "too_long": "error"}
+ADDED = {
+    "epochs": None,
+    "tokens_per_sequence": None,
+    "max_length": None,
+    "too_long": "error",
+    "pictures": None,
+}
 """Keys that are no facts where they hold their default: runs from before they came resume."""
-NOT_FACTS = {"save_steps", "lora", "declared", "from_run", *ADDED}
+NOT_FACTS = {"save_steps", "lora", "declared", "from_run", "validation", *ADDED}
 """Keys of a section that do not determine the outcome, or are told in other words."""
 
 
@@ -103,15 +109,35 @@ class StageRun:
         Raises:
             PanoVLMError: If it is to be validated on a stream.
         """
-        section, trained_on = self.section, () if self.is_stream else self.sources
-        if section.validation is None:
+        trained_on = () if self.is_stream else self.sources
+        validation = self.section.validation
+        if validation is None:
             return trained_on
+        if validation.data is None and self.is_stream:
+            raise PanoVLMError(
+                f"stages.{self.name}.validation.share: found a share of a stream, expected a file "
+                f"of records; name one as stages.{self.name}.validation.data"
+            )
+        watched = self.watched_source
+        return (*trained_on, watched) if watched else trained_on
+
+    @property
+    def watched_source(self) -> DataSource | None:
+        """The file of records to validate on; None where there is none, or a share of its own.
+
+        Raises:
+            PanoVLMError: If it is a stream.
+        """
+        section = self.section
+        if section.validation is None or section.validation.data is None:
+            return None
         if is_stream(section.validation.data):
             raise PanoVLMError(
                 f"stages.{self.name}.validation.data: found the stream {section.validation.data}, "
                 f"expected a file of records (JSONL); write some of its records to a file"
             )
-        return *trained_on, DataSource(path=section.validation.data, declared=section.declared)
+        (source,) = sources_of(section.validation.data, section.pictures, section.declared)
+        return source
 
     @property
     def warmup_steps(self) -> int:
@@ -171,6 +197,14 @@ class StageRun:
         """The folder of the stage's checkpoints."""
         return checkpoint_folder(self.recipe, self.name)
 
+    @property
+    def _validation_facts(self) -> dict[str, Any] | None:
+        """The settings of the validation; those of runs from before `share` came stay the same."""
+        validation = self.section.validation
+        if validation is None:
+            return None
+        return validation.model_dump(mode="json", exclude=None if validation.share else {"share"})
+
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What determines the stage's outcome: settings, records and the stage before."""
@@ -183,10 +217,13 @@ class StageRun:
             "model": recipe.model.model_dump(mode="json"),
             "section": section.model_dump(mode="json", exclude=NOT_FACTS)
             | {"lora": self.lora and self.lora.model_dump(mode="json")}
-            | {k: getattr(section, k) for k, v in ADDED.items() if getattr(section, k) != v}
+            | {"validation": self._validation_facts}
+            | section.model_dump(
+                mode="json", include={k for k, v in ADDED.items() if getattr(section, k) != v}
+            )
             | ({"declared": section.declared.said} if section.declared else {})
             | ({"data": self.data_facts} if isinstance(section.data, tuple) else {}),
-            "validation": data_digest(section.validation.data) if section.validation else None,
+            "validation": self.watched_source and data_digest(self.watched_source.path),
             "seed": recipe.seed,
             "dtype": recipe.dtype,
         } | ({"cache": "off"} if recipe.cache == "off" else {})

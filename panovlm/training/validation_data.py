@@ -14,19 +14,24 @@ from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.progress import console
 from panovlm.stages import Supervision
 from panovlm.training import ranks
-from panovlm.training.data_sources import DataSource, read_source
+from panovlm.training.data_sources import read_source
 from panovlm.training.sources import cache_of, fill_caches
+from panovlm.training.stage_data import parts_and_watched
 from panovlm.training.stage_run import StageRun
 from panovlm.training.validation import Validation
 
 
 def validation_records(run: StageRun) -> list[Record]:
     """Read the records that a stage is validated on, if any."""
-    section = run.section
-    if section.validation is None:
+    validation = run.section.validation
+    if validation is None:
         return []
-    source = DataSource(path=section.validation.data, declared=section.declared)
-    return read_source(source, Needs.of(run.stage.supervision), run.recipe.seed)
+    if validation.share is not None:
+        watched = parts_and_watched(run)[1]
+        console.print(f"{run.name}: {len(watched):,} records set apart to validate on")
+        return watched
+    source = run.watched_source
+    return read_source(source, Needs.of(run.stage.supervision), run.recipe.seed) if source else []
 
 
 def report_shared(run: StageRun, records: Sequence[Record], watched: Sequence[Record]) -> None:

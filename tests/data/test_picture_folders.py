@@ -98,3 +98,7 @@ def test_a_misspelled_field_in_lines_of_records_stays_an_error(tmp_path: Path) -
     file.write_text(json.dumps({"iamge": "a.png", "messages": messages}) + "\n")
     with pytest.raises(PanoVLMError, match=r"unknown field 'iamge'.*did you mean 'image'"):
         read_records(file, Needs(text=True, image=False), scan=scan_trained)
+
+
+def test_a_folder_is_checked_as_pictures_without_texts(folder: Path) -> None:
+    assert not examine([folder]).num_errors

@@ -22,6 +22,7 @@ from panovlm.inference.assistant import Assistant
 from panovlm.inference.loading import model_folder
 from panovlm.training import run
 from panovlm.training.log import read_log
+from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.recipe import Recipe
 from panovlm.training.sections import LearningRates, LoraSection, OverlapSection
 from panovlm.training.trainer import StageTrainer
@@ -349,8 +350,26 @@ def test_checkpoint_of_other_settings_is_refused(
     other = recipe.model_copy(
         update={"model": recipe.model.model_copy(update={"resampler": resampler})}
     )
-    with pytest.raises(PanoVLMError, match="started with other settings"):
+    expected = r"with other settings \(model\.resampler\.latent_size\); continue"
+    with pytest.raises(PanoVLMError, match=expected):
         run.train(other, ["vision"], resume=True)
+
+
+def test_an_unfinished_later_stage_is_found_before_any_trains(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.train(recipe, ["vision"], resume=False)
+    with monkeypatch.context() as patch:
+        stop_at(patch, step=3)
+        with pytest.raises(KeyboardInterrupt):
+            run.train(recipe, ["resampler"], resume=False)
+    finished = (recipe.output / "vision" / STAGE_FACTS).read_bytes()
+    for changes, message in (({}, "add --resume"), ({"weight_decay": 0.1}, "section.weight_decay")):
+        section = recipe.stages["resampler"].model_copy(update=changes)
+        changed = recipe.model_copy(update={"stages": recipe.stages | {"resampler": section}})
+        with pytest.raises(PanoVLMError, match=message):
+            run.train(changed, ["vision", "resampler"], resume=False)
+    assert (recipe.output / "vision" / STAGE_FACTS).read_bytes() == finished
 
 
 def test_unfinished_run_is_not_begun_anew_by_mistake(

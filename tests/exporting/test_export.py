@@ -123,5 +123,5 @@ def test_the_card_names_the_backbones_and_no_path(base, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert "- Vision encoder: siglip-tiny (siglip_vision_model)" in card
     assert "- Language model: llama-tiny (llama)" in card
-    assert "- Views: 4 of 32 pixels in a ring, 120° each; 32 image" in card
+    assert "- Views: ring of 4 views of 32 px, 120° wide, 90° apart" in card
     assert str(tmp_path) not in card

@@ -440,6 +440,9 @@ def test_the_language_model_trains_as_a_whole_instead_of_its_adapters(name, sett
     [
         ({"answers": 5}, "validation.answers in vision, which has no text"),
         ({"metric": "accuracy"}, "metric: accuracy without answers"),
+        ({"share": 0.1}, "found both data and share in stages.vision.validation"),
+        ({"data": None}, "found neither data nor share .*set stages.vision.validation.share: 0.05"),
+        ({"data": None, "share": 1}, "validation.share: found 1, expected: Input should be less"),
     ],
 )
 def test_validations_without_what_they_need_are_refused(validation, message):

@@ -11,6 +11,7 @@ from panovlm.data.doctor.leaks import copied, leaked
 from panovlm.data.doctor.pictures import Picture, begin_worker, inspect_picture
 from panovlm.data.findings import Finding
 from panovlm.data.formats.reading import scan
+from panovlm.data.picture_folders import is_picture_folder
 from panovlm.data.record_files import Checked, check_records
 from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
@@ -56,6 +57,7 @@ def examine(
     against: Sequence[Path] = (),
     limit: texts.TextLimit | None = None,
     needs_text: bool = True,
+    pictures: Path | None = None,
     workers: int | None = None,
 ) -> Examination:
     """Examine data files of any format; nothing is downloaded and nothing written.
@@ -66,21 +68,25 @@ def examine(
         files: Records or any other format that `panovlm data convert` reads.
         against: Test data that must share no picture with them.
         limit: Length that the conversations must fit.
-        needs_text: Whether every record must hold a response of the assistant.
+        needs_text: Whether every record must hold a response of the assistant; a folder of pictures
+            never does.
+        pictures: Folder that paths of pictures start from; None for each file's own.
         workers: Number of processes, at least 1; None takes one for each processor, fewer where
             starting them would take longer than the work.
 
     Raises:
         PanoVLMError: If a process died.
     """
-    needs = Needs(text=needs_text, image=not needs_text, one_picture=False)
-    checked = check_records(dict.fromkeys(files, needs), scan)
+    needs = Needs(needs_text, not needs_text, one_picture=False, pictures=pictures)
+    alone = Needs(text=False, image=True)
+    wanted = {file: alone if is_picture_folder(file) else needs for file in files}
+    checked = check_records(wanted, scan)
     others = check_records(dict.fromkeys(against, Needs(text=False, image=False)), scan)
-    pictures = inspect_pictures([*dict.fromkeys(checked.pictures + others.pictures)], workers)
+    inspected = inspect_pictures([*dict.fromkeys(checked.pictures + others.pictures)], workers)
     findings = [
-        *_found(checked, others, pictures),
+        *_found(checked, others, inspected),
         *texts.misplaced_marks(checked.records),
-        *texts.repeated_questions(checked.records, pictures),
+        *texts.repeated_questions(checked.records, inspected),
         *(texts.too_long(checked.records, limit) if limit else ()),
     ]
     findings.sort(key=lambda finding: not finding.is_error)
