@@ -7,6 +7,7 @@ encoder is cut at its stack of layers, whatever its name, so that everything aro
 Shape letters: M views, S patch tokens, P class and register tokens, D_vision.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -39,15 +40,44 @@ class _KeepStates(nn.Module):
         return hidden_states
 
 
-def layer_stack(vision_encoder: nn.Module) -> nn.ModuleList:
-    """Return the layers of a vision encoder: its longest list of modules, empty if it has none."""
-    stacks = [m for m in vision_encoder.modules() if isinstance(m, nn.ModuleList)]
-    return max(stacks, key=len, default=nn.ModuleList())
+Stack = nn.ModuleList | nn.Sequential
+
+
+def encoder_layers(vision_encoder: nn.Module) -> list[nn.Module]:
+    """Return the layers of a vision encoder in the order in which they run, of all its stages."""
+    return [layer for stack in _stacks(vision_encoder) for layer in stack]
+
+
+def layer_stack(vision_encoder: nn.Module) -> Stack:
+    """Return the one list that holds all layers, to cut it; empty if there are several or none."""
+    stacks = _stacks(vision_encoder)
+    return stacks[0] if len(stacks) == 1 else nn.ModuleList()
+
+
+def _stacks(vision_encoder: nn.Module) -> list[Stack]:
+    """Return the lists that hold layers: those of the class that has most of the weights.
+
+    Of nested lists the innermost count, as the layers of a stage; lists of PyTorch's own modules
+    are parts of a layer.
+    """
+    lists = [
+        module
+        for module in vision_encoder.modules()
+        if isinstance(module, nn.ModuleList | nn.Sequential)
+        and len(module)
+        and not any(type(each).__module__.startswith("torch.nn.") for each in module)
+    ]
+    innermost = [one for one in lists if not any(m in lists for e in one for m in e.modules())]
+    sizes: dict[type[nn.Module], int] = defaultdict(int)
+    for stack in innermost:
+        sizes[type(stack[-1])] += sum(p.numel() for p in stack.parameters())
+    largest = max(sizes, key=lambda kind: sizes[kind], default=None)
+    return [stack for stack in innermost if type(stack[-1]) is largest]
 
 
 def num_trained_layers(vision_encoder: nn.Module) -> int:
     """Count the last layers that train."""
-    layers = layer_stack(vision_encoder)
+    layers = encoder_layers(vision_encoder)
     return sum(any(p.requires_grad for p in layer.parameters()) for layer in layers)
 
 
@@ -87,6 +117,8 @@ def tokens_of_states(
 
 def can_be_cut(vision_encoder: PreTrainedModel, num_layers: int, view_size: int) -> bool:
     """Test on two random views whether two steps compute the same tokens as one."""
+    if not len(layer_stack(vision_encoder)):
+        return False  # several stages, at several resolutions
     generator = torch.Generator().manual_seed(0)
     views = torch.randn(2, 3, view_size, view_size, generator=generator).to(vision_encoder.device)
     try:
@@ -110,7 +142,8 @@ def _replaced_layers(vision_encoder: nn.Module, layers: Sequence[nn.Module]) -> 
         for name, child in module.named_children()
         if child is stack
     )
-    setattr(parent, name, nn.ModuleList(layers))
+    replacement = nn.Sequential(*layers) if isinstance(stack, nn.Sequential) else None
+    setattr(parent, name, replacement or nn.ModuleList(layers))
     try:
         yield
     finally:

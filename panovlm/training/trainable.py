@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from panovlm.errors import PanoVLMError
-from panovlm.model.vision_layers import layer_stack
+from panovlm.model.vision_layers import encoder_layers
 from panovlm.runtime.arithmetic import cast_parameters
 from panovlm.stages import MODULES, TRAINED, Role, Stage
 from panovlm.training.adapters import add_adapters, is_adapter
@@ -84,10 +84,10 @@ def report(model: PreTrainedModel, stage: Stage) -> list[ModuleReport]:
 def _last_vision_layers(model: PreTrainedModel, count: int) -> list[nn.Module]:
     if count == 0:
         return []
-    layers = layer_stack(model.model.vision_encoder)
+    layers = encoder_layers(model.model.vision_encoder)
     if count > len(layers):
         raise PanoVLMError(
             f"found vision_layers = {count}, expected at most {len(layers)}, the layers of the "
             f"vision encoder"
         )
-    return list(layers)[-count:]
+    return layers[-count:]

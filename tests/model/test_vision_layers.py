@@ -2,10 +2,16 @@
 
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, DINOv3ConvNextConfig, TimmWrapperConfig
 
 from panovlm.model.vision import encode_views
-from panovlm.model.vision_layers import can_be_cut, layer_stack, lower_states, tokens_of_states
+from panovlm.model.vision_layers import (
+    can_be_cut,
+    encoder_layers,
+    layer_stack,
+    lower_states,
+    tokens_of_states,
+)
 
 VIEW_SIZE = 32
 TRANSFORMERS = ["siglip", "siglip2", "clip", "dinov2", "dinov2_with_registers"]
@@ -53,6 +59,33 @@ def test_transformers_can_be_cut_and_are_whole_afterwards(encoder_of, kind):
     assert can_be_cut(encoder, 2, VIEW_SIZE)
     assert list(encoder.state_dict()) == names
     assert torch.equal(encode_views(encoder, views), before)
+
+
+def test_the_layers_of_an_encoder_in_stages_are_those_of_all_its_stages():
+    """Also where the longest stage is not the last one, as in ConvNeXt's 3, 3, 9, 3."""
+    config = DINOv3ConvNextConfig(hidden_sizes=[8, 8, 16, 16], depths=[1, 2, 4, 2])
+    encoder = AutoModel.from_config(config)
+    layers = encoder_layers(encoder)
+    names = {module: name for name, module in encoder.named_modules()}
+    assert len(layers) == 9
+    assert [names[layer].split(".")[-3:] for layer in layers[-3:]] == [
+        ["2", "layers", "3"],
+        ["3", "layers", "0"],
+        ["3", "layers", "1"],
+    ]
+    assert not can_be_cut(encoder, 1, VIEW_SIZE)
+
+
+def test_the_layers_of_timms_encoders_are_found_and_cut():
+    timm = pytest.importorskip("timm")
+    plain = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=3)
+    assert encoder_layers(plain) == list(plain.blocks)
+    staged = timm.create_model("convnext_atto")
+    assert encoder_layers(staged)[-2:] == list(staged.stages[-1].blocks)[-2:]
+    arguments = {"img_size": 32, "depth": 3}
+    config = TimmWrapperConfig(architecture="vit_tiny_patch16_224", model_args=arguments)
+    encoder = AutoModel.from_config(config).eval()
+    assert can_be_cut(encoder, 1, VIEW_SIZE)
 
 
 def test_a_convolutional_encoder_is_not_cut(encoder_folder):
