@@ -1,18 +1,19 @@
 """More pictures from few: annotated things cut out of panoramas and put into others.
 
     pictures/000000.jpg ...
-    annotations.jsonl     what is in them: all that was in the picture, and what was put in
+    annotations.jsonl       what is in them: all that was in the picture, and what was put in
+    questions/train.jsonl   questions and listings about them, and the listings alone beside it
 
 Along the horizon of an equirectangular picture a thing moves without a change of its pixels, so it
 stays at its pitch and goes to another yaw. Copies of things at random places are known from object
 detection (Ghiasi et al., "Simple Copy-Paste", arXiv:2012.07177).
 
-Composites are to train on alone, and made of no place that is tested on.
+Composites are to train on alone, and made of nothing but pictures that are trained on.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -20,17 +21,17 @@ import numpy as np
 from PIL import Image
 
 from panovlm.data.annotations import Annotation, Sighting, read_annotations
-from panovlm.data.questions.splitting import place_of
+from panovlm.data.questions.run import QuestionSettings, write_questions
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.places import angles_to_panorama
-from panovlm.geometry.sphere import Floats, Pixels, wrap_deg
+from panovlm.geometry.sphere import DIRECTIONS, Floats, Pixels, wrap_deg
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import whole_folder
 
-ANNOTATIONS = "annotations.jsonl"
+COMPOSITES, ANNOTATIONS = "composites", "annotations.jsonl"
 JPEG_QUALITY = 90
 MOST_THINGS = 5
 """Things put into one picture, at most."""
@@ -62,12 +63,55 @@ class Cutout:
     opacity: Floats
 
 
+def write_composed_questions(
+    files: Sequence[Path],
+    folder: Path,
+    count: int,
+    settings: QuestionSettings,
+    progress: Callable[[int], None],
+) -> Counter[str]:
+    """Write composites to train on, and questions about them, beside those of `write_questions`.
+
+    Args:
+        files: The one file of annotations of which the questions in `folder` were made.
+        folder: With `train.jsonl`; gets `composites`.
+        count: Number of composites, at least 1.
+        settings: Of the questions. Composites have things at all yaws already, so that each is
+            rotated by whole directions alone.
+        progress: Called with the number of composites finished since the last call.
+
+    Returns:
+        How many things of each label were cut out.
+
+    Raises:
+        PanoVLMError: If there are several files, or nothing can be cut out.
+    """
+    if len(files) != 1:
+        raise PanoVLMError(
+            f"found {len(files)} files of annotations, expected one to make composites of; leave "
+            "--composites out, or name one file"
+        )
+    out = folder / COMPOSITES
+    found = write_composites(
+        files[0],
+        out,
+        count,
+        trained_on=folder / "train.jsonl",
+        min_score=settings.doubt.min_score,
+        seed=settings.seed,
+        progress=progress,
+    )
+    all_to_train = replace(settings, test_share=0.0, yaw_steps=len(DIRECTIONS))
+    write_questions([out / ANNOTATIONS], out / "questions", all_to_train)
+    return found
+
+
 def write_composites(
     annotations_file: Path,
     out: Path,
     count: int,
     *,
-    tested_on: Path | None = None,
+    trained_on: Path | None = None,
     min_score: float = 0.5,
     seed: int = 0,
     height: int = 640,
@@ -79,7 +123,7 @@ def write_composites(
         annotations_file: Of one teacher.
         out: New or empty folder.
         count: Number of composites, at least 1.
-        tested_on: Records that `panovlm questions` wrote to test on: their places stay out.
+        trained_on: Records that `panovlm questions` wrote: all other pictures stay out.
         min_score: Things scored lower are not cut out.
         seed: Of all choices.
         height: Rows of each picture, in pixels; it is twice as wide.
@@ -94,7 +138,7 @@ def write_composites(
     """
     if count < 1:
         raise PanoVLMError(f"found count {count}, expected at least 1; raise it")
-    kept = _kept(annotations_file, tested_on)
+    kept = _kept(annotations_file, trained_on)
     pictures = [_reduced(load_panorama(annotation.shown), height) for annotation in kept]
     pairs = zip(kept, pictures, strict=True)
     cutouts = [cutout for pair in pairs for cutout in cut_out(*pair, min_score)]
@@ -118,12 +162,14 @@ def write_composites(
     return Counter(cutout.sighting.label for cutout in cutouts)
 
 
-def _kept(annotations_file: Path, tested_on: Path | None) -> list[Annotation]:
-    """Return the annotations of places that are not tested on."""
-    records = read_records(tested_on, Needs(True, True)) if tested_on else []
-    tested = {record.source for record in records}
+def _kept(annotations_file: Path, trained_on: Path | None) -> list[Annotation]:
+    """Return the annotations of pictures that are trained on."""
     annotations = read_annotations(annotations_file)
-    return [each for each in annotations if place_of(each, annotations_file) not in tested]
+    if trained_on is None:
+        return annotations
+    records = read_records(trained_on, Needs(True, True))
+    trained = {image.resolve() for record in records for image in record.paths}
+    return [each for each in annotations if each.image.resolve() in trained]
 
 
 def _described(of: Annotation, image: Path, things: tuple[Sighting, ...]) -> Annotation:

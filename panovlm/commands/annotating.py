@@ -87,35 +87,6 @@ def annotate(
         raise typer.Exit(2)
 
 
-def compose(
-    annotations: Annotated[Path, typer.Argument(help="As `panovlm annotate` writes them.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    count: Annotated[int, typer.Option(min=1, help="Composites.")] = 1000,
-    tested_on: Annotated[
-        Path | None, typer.Option(help="Records to test on: their places stay out.")
-    ] = None,
-    min_score: Annotated[float, typer.Option(help="Things scored lower are not cut out.")] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pictures.")] = 0,
-) -> None:
-    """Make more pictures from few: put annotated things into other panoramas, to train on."""
-    from panovlm.annotating.composites import ANNOTATIONS, write_composites
-    from panovlm.runtime.progress import progress_bar
-
-    with progress_bar("composing", count) as step:
-        found = write_composites(
-            annotations,
-            out,
-            count,
-            tested_on=tested_on,
-            min_score=min_score,
-            seed=seed,
-            progress=step,
-        )
-    things = ", ".join(f"{number} {label}" for label, number in found.most_common(10))
-    typer.echo(f"{count} composites of {found.total()} things ({things})")
-    typer.echo(f"annotations written to {out / ANNOTATIONS}")
-
-
 def _report(outcome: "Outcome", out: Path) -> None:
     """Print what was annotated, and name what was not."""
     present = f", {outcome.num_present} were there already" if outcome.num_present else ""

@@ -30,7 +30,6 @@ for command in (
     pictures.convert,
     pictures.scenes,
     annotating.annotate,
-    annotating.compose,
     data.questions,
     training.backbones,
     training.plan,

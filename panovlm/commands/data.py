@@ -27,16 +27,28 @@ def questions(
         int, typer.Option(help="Rotations with an answer each, a multiple of 8.")
     ] = 24,
     rounds: Annotated[int, typer.Option(help="How often each kind is asked of a picture.")] = 2,
+    composites: Annotated[
+        int,
+        typer.Option(min=0, help="More pictures to train on: annotated things put into others."),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Of questions and splits.")] = 0,
 ) -> None:
     """Write questions and listings about annotated panoramas, split by place."""
+    from panovlm.annotating.composites import write_composed_questions
     from panovlm.data.questions.evidence import Doubt
     from panovlm.data.questions.run import QuestionSettings, write_questions
+    from panovlm.runtime.files import whole_folder
+    from panovlm.runtime.progress import progress_bar
 
     settings = QuestionSettings(
         Doubt(min_score, min_views), test_share, split_by, yaw_steps, rounds, seed
     )
-    done = write_questions(files, out, settings)
+    with whole_folder(out) as folder:
+        done = write_questions(files, folder, settings)
+        if composites:
+            with progress_bar("composing", composites) as step:
+                things = write_composed_questions(files, folder, composites, settings, step)
+            typer.echo(f"{composites} composites of {things.total()} things cut out")
     for split, count in done.places.items():
         typer.echo(f"{split}: {done.pictures[split]} pictures of {count} places")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(done.questions.items()))

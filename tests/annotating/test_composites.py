@@ -9,6 +9,8 @@ from PIL import Image
 
 from panovlm.annotating.composites import Cutout, compose, cut_out, write_composites
 from panovlm.data.annotations import Annotation, Sighting, Teacher, read_annotations
+from panovlm.data.record_files import read_records
+from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 
 ROWS, COLUMNS = 180, 360
@@ -119,16 +121,44 @@ def write(file, out, count=6, **settings):
     return write_composites(file, out, count, height=64, progress=lambda _: None, **settings)
 
 
-def test_composites_leave_out_the_places_that_are_tested_on(annotations_file, tmp_path):
+def test_composites_are_made_of_pictures_that_are_trained_on(annotations_file, tmp_path):
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "car"}]
-    record = {"image": "0.png", "messages": messages, "source": "place 0"}
-    test = tmp_path / "test.jsonl"
-    test.write_text(json.dumps(record))
+    lines = [json.dumps({"image": f"{n}.png", "messages": messages}) for n in (1, 2, 3)]
+    train = tmp_path / "train.jsonl"
+    train.write_text("\n".join(lines))
     assert write(annotations_file, tmp_path / "all")["car"] == 4
-    assert write(annotations_file, tmp_path / "some", tested_on=test)["car"] == 3
+    assert write(annotations_file, tmp_path / "some", trained_on=train)["car"] == 3
     written = read_annotations(tmp_path / "some" / "annotations.jsonl")
     assert len(written) == 6 and "place 0" not in {each.group for each in written}
     assert all(each.image.is_file() for each in written)
+
+
+@pytest.mark.parametrize("split_by", ["group", "picture"])
+def test_questions_about_composites_lie_beside_those_about_pictures(
+    annotations_file, tmp_path, run_cli, split_by
+):
+    out = tmp_path / "data"
+    options = ["--composites", "5", "--test-share", "0.3", "--split-by", split_by]
+    code, shown, errors = run_cli("questions", annotations_file, "--out", out, *options)
+    assert code == 0, errors
+    assert "5 composites of 3 things cut out" in shown
+    file = out / "composites" / "questions" / "train.jsonl"
+    records = list(read_records(file, Needs(True, True)))
+    assert all(record.paths[0].is_file() for record in records)
+    assert {record.kind for record in records} >= {"what", "listing"}
+    assert not (file.parent / "test.jsonl").exists()
+    tested = {record.source for record in read_records(out / "test.jsonl", Needs(True, True))}
+    assert tested and not tested & {record.source for record in records}
+
+
+def test_composites_of_several_teachers_are_refused_and_nothing_is_written(
+    annotations_file, tmp_path, run_cli
+):
+    files = [annotations_file, annotations_file]
+    options = ["--out", tmp_path / "data", "--composites", "5"]
+    code, _, errors = run_cli("questions", *files, *options)
+    assert code == 2 and "found 2 files of annotations, expected one" in errors
+    assert not (tmp_path / "data").exists()
 
 
 def test_the_same_seed_gives_the_same_files(annotations_file, tmp_path):

@@ -56,9 +56,7 @@ def detect(network: None, view: np.ndarray, min_score: float) -> list[Detection]
 
 
 @pytest.fixture
-def place(
-    tmp_path: Path, model_section: ModelSection, scenes_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def place(tmp_path: Path, model_section: ModelSection, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of photographs, and the recipe of the page with a tiny model and few steps."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
@@ -69,11 +67,11 @@ def place(
         write_photo(tmp_path / "photos" / name / "1.png", car_deg)
     (recipe,) = re.findall(r"recipes/\w+\.yaml", "\n".join(commands()))
     sections = yaml.safe_load((ROOT / recipe).read_text())["stages"]
-    shared: dict[str, Any] = {"steps": 2, "batch_size": 2, "data": str(scenes_file)}
+    shared: dict[str, Any] = {"steps": 2, "batch_size": 2}
     tiny = {
         "output": yaml.safe_load((ROOT / recipe).read_text())["output"],
         "model": model_section.model_dump(mode="json"),
-        "stages": {name: shared for name in sections},
+        "stages": {name: shared | {"data": each["data"]} for name, each in sections.items()},
     }
     (tmp_path / "recipes").mkdir()
     (tmp_path / recipe).write_text(yaml.safe_dump(tiny))
@@ -90,6 +88,7 @@ def test_four_commands_lead_from_pictures_to_a_tested_model(
         "evaluate",
     ]
     smaller = {"annotate": ["--view-size", "160", "--workers", "1"], "evaluate": ["--limit", "8"]}
+    smaller["questions"] = ["--composites", "4"]
     smaller["evaluate"] += ["--ablated", "1", "--yaw-rotated", "1"]
     for command in commands():
         _, name, *words = shlex.split(command)
