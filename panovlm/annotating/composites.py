@@ -8,7 +8,7 @@ Along the horizon of an equirectangular picture a thing moves without a change o
 stays at its pitch and goes to another yaw. Copies of things at random places are known from object
 detection (Ghiasi et al., "Simple Copy-Paste", arXiv:2012.07177).
 
-Composites are to train on alone, and made of nothing but pictures that are trained on.
+Composites are to train on alone, and made of no picture that is tested on.
 """
 
 from collections import Counter
@@ -22,6 +22,7 @@ from PIL import Image
 
 from panovlm.data.annotations import Annotation, Sighting, read_annotations
 from panovlm.data.questions.run import QuestionSettings, write_questions
+from panovlm.data.questions.splitting import place_of
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
@@ -96,7 +97,8 @@ def write_composed_questions(
         files[0],
         out,
         count,
-        trained_on=folder / "train.jsonl",
+        tested_on=folder / "test.jsonl" if settings.test_share else None,
+        split_by=settings.split_by,
         min_score=settings.doubt.min_score,
         seed=settings.seed,
         progress=progress,
@@ -111,7 +113,8 @@ def write_composites(
     out: Path,
     count: int,
     *,
-    trained_on: Path | None = None,
+    tested_on: Path | None = None,
+    split_by: str = "group",
     min_score: float = 0.5,
     seed: int = 0,
     height: int = 640,
@@ -123,7 +126,8 @@ def write_composites(
         annotations_file: Of one teacher.
         out: New or empty folder.
         count: Number of composites, at least 1.
-        trained_on: Records that `panovlm questions` wrote: all other pictures stay out.
+        tested_on: Records to test on: their pictures, copies of these and their places stay out.
+        split_by: As in `QuestionSettings`; by picture, other pictures of a place may be used.
         min_score: Things scored lower are not cut out.
         seed: Of all choices.
         height: Rows of each picture, in pixels; it is twice as wide.
@@ -138,7 +142,7 @@ def write_composites(
     """
     if count < 1:
         raise PanoVLMError(f"found count {count}, expected at least 1; raise it")
-    kept = _kept(annotations_file, trained_on)
+    kept = _kept(annotations_file, tested_on, split_by)
     pictures = [_reduced(load_panorama(annotation.shown), height) for annotation in kept]
     pairs = zip(kept, pictures, strict=True)
     cutouts = [cutout for pair in pairs for cutout in cut_out(*pair, min_score)]
@@ -162,14 +166,19 @@ def write_composites(
     return Counter(cutout.sighting.label for cutout in cutouts)
 
 
-def _kept(annotations_file: Path, trained_on: Path | None) -> list[Annotation]:
-    """Return the annotations of pictures that are trained on."""
+def _kept(annotations_file: Path, tested_on: Path | None, split_by: str) -> list[Annotation]:
+    """Return the annotations of pictures and places that are not tested on."""
     annotations = read_annotations(annotations_file)
-    if trained_on is None:
-        return annotations
-    records = read_records(trained_on, Needs(True, True))
-    trained = {image.resolve() for record in records for image in record.paths}
-    return [each for each in annotations if each.image.resolve() in trained]
+    records = read_records(tested_on, Needs(True, True)) if tested_on else []
+    paths = {path.resolve() for record in records for path in record.paths}
+    tested = [each for each in annotations if each.image.resolve() in paths]
+    digests = {each.digest for each in tested}
+    places = {place_of(each, annotations_file) for each in tested if split_by == "group"}
+    return [
+        each
+        for each in annotations
+        if each.digest not in digests and place_of(each, annotations_file) not in places
+    ]
 
 
 def _described(of: Annotation, image: Path, things: tuple[Sighting, ...]) -> Annotation:

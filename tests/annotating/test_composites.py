@@ -1,4 +1,4 @@
-"""Composites show what their annotations say, where they say it, and no place that is tested on."""
+"""Composites show what their annotations say, where they say it, and nothing that is tested on."""
 
 import json
 from pathlib import Path
@@ -121,15 +121,20 @@ def write(file, out, count=6, **settings):
     return write_composites(file, out, count, height=64, progress=lambda _: None, **settings)
 
 
-def test_composites_are_made_of_pictures_that_are_trained_on(annotations_file, tmp_path):
+@pytest.mark.parametrize(("split_by", "num_left"), [("group", 2), ("picture", 3)])
+def test_composites_leave_out_what_is_tested_on(annotations_file, tmp_path, split_by, num_left):
+    lines = annotations_file.read_text().replace("place 1", "place 0").splitlines()
+    copy = json.loads(lines[0]) | {"image": "copy.png", "group": "elsewhere"}
+    annotations_file.write_text("\n".join([*lines, json.dumps(copy)]))
+    (tmp_path / "copy.png").write_bytes((tmp_path / "0.png").read_bytes())
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "car"}]
-    lines = [json.dumps({"image": f"{n}.png", "messages": messages}) for n in (1, 2, 3)]
-    train = tmp_path / "train.jsonl"
-    train.write_text("\n".join(lines))
-    assert write(annotations_file, tmp_path / "all")["car"] == 4
-    assert write(annotations_file, tmp_path / "some", trained_on=train)["car"] == 3
-    written = read_annotations(tmp_path / "some" / "annotations.jsonl")
-    assert len(written) == 6 and "place 0" not in {each.group for each in written}
+    test = tmp_path / "test.jsonl"
+    test.write_text(json.dumps({"image": "0.png", "messages": messages}))
+    assert write(annotations_file, tmp_path / "all")["car"] == 5
+    some = tmp_path / "some"
+    assert write(annotations_file, some, tested_on=test, split_by=split_by)["car"] == num_left
+    written = read_annotations(some / "annotations.jsonl")
+    assert len(written) == 6 and "elsewhere" not in {each.group for each in written}
     assert all(each.image.is_file() for each in written)
 
 
