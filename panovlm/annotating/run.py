@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -175,14 +174,8 @@ def _annotate_all(
     num_processes = min(workers, len(pictures)) if setup.teacher.in_processes else 1
     if setup.teacher.in_processes:
         cv2.setNumThreads(1)  # as in other processes; one process each is faster than threads
-    try:
-        with mapping(num_processes, _begin_worker) as apply:
-            yield from apply(partial(attempt, setup=setup), pictures)
-    except BrokenExecutor as error:
-        raise PanoVLMError(
-            f"found a process that ended early, perhaps for want of memory: {error}; pass a number "
-            f"below {num_processes} as --workers: what is written stays"
-        ) from error
+    with mapping(num_processes, _begin_worker) as apply:
+        yield from apply(partial(attempt, setup=setup), pictures)
 
 
 def _begin_worker() -> None:

@@ -1,10 +1,12 @@
 """Parallel work in processes."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Protocol, TypeVar
+
+from panovlm.errors import PanoVLMError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,6 +28,9 @@ def mapping(workers: int, begin: Callable[[], None]) -> Iterator[Map]:
     Args:
         workers: Number of processes; 1 or fewer work in this one.
         begin: Called first in each new process.
+
+    Raises:
+        PanoVLMError: If a process ends by itself.
     """
     if workers <= 1:
         yield map
@@ -34,5 +39,10 @@ def mapping(workers: int, begin: Callable[[], None]) -> Iterator[Map]:
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=begin)
     try:
         yield pool.map
+    except BrokenExecutor as error:
+        raise PanoVLMError(
+            f"found a process that ended early, perhaps for want of memory: {error}; pass a number "
+            f"below {workers} as --workers"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -14,7 +14,6 @@ whatever the number of processes, and a larger set begins with the smaller one.
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -117,11 +116,6 @@ def write_scenes(
     except OSError as error:
         raise PanoVLMError(
             f"cannot write the scenes to {out}: {error}; free some space or name another folder"
-        ) from error
-    except BrokenExecutor as error:
-        raise PanoVLMError(
-            f"found a process that ended early, perhaps for want of memory: {error}; "
-            f"use fewer than {workers} workers"
         ) from error
     return True
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,21 +112,15 @@ def inspect_pictures(
         raise PanoVLMError(f"found {workers} workers, expected 1 or more; raise --workers")
     if workers is None:
         workers = min(os.cpu_count() or 1, -(-len(paths) // _PICTURES_PER_PROCESS))
-    try:
-        with (
-            progress_bar("reading pictures", len(paths)) as advance,
-            mapping(min(workers, len(paths)), begin_worker) as apply,
-        ):
-            pictures: dict[PictureFile, Picture] = {}
-            for picture in apply(inspect_picture, paths):
-                pictures[picture.file] = picture
-                advance(1)
-            return pictures
-    except BrokenExecutor as error:
-        raise PanoVLMError(
-            f"found a process that ended early, perhaps for want of memory: {error}; pass a number "
-            f"below {workers} as --workers"
-        ) from error
+    with (
+        progress_bar("reading pictures", len(paths)) as advance,
+        mapping(min(workers, len(paths)), begin_worker) as apply,
+    ):
+        pictures: dict[PictureFile, Picture] = {}
+        for picture in apply(inspect_picture, paths):
+            pictures[picture.file] = picture
+            advance(1)
+        return pictures
 
 
 def _found(

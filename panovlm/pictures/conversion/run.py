@@ -2,7 +2,6 @@
 
 import os
 import signal
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -127,19 +126,13 @@ def _convert_all(jobs: list[Job], settings: ConversionSettings, workers: int | N
         workers = min(os.cpu_count() or 1, -(-len(jobs) // _JOBS_PER_PROCESS))
     errors = []
     convert_one = partial(_attempt, settings=settings)
-    try:
-        with (
-            progress_bar("converting", len(jobs)) as advance,
-            mapping(min(workers, len(jobs)), _begin_worker) as apply,
-        ):
-            for failure in apply(convert_one, jobs):
-                errors += [failure] if failure else []
-                advance(1, f"{len(errors)} failed" if errors else "")
-    except BrokenExecutor as error:
-        raise PanoVLMError(
-            f"found a process that ended early, perhaps for want of memory: {error}; pass a number "
-            f"below {workers} as --workers: what is written stays"
-        ) from error
+    with (
+        progress_bar("converting", len(jobs)) as advance,
+        mapping(min(workers, len(jobs)), _begin_worker) as apply,
+    ):
+        for failure in apply(convert_one, jobs):
+            errors += [failure] if failure else []
+            advance(1, f"{len(errors)} failed" if errors else "")
     return errors
 
 
