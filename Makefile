@@ -11,7 +11,10 @@ BACKGROUNDS ?=
 PANORAMAS ?=
 MEASURED := runs/benchmarks
 
-.PHONY: demo demo-real test lint docs browser benchmark ray vllm clean
+PANNELLUM := 2.5.7
+PAGE := panovlm/serving/page
+
+.PHONY: demo demo-real test lint docs browser viewer benchmark ray vllm clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +53,13 @@ test: lint docs
 browser: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[browser]'
 	PANOVLM_SCREENSHOTS=$(CURDIR)/runs/browser $(BIN)/pytest tests/serving/browser
+
+# The page's viewer as npm has it, with its licence; tests hold its digest.
+viewer:
+	mkdir -p $(MEASURED)
+	cd $(MEASURED) && npm pack --silent pannellum@$(PANNELLUM) && tar xf pannellum-$(PANNELLUM).tgz
+	cp $(MEASURED)/package/build/pannellum.js $(MEASURED)/package/build/pannellum.css $(PAGE)
+	cp $(MEASURED)/package/COPYING $(PAGE)/pannellum.LICENSE
 
 benchmark: $(VENV)/.installed
 	@test -n "$(PANORAMAS)" || { echo "name a folder of panoramas: make benchmark PANORAMAS=DIR"; exit 2; }

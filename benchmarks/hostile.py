@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from reporting import print_tables
-from serving import ANSWER_TOKENS, PATH, QUESTIONS, Server, body, load, picture, served
+from serving import ANSWER_TOKENS, PATH, QUESTIONS, Server, body, load, load_parser, picture, served
 from serving_model import write_model
 
 WANTED_P99, WANTED_GROWTH = 1.5, 1.1
@@ -71,7 +71,11 @@ def measured(model: Path, options: argparse.Namespace, num_hostile: int) -> dict
         for question in QUESTIONS
         for length in ANSWER_TOKENS
     ]
-    with served(model, [], options) as server, ThreadPoolExecutor(max(num_hostile, 1)) as threads:
+    places = ["--max-requests", str(2 * (options.clients + options.hostile))]
+    with (
+        served(model, places, options) as server,
+        ThreadPoolExecutor(max(num_hostile, 1)) as threads,
+    ):
         end = time.monotonic() + options.seconds
         asked = json.loads(bodies[-1])
         done = [
@@ -183,18 +187,8 @@ def show(report: dict[str, Any]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--json", type=Path, required=True, help="where to write the report")
-    add("--model", type=Path, help="folder or run; by default a small one of random weights")
-    add("--size", choices=("small", "tiny"), default="small", help="of that; tiny: for tests")
-    add("--clients", type=int, default=64, help="honest ones, at the same time")
-    add("--hostile", type=int, default=8, help="hostile ones beside them")
-    add("--seconds", type=float, default=120.0, help="of load on each side")
-    add("--panoramas", type=int, default=8, help="asked about")
-    add("--width", type=int, default=2048, help="of the panoramas in pixels")
-    add("--threads", type=int, default=1, help="threads of the server's libraries")
-    add("--assert", action="store_true", dest="must_hold", help="fail unless every figure is met")
+    parser = load_parser(__doc__.splitlines()[0])
+    parser.add_argument("--hostile", type=int, default=8, help="hostile clients beside them")
     return parser
 
 

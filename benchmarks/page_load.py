@@ -30,8 +30,8 @@ WANTED_S = 1.0
 CASES = ("first after the start", "empty cache", "again")
 LINK = "#example=1"
 WATCH_FRAMES = """{
-  const draw = WebGL2RenderingContext.prototype.drawArrays;
-  WebGL2RenderingContext.prototype.drawArrays = function (...given) {
+  const draw = WebGLRenderingContext.prototype.drawArrays;
+  WebGLRenderingContext.prototype.drawArrays = function (...given) {
     draw.apply(this, given);
     if (window.firstFrame) return;
     this.readPixels(0, 0, 1, 1, this.RGBA, this.UNSIGNED_BYTE, new Uint8Array(4));

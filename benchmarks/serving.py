@@ -140,8 +140,8 @@ def served(model: Path, words: list[str], options: argparse.Namespace) -> Iterat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "panovlm", "serve", str(model), "--port", str(port), *words]
-    command += ["--max-requests", str(2 * options.clients), "--max-seconds", str(ANSWER_S)]
+    command = [sys.executable, "-m", "panovlm", "serve", str(model), "--port", str(port)]
+    command += ["--max-requests", str(2 * options.clients), "--max-seconds", str(ANSWER_S), *words]
     threads = {name: str(options.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     env = {**os.environ, **threads, "PANOVLM_API_KEYS": ""}
     with tempfile.TemporaryFile() as output:
@@ -365,20 +365,27 @@ def write_docs(report: dict[str, Any], page: Path) -> None:
     put_between_markers(page, "serving", "\n\n".join(parts))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def load_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser of the options of every benchmark of a server under many clients."""
+    parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
     add("--json", type=Path, required=True, help="where to write the report")
-    add("--docs", type=Path, help="page whose tables are replaced")
     add("--model", type=Path, help="folder or run; by default a small one of random weights")
     add("--size", choices=("small", "tiny"), default="small", help="of that; tiny: for tests")
-    add("--clients", type=int, default=64, help="at the same time")
+    add("--clients", type=int, default=64, help="honest ones, at the same time")
     add("--seconds", type=float, default=120.0, help="of load on each side")
     add("--panoramas", type=int, default=8, help="asked about under load")
     add("--width", type=int, default=2048, help="of the panoramas in pixels")
-    add("--repeats", type=int, default=5, help="panoramas for the time to the first token")
     add("--threads", type=int, default=1, help="threads of the server's libraries")
     add("--assert", action="store_true", dest="must_hold", help="fail unless every figure is met")
+    return parser
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = load_parser(__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--docs", type=Path, help="page whose tables are replaced")
+    add("--repeats", type=int, default=5, help="panoramas for the time to the first token")
     return parser
 
 

@@ -11,9 +11,6 @@ from panovlm.commands.models import DtypeOption
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.progress import hide_loading_bars
 
-PerKeyOption = Annotated[
-    int, typer.Option(min=1, help="The same of each key, where there are several.")
-]
 MegabytesOption = Annotated[
     int, typer.Option(min=1, help="Of all requests whose pictures are not opened yet.")
 ]
@@ -40,7 +37,6 @@ def serve(
     max_requests: Annotated[
         int, typer.Option(min=1, help="Running and waiting; one more gets status 429.")
     ] = 64,
-    max_requests_per_key: PerKeyOption = 32,
     max_mb: MegabytesOption = 512,
     served_model_name: ModelNameOption = "panovlm",
     batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 8,
@@ -85,7 +81,6 @@ def serve(
         access=Access(keys, names, cors_origin or []),
         limits=Limits(
             max_requests=max_requests,
-            max_requests_per_key=max_requests_per_key,
             max_bytes=max_mb << 20,
             batch_size=batch_size,
             max_tokens=max_tokens,

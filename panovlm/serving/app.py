@@ -24,10 +24,12 @@ from panovlm.serving.protocol import (
     MODEL_NAME,
     ChatRequest,
     CompletionRequest,
+    PanoramaRequest,
     ResponsesRequest,
     ViewsMatteredRequest,
     ViewsMatteredResponse,
     parse,
+    parse_picture,
     request_body,
     require_model,
 )
@@ -110,6 +112,17 @@ def _add_routes(app: FastAPI, handler: ChatHandler, model_name: str) -> None:
     )
     async def views_mattered(http: Request) -> Response:
         return await handler.views_mattered(http, partial(parse, ViewsMatteredRequest, model_name))
+
+    path = "/v1/panorama"
+
+    @app.post(
+        path,
+        description="Return a picture as a level full sphere, as the model reads it.",
+        responses={200: {"content": {"image/jpeg": {}}}, 204: {"description": "It is one."}},
+        openapi_extra=request_body(PanoramaRequest, path),
+    )
+    async def level(http: Request) -> Response:
+        return await handler.level(http, partial(parse_picture, model_name))
 
     model = {"id": model_name, "object": "model", "created": int(time.time())}
     model["owned_by"] = "panovlm"

@@ -6,9 +6,9 @@ Whatever keeps a request from being answered is raised as a `RequestError`.
 import asyncio
 import json
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,10 +16,11 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from panovlm.errors import PanoVLMError
-from panovlm.inference.answers import Answer
-from panovlm.inference.assistant import Assistant, OpenedPanorama, Question
+from panovlm.inference.answers import Answer, SamplingParams
+from panovlm.inference.assistant import Assistant, Question
 from panovlm.inference.rotation import yaw_rotated
 from panovlm.inference.views_mattered import ViewsMattered
+from panovlm.pictures.declaring import Declaration
 from panovlm.serving.errors import RequestError
 from panovlm.serving.fetching import Fetcher
 from panovlm.serving.limits import Budget, Limits, read_body
@@ -31,13 +32,16 @@ from panovlm.serving.writers import ChatWriter, Event
 
 CLIENT_LEFT = 499
 """Status in the log where the client disconnected before its answer."""
-_POLL_S = 0.1
 _READING_S = 10.0
 """How long a client may take to read a stream after its time is over."""
+_STUDIES = "studies"
+"""Studies share the places of one client, whoever asks: each takes many times an answer's time."""
 
 Result = TypeVar("Result", Answer, ViewsMattered)
+Opened = TypeVar("Opened")
 Parse = Callable[[bytearray], tuple[ChatRequest, str]]
 """Reads a request for an answer, and the answer where it is there already."""
+Spend = Callable[[int], None]
 
 
 class ChatHandler:
@@ -54,19 +58,23 @@ class ChatHandler:
         self._assistant, self._worker, self._limits = assistant, worker, limits
         self._metrics, self._fetcher = metrics, fetcher
         self._pictures = Pictures(assistant, limits)
-        self._decoding = asyncio.Semaphore(limits.num_decoders)
-        self._compiling = asyncio.Semaphore(1)
+        self._decoders = ThreadPoolExecutor(limits.num_decoders, "panovlm-decoder")
+        self._compiler = ThreadPoolExecutor(1, "panovlm-compiler")
         # Views take more memory than files: only the next questions have theirs.
         self._opening = asyncio.Semaphore(2 * limits.batch_size)
-        self._budget = Budget(limits.max_bytes)
-        self._places: Counter[str] = Counter()
+        message = "the server holds too many bytes of other requests"
+        self._bytes = Budget(limits.max_bytes, RequestError(503, message, "busy", retry_after_s=2))
+        message = "too many requests at once"
+        self._places = Budget(
+            limits.max_requests, RequestError(429, message, "queue_full", retry_after_s=1)
+        )
         self.is_draining = False
         metrics.gauge("vllm:num_requests_running", "In the batch.", worker.num_running)
         metrics.gauge("vllm:num_requests_waiting", "For a batch.", self.num_waiting)
 
     def num_places(self) -> int:
         """Count the answers of waiting and running requests, whose bodies are there."""
-        return self._places.total()
+        return self._places.held.total()
 
     def num_waiting(self) -> int:
         """Count those of them that no batch has taken yet."""
@@ -84,7 +92,7 @@ class ChatHandler:
                 headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
             )
         try:
-            answers = [await self._result(http, slot, Answer) for slot in slots]
+            answers = await unless_left(http, _results(slots, Answer))
         finally:
             _leave(slots, place)
         self._count(http, slots, answers)
@@ -94,54 +102,81 @@ class ChatHandler:
         """Compute which views mattered to the answer that a request ends with."""
         slots, place, writer = await self._submit(http, parse, ChatWriter)
         try:
-            found = await self._result(http, slots[0], ViewsMattered)
+            (found,) = await unless_left(http, _results(slots, ViewsMattered))
         finally:
             _leave(slots, place)
         return JSONResponse(ViewsMatteredResponse.of(writer.request.model, found).model_dump())
+
+    async def level(self, http: Request, parse: Callable[[bytearray], Picture]) -> Response:
+        """Return a picture as the model reads it, a level full sphere; status 204 if it is one."""
+        self._check_room(http.state.client)
+        with (
+            self._bytes.spending(http.state.client) as spend,
+            self._places.spending(http.state.client) as take,
+        ):
+            body = await read_body(http, self._limits.max_body_bytes, spend)
+            take(1)
+            picture = await asyncio.to_thread(parse, body)
+            async with self._in_time():
+                opened = self._opened(picture, spend, self._pictures.level)
+                sphere = await unless_left(http, opened)
+        if sphere is None:
+            return Response(status_code=204)
+        return Response(sphere, media_type="image/jpeg")
 
     async def _submit(
         self, http: Request, parse: Parse, kind: type[ChatWriter]
     ) -> tuple[list[QueueSlot], ExitStack, ChatWriter]:
         """Read a request, then take a place for it and queue it; whoever replies leaves it."""
-        self._check_places(http.state.key, 1)
-        with self._budget.spending() as spend, ExitStack() as place:
-            body = read_body(http, self._limits.max_body_bytes, spend)
-            request, given = await asyncio.to_thread(parse, await body)
-            self._take_places(http.state.key, request.n or 1, place)
-            try:
-                async with asyncio.timeout(self._limits.max_s):
-                    slots, num_tokens = await self._prepared(request, given, spend, place)
-            except TimeoutError as error:
-                message = "the server was too busy to read the pictures"
-                raise RequestError(503, message, "timeout", retry_after_s=5) from error
+        self._check_room(http.state.client)
+        with self._bytes.spending(http.state.client) as spend, ExitStack() as place:
+            body = await read_body(http, self._limits.max_body_bytes, spend)
+            async with self._in_time():
+                queued = self._queued(http.state.client, parse, body, spend, place)
+                slots, request, num_tokens = await unless_left(http, queued)
             kept = place.pop_all()
         for slot in slots:
             self._worker.submit(slot)
         return slots, kept, kind(http.state.request_id, request, num_tokens)
 
-    def _check_places(self, key: str, num_places: int) -> None:
+    def _check_room(self, client: str) -> None:
         if self.is_draining:
             raise RequestError(503, "the server is stopping", "stopping", retry_after_s=10)
-        if self.num_places() + num_places > self._limits.max_requests:
-            raise RequestError(429, "too many requests at once", "queue_full", retry_after_s=1)
-        if key and self._places[key] + num_places > self._limits.max_requests_per_key:
-            message = "too many requests at once with this key"
-            raise RequestError(429, message, "rate_limit_exceeded", retry_after_s=1)
+        self._places.check(client, 1)
 
-    def _take_places(self, key: str, num_places: int, place: ExitStack) -> None:
-        self._check_places(key, num_places)
-        self._places[key] += num_places
-        place.callback(self._places.subtract, {key: num_places})
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._limits.max_s):
+                yield
+        except TimeoutError as error:
+            message = "the server was too busy to read the pictures"
+            raise RequestError(503, message, "timeout", retry_after_s=5) from error
 
-    async def _prepared(
-        self, request: ChatRequest, given: str, spend: Callable[[int], None], place: ExitStack
-    ) -> tuple[list[QueueSlot], int]:
-        """Open a request's pictures and tokenise it; return its questions and their length."""
-        arrived = time.monotonic()
+    async def _queued(
+        self, client: str, parse: Parse, body: bytearray, spend: Spend, place: ExitStack
+    ) -> tuple[list[QueueSlot], ChatRequest, int]:
+        """Parse a body and take its places; return its questions, and how long they are."""
+        request, given = await asyncio.to_thread(parse, body)
         vocabulary = self._assistant.model.config.text_config.vocab_size
         sampling = request.sampling(self._limits, vocabulary)
         if sampling.json_schema is not None:
             await self._check_schema(sampling.json_schema)
+        take = place.enter_context(self._places.spending(_STUDIES if given else client))
+        take(request.n or 1)
+        slots, num_tokens = await self._prepared(request, sampling, given, spend, place)
+        return slots, request, num_tokens
+
+    async def _prepared(
+        self,
+        request: ChatRequest,
+        sampling: SamplingParams,
+        given: str,
+        spend: Spend,
+        place: ExitStack,
+    ) -> tuple[list[QueueSlot], int]:
+        """Open a request's pictures and tokenise it; return its questions and their length."""
+        arrived = time.monotonic()
         conversation, pictures = await asyncio.to_thread(
             request.taken, self._limits, request.grounded
         )
@@ -151,7 +186,7 @@ class ChatHandler:
             views.callback(self._opening.release)
             place.callback(views.close)
         # One after the other: a request has no more than one decoded picture in memory.
-        panoramas = [await self._panorama(each, spend) for each in pictures]
+        panoramas = [await self._opened(each, spend, self._pictures.open) for each in pictures]
         try:
             if yaw_shift_deg := request.yaw_shift_deg:
                 layout = self._assistant.processor.image_processor.layout
@@ -176,8 +211,8 @@ class ChatHandler:
     async def _check_schema(self, schema: str) -> None:
         """Compile a schema, so that no running answer waits for it later."""
         try:
-            async with self._compiling:
-                await asyncio.to_thread(self._assistant.grammars.constraint, schema)
+            constraint = self._assistant.grammars.constraint
+            await asyncio.get_running_loop().run_in_executor(self._compiler, constraint, schema)
         except PanoVLMError as error:
             name = "response_format"
             raise RequestError(400, str(error), "unsupported_parameter", name) from error
@@ -189,31 +224,24 @@ class ChatHandler:
                 f"{self._limits.max_tokens}; shorten it"
             )
 
-    async def _panorama(self, picture: Picture, spend: Callable[[int], None]) -> OpenedPanorama:
+    async def _opened(
+        self,
+        picture: Picture,
+        spend: Spend,
+        function: Callable[[bytes, Declaration | None], Opened],
+    ) -> Opened:
+        """Fetch a picture that is not there, and open it in a decoder's thread."""
         data = picture.data
         try:
             if data is None:
                 fetcher = self._fetcher
                 data = await fetcher.fetch(picture.url) if fetcher else decode_data_url(picture.url)
                 spend(len(data))
-            async with self._decoding:
-                return await asyncio.to_thread(self._pictures.open, data, picture.declared)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._decoders, function, data, picture.declared)
         except RequestError as error:
             error.param = picture.place
             raise
-
-    async def _result(self, http: Request, slot: QueueSlot, kind: type[Result]) -> Result:
-        """Wait for a result of a kind; an error if the client leaves before."""
-        while True:
-            reply: Any = None
-            with suppress(TimeoutError):
-                reply = await asyncio.wait_for(slot.receive(), _POLL_S)
-            if isinstance(reply, kind):
-                return reply
-            if isinstance(reply, RequestError):
-                raise reply
-            if reply is None and await http.is_disconnected():
-                raise RequestError(CLIENT_LEFT, "the client left", "client_left")
 
     async def _events(
         self, http: Request, slots: list[QueueSlot], writer: ChatWriter
@@ -258,6 +286,35 @@ class Stream(StreamingResponse):
                     await super().__call__(*asgi)
         finally:
             self._at_end()
+
+
+async def unless_left(http: Request, work: Coroutine[Any, Any, Opened]) -> Opened:
+    """Wait for a result; an error as soon as the client leaves, and the work is cancelled."""
+
+    async def left() -> None:
+        while (await http.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(left())
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise RequestError(CLIENT_LEFT, "the client left", "client_left")
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _results(slots: list[QueueSlot], kind: type[Result]) -> list[Result]:
+    """Wait for the result of each slot, of a kind; raise the error of one that has none."""
+    results: list[Result] = []
+    for slot in slots:
+        while not isinstance(reply := await slot.receive(), kind):
+            if isinstance(reply, RequestError):
+                raise reply
+        results.append(reply)
+    return results
 
 
 def _leave(slots: list[QueueSlot], place: ExitStack) -> None:

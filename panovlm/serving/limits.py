@@ -1,9 +1,10 @@
 """Bounds on what one client, and all of them together, may request."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import Request
 
@@ -24,7 +25,6 @@ class Limits:
         max_pictures: In one conversation.
         max_tokens: Longest answer.
         max_requests: Running and waiting requests; one more gets status 429.
-        max_requests_per_key: The same of each key, where there are several.
         batch_size: Questions answered together.
         gather_s: How long running answers pause while questions join, in seconds; the reading of
             a question's panoramas is not cut off.
@@ -39,7 +39,6 @@ class Limits:
     max_pictures: int = 4
     max_tokens: int = 1024
     max_requests: int = 64
-    max_requests_per_key: int = 32
     batch_size: int = 8
     gather_s: float = 0.005
     max_s: float = 120.0
@@ -48,28 +47,46 @@ class Limits:
 
 
 class Budget:
-    """Bytes that all requests together may hold."""
+    """What all requests together may hold: bytes, or places.
 
-    def __init__(self, max_bytes: int) -> None:
-        self._left = max_bytes
+    A client may take more only while as much is left as it holds: a greedy one gets no more than
+    half of what is free, and small requests pass beside large ones.
+
+    Source:
+        Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches"
+        (1998), with alpha = 1.
+    """
+
+    def __init__(self, total: int, error: RequestError) -> None:
+        self.left, self._error = total, error
+        self.held: Counter[str] = Counter()
+
+    def check(self, client: str, amount: int) -> None:
+        """Raise the error if a client may not take an amount."""
+        if self.held[client] > self.left - amount:
+            raise replace(self._error)
 
     @contextmanager
-    def spending(self) -> Iterator[Callable[[int], None]]:
-        """Return a function that spends bytes, until the context is left."""
+    def spending(self, client: str) -> Iterator[Callable[[int], None]]:
+        """Return a function that takes an amount, until the context is left."""
         spent = 0
 
-        def spend(num_bytes: int) -> None:
+        def spend(amount: int) -> None:
             nonlocal spent
-            if num_bytes > self._left:
-                message = "the server holds too many bytes of other requests"
-                raise RequestError(503, message, "busy", retry_after_s=2)
-            self._left -= num_bytes
-            spent += num_bytes
+            self.check(client, amount)
+            self._move(client, amount)
+            spent += amount
 
         try:
             yield spend
         finally:
-            self._left += spent
+            self._move(client, -spent)
+
+    def _move(self, client: str, amount: int) -> None:
+        self.left -= amount
+        self.held[client] += amount
+        if not self.held[client]:
+            del self.held[client]
 
 
 async def read_body(http: Request, max_bytes: int, spend: Callable[[int], None]) -> bytearray:

@@ -51,16 +51,26 @@ def _as_object(url: Any) -> Any:
     return {"url": url} if isinstance(url, str) else url
 
 
-class ImagePart(BaseModel):
-    """A picture in a message."""
+class PictureFields(BaseModel):
+    """A picture, and what it is."""
 
-    type: Literal["image_url", "input_image"]
     image_url: Annotated[
         ImageUrl, BeforeValidator(_as_object, json_schema_input_type=ImageUrl | str)
     ]
     declared: Declaration | None = Field(
         None, description="Beyond OpenAI's: what the picture is, where it does not say so itself."
     )
+
+    def taken(self, place: str) -> Picture:
+        """Decode the picture's data URL; its text is forgotten. `place` is the request's field."""
+        url, self.image_url.url = self.image_url.url, ""
+        return Picture.of(url, place, self.declared)
+
+
+class ImagePart(PictureFields):
+    """A picture in a message."""
+
+    type: Literal["image_url", "input_image"]
 
 
 Part = Annotated[TextPart | RefusalPart | ImagePart, Field(discriminator="type")]
@@ -125,6 +135,7 @@ class ConversationRequest(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
     _place: str = PrivateAttr("messages")
+    _question: str = PrivateAttr("")
 
     model: str
     messages: list[Message] = Field(min_length=1, max_length=256)
@@ -136,6 +147,11 @@ class ConversationRequest(BaseModel):
     def place(self) -> str:
         """The field of the client's request that the messages are from."""
         return self._place
+
+    @property
+    def question(self) -> str:
+        """The text of the last message, once the messages are taken."""
+        return self._question
 
     def placed_in(self, field: str) -> Self:
         """Name that field, where it is not `messages`."""
@@ -164,11 +180,6 @@ class ConversationRequest(BaseModel):
                     check_one_panorama(name, len(placed))
             except PanoVLMError as error:
                 raise RequestError(400, str(error), "too_many_images", name) from error
+        self._question = self.messages[-1].text
         self.messages.clear()
-        return conversation, [_picture(place, part) for place, part in placed]
-
-
-def _picture(place: str, part: ImagePart) -> Picture:
-    """Decode a picture's data URL, so that its text can be forgotten."""
-    url, part.image_url.url = part.image_url.url, ""
-    return Picture.of(url, place, part.declared)
+        return conversation, [part.taken(place) for place, part in placed]

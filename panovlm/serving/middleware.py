@@ -25,6 +25,7 @@ KNOWN_PATHS = NEEDS_NO_KEY | {
     "/metrics",
     "/openapi.json",
     "/v1/models",
+    "/v1/panorama",
     "/v1/views",
     "/v1/views/mattered",
     "/v1/chat/completions",
@@ -102,9 +103,7 @@ class AccessMiddleware:
         headers = Headers(scope=scope)
         sent_id = headers.get("x-request-id", "")
         request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(12)
-        # Of one key alone, no share of the places is kept for others.
-        key = headers.get("authorization", "").partition(" ")[2]
-        state = {"request_id": request_id, "key": key if len(self._access.keys) > 1 else ""}
+        state = {"request_id": request_id, "client": self._client(scope, headers)}
         scope["state"] = scope.get("state", {}) | state
         start, status = time.monotonic(), 500
 
@@ -120,6 +119,17 @@ class AccessMiddleware:
             await (error.response() if error else self._app)(scope, receive, send_with_id)
         finally:
             self._log(scope, request_id, status, time.monotonic() - start)
+
+    def _client(self, scope: Scope, headers: Headers) -> str:
+        """Return who shares a part of the places: a key if there are several, else an address.
+
+        On this machine all have one address, and each connection counts as a client.
+        """
+        if len(self._access.keys) > 1:
+            return headers.get("authorization", "").partition(" ")[2]
+        host, port = scope.get("client") or ("", 0)
+        is_here = _is_address(host) and ip_address(host).is_loopback
+        return f"{host}:{port}" if is_here else str(host)
 
     def _log(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"

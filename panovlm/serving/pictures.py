@@ -7,18 +7,25 @@ import io
 import re
 import tempfile
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from urllib.parse import unquote, unquote_to_bytes
 
+from PIL import Image
+
 from panovlm.errors import PanoVLMError
 from panovlm.inference.assistant import Assistant, OpenedPanorama
 from panovlm.pictures.containers import check_pixels, open_picture
-from panovlm.pictures.declaring import Declaration, declared_key
+from panovlm.pictures.declaring import Declaration, declare, declared_key
+from panovlm.pictures.panorama import is_read_as_ever, load_panorama
 from panovlm.serving.errors import RequestError
 from panovlm.serving.limits import Limits
 
+SHOWN_WIDTH = 4096
+"""Columns that are enough for a panorama to look around in."""
 _NAME = "the picture"
 _DATA_URL = re.compile(
     r"\s*data:(?:image/[a-z0-9.+-]{1,40}|application/octet-stream)?(?:;(?!base64,)[^;,]{1,100}){0,5}(;\s*base64)?,",
@@ -49,14 +56,35 @@ class Pictures:
                 self._opened.popitem(last=False)
         return opened
 
+    def level(self, data: bytes, declared: Declaration | None = None) -> bytes | None:
+        """Return the panorama in a picture's file as a JPEG of a level full sphere.
+
+        None if the file is one: browsers show it as it is.
+        """
+        check_picture(data, self._limits.max_pixels)
+        if not (declared and declared.said) and is_read_as_ever(io.BytesIO(data)):
+            return None
+        with _file_of(data) as path:
+            pixels = load_panorama(declare(path, declared), SHOWN_WIDTH)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=90)
+        return file.getvalue()
+
     def _decoded(self, data: bytes, declared: Declaration | None) -> OpenedPanorama:
-        with tempfile.NamedTemporaryFile(prefix="panovlm-") as file:
-            file.write(data)
-            file.flush()
-            try:
-                return self._assistant.open(Path(file.name), declared)
-            except PanoVLMError as error:
-                raise invalid_picture(str(error).replace(file.name, _NAME)) from error
+        with _file_of(data) as path:
+            return self._assistant.open(path, declared)
+
+
+@contextmanager
+def _file_of(data: bytes) -> Iterator[Path]:
+    """Keep a picture in a file while the context is open; errors do not tell its name."""
+    with tempfile.NamedTemporaryFile(prefix="panovlm-") as file:
+        file.write(data)
+        file.flush()
+        try:
+            yield Path(file.name)
+        except PanoVLMError as error:
+            raise invalid_picture(str(error).replace(file.name, _NAME)) from error
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,14 @@ from panovlm.inference.assistant import Question
 from panovlm.inference.views_mattered import PairDrop, ViewsMattered
 from panovlm.serving.errors import RequestError
 from panovlm.serving.limits import Limits
-from panovlm.serving.messages import Content, ConversationRequest, ImageUrl, Message
+from panovlm.serving.messages import (
+    Content,
+    ConversationRequest,
+    ImageUrl,
+    Message,
+    PictureFields,
+)
+from panovlm.serving.pictures import Picture
 
 MODEL_NAME = "panovlm"
 """Name of the model in requests, where it is given no other."""
@@ -185,6 +192,12 @@ class ViewsMatteredResponse(BaseModel):
         return cls(model=model, shares=found.shares, together=found.together, **vars(found))
 
 
+class PanoramaRequest(PictureFields):
+    """A picture to be shown as the model reads it: as a level full sphere."""
+
+    model: str
+
+
 class CompletionRequest(Sampling):
     """A request for an answer to one message of a user's: `images`, if any, and `prompt`."""
 
@@ -277,14 +290,34 @@ def request_body(kind: type[BaseModel], path: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-Body = TypeVar("Body", ChatRequest, CompletionRequest, ResponsesRequest, ViewsMatteredRequest)
+Body = TypeVar(
+    "Body",
+    ChatRequest,
+    CompletionRequest,
+    ResponsesRequest,
+    ViewsMatteredRequest,
+    PanoramaRequest,
+)
+Answered = TypeVar(
+    "Answered", ChatRequest, CompletionRequest, ResponsesRequest, ViewsMatteredRequest
+)
 
 
-def parse(kind: type[Body], model: str, body: bytearray) -> tuple[ChatRequest, str]:
-    """Check a request of a kind to a model; return it as a chat's, and the answer if it has one."""
+def parse_picture(model: str, body: bytearray) -> Picture:
+    """Check a request about a picture alone; return it."""
+    return _checked(PanoramaRequest, model, body).taken("image_url")
+
+
+def _checked(kind: type[Body], model: str, body: bytearray) -> Body:
     request = _parse_body(kind, body)
     require_model(request.model, model)
     _refuse_unsupported(request.model_extra or {})
+    return request
+
+
+def parse(kind: type[Answered], model: str, body: bytearray) -> tuple[ChatRequest, str]:
+    """Check a request of a kind to a model; return it as a chat's, and the answer if it has one."""
+    request = _checked(kind, model, body)
     if isinstance(request, ViewsMatteredRequest):
         return request.split()
     return (request if isinstance(request, ChatRequest) else request.chat()), ""

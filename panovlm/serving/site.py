@@ -36,7 +36,7 @@ OPEN_PATHS = frozenset({*PAGE, *EXAMPLES, "/examples"})
 """Paths that need no key: they say nothing about the model."""
 PAGE_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' blob:; "
         "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",

@@ -104,7 +104,9 @@ class ChatWriter:
 
     def _grounding(self, answer: Answer) -> Json:
         """Return where an answer says things are, where the request asks for it."""
-        return dict(grounding_facts(answer.text)) if self.request.grounded else {}
+        if not self.request.grounded:
+            return {}
+        return dict(grounding_facts(answer.text, self.request.question))
 
 
 class CompletionWriter(ChatWriter):

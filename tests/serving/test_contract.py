@@ -126,6 +126,8 @@ def test_a_grounding_is_added_on_request_alone(
 ) -> None:
     message = client.post(PATH, json=body(grounded=True)).json()["choices"][0]["message"]
     assert message["grounding"] is None
+    asked = [(region["yaw_deg"], region["source"]) for region in message["regions"]]
+    assert asked == [(180.0, "question")]  # "What is behind me?"
     monkeypatch.setattr("panovlm.metrics.directions._parse_words", lambda text: 45.0)
     message = client.post(PATH, json=body(grounded=True)).json()["choices"][0]["message"]
     assert message["grounding"]["yaw_deg"] == 45.0

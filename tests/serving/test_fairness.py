@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +24,7 @@ from panovlm.inference.batches import Batch
 from panovlm.inference.likelihood import Likelihood
 from panovlm.serving import limits as bounds
 from panovlm.serving.app import create_app
+from panovlm.serving.errors import RequestError
 from panovlm.serving.middleware import Access
 from panovlm.serving.protocol import ChatRequest
 from panovlm.serving.worker import Worker
@@ -94,7 +96,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def test_waiting_requests_hold_no_text_of_pictures_and_no_share_of_the_budget(
     assistant: Assistant, body: Ask, held: threading.Event
 ) -> None:
-    app = create_app(assistant, limits=replace(LIMITS, max_bytes=len(json.dumps(body())) + 100))
+    app = create_app(assistant, limits=replace(LIMITS, max_bytes=2 * len(json.dumps(body()))))
     with TestClient(app) as client, ThreadPoolExecutor(3) as threads:
         asked = [threads.submit(client.post, PATH, json=body()) for _ in range(2)]
         wait_until(lambda: len([r for r in asked if r.running()]) == 2)
@@ -102,7 +104,7 @@ def test_waiting_requests_hold_no_text_of_pictures_and_no_share_of_the_budget(
         first = app.state.handler.num_places()
         if first < 2:  # both at once were too much
             held.set()
-        wait_until(lambda: app.state.handler._budget._left == len(json.dumps(body())) + 100)
+        wait_until(lambda: app.state.handler._bytes.left == 2 * len(json.dumps(body())))
         requests = [each for each in gc.get_objects() if type(each) is ChatRequest]
         assert requests
         assert all(not each.messages for each in requests)
@@ -123,12 +125,12 @@ def sent(asked: dict[str, Any], share: float, address: str) -> socket.socket:
 
 def test_all_bodies_together_stay_within_a_budget(assistant: Assistant, body: Ask) -> None:
     size = len(json.dumps(body()).encode())
-    app = create_app(assistant, limits=replace(LIMITS, max_bytes=int(1.5 * size)))
+    app = create_app(assistant, limits=replace(LIMITS, max_bytes=int(2.5 * size)))
     with listening(app) as (address, _):
         with closing(sent(body(), 0.8, address)):
-            wait_until(lambda: app.state.handler._budget._left < size)
+            wait_until(lambda: app.state.handler._bytes.left < 2 * size)
             assert code_of(httpx2.post(address + PATH, json=body(), timeout=20)) == (503, "busy")
-        wait_until(lambda: app.state.handler._budget._left > size)
+        wait_until(lambda: app.state.handler._bytes.left > 2 * size)
         assert httpx2.post(address + PATH, json=body(), timeout=20).status_code == 200
 
 
@@ -152,24 +154,71 @@ def test_slow_bodies_end(assistant: Assistant, body: Ask, monkeypatch: pytest.Mo
     assert b"too slowly" in read
 
 
-def test_one_of_several_keys_has_its_own_limit(
+def test_one_of_several_keys_leaves_as_many_places_as_it_has(
     assistant: Assistant, body: Ask, held: threading.Event
 ) -> None:
     access = Access(keys=["one", "two"])
-    app = create_app(assistant, limits=replace(LIMITS, max_requests_per_key=1), access=access)
+    app = create_app(assistant, limits=replace(LIMITS, max_requests=3), access=access)
 
     def post(authorization: str) -> Any:
         return client.post(PATH, json=body(), headers={"authorization": authorization})
 
-    with TestClient(app) as client, ThreadPoolExecutor(2) as threads:
-        first = threads.submit(post, "Bearer one")
-        wait_until(lambda: app.state.handler.num_places() == 1)
-        for again in ("Bearer one", "bEARER one"):
-            assert code_of(post(again)) == (429, "rate_limit_exceeded")
-        other = threads.submit(post, "Bearer two")
+    with TestClient(app) as client, ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(post, "Bearer one") for _ in range(2)]
         wait_until(lambda: app.state.handler.num_places() == 2)
+        for again in ("Bearer one", "bEARER one"):
+            assert code_of(post(again)) == (429, "queue_full")
+        asked.append(threads.submit(post, "Bearer two"))
+        wait_until(lambda: app.state.handler.num_places() == 3)
         held.set()
-        assert (first.result().status_code, other.result().status_code) == (200, 200)
+        assert {each.result().status_code for each in asked} == {200}
+
+
+def test_each_connection_on_this_machine_is_a_client(
+    assistant: Assistant, body: Ask, held: threading.Event
+) -> None:
+    app = create_app(assistant, limits=replace(LIMITS, max_requests=3))
+    with listening(app) as (address, _), ThreadPoolExecutor(3) as threads:
+        post = partial(httpx2.post, address + PATH, json=body(), timeout=30)  # each connects anew
+        asked = [threads.submit(post) for _ in range(3)]
+        wait_until(lambda: app.state.handler.num_places() == 3)
+        assert code_of(post()) == (429, "queue_full")
+        held.set()
+        assert {each.result().status_code for each in asked} == {200}
+
+
+def test_greedy_clients_leave_room_for_others_and_large_bodies_for_small_ones() -> None:
+    error = RequestError(429, "full", "queue_full")
+    for num_greedy in (1, 3, 5):
+        budget = bounds.Budget(100, error)
+        with ExitStack() as stack:
+            for greedy in range(num_greedy):
+                take = stack.enter_context(budget.spending(f"greedy {greedy}"))
+                with suppress(RequestError):
+                    for _ in range(100):
+                        take(1)
+            assert budget.left >= 100 // 2**num_greedy - 1
+            stack.enter_context(budget.spending("honest"))(1)
+        assert budget.left == 100
+        assert not budget.held
+
+
+def test_studies_share_the_places_of_one_client(
+    assistant: Assistant, body: Ask, held: threading.Event
+) -> None:
+    given = [*body()["messages"], {"role": "assistant", "content": "a cube"}]
+    study = {"model": "panovlm", "messages": given}
+    app = create_app(assistant, limits=replace(LIMITS, max_requests=4))
+    with listening(app) as (address, _), ThreadPoolExecutor(4) as threads:
+        post = partial(httpx2.post, timeout=30)
+        answer = threads.submit(post, address + PATH, json=body())
+        wait_until(lambda: app.state.handler._worker.num_running() == 1)
+        studies = [threads.submit(post, address + STUDY, json=study) for _ in range(3)]
+        wait_until(lambda: any(each.done() for each in studies))
+        assert app.state.handler.num_places() == 3  # one is left for an answer
+        held.set()
+        assert answer.result().status_code == 200
+        assert sorted(each.result().status_code for each in studies) == [200, 200, 429]
 
 
 def test_a_study_runs_in_slices_between_tokens_and_ends_with_its_client(

@@ -33,7 +33,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 def test_one_request_too_many_is_refused_and_the_others_are_answered(
     assistant: Assistant, body: Ask, held: threading.Event
 ) -> None:
-    limits = dataclasses.replace(LIMITS, max_requests=2)
+    limits = dataclasses.replace(LIMITS, max_requests=3)
     app = create_app(assistant, limits=limits)
     with TestClient(app) as client, ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(client.post, PATH, json=body()) for _ in range(2)]

@@ -1,20 +1,25 @@
 """The page at / is complete, loads nothing from other hosts and needs no key."""
 
+import hashlib
 import io
 import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from asking import LIMITS, PATH, Ask, TestClient
+from asking import LIMITS, PATH, Ask, TestClient, data_url
 from PIL import Image
+from xmp_packets import AREA, PART, packet, save_with_xmp
 
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import direction_index
 from panovlm.inference.assistant import Assistant
 from panovlm.model.processing import view_words
+from panovlm.pictures.panorama import load_panorama
 from panovlm.scenes.render import render
 from panovlm.serving import examples
 from panovlm.serving.app import create_app
@@ -24,6 +29,8 @@ from panovlm.serving.site import PAGE, PAGE_FOLDER, view_names
 NAMED = re.compile(r'(?:href|src)="([\w./]+)"')
 IMPORTED = re.compile(r'from "\./([\w.]+)"')
 MOST_LINES = 400
+OWN_SCRIPTS = [file for file in PAGE_FOLDER.glob("*.js") if file.name != "pannellum.js"]
+PANNELLUM_SHA256 = "51b8df674333612adbd807b6f47940d4d7aa07317d949d3f1314f84de965fc3c"
 
 
 def test_every_file_of_the_page_is_served_without_a_key_and_names_no_other_host(
@@ -39,8 +46,9 @@ def test_every_file_of_the_page_is_served_without_a_key_and_names_no_other_host(
         named = {f"{folder}/{name}" for text in texts.values() for name in IMPORTED.findall(text)}
         assert asked_for == set(PAGE) - {"/"}
         assert named < asked_for
-        for text in texts.values():
-            assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+        for name, text in texts.items():
+            if "pannellum" not in name:  # its comments name its own page
+                assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
         script = client.get(f"{folder}/page.js")
         assert script.headers["content-type"].startswith("text/javascript")
         assert client.get("/page/elsewhere/page.js").status_code == 401
@@ -119,6 +127,24 @@ def test_a_panorama_is_rotated_by_strides_and_half_a_stride_is_refused(
     assert without.status_code == 200  # nothing to rotate
 
 
+def test_a_picture_is_given_level_as_the_model_reads_it_and_one_that_is_level_is_not_sent_back(
+    client: TestClient, picture_url: str, tmp_path: Path
+) -> None:
+    def post(url: str) -> Any:
+        return client.post("/v1/panorama", json={"model": "panovlm", "image_url": url})
+
+    plain = post(picture_url)
+    assert (plain.status_code, plain.content) == (204, b"")
+    tilt = {"PosePitchDegrees": 15, "PoseRollDegrees": -20}
+    path = save_with_xmp(tmp_path / "part.png", PART, packet(AREA | tilt))
+    reply = post(data_url(path.read_bytes()))
+    assert reply.headers["content-type"] == "image/jpeg"
+    shown = np.asarray(Image.open(io.BytesIO(reply.content)), float)
+    assert np.abs(shown - load_panorama(path)).mean() < 4  # JPEG
+    error = post(data_url(b"no picture")).json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_image", "image_url")
+
+
 def test_examples_are_panoramas_with_questions_and_need_no_key(assistant: Assistant) -> None:
     with TestClient(create_app(assistant, limits=LIMITS, access=Access(keys=["secret"]))) as client:
         listed = client.get("/examples").json()
@@ -142,23 +168,42 @@ def test_an_example_shows_its_scene_and_the_first_crosses_the_seam() -> None:
 def test_every_module_is_requested_at_once_and_none_waits_for_another() -> None:
     page = (PAGE_FOLDER / "index.html").read_text()
     preloaded = set(re.findall(r'"modulepreload" href="([\w.]+)"', page))
-    assert preloaded == {file.name for file in PAGE_FOLDER.glob("*.js")} - {"page.js"}
+    assert preloaded == {file.name for file in OWN_SCRIPTS} - {"page.js"}
+
+
+def test_the_viewer_comes_with_its_licence_as_it_was_published() -> None:
+    viewer, licence = (PAGE_FOLDER / f"pannellum.{kind}" for kind in ("js", "LICENSE"))
+    assert "2.5.7" in viewer.read_text()[:40]
+    assert hashlib.sha256(viewer.read_bytes()).hexdigest() == PANNELLUM_SHA256
+    assert "Permission is hereby granted, free of charge" in licence.read_text()
+
+
+def test_every_text_of_the_page_has_its_korean() -> None:
+    texts = (PAGE_FOLDER / "texts.js").read_text()
+    said = re.compile(r'say\(\s*"((?:[^"\\]|\\.)+)"')
+    english = {each for file in OWN_SCRIPTS for each in said.findall(file.read_text())}
+    page = (PAGE_FOLDER / "index.html").read_text()
+    shown = re.findall(r">([^<>\n]*[a-z][^<>\n]*)<", page.partition("<body")[2])
+    shown += re.findall(r'(?:aria-label|data-empty|aria-roledescription)="([^"]+)"', page)
+    english |= {each.strip() for each in shown} - {"PanoVLM", "English"}
+    assert len(english) > 40
+    assert {each for each in english if f'"{each}' not in texts} == set()
 
 
 def test_no_markup_is_made_of_answers() -> None:
-    for file in PAGE_FOLDER.glob("*.js"):
+    for file in OWN_SCRIPTS:
         for unsafe in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval("):
             assert unsafe not in file.read_text()
 
 
 def test_the_pages_files_stay_short() -> None:
-    for file in PAGE_FOLDER.iterdir():
+    for file in [*OWN_SCRIPTS, PAGE_FOLDER / "index.html", PAGE_FOLDER / "page.css"]:
         assert len(file.read_text().splitlines()) <= MOST_LINES, file.name
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 def test_the_scripts_are_valid_javascript() -> None:
-    for file in PAGE_FOLDER.glob("*.js"):
+    for file in OWN_SCRIPTS:
         subprocess.run(
             ["node", "--input-type=module", "--check"],
             check=True,

@@ -20,6 +20,16 @@ async function refusal(response) {
   return error;
 }
 
+/** Return a picture as requests hold it. */
+export function dataUrl(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}
+
 function userMessage(question, url) {
   const content = [{ type: "text", text: question }];
   if (url) content.unshift({ type: "image_url", image_url: { url } });
@@ -69,10 +79,16 @@ export class Client {
   }
 
   /** Ask about a picture (a data URL, or null); `onPiece` gets each piece of the answer.
-      Returns its text, and the direction it names or null. */
+      Returns its text, and the regions it is about. */
   async ask({ question, url, yawShift, signal, onPiece }) {
     const asked = { messages: [userMessage(question, url)], yaw_shift_deg: yawShift };
     return this.receive(await this.post("v1/chat/completions", { ...asked, stream: true, grounded: true }, signal), onPiece);
+  }
+
+  /** Return a picture (a data URL) as a level full sphere, as the model reads it; null where it is one. */
+  async leveled(url) {
+    const response = await this.post("v1/panorama", { image_url: url });
+    return response.status === 204 ? null : response.blob();
   }
 
   /** Return each view's share of an answer, or null, and the two neighbours that mattered together, or null. */
@@ -83,15 +99,14 @@ export class Client {
   }
 
   async receive(response, onPiece) {
-    let text = "", grounding = null, regions = [];
+    let text = "", regions = [];
     for await (const event of events(response)) {
       if (event.error) throw new Error(event.error.message);
       const delta = event.choices[0]?.delta ?? {};
       if (delta.content) onPiece(delta.content);
       text += delta.content ?? "";
-      grounding = delta.grounding ?? grounding;
       regions = delta.regions ?? regions;
     }
-    return { text, grounding, regions };
+    return { text, regions };
   }
 }

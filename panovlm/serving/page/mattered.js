@@ -1,23 +1,28 @@
 // Which views mattered to the last answer: computed on request, after the answer.
 
+import { say } from "./texts.js";
+
 const percent = (share) => Math.round(100 * share);
 const inPercent = (share) => `${percent(share)}\u00a0%`;  // never parted by the end of a line
 
 /** Describe which views mattered: by their shares, else two neighbours together, else none. */
 export function inWords({ shares, together }, views) {
   if (shares) return inShares(shares, views);
-  if (!together) return "No view mattered alone, nor two neighbours together: with them blank, the answer stays about as likely or gets likelier.";
-  const names = together.views.map((view) => views[view].name).join(" and ");
-  return `No view mattered alone, but ${names} together did: with both blank, this answer gets ` +
-    `${inPercent(1 - Math.exp(-together.drop))} less likely. That says neither why nor that it is right.`;
+  const none = "No view mattered alone, nor two neighbours together: with them blank, the answer stays about as likely or gets likelier.";
+  if (!together) return say(none);
+  const [one, other] = together.views.map((view) => say(views[view].name));
+  const names = say("{one} and {other}", { one, other }), share = inPercent(1 - Math.exp(-together.drop));
+  return say("No view mattered alone, but {names} together did: with both blank, this answer gets {share} less likely. " +
+    "That says neither why nor that it is right.", { names, share });
 }
 
 function inShares(shares, views) {
   const order = [...shares.keys()].sort((one, other) => shares[other] - shares[one]);
-  const parts = order.filter((view) => percent(shares[view])).map((view) => `${views[view].name}: ${inPercent(shares[view])}`);
-  if (parts.length < views.length) parts.push(`others: ${inPercent(0)}`);
-  return `Views that mattered: ${parts.join(", ")}. Shares of how much less likely this answer gets with one view blank; ` +
-    "they say neither why nor that it is right.";
+  const named = order.filter((view) => percent(shares[view]));
+  const parts = named.map((view) => `${say(views[view].name)}: ${inPercent(shares[view])}`);
+  if (parts.length < views.length) parts.push(`${say("others")}: ${inPercent(0)}`);
+  return say("Views that mattered: {shares}. Shares of how much less likely this answer gets with one view blank; " +
+    "they say neither why nor that it is right.", { shares: parts.join(", ") });
 }
 
 /** The share to show in each view: two that mattered together have half each. */
@@ -62,14 +67,14 @@ export class Mattered {
 
   async find(last) {
     const finding = (this.finding = new AbortController());
-    last.entry.setExtra("Blanking one view after the other, and neighbours together …");
+    last.entry.setExtra(say("Blanking one view after the other, and neighbours together …"));
     try {
       const found = await this.client.viewsMattered({ ...last, signal: finding.signal });
       last.shares = weights(found, this.views.length);
       last.entry.setExtra(inWords(found, this.views));
     } catch (error) {
       if (finding.signal.aborted) return;
-      last.entry.setExtra(`Which views mattered cannot be computed: ${error.message}`);
+      last.entry.setExtra(say("Which views mattered cannot be computed: {message}", error));
     }
     this.finding = null;
     this.onChange();

@@ -1,156 +1,145 @@
-// The page: open a picture, look around in it and ask about it.
+// The page: open pictures, look around in them and ask about them.
 
-import { Client } from "./client.js";
+import { Client, dataUrl } from "./client.js";
 import { readLink, writeLink } from "./link.js";
 import { Mattered } from "./mattered.js";
 import { Rotations } from "./rotations.js";
 import { wrap } from "./sphere.js";
 import { Strip, seen } from "./strip.js";
-import { Entry, complain, degrees, direction } from "./talk.js";
+import { Entry, button, complain, copy, degrees, direction } from "./talk.js";
+import { preferredLanguage, say, setLanguage } from "./texts.js";
+import { Tour } from "./tour.js";
 import { Viewer } from "./viewer.js";
-import { aboutPlace, placeAt, yawNamed } from "./words.js";
+import { aboutPlace, placeAt } from "./words.js";
 
 const STILL_MS = 400;
-const EIGHTH = { width: 45, height: 70 };  // words name an eighth of the circle and no height
 const IDEAS = ["What is behind me?", "What do I see to my left?", "How many objects are there?"];
+const SOURCES = new Map([["field of view", "as answered"], ["direction", "size not stated"], ["question", "the question’s direction"]]);
+const AHEAD = { yaw: 0, pitch: 0, fov: 90 };
 
 const at = (id) => document.getElementById(id);
 const client = new Client(() => at("key").value.trim());
-const listed = client.get("examples");  // requested while the viewer is set up
+const listed = client.get("examples");  // requested while the page is set up
 const linked = readLink().example;
 if (/^\d+$/.test(linked)) client.fetchAhead(`examples/${linked}.jpg`);
-const state = { url: null, example: "", views: [], marks: [], asking: null, still: 0, opening: 0, toLook: null };
+const state = { views: [], asking: null, still: 0, opening: 0, toLook: null };
 
-function setUpViewer() {
-  try {
-    return new Viewer(at("view"), at("outlines"), looked);
-  } catch (error) {
-    complain(at("talk"), `The panorama cannot be shown: ${error.message}.`);
-    return null;
-  }
-}
-
+const viewer = new Viewer(at("view"), at("outlines"), { onLook: looked, onShow: shown, onError: showError });
 const strip = new Strip(at("strip"), at("whole"), at("chart"), (yaw, pitch, atOnce) => {
-  if (!viewer?.isShowing) return;
-  viewer.turning = null;
+  if (!viewer.isShowing) return;
   if (atOnce) viewer.look(yaw, pitch);
   else viewer.turnTo(yaw, pitch);
 });
-const viewer = setUpViewer();
 const rotations = new Rotations(
   { slider: at("yaw-shift"), output: at("shifted"), list: at("rotations"), verdict: at("verdict"), all: at("all") },
   ask, rotatePicture);
-const mattered = new Mattered(at("mattered"), client, showMark);
+const mattered = new Mattered(at("mattered"), client, showMarks);
+const tour = new Tour({ list: at("tour"), linking: at("linking"), target: at("link-to") }, enter, linkTo);
 
 // Looking around
 
 function looked(frame) {
-  at("look").textContent = `${direction(frame.yaw)} · pitch ${degrees(frame.pitch)}`;
-  at("view").setAttribute("aria-label", `Panorama, looking ${placeAt(frame.yaw)}`);
+  at("look").textContent = say("{direction} · pitch {pitch}", { direction: direction(frame.yaw), pitch: degrees(frame.pitch) });
+  at("view").setAttribute("aria-label", say("Panorama, looking {place}", { place: say(placeAt(frame.yaw)) }));
   strip.look(frame);
   clearTimeout(state.still);
   state.still = setTimeout(() => stoodStill(frame), STILL_MS);
 }
 
 function stoodStill(frame) {
-  writeLink(frame, at("question").value, state.example);
-  const hasFocus = [at("view"), at("strip")].includes(document.activeElement);
-  if (hasFocus) at("announcement").textContent = `Looking ${direction(frame.yaw)}, pitch ${degrees(frame.pitch)}`;
+  writeLink(frame, at("question").value, tour.shown.example);
+  if (![at("view"), at("strip")].includes(document.activeElement)) return;
+  const values = { direction: direction(frame.yaw), pitch: degrees(frame.pitch) };
+  at("announcement").textContent = say("Looking {direction}, pitch {pitch}", values);
 }
 
 /** Return a mark of the panorama's own frame as it lies after the rotation shown. */
 const asRotated = (mark) => ({ ...mark, yaw: wrap(mark.yaw - rotations.yawShift) });
 
 function rotatePicture(yawShift) {
-  viewer?.rotate(yawShift);
+  viewer.rotate(yawShift);
   strip.rotate(yawShift);
-  showMark();
+  showMarks();
 }
 
-function showMark() {
-  const marks = state.marks.map(asRotated);
-  viewer?.mark(marks);
+function showMarks() {
+  const marks = (tour.shown?.marks ?? []).map(asRotated);
+  viewer.mark(marks);
   strip.mark(marks);
   const shares = mattered.sharesAt(rotations.yawShift), areShown = at("views").checked;
   strip.showViews(areShown || shares ? state.views : [], areShown && marks.length === 1 ? marks[0] : null, shares);
 }
 
-// Opening a picture
+// Opening pictures
 
-async function decode(blob) {
-  const bitmap = await createImageBitmap(blob), most = viewer?.maxWidth ?? 4096;
-  if (bitmap.width <= most) return bitmap;
-  const size = { resizeWidth: most, resizeHeight: Math.round((bitmap.height * most) / bitmap.width) };
-  return createImageBitmap(bitmap, { ...size, resizeQuality: "high" });  // some graphics cards take no 8K picture
+function showError(message) {
+  complain(at("talk"), say("The panorama cannot be shown: {message}", { message }));
 }
 
-function dataUrl(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(blob);
-  });
-}
-
-async function open(blob, { example = "", ideas = IDEAS } = {}) {
-  const opening = ++state.opening;
+/** Open pictures, one after the other, and show the first. */
+async function open(blobs) {
+  const opening = ++state.opening, panoramas = [];
   at("opening").hidden = false;
+  for (const blob of blobs) {
+    try {
+      const url = await dataUrl(blob), picture = (await leveled(url)) ?? blob;
+      if (opening !== state.opening) return;
+      panoramas.push(tour.add(picture, { url, ideas: IDEAS }));
+    } catch (error) {
+      complain(at("talk"), say("The picture cannot be opened: {message}", error));
+    }
+  }
+  at("opening").hidden = true;
+  if (panoramas.length) enter(panoramas[0]);
+}
+
+/** Return the picture as the model reads it; null as it is, also where that needs a key. */
+async function leveled(url) {
   try {
-    const [bitmap, url] = await Promise.all([decode(blob), dataUrl(blob)]);
-    if (opening !== state.opening) return;
-    state.asking?.abort();
-    Object.assign(state, { url, example, marks: [] });
-    viewer?.show(bitmap);
-    lookAsLinked();
-    begin(ideas);
-    await frameShown();  // the picture first, then its map
-    strip.show(bitmap);
-    bitmap.close();
+    return await client.leveled(url);
   } catch (error) {
-    complain(at("talk"), `The picture cannot be shown: ${error.message}`);
-  } finally {
-    if (opening === state.opening) at("opening").hidden = true;
+    if (error.status !== 401) throw error;
+    at("access").open = true;
+    return null;
   }
 }
 
-const frameShown = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
-
-/** Look where the address says, once. */
-function lookAsLinked() {
-  if (!state.toLook || !viewer?.isShowing) return;
-  const { yaw, pitch, fov } = state.toLook;
-  state.toLook = null;
-  viewer.look(yaw, pitch ?? 0, fov ?? 90);
-}
-
-function begin(ideas) {
-  at("talk").replaceChildren();
+/** Show a panorama that is open, with what was asked about it. */
+function enter(panorama) {
+  state.asking?.abort();
   mattered.set(null);
+  tour.show(panorama);
+  viewer.show(panorama.id, panorama.picture, state.toLook ?? AHEAD);
+  if (state.toLook) state.toLook = null;
   rotations.reset();
-  offerIdeas(ideas);
+  at("talk").replaceChildren(...panorama.entries.map((entry) => entry.root));
+  at("ideas").replaceChildren(...panorama.ideas.map((idea) => button(idea, () => submit(idea))));
   for (const id of ["other", "back"]) at(id).hidden = false;
-  at("here").disabled = !viewer;
+  at("here").disabled = false;
+  at("copied").textContent = "";
   welcome(false);
   at("question").focus({ preventScroll: true });
+}
+
+/** Go on when a panorama is there: the picture first, then its map. */
+function shown() {
+  strip.show(tour.shown.picture);
+  viewer.link(tour.shown.links);
+  showMarks();
+}
+
+/** Link another panorama to where the visitor looks. */
+function linkTo(panorama) {
+  const { yaw, pitch } = viewer.frame, onClick = () => enter(panorama);
+  const link = { yaw: wrap(yaw + rotations.yawShift), pitch, text: tour.nameOf(panorama), cssClass: "spot link", onClick };
+  tour.shown.links.push(link);
+  viewer.link(tour.shown.links);
 }
 
 function welcome(isShown) {
   document.body.classList.toggle("welcoming", isShown);
   at("welcome").hidden = !isShown;
-  document.body.classList.toggle("empty", !state.url);
-}
-
-function button(text, onClick) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = text;
-  made.addEventListener("click", onClick);
-  return made;
-}
-
-function offerIdeas(ideas) {
-  at("ideas").replaceChildren(...ideas.map((idea) => button(idea, () => submit(idea))));
+  document.body.classList.toggle("empty", !tour.shown);
 }
 
 function offerExamples(examples) {
@@ -158,60 +147,55 @@ function offerExamples(examples) {
     const choice = button("", () => openExample(example, number)), picture = document.createElement("img");
     picture.loading = "lazy";  // behind an example that was linked to, nobody sees it
     picture.src = example.thumbnail;
-    picture.alt = `Example ${number + 1}`;
+    picture.alt = say("Example {number}", { number: number + 1 });
     choice.append(picture);
     return choice;
   }));
 }
 
-async function openExample(example, number) {
+async function openExample({ picture, questions }, number) {
+  const opening = ++state.opening;
   at("opening").hidden = false;
   try {
-    await open(await client.picture(example.picture), { example: String(number + 1), ideas: example.questions });
+    const blob = await client.picture(picture);
+    if (opening === state.opening) enter(tour.add(blob, { url: dataUrl(blob), ideas: questions, example: String(number + 1) }));
   } catch (error) {
+    complain(at("talk"), say("The picture cannot be opened: {message}", error));
+  } finally {
     at("opening").hidden = true;
-    complain(at("talk"), `The example cannot be opened: ${error.message}`);
   }
 }
 
 // Asking
 
-/** Return the direction of an answer in the panorama's own frame: its own, else the question's. */
-function directionOf(question, grounding, yawShift) {
-  const asked = yawNamed(question);
-  if (!grounding && asked === null) return null;
-  const { yaw_deg: yaw, pitch_deg: pitch, width_deg: width, height_deg: height } = grounding ?? { yaw_deg: asked };
-  const isStated = Boolean(width && height);
-  const size = isStated ? { width, height } : EIGHTH;
-  const kind = isStated ? "stated" : "word", source = sourceOf(grounding, isStated, yawShift ? yaw : null);
-  return { ...size, pitch: pitch ?? 0, yaw: wrap(yaw + yawShift), kind, source };
-}
-
-function sourceOf(grounding, isStated, answeredYaw) {
-  const source = !grounding ? "the question’s direction" : isStated ? "as answered" : "size not stated";
-  return answeredYaw === null ? source : `${source}, rotated back from ${degrees(answeredYaw)}`;
-}
-
-/** Return what to outline, in the panorama's own frame: the one direction, else each line of a listing. */
-function marksOf(question, grounding, regions, yawShift) {
-  const listed = regions.filter(({ source }) => source === "listing");
-  const one = listed.length ? null : directionOf(question, grounding, yawShift);
-  if (one) return [one];
-  return listed.map(({ yaw_deg: yaw, pitch_deg: pitch, width_deg: width, height_deg: height }) =>
-    ({ yaw: wrap(yaw + yawShift), pitch, width, height, kind: "word" }));
+/** Return the regions of an answer as marks of the panorama's own frame. */
+function marksOf(entry, regions, yawShift) {
+  return regions.map((region) => {
+    const yaw = wrap(region.yaw_deg + yawShift), source = say(SOURCES.get(region.source) ?? "");
+    const from = { source, yaw: degrees(region.yaw_deg) };
+    const mark = {
+      yaw, pitch: region.pitch_deg, width: region.width_deg, height: region.height_deg, text: region.label ?? "",
+      kind: region.source === "field of view" ? "stated" : "word",
+      source: source && yawShift ? say("{source}, rotated back from {yaw}", from) : source,
+    };
+    return Object.assign(mark, { onClick: () => turnTo(entry, mark) });
+  });
 }
 
 async function ask(question, yawShift = rotations.yawShift) {
-  const entry = new Entry(at("talk"), question, yawShift && (yawShift + 360) % 360);
+  const entry = new Entry(at("talk"), question, yawShift && (yawShift + 360) % 360), { shown } = tour;
   const asking = (state.asking = new AbortController());
+  shown?.entries.push(entry);
   setBusy(true);
   mattered.set(null);
   try {
-    const asked = { question, url: state.url, yawShift, signal: asking.signal, onPiece: (piece) => entry.add(piece) };
-    const { text, grounding, regions } = await client.ask(asked);
-    point(entry, state.url ? marksOf(question, grounding, regions, yawShift) : []);
-    if (state.url && text) mattered.set({ question, url: state.url, yawShift, answer: text, entry });
-    return { question, yawShift, text, yaw: grounding ? wrap(grounding.yaw_deg + yawShift) : null };
+    const url = await shown?.url;
+    const asked = { question, url, yawShift, signal: asking.signal, onPiece: (piece) => entry.add(piece) };
+    const { text, regions } = await client.ask(asked);
+    point(entry, url ? marksOf(entry, regions, yawShift) : []);
+    if (url && text) mattered.set({ question, url, yawShift, answer: text, entry });
+    const named = regions.filter(({ source }) => source === "direction" || source === "field of view");
+    return { question, yawShift, text, yaw: named.length ? wrap(named[0].yaw_deg + yawShift) : null };
   } catch (error) {
     failed(entry, error, asking.signal.aborted);
     return null;
@@ -221,7 +205,7 @@ async function ask(question, yawShift = rotations.yawShift) {
 }
 
 function failed(entry, error, isStopped) {
-  entry.fail(isStopped ? "Stopped." : error.message);
+  entry.fail(isStopped ? say("Stopped.") : error.message);
   if (error.status !== 401) return;
   at("access").open = true;
   at("key").focus();
@@ -229,36 +213,43 @@ function failed(entry, error, isStopped) {
 
 function setBusy(isBusy) {
   if (!isBusy) state.asking = null;
-  at("ask").textContent = isBusy ? "Stop" : "Ask";
+  at("ask").textContent = say(isBusy ? "Stop" : "Ask");
   at("form").setAttribute("aria-busy", String(isBusy));
 }
 
+/** Complete an entry with what its answer is about, and look there if that is one place. */
 function point(entry, marks) {
-  state.marks = marks;
-  showMark();
-  const mark = marks.length === 1 ? marks[0] : null;
-  const turn = () => {
-    state.marks = marks;
-    showMark();
-    const { yaw, pitch } = asRotated(mark);
-    viewer?.turnTo(yaw, pitch);
-  };
-  entry.end(mark, mark && inViews(asRotated(mark)), turn);
-  if (mark && viewer) turn();
+  entry.marks = marks;
+  const note = (mark) => [mark.source, inViews(asRotated(mark))].filter(Boolean).join("; ");
+  entry.end(marks.map((mark) => ({ ...mark, note: note(mark) })));
+  if (marks.length === 1) marks[0].onClick();
+  else if (tour.shown) markEntry(entry);
+}
+
+function turnTo(entry, mark) {
+  markEntry(entry);
+  const { yaw, pitch } = asRotated(mark);
+  viewer.turnTo(yaw, pitch);
+}
+
+function markEntry(entry) {
+  tour.shown.marks = entry.marks;
+  showMarks();
 }
 
 function inViews(mark) {
-  const numbers = state.views.flatMap((view, number) => (!view.is_global && seen(view, mark) ? [number + 1] : []));
-  return numbers.length ? `in ${numbers.length > 1 ? "views" : "view"} ${numbers.join(", ")} of ${state.views.length}` : "";
+  const views = state.views.flatMap((view, number) => (!view.is_global && seen(view, mark) ? [number + 1] : []));
+  const text = views.length > 1 ? "in views {views} of {count}" : "in view {views} of {count}";
+  return views.length ? say(text, { views: views.join(", "), count: state.views.length }) : "";
 }
 
 async function submit(question) {
   at("question").value = question;
   if (state.asking) return;
-  if (viewer?.isShowing) writeLink(viewer.frame, question, state.example);
+  if (viewer.isShowing) writeLink(viewer.frame, question, tour.shown.example);
   rotations.begin(null);
   const first = await ask(question);
-  if (first && state.url) rotations.begin(first);
+  if (first && tour.shown) rotations.begin(first);
 }
 
 // The model's views
@@ -270,7 +261,7 @@ async function learnViews() {
     at("showing").hidden = false;
     at("rotation").hidden = !stride;
     rotations.offer(stride);
-    showMark();
+    showMarks();
   } catch (error) {
     if (error.status !== 401) complain(at("talk"), error.message);
     else at("access").open = true;
@@ -278,27 +269,40 @@ async function learnViews() {
 }
 
 async function followLink() {
-  const link = readLink();
+  const link = readLink(), { shown } = tour;
   at("question").value = link.q;
-  state.toLook = link.yaw === null ? null : link;
-  if (!link.example) welcome(!state.url);
+  const look = link.yaw === null ? null : { yaw: link.yaw, pitch: link.pitch ?? 0, fov: link.fov ?? 90 };
+  state.toLook = look;
+  if (!link.example) welcome(!shown);
   try {
     const examples = await listed, example = examples[Number(link.example) - 1];
     offerExamples(examples);
-    if (example && link.example !== state.example) await openExample(example, Number(link.example) - 1);
-    lookAsLinked();
+    if (example && link.example !== shown?.example) await openExample(example, Number(link.example) - 1);
+    else if (look && viewer.isShowing) viewer.look(look.yaw, look.pitch, look.fov);
   } finally {
-    if (!state.url) welcome(true);
+    if (!tour.shown) welcome(true);
   }
 }
 
+function chooseLanguage(language) {
+  at("language").value = language;
+  setLanguage(language);
+  setBusy(Boolean(state.asking));
+  tour.list();
+  if (viewer.isShowing) looked(viewer.frame);
+}
+
 function listen() {
-  at("file").addEventListener("change", (event) => event.target.files[0] && open(event.target.files[0]));
+  at("file").addEventListener("change", (event) => open([...event.target.files]));
   at("other").addEventListener("click", () => { welcome(true); at("file").focus(); });
   at("back").addEventListener("click", () => { welcome(false); at("view").focus(); });
   at("key").addEventListener("change", learnViews);
-  at("views").addEventListener("change", showMark);
-  at("here").addEventListener("click", () => submit(aboutPlace(at("question").value, viewer.yaw)));
+  at("views").addEventListener("change", showMarks);
+  at("language").addEventListener("change", (event) => chooseLanguage(event.target.value));
+  at("copy").addEventListener("click", async () => {
+    at("copied").textContent = await copy(tour.shown.entries, at("talk"));
+  });
+  at("here").addEventListener("click", () => submit(aboutPlace(at("question").value, viewer.frame.yaw)));
   at("form").addEventListener("submit", (event) => {
     event.preventDefault();
     if (state.asking) state.asking.abort();
@@ -315,11 +319,11 @@ function listenForDrops() {
   addEventListener("drop", (event) => {
     event.preventDefault();
     over(false);
-    if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
+    open([...event.dataTransfer.files]);
   });
 }
 
-offerIdeas(IDEAS);
+chooseLanguage(preferredLanguage());
 listen();
 followLink().catch((error) => complain(at("talk"), error.message));
 learnViews();

@@ -2,8 +2,9 @@
 // panorama, and the direction of its answer is rotated back.
 
 import { wrap } from "./sphere.js";
-import { rotatePlaces } from "./words.js";
 import { degrees } from "./talk.js";
+import { say } from "./texts.js";
+import { rotatePlaces } from "./words.js";
 
 const SAME_DEG = 45;  // words name eighths: two correct answers about one object differ by less than one
 
@@ -14,17 +15,17 @@ const objectNamed = (text) => (text.split(": ")[1] ?? "").trim().toLowerCase();
 
 /** Compare an answer with the first: whether they agree (null: unknown), and how in words. */
 export function compare(first, again) {
-  const instead = `“${again.text.trim()}” instead`;
+  const instead = say("“{answer}” instead", { answer: again.text.trim() });
   if (first.yaw !== null && again.yaw !== null) {
     const apart = Math.abs(wrap(again.yaw - first.yaw));
     if (objectNamed(first.text) !== objectNamed(again.text)) return { agrees: false, how: instead };
-    const how = apart < 0.5 ? "the same direction, rotated back" : `${degrees(apart)} apart, rotated back`;
-    return { agrees: apart < SAME_DEG, how };
+    const how = apart < 0.5 ? "the same direction, rotated back" : "{angle} apart, rotated back";
+    return { agrees: apart < SAME_DEG, how: say(how, { angle: degrees(apart) }) };
   }
   const [one, other] = [first.text, again.text].map((text) => text.trim().toLowerCase());
-  if (one === other) return { agrees: true, how: "the same text" };
+  if (one === other) return { agrees: true, how: say("the same text") };
   const isOpen = first.yaw === null && again.yaw === null && NAMES_DIRECTION.test(one) && NAMES_DIRECTION.test(other);
-  return isOpen ? { agrees: null, how: "several directions cannot be compared" } : { agrees: false, how: instead };
+  return isOpen ? { agrees: null, how: say("several directions cannot be compared") } : { agrees: false, how: instead };
 }
 
 const MARKS = new Map([[true, "✓"], [false, "≠"], [null, "?"]]);
@@ -72,7 +73,7 @@ export class Rotations {
   move() {
     const shift = degrees((this.yawShift + 360) % 360);
     this.parts.output.textContent = shift;
-    this.parts.slider.setAttribute("aria-valuetext", `rotated by ${shift}`);
+    this.parts.slider.setAttribute("aria-valuetext", say("rotated by {shift}", { shift }));
     this.onRotate(this.yawShift);
     this.list();
   }
@@ -101,7 +102,8 @@ export class Rotations {
   async askAt(yawShift) {
     const first = this.first, question = rotatePlaces(first.question, yawShift - first.yawShift);
     if (question === null) {
-      this.parts.verdict.textContent = `The words for directions are 45° apart: this question cannot be rotated by ${degrees(yawShift)}.`;
+      const text = "The words for directions are 45° apart: this question cannot be rotated by {shift}.";
+      this.parts.verdict.textContent = say(text, { shift: degrees(yawShift) });
       return;
     }
     const again = await this.ask(question, yawShift);
@@ -114,7 +116,8 @@ export class Rotations {
     const { list, verdict } = this.parts, results = [...this.results.values()].filter((each) => each.agrees !== null);
     list.replaceChildren(...Array.from({ length: this.stride ? this.count : 0 }, (_, place) => this.cell(place)));
     const agreeing = results.filter((each) => each.agrees).length;
-    verdict.textContent = results.length > 1 ? `${agreeing} of ${results.length} rotations agree` : "";
+    const text = "{agreeing} of {count} rotations agree";
+    verdict.textContent = results.length > 1 ? say(text, { agreeing, count: results.length }) : "";
   }
 
   cell(place) {
@@ -122,7 +125,7 @@ export class Rotations {
     cell.className = String(result?.agrees ?? "open");
     if (yawShift === this.yawShift) cell.setAttribute("aria-current", "true");
     cell.textContent = result ? MARKS.get(result.agrees) : "·";
-    const how = result ? `${WORDS.get(result.agrees)}: ${result.how}` : "not asked";
+    const how = result ? `${say(WORDS.get(result.agrees))}: ${result.how}` : say("not asked");
     cell.title = `${degrees(place * this.stride)}: ${how}`;
     const label = document.createElement("span");
     label.className = "unseen";

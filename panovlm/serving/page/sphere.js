@@ -2,11 +2,14 @@
 // pitch is positive up; rays are x right, y up, z forward: the convention of panovlm/geometry/sphere.py.
 // All angles are degrees.
 
-export const RAD = Math.PI / 180;
+const RAD = Math.PI / 180;
 const POINTS_PER_SIDE = 24;
 
 /** Return the same yaw in (-180, 180]. */
 export const wrap = (yaw) => 180 - ((((180 - yaw) % 360) + 360) % 360);
+
+/** Return how high a camera sees that is `share` as high as wide. */
+export const verticalAngle = (fov, share) => (2 * Math.atan(Math.tan((fov / 2) * RAD) * share)) / RAD;
 
 /** Rotate a ray of a camera that looks at (yaw, pitch), rolled, into the panorama's frame. */
 export function fromCamera([x, y, z], { yaw, pitch, roll = 0 }) {

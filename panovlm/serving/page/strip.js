@@ -1,20 +1,20 @@
 // The whole panorama, small: the viewer's frame, the answer's direction, and the model's views.
 
 import { chartPath, outline, sees, wrap } from "./sphere.js";
-import { placeAt } from "./words.js";
+import { say } from "./texts.js";
 import { markPath } from "./viewer.js";
+import { placeAt } from "./words.js";
 
 const STEP_DEG = 15;
 const FULL = 0.8;  // opacity of a view with the whole share of an answer
 const WHOLE = "M-180-90H180V90H-180Z";
 
 export class Strip {
-  /** Draws on `canvas` and in `overlay` (an SVG of -180..180 by -90..90) inside `root`, which is
-      clicked and takes arrow keys; `onLook` gets where to look then. */
-  constructor(root, canvas, overlay, onLook) {
-    Object.assign(this, { root, canvas, overlay, onLook });
-    this.yawShift = 0;
-    this.marks = []; this.views = []; this.frame = null; this.about = null;
+  /** Shows pictures in `whole` and draws in `overlay` (an SVG of -180..180 by -90..90) inside `root`, which
+      is clicked and takes arrow keys; `onLook` gets where to look then. */
+  constructor(root, whole, overlay, onLook) {
+    Object.assign(this, { root, whole, overlay, onLook });
+    this.frame = null;
     this.groups = ["views", "marks", "frame"].map((kind) => this.addGroup(kind));
     this.listen();
   }
@@ -26,23 +26,14 @@ export class Strip {
     return group;
   }
 
-  show(bitmap) {
-    this.canvas.height = Math.min(512, bitmap.height);
-    this.canvas.width = 2 * this.canvas.height;
-    this.small = document.createElement("canvas");
-    [this.small.width, this.small.height] = [this.canvas.width, this.canvas.height];
-    this.small.getContext("2d").drawImage(bitmap, 0, 0, this.small.width, this.small.height);
-    this.rotate(0);
+  /** Show the panorama at a URL. */
+  show(picture) {
+    this.whole.style.backgroundImage = `url("${picture}")`;
   }
 
   /** Show the panorama as it looks after its camera has turned right. */
   rotate(degrees) {
-    this.yawShift = degrees;
-    if (!this.small) return;
-    const { width } = this.canvas, shift = ((((degrees / 360) * width) % width) + width) % width;
-    const draw = this.canvas.getContext("2d");
-    draw.drawImage(this.small, -shift, 0);
-    draw.drawImage(this.small, width - shift, 0);
+    this.whole.style.setProperty("--yaw-shift", degrees);
   }
 
   /** Draw the viewer's frame. */
@@ -51,7 +42,7 @@ export class Strip {
     this.groups[2].replaceChildren(markPath(path, "halo"), markPath(path, "now"));
     this.frame = frame;
     this.root.setAttribute("aria-valuenow", Math.round(frame.yaw));
-    this.root.setAttribute("aria-valuetext", `${Math.round(frame.yaw)}°, ${placeAt(frame.yaw)}`);
+    this.root.setAttribute("aria-valuetext", `${Math.round(frame.yaw)}°, ${say(placeAt(frame.yaw))}`);
   }
 
   mark(marks) {

@@ -1,6 +1,4 @@
-// Directions in words, as in the scenes' questions (panovlm/scenes/language.py, PLACES).
-
-import { wrap } from "./sphere.js";
+// Directions in the words of questions, which are the scenes' (panovlm/scenes/language.py, PLACES).
 
 export const PLACES = [
   "in front of me",
@@ -18,12 +16,6 @@ const sectorOf = (yaw) => (((Math.floor(yaw / 45 + 0.5)) % 8) + 8) % 8;
 
 /** Return the words for a yaw. */
 export const placeAt = (yaw) => PLACES[sectorOf(yaw)];
-
-/** Return the yaw that a text's only place names; null if it names none, or several. */
-export function yawNamed(text) {
-  const named = text.match(ANY) ?? [];
-  return named.length === 1 ? wrap(45 * PLACES.indexOf(named[0].toLowerCase())) : null;
-}
 
 /** Rewrite a text's places for a camera that has turned right; null if that is no multiple of 45°. */
 export function rotatePlaces(text, degrees) {
