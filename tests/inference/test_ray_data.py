@@ -17,7 +17,6 @@ from panovlm.inference.bulk import answer_file
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
-ray = pytest.importorskip("ray")
 ray_data = pytest.importorskip("panovlm.inference.ray_data")
 
 PAGE = Path(__file__).parents[2] / "docs" / "tasks" / "bulk.md"
@@ -46,6 +45,7 @@ def place(
 @pytest.fixture
 def cluster(place: Path) -> Iterator[None]:
     """Two cores of this machine; its processes start in the example's folder."""
+    ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20)
     yield
     ray.shutdown()
@@ -62,10 +62,10 @@ def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             assistant = self._answerer._assistant
             whole = assistant.open
 
-            def noted(panorama: Path) -> Any:
+            def noted(panorama: Path, declared: Any) -> Any:
                 with log.open("a") as file:
                     file.write(f"{panorama.name}\n")
-                return whole(panorama)
+                return whole(panorama, declared)
 
             assistant.open = noted
 
