@@ -1,5 +1,6 @@
 """vLLM and transformers agree on the same panoramas. Runs where vLLM is: `make vllm`."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 
 from panovlm.exporting.export import export
@@ -25,15 +27,20 @@ QUESTIONS = ["What is behind me?", "How many red boxes are there?", "Left?"]
 Generated = tuple[list[int], list[float]]
 
 
-@pytest.fixture
+@pytest.fixture(params=["plain", "adapters"])
 def model(
-    model_section: ModelSection, language_model_folder: Callable[..., Path]
+    model_section: ModelSection,
+    language_model_folder: Callable[..., Path],
+    request: pytest.FixtureRequest,
 ) -> tuple[PanoVLMForConditionalGeneration, PanoVLMProcessor]:
     """With heads as wide as vLLM's kernels want them, and an LM head of its own."""
     folder = language_model_folder(kind="llama_wide_heads", tied=False)
     section = model_section.model_copy(update={"language_model": str(folder)})
     torch.manual_seed(2)
     built = build_model(section, STAGES["finetune"])
+    if request.param == "adapters":
+        lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+        built.model.language_model = get_peft_model(built.model.language_model, lora)
     return built.eval(), build_processor(section)
 
 
@@ -41,7 +48,10 @@ def model(
 def exported(
     model: tuple[PanoVLMForConditionalGeneration, PanoVLMProcessor], tmp_path: Path
 ) -> Path:
-    for part in model:
+    merged = copy.deepcopy(model[0])
+    if isinstance(merged.model.language_model, PeftModel):
+        merged.model.language_model = merged.model.language_model.merge_and_unload()
+    for part in (merged, model[1]):
         part.save_pretrained(tmp_path / "model")
     export(tmp_path / "model", tmp_path / "exported")
     return tmp_path / "exported"
