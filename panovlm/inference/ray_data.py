@@ -12,6 +12,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import GREEDY, SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.bulk import Line, LineAnswerer
+from panovlm.runtime.arithmetic import Dtype
 from panovlm.runtime.progress import hide_loading_bars
 
 COLUMNS = ("image", "question")
@@ -35,6 +36,7 @@ class DatasetAnswerer:
         model: Folder of a model or a run, which every worker sees.
         folder: Where relative paths of pictures begin.
         sampling: How answers are generated.
+        dtype: Arithmetic of the language model; workers on unlike machines need one, not `auto`.
         grounded: Whether there are the columns `grounding`, the direction that an answer names, and
             `regions`, those of the sphere that it is about.
     """
@@ -45,10 +47,11 @@ class DatasetAnswerer:
         folder: Path | str = "",
         sampling: SamplingParams = GREEDY,
         *,
+        dtype: Dtype = "auto",
         grounded: bool = False,
     ) -> None:
         hide_loading_bars()
-        assistant = Assistant.load(Path(model))
+        assistant = Assistant.load(Path(model), dtype=dtype)
         self._answerer = LineAnswerer(assistant, Path(folder), sampling, grounded=grounded)
         self._types = OUTCOME | (GROUNDED if grounded else {})
 

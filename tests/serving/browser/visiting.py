@@ -68,6 +68,7 @@ class Visit:
 
     def direction(self) -> tuple[float, float]:
         """Return where the page looks: yaw and pitch in degrees."""
+        expect(self.page.locator("#look")).to_be_visible()  # once a frame is drawn
         self.page.evaluate(FRAMES)
         text = self.page.inner_text("#look").replace("−", "-")
         found = re.match(r"(-?\d+)°.*pitch (-?\d+)°", text)
