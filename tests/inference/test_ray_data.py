@@ -58,7 +58,7 @@ def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     class Watched(ray_data.DatasetAnswerer):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, dtype="float32", **kwargs)  # as the fixture's
+            super().__init__(*args, dtype="fp32", **kwargs)  # as the fixture's
             assistant = self._answerer._assistant
             whole = assistant.open
 
