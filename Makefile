@@ -49,10 +49,10 @@ docs: $(VENV)/.installed
 test: lint docs
 	$(BIN)/pytest -n 2
 
-# The page in headless Chromium (apt-get install chromium, or PANOVLM_CHROMIUM=PATH); screenshots in runs/browser.
+# Pages in headless Chromium (apt-get install chromium, or PANOVLM_CHROMIUM=PATH); screenshots in runs/browser.
 browser: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[browser]'
-	PANOVLM_SCREENSHOTS=$(CURDIR)/runs/browser $(BIN)/pytest tests/serving/browser
+	PANOVLM_SCREENSHOTS=$(CURDIR)/runs/browser $(BIN)/pytest tests/serving/browser tests/evaluation/pages/test_pages_in_browser.py
 
 # The page's viewer as npm has it, with its licence; tests hold its digest.
 viewer:

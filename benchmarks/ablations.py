@@ -152,11 +152,11 @@ def figures(cell: Cell, report: dict[str, Any]) -> dict[str, Any]:
         watched = [e for e in read_log(log_file(cell.recipe, FIRST)) if "retrieval" in e]
     last = watched[-1] if watched else {}
     return {
-        "accuracy": report["accuracy"]["overall"],
-        "questions": report["accuracy"]["count"],
-        "by_kind": report["accuracy"]["by_kind"],
-        "blind": report["baselines"]["blind"]["overall"],
-        "rotation_consistency": report.get("rotation_consistency"),
+        "accuracy": report["score"]["mean"],
+        "questions": report["score"]["count"],
+        "by_kind": {kind: each["mean"] for kind, each in report["by_kind"].items()},
+        "blind": report["baselines"]["blind"]["score"]["mean"],
+        "rotation_consistency": report.get("yaw_rotated", {}).get("score", {}).get("mean"),
         "loss_at": {
             str(round(share * steps)): loss_at(log, share * steps) for share in SHARES_OF_STEPS
         },

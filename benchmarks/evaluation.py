@@ -20,7 +20,7 @@ from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs, Record
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Prompt
 from panovlm.evaluation.evaluate import Evaluator
-from panovlm.evaluation.run import used_bf16
+from panovlm.evaluation.models import used_bf16
 from panovlm.inference.loading import load_model
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -32,8 +32,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     records = read_records(options.data, Needs(text=True, image=True))[: options.limit]
     model, processor = load_model(options.model)
-    evaluator = Evaluator(model, processor, records, use_bf16=used_bf16(options.model))
-    patch_tokens = {picture: evaluator.cache.load(picture) for picture in _panoramas(records)}
+    pictures = [record.picture for record in records]
+    evaluator = Evaluator(model, processor, pictures, use_bf16=used_bf16(options.model))
+    patch_tokens = {picture: evaluator.cache.load(picture) for picture in evaluator.pictures}
     ways: dict[str, Callable[[], list[str]]] = {
         "batched": lambda: _together(evaluator, records, patch_tokens),
         "one by one": lambda: [
@@ -59,10 +60,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=2, help="rounds; the fastest counts")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
-
-
-def _panoramas(records: Sequence[Record]) -> set[Path]:
-    return {record.picture for record in records}
 
 
 def _together(

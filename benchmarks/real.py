@@ -24,8 +24,8 @@ from typing import Any
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import EvaluationOptions
-from panovlm.evaluation.benchmark_run import BENCHMARKS, evaluate_benchmark
 from panovlm.evaluation.benchmarks.directions import GUESS_DEG, parse_place
+from panovlm.evaluation.benchmarks.names import BENCHMARKS
 from panovlm.evaluation.run import evaluate
 from panovlm.evaluation.units import DEGREES, NOT_MEASURED, SHARE, UNITS, Unit
 from panovlm.geometry.sphere import DIRECTIONS
@@ -183,7 +183,7 @@ def _record_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
             out = options.out / f"{name}.json"
             evaluate(options.model, file, out, limit=options.limit, options=OPTIONS)
             for row in _predictions(out):
-                by_kind[row["kind"] or "other"].append(_question(row, row["expected"], row["kind"]))
+                by_kind[row["kind"]].append(_question(row, row["references"][0], row["kind"]))
     order = [*(kind for kind in MEASURES if kind in by_kind), *sorted(by_kind.keys() - MEASURES)]
     return [_measured(by_kind[kind], kind) for kind in order]
 
@@ -195,7 +195,7 @@ def _hotspot_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.wording:
         data = _reworded(options)
     out = options.out / "hotspots_report.json"
-    evaluate_benchmark(
+    evaluate(
         options.model, data, out, "directions", images=images, limit=options.limit, options=OPTIONS
     )
     questions = [_question(row, "", HOTSPOT) for row in _predictions(out)]
@@ -218,10 +218,8 @@ def _benchmark_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Score published benchmarks by their own rules; none has a constant answer to compare with."""
     rows = []
     for name, data, images in options.benchmark:
-        if name not in BENCHMARKS:
-            raise PanoVLMError(f"found --benchmark {name}, expected one of {', '.join(BENCHMARKS)}")
         out = options.out / f"{name}.json"
-        report = evaluate_benchmark(
+        report = evaluate(
             options.model,
             Path(data),
             out,
@@ -240,7 +238,7 @@ def _benchmark_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
 def _interval(facts: dict[str, Any]) -> dict[str, Any]:
     """Return a benchmark's score with its interval, as far as there is one."""
     score = {"mean": facts["score"]["mean"], "low": None, "high": None}
-    return score | {"count": facts["score"]["count"]} | (facts["interval"] or {})
+    return score | {"count": facts["score"]["count"]} | (facts["score"]["interval"] or {})
 
 
 def _measured(questions: Sequence[AnsweredQuestion], kind: str) -> dict[str, Any]:
@@ -276,7 +274,7 @@ def _predictions(report: Path) -> list[dict[str, Any]]:
 
 def _question(row: dict[str, Any], expected: str, kind: str) -> AnsweredQuestion:
     others = row["baselines"].items()
-    said = {name: each["answer"] if isinstance(each, dict) else each for name, each in others}
+    said = {name: each["answer"] for name, each in others}
     answers = {"model": row["answer"], **said}
     return AnsweredQuestion(row["image"], kind, expected, row["yaw_deg"], answers)
 

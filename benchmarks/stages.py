@@ -77,19 +77,17 @@ def reports(options: argparse.Namespace, stage: str) -> tuple[dict[str, Any], di
 
 def row(stage: str, listings: dict[str, Any], questions: dict[str, Any]) -> list[str]:
     """Return a stage's row of the table."""
-    seen = listings["accuracy"]["listings"]
-    blind = listings["baselines"]["blind"]["listings"]
-    accuracy = questions["accuracy"]
+    seen = listings["extras"]["listings"]
+    blind = listings["baselines"]["blind"]["extras"]["listings"]
+    rotated = questions["yaw_rotated"]["score"]
     return [
         f"`{stage}`",
         *(_percent(**seen[part]) for part in ("occupied", "lines")),
         f"{seen['f1']:.3f}",
         f"{blind['f1']:.3f}",
-        _percent(accuracy["overall"], *(accuracy["interval"] or (None, None))),
-        f"{questions['baselines']['blind']['overall']:.1%}",
-        _percent(
-            questions["rotation_consistency"], *(questions["rotation_interval"] or (None, None))
-        ),
+        _percent(**questions["score"]["interval"]),
+        f"{questions['baselines']['blind']['score']['mean']:.1%}",
+        _percent(**rotated["interval"]),
     ]
 
 

@@ -219,9 +219,9 @@ def test_train_evaluate_and_ask_work_from_the_shell(
     code, out, _ = run_cli(*command, "--yaw-rotated", 2)
     assert code == 0
     report = json.loads(report_file.read_text())
-    assert report["accuracy"]["count"] == len(scenes_file.read_text().splitlines())
-    assert 0 <= report["baselines"]["blind"]["overall"] <= 1
-    assert 0 <= report["rotation_consistency"] <= 1
+    assert report["score"]["count"] == len(scenes_file.read_text().splitlines())
+    assert 0 <= report["baselines"]["blind"]["score"]["mean"] <= 1
+    assert 0 <= report["yaw_rotated"]["score"]["mean"] <= 1
     for name in ("vision", "resampler", "finetune"):
         assert report["stages"][name].keys() >= {"loss_first", "loss_last", "seconds"}
     assert report.keys() >= {"seconds_total", "peak_memory_mb", "versions"}

@@ -1,7 +1,7 @@
 """Commands that score models: on records, on benchmarks, and beside one another."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,19 +14,19 @@ from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.progress import hide_loading_bars
 
 if TYPE_CHECKING:
-    from panovlm.evaluation.asking import EvaluationOptions
-    from panovlm.evaluation.guests.models import Guest
+    from panovlm.evaluation.outcomes import Requirement
 
 AGAIN = {"yaw_rotated": 400, "ablated": 100}
-"""Records asked again of our models; other models are asked only where told, since it costs."""
+"""Questions asked again of our models; other models are asked only where told, since it costs."""
 
 SHOW = "To other models: views, equirectangular, sheet or view."
 INSTRUCTION = "Added to each question to other models, as how to answer."
-YAW_ROTATED = "Records asked again under every yaw rotation; 400, of other models 0."
-ABLATED = "Records asked again with each view blank; 100, of other models 0."
-SEAM_SHIFTED = "Records asked again with their object at the seam."
+YAW_ROTATED = "Questions asked again under every yaw rotation; 400, of other models 0."
+ABLATED = "Questions asked again with each view blank; 100, of other models 0."
+SEAM_SHIFTED = "Questions asked again with their target at the seam."
+POLE_SHIFTED = "Questions asked again with their target near a pole."
 BASELINES = "What to compare with: all, blind or none."
-SEEDS = "Samples of the records that are asked again."
+SEEDS = "Samples of the questions that are asked again."
 SINCE = "Unix time when the whole job began, for its total."
 BENCHMARK = "Published benchmark in whose format DATA is."
 IMAGES = "Folder of a benchmark's pictures, if not beside DATA."
@@ -50,6 +50,7 @@ def evaluate(
     yaw_rotated: Annotated[int | None, typer.Option(min=0, help=YAW_ROTATED)] = None,
     ablated: Annotated[int | None, typer.Option(min=0, help=ABLATED)] = None,
     seam_shifted: Annotated[int, typer.Option(min=0, help=SEAM_SHIFTED)] = 0,
+    pole_shifted: Annotated[int, typer.Option(min=0, help=POLE_SHIFTED)] = 0,
     baselines: Annotated[str, typer.Option(help=BASELINES)] = "blind",
     seeds: Annotated[int, typer.Option(min=1, help=SEEDS)] = 1,
     since: Annotated[float | None, typer.Option(help=SINCE)] = None,
@@ -70,7 +71,9 @@ def evaluate(
     """
     from panovlm.evaluation import outcomes
     from panovlm.evaluation.asking import EvaluationOptions
+    from panovlm.evaluation.benchmarks.names import RECORDS_NAME
     from panovlm.evaluation.guests.models import guest_of
+    from panovlm.evaluation.judge import Judge
     from panovlm.evaluation.run import evaluate as run
     from panovlm.runtime.files import check_output
     from panovlm.training import ranks
@@ -83,6 +86,7 @@ def evaluate(
         num_yaw_rotated=again["yaw_rotated"] if yaw_rotated is None else yaw_rotated,
         num_ablated=again["ablated"] if ablated is None else ablated,
         num_seam_shifted=seam_shifted,
+        num_pole_shifted=pole_shifted,
         seeds=seeds,
         dtype=dtype,
         declared=declared,
@@ -93,59 +97,50 @@ def evaluate(
     required = [outcomes.Requirement.of(each) for each in fail_under or ()]
     if results:
         check_output(results, outcomes.is_lm_eval_results, [data, out])
-    asked = guest or Path(model), data, out, options
+    if (images or judge) and not benchmark:
+        raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
     try:
-        if benchmark:
-            report = _on_benchmark(*asked, benchmark, images, limit, judge, judge_model)
-        elif images or judge:
-            raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
-        else:
-            report = run(*asked[:3], limit=limit, since=since, options=options)
+        report = run(
+            guest or Path(model),
+            data,
+            out,
+            benchmark or RECORDS_NAME,
+            images=images,
+            limit=limit,
+            since=since,
+            judge=Judge(judge, judge_model, os.environ.get("PANOVLM_JUDGE_KEY")) if judge else None,
+            options=options,
+        )
     except ranks.RaisedElsewhereError:
         raise typer.Exit(2) from None
+    _finish(report, required, out, results)
+
+
+def _finish(
+    report: Mapping[str, Any],
+    required: "Sequence[Requirement]",
+    out: Path,
+    results: Path | None,
+) -> None:
+    """Print the main figures; end with exit code 1 where one is worse than required."""
+    from panovlm.evaluation.outcomes import shortfalls
+    from panovlm.training import ranks
+
     if ranks.is_first():
         _show(report, out, results)
     ranks.finalize()
-    if missed := [*outcomes.shortfalls(report, required)]:
+    if missed := [*shortfalls(report, required)]:
         typer.echo(f"panovlm: {'; '.join(missed)}", err=True)
         raise typer.Exit(1)
-
-
-def _on_benchmark(
-    model: "Path | Guest",
-    data: Path,
-    out: Path,
-    options: "EvaluationOptions",
-    name: str,
-    images: Path | None,
-    limit: int | None,
-    judge: str | None,
-    judge_model: str,
-) -> dict[str, Any]:
-    from panovlm.evaluation.benchmark_run import evaluate_benchmark
-    from panovlm.evaluation.judge import Judge
-
-    key = os.environ.get("PANOVLM_JUDGE_KEY")
-    return evaluate_benchmark(
-        model,
-        data,
-        out,
-        name,
-        images=images,
-        limit=limit,
-        judge=Judge(judge, judge_model, key) if judge else None,
-        options=options,
-    )
 
 
 def _show(report: Mapping[str, Any], out: Path, results: Path | None) -> None:
     """Print the main figures, and write them for other tools."""
     from panovlm.evaluation import outcomes, summary
 
-    is_benchmark = report.get("benchmark") is not None
-    lines = summary.benchmark_lines if is_benchmark else summary.summary_lines
-    for line in (*lines(report), f"written to {out} and {out.with_suffix('.html')}"):
+    for line in summary.summary_lines(report):
         typer.echo(line)
+    typer.echo(f"written to {out} and {out.with_suffix('.html')}")
     if results:
         outcomes.write_lm_eval_results(report, results)
         typer.echo(f"written to {results}")

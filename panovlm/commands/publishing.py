@@ -17,7 +17,7 @@ def card(
     ] = None,
 ) -> None:
     """Write the README.md of a RUN: a model card of its data, recipe, training and report.json."""
-    from panovlm.evaluation.card import write_card
+    from panovlm.exporting.card import write_card
 
     typer.echo(f"written to {write_card(run, licence=licence)}")
 
@@ -79,7 +79,7 @@ def _export_trained_only(
     licence: str | None,
     about: Path | None,
 ) -> None:
-    from panovlm.evaluation.card import card_text, recipe_text
+    from panovlm.exporting.card import card_text, recipe_text
     from panovlm.exporting.trained_only import export_trained_only
 
     if dtype == "fp32":

@@ -17,7 +17,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from panovlm.data.records import Message, Record
+from panovlm.data.records import Message
+from panovlm.evaluation.benchmarks.items import Item
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 
@@ -30,13 +31,13 @@ MAX_NEW_TOKENS = 32
 _Key = tuple[int, tuple[int, ...]]
 
 
-def answer_limit(processor: PanoVLMProcessor, records: Sequence[Record]) -> int:
-    """Return where answers to records are cut off, in tokens: never before a correct one ends.
+def answer_limit(processor: PanoVLMProcessor, items: Sequence[Item]) -> int:
+    """Return where answers to items are cut off, in tokens: never before a correct one ends.
 
     It lies a quarter behind the longest, so that an answer that goes on is known to be wrong.
     """
-    every = (text for each in records for text in each.rolled_responses or (each.response,))
-    responses = {text for text in every if text is not None}
+    known = ((*item.references, *item.facts.get("rolled_responses", ())) for item in items)
+    responses = {text for texts in known for text in texts if text is not None}
     ids = processor.tokenizer(sorted(responses), add_special_tokens=False)["input_ids"]
     return max(MAX_NEW_TOKENS, *(math.ceil(1.25 * len(each)) + 1 for each in ids))
 

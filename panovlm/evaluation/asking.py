@@ -1,17 +1,19 @@
 """All the answers that a report rests on: to every question, and to some again on changed pictures.
 
 Greedy answers do not depend on a seed. A seed samples the questions that are asked again (on
-yaw-rotated and seam-shifted pictures, and without a view), and the resamples of the bootstrap.
+yaw-rotated pictures, without a view, and by the probes), and the resamples of the bootstrap.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from panovlm.data.records import Record
+from panovlm.data.records import Message
 from panovlm.errors import PanoVLMError
+from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.shown import PROBES, Shown
 from panovlm.evaluation.view_ablation import changed_by_view
 from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.arithmetic import Dtype
@@ -25,6 +27,8 @@ BASELINES: dict[str, tuple[str, ...]] = {
 """What `--baselines` may say, and the baselines it asks."""
 
 Answer = TypeVar("Answer")
+Question = tuple[Shown, tuple[Message, ...]]
+"""A picture as it is shown, and the conversation about it."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,12 @@ class EvaluationOptions:
         baselines: A key of `BASELINES`.
         num_yaw_rotated: Questions sampled by each seed to be asked again under every yaw rotation.
         num_ablated: Questions sampled by each seed to be asked again without each view.
-        num_seam_shifted: Questions sampled by each seed to be asked again on seam-shifted pictures.
+        num_seam_shifted: Questions sampled by each seed to be asked again with their target at the
+            seam.
+        num_pole_shifted: Likewise near a pole.
         seeds: Number of seeds, from 0 on.
         dtype: Arithmetic of the language model: auto, bf16 or fp32.
-        declared: What the pictures are, of records that do not declare it.
+        declared: What the pictures are, of items that do not declare it.
         show: How pictures are shown to models of others.
         instruction: Added to each question to these.
         max_tokens: Longest answer; None for what the benchmark says, or for records just behind
@@ -52,6 +58,7 @@ class EvaluationOptions:
     num_yaw_rotated: int = 0
     num_ablated: int = 0
     num_seam_shifted: int = 0
+    num_pole_shifted: int = 0
     seeds: int = 1
     dtype: Dtype = "auto"
     declared: Declaration | None = None
@@ -65,6 +72,11 @@ class EvaluationOptions:
                 f"found --baselines {self.baselines}, expected {', '.join(BASELINES)}"
             )
 
+    @property
+    def num_probed(self) -> dict[str, int]:
+        """Questions sampled for each probe."""
+        return {"seam_shifted": self.num_seam_shifted, "pole_shifted": self.num_pole_shifted}
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -73,12 +85,12 @@ class Sample:
     Attributes:
         yaw_rotated: On yaw-rotated pictures.
         ablated: Without a view.
-        seam_shifted: On seam-shifted pictures.
+        probed: By each probe.
     """
 
-    yaw_rotated: Sequence[int]
-    ablated: Sequence[int]
-    seam_shifted: Sequence[int]
+    yaw_rotated: Sequence[int] = ()
+    ablated: Sequence[int] = ()
+    probed: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ class Answers(Generic[Answer]):
         baselines: By name, the same with less of it.
         yaw_rotated: Of some questions, the answers under every yaw rotation, unrotated first.
         changed: Of some questions, whether blanking each view changes the answer.
-        seam_shifted: Of some questions, the answer about the seam-shifted picture.
+        probed: For each probe that was asked for, the answers to some questions.
         samples: The questions that were asked again, by seed.
     """
 
@@ -98,14 +110,12 @@ class Answers(Generic[Answer]):
     baselines: dict[str, list[Answer]]
     yaw_rotated: dict[int, list[Answer]]
     changed: dict[int, list[bool]]
-    seam_shifted: dict[int, Answer]
+    probed: dict[str, dict[int, Answer]]
     samples: list[Sample]
 
 
 class Evaluator(Protocol):
-    """Asks a model the questions of records, in all the ways that a report needs."""
-
-    records: list[Record]
+    """Asks a model questions, in all the ways that a report needs."""
 
     @property
     def can_rotate(self) -> bool:
@@ -119,104 +129,108 @@ class Evaluator(Protocol):
     def num_strides(self) -> int:
         """Yaw rotations that can be asked about, evenly around the circle."""
 
-    def predict(self, label: str) -> list[str]:
-        """Ask every question about its picture."""
+    def answer(self, label: str, questions: Sequence[Question]) -> list[str]:
+        """Answer questions, all of which are shown in one way and differ.
 
-    def predict_blind(self, label: str) -> list[str]:
-        """Ask every question about a blank picture."""
-
-    def predict_single_view(self, label: str) -> list[str]:
-        """Ask every question about the front view alone."""
-
-    def predict_low_resolution(self, label: str) -> list[str]:
-        """Ask every question about a panorama of as many pixels as one view."""
-
-    def predict_without_view(self, label: str, records: Sequence[Record], view: int) -> list[str]:
-        """Ask questions with one view blank."""
-
-    def predict_seam_shifted(self, label: str, records: Sequence[Record]) -> list[str]:
-        """Ask questions whose target is cut by the left and right edge."""
-
-    def predict_yaw_rotated(
-        self, label: str, records: Sequence[Record], num_strides: int
-    ) -> list[str]:
-        """Ask questions after the camera turned right by whole strides."""
+        Args:
+            label: Of the progress bar, and of these answers in the journal.
+            questions: At least one.
+        """
 
 
 def ask_all(
-    evaluator: Evaluator, options: EvaluationOptions, rotatable: Sequence[int] | None = None
+    evaluator: Evaluator, benchmark: Benchmark, items: Sequence[Item], options: EvaluationOptions
 ) -> Answers[str]:
     """Ask everything.
 
     Args:
         evaluator: Asks.
+        benchmark: Knows what is correct on rotated pictures.
+        items: All questions.
         options: How much.
-        rotatable: Places of the questions that may be asked about a yaw-rotated picture; None for
-            those whose records hold their rotated answers.
 
     Raises:
-        PanoVLMError: If pictures are to be rotated and the model cannot, or seam-shifted and no
-            question has an answer that is known then.
+        PanoVLMError: If pictures are to be rotated and the model cannot, or a probe is asked for
+            and no question has an answer that is known then.
     """
-    samples = _samples(evaluator, options, rotatable)  # before the questions take their time
-    seen = evaluator.predict("questions")
-    ways = {
-        "blind": evaluator.predict_blind,
-        "single_view": evaluator.predict_single_view,
-        "low_resolution": evaluator.predict_low_resolution,
+    samples = _samples(evaluator, benchmark, items, options)  # before the questions take their time
+    seen = ask(evaluator, "questions", items, "original")
+    baselines = {
+        name: ask(evaluator, f"questions, {name}", items, name)
+        for name in BASELINES[options.baselines]
     }
-    baselines = {name: ways[name](f"questions, {name}") for name in BASELINES[options.baselines]}
     around, count = evaluator.num_strides, evaluator.num_views
-    rotated = _ask_again(
-        evaluator,
-        (sample.yaw_rotated for sample in samples),
-        lambda records: [
-            evaluator.predict_yaw_rotated(f"questions, yaw-rotated {n}/{around - 1}", records, n)
-            for n in range(1, around)
-        ],
+
+    def again(samples: Sequence[Sequence[int]], way: str, labels: Mapping[int, str]) -> Columns:
+        places = sorted({place for sample in samples for place in sample})
+        chosen = [items[place] for place in places]
+        columns = [ask(evaluator, label, chosen, way, n) for n, label in labels.items() if places]
+        return {place: texts for place, *texts in zip(places, *columns, strict=True)}
+
+    rotated = again(
+        [sample.yaw_rotated for sample in samples],
+        "yaw_rotated",
+        {n: f"questions, yaw-rotated {n}/{around - 1}" for n in range(1, around)},
     )
-    ablated = _ask_again(
-        evaluator,
-        (sample.ablated for sample in samples),
-        lambda records: [
-            evaluator.predict_without_view(f"questions, without view {n + 1}/{count}", records, n)
-            for n in range(count)
-        ],
+    ablated = again(
+        [sample.ablated for sample in samples],
+        "without_view",
+        {n: f"questions, without view {n + 1}/{count}" for n in range(count)},
     )
-    shifted = _ask_again(
-        evaluator,
-        (sample.seam_shifted for sample in samples),
-        lambda records: [evaluator.predict_seam_shifted("questions, seam-shifted", records)],
-    )
+    probed = {
+        name: again(
+            [sample.probed[name] for sample in samples],
+            name,
+            {0: f"questions, {name.replace('_', '-')}"},
+        )
+        for name, number in options.num_probed.items()
+        if number
+    }
     return Answers(
         seen=seen,
         baselines=baselines,
         yaw_rotated={place: [seen[place], *texts] for place, texts in rotated.items()},
         changed={place: changed_by_view(seen[place], texts) for place, texts in ablated.items()},
-        seam_shifted={place: text for place, (text,) in shifted.items()},
+        probed={
+            name: {place: text for place, (text,) in columns.items()}
+            for name, columns in probed.items()
+        },
         samples=samples,
     )
 
 
-def _ask_again(
-    evaluator: Evaluator,
-    samples: Iterable[Sequence[int]],
-    ask: Callable[[list[Record]], list[list[str]]],
-) -> dict[int, list[str]]:
-    """Return the answers to all questions sampled, in the several ways that they are asked."""
-    places = sorted({place for sample in samples for place in sample})
-    columns = ask([evaluator.records[place] for place in places]) if places else []
-    return {place: texts for place, *texts in zip(places, *columns, strict=True)}
+Columns = dict[int, list[str]]
+"""By the places of questions, the answers to each in the several ways that it was asked."""
+
+
+def ask(
+    evaluator: Evaluator, label: str, items: Sequence[Item], way: str, number: int = 0
+) -> list[str]:
+    """Ask questions in one way, equal ones about equal pictures once."""
+    questions = [(_shown(item, way, number), item.prompt) for item in items]
+    distinct = [*dict.fromkeys(questions)]
+    answers = dict(zip(distinct, evaluator.answer(label, distinct), strict=True))
+    return [answers[question] for question in questions]
+
+
+def _shown(item: Item, way: str, number: int) -> Shown:
+    if way == "blind":
+        return Shown(way, None)
+    if way in PROBES:
+        return Shown(way, item.picture, 0, item.yaw_deg or 0.0, item.pitch_deg or 0.0)
+    return Shown(way, item.picture, number)
 
 
 def _samples(
-    evaluator: Evaluator, options: EvaluationOptions, rotatable: Sequence[int] | None
+    evaluator: Evaluator, benchmark: Benchmark, items: Sequence[Item], options: EvaluationOptions
 ) -> list[Sample]:
     """Sample the questions to be asked again, after checking that they can be."""
-    records, around = evaluator.records, evaluator.num_strides
-    can_shift = seam_shiftable(records, rotatable)
-    if rotatable is None:
-        rotatable = [place for place, record in enumerate(records) if record.can_rotate(around)]
+    places, around = range(len(items)), evaluator.num_strides
+    rotatable = [place for place in places if benchmark.can_rotate(items[place], around)]
+    known = {
+        name: [p for p in places if number and PROBES[name].expect(benchmark, items[p]) is not None]
+        for name, number in options.num_probed.items()
+    }
     with ranks.synchronized():
         if options.num_yaw_rotated and rotatable and not evaluator.can_rotate:
             raise PanoVLMError(
@@ -224,32 +238,25 @@ def _samples(
                 "view, so that pictures cannot be yaw-rotated without encoding them again; leave "
                 "rotation consistency out (--yaw-rotated 0)"
             )
-        if options.num_seam_shifted and not can_shift:
-            raise PanoVLMError(
-                f"found --seam-shifted {options.num_seam_shifted}, but no question with a "
-                "direction (yaw_deg) and an answer known after any rotation, as where all "
-                "rolled_responses are one; leave --seam-shifted out"
-            )
-    directed = [place for place, record in enumerate(records) if record.yaw_deg is not None]
+        for name, number in options.num_probed.items():
+            if number and not known[name]:
+                probe = PROBES[name]
+                raise PanoVLMError(
+                    f"found {probe.option} {number}, but no question with {probe.needs}; leave "
+                    f"{probe.option} out"
+                )
+    directed = [place for place in places if items[place].yaw_deg is not None]
     return [
         Sample(
             yaw_rotated=sampled(rotatable, options.num_yaw_rotated, seed),
-            ablated=sampled(directed or range(len(records)), options.num_ablated, seed),
-            seam_shifted=sampled(can_shift, options.num_seam_shifted, seed),
+            ablated=sampled(directed or places, options.num_ablated, seed),
+            probed={
+                name: sampled(known[name], number, seed)
+                for name, number in options.num_probed.items()
+            },
         )
         for seed in range(options.seeds)
     ]
-
-
-def seam_shiftable(records: Sequence[Record], rotatable: Sequence[int] | None) -> list[int]:
-    """Return the places of questions about a direction with an answer known after any rotation."""
-    if rotatable is None:
-        rotatable = [
-            place
-            for place, record in enumerate(records)
-            if len(set(record.rolled_responses or ())) == 1
-        ]
-    return [place for place in rotatable if records[place].yaw_deg is not None]
 
 
 def sampled(places: Sequence[int], count: int, seed: int) -> list[int]:

@@ -13,10 +13,11 @@ from jinja2 import Environment
 
 from panovlm.data.record_files import raise_errors
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmark_run import pictures_folder, with_pictures
 from panovlm.evaluation.benchmarks.choosing import LETTERS
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
-from panovlm.evaluation.lmms_eval_task import EXPORTED, METRICS, doc_of
+from panovlm.evaluation.benchmarks.names import BENCHMARKS, RECORDS_NAME
+from panovlm.evaluation.lmms_eval_task import METRICS, doc_of
+from panovlm.evaluation.run import Questions, read_questions
 from panovlm.pictures.publishing import publishing_error
 from panovlm.runtime.files import whole_folder, write_whole
 
@@ -27,6 +28,8 @@ from panovlm.evaluation.lmms_eval_task import (
     {names},
 )
 '''
+RECORD_TOKENS = 64
+"""Longest answer to a record, in tokens of any model."""
 NAMES = sorted(("doc_to_text", "doc_to_visual", "process_results", *METRICS))
 MISSING = re.compile(
     r"#N/A(?: N/A)?|#NA|-?1\.#(?:IND|QNAN)|-?NaN|-?nan|<NA>|N/A|n/a|NA|NULL|null|None"
@@ -52,7 +55,7 @@ def export_benchmark(
     out: Path,
     target: str,
     *,
-    name: str = "records",
+    name: str = RECORDS_NAME,
     images: Path | None = None,
     limit: int | None = None,
 ) -> Exported:
@@ -63,7 +66,7 @@ def export_benchmark(
         out: For lmms-eval a folder to make, to be named by `--include_path` there; for VLMEvalKit
             a table to write, whose name is that of the data set there.
         target: A key of `TARGETS`.
-        name: A key of `EXPORTED`.
+        name: A key of `BENCHMARKS`.
         images: Folder of its pictures, and of all that is published; that of the file if left out.
         limit: Only the first so many items that have a picture.
 
@@ -72,18 +75,31 @@ def export_benchmark(
             a file that is no picture or lies outside the folder, or the format holds nothing of the
             benchmark.
     """
-    for option, given, known in (("--to", target, [*TARGETS]), ("--benchmark", name, [*EXPORTED])):
-        if given not in known:
-            raise PanoVLMError(f"found {option} {given}, expected one of {', '.join(known)}")
+    if target not in TARGETS:
+        raise PanoVLMError(f"found --to {target}, expected one of {', '.join(TARGETS)}")
     _check_free(out)
-    folder = pictures_folder(data, images)
-    listed = EXPORTED[name].read(data, folder)
-    items = with_pictures(listed)
-    pictures = dict.fromkeys(item.image for item in items[:limit])
-    errors = (publishing_error(picture, folder) for picture in pictures)
-    raise_errors(f"{data}, to be published,", (error for error in errors if error))
-    TARGETS[target](items[:limit], name, out)
-    return Exported(len(items[:limit]), len(listed) - len(items))
+    questions = read_questions(name, data, images, limit)
+    raise_errors(f"{data}, to be published,", _errors(questions))
+    TARGETS[target](questions.items, name, out)
+    return Exported(len(questions.items), questions.num_missing)
+
+
+def _errors(questions: Questions) -> Iterator[str]:
+    """Yield what other tools cannot ask, and what is not to be published."""
+    for item in questions.items:
+        if item.declared:
+            yield (
+                f"item {item.name}: found `declared` of its picture, which other tools do not "
+                "know, expected full spheres; make them with `panovlm convert`"
+            )
+        if len(item.prompt) > 1:
+            yield (
+                f"item {item.name}: found a conversation of {len(item.prompt)} messages, expected "
+                "one question, which is all that other tools ask; leave longer ones out"
+            )
+    for picture in dict.fromkeys(item.image for item in questions.items):
+        if error := publishing_error(picture, questions.images):
+            yield error
 
 
 def _check_free(out: Path) -> None:
@@ -98,7 +114,7 @@ def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> None:
     task = f"panovlm_{name.replace('-', '_')}"
     lines = (json.dumps(doc_of(item, name), ensure_ascii=False) + "\n" for item in items)
     with whole_folder(out) as folder:
-        text = _task(task, EXPORTED[name], out.resolve() / "items.jsonl")
+        text = _task(task, BENCHMARKS[name], out.resolve() / "items.jsonl")
         (folder / f"{task}.yaml").write_text(text, encoding="utf-8")
         names = ",\n    ".join(NAMES)
         (folder / "utils.py").write_text(UTILS.format(names=names), encoding="utf-8")
@@ -111,7 +127,7 @@ def _task(task: str, benchmark: Benchmark, items: Path) -> str:
     return environment.from_string(TASK.read_text(encoding="utf-8")).render(
         task=task,
         items=json.dumps(str(items)),
-        max_new_tokens=benchmark.max_new_tokens,
+        max_new_tokens=benchmark.max_new_tokens or RECORD_TOKENS,
         metrics=METRICS,
         less_is_better=benchmark.less_is_better,
         source=json.dumps(benchmark.source),

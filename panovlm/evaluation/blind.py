@@ -13,15 +13,17 @@ from pathlib import Path
 from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.formats.reading import scan
 from panovlm.data.record_files import check_records
-from panovlm.data.records import Needs, Record
+from panovlm.data.records import Needs
 from panovlm.evaluation.answers import Answerer, Prompt, answer_limit
+from panovlm.evaluation.asking import ask
+from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.benchmarks.records import exact_match, item_of
 from panovlm.evaluation.guests.asking import GuestEvaluator
 from panovlm.evaluation.guests.models import Guest
 from panovlm.evaluation.guests.showing import Showing
 from panovlm.evaluation.journal import Journal
 from panovlm.evaluation.latents import blank_latents
-from panovlm.evaluation.run import guest_limit
+from panovlm.evaluation.models import guest_limit
 from panovlm.inference.loading import load_model
 from panovlm.runtime.progress import progress_bar
 
@@ -55,11 +57,10 @@ def check_blind(files: Sequence[Path], model: Path | Guest) -> BlindCheck:
         PanoVLMError: If there is no such model.
     """
     checked = check_records(dict.fromkeys(files, Needs(text=True, image=True)), scan)
-    records = [each.record for each in checked.records]
-    answers = _answers(model, records) if records else []
+    items = [item_of(each.record, number) for number, each in enumerate(checked.records)]
+    answers = _answers(model, items) if items else []
     asked, answered, findings = Counter[str](), Counter[str](), list[Finding]()
-    for number, (each, answer) in enumerate(zip(checked.records, answers, strict=True)):
-        item = item_of(each.record, number)
+    for each, item, answer in zip(checked.records, items, answers, strict=True):
         asked[item.kind] += 1
         if exact_match(item, answer).value == 1.0:
             answered[item.kind] += 1
@@ -68,22 +69,22 @@ def check_blind(files: Sequence[Path], model: Path | Guest) -> BlindCheck:
     return BlindCheck(tuple(findings), asked, answered)
 
 
-def _answers(model: Path | Guest, records: Sequence[Record]) -> list[str]:
+def _answers(model: Path | Guest, items: Sequence[Item]) -> list[str]:
     if isinstance(model, Path):
-        return _answers_of_ours(model, records)
+        return _answers_of_ours(model, items)
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "answers.jsonl", {})
-        limit = guest_limit(records)
-        evaluator = GuestEvaluator(model, Showing(), records, max_tokens=limit, journal=journal)
-        return evaluator.predict_blind(LABEL)
+        limit = guest_limit(items)
+        evaluator = GuestEvaluator(model, Showing(), max_tokens=limit, journal=journal)
+        return ask(evaluator, LABEL, items, "blind")
 
 
-def _answers_of_ours(path: Path, records: Sequence[Record]) -> list[str]:
+def _answers_of_ours(path: Path, items: Sequence[Item]) -> list[str]:
     """Ask each distinct question once; no picture is read."""
     model, processor = load_model(path)
-    blank, distinct = blank_latents(model), [*dict.fromkeys(each.prompt for each in records)]
-    answerer = Answerer(model, processor, answer_limit(processor, records))
+    blank, distinct = blank_latents(model), [*dict.fromkeys(item.prompt for item in items)]
+    answerer = Answerer(model, processor, answer_limit(processor, items))
     with progress_bar(LABEL, len(distinct)) as advance:
         given = answerer([Prompt(blank, prompt) for prompt in distinct], advance)
     answers = dict(zip(distinct, given, strict=True))
-    return [answers[record.prompt] for record in records]
+    return [answers[item.prompt] for item in items]

@@ -25,11 +25,10 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
 
     Args:
         first: JSON of one model.
-        second: JSON of the other, whose gain is asked for; of the same benchmark if the first is of
-            one.
+        second: JSON of the other, whose gain is asked for; of the same benchmark.
 
     Returns:
-        `benchmark` (None for records), `metric`, `unit`, `less_is_better`; `shared`, `only_first`,
+        `benchmark`, `metric`, `unit`, `less_is_better`; `shared`, `only_first`,
         `only_second` (numbers of questions); `overall` and, by kind, `by_kind`, each with `first`,
         `second` (means, the worst score for what could not be read), `difference` (second - first)
         with `low` and `high` (None of few panoramas; all None if no question has a score in both),
@@ -79,11 +78,10 @@ def _check_alike(ours: ComparedReport, theirs: ComparedReport) -> None:
     Raises:
         PanoVLMError: If they do not.
     """
-    names = [each.benchmark or "records" for each in (ours, theirs)]
-    if names[0] != names[1]:
+    if ours.benchmark != theirs.benchmark:
         raise PanoVLMError(
-            f"found reports of {names[0]} and of {names[1]}, expected two of the same; evaluate "
-            "both models on one --data with the same --benchmark"
+            f"found reports of {ours.benchmark} and of {theirs.benchmark}, expected two of the "
+            "same; evaluate both models on one --data with the same --benchmark"
         )
     for word, first, second in (
         ("metrics", ours.metric, theirs.metric),

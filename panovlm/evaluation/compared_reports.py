@@ -1,16 +1,15 @@
-"""Reports of `panovlm evaluate` as `panovlm compare` reads them: of records, or of a benchmark."""
+"""Reports of `panovlm evaluate` as `panovlm compare` reads them."""
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.units import SHARE, UNITS, Unit
-from panovlm.metrics.exact_match import normalised
-from panovlm.metrics.scores import UNREADABLE, Missing, Score
+from panovlm.evaluation.units import UNITS, Unit
+from panovlm.metrics.scores import Missing, Score
 
 Row = dict[str, Any]
 Key = tuple[str, str, str, int]
@@ -33,7 +32,7 @@ class ComparedReport:
     """What a report says of its questions.
 
     Attributes:
-        benchmark: Its name; None for records.
+        benchmark: Its name.
         metric: What a score is, in words.
         unit: Of the scores.
         less_is_better: Whether they are errors.
@@ -41,7 +40,7 @@ class ComparedReport:
         questions: The questions.
     """
 
-    benchmark: str | None
+    benchmark: str
     metric: str
     unit: Unit
     less_is_better: bool
@@ -55,10 +54,10 @@ class ComparedReport:
 
 
 def read_compared(path: Path) -> ComparedReport:
-    """Read a report of records or of a benchmark.
+    """Read a report.
 
     Raises:
-        PanoVLMError: If it is neither.
+        PanoVLMError: If it is none of this version.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -67,53 +66,39 @@ def read_compared(path: Path) -> ComparedReport:
             f"cannot read the report {path}: {error}; name the JSON that `panovlm evaluate` wrote"
         ) from error
     try:
-        return _records(report) if report.get("benchmark") is None else _benchmark(report)
+        return _compared(report)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PanoVLMError(
-            f"found in {path} no predictions as of records or of a --benchmark ({error!r}), "
+            f"found in {path} no predictions with their scores ({error!r}), "
             "expected a report that this version of `panovlm evaluate` wrote; evaluate again"
         ) from error
 
 
-def _records(report: Row) -> ComparedReport:
-    folder = Path(report.get("settings", {}).get("data", "")).parent
-    questions = _questions(report, folder, lambda row: _text(row["expected"]), _right)
-    return ComparedReport(None, "accuracy", SHARE, False, None, questions)
-
-
-def _benchmark(report: Row) -> ComparedReport:
+def _compared(report: Row) -> ComparedReport:
     name, metric, unit = (_text(report[key]) for key in ("benchmark", "metric", "unit"))
     less_is_better, judge = report["less_is_better"], report["judge"]
     if not isinstance(less_is_better, bool):
         raise ValueError(f"less_is_better {less_is_better!r}")
-    folder = Path(report.get("settings", {}).get("images", ""))
-    questions = _questions(report, folder, _references, _score)
     graded = (str(judge["model"]), str(judge["prompt_sha256"])) if judge else None
-    return ComparedReport(name, metric, UNITS[unit], less_is_better, graded, questions)
+    return ComparedReport(name, metric, UNITS[unit], less_is_better, graded, _questions(report))
 
 
-def _questions(
-    report: Row, folder: Path, reference: Callable[[Row], str], score: Callable[[Row], Score]
-) -> dict[Key, ScoredQuestion]:
+def _questions(report: Row) -> dict[Key, ScoredQuestion]:
     """Return the questions; those asked twice of one picture are told apart by their order."""
+    folder = Path(report["settings"]["images"])
     found: dict[Key, ScoredQuestion] = {}
     for row in report["predictions"]:
         image, question = _text(row["image"]), _text(row["question"])
+        about = (os.path.relpath(image, folder), question, _references(row))
         number = 0
-        while (key := (os.path.relpath(image, folder), question, reference(row), number)) in found:
+        while (key := (*about, number)) in found:
             number += 1
-        found[key] = ScoredQuestion(image, _text(row.get("kind") or "all"), score(row))
+        found[key] = ScoredQuestion(image, _text(row["kind"]), _score(row))
     return found
 
 
 def _references(row: Row) -> str:
     return "\n".join([str(row.get("yaw_deg")), *row["references"]])
-
-
-def _right(row: Row) -> Score:
-    if not isinstance(row["right"], bool):
-        raise ValueError(f"right {row['right']!r}")
-    return Score(float(row["right"])) if normalised(_text(row["answer"])) else UNREADABLE
 
 
 def _score(row: Row) -> Score:

@@ -1,18 +1,17 @@
-"""Asks a model the questions of records: on pictures as they are, rotated, blanked or in part."""
+"""Asks a model of ours questions: on pictures as they are, rotated, blanked or in part."""
 
-from collections.abc import Callable, Hashable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 
 from torch import Tensor
 
-from panovlm.data.cache import PatchTokenCache
+from panovlm.data.cache import ImageTransform, PatchTokenCache
 from panovlm.data.record_files import raise_errors
-from panovlm.data.records import Record
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
+from panovlm.evaluation.asking import Question
 from panovlm.evaluation.journal import Journal
 from panovlm.evaluation.latents import LatentTokens
-from panovlm.evaluation.low_resolution import to_low_resolution
-from panovlm.evaluation.seam_shifted import roll_to_seam
+from panovlm.evaluation.shown import Shown, low_resolution
 from panovlm.geometry.cutting import required_width
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
@@ -26,17 +25,14 @@ from panovlm.training.sources import fill_caches
 GROUP = 256
 """Questions whose patch tokens are in memory at once, and which a kill may cost at most."""
 
-Load = Callable[[Record], Tensor]
-"""Returns the latent tokens shown for a question: one tensor for all questions shown the same."""
-
 
 class Evaluator:
-    """Asks a model the questions of records.
+    """Asks a model questions about pictures.
 
     Args:
         model: In eval mode.
         processor: The model's.
-        records: Questions.
+        pictures: All that will be asked about.
         use_bf16: Whether the views are encoded in bf16, as they were in training.
         max_new_tokens: Where an answer is cut off.
         journal: Where answers are kept as they are given; None keeps none.
@@ -49,13 +45,13 @@ class Evaluator:
         self,
         model: PanoVLMForConditionalGeneration,
         processor: PanoVLMProcessor,
-        records: Sequence[Record],
+        pictures: Sequence[PictureFile],
         *,
         use_bf16: bool,
         max_new_tokens: int = MAX_NEW_TOKENS,
         journal: Journal | None = None,
     ) -> None:
-        self.records = list(records)
+        self.pictures = [*dict.fromkeys(pictures)]
         self.answerer = Answerer(model, processor, max_new_tokens)
         self.journal = journal
         self.cache = PatchTokenCache(
@@ -64,10 +60,7 @@ class Evaluator:
             processor.image_processor,
             use_bf16=use_bf16,
         )
-        pictures = [record.picture for record in self.records]
-        errors = fill_caches({self.cache: pictures}, "vision encoder")
-        with ranks.synchronized():
-            raise_errors("pictures", errors)
+        self._fill([self.cache], "vision encoder")
         self.latents = LatentTokens(model, self.cache)
 
     @property
@@ -87,136 +80,88 @@ class Evaluator:
         num_strides: int = self.answerer.model.config.layout.num_strides
         return num_strides
 
-    def predict(self, label: str) -> list[str]:
-        """Ask every question about its picture."""
-        return self._ask_distinct(label, _picture_and_prompt, _by_picture(self.latents.of))
-
-    def predict_blind(self, label: str) -> list[str]:
-        """Ask every question about a blank picture: what can be guessed without looking.
-
-        All pictures are alike then, so equal questions are asked once.
-        """
-        blank = self.latents.blank
-        return self._ask_distinct(label, lambda record: record.prompt, lambda _: blank)
-
-    def predict_single_view(self, label: str) -> list[str]:
-        """Ask every question with all views blank but the one nearest to the front."""
-        blank, layout = self.latents.blank, self.answerer.model.config.perspective
-        ahead = layout.rays(1, 1)[:, 0, 0, 2]
-        front = int(ahead.round(9).argmax())
-
-        def load(picture: PictureFile) -> Tensor:
-            latents = blank.clone()
-            latents[front] = self.latents.of(picture)[front]
-            return latents
-
-        return self._ask_distinct(label, _picture_and_prompt, _by_picture(load))
-
-    def predict_low_resolution(self, label: str) -> list[str]:
-        """Ask every question with views cut from a panorama of as many pixels as one view."""
-        view_size = self.answerer.model.config.view_size
-        cache = self.cache.with_transform(to_low_resolution(view_size))
-        pictures = [record.picture for record in self.records]
-        wanted = {self.cache: pictures, cache: pictures}  # what is kept of both stays for now
-        errors = fill_caches(wanted, "low-resolution pictures")
-        with ranks.synchronized():
-            raise_errors("pictures", errors)
-        latents = LatentTokens(self.answerer.model, cache)
-        return self._ask_distinct(label, _picture_and_prompt, _by_picture(latents.of))
-
-    def predict_without_view(self, label: str, records: Sequence[Record], view: int) -> list[str]:
-        """Ask questions about pictures of which one view is blank."""
-        blank = self.latents.blank[view]
-
-        def load(picture: PictureFile) -> Tensor:
-            latents = self.latents.of(picture).clone()
-            latents[view] = blank
-            return latents
-
-        return self._ask(label, records, _by_picture(load))
-
-    def predict_seam_shifted(self, label: str, records: Sequence[Record]) -> list[str]:
-        """Ask questions about pictures whose left and right edge cuts what they are about.
-
-        The picture itself is rolled, by whole pixels, and encoded anew.
-
-        Args:
-            label: Of the progress bar.
-            records: Questions whose direction is known.
-        """
-        processor = self.cache.image_processor
-
-        @lru_cache(maxsize=GROUP)
-        def shifted(picture: PictureFile, yaw_deg: float) -> Tensor:
-            pixels = load_panorama(picture, required_width(processor.layout))
-            views = processor(roll_to_seam(pixels, yaw_deg), return_tensors="pt")["pixel_values"][0]
-            return self.latents.resampled(self.cache.encode(views))
-
-        def load(record: Record) -> Tensor:
-            if record.yaw_deg is None:
-                raise ValueError(f"found no direction of {record.image} to shift to the seam")
-            return shifted(record.picture, record.yaw_deg)
-
-        return self._ask(label, records, load)
-
-    def predict_yaw_rotated(
-        self, label: str, records: Sequence[Record], num_strides: int
-    ) -> list[str]:
-        """Ask questions about pictures whose camera turned right by whole strides.
-
-        A model with a global view would have to encode them again and cannot be asked so.
-
-        Args:
-            label: Of the progress bar.
-            records: Questions.
-            num_strides: In [0, `num_strides` of the model's layout).
-        """
-        order = list(self.answerer.model.config.layout.order_after(num_strides))
-
-        def load(picture: PictureFile) -> Tensor:
-            return self.latents.of(picture)[order]
-
-        return self._ask(label, records, _by_picture(load))
-
-    def _ask_distinct(
-        self, label: str, key_of: Callable[[Record], Hashable], load: Load
-    ) -> list[str]:
-        """Ask every question, those with equal keys once."""
-        distinct = {key_of(record): record for record in self.records}
-        answers = dict(zip(distinct, self._ask(label, [*distinct.values()], load), strict=True))
-        return [answers[key_of(record)] for record in self.records]
-
-    def _ask(self, label: str, records: Sequence[Record], load: Load) -> list[str]:
-        """Ask a group of questions at a time, so that memory stays small; ranks take them in turn.
+    def answer(self, label: str, questions: Sequence[Question]) -> list[str]:
+        """Answer questions that are shown in one way; ranks take groups of them in turn.
 
         After each round all ranks know all its answers, and the first one keeps them.
         """
-        groups = [records[start : start + GROUP] for start in range(0, len(records), GROUP)]
+        if any(shown.way == "low_resolution" for shown, _ in questions):
+            _ = self._low_resolution  # all ranks encode before any of them answers
+        groups = [questions[start : start + GROUP] for start in range(0, len(questions), GROUP)]
         answers: list[str] = []
-        with progress_bar(label, len(records)) as advance:
+        with progress_bar(label, len(questions)) as advance:
             for first in range(0, len(groups), ranks.world_size()):
                 own = first + ranks.rank()
                 with ranks.synchronized():
-                    texts = self._answered(label, own, groups, load, advance)
+                    texts = self._answered(label, own, groups, advance)
                 for number, given in enumerate(ranks.all_gather(texts), first):
                     self._keep(label, number, given)
                     answers += given
                     advance(len(given) if number != own else 0)
         return answers
 
+    def latents_of(self, shown: Shown) -> Tensor:
+        """Return the latent tokens of a picture as it is shown, [V, T, D_latent]."""
+        if shown.picture is None:
+            return self.latents.blank
+        if shown.way == "low_resolution":
+            return self._low_resolution.of(shown.picture)
+        latents, blank = self.latents.of, self.latents.blank
+        if shown.way == "original":
+            return latents(shown.picture)
+        if shown.way == "single_view":
+            front = self._front()
+            alone = blank.clone()
+            alone[front] = latents(shown.picture)[front]
+            return alone
+        if shown.way == "without_view":
+            rest = latents(shown.picture).clone()
+            rest[shown.number] = blank[shown.number]
+            return rest
+        if shown.way == "yaw_rotated":
+            order = self.answerer.model.config.layout.order_after(shown.number)
+            return latents(shown.picture)[list(order)]
+        return self._moved(shown.picture, shown)
+
+    def _front(self) -> int:
+        """Return which view is nearest to the front."""
+        ahead = self.answerer.model.config.perspective.rays(1, 1)[:, 0, 0, 2]
+        return int(ahead.round(9).argmax())
+
+    def _moved(self, picture: PictureFile, shown: Shown) -> Tensor:
+        """Encode a picture anew as a probe shows it."""
+        processor = self.cache.image_processor
+        pixels = load_panorama(picture, required_width(processor.layout))
+        views = processor(shown.moved(pixels), return_tensors="pt")["pixel_values"][0]
+        return self.latents.resampled(self.cache.encode(views))
+
+    @cached_property
+    def _low_resolution(self) -> LatentTokens:
+        """Those of views cut from panoramas of as many pixels as one view."""
+        view_size = self.answerer.model.config.view_size
+        transform = ImageTransform("low_resolution", lambda each: low_resolution(each, view_size))
+        cache = self.cache.with_transform(transform)
+        self._fill([self.cache, cache], "low-resolution pictures")  # both stay for now
+        return LatentTokens(self.answerer.model, cache)
+
+    def _fill(self, caches: Sequence[PatchTokenCache], label: str) -> None:
+        errors = fill_caches(dict.fromkeys(caches, self.pictures), label)
+        with ranks.synchronized():
+            raise_errors("pictures", errors)
+
     def _answered(
         self,
         label: str,
         number: int,
-        groups: Sequence[Sequence[Record]],
-        load: Load,
+        groups: Sequence[Sequence[Question]],
         advance: Callable[[int], None],
     ) -> list[str]:
         """Answer one group, or return what was kept of it; the last ranks may have none."""
         group = groups[number] if number < len(groups) else []
         kept = self.journal.find(label, number) if self.journal else None
         if kept is None:
-            return self.answerer([Prompt(load(each), each.prompt) for each in group], advance)
+            load = lru_cache(maxsize=GROUP)(self.latents_of)  # one tensor for each picture shown
+            return self.answerer([Prompt(load(shown), prompt) for shown, prompt in group], advance)
         advance(len(kept))
         return kept
 
@@ -224,13 +169,3 @@ class Evaluator:
         is_new = self.journal and answers and self.journal.find(label, number) is None
         if self.journal and is_new and ranks.is_first():
             self.journal.keep(label, number, answers)
-
-
-def _picture_and_prompt(record: Record) -> Hashable:
-    return record.picture, record.prompt
-
-
-def _by_picture(load: Callable[[PictureFile], Tensor]) -> Load:
-    """Show the same tensor for all questions of a group about one picture."""
-    kept = lru_cache(maxsize=GROUP)(load)
-    return lambda record: kept(record.picture)

@@ -21,7 +21,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.evaluate import GROUP
 from panovlm.evaluation.latents import LatentTokens
-from panovlm.evaluation.run import used_bf16
+from panovlm.evaluation.models import used_bf16
 from panovlm.inference.loading import load_model
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import progress_bar

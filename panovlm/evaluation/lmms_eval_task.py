@@ -12,14 +12,11 @@ from typing import Any
 
 from PIL import Image
 
-from panovlm.evaluation.benchmark_run import BENCHMARKS
-from panovlm.evaluation.benchmarks.items import Benchmark, Item
-from panovlm.evaluation.benchmarks.records import RECORDS
+from panovlm.evaluation.benchmarks.items import Item
+from panovlm.evaluation.benchmarks.names import BENCHMARKS
 from panovlm.metrics.scores import Summary, summarise
 from panovlm.pictures.panorama import load_panorama
 
-EXPORTED: dict[str, Benchmark] = BENCHMARKS | {"records": RECORDS}
-"""What can be exported, by its name."""
 METRICS = ("score", "score_readable", "coverage")
 """Figures of a task, each the name of a function here."""
 
@@ -32,7 +29,7 @@ Result = dict[str, Any]
 def doc_of(item: Item, benchmark: str) -> Doc:
     """Return an item as a line of a task."""
     image = str(item.image.resolve())
-    held = json.dumps(asdict(item) | {"image": image}, ensure_ascii=False)
+    held = json.dumps(asdict(replace(item, conversation=())) | {"image": image}, ensure_ascii=False)
     return {
         "name": item.name,
         "image": image,
@@ -46,7 +43,7 @@ def doc_of(item: Item, benchmark: str) -> Doc:
 def item_of(doc: Doc) -> Item:
     """Return the item that a line of a task holds."""
     item = Item(**json.loads(doc["item"]))
-    return replace(item, image=Path(item.image), references=tuple(item.references))
+    return replace(item, image=Path(item.image), references=tuple(item.references), conversation=())
 
 
 def doc_to_visual(doc: Doc) -> list[Image.Image]:
@@ -86,7 +83,7 @@ def _summary(results: Sequence[Result]) -> Summary:
     answers = [result["answer"] for result in results]
     if not names:
         return summarise([])
-    benchmark = EXPORTED[names.pop()]
+    benchmark = BENCHMARKS[names.pop()]
     return summarise(benchmark.score(items, answers), worst=benchmark.worst)
 
 

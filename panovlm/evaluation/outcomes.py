@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.errors import PanoVLMError
+from panovlm.evaluation.benchmarks.names import RECORDS_NAME
+from panovlm.evaluation.shown import PROBES
 from panovlm.runtime.files import has_keys, write_own
 
 Report = Mapping[str, Any]
@@ -85,47 +87,27 @@ def figures_of(report: Report) -> dict[str, Figure]:
 
     Returns:
         `accuracy` of records or `score` of a benchmark; `coverage`; the same score of each kind as
-        `kind:NAME`; `gain` over the blind baseline and `yaw_rotated`, the score on rotated
-        pictures, where they were asked for. Shares are in [0, 1].
+        `kind:NAME`; `gain` over the blind baseline, and `yaw_rotated` and those of `PROBES`, the
+        scores on pictures changed so, where they were asked for. Shares are in [0, 1].
     """
-    is_benchmark = report.get("benchmark") is not None
-    found = _of_benchmark(report) if is_benchmark else _of_records(report)
-    if gain := report["better_than"].get("blind"):
-        sign = -1 if report.get("less_is_better") else 1
-        found["gain"] = Figure(sign * gain["mean"], half_width=_half(gain["low"], gain["high"]))
-    return found
-
-
-def _of_records(report: Report) -> dict[str, Figure]:
-    scores = report["accuracy"]
+    less, score = report["less_is_better"], report["score"]
+    main = "accuracy" if report["benchmark"] == RECORDS_NAME else "score"
+    again = {name: report[name]["score"] for name in ("yaw_rotated", *PROBES) if name in report}
+    parts = {f"kind:{kind}": each for kind, each in report["by_kind"].items()} | again
     found = {
-        "accuracy": Figure(
-            scores["overall"], half_width=_half(*(scores["interval"] or (None,) * 2))
-        ),
-        "coverage": Figure(scores["coverage"]),
-    }
-    found |= {f"kind:{kind}": Figure(share) for kind, share in scores["by_kind"].items()}
-    if "rotation_consistency" in report:
-        found["yaw_rotated"] = Figure(report["rotation_consistency"])
-    return found
-
-
-def _of_benchmark(report: Report) -> dict[str, Figure]:
-    score, less, ends = report["score"], report["less_is_better"], report["interval"] or {}
-    found = {
-        "score": Figure(score["mean"], less, _half(ends.get("low"), ends.get("high"))),
+        main: _figure(score["mean"], score["interval"], less),
         "coverage": Figure(score["coverage"]),
+        **{name: _figure(each["mean"], each["interval"], less) for name, each in parts.items()},
     }
-    found |= {
-        f"kind:{kind}": Figure(each["mean"], less) for kind, each in report["by_kind"].items()
-    }
-    if "yaw_rotated" in report:
-        found["yaw_rotated"] = Figure(report["yaw_rotated"]["score"]["mean"], less)
+    if gain := report["better_than"].get("blind"):
+        found["gain"] = _figure(-gain["mean"] if less else gain["mean"], gain, False)
     return found
 
 
-def _half(low: float | None, high: float | None) -> float | None:
-    return None if low is None or high is None else (high - low) / 2
+def _figure(value: float | None, ends: Report | None, less_is_better: bool) -> Figure:
+    is_known = ends is not None and ends["low"] is not None
+    half = (ends["high"] - ends["low"]) / 2 if ends and is_known else None
+    return Figure(value, less_is_better, half)
 
 
 def lm_eval_results(report: Report) -> dict[str, Any]:
@@ -133,13 +115,13 @@ def lm_eval_results(report: Report) -> dict[str, Any]:
 
     Standard errors are those of the intervals over panoramas, "N/A" where there are none.
     """
-    task = f"panovlm_{report.get('benchmark') or 'records'}".replace("-", "_")
+    task = f"panovlm_{report['benchmark']}".replace("-", "_")
     figures = {
         name.replace(":", "_").replace(",", " "): figure
         for name, figure in figures_of(report).items()
         if figure.value is not None
     }
-    count = (report.get("score") or report.get("accuracy") or {})["count"]
+    count = report["score"]["count"]
     values: dict[str, Any] = {"alias": task}
     for name, figure in figures.items():
         half = figure.half_width

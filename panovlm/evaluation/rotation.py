@@ -7,11 +7,14 @@ correct in one direction only. To compare answers, their direction words are rot
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-from panovlm.evaluation.scoring import Prediction, accuracy
+from panovlm.evaluation.benchmarks.items import Benchmark, summary_over_panoramas
+from panovlm.evaluation.scoring import Prediction
 from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.metrics.choices import every_order_right
 from panovlm.metrics.exact_match import normalised
 from panovlm.metrics.intervals import share_interval
 
@@ -37,35 +40,39 @@ def rotated_back(text: str, eighths: int) -> str:
     return _WORD.sub(back, normalised(text))
 
 
-def rotation(questions: Sequence[Rotated]) -> dict[str, Any]:
-    """Sum up the answers under all yaw rotations.
+def rotation(benchmark: Benchmark, questions: Sequence[Rotated]) -> dict[str, Any]:
+    """Sum up the answers to some questions under every yaw rotation.
 
     Args:
+        benchmark: Of the questions.
         questions: At least one, each with as many rotations.
 
     Returns:
-        `rotations`, `count`; `by_rotation`, the accuracy for each rotation in degrees, and
-        `interval_by_rotation`; `right_every`, the share of questions answered correctly under every
-        rotation, with its `interval_right_every`. Where a correct answer, rotated back, is the same
-        under all rotations (not so for "What is to my left?"), an answer can be compared with
-        itself: `consistent` is the share of these questions whose answers all agree, correct or
-        not, with its `interval_consistent`, `agreement` the share of agreeing pairs of rotations,
-        `consistent_count` their number.
+        `score`, of the answers on rotated pictures, the unrotated left out; `by_rotation`, the same
+        by the degrees the camera turned right, from 0; `right_every`, in which a question counts 1
+        if it has the full score under every rotation (not of errors, which are never quite 0).
+        Where a correct answer, rotated back, is the same under all rotations (not so for "What is
+        to my left?"), an answer can be compared with itself: `consistent` is the share of these
+        questions whose answers all agree, correct or not, `agreement` the share of agreeing pairs
+        of rotations.
     """
-    columns = list(zip(*questions, strict=True))
-    by_rotation = {f"{360 * i / len(columns):g}°": accuracy(ps) for i, ps in enumerate(columns)}
-    right_every = share_interval(
-        [all(p.is_right for p in rotated) for rotated in questions],
-        [rotated[0].panorama for rotated in questions],
-    )
-    return {
-        "rotations": len(columns),
-        "count": len(questions),
-        "by_rotation": {name: found.mean for name, found in by_rotation.items()},
-        "interval_by_rotation": {name: found.limits for name, found in by_rotation.items()},
-        "right_every": right_every.mean,
-        "interval_right_every": right_every.limits,
-    } | _agreement([rotated for rotated in questions if _is_comparable(rotated)])
+    columns = [*zip(*questions, strict=True)]
+    facts = {
+        "score": summary_of(benchmark, [p for column in columns[1:] for p in column]),
+        "by_rotation": {
+            f"{360 * place / len(columns):g}°": summary_of(benchmark, column)
+            for place, column in enumerate(columns)
+        },
+    }
+    if not benchmark.less_is_better:
+        facts["right_every"] = _right_every(questions)
+    return facts | _agreement([each for each in questions if _is_comparable(each)])
+
+
+def summary_of(benchmark: Benchmark, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Return the summary of the scores of predictions, with its interval over panoramas."""
+    items, scores = [p.item for p in predictions], [p.score for p in predictions]
+    return summary_over_panoramas(items, scores, benchmark.worst)
 
 
 def consistent_answers(rotated: Rotated) -> list[str] | None:
@@ -73,25 +80,31 @@ def consistent_answers(rotated: Rotated) -> list[str] | None:
     return _back([p.answer for p in rotated]) if _is_comparable(rotated) else None
 
 
+def _right_every(questions: Sequence[Rotated]) -> dict[str, Any]:
+    asked = [(place, p) for place, question in enumerate(questions) for p in question]
+    every = every_order_right([p.score for _, p in asked], [place for place, _ in asked])
+    items = [questions[place][0].item for place in every]
+    return summary_over_panoramas(items, [*every.values()])
+
+
 def _agreement(questions: Sequence[Rotated]) -> dict[str, Any]:
     if not questions:
         return {}
     answers = [_back([p.answer for p in rotated]) for rotated in questions]
-    pairs = [a == b for each in answers for a, b in combinations(each, 2)]
-    consistent = share_interval(
-        [len(set(each)) == 1 for each in answers], [rotated[0].panorama for rotated in questions]
-    )
+    panoramas = [rotated[0].panorama for rotated in questions]
+    pairs = [[a == b for a, b in combinations(each, 2)] for each in answers]
+    consistent = share_interval([len({*each}) == 1 for each in answers], panoramas)
     return {
-        "consistent": consistent.mean,
-        "interval_consistent": consistent.limits,
-        "agreement": sum(pairs) / len(pairs),
-        "consistent_count": consistent.count,
+        "consistent": asdict(consistent),
+        "agreement": sum(map(sum, pairs)) / sum(map(len, pairs)),
     }
 
 
 def _is_comparable(rotated: Rotated) -> bool:
     """Whether rotations are by whole 45°, and the correct answers, rotated back, all the same."""
-    return len(DIRECTIONS) % len(rotated) == 0 and len({*_back([p.expected for p in rotated])}) == 1
+    if len(DIRECTIONS) % len(rotated) or not all(p.item.references for p in rotated):
+        return False
+    return len({*_back([p.item.references[0] for p in rotated])}) == 1
 
 
 def _back(texts: Sequence[str]) -> list[str]:

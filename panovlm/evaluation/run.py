@@ -1,64 +1,104 @@
 """`panovlm evaluate`: a model's scores beside its baselines, as JSON and as a page."""
 
-import hashlib
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from panovlm.data.record_files import read_records
-from panovlm.data.records import Needs, Record
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.answers import answer_limit
-from panovlm.evaluation.asking import Answers, EvaluationOptions, ask_all
-from panovlm.evaluation.benchmarks.records import RECORDS, item_of
-from panovlm.evaluation.evaluate import Evaluator
-from panovlm.evaluation.guests.asking import GuestEvaluator
-from panovlm.evaluation.guests.models import Guest, weights_of
-from panovlm.evaluation.guests.showing import Showing
-from panovlm.evaluation.journal import Journal, is_journal
-from panovlm.evaluation.pages.examples import choose_examples
+from panovlm.evaluation.asking import EvaluationOptions
+from panovlm.evaluation.benchmarks.files import is_there
+from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.names import BENCHMARKS, RECORDS_NAME
+from panovlm.evaluation.guests.models import Guest
+from panovlm.evaluation.journal import is_journal
+from panovlm.evaluation.judge import Judge
+from panovlm.evaluation.models import AskedModel, ask_model
 from panovlm.evaluation.pages.page import EVALUATE, is_page_of
 from panovlm.evaluation.pages.report_page import write_report
-from panovlm.evaluation.records_report import records_report, rows
+from panovlm.evaluation.report import report_of, rows
 from panovlm.evaluation.scoring import score_answers
 from panovlm.figures.views_sheet import draw_views_sheet
-from panovlm.geometry.layouts import ViewLayout
-from panovlm.inference.loading import load_model, model_folder
-from panovlm.model.processing import view_words
 from panovlm.pictures.panorama import load_panorama
-from panovlm.runtime.arithmetic import Dtype, uses_bf16
-from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import check_output, has_keys, write_own
 from panovlm.runtime.measure import peak_memory_mb
-from panovlm.runtime.progress import console
 from panovlm.stages import STAGES
 from panovlm.training import ranks
 from panovlm.training.log import read_log
 from panovlm.training.outputs import STAGE_FACTS, load_result
 
-GUEST_TOKENS = 256
-"""Longest answer of a model of others to a record, in tokens, unless a correct one is longer."""
 PACKAGES = ("panovlm", "torch", "transformers", "peft", "accelerate", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The items of a benchmark that can be asked.
+
+    Attributes:
+        name: Of the benchmark.
+        data: Its file or folder.
+        images: Folder of its pictures.
+        items: Those with a picture.
+        num_missing: How many have none.
+    """
+
+    name: str
+    data: Path
+    images: Path
+    items: Sequence[Item]
+    num_missing: int
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """What reads and scores them."""
+        return BENCHMARKS[self.name]
+
+
+def read_questions(
+    name: str, data: Path, images: Path | None = None, limit: int | None = None
+) -> Questions:
+    """Read a benchmark.
+
+    Args:
+        name: One of `BENCHMARKS`.
+        data: Its file or folder, in the format it is published in.
+        images: Folder of its pictures; that of the file if left out.
+        limit: Only the first so many items that have a picture.
+
+    Raises:
+        PanoVLMError: If the benchmark is unknown, a file is invalid, or no item has a picture.
+    """
+    if name not in BENCHMARKS:
+        raise PanoVLMError(f"found --benchmark {name}, expected one of {', '.join(BENCHMARKS)}")
+    folder = images or (data if data.is_dir() else data.parent)
+    listed = BENCHMARKS[name].read(data, folder)
+    found = [item for item in listed if is_there(item.image)]
+    if not found:
+        raise PanoVLMError(
+            f"found none of the {len(listed)} pictures, as {listed[0].image}; say where they are "
+            "with --images"
+        )
+    return Questions(name, data, folder, found[:limit], len(listed) - len(found))
 
 
 def evaluate(
     path: Path | Guest,
     data: Path,
     out: Path,
+    name: str = RECORDS_NAME,
     *,
+    images: Path | None = None,
     limit: int | None = None,
     since: float | None = None,
+    judge: Judge | None = None,
     options: EvaluationOptions | None = None,
 ) -> dict[str, Any]:
-    """Score a model and write its report.
+    """Score a model on records or on a published benchmark, and write its report.
 
     Processes that `torchrun` started share the questions; the first one writes.
 
@@ -68,50 +108,82 @@ def evaluate(
 
     Args:
         path: A model's folder or a run, or a model of others.
-        data: Records with correct answers.
+        data: As in `read_questions`.
         out: JSON file; the page is written beside it with the ending `.html`.
-        limit: Only the first so many records.
+        name: As in `read_questions`.
+        images: As in `read_questions`.
+        limit: As in `read_questions`.
         since: Unix time at which the whole job began, if this is the end of one.
-        options: What is asked besides; the blind baseline if left out.
+        judge: Grades answers where the published score is a judge's.
+        options: What is asked besides; the blind baseline if left out. Yaw-rotated pictures are
+            shown only where it is known what is correct then.
 
     Returns:
-        The report.
+        The report. Items whose picture is not there are counted in `items_without_picture` and
+        not asked.
 
     Raises:
-        PanoVLMError: If a file is invalid, or the model does not take the options.
+        PanoVLMError: If a file is invalid, the benchmark is unknown or takes no judge, or the model
+            does not take the options.
     """
     started, options = time.perf_counter(), options or EvaluationOptions()
     ranks.initialize()
     with ranks.synchronized():
-        check_report(out, [*inputs_of(path), data])
-        records = read_records(data, Needs(text=True, image=True), options.declared)[:limit]
-    run = run_evaluation(path, records, out, options)
+        if judge and name in BENCHMARKS and BENCHMARKS[name].rubric is None:
+            raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
+        check_report(out, [*([path] if isinstance(path, Path) else []), data])
+        questions = read_questions(name, data, images, limit)
+    benchmark = questions.benchmark
+    items = [item.declared_by(options.declared) for item in questions.items]
+    asked = ask_model(path, benchmark, items, out.with_suffix(".jsonl"), options, versions())
 
     def report() -> dict[str, Any]:
-        items = [item_of(record, number) for number, record in enumerate(records, start=1)]
-        answers = score_answers(RECORDS, items, records, run.answers)
-        facts = records_report(answers, run.perspective) | _stage_facts(path)
-        facts |= _spent(facts["stages"].values(), started, since) | run.usage
-        facts["versions"] = versions()
-        facts["settings"] = {
-            "model": run.model,
-            "data": str(data),
-            "records": len(records),
-            "cpus": os.cpu_count(),
-            "processes": ranks.world_size(),
-            "decoding": "greedy, exact match up to case and a final stop",
-            **asdict(options),
+        answers = score_answers(benchmark, items, asked.answers, judge)
+        stages = _stage_facts(path)
+        facts = {
+            **_benchmark_facts(name, benchmark),
+            **report_of(benchmark, answers, asked.perspective),
+            **asked.usage,
+            "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
+            "stages": stages,
+            **_spent(stages.values(), started, since),
+            "versions": versions(),
+            "items_without_picture": questions.num_missing,
+            "settings": _settings(asked, questions, options),
         }
-
-        def write_page(page: Path) -> None:
-            sheet = draw_views_sheet(load_panorama(records[0].picture), run.layout)
-            examples = choose_examples(answers, view_words(run.perspective))
-            write_report(facts, _logs(path), examples, sheet, page)
-
-        run.write(facts, rows(answers), write_page)
+        _write(facts, rows(benchmark, answers), out)
+        sheet = draw_views_sheet(load_panorama(items[0].picture), asked.layout)
+        write_report(facts, benchmark, answers, _logs(path), sheet, out.with_suffix(".html"))
+        asked.journal.end()
         return facts
 
     return ranks.run_on_first(report)
+
+
+def _benchmark_facts(name: str, benchmark: Benchmark) -> dict[str, Any]:
+    return {
+        "benchmark": name,
+        "metric": benchmark.metric,
+        "unit": benchmark.unit.name,
+        "less_is_better": benchmark.less_is_better,
+        "source": benchmark.source,
+        "differs": benchmark.differs,
+    }
+
+
+def _settings(
+    asked: AskedModel, questions: Questions, options: EvaluationOptions
+) -> dict[str, Any]:
+    return {
+        "model": asked.model,
+        "data": str(questions.data),
+        "images": str(questions.images),
+        "items": len(questions.items),
+        "cpus": os.cpu_count(),
+        "processes": ranks.world_size(),
+        "decoding": "greedy",
+        **asdict(options),
+    }
 
 
 def _spent(
@@ -127,41 +199,12 @@ def _spent(
     }
 
 
-@dataclass(frozen=True)
-class EvaluationRun:
-    """A model that was asked everything, and the report to write of it.
-
-    Attributes:
-        answers: What the model said.
-        model: Its name, or its folder.
-        layout: The views that it sees.
-        perspective: Those but a global one.
-        out: The report's JSON file.
-        journal: Keeps the answers until the report is written.
-        usage: Under `usage`, what a model of others was asked and how many tokens that took.
-    """
-
-    answers: Answers[str]
-    model: str
-    layout: ViewLayout
-    perspective: ViewLayout
-    out: Path
-    journal: Journal
-    usage: dict[str, Any]
-
-    def write(
-        self,
-        report: Mapping[str, Any],
-        predictions: Sequence[Mapping[str, Any]],
-        write_page: Callable[[Path], None],
-    ) -> None:
-        """Write the report as JSON with every prediction, and as a page; end the journal."""
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        whole = {**report, "predictions": predictions}
-        text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-        write_own(self.out, lambda partial: partial.write_text(text), is_report)
-        write_page(self.out.with_suffix(".html"))
-        self.journal.end()
+def _write(facts: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Write the report as JSON with every prediction."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    whole = {**facts, "predictions": predictions}
+    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    write_own(out, lambda partial: partial.write_text(text), is_report)
 
 
 def is_report(path: Path) -> bool:
@@ -186,131 +229,6 @@ def check_report(out: Path, inputs: Collection[Path]) -> None:
     check_output(out.with_suffix(".jsonl"), is_journal, inputs)
 
 
-def inputs_of(model: Path | Guest) -> list[Path]:
-    """Return the folder of a model, if it is ours."""
-    return [model] if isinstance(model, Path) else []
-
-
-def run_evaluation(
-    path: Path | Guest,
-    records: Sequence[Record],
-    out: Path,
-    options: EvaluationOptions,
-    *,
-    max_new_tokens: int | None = None,
-    rotatable: Sequence[int] | None = None,
-) -> EvaluationRun:
-    """Ask a model everything, going on where a killed evaluation was.
-
-    Args:
-        path: A model's folder or a run, or a model of others.
-        records: Questions.
-        out: The report to come: answers are kept beside it, with the ending `.jsonl`.
-        options: How much is asked.
-        max_new_tokens: Where an answer is cut off; None for just behind the longest correct one.
-        rotatable: As in `ask_all`.
-
-    Raises:
-        PanoVLMError: If there is no model, a picture is invalid, or an option does not apply.
-    """
-    if not isinstance(path, Path):
-        return _run_guest(path, records, out, options, max_new_tokens, rotatable)
-    if options.show != "views" or options.instruction:
-        raise PanoVLMError(
-            f"found --show {options.show} or --instruction for {path}, which sees the views that "
-            "it was trained on; leave them out"
-        )
-    dtype: Dtype = "bf16" if uses_bf16(options.dtype) else "fp32"
-    model, processor = load_model(path, dtype)
-    max_new_tokens = options.max_tokens or max_new_tokens or answer_limit(processor, records)
-    settings = {**asdict(options), "dtype": dtype, "max_new_tokens": max_new_tokens}
-    files = sorted(file for file in model_folder(path).iterdir() if file.is_file())
-    journal = _journal(out, {file.name: sha256(file) for file in files}, records, settings)
-    evaluator = Evaluator(
-        model,
-        processor,
-        records,
-        use_bf16=used_bf16(path),
-        max_new_tokens=max_new_tokens,
-        journal=journal,
-    )
-    answers = ask_all(evaluator, options, rotatable)
-    name, config = str(model_folder(path)), model.config
-    return EvaluationRun(answers, name, config.layout, config.perspective, out, journal, {})
-
-
-def _run_guest(
-    guest: Guest,
-    records: Sequence[Record],
-    out: Path,
-    options: EvaluationOptions,
-    max_new_tokens: int | None,
-    rotatable: Sequence[int] | None,
-) -> EvaluationRun:
-    """Ask a model of others everything, in this process alone."""
-    if ranks.world_size() > 1:
-        raise PanoVLMError(
-            f"found {ranks.world_size()} processes for {guest.name}, which is asked from one; "
-            "start the command without torchrun"
-        )
-    showing = Showing(options.show)
-    if options.num_ablated and not showing.shows_views:
-        raise PanoVLMError(
-            f"found --ablated {options.num_ablated} with --show {options.show}, of which no view "
-            "can be blanked; use --ablated 0"
-        )
-    max_tokens = options.max_tokens or max_new_tokens or guest_limit(records)
-    settings = {**asdict(options), "showing": asdict(showing), "max_new_tokens": max_tokens}
-    known = {"name": guest.name, "config": weights_of(guest)}
-    journal = _journal(out, known, records, settings)
-    evaluator = GuestEvaluator(
-        guest,
-        showing,
-        records,
-        max_tokens=max_tokens,
-        journal=journal,
-        instruction=options.instruction,
-    )
-    answers = ask_all(evaluator, options, rotatable)
-    usage = {"usage": evaluator.usage}
-    return EvaluationRun(answers, guest.name, showing.ring, showing.ring, out, journal, usage)
-
-
-def guest_limit(records: Sequence[Record]) -> int:
-    """Return the longest answer of a model of others: tokens for the letters of any correct one."""
-    return max([GUEST_TOKENS, *(len(record.response) for record in records)])
-
-
-def _journal(out: Path, model: Any, records: Sequence[Record], settings: dict[str, Any]) -> Journal:
-    """Return the journal beside a report, with the answers kept from before."""
-    identity = _identity(model, records, settings)
-    journal = ranks.run_on_first(lambda: Journal(out.with_suffix(".jsonl"), identity))
-    if journal.num_kept:
-        console.print(f"{journal.num_kept} answers kept from before in {journal.path}")
-    return journal
-
-
-def _identity(model: Any, records: Sequence[Record], asked: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that the answers rest on, as plain data."""
-    lines = "\n".join(
-        f"{Path(record.picture).resolve()} {record.model_dump_json(exclude={'image'})}"
-        for record in records
-    )
-    return {
-        "model": model,
-        "records": hashlib.sha256(lines.encode()).hexdigest(),
-        **asked,
-        "versions": versions(),
-        "cuda": torch.cuda.is_available(),
-    }
-
-
-def used_bf16(path: Path) -> bool:
-    """Return whether the model was trained on views encoded in bf16; no where nothing tells."""
-    facts = model_folder(path) / STAGE_FACTS
-    return facts.is_file() and uses_bf16(json.loads(facts.read_text()).get("dtype", "auto"))
-
-
 def versions() -> dict[str, str]:
     """Return the versions that a result rests on."""
     found = {name: version(name) for name in PACKAGES}
@@ -319,16 +237,14 @@ def versions() -> dict[str, str]:
 
 def _stage_facts(path: Path | Guest) -> dict[str, Any]:
     """Collect what the stages of a run reported; a lone model folder has none."""
-    stages: dict[str, Any] = {}
     if not isinstance(path, Path):
-        return {"stages": stages}
-    for name, stage in STAGES.items():
-        if (path / name / STAGE_FACTS).is_file():
-            stages[name] = vars(load_result(path, name)) | {
-                "expected_first": stage.expected_first,
-                "expected_last": stage.expected_last,
-            }
-    return {"stages": stages}
+        return {}
+    return {
+        name: vars(load_result(path, name))
+        | {"expected_first": stage.expected_first, "expected_last": stage.expected_last}
+        for name, stage in STAGES.items()
+        if (path / name / STAGE_FACTS).is_file()
+    }
 
 
 def _logs(path: Path | Guest) -> dict[str, list[dict[str, Any]]]:

@@ -1,88 +1,70 @@
 """A report in a few lines of text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from panovlm.evaluation.units import UNITS, Unit, is_clear
+from panovlm.evaluation.pages.scores import limits_of
+from panovlm.evaluation.shown import PROBES
+from panovlm.evaluation.units import SHARE, UNITS, Unit, is_clear
+
+MAX_KINDS = 12
+"""Kinds that are listed; more are on the page."""
 
 
 def summary_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield a report's main figures, each with its interval, one a line."""
-    accuracy = report["accuracy"]
+    unit, score = UNITS[report["unit"]], report["score"]
     yield (
-        f"overall {_with_interval(accuracy['overall'], accuracy['interval'])} of "
-        f"{accuracy['count']} questions, {accuracy['coverage']:.1%} of them answered"
+        f"{report['benchmark']}, {report['metric']}: {_text(unit, score)} of {score['count']} "
+        f"questions; {score['coverage']:.1%} of answers could be read"
     )
-    for kind, share in accuracy["by_kind"].items():
-        limits, count = accuracy["interval_by_kind"][kind], accuracy["count_by_kind"][kind]
-        yield f"  {kind:10} {_with_interval(share, limits)} of {count}"
-    yield from _listing_lines("", accuracy)
-    for name, scores in report["baselines"].items():
-        yield f"{_label(name)} {_with_interval(scores['overall'], scores['interval'])}"
-        yield from _listing_lines(f", {name}", scores)
-    if "rotation" in report:
-        shares = report["rotation_consistency"], report["rotation_interval"]
-        yield f"{_label('yaw_rotated')} {_with_interval(*shares)}"
-        yield from _rotation_lines(report["rotation"])
-    if "seam_shifted" in report:
-        facts = report["seam_shifted"]
-        share = _with_interval(facts["overall"], facts["interval"])
-        label = _label("seam_shifted")
-        yield f"{label} {share} of {facts['count']}, {facts['as_it_is']:.1%} as they are"
-    yield from _ablation_lines(report)
-
-
-def _listing_lines(name: str, accuracy: Mapping[str, Any]) -> Iterator[str]:
-    if facts := accuracy.get("listings"):
-        occupied, lines = (
-            _with_interval(each["mean"], _limits(each))
-            for each in (facts["occupied"], facts["lines"])
-        )
-        yield (
-            f"  {facts['count']} listings{name}: occupied {occupied}, whole lines {lines}, "
-            f"F1 of labels {facts['f1']:.3f}"
-        )
-
-
-def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a benchmark's main figures, one a line."""
-    parts = {"": report, **report["baselines"]}
-    parts |= {name: report[name] for name in ("yaw_rotated", "seam_shifted") if name in report}
-    for name, facts in parts.items():
-        label, score = f"{_label(name).strip()}, " if name else "", facts["score"]
-        mean = "no score" if score["mean"] is None else f"{score['mean']:.4f}"
-        read = f"{score['scored']} of {score['count']} answers could be scored"
-        yield f"{report['benchmark']}, {label}{report['metric']}: {mean}; {read}"
-    yield from _ablation_lines(report)
+    if len(report["by_kind"]) <= MAX_KINDS:
+        for kind, each in report["by_kind"].items():
+            yield f"  {kind:10} {_text(unit, each)} of {each['count']}"
+    for name, facts in {"": report, **report["baselines"]}.items():
+        if name:
+            yield f"{_label(name)} {_text(unit, facts['score'])}"
+        yield from _listing_lines(name, facts["extras"])
+    for name in ("yaw_rotated", *PROBES):
+        if name in report:
+            facts = report[name]
+            beside = f", {_text(unit, facts['as_it_is'])} as they are" if name in PROBES else ""
+            count = facts["score"]["count"]
+            yield f"{_label(name)} {_text(unit, facts['score'])} of {count}{beside}"
+    yield from _rotation_lines(report.get("yaw_rotated", {}))
+    if "view_ablation" in report:
+        share = report["view_ablation"]["changed_by_any"]
+        yield f"{share:.1%} of answers change with one view blank"
     if report["items_without_picture"]:
         yield f"{report['items_without_picture']} items have no picture and were not asked"
 
 
-def _rotation_lines(rotation: Mapping[str, Any]) -> Iterator[str]:
-    every = _with_interval(rotation["right_every"], rotation["interval_right_every"])
-    yield f"  correct under all {rotation['rotations']} rotations: {every} of {rotation['count']}"
-    if "consistent" in rotation:
-        same = _with_interval(rotation["consistent"], rotation["interval_consistent"])
-        yield f"  the same answer under all: {same} of {rotation['consistent_count']}"
+def _listing_lines(name: str, extras: Mapping[str, Any]) -> Iterator[str]:
+    if facts := extras.get("listings"):
+        occupied, lines = (_text(SHARE, facts[key]) for key in ("occupied", "lines"))
+        yield (
+            f"  {facts['count']} listings{name and f', {name}'}: occupied {occupied}, whole lines "
+            f"{lines}, F1 of labels {facts['f1']:.3f}"
+        )
 
 
-def _ablation_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    if "view_ablation" in report:
-        share = report["view_ablation"]["changed_by_any"]
-        yield f"{share:.1%} of answers change with one view blank"
+def _rotation_lines(rotated: Mapping[str, Any]) -> Iterator[str]:
+    words = {"right_every": "correct", "consistent": "the same answer"}
+    for key, word in words.items():
+        if key in rotated:
+            facts = rotated[key]
+            yield f"  {word} under all rotations: {_text(SHARE, facts)} of {facts['count']}"
 
 
 def _label(name: str) -> str:
     return f"{name.replace('_', '-'):14}"
 
 
-def _with_interval(share: float, limits: Sequence[float] | None) -> str:
-    """Write a share with its interval, of which there is none of few panoramas."""
-    return f"{share:.1%}" + (f" [{limits[0]:.1%}, {limits[1]:.1%}]" if limits else "")
-
-
-def _limits(facts: Mapping[str, Any]) -> tuple[float, float] | None:
-    return None if facts["low"] is None else (facts["low"], facts["high"])
+def _text(unit: Unit, score: Mapping[str, Any]) -> str:
+    """Write a score with its interval, of which there is none of few panoramas."""
+    limits = limits_of(score.get("interval", score))
+    text = "no score" if score["mean"] is None else unit.score_text(score["mean"])
+    return text + (f" [{unit.limits_text(limits)}]" if limits else "")
 
 
 def comparison_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
@@ -92,8 +74,7 @@ def comparison_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
         f"first alone, {comparison['only_second']} of the second alone"
     )
     unit = UNITS[comparison["unit"]]
-    if comparison["benchmark"] is not None:
-        yield f"{comparison['benchmark']}: {comparison['metric']}"
+    yield f"{comparison['benchmark']}: {comparison['metric']}"
     for name, facts in {"overall": comparison["overall"], **comparison["by_kind"]}.items():
         yield f"{name:10} {_compared(unit, facts)}"
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from panovlm.data.records import Record
+from panovlm.evaluation.benchmarks.items import Item
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import DIRECTIONS, wrap_deg
 from panovlm.inference.views_mattered import view_shares
@@ -24,12 +24,12 @@ def changed_by_view(whole: str, ablated: Sequence[str]) -> list[bool]:
 
 
 def view_ablation(
-    records: Sequence[Record], changed: Sequence[Sequence[bool]], layout: ViewLayout
+    items: Sequence[Item], changed: Sequence[Sequence[bool]], layout: ViewLayout
 ) -> dict[str, Any]:
     """Sum up by how far the blanked view looks from what is asked about.
 
     Args:
-        records: Questions.
+        items: Questions.
         changed: For each question, as `changed_by_view` returns it.
         layout: The model's views but a global one.
 
@@ -44,21 +44,21 @@ def view_ablation(
     num_steps = layout.num_strides if layout.num_strides > 1 else len(DIRECTIONS)
     grouped: dict[int, list[tuple[bool, str]]] = defaultdict(list)
     shares: dict[int, float] = defaultdict(float)
-    for record, row in zip(records, changed, strict=True):
-        if record.yaw_deg is None:
+    for item, row in zip(items, changed, strict=True):
+        if item.yaw_deg is None:
             continue
         parts = view_shares(row) or [0.0] * len(row)
         for view, is_changed in enumerate(row):
-            offset = _steps_from(layout.yaws_deg[view], record.yaw_deg, num_steps)
-            grouped[offset].append((is_changed, str(record.image)))
+            offset = _steps_from(layout.yaws_deg[view], item.yaw_deg, num_steps)
+            grouped[offset].append((is_changed, str(item.image)))
             shares[offset] += parts[view]
     names = {offset: f"{offset * 360 / num_steps:+g}°" for offset in sorted(grouped)}
     found = {offset: _share(grouped[offset]) for offset in names}
     total = sum(shares.values())
     return {
-        "count": len(records),
+        "count": len(items),
         "views": view_words(layout),
-        "changed_by_any": sum(map(any, changed)) / len(records),
+        "changed_by_any": sum(map(any, changed)) / len(items),
         "changed_by_offset": {name: found[offset].mean for offset, name in names.items()},
         "interval_by_offset": {name: found[offset].limits for offset, name in names.items()},
         "share_by_offset": {n: shares[o] / total for o, n in names.items()} if total else {},

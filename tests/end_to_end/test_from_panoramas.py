@@ -111,7 +111,7 @@ def test_four_commands_lead_from_pictures_to_a_tested_model(
     assert places["train"] | places["test"] == PLACES_DEG.keys()
     assert not places["train"] & places["test"] and places["test"]
     report = json.loads((place / "runs" / "real" / "report.json").read_text())
-    assert report["accuracy"]["count"] == 8
+    assert report["score"]["count"] == 8
     assert {"blind", "single_view", "low_resolution"} == report["baselines"].keys()
     tested = {Path(row["image"]).parent.name for row in report["predictions"]}
     assert tested <= places["test"]

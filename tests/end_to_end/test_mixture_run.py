@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.card import _data_of
+from panovlm.exporting.card import _data_of
 from panovlm.training import run
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.plan import plan

@@ -82,4 +82,4 @@ def test_a_global_view_goes_through_all_stages(recipe: Recipe, scenes_file: Path
     with pytest.raises(PanoVLMError, match=r"cannot be yaw-rotated.*--yaw-rotated 0"):
         evaluate(folder, scenes_file, out, limit=2, options=EvaluationOptions(num_yaw_rotated=2))
     report = evaluate(folder, scenes_file, out, limit=2)
-    assert report["accuracy"]["count"] == 2
+    assert report["score"]["count"] == 2

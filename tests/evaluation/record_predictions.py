@@ -7,5 +7,7 @@ from panovlm.evaluation.scoring import Prediction
 
 def predict(record: Record, answer: str, yaw_shift_deg: float = 0.0) -> Prediction:
     """An answer to a record after the camera has turned right."""
-    item = rotated(item_of(record, 1), yaw_shift_deg)
-    return Prediction(record, item, answer, RECORDS.score([item], [answer])[0])
+    asked = item_of(record, 1)
+    item = rotated(asked, yaw_shift_deg) if yaw_shift_deg else asked
+    assert item is not None
+    return Prediction(item, answer, RECORDS.score([item], [answer])[0])

@@ -16,7 +16,8 @@ from PIL import Image
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_export import export_benchmark
-from panovlm.evaluation.lmms_eval_task import EXPORTED, doc_of, item_of
+from panovlm.evaluation.benchmarks.names import BENCHMARKS
+from panovlm.evaluation.lmms_eval_task import doc_of, item_of
 
 DATA: dict[str, list[dict[str, Any]]] = {
     "quic-360": [
@@ -91,10 +92,10 @@ def test_a_task_of_lmms_eval_shows_asks_and_scores_as_here(
     export_benchmark(data[name], task, "lmms-eval", name=name)
     told, utils = described(task), utils_of(task)
     assert told["task"] == f"panovlm_{name.replace('-', '_')}"
-    assert told["generation_kwargs"]["max_new_tokens"] == EXPORTED[name].max_new_tokens
+    assert told["generation_kwargs"]["max_new_tokens"] == BENCHMARKS[name].max_new_tokens
     lines = Path(told["dataset_kwargs"]["data_files"]["test"]).read_text().splitlines()
     docs = [json.loads(line) for line in lines]
-    items = EXPORTED[name].read(data[name], data[name].parent)[: len(docs)]
+    items = BENCHMARKS[name].read(data[name], data[name].parent)[: len(docs)]
     assert [utils.doc_to_text(doc) for doc in docs] == [item.question for item in items]
     (shown,) = utils.doc_to_visual(docs[0])
     with Image.open(items[0].image) as picture:
@@ -103,7 +104,7 @@ def test_a_task_of_lmms_eval_shows_asks_and_scores_as_here(
         utils.process_results(doc, [answer])
         for doc, answer in zip(docs, ANSWERS[name], strict=True)
     ]
-    here = [each.value for each in EXPORTED[name].score(items, ANSWERS[name])]
+    here = [each.value for each in BENCHMARKS[name].score(items, ANSWERS[name])]
     known = [value for value in here if value is not None]
     figures = {}
     for metric in told["metric_list"]:
@@ -133,11 +134,11 @@ def test_an_unreadable_error_is_the_largest_and_an_error_is_better_when_low(tmp_
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_items_survive_the_way_through_json(name: str, data: dict[str, Path]) -> None:
-    items = EXPORTED[name].read(data[name], data[name].parent)
+    items = BENCHMARKS[name].read(data[name], data[name].parent)
     again = [item_of(json.loads(json.dumps(doc_of(item, name)))) for item in items]
     assert [item.references for item in again] == [item.references for item in items]
     answers = (ANSWERS[name] * 2)[: len(items)]
-    assert EXPORTED[name].score(again, answers) == EXPORTED[name].score(items, answers)
+    assert BENCHMARKS[name].score(again, answers) == BENCHMARKS[name].score(items, answers)
 
 
 def table_of(path: Path) -> list[dict[str, str]]:
@@ -229,6 +230,6 @@ def test_mistakes_are_named(data: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(PanoVLMError, match="found none of the 3 pictures"):
         export_benchmark(given, out, "lmms-eval", name="quic-360", images=tmp_path)
     turns = [{"role": role, "content": "?"} for role in ("user", "assistant") * 2]
-    (tmp_path / "long.jsonl").write_text(json.dumps({"image": "a.png", "messages": turns}))
-    with pytest.raises(PanoVLMError, match="record 1: found the messages"):
+    (tmp_path / "long.jsonl").write_text(json.dumps({"image": "data/a.png", "messages": turns}))
+    with pytest.raises(PanoVLMError, match="item 1: found a conversation of 3 messages"):
         export_benchmark(tmp_path / "long.jsonl", out, "lmms-eval")

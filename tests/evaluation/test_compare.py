@@ -12,20 +12,29 @@ from panovlm.evaluation.pages.compare_page import comparison_verdict
 from panovlm.evaluation.summary import comparison_lines
 from panovlm.metrics.scores import Missing
 
+RECORDS: dict[str, Any] = {
+    "benchmark": "records",
+    "metric": "share of exact matches",
+    "unit": "share",
+    "less_is_better": False,
+    "judge": None,
+}
+
 
 def write(path: Path, right: list[bool], start: int = 0, folder: str = "data") -> Path:
     rows = [
         {
             "image": f"{folder}/{(start + i) // 2}.png",
             "question": f"Where is {start + i}?",
-            "expected": "left",
+            "references": ["left"],
             "answer": "left" if is_right else "back",
-            "right": is_right,
+            "score": float(is_right),
+            "missing": None,
             "kind": "direction" if i % 2 else "count",
         }
         for i, is_right in enumerate(right)
     ]
-    report: dict[str, Any] = {"predictions": rows, "settings": {"data": f"{folder}/test.jsonl"}}
+    report = RECORDS | {"predictions": rows, "settings": {"images": folder}}
     path.write_text(json.dumps(report))
     return path
 

@@ -7,15 +7,16 @@ import torch
 from record_predictions import predict
 
 from panovlm.data.cache import PatchTokenCache
-from panovlm.data.record_files import read_records
-from panovlm.data.records import Message, Needs, Record
+from panovlm.data.records import Message, Record
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation import latents
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt, answer_limit
+from panovlm.evaluation.asking import ask
+from panovlm.evaluation.benchmarks.items import Item
+from panovlm.evaluation.benchmarks.records import RECORDS, item_of
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.latents import LatentTokens
-from panovlm.evaluation.records_report import describe
-from panovlm.evaluation.scoring import accuracy
+from panovlm.evaluation.report import describe
 from panovlm.metrics.exact_match import normalised
 from panovlm.model.vision import encode_views
 
@@ -46,36 +47,44 @@ def test_scores_are_means_with_counts_by_kind_and_stratum() -> None:
         predict(record(kind="direction", yaw_deg=20.0, crosses_seam=False), "left"),
         predict(record("3", kind="count"), "3"),
     ]
-    scores = describe(predictions)
-    assert scores["overall"] == 0.75
-    assert scores["by_kind"] == {"count": 1.0, "direction": pytest.approx(2 / 3)}
-    assert scores["count_by_kind"] == {"count": 1, "direction": 3}
-    assert (scores["seam"], scores["not_seam"]) == (1.0, 0.5)
-    assert (scores["count_seam"], scores["count_not_seam"]) == (1, 2)
+    scores = describe(RECORDS, predictions)
+    assert scores["score"]["mean"] == 0.75
+    assert means(scores, "by_kind") == {"count": 1.0, "direction": pytest.approx(2 / 3)}
+    assert {kind: each["count"] for kind, each in scores["by_kind"].items()} == {
+        "count": 1,
+        "direction": 3,
+    }
+    assert means(scores, "by_seam") == {"cut by the seam": 1.0, "not cut": 0.5}
+    assert means(scores, "by_direction") == {"back": 1.0, "front": 0.5}
+
+
+def means(scores: dict, group: str) -> dict[str, float]:
+    return {name: each["mean"] for name, each in scores[group].items()}
 
 
 def test_coverage_stands_beside_every_share() -> None:
-    scores = describe(
-        [predict(record(kind="a"), "left"), predict(record(kind="a"), ""), predict(record(), "up")]
-    )
-    assert scores["coverage"] == pytest.approx(2 / 3)
-    assert scores["coverage_by_kind"] == {"a": 0.5, "all": 1.0}
-    assert scores["by_kind"] == {"a": 0.5, "all": 0.0}  # an empty answer is wrong
+    answers = [("a", "left"), ("a", ""), (None, "up")]
+    scores = describe(RECORDS, [predict(record(kind=kind), said) for kind, said in answers])
+    assert scores["score"]["coverage"] == pytest.approx(2 / 3)
+    assert [each["coverage"] for each in scores["by_kind"].values()] == [0.5, 1.0]
+    assert means(scores, "by_kind") == {"a": 0.5, "all": 0.0}  # an empty answer is wrong
 
 
 def test_listings_are_scored_line_by_line_beside_the_questions() -> None:
     listing = record("front: car\nback: nothing")
-    scores = describe([predict(listing, "front: car\nback: car"), predict(record(), "left")])
-    assert scores["overall"] == 0.5
-    assert scores["listings"]["count"] == 1
-    assert scores["listings"]["lines"]["mean"] == 0.5
-    assert "listings" not in describe([predict(record(), "left")])
+    said = [predict(listing, "front: car\nback: car"), predict(record(), "left")]
+    scores = describe(RECORDS, said)
+    assert scores["score"]["mean"] == 0.5
+    assert scores["extras"]["listings"]["count"] == 1
+    assert scores["extras"]["listings"]["lines"]["mean"] == 0.5
+    assert describe(RECORDS, said[1:])["extras"] == {}
 
 
 def test_answers_are_cut_off_behind_the_longest_correct_one(processor) -> None:
     long = "front: red cube " * 20
-    assert answer_limit(processor, [record()]) == MAX_NEW_TOKENS
-    limit = answer_limit(processor, [record(), record(rolled_responses=("left", None, long))])
+    assert answer_limit(processor, [item_of(record(), 1)]) == MAX_NEW_TOKENS
+    records = [record(), record(rolled_responses=("left", None, long))]
+    limit = answer_limit(processor, [item_of(each, 1) for each in records])
     assert limit > len(processor.tokenizer(long, add_special_tokens=False)["input_ids"])
 
 
@@ -86,15 +95,9 @@ def test_scores_are_given_by_distance_from_the_seam_where_directions_are_known()
         predict(record(yaw_deg=10.0), "left"),
         predict(record(), "left"),
     ]
-    scores = describe(predictions)
-    assert scores["by_seam_distance"] == {"0-45°": 0.5, "135-180°": 1.0}
-    assert scores["count_by_seam_distance"] == {"0-45°": 2, "135-180°": 1}
-    assert "by_seam_distance" not in describe(predictions[3:])
-
-
-def test_no_stratum_is_reported_where_nothing_crosses_the_seam() -> None:
-    assert "seam" not in describe([predict(record(yaw_deg=3.0, crosses_seam=False), "left")])
-    assert accuracy([predict(record(), "left")]).mean == 1.0
+    scores = describe(RECORDS, predictions)
+    assert means(scores, "by_distance_from_seam") == {"0-45°": 0.5, "135-180°": 1.0}
+    assert describe(RECORDS, predictions[3:])["by_distance_from_seam"] == {}
 
 
 def prompts(generator, num: int) -> list[Prompt]:
@@ -119,95 +122,85 @@ def test_batched_answers_equal_answers_given_alone(generator, processor) -> None
 
 
 @pytest.fixture
-def evaluator(generator, processor, scenes_file, tmp_path, monkeypatch) -> Evaluator:
+def items(scenes_file: Path) -> list[Item]:
+    return RECORDS.read(scenes_file, scenes_file.parent)
+
+
+@pytest.fixture
+def evaluator(generator, processor, items, tmp_path, monkeypatch) -> Evaluator:
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
-    return Evaluator(
-        generator,
-        processor,
-        read_records(scenes_file, Needs(text=True, image=True)),
-        use_bf16=False,
-    )
+    return Evaluator(generator, processor, [item.picture for item in items], use_bf16=False)
 
 
-def test_blind_answers_do_not_depend_on_the_picture(evaluator: Evaluator) -> None:
-    blind = evaluator.predict_blind("blind")
+def test_blind_answers_do_not_depend_on_the_picture(evaluator: Evaluator, items) -> None:
     given: dict[str, set[str]] = {}
-    for asked, answer in zip(evaluator.records, blind, strict=True):
-        given.setdefault(asked.messages[0].content, set()).add(answer)
+    for item, answer in zip(items, ask(evaluator, "blind", items, "blind"), strict=True):
+        given.setdefault(item.question, set()).add(answer)
     assert all(len(answers) == 1 for answers in given.values())
 
 
-def test_yaw_rotated_questions_meet_rotated_views(evaluator: Evaluator, monkeypatch) -> None:
-    seen: list[torch.Tensor] = []
-    original = evaluator.answerer.__class__.__call__
-
-    def spy(self, asked, progress):
-        seen.extend(prompt.latents for prompt in asked)
-        return original(self, asked, progress)
-
-    monkeypatch.setattr(evaluator.answerer.__class__, "__call__", spy)
-    records = [record for record in evaluator.records if record.can_rotate(4)][:1]
-    for strides in range(4):
-        evaluator.predict_yaw_rotated("rotated", records, strides)
-    patch_tokens = evaluator.cache.load(records[0].image)
-    assert len(seen) == 4
-    for strides, shown in enumerate(seen):
-        expected = evaluator.latents.resampled(patch_tokens.roll(-strides, dims=0))
-        assert torch.allclose(shown, expected, atol=1e-5)
-
-
-def test_a_blank_view_is_what_the_model_makes_of_a_blank_picture_there(
-    evaluator: Evaluator, monkeypatch
-) -> None:
+@pytest.fixture
+def shown(monkeypatch) -> list[torch.Tensor]:
+    """The latent tokens of all questions asked, in place of answers."""
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(
-        evaluator.answerer.__class__,
+        Answerer,
         "__call__",
         lambda self, asked, progress: [seen.append(each.latents) or "" for each in asked],
     )
-    records = evaluator.records[:1]
-    evaluator.predict_without_view("without", records, 2)
-    evaluator.predict_single_view("single view")
-    picture = evaluator.cache.image_processor(str(records[0].image), return_tensors="pt")
+    return seen
+
+
+def test_yaw_rotated_questions_meet_rotated_views(evaluator: Evaluator, items, shown) -> None:
+    chosen = [item for item in items if RECORDS.can_rotate(item, 4)][:1]
+    for strides in range(4):
+        ask(evaluator, "rotated", chosen, "yaw_rotated", strides)
+    patch_tokens = evaluator.cache.load(chosen[0].picture)
+    assert len(shown) == 4
+    for strides, seen in enumerate(shown):
+        expected = evaluator.latents.resampled(patch_tokens.roll(-strides, dims=0))
+        assert torch.allclose(seen, expected, atol=1e-5)
+
+
+def test_a_blank_view_is_what_the_model_makes_of_a_blank_picture_there(
+    evaluator: Evaluator, items, shown
+) -> None:
+    ask(evaluator, "without", items[:1], "without_view", 2)
+    ask(evaluator, "single view", items[:1], "single_view")
+    picture = evaluator.cache.image_processor(str(items[0].image), return_tensors="pt")
     views = picture["pixel_values"][0].clone()
     views[2] = 0
     encoder, resampler = evaluator.latents.model.model.vision_encoder, evaluator.latents.resampled
     with torch.inference_mode():
-        assert torch.allclose(seen[0], resampler(encode_views(encoder, views)), atol=2e-2)
-    assert torch.equal(seen[1][0], evaluator.latents.of(records[0].picture)[0])
-    assert torch.equal(seen[1][1:], evaluator.latents.blank[1:])
+        assert torch.allclose(shown[0], resampler(encode_views(encoder, views)), atol=2e-2)
+    assert torch.equal(shown[1][0], evaluator.latents.of(items[0].picture)[0])
+    assert torch.equal(shown[1][1:], evaluator.latents.blank[1:])
 
 
-def test_equal_questions_about_a_blank_picture_are_asked_once(
-    evaluator: Evaluator, monkeypatch
+def test_equal_questions_about_equal_pictures_are_asked_once(
+    evaluator: Evaluator, items, shown
 ) -> None:
-    asked: list[tuple[Message, ...]] = []
-    original = evaluator.answerer.__class__.__call__
-
-    def spy(self, prompts, progress):
-        asked.extend(prompt.messages for prompt in prompts)
-        return original(self, prompts, progress)
-
-    monkeypatch.setattr(evaluator.answerer.__class__, "__call__", spy)
-    evaluator.records *= 2
-    assert len(evaluator.predict_blind("blind")) == len(evaluator.records)
-    assert len(asked) == len(set(asked)) == len({each.prompt for each in evaluator.records})
+    assert len(ask(evaluator, "blind", items * 2, "blind")) == 2 * len(items)
+    assert len(shown) == len({item.prompt for item in items})
+    shown.clear()
+    ask(evaluator, "seen", items * 2, "original")
+    assert len(shown) == len({(item.picture, item.prompt) for item in items})
 
 
 def test_low_resolution_pictures_are_encoded_once_and_kept_apart(
-    evaluator: Evaluator, monkeypatch
+    evaluator: Evaluator, items, monkeypatch
 ) -> None:
     before = {file: file.read_bytes() for file in evaluator.cache.folder.glob("*.npy")}
-    first = evaluator.predict_low_resolution("low")
+    first = ask(evaluator, "low", items, "low_resolution")
     kept = evaluator.cache.folder.with_name(f"{evaluator.cache.folder.name}-low_resolution")
     assert len([*kept.glob("*.npy")]) == len(before)
     assert {file: file.read_bytes() for file in before} == before
     monkeypatch.setattr(PatchTokenCache, "encode", None)
-    assert evaluator.predict_low_resolution("low") == first
+    assert ask(evaluator, "low", items, "low_resolution") == first
 
 
 def test_what_is_beyond_memory_is_resampled_again(evaluator: Evaluator, monkeypatch) -> None:
-    pictures = [*dict.fromkeys(record.picture for record in evaluator.records)][:2]
+    pictures = evaluator.pictures[:2]
     roomy = [evaluator.latents.of(picture) for picture in pictures]
     assert roomy[0] is evaluator.latents.of(pictures[0])
     monkeypatch.setattr(latents, "KEPT_BYTES", 1)
@@ -221,4 +214,4 @@ def test_what_is_beyond_memory_is_resampled_again(evaluator: Evaluator, monkeypa
 def test_missing_pictures_are_listed(generator, processor, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
     with pytest.raises(PanoVLMError, match=r"p\.png: no such picture"):
-        Evaluator(generator, processor, [record()], use_bf16=False)
+        Evaluator(generator, processor, [Path("p.png")], use_bf16=False)

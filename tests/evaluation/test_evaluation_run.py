@@ -27,13 +27,13 @@ def test_the_report_holds_every_answer_with_all_that_was_asked(
     out = tmp_path / "out" / "report.json"
     report = evaluate(saved_model, scenes_file, out, options=OPTIONS)
     rows = json.loads(out.read_text())["predictions"]
-    assert len(rows) == report["accuracy"]["count"] == len(scenes_file.read_text().splitlines())
-    assert report["accuracy"]["overall"] == sum(row["right"] for row in rows) / len(rows)
-    assert report["accuracy"]["interval"] is None  # of three panoramas
+    assert len(rows) == report["score"]["count"] == len(scenes_file.read_text().splitlines())
+    assert report["score"]["mean"] == sum(row["score"] or 0.0 for row in rows) / len(rows)
+    assert report["score"]["interval"]["low"] is None  # of three panoramas
     assert set(report["baselines"]) == set(report["better_than"]) == set(rows[0]["baselines"])
     assert set(report["baselines"]) == {"blind", "single_view", "low_resolution"}
     rotated = [row for row in rows if "yaw_rotated" in row]
-    assert len(rotated) == report["rotation"]["count"]
+    assert len(rotated) == report["yaw_rotated"]["right_every"]["count"]
     assert all(len(row["yaw_rotated"]) == 4 for row in rotated)
     assert all(row["yaw_rotated"][0]["answer"] == row["answer"] for row in rotated)
     ablated = [row for row in rows if "changed_by_view" in row]
@@ -74,9 +74,9 @@ def test_seeds_change_what_is_sampled_and_no_answer(
 ) -> None:
     one = evaluate(saved_model, scenes_file, tmp_path / "1.json", options=replace(OPTIONS, seeds=1))
     two = evaluate(saved_model, scenes_file, tmp_path / "2.json", options=OPTIONS)
-    assert one["accuracy"] == two["accuracy"]
+    assert one["score"] == two["score"]
     assert one["seeds"] == two["seeds"][:1]
-    assert one["rotation"]["count"] == 2 < two["rotation"]["count"]
+    assert (one["yaw_rotated"]["score"]["count"], two["yaw_rotated"]["score"]["count"]) == (6, 12)
 
 
 def test_unknown_baselines_are_named(saved_model: Path, scenes_file: Path, tmp_path: Path) -> None:

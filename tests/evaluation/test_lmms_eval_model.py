@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from panovlm.data.record_files import read_records
-from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
+from panovlm.evaluation.asking import ask
 from panovlm.evaluation.benchmark_export import export_benchmark
+from panovlm.evaluation.benchmarks.records import RECORDS
 from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.lmms_eval_task import doc_to_text, doc_to_visual
 
@@ -94,14 +94,15 @@ def test_answers_are_those_of_an_evaluation_here(
     model.task_dict = {TASK: {SPLIT: docs}}
     asked = requests(docs, {"max_new_tokens": 8, "temperature": 0})
     said = model.generate_until(asked)
+    items = RECORDS.read(records, records.parent)
     evaluator = Evaluator(
         model.model,
         model.processor,
-        read_records(records, Needs(text=True, image=True)),
+        [item.picture for item in items],
         use_bf16=False,
         max_new_tokens=8,
     )
-    assert said == evaluator.predict("here")
+    assert said == ask(evaluator, "here", items, "original")
     assert len({*said}) > 1
     assert model.generate_until(asked[::-1]) == said[::-1]
 

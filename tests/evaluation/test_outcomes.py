@@ -16,22 +16,24 @@ from panovlm.evaluation.outcomes import (
 
 BESIDE = {"settings": {"data": "test.jsonl", "model": "m"}, "versions": {"panovlm": "1.2"}}
 RECORDS: dict[str, Any] = BESIDE | {
-    "accuracy": {
-        "overall": 0.8,
-        "interval": (0.702, 0.898),
+    "benchmark": "records",
+    "less_is_better": False,
+    "score": {
+        "mean": 0.8,
+        "interval": {"low": 0.702, "high": 0.898},
         "coverage": 0.95,
         "count": 40,
-        "by_kind": {"direction": 0.6},
     },
+    "by_kind": {"direction": {"mean": 0.6, "interval": None}},
     "better_than": {"blind": {"mean": 0.1, "low": None, "high": None}},
-    "rotation_consistency": 0.7,
+    "yaw_rotated": {"score": {"mean": 0.7, "interval": None}},
+    "pole_shifted": {"score": {"mean": 0.2, "interval": None}},
 }
 ERRORS: dict[str, Any] = BESIDE | {
     "benchmark": "refer360",
-    "score": {"mean": 30.0, "coverage": 0.5, "count": 8},
-    "interval": None,
+    "score": {"mean": 30.0, "coverage": 0.5, "count": 8, "interval": None},
     "less_is_better": True,
-    "by_kind": {"shop": {"mean": None}},
+    "by_kind": {"shop": {"mean": None, "interval": None}},
     "better_than": {"blind": {"mean": -12.0, "low": -20.0, "high": -4.0}},
 }
 
@@ -42,6 +44,7 @@ def failing(report: dict[str, Any], *required: str) -> list[str]:
 
 def test_a_figure_below_its_limit_fails() -> None:
     assert failing(RECORDS, "accuracy=0.8", "coverage=0.9", "yaw_rotated=0.7", "gain=0.1") == []
+    assert failing(RECORDS, "pole_shifted=0.3") == ["pole_shifted is 0.2, expected 0.3 or more"]
     (words,) = failing(RECORDS, "accuracy=0.9", "kind:direction=0.5")
     assert words == "accuracy is 0.8, expected 0.9 or more"
 

@@ -4,17 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from panovlm.data.records import Message, Record
+from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.view_ablation import changed_by_view, view_ablation
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.views_mattered import view_shares
 
 RING = ViewLayout.ring(num_views=4, fov_deg=120.0, view_size=32)
-MESSAGES = (Message(role="user", content="?"), Message(role="assistant", content="x"))
 
 
-def record(yaw_deg: float | None) -> Record:
-    return Record(image=Path("p.png"), messages=MESSAGES, yaw_deg=yaw_deg)
+def item(yaw_deg: float | None) -> Item:
+    return Item("1", Path("p.png"), "?", ("x",), "k", yaw_deg)
 
 
 def test_only_other_answers_are_changes() -> None:
@@ -30,15 +29,15 @@ def test_an_answer_is_shared_out_among_the_views_that_change_it() -> None:
 def test_offsets_follow_the_object_all_around(yaw_deg: float) -> None:
     facing = round(yaw_deg / 90) % 4
     changed = [view == facing for view in range(4)]
-    facts = view_ablation([record(yaw_deg)], [changed], RING)
+    facts = view_ablation([item(yaw_deg)], [changed], RING)
     assert facts["changed_by_offset"] == {"-90°": 0.0, "+0°": 1.0, "+90°": 0.0, "+180°": 0.0}
     assert facts["share_by_offset"]["+0°"] == 1.0
 
 
 def test_shares_sum_to_one_over_the_answers_that_change() -> None:
-    records = [record(0.0), record(90.0), record(None)]
+    items = [item(0.0), item(90.0), item(None)]
     changed = [[True, True, False, False], [False] * 4, [True, False, False, False]]
-    facts = view_ablation(records, changed, RING)
+    facts = view_ablation(items, changed, RING)
     assert facts["changed_by_any"] == pytest.approx(2 / 3)
     assert facts["share_by_offset"]["+0°"] == facts["share_by_offset"]["+90°"] == 0.5
     assert sum(facts["share_by_offset"].values()) == 1.0

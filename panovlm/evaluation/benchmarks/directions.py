@@ -93,6 +93,13 @@ def rotated(item: Item, yaw_shift_deg: float) -> Item:
     return _located_at(item, (item.yaw_deg or 0.0) - yaw_shift_deg)
 
 
+def tilted(item: Item, pitch_deg: float) -> Item | None:
+    """Return the question with its thing at another pitch; None where its pitch is not known."""
+    if item.pitch_deg is None:
+        return None
+    return _located_at(replace(item, pitch_deg=pitch_deg), item.yaw_deg or 0.0)
+
+
 def parse_place(answer: str) -> Place | None:
     """Read where an answer points: `submit(yaw,pitch)`, or a direction with or without a pitch."""
     if (submitted := parse_submission(answer)) is not None:
@@ -181,6 +188,7 @@ DIRECTION_ERRORS = Benchmark(
     source="your own file",
     extras=extras,
     rotate=rotated,
+    tilt=tilted,
     less_is_better=True,
     unit=DEGREES,
     point=parse_place,

@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmarks.files import items_of, read_objects
+from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.evaluation.units import DEGREES
 from panovlm.geometry.sphere import wrap_deg
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.scores import Score, score_read, summarise
+from panovlm.pictures.declaring import Declaration
 
 OBJECT_YAW_DEG, OBJECT_PITCH_DEG, PATH_YAW_DEG = 30.0, 20.0, 10.0
 """Half of the least size of a target: of an object's box, and of the way to walk."""
+LITE_KEYS = ("doc_id", "task", "target_yaw", "target_pitch", "is_nav", "panorama_strip")
+ALL_AROUND = Declaration(projection="equirectangular", hfov_deg=360.0)
+"""What the strips of HStarBench-Lite are: a band of a sphere."""
 PICTURES = ("*.jpg", "*.jpeg", "*.png")
 PROMPT = (
     "{task}\nSay where to look: yaw in degrees from the centre of the panorama, positive to the "
@@ -65,6 +69,26 @@ def _item(row: Mapping[str, Any], name: str, picture: Path) -> Item:
         pitch_deg=None if pitch is None else sum(pitch) / 2,
         facts={"yaw": yaw, "pitch": pitch},
     )
+
+
+def read_lite(path: Path, images: Path) -> list[Item]:
+    """Read tasks of HStarBench-Lite.
+
+    Args:
+        path: One object a line with the columns of its card: `doc_id`, `task`, `target_yaw`,
+            `target_pitch`, `is_nav`, and in `panorama_strip` the name of the picture's file.
+        images: Folder of the strips: all around, but not up to the poles.
+    """
+    rows = read_objects(path, LITE_KEYS)
+    return items_of(path, rows, lambda row, _: _lite_item(row, images))
+
+
+def _lite_item(row: Mapping[str, Any], images: Path) -> Item:
+    picture = picture_at(images, text_of(row, "panorama_strip"))
+    target = {"task": text_of(row, "task"), "yaw": row["target_yaw"]}
+    if not row["is_nav"]:
+        target["pitch"] = row["target_pitch"]
+    return replace(_item(target, str(row["doc_id"]), picture), declared=ALL_AROUND)
 
 
 def _ends(values: Any) -> Direction:
@@ -140,4 +164,11 @@ HSTAR_BENCH = Benchmark(
     extras=extras,
     rotate=rotated,
     point=parse_submission,
+)
+HSTAR_BENCH_LITE = replace(
+    HSTAR_BENCH,
+    read=read_lite,
+    source="gsarch/HStarBench-Lite, by its card alone; the rule of humanoid-vstar/hstar",
+    differs=f"experimental: its files were not seen, and yaw is taken to be 0 at the middle of a "
+    f"strip; {HSTAR_BENCH.differs}",
 )

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from panovlm.data.records import Message, marked
 from panovlm.evaluation.units import SHARE, Unit
 from panovlm.metrics.intervals import mean_interval
 from panovlm.metrics.scores import Score, counted, summarise
+from panovlm.pictures.declaring import Declaration, PictureFile, declare
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Item:
         yaw_deg: Direction it is about, where known, positive to the right.
         pitch_deg: The same, positive up, from -90 to 90.
         facts: What else the benchmark's own scorer looks at, by name, as JSON can hold it.
+        conversation: What stands before the answer, where that is more than the question alone.
+        declared: What the picture is, where it does not say so itself.
 
     Raises:
         ValueError: If a direction is none, or a text cannot be written.
@@ -37,11 +41,27 @@ class Item:
     yaw_deg: float | None = None
     pitch_deg: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    conversation: tuple[Message, ...] = ()
+    declared: Declaration | None = None
 
     def __post_init__(self) -> None:
         "".join([self.name, str(self.image), self.question, self.kind, *self.references]).encode()
         if not math.isfinite(self.yaw_deg or 0.0) or not abs(self.pitch_deg or 0.0) <= 90.0:
             raise ValueError(f"yaw {self.yaw_deg} and pitch {self.pitch_deg}, expected a direction")
+
+    @property
+    def picture(self) -> PictureFile:
+        """The picture's file with what is declared of it."""
+        return declare(self.image, self.declared)
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """The conversation before the answer, with the picture's mark in place."""
+        return self.conversation or marked((Message(role="user", content=self.question),))
+
+    def declared_by(self, default: Declaration | None) -> "Item":
+        """Return the item with a declaration of its picture, unless it has its own."""
+        return self if self.declared else replace(self, declared=default)
 
 
 Read = Callable[[Path, Path], list[Item]]
@@ -59,6 +79,11 @@ Rotate = Callable[[Item, float], Item | None]
 """Takes an item, and by how many degrees the camera turns right; returns what is correct then.
 
 None if that is not known.
+"""
+Tilt = Callable[[Item, float], Item | None]
+"""Takes an item, and the pitch to which a tilt of the camera brings its target, whose yaw stays.
+
+Returns what is correct then, None if that is not known.
 """
 Point = Callable[[str], tuple[float, float | None] | None]
 """Takes an answer; returns yaw and pitch in degrees, or None if it names no direction."""
@@ -99,10 +124,11 @@ class Benchmark:
         metric: What one score is, in words.
         source: Where format and rule are from.
         differs: Where this differs from the published procedure; empty if nowhere known.
-        max_new_tokens: Room for an answer.
+        max_new_tokens: Room for an answer; None for just behind the longest correct one.
         extras: Further figures.
         rubric: Set where the published score is a judge's.
         rotate: Set where it is known what is correct on a yaw-rotated picture, of some items.
+        tilt: Likewise of a tilted one.
         less_is_better: Whether a score is an error.
         unit: In which scores are written.
         point: Reads where an answer points, in yaw and, where one is named, pitch; set where
@@ -114,10 +140,11 @@ class Benchmark:
     metric: str
     source: str
     differs: str = ""
-    max_new_tokens: int = 64
+    max_new_tokens: int | None = 64
     extras: Extras = lambda items, answers, scores: {}
     rubric: Rubric | None = None
     rotate: Rotate | None = None
+    tilt: Tilt | None = None
     less_is_better: bool = False
     unit: Unit = SHARE
     point: Point | None = None
@@ -127,12 +154,17 @@ class Benchmark:
         """The score of an answer that cannot be read."""
         return self.unit.ends[-1] if self.less_is_better else 0.0
 
-    def is_rotatable(self, item: Item) -> bool:
-        """Return whether it is known what is correct on yaw-rotated pictures."""
-        return self.rotate is not None and self.rotate(item, 45.0) is not None
+    def rotated(self, item: Item, yaw_shift_deg: float) -> Item | None:
+        """Return what is correct after the camera has turned right; None if it is not known."""
+        return self.rotate(item, yaw_shift_deg) if self.rotate else None
+
+    def can_rotate(self, item: Item, num_steps: int) -> bool:
+        """Return whether what is correct is known after each of so many steps around the circle."""
+        shifts_deg = (360.0 * step / num_steps for step in range(num_steps))
+        return all(self.rotated(item, shift_deg) is not None for shift_deg in shifts_deg)
 
 
-def unchanged(item: Item, yaw_shift_deg: float) -> Item:
+def unchanged(item: Item, angle_deg: float) -> Item:
     """Return an item as it is: what it asks for does not depend on where the camera looks."""
     return item
 

@@ -95,4 +95,5 @@ LABELS = Benchmark(
     source="your own file",
     extras=extras,
     rotate=unchanged,
+    tilt=unchanged,
 )

@@ -144,7 +144,7 @@ def _direction(text: str, reference: str) -> Score:
     return Score(float(word == known))
 
 
-def rotated(item: Item, yaw_shift_deg: float) -> Item | None:
+def rotated(item: Item, angle_deg: float) -> Item | None:
     """Return a question as it is, since it is asked from the place of an object; None of a map."""
     return None if item.kind == MAP else item
 
@@ -175,4 +175,5 @@ OSR_BENCH = Benchmark(
     max_new_tokens=512,
     extras=extras,
     rotate=rotated,
+    tilt=rotated,
 )

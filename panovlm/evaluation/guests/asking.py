@@ -1,23 +1,20 @@
-"""Asks other people's models the questions of records, many at a time, each once."""
+"""Asks other people's models questions, many at a time, each once."""
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from panovlm.data.records import IMAGE_MARK, Message, Record
+from panovlm.data.records import IMAGE_MARK, Message
 from panovlm.errors import PanoVLMError
+from panovlm.evaluation.asking import Question
 from panovlm.evaluation.guests.models import Guest
 from panovlm.evaluation.guests.showing import GREY, Part, Showing
 from panovlm.evaluation.journal import Journal
-from panovlm.evaluation.low_resolution import low_resolution
-from panovlm.evaluation.seam_shifted import roll_to_seam
-from panovlm.geometry.sphere import Pixels
-from panovlm.pictures.declaring import PictureFile
+from panovlm.evaluation.shown import Shown, low_resolution
 from panovlm.pictures.messages import text_part
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.endpoints import EndpointError, Reply
@@ -31,21 +28,12 @@ _REFUSALS = (400, 413, 422)
 """An endpoint's answers to what it will not process, as what its filters hold back."""
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """What is shown for a question: `key` tells it from all else that is shown."""
-
-    key: Hashable
-    parts: Callable[[], list[Part]] = field(compare=False)
-
-
 class GuestEvaluator:
-    """Asks a model of others the questions of records.
+    """Asks a model of others questions about pictures.
 
     Args:
         guest: The model.
         showing: How panoramas are shown to it.
-        records: Questions.
         max_tokens: Longest answer.
         journal: Where answers are kept as they are given.
         instruction: Added to each question, as how to answer.
@@ -57,7 +45,6 @@ class GuestEvaluator:
         self,
         guest: Guest,
         showing: Showing,
-        records: Sequence[Record],
         *,
         max_tokens: int,
         journal: Journal,
@@ -65,7 +52,6 @@ class GuestEvaluator:
     ) -> None:
         self.guest = guest
         self.showing = showing
-        self.records = list(records)
         self.max_tokens = max_tokens
         self.journal = journal
         self.instruction = instruction
@@ -82,104 +68,45 @@ class GuestEvaluator:
         """Steps of a whole rotation: one for each view."""
         return self.showing.num_views
 
-    def predict(self, label: str) -> list[str]:
-        """Ask every question about its picture."""
-        return self._ask(label, self.records, lambda record: self._changed(record, "as it is"))
-
-    def predict_blind(self, label: str) -> list[str]:
-        """Ask every question about a grey picture."""
-        width = self.showing.needed_width // 2 * 2
-        grey = np.full((width // 2, width, 3), GREY, np.uint8)
-        shown = _Shown("blind", lambda: self.showing.parts(grey))
-        return self._ask(label, self.records, lambda _: shown)
-
-    def predict_single_view(self, label: str) -> list[str]:
-        """Ask every question about the front view alone."""
-        front = replace(self.showing, way="view")
-        return self._ask(
-            label, self.records, lambda record: self._changed(record, "view", show=front.parts)
-        )
-
-    def predict_low_resolution(self, label: str) -> list[str]:
-        """Ask every question about a panorama of as many pixels as one view."""
-
-        def load(picture: PictureFile) -> Pixels:
-            return np.asarray(low_resolution(picture, self.showing.view_size))
-
-        return self._ask(
-            label, self.records, lambda record: self._changed(record, "low resolution", load=load)
-        )
-
-    def predict_without_view(self, label: str, records: Sequence[Record], view: int) -> list[str]:
-        """Ask questions about pictures of which one view is blank."""
-        show = partial(self.showing.parts, without=view)
-        return self._ask(
-            label, records, lambda record: self._changed(record, f"without {view}", show=show)
-        )
-
-    def predict_seam_shifted(self, label: str, records: Sequence[Record]) -> list[str]:
-        """Ask questions about pictures whose left and right edge cuts what they are about."""
-
-        def shown(record: Record) -> _Shown:
-            yaw_deg = record.yaw_deg or 0.0
-            return self._changed(
-                record, f"{yaw_deg} at the seam", lambda pixels: roll_to_seam(pixels, yaw_deg)
-            )
-
-        return self._ask(label, records, shown)
-
-    def predict_yaw_rotated(
-        self, label: str, records: Sequence[Record], num_strides: int
-    ) -> list[str]:
-        """Ask questions about pictures whose camera turned right by whole strides."""
-
-        def rotate(pixels: Pixels) -> Pixels:
-            columns = round(num_strides / self.num_strides * pixels.shape[1])
-            return np.roll(pixels, -columns, axis=1)
-
-        return self._ask(
-            label, records, lambda record: self._changed(record, f"rotated {num_strides}", rotate)
-        )
-
-    def _changed(
-        self,
-        record: Record,
-        way: str,
-        change: Callable[[Pixels], Pixels] = lambda pixels: pixels,
-        *,
-        load: Callable[[PictureFile], Pixels] | None = None,
-        show: Callable[[Pixels], list[Part]] | None = None,
-    ) -> _Shown:
-        """Show the picture of a record changed in a way."""
-        picture = record.picture
-        load = load or partial(load_panorama, min_width=self.showing.needed_width)
-        show = show or self.showing.parts
-        return _Shown((picture, way), lambda: show(change(load(picture))))
-
-    def _ask(
-        self, label: str, records: Sequence[Record], shown: Callable[[Record], _Shown]
-    ) -> list[str]:
-        """Ask questions, equal ones about equal pictures once; what was kept is not asked again."""
-        keys = [(shown(record), record.prompt) for record in records]
-        distinct = [*dict.fromkeys(keys)]
+    def answer(self, label: str, questions: Sequence[Question]) -> list[str]:
+        """Answer questions; what was kept is not asked again."""
         answers = {
             number: kept[0]
-            for number in range(len(distinct))
+            for number in range(len(questions))
             if (kept := self.journal.find(label, number)) is not None
         }
         for number in answers:
             self._count(self.journal.facts_of(label, number))
-        with progress_bar(label, len(distinct)) as advance:
+        with progress_bar(label, len(questions)) as advance:
             advance(len(answers))
-            todo = {n: asked for n, asked in enumerate(distinct) if n not in answers}
+            todo = {n: asked for n, asked in enumerate(questions) if n not in answers}
             answers |= self._answer_all(label, todo, advance)
-        by_key = {key: answers[number] for number, key in enumerate(distinct)}
-        return [by_key[key] for key in keys]
+        return [answers[number] for number in range(len(questions))]
+
+    def parts_of(self, shown: Shown) -> list[Part]:
+        """Return what is shown of a picture: texts and pictures."""
+        if shown.picture is None:
+            width = self.showing.needed_width // 2 * 2
+            return self.showing.parts(np.full((width // 2, width, 3), GREY, np.uint8))
+        if shown.way == "low_resolution":
+            small = low_resolution(shown.picture, self.showing.view_size)
+            return self.showing.parts(np.asarray(small))
+        pixels = load_panorama(shown.picture, min_width=self.showing.needed_width)
+        if shown.way == "single_view":
+            return replace(self.showing, way="view").parts(pixels)
+        if shown.way == "without_view":
+            return self.showing.parts(pixels, without=shown.number)
+        if shown.way == "yaw_rotated":
+            columns = round(shown.number / self.num_strides * pixels.shape[1])
+            pixels = np.roll(pixels, -columns, axis=1)
+        elif shown.way != "original":
+            pixels = shown.moved(pixels)
+        return self.showing.parts(pixels)
 
     def _answer_all(
         self,
         label: str,
-        todo: dict[int, tuple[_Shown, tuple[Message, ...]]],
+        todo: dict[int, Question],
         advance: Callable[[int], None],
     ) -> dict[int, str]:
         """Answer questions by their numbers, keeping each answer as it comes."""
@@ -198,8 +125,8 @@ class GuestEvaluator:
                     self._keep(label, number, future)
         return answers
 
-    def _answer(self, shown: _Shown, prompt: tuple[Message, ...]) -> Reply:
-        pictures = self._prepared.get(shown.key, lambda: self._prepare(shown.parts()))
+    def _answer(self, shown: Shown, prompt: tuple[Message, ...]) -> Reply:
+        pictures = self._prepared.get(shown, lambda: self._prepare(self.parts_of(shown)))
         return self.guest.answer(self._conversation(prompt, pictures), self.max_tokens)
 
     def _prepare(self, parts: Sequence[Part]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A comparison of two models as a page."""
 
+from panovlm.evaluation.benchmarks.names import RECORDS_NAME
 from panovlm.evaluation.pages.charts import Bar
 from panovlm.evaluation.pages.page import COMPARE, render
 from panovlm.evaluation.pages.scores import Facts
@@ -32,7 +33,7 @@ def comparison_verdict(comparison: Facts) -> str:
         return "Nothing can be compared: no question could be scored for both models."
     step = unit.step_text(facts["difference"])
     measured = f"{step}{unit.reach_text(facts)} on {facts['count']:,} questions"
-    if comparison["benchmark"] is not None:
+    if comparison["benchmark"] != RECORDS_NAME:
         measured += f" of {comparison['benchmark']} ({comparison['metric']})"
     if not is_clear(facts):
         few = "" if facts["low"] is not None else "; too few panoramas for an interval"

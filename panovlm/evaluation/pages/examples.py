@@ -1,93 +1,121 @@
-"""Which questions a report shows with their pictures: the best and the worst cases."""
+"""Which answers a page shows with their pictures: best, worst, not scored."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TypeVar
+from statistics import fmean
 
 from panovlm.evaluation.asking import Answers
+from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.pages.marked_pictures import Example
 from panovlm.evaluation.scoring import Prediction
-from panovlm.pictures.declaring import PictureFile
 
-T = TypeVar("T")
+SHOWN = 6
+"""Best answers shown, and as many of the worst."""
+UNSCORED_SHOWN = 4
+MAX_REFERENCES = 5
 
-EXAMPLES = 8
-"""Right answers shown, and as many wrong ones."""
 
+def choose_examples(
+    benchmark: Benchmark, answers: Answers[Prediction], views: Sequence[str] = ()
+) -> dict[str, list[Example]]:
+    """Choose answers under their heading, each about another picture, the kinds in equal shares.
 
-def choose_examples(answers: Answers[Prediction], views: Sequence[str]) -> list[Example]:
-    """Choose right and wrong answers, each about another picture, the kinds in equal shares.
-
-    Among the right ones, those come first that stay right under more yaw rotations; among the
-    wrong ones those that are wrong under more. Questions that were never rotated come last.
+    Best are those better than the mean, or perfect; the others are the worst. Among equals, those
+    that stay so when yaw-rotated come first.
 
     Args:
+        benchmark: What was asked.
         answers: All answers.
         views: Names of the views that were blanked.
     """
-    num_kinds = len({p.record.kind for p in answers.seen})
+    names = ("Best answers", "Worst answers")
+    if benchmark.less_is_better:
+        names = ("Smallest errors", "Largest errors")
+    sign = -1 if benchmark.less_is_better else 1
+    values = {place: p.score.value for place, p in enumerate(answers.seen)}
+    scored = {place: sign * value for place, value in values.items() if value is not None}
+    mean = fmean(scored.values()) if scored else 0.0
+    perfect = 0.0 if benchmark.less_is_better else benchmark.unit.ends[-1]
 
-    def about(place: int) -> tuple[PictureFile, str | None]:
-        record = answers.seen[place].record
-        return record.picture, record.kind
+    def goodness(place: int) -> tuple[float, float]:
+        rotated = (p.score.value for p in answers.yaw_rotated.get(place, ()))
+        known = [sign * value for value in rotated if value is not None]
+        return scored[place], fmean(known or [scored[place]])
 
-    return [
-        _example(answers, place, views)
-        for is_right in (True, False)
-        for place in spread(_most_telling(answers, is_right=is_right), about, num_kinds, EXAMPLES)
-    ]
+    def chosen(places: Iterable[int], most: int) -> list[Example]:
+        kept = spread(places, lambda place: answers.seen[place].item, most)
+        return [_example(benchmark, answers, place, views) for place in kept]
+
+    good = [place for place, value in scored.items() if value > mean or value == perfect]
+    bad = sorted(scored.keys() - {*good}, key=lambda place: (goodness(place), place))
+    best = sorted(good, key=goodness, reverse=True)
+    unscored = [place for place in values if place not in scored]
+    found = (chosen(best, SHOWN), chosen(bad, SHOWN), chosen(unscored, UNSCORED_SHOWN))
+    return dict(zip((*names, "Not scored"), found, strict=True))
 
 
-def spread(
-    things: Iterable[T], about: Callable[[T], tuple[Hashable, Hashable]], num_kinds: int, most: int
-) -> list[T]:
-    """Take things in order, each about another picture, the kinds in equal shares.
+def spread(places: Iterable[int], item_of: Callable[[int], Item], most: int) -> list[int]:
+    """Take places in order, each about another picture, the kinds in equal shares.
 
     Args:
-        things: The first are taken.
-        about: Returns the picture and the kind of one.
-        num_kinds: How many kinds share the room.
+        places: The first are taken.
+        item_of: Returns the item at one.
         most: Room.
     """
-    share = -(-most // max(1, num_kinds))
-    chosen: list[T] = []
+    listed = [(place, item_of(place)) for place in places]
+    share = -(-most // max(1, len({item.kind for _, item in listed})))
+    chosen: list[int] = []
     pictures: set[Hashable] = set()
-    kinds: Counter[Hashable] = Counter()
-    for thing in things:
-        picture, kind = about(thing)
-        if picture not in pictures and kinds[kind] < share and len(chosen) < most:
-            chosen.append(thing)
-            pictures.add(picture)
-            kinds[kind] += 1
+    kinds: Counter[str] = Counter()
+    for place, item in listed:
+        if item.image not in pictures and kinds[item.kind] < share and len(chosen) < most:
+            chosen.append(place)
+            pictures.add(item.image)
+            kinds[item.kind] += 1
     return chosen
 
 
-def _most_telling(answers: Answers[Prediction], *, is_right: bool) -> list[int]:
-    def same_when_rotated(place: int) -> int:
-        return sum(p.is_right == is_right for p in answers.yaw_rotated.get(place, []))
+def _example(
+    benchmark: Benchmark, answers: Answers[Prediction], place: int, views: Sequence[str]
+) -> Example:
+    seen, rotated = answers.seen[place], answers.yaw_rotated.get(place)
+    item, value = seen.item, seen.score.value
+    is_end = value in (0.0, benchmark.unit.ends[-1]) and not benchmark.less_is_better
+    error = "error " if benchmark.less_is_better else ""
+    scored = "" if is_end else f"{error}{benchmark.unit.score_text(value)}"
+    has_rotations = rotated is not None and not benchmark.less_is_better
+    return Example(
+        picture=item.picture,
+        question=item.question,
+        expected=_expected(item),
+        answer=seen.answer,
+        kind=item.kind,
+        is_right=seen.score.value != 0.0 if is_end else None,
+        yaw_deg=item.yaw_deg,
+        pitch_deg=item.pitch_deg,
+        answered_deg=benchmark.point(seen.answer) if benchmark.point else None,
+        score=f"none: {seen.score.missing}" if seen.score.missing else scored,
+        right_rotations=(sum(p.is_right for p in rotated), len(rotated))
+        if rotated and has_rotations
+        else None,
+        changed_views=_changed_views(views, answers.changed.get(place)),
+    )
 
-    places = [i for i, p in enumerate(answers.seen) if p.is_right == is_right]
-    return sorted(places, key=lambda place: (-same_when_rotated(place), place))
 
-
-def changed_views(views: Sequence[str], changed: Sequence[bool] | None) -> tuple[str, ...] | None:
+def _changed_views(views: Sequence[str], changed: Sequence[bool] | None) -> tuple[str, ...] | None:
     """Return the names of the views without which an answer changes; None if it was not asked."""
     if changed is None:
         return None
     return tuple(name for name, is_changed in zip(views, changed, strict=True) if is_changed)
 
 
-def _example(answers: Answers[Prediction], place: int, views: Sequence[str]) -> Example:
-    seen, rotated = answers.seen[place], answers.yaw_rotated.get(place)
-    record = seen.record
-    return Example(
-        picture=record.picture,
-        question=record.messages[-2].content,
-        expected=seen.expected,
-        answer=seen.answer,
-        kind=record.kind or "all",
-        is_right=seen.is_right,
-        yaw_deg=record.yaw_deg,
-        right_rotations=(sum(p.is_right for p in rotated), len(rotated)) if rotated else None,
-        changed_views=changed_views(views, answers.changed.get(place)),
-    )
+def _expected(item: Item) -> str:
+    """Return the right answers, or where the target is if there are none in words."""
+    if item.references:
+        more = len(item.references) - MAX_REFERENCES
+        end = [f"and {more:,} more"] if more > 0 else []
+        return "\n".join([*item.references[:MAX_REFERENCES], *end])
+    if item.yaw_deg is None:
+        return "none given"
+    pitch = "" if item.pitch_deg is None else f", pitch {item.pitch_deg:.1f}°"
+    return f"yaw {item.yaw_deg:.1f}°{pitch}"

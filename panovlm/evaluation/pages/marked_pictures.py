@@ -88,7 +88,7 @@ class Example:
         tone = "good" if self.is_right else "answered"
         if self.answered_deg is not None:
             marks.append(Mark("up", *self.answered_deg, tone, "answer"))
-        elif not self.score and answer in DIRECTIONS:
+        elif answer in DIRECTIONS:
             yaw_deg = 45.0 * DIRECTIONS.index(answer)
             marks.append(Mark("sector", yaw_deg, None, tone, f"answer: {answer}"))
         if self.yaw_deg is not None:

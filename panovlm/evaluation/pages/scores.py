@@ -1,11 +1,13 @@
-"""What the pages on scores share: what a score is, and how it is written."""
+"""Scores as pages say them: what a score is, its bar, and its words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from panovlm.evaluation.benchmarks.names import RECORDS_NAME
 from panovlm.evaluation.pages.charts import Bar
-from panovlm.evaluation.units import NOT_MEASURED, SHARE, Unit, is_clear
+from panovlm.evaluation.units import NOT_MEASURED, UNITS, Unit, is_clear
+from panovlm.metrics.scores import Missing
 
 Facts = Mapping[str, Any]
 
@@ -15,6 +17,13 @@ INPUTS = {
     "low_resolution": "low-resolution panorama",
 }
 """What the model sees in each baseline."""
+REASONS = {
+    Missing.UNREADABLE: "unreadable (counted as wrong)",
+    Missing.NO_REFERENCE: "without a reference answer",
+    Missing.NOT_JUDGED: "not judged",
+    Missing.WITHOUT_WEIGHT: "whose references hold no word that weighs",
+}
+"""Why answers have no score, in a few words."""
 MAX_KINDS = 20
 """Kinds in a chart."""
 
@@ -31,19 +40,14 @@ class Measure:
 
     name: str
     unit: Unit
-    less_is_better: bool = False
+    less_is_better: bool
 
-    def result(self, total: Bar, metric: str = "") -> str:
-        """Describe how good the answers are, with the interval and the number of questions.
-
-        Args:
-            total: Over all questions; something was scored.
-            metric: What a score is, where the measure's name does not say it all.
-        """
-        limits = f" [{self.unit.limits_text(total.interval)}]" if total.interval else ""
-        rule = f" ({metric})" if metric else ""
-        value = self.unit.score_text(total.value)
-        return f"{self.name} {value}{limits}{rule} on {total.count:,} questions"
+    @classmethod
+    def of(cls, report: Facts) -> "Measure":
+        """Return what the scores of a report are."""
+        is_error = report["less_is_better"]
+        name = "Accuracy" if report["benchmark"] == RECORDS_NAME else "Score"
+        return cls("Mean error" if is_error else name, UNITS[report["unit"]], is_error)
 
     def against_blind(self, gain: Facts) -> str:
         """Compare with the blind baseline; clear is a difference whose interval leaves out 0.
@@ -67,12 +71,49 @@ class Measure:
         return {"low": -ends["high"], "high": -ends["low"]}
 
 
-ACCURACY = Measure("Accuracy", SHARE)
+def verdict(report: Facts) -> str:
+    """Describe in one sentence how good the answers are, and against the blind baseline."""
+    measure, score = Measure.of(report), report["score"]
+    rest = f"; {unscored(score)}" if score["missing"] else ""
+    if score["mean"] is None:
+        return f"Nothing could be scored: of {score['count']:,} answers, {unscored(score)}."
+    limits = limits_of(score["interval"])
+    said = f"{measure.name} {measure.unit.score_text(score['mean'])}"
+    said += f" [{measure.unit.limits_text(limits)}]" if limits else ""
+    said += "" if measure.name == "Accuracy" else f" ({report['metric']})"
+    said += f" on {score['count']:,} questions"
+    if "blind" in report["baselines"]:
+        gain = report["better_than"]["blind"]
+        beside = "not comparable with the blind baseline, as no question has a score in both"
+        said += f", {measure.against_blind(gain) if gain else beside}"
+    return f"{said}{rest}."
+
+
+def unscored(score: Facts) -> str:
+    """Describe how many answers have no score, and why; empty if all have one."""
+    return ", ".join(
+        f"{count:,} {REASONS[Missing(reason)]}" for reason, count in score["missing"].items()
+    )
 
 
 def limits_of(interval: Facts | None) -> tuple[float, float] | None:
     """Return the ends of an interval in a report; None where there is none."""
-    return None if not interval or interval["low"] is None else (interval["low"], interval["high"])
+    if interval is None or interval.get("low") is None:
+        return None
+    return interval["low"], interval["high"]
+
+
+def bar_of(label: str, score: Facts, other: float | None = None, *, is_total: bool = False) -> Bar:
+    """Return the bar of a summary in a report, or of an interval: those have all their scores."""
+    limits = limits_of(score.get("interval", score))
+    scored = score.get("scored", score["count"])
+    return Bar(label, score["mean"], other, score["count"], is_total, limits, scored)
+
+
+def bars_of(groups: Mapping[str, Facts], others: Mapping[str, Facts] | None = None) -> list[Bar]:
+    """Return the bars of groups, each with the score of the blind baseline where there is one."""
+    blind = {name: score["mean"] for name, score in (others or {}).items()}
+    return [bar_of(name, score, blind.get(name)) for name, score in groups.items()]
 
 
 def row(unit: Unit, bar: Bar) -> list[str]:

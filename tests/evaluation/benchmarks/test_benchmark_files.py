@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmark_run import BENCHMARKS
 from panovlm.evaluation.benchmarks.files import read_objects, read_table
+from panovlm.evaluation.benchmarks.names import BENCHMARKS
 
 OMNICOT = {"question": "?", "answer": "a", "type": "move", "image": "a.png"}
 PANOENV = {

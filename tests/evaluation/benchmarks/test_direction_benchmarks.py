@@ -4,12 +4,19 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks import hstar_bench, refer360
-from panovlm.evaluation.benchmarks.hstar_bench import HSTAR_BENCH, is_hit, parse_submission
+from panovlm.evaluation.benchmarks.hstar_bench import (
+    HSTAR_BENCH,
+    HSTAR_BENCH_LITE,
+    is_hit,
+    parse_submission,
+)
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
 from panovlm.metrics.scores import Missing, summarise
+from panovlm.pictures.panorama import load_panorama
 
 
 @pytest.fixture
@@ -123,6 +130,31 @@ def test_a_target_turns_with_the_picture(tasks: Path) -> None:
     assert HSTAR_BENCH.score([behind], ["submit(-95,80)"])[0].value == 1.0
     once, twice = hstar_bench.rotated(rotated, 45.0), hstar_bench.rotated(clock, 135.0)
     assert once == twice
+
+
+def test_strips_are_declared_as_such(tmp_path: Path) -> None:
+    row = {
+        "doc_id": "hos_230",
+        "task": "Find the TV",
+        "target_yaw": [53.25, 113.25],
+        "target_pitch": [-21.6, 19.9],
+        "is_nav": False,
+        "panorama_strip": "hos_230.png",
+    }
+    walk = row | {"doc_id": "hps_1", "is_nav": True, "target_pitch": [-90, 90]}
+    file = tmp_path / "lite.jsonl"
+    file.write_text("\n".join(map(json.dumps, [row, walk])))
+    search, way = HSTAR_BENCH_LITE.read(file, tmp_path)
+    assert (search.name, search.kind, search.yaw_deg) == ("hos_230", "object search", 83.25)
+    assert (way.kind, way.pitch_deg) == ("path search", None)
+    assert search.declared is not None and search.declared.hfov_deg == 360.0
+    Image.new("RGB", (384, 117)).save(search.image)
+    assert load_panorama(search.picture).shape == (192, 384, 3)
+    scores = HSTAR_BENCH_LITE.score([search, way], ["submit(83,0)", "submit(83,-80)"])
+    assert [score.value for score in scores] == [1.0, 1.0]
+    with pytest.raises(PanoVLMError, match=r"expected \['is_nav'\] too"):
+        file.write_text(json.dumps({key: row[key] for key in row if key != "is_nav"}))
+        HSTAR_BENCH_LITE.read(file, tmp_path)
 
 
 def test_a_place_that_is_no_direction_is_named(tmp_path: Path) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmark_report import describe
-from panovlm.evaluation.benchmark_run import as_record
 from panovlm.evaluation.benchmarks import directions, labels
 from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS, chance, parse_place
 from panovlm.evaluation.benchmarks.labels import LABELS
+from panovlm.evaluation.report import describe
 from panovlm.evaluation.scoring import Prediction
 from panovlm.metrics.scores import UNREADABLE
 
@@ -54,8 +53,7 @@ def test_an_answer_that_cannot_be_read_is_the_largest_error(tmp_path: Path) -> N
     answers = ["0 0 0", "", "left of the window"]
     scores = DIRECTION_ERRORS.score(items, answers)
     assert scores == [UNREADABLE] * 3
-    records = [as_record(item) for item in items]
-    predictions = [*map(Prediction, records, items, answers, scores)]
+    predictions = [*map(Prediction, items, answers, scores)]
     described = describe(DIRECTION_ERRORS, predictions)
     summary = described["score"]
     assert (summary["mean"], summary["mean_readable"]) == (180.0, None)
@@ -63,7 +61,7 @@ def test_an_answer_that_cannot_be_read_is_the_largest_error(tmp_path: Path) -> N
     assert described["by_kind"]["direction"]["mean"] == 180.0
     assert described["extras"]["mean_unreadable_guessed_deg"] == 90.0
     assert described["extras"]["median_error_deg"] == 180.0
-    assert described["interval"]["mean"] == 180.0
+    assert described["score"]["interval"]["mean"] == 180.0
 
 
 def test_correct_answers_are_correct_under_every_rotation(tmp_path: Path) -> None:

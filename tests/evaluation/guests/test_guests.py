@@ -19,7 +19,6 @@ from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import EvaluationOptions
-from panovlm.evaluation.benchmark_run import evaluate_benchmark
 from panovlm.evaluation.compare import compare
 from panovlm.evaluation.guests import asking
 from panovlm.evaluation.guests.models import EndpointGuest, TransformersGuest, guest_of
@@ -60,10 +59,11 @@ def test_the_report_is_that_of_our_models_and_tokens_are_counted(
     evaluate(guest, scenes_file, theirs, options=EvaluationOptions())
     assert kept(theirs).keys() - {"usage"} == kept(ours).keys()
     rows = kept(theirs)["predictions"]
-    asked = [(row["image"], row["question"], row["expected"]) for row in rows]
-    assert asked == [(r["image"], r["question"], r["expected"]) for r in kept(ours)["predictions"]]
+    asked = [(row["image"], row["question"], row["references"]) for row in rows]
+    own = kept(ours)["predictions"]
+    assert asked == [(row["image"], row["question"], row["references"]) for row in own]
     assert {row["answer"] for row in rows} == {"left"}
-    assert all(row["right"] == (row["expected"] == "left") for row in rows)
+    assert all(row["score"] == (row["references"] == ["left"]) for row in rows)
     usage, count = kept(theirs)["usage"], len(stub.bodies)
     tokens = {"prompt_tokens": 100 * count, "completion_tokens": 2 * count}
     assert usage == {"answers": count, "refused": 0, **tokens}
@@ -103,7 +103,7 @@ def test_changed_pictures_are_rotated_greyed_and_reduced(
     options = EvaluationOptions("all", num_yaw_rotated=1, show="equirectangular")
     report = evaluate(guest, scenes_file, tmp_path / "r.json", limit=1, options=options)
     seen, blind, front, low, *rotated = map(picture_of, stub.bodies)
-    assert report["rotation"]["rotations"] == 8 == len(rotated) + 1
+    assert len(report["yaw_rotated"]["by_rotation"]) == 8 == len(rotated) + 1
     assert np.ptp(blind) <= 2 and front.shape[0] == front.shape[1] and low.shape == (317, 634, 3)
     width = seen.shape[1]
     errors = [
@@ -138,7 +138,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(
     assert {*stub.answered.values()} == {1}
     evaluate(guest, scenes_file, whole, options=options)
     assert {*stub.answered.values()} == {2}
-    for key in ("accuracy", "predictions", "usage", "baselines"):
+    for key in ("score", "predictions", "usage", "baselines"):
         assert kept(out)[key] == kept(whole)[key]
 
 
@@ -147,7 +147,7 @@ def test_failures_that_pass_are_tried_again(
 ) -> None:
     stub.answer = lambda number, text: (503 if number % 2 else 200, "left")
     report = evaluate(replace(guest, at_once=1), scenes_file, tmp_path / "r.json", options=PLAIN)
-    assert report["accuracy"]["coverage"] == 1.0
+    assert report["score"]["coverage"] == 1.0
     assert len(stub.bodies) == 2 * num_questions(scenes_file)
 
 
@@ -159,7 +159,7 @@ def test_a_refused_question_is_wrong_and_counted(
     report = evaluate(replace(guest, at_once=1), scenes_file, out, options=PLAIN)
     assert report["usage"]["refused"] == 1
     (refused,) = [row for row in kept(out)["predictions"] if not row["answer"]]
-    assert refused["right"] is False
+    assert refused["score"] is None and report["score"]["coverage"] < 1
     monkeypatch.setattr(asking, "ALL_REFUSED", 3)
     stub.answer = lambda number, text: (400, "too long")
     with pytest.raises(PanoVLMError, match=r"first 3 questions refused .*HTTP 400: too long"):
@@ -177,16 +177,12 @@ def test_a_benchmark_is_asked_in_its_words_and_scored_by_its_rule(
     data.write_text("\n".join(map(json.dumps, rows)))
     stub.answer = lambda number, text: (200, "The answer is **B**.")
     images = scenes_file.parent
-    report = evaluate_benchmark(
-        guest, data, tmp_path / "r.json", "labels", images=images, options=PLAIN
-    )
+    report = evaluate(guest, data, tmp_path / "r.json", "labels", images=images, options=PLAIN)
     assert report["score"]["mean"] == pytest.approx(1 / 3)
     assert all("A. hall\nB. street" in b["messages"][0]["content"][-1]["text"] for b in stub.bodies)
     assert all(body["max_tokens"] == 64 for body in stub.bodies)
     again = replace(PLAIN, num_yaw_rotated=2)
-    report = evaluate_benchmark(
-        guest, data, tmp_path / "r.json", "labels", images=images, options=again
-    )
+    report = evaluate(guest, data, tmp_path / "r.json", "labels", images=images, options=again)
     rotated = report["yaw_rotated"]  # what a place is does not depend on the camera's direction
     assert (rotated["score"]["count"], rotated["right_every"]["count"]) == (2 * 7, 2)
 
@@ -255,9 +251,9 @@ def test_the_command_takes_an_endpoint_and_its_key_from_the_environment_alone(
         3,
     )
     assert (code, errors) == (0, "")
-    assert "overall" in said and stub.keys == {"Bearer secret"}
+    assert "records, share of exact matches" in said and stub.keys == {"Bearer secret"}
     assert "secret" not in out.read_text() + out.with_suffix(".html").read_text()
-    assert "rotation" not in kept(out) and "view_ablation" not in kept(out)
+    assert "yaw_rotated" not in kept(out) and "view_ablation" not in kept(out)
 
 
 def test_the_command_fails_below_what_is_required_and_writes_results(

@@ -110,7 +110,7 @@ def _metadata(name: str, model: Facts, report: Facts | None, licence: str | None
                 dataset_name=data.name,
                 metric_type="exact_match",
                 metric_name="exact match",
-                metric_value=report["accuracy"]["overall"],
+                metric_value=report["score"]["mean"],
             )
         ]
     data_block = ModelCardData(
@@ -214,7 +214,7 @@ def _report(run: Path) -> dict[str, Any] | None:
         return None
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
-        return {**report, "settings": report["settings"], "accuracy": report["accuracy"]}
+        return {**report, "settings": report["settings"], "score": report["score"]}
     except (ValueError, KeyError, TypeError) as error:
         raise PanoVLMError(
             f"{file} is no report of `panovlm evaluate` ({error}); move it away, or evaluate again "

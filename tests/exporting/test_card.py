@@ -8,16 +8,10 @@ import pytest
 import yaml
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.card import write_card
+from panovlm.exporting.card import write_card
 
 RESULT = {"stage": "finetune", "loss_first": 3.25, "loss_last": 0.75, "seconds": 60.0}
-ACCURACY = {
-    "overall": 0.8125,
-    "count": 16,
-    "interval": [0.7, 0.9],
-    "by_kind": {"direction": 0.8125},
-    "count_by_kind": {"direction": 16},
-}
+SCORE = {"mean": 0.8125, "count": 16, "interval": {"low": 0.7, "high": 0.9}}
 
 
 @pytest.fixture
@@ -62,7 +56,11 @@ def test_stage_figures_are_those_of_the_run(run: Path) -> None:
 
 
 def test_figures_of_the_report_stand_in_table_and_block(run: Path) -> None:
-    report = {"accuracy": ACCURACY, "settings": {"data": "data/scenes/test.jsonl"}}
+    report = {
+        "score": SCORE,
+        "by_kind": {"direction": SCORE},
+        "settings": {"data": "data/scenes/test.jsonl"},
+    }
     (run / "report.json").write_text(json.dumps(report))
     block, body = card_of(run)
     assert block["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.8125

@@ -44,6 +44,13 @@ WORDS: dict[str, tuple[str, Unit]] = {
     "map.chair_s": ("maps: CHAIR-s, maps with a hallucinated category", SHARE),
     "pitch_said": ("answers with a pitch", PLAIN),
     "maps_read": ("readable maps", PLAIN),
+    "listings.count": ("listings", PLAIN),
+    "listings.empty": ("listings: directions that hold nothing", SHARE),
+    "listings.f1": ("listings: F1 of labels", PLAIN),
+    "listings.occupied": ("listings: directions rightly said to hold something", SHARE),
+    "listings.lines": ("listings: whole lines", SHARE),
+    "listings.recall": ("listings: recall of labels", SHARE),
+    "listings.precision": ("listings: precision of labels", SHARE),
 }
 """What each metric is called, and its unit; of others the key is shown."""
 GROUPS = {
@@ -79,7 +86,7 @@ def directions_answered(extras: Facts) -> list[Bar]:
 def _metrics(extras: Facts, prefix: str = "") -> Iterator[_Metric]:
     for name, value in extras.items():
         key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and "mean" in value and "scored" in value:
+        if isinstance(value, Mapping) and "mean" in value:
             yield _Metric(key, value["mean"], value)
         elif isinstance(value, Mapping) and key != "said":
             yield from _metrics(value, f"{key}.")
@@ -89,13 +96,14 @@ def _metrics(extras: Facts, prefix: str = "") -> Iterator[_Metric]:
 
 def _row(each: _Metric, other: _Metric | None) -> list[str]:
     words, unit = _words(each.key)
-    interval = each.facts.get("interval")
+    count = each.facts.get("count", NOT_MEASURED)
     return [
         words,
         _text(unit, each.value),
-        unit.limits_text(limits_of(interval)),
+        unit.limits_text(limits_of(each.facts.get("interval", each.facts))),
         _text(unit, other.value) if other else NOT_MEASURED,
-        *(str(each.facts.get(key, NOT_MEASURED)) for key in ("scored", "count")),
+        str(each.facts.get("scored", count)),
+        str(count),
     ]
 
 
