@@ -14,6 +14,7 @@ from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.progress import hide_loading_bars
 
 if TYPE_CHECKING:
+    from panovlm.evaluation.judge import Judge
     from panovlm.evaluation.outcomes import Requirement
 
 AGAIN = {"yaw_rotated": 400, "ablated": 100}
@@ -73,7 +74,6 @@ def evaluate(
     from panovlm.evaluation.asking import EvaluationOptions
     from panovlm.evaluation.benchmarks.names import RECORDS_NAME
     from panovlm.evaluation.guests.models import guest_of
-    from panovlm.evaluation.judge import Judge
     from panovlm.evaluation.run import evaluate as run
     from panovlm.runtime.files import check_output
     from panovlm.training import ranks
@@ -108,12 +108,18 @@ def evaluate(
             images=images,
             limit=limit,
             since=since,
-            judge=Judge(judge, judge_model, os.environ.get("PANOVLM_JUDGE_KEY")) if judge else None,
+            judge=_judge(judge, judge_model) if judge else None,
             options=options,
         )
     except ranks.RaisedElsewhereError:
         raise typer.Exit(2) from None
     _finish(report, required, out, results)
+
+
+def _judge(address: str, model: str) -> "Judge":
+    from panovlm.evaluation.judge import Judge
+
+    return Judge(address, model, os.environ.get("PANOVLM_JUDGE_KEY"))
 
 
 def _finish(

@@ -253,7 +253,8 @@ def test_best_and_worst_are_told_by_the_side_on_which_less_is(errors: Made) -> N
 
 
 def test_answers_that_stay_right_when_rotated_come_first(records: Made) -> None:
-    best, worst, _ = choose_examples(records.benchmark, records.answers).values()
+    views = records.report["view_ablation"]["views"]
+    best, worst, _ = choose_examples(records.benchmark, records.answers, views).values()
     assert [each.is_right for each in best] == [True] * len(best)
     assert best[-1].right_rotations == (3, 4)
     assert {each.is_right for each in worst} == {False}
