@@ -1,6 +1,10 @@
-"""Kills a tiny run of three validated stages at random moments, and compares the resumed one.
+"""Kills a tiny run of three stages at random moments, and compares the resumed one.
 
     python benchmarks/kills.py --kills 50 --json OUT
+
+The stages train on mixtures of files with weights and are validated, on a file or on a share of
+their own panoramas, by loss and by answers; the best step is kept. The last one packs different
+panoramas and texts into sequences of a number of tokens.
 
 Each kill is SIGKILL to a process of its own, forked once everything is imported, after a random
 share of the run's wall time; with `--every-write vision`, before each file operation of that
@@ -68,7 +72,8 @@ def measured(workplace: Path, options: argparse.Namespace) -> dict[str, Any]:
     os.environ["PANOVLM_CACHE"] = str(workplace / "cache")
     recipe = tiny_recipe(workplace)
     started = time.perf_counter()
-    done(fork(recipe, resume=False))
+    if done(fork(recipe, resume=False)) != 0:
+        sys.exit(f"the uninterrupted run ended early:\n{said(recipe)}")
     seconds = time.perf_counter() - started
     expected = outcome(recipe)
     keep = tuple(STAGES)[: tuple(STAGES).index(options.every_write)] if options.every_write else ()
@@ -162,6 +167,11 @@ def done(child: int, kill_after_s: float | None = None) -> int:
         time.sleep(kill_after_s)
         os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def said(recipe: Recipe) -> str:
+    """Return what the last process printed."""
+    return (recipe.output.parent / "said.txt").read_text()
 
 
 def killing_at(number: int, root: Path) -> Callable[[], None]:
@@ -266,8 +276,13 @@ def tiny_recipe(folder: Path) -> Recipe:
     LlamaForCausalLM(LlamaConfig(**TINY, **sizes, **special)).save_pretrained(language_model)
     tokenizer.save_pretrained(language_model)
     write_scenes(folder / "scenes", 7, 1, test_count=1, workers=1, progress=lambda _: None)
+    mixture = [
+        {"path": str(folder / "scenes" / "train.jsonl"), "weight": 2},
+        {"path": str(folder / "scenes" / "train_listings.jsonl"), "weight": 0.5},
+        str(write_texts(folder / "texts.jsonl")),
+    ]
     stage: dict[str, Any] = {
-        "data": str(folder / "scenes" / "train.jsonl"),
+        "data": mixture,
         "steps": 8,
         "batch_size": 2,
         "questions_per_panorama": 2,
@@ -276,6 +291,7 @@ def tiny_recipe(folder: Path) -> Recipe:
     }
     watched = {"data": str(folder / "scenes" / "test.jsonl"), "every": 2}
     answered = {"validation": watched | {"answers": 2}}
+    apart = {"share": 0.3, "every": 2}
     model = {
         "vision_encoder": str(encoder),
         "language_model": str(language_model),
@@ -289,12 +305,26 @@ def tiny_recipe(folder: Path) -> Recipe:
         },
     }
     stages = {
-        "vision": stage | {"steps": 20, "validation": watched},
+        "vision": stage | {"steps": 20, "data": mixture[:2], "validation": apart},
         "resampler": stage | answered | {"accumulation": 2},
-        "finetune": stage | answered | {"lora": {"rank": 2, "dropout": 0.1}},
+        "finetune": stage
+        | {"validation": apart | {"answers": 2}}
+        | {"lora": {"rank": 2, "dropout": 0.1}, "tokens_per_sequence": 600},
     }
     run = {"output": str(folder / "run"), "model": model, "stages": stages, "dtype": "fp32"}
     return parse_recipe(run, "the tiny recipe")
+
+
+def write_texts(file: Path) -> Path:
+    """Write conversations without a picture."""
+    pairs = [("Name a colour.", "red"), ("Name a shape.", "cone"), ("Say yes.", "yes")]
+    roles = ("user", "assistant")
+    lines = [
+        json.dumps({"messages": [{"role": r, "content": c} for r, c in zip(roles, p, strict=True)]})
+        for p in pairs
+    ]
+    file.write_text("\n".join(lines) + "\n")
+    return file
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def write_tiny_recipe(folder: Path) -> Path:
 
 def losses(output: Path, stage: str) -> list[float]:
     lines = (output / "logs" / f"{stage}.jsonl").read_text().splitlines()
-    return [json.loads(line)["loss"] for line in lines]
+    entries = map(json.loads, lines)
+    return [entry["loss"] for entry in entries if "loss" in entry]  # not those of validations
 
 
 def compare(output: Path, processes: int, stages: list[str]) -> dict[str, dict[str, float]]:

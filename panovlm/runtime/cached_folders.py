@@ -1,10 +1,12 @@
 """Folders in the user's cache that are built once, atomically."""
 
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -47,7 +49,9 @@ def build_once(name: str, facts: Facts, build: Callable[[Path], None]) -> Path:
     folder = cache_folder() / name
     try:
         if not _is_whole(folder, facts):
-            _build(folder, facts, build)
+            with _one_builder(folder):
+                if not _is_whole(folder, facts):  # another process may have built it meanwhile
+                    _build(folder, facts, build)
     except (OSError, SafetensorError) as error:
         raise PanoVLMError(
             f"cannot keep {name} under {cache_folder()}: {error}. It needs a writable folder with "
@@ -62,15 +66,21 @@ def built_from(folder: Path) -> Facts:
     return facts
 
 
-def _build(folder: Path, facts: Facts, build: Callable[[Path], None]) -> None:
+@contextmanager
+def _one_builder(folder: Path) -> Iterator[None]:
+    """Let one process build a folder while others, as the ranks of a run, wait for it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(folder: Path, facts: Facts, build: Callable[[Path], None]) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         built = Path(scratch, "built")
         built.mkdir()
         build(built)
         _write_manifest(built, facts)
-        if _is_whole(folder, facts):  # another process was faster
-            return
         if folder.exists():
             _check_own(folder)
             folder.replace(Path(scratch, "replaced"))

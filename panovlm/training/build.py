@@ -59,6 +59,29 @@ def build_processor(section: ModelSection) -> PanoVLMProcessor:
     return processor
 
 
+def check_language_model(section: ModelSection) -> None:
+    """Check, without its weights, that the language model's parts are where they are looked for.
+
+    Raises:
+        PanoVLMError: If they are not.
+    """
+    config = _open_config("language_model", section.language_model).get_text_config()
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except ValueError as error:
+        raise PanoVLMError(f"cannot build {section.language_model}: {error}") from error
+    head = model.get_output_embeddings()
+    has_words = isinstance(getattr(model.base_model, "embed_tokens", None), nn.Embedding)
+    if has_words and isinstance(head, nn.Linear) and head.bias is None:
+        return
+    found = "whose LM head has a bias" if has_words else "whose embeddings are no `embed_tokens`"
+    raise PanoVLMError(
+        f"found a language model of type {config.model_type!r}, {found}, expected one built as "
+        f"Llama, Qwen, Gemma, Phi 3, Mistral and SmolLM are; choose another model.language_model"
+    )
+
+
 def end_token(processor: PanoVLMProcessor) -> int:
     """Return the token by which the assistant ends a message in the chat template.
 

@@ -41,6 +41,7 @@ from panovlm.training.attention import compile_layers, set_attention
 from panovlm.training.build import (
     build_model,
     build_processor,
+    check_language_model,
     load_predecessor,
     restore_vision_encoder,
 )
@@ -141,6 +142,9 @@ def check_data(recipe: Recipe, names: list[str]) -> Recipe:
             if run.section.steps is not None:
                 check_schedule(run)
         check_trackers(recipe)
+        build_processor(recipe.model)  # refuses chat templates in which no answer is found
+        if not all(run.is_on_overlaps for run in runs):
+            check_language_model(recipe.model)
     recipe, errors = _check_files(recipe, [run for run in runs if run.record_sources])
     with ranks.synchronized():
         errors += check_streams([run for run in runs if run.is_stream])

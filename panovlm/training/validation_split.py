@@ -1,7 +1,7 @@
 """Setting a share of a stage's own panoramas apart to validate on, the same ones in every stage."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from panovlm.data.mixture import MixturePart
@@ -21,7 +21,7 @@ def set_apart(
     Args:
         name: The stage, for errors.
         parts: All records of the stage.
-        share: About which part is set apart, in (0, 1).
+        share: About which part is set apart, in (0, 1); of panoramas at least one.
         seed: Of the choice.
 
     Returns:
@@ -30,8 +30,9 @@ def set_apart(
     Raises:
         PanoVLMError: If one of them would be empty.
     """
-    trained_on = [replace(part, records=_chosen(part, share, seed, _none)) for part in parts]
-    watched = [record for part in parts for record in _chosen(part, share, seed, all)]
+    apart = _apart([record for part in parts for record in part.records], share, seed)
+    trained_on = [replace(part, records=_chosen(part, apart, _none)) for part in parts]
+    watched = [record for part in parts for record in _chosen(part, apart, all)]
     if watched and any(part.records for part in trained_on):
         return trained_on, watched
     total = sum(len(part.records) for part in parts)
@@ -43,14 +44,20 @@ def set_apart(
 
 
 def _chosen(
-    part: MixturePart, share: float, seed: int, choose: Callable[[list[bool]], bool]
+    part: MixturePart, apart: Collection[str], choose: Callable[[list[bool]], bool]
 ) -> list[Record]:
     """Return the records chosen by which of their panoramas are set apart."""
-    return [
-        record
-        for record in part.records
-        if choose([_is_apart(each, share, seed) for each in _names(record)])
-    ]
+    return [r for r in part.records if choose([name in apart for name in _names(r)])]
+
+
+def _apart(records: Sequence[Record], share: float, seed: int) -> set[str]:
+    """Return the names that are set apart: those with the smallest digests."""
+    places = {name: _place(name, seed) for record in records for name in _names(record)}
+    apart = {name for name, place in places.items() if place < share}
+    panoramas = {name for record in records if record.paths for name in _names(record)}
+    if panoramas and apart.isdisjoint(panoramas):
+        apart.add(min(panoramas, key=lambda name: places[name]))
+    return apart
 
 
 def _none(apart: list[bool]) -> bool:
@@ -67,6 +74,7 @@ def _names(record: Record) -> Iterable[str]:
     return ["\n".join(message.content for message in record.messages)]
 
 
-def _is_apart(name: str, share: float, seed: int) -> bool:
+def _place(name: str, seed: int) -> float:
+    """Return a number in [0, 1) that depends on nothing else."""
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -9,6 +9,10 @@ from transformers import (
     AutoModelForCausalLM,
     CLIPConfig,
     CLIPModel,
+    GPT2Config,
+    MambaConfig,
+    OPTConfig,
+    PhiConfig,
     SiglipConfig,
     SiglipModel,
 )
@@ -18,6 +22,7 @@ from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.stages import STAGES
 from panovlm.training.build import (
     build_model,
+    check_language_model,
     free_vision_encoder,
     restore_vision_encoder,
 )
@@ -150,6 +155,24 @@ def test_image_tokens_have_the_length_of_the_words_beside_them(
     expected = model.get_input_embeddings().weight[words].pow(2).mean().sqrt()
     tokens = model.get_image_features(torch.randn(1, 4, 3, 32, 32)).pooler_output
     torch.testing.assert_close(tokens.pow(2).mean().sqrt(), expected, rtol=tolerance, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (GPT2Config(n_embd=32, n_layer=1, n_head=2), "type 'gpt2', whose embeddings are no"),
+        (OPTConfig(hidden_size=32, ffn_dim=32, num_attention_heads=2), "type 'opt', whose embed"),
+        (MambaConfig(hidden_size=32, num_hidden_layers=1), "type 'mamba', whose embeddings"),
+        (PhiConfig(**TOWER), "type 'phi', whose LM head has a bias.*choose another model.lang"),
+    ],
+    ids=lambda value: getattr(value, "model_type", ""),
+)
+def test_language_models_built_in_another_way_are_refused_before_anything_is_read(
+    model_section, tmp_path, config, message
+):
+    config.save_pretrained(tmp_path)
+    with pytest.raises(PanoVLMError, match=message):
+        check_language_model(with_changes(model_section, language_model=str(tmp_path)))
 
 
 def test_scores_changed_after_the_head_are_refused(language_model_folder, model_section):

@@ -57,7 +57,10 @@ def test_texts_go_by_their_words_and_weights_stay() -> None:
     assert 0 < sum(not each.paths for each in watched) < 30
 
 
-@pytest.mark.parametrize(("share", "word"), [(1e-9, "validate on"), (1 - 1e-9, "train on")])
-def test_an_empty_side_is_an_error_that_names_the_settings(share: float, word: str) -> None:
-    with pytest.raises(PanoVLMError, match=f"no record to {word} .*change share, or name a file"):
-        split([record(name) for name in NAMES], share)
+def test_of_few_panoramas_one_is_set_apart_and_one_alone_is_an_error() -> None:
+    trained_on, watched = split([record(name) for name in NAMES[:3]], share=1e-9)
+    assert (len(trained_on), len(watched)) == (2, 1)
+    with pytest.raises(PanoVLMError, match=r"no record to train on .*change share, or name a file"):
+        split([record(NAMES[0])], share=1e-9)
+    with pytest.raises(PanoVLMError, match="no record to validate on"):
+        split([record(text="one")], share=1e-9)
