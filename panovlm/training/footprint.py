@@ -14,8 +14,10 @@ from transformers import PreTrainedModel
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.loss import CHUNK
 from panovlm.model.vision import patch_token_width, token_grid
+from panovlm.training.trainable import module_of
 
 FLOAT_BYTES = 4
+FOUR_BITS_BYTES = 0.5625  # of a number, its part of the scale of 64 among them
 ADAM_STATES = 2
 LOGIT_COPIES = 3  # logits, their log-probabilities and their gradient
 VICREG_COPIES = 4  # partners of both sides, and both sides centred
@@ -35,7 +37,9 @@ class Footprint:
     """Bytes of one process in training, by what they hold."""
 
     weights: int  # all parameters, float32
-    freed: int  # those that go before training: a frozen encoder's, whose outputs are cached
+    freed: (
+        int  # what goes before training: an encoder whose outputs are cached, bits of a frozen LM
+    )
     loading: int  # held beside them while a pretrained language model is copied in
     gradients: int  # of the trained parameters
     optimiser: int  # AdamW's two averages of each trained parameter
@@ -48,23 +52,44 @@ class Footprint:
         return self.weights + max(training - self.freed, self.loading)
 
 
-def footprint(model: PreTrainedModel, batch: BatchShape, *, frees_encoder: bool) -> Footprint:
-    """Compute what training a model takes.
+def footprint(
+    model: PreTrainedModel,
+    batch: BatchShape,
+    *,
+    frees_encoder: bool,
+    bf16: bool = False,
+    four_bits: bool = False,
+) -> Footprint:
+    """Compute what training a model takes; activations are counted in float32.
 
     Args:
         model: Ready to train, on the meta device.
         batch: Its size.
         frees_encoder: Whether the encoder's outputs are all cached before training begins.
+        bf16: Whether the frozen language model is held in bfloat16.
+        four_bits: Whether the matrices of its layers are held in 4 bits.
     """
     trunk, trained = model.model, FLOAT_BYTES * model.num_parameters(only_trainable=True)
     return Footprint(
         weights=FLOAT_BYTES * model.num_parameters(),
-        freed=FLOAT_BYTES * trunk.vision_encoder.num_parameters() if frees_encoder else 0,
+        freed=(FLOAT_BYTES * trunk.vision_encoder.num_parameters() if frees_encoder else 0)
+        + _narrowed_bytes(model, bf16, four_bits),
         loading=FLOAT_BYTES * trunk.language_model.num_parameters() if batch.length else 0,
         gradients=trained,
         optimiser=ADAM_STATES * trained,
         activations=_activation_bytes(model, batch),
     )
+
+
+def _narrowed_bytes(model: PreTrainedModel, bf16: bool, four_bits: bool) -> int:
+    """Count the bytes that go where frozen weights of the language model are held in fewer bits."""
+    saved = 0.0
+    for name, parameter in model.named_parameters():
+        if module_of(name) == "language_model" and not parameter.requires_grad:
+            is_matrix = four_bits and parameter.dim() == 2 and ".layers." in name
+            held = FOUR_BITS_BYTES if is_matrix else 2 if bf16 else FLOAT_BYTES
+            saved += parameter.numel() * (FLOAT_BYTES - held)
+    return int(saved)
 
 
 def blank_patch_tokens(config: PanoVLMConfig, sequences: int, device: str = "meta") -> Tensor:

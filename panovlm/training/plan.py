@@ -111,7 +111,13 @@ def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
         num_panoramas=len(dataset) if is_cached else None,
         image_tokens=config.num_image_tokens if batch.length else 0,
         batch=batch,
-        footprint=footprint(model, batch, frees_encoder=keeps and not layers),
+        footprint=footprint(
+            model,
+            batch,
+            frees_encoder=keeps and not layers,
+            bf16=run.bf16,
+            four_bits=run.lora is not None and run.lora.quantization is not None,
+        ),
         steps_per_epoch=-(-len(dataset) // per_step) if is_cached else None,
         cached=dict.fromkeys(product(pictures, [layers], fine_yaws_deg(run)), size),
     )
@@ -123,6 +129,8 @@ def untrained_model(run: StageRun, device: str) -> PreTrainedModel:
     with torch.device(device):
         model = build_model(run.recipe.model, run.stage, run.section.overlap, pretrained=False)
         apply_stage(model, run.stage, lora)
+    if run.recipe.activation_checkpointing:
+        model.activation_checkpointing_enable()
     return model.train()
 
 

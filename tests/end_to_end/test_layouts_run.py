@@ -1,5 +1,6 @@
 """Views that are no level ring go through all stages, and are asked, exported and evaluated."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from panovlm.training import run
 from panovlm.training.plan import plan
 from panovlm.training.recipe import Recipe
 from panovlm.training.sections import OverlapSection, ViewsSection
+from panovlm.training.sources import fine_yaws_deg
+from panovlm.training.stage_run import StageRun
 
 AROUND = [[float(yaw), 0.0, 0.0, 100.0] for yaw in (0, 90, 180, -90)]
 POLES = [[0.0, 90.0, 0.0, 110.0], [0.0, -90.0, 0.0, 110.0]]
@@ -84,3 +87,14 @@ def test_cached_and_encoded_in_every_step_are_one(recipe: Recipe) -> None:
         weights.append(load_file(file))
     for key, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][key], tensor, rtol=0, atol=1e-3, msg=key)
+
+
+def test_a_global_view_is_rotated_by_encoding_it_again(recipe: Recipe) -> None:
+    views = recipe.model.views.model_copy(update={"global_view": True})
+    changes = {"yaw_steps_per_view": 4, "from_backbones": True, "steps": 2}
+    section = recipe.stages["resampler"].model_copy(update=changes)
+    model = recipe.model.model_copy(update={"views": views})
+    chosen = recipe.model_copy(update={"model": model, "stages": {"resampler": section}})
+    assert fine_yaws_deg(StageRun(chosen, "resampler")) == [0, 90, 180, 270]
+    (result,) = run.train(chosen, ["resampler"], resume=False)
+    assert math.isfinite(result.loss_last)

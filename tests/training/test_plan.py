@@ -17,7 +17,7 @@ from panovlm.training.build import build_image_processor, build_model, build_vis
 from panovlm.training.footprint import ADAM_STATES, FLOAT_BYTES, BatchShape, footprint
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sections import ModelSection, ViewsSection
-from panovlm.training.trainable import apply_stage
+from panovlm.training.trainable import apply_stage, module_of
 
 TEXT = Objective.NEXT_TOKEN
 
@@ -65,6 +65,30 @@ def test_activations_grow_with_the_batch(recipe: Recipe) -> None:
         batches = (BatchShape(n, 64 if stage.objective is TEXT else 0, 8 * n) for n in (1, 2))
         one, two = (footprint(model, each, frees_encoder=True).activations for each in batches)
         assert 1.8 * one < two <= 2 * one
+
+
+def test_layers_computed_again_keep_fewer_activations(recipe: Recipe) -> None:
+    again = recipe.model_copy(update={"activation_checkpointing": True})
+    plain, fewer = (planning.plan(each)[-1].footprint for each in (recipe, again))
+    assert 0 < fewer.activations < 0.8 * plain.activations
+    assert fewer.weights == plain.weights
+
+
+def test_frozen_weights_in_fewer_bits_take_less_while_training(recipe: Recipe) -> None:
+    run = planning.StageRun(recipe, "finetune")
+    model, batch = planning.untrained_model(run, "meta"), BatchShape(1, 64, 8)
+    frozen = sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if module_of(name) == "language_model" and not p.requires_grad
+    )
+    plain, bf16, four = (
+        footprint(model, batch, frees_encoder=True, **settings)
+        for settings in ({}, {"bf16": True}, {"bf16": True, "four_bits": True})
+    )
+    assert bf16.freed - plain.freed == 2 * frozen
+    assert bf16.freed < four.freed < plain.freed + FLOAT_BYTES * frozen
+    assert four.weights == plain.weights  # they are loaded whole
 
 
 def test_planning_loads_no_weights(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
