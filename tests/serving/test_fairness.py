@@ -26,6 +26,7 @@ from panovlm.serving import limits as bounds
 from panovlm.serving.app import create_app
 from panovlm.serving.errors import RequestError
 from panovlm.serving.middleware import Access
+from panovlm.serving.pictures import Pictures
 from panovlm.serving.protocol import ChatRequest
 from panovlm.serving.worker import Worker
 
@@ -219,6 +220,27 @@ def test_studies_share_the_places_of_one_client(
         held.set()
         assert answer.result().status_code == 200
         assert sorted(each.result().status_code for each in studies) == [200, 200, 429]
+
+
+def test_a_client_that_leaves_while_its_pictures_are_read_frees_its_place_and_bytes(
+    assistant: Assistant, body: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, read = threading.Event(), threading.Event()
+
+    def slowly(*_: Any) -> None:
+        reading.set()
+        read.wait(120)
+
+    monkeypatch.setattr(Pictures, "open", slowly)
+    app = create_app(assistant, limits=replace(LIMITS, max_s=120.0))
+    with listening(app) as (address, _):
+        with closing(sent(body(), 1.0, address)):
+            assert reading.wait(60)
+            assert app.state.handler.num_places() == 1
+        wait_until(lambda: app.state.handler.num_places() == 0)
+        wait_until(lambda: app.state.handler._bytes.left == LIMITS.max_bytes)
+        assert not read.is_set()
+        read.set()
 
 
 def test_a_study_runs_in_slices_between_tokens_and_ends_with_its_client(
