@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from panovlm.data.budget import EXAMPLES_PACKED_TOGETHER, fill_bins
-from panovlm.training.sampler import WholeStepSampler
+from panovlm.training.sampler import SequenceSampler
 from reporting import Table, markdown, print_tables, put_between_markers
 
 EXAMPLES = 20_000
@@ -40,18 +39,16 @@ class Lengths:
     """A data set of which the lengths alone are known."""
 
     lengths: np.ndarray
-    epoch: int = 0
 
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def examples(self) -> np.ndarray:
+    def examples(self, epoch: int) -> np.ndarray:
         """Return the indices of all examples."""
-        return np.arange(len(self))
+        return np.arange(len(self.lengths))
 
-    def text_bytes(self, index: int) -> int:
+    def text_bytes(self, index: int, epoch: int) -> int:
         """Return the length of an example."""
         return int(self.lengths[index])
+
+    num_tokens = text_bytes
 
 
 def batch_padding(batches: Iterator[Sequence[int]]) -> float:
@@ -68,21 +65,17 @@ def in_batches(lengths: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     return (lengths[start : start + size] for start in range(0, len(lengths), size))
 
 
-def packed_lengths(lengths: np.ndarray, budget: int) -> list[int]:
-    """Return the lengths of packed sequences, as a stage with `tokens_per_sequence` makes them."""
-    order = np.random.default_rng(0).permutation(len(lengths))
-    found = []
-    for window in in_batches([int(length) for length in lengths[order]], EXAMPLES_PACKED_TOGETHER):
-        bins = fill_bins(window, budget)
-        found += [sum(window[place] for place in places) for places in bins]
-    return found
+def sequence_lengths(lengths: np.ndarray, per_step: int, budget: int | None) -> list[int]:
+    """Return the lengths of an epoch's sequences in the order of training."""
+    epoch = SequenceSampler(Lengths(lengths), per_step, 0, 0, budget).epoch(0)
+    return [int(lengths[[*key.indices]].sum()) for key in epoch]
 
 
 def padding_table(count: int) -> Table:
     """Return the share of padding of every way to make batches."""
     lengths = sampled_lengths(count)
     at_random = [int(length) for length in lengths]
-    similar = [int(lengths[i]) for i in WholeStepSampler(Lengths(lengths), BATCH, seed=0)]
+    similar = sequence_lengths(lengths, BATCH, None)
     ways = {
         f"{BATCH} examples at random": in_batches(at_random, BATCH),
         f"{BATCH} of similar length (the default)": in_batches(similar, BATCH),
@@ -90,7 +83,7 @@ def padding_table(count: int) -> Table:
     for budget in BUDGETS:
         size = BATCH * 512 // budget
         name = f"{size} of `tokens_per_sequence: {budget}`"
-        ways[name] = in_batches(packed_lengths(lengths, budget), size)
+        ways[name] = in_batches(sequence_lengths(lengths, size, budget), size)
     shares = [[name, f"{batch_padding(batches):.1%}"] for name, batches in ways.items()]
     return [["sequences of a batch", "share of padding"], *shares]
 

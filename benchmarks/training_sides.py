@@ -33,7 +33,7 @@ from transformers import (
 )
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
-from panovlm.data.datasets import Example, PanoramaCollator
+from panovlm.data.datasets import Example, PanoramaCollator, SequenceKey
 from panovlm.data.filling import fill
 from panovlm.data.packing import IGNORED, TokenSequence, pack
 from panovlm.model.configuration import PanoVLMConfig
@@ -165,7 +165,10 @@ def run_reference(wanted: dict[str, Any], pictures: list[Path], place: Path) -> 
         ViewSource(image_processor(config)), pictures, config, stage.supervision
     )
     loader = DataLoader(
-        examples, wanted["batch_size"], collate_fn=PanoramaCollator("pixel_values", 0)
+        examples,
+        wanted["batch_size"],
+        sampler=[SequenceKey(0, (index,)) for index in range(len(examples))],
+        collate_fn=PanoramaCollator("pixel_values", 0),
     )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
@@ -283,23 +286,20 @@ class PixelExamples(Dataset[Example]):
         self.pictures = pictures
         self.config = config
         self.supervision = supervision
-        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Do nothing: nothing is sampled."""
-
-    def examples(self) -> np.ndarray:
+    def examples(self, epoch: int) -> np.ndarray:
         """Return the indices of all examples."""
         return np.arange(len(self))
 
-    def text_bytes(self, index: int) -> int:
+    def text_bytes(self, index: int, epoch: int) -> int:
         """Return the one length of all texts."""
         return TEXT_TOKENS
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, key: SequenceKey) -> Example:
+        [index] = key.indices
         views = self.source.load(self.pictures[index])
         if self.supervision is Supervision.NONE:
             return {"views": [views], "conversations": None}
@@ -316,11 +316,10 @@ class CachedExamples(PixelExamples):
 
     source: PatchTokenCache
 
-    def __getitem__(self, index: int) -> Example:
-        picture = self.pictures[index]
-        if not self.source.file(picture).exists():
-            fill(self.source, [picture], 1, lambda count: None)
-        return super().__getitem__(index)
+    def __getitem__(self, key: SequenceKey) -> Example:
+        if missing := self.source.missing([self.pictures[key.indices[0]]]):
+            fill(self.source, missing, 1, lambda count: None)
+        return super().__getitem__(key)
 
 
 class StepClock(TrainerCallback):

@@ -1,8 +1,7 @@
-"""The frozen encoder runs once: its outputs are kept on disk, one file per picture.
+"""The frozen encoder runs once: its outputs are kept on disk, in shards of many pictures each.
 
-The folder's name is a digest of the encoder's weights and the views; a file's name is the digest
-of the picture's bytes and of how they are read. Stages, epochs, ranks and runs share it, and a file
-is complete or absent.
+The folder's name is a digest of the encoder's weights and the views; a picture's name in it is the
+digest of its bytes and of how they are read. Stages, epochs, ranks and runs share it.
 """
 
 import copy
@@ -10,19 +9,19 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from panovlm.data.cache_room import FACTS, PART
+from panovlm.data.token_shards import ENTRY_BYTES, TokenShards
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.vision import encode_views, num_prefix_tokens, patch_token_width, token_grid
@@ -33,14 +32,14 @@ from panovlm.pictures.panorama import is_read_as_ever
 from panovlm.runtime.cached_folders import sha256
 from panovlm.runtime.files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 """Raise it whenever views are cut or tokens are kept in another way."""
 READING = 2
 """Raise it whenever pictures are read in another way; features of level spheres in sRGB stay."""
 PIXEL_SETTINGS = ("size", "image_", "do_", "rescale_factor")
 STALE_SECONDS = 3600
 """No write of one file takes so long: older partial files are of killed processes."""
-NUMBER_BYTES, NPY_HEADER_BYTES = 2, 128
+NUMBER_BYTES = 2
 DIGEST_LETTERS = 32
 
 
@@ -57,7 +56,7 @@ class ImageTransform:
     apply: Callable[[PictureFile], Image.Image]
 
 
-@dataclass
+@dataclass(eq=False)
 class ViewSource:
     """Loads the normalised views of pictures, for stages whose encoder trains.
 
@@ -71,7 +70,9 @@ class ViewSource:
     transform: ImageTransform | None = None
 
     def with_yaw_shift(self, yaw_shift_deg: float) -> "ViewSource":
-        """Return the source of pictures whose camera has turned right."""
+        """Return the source of pictures whose camera has turned right; itself by no angle."""
+        if not yaw_shift_deg:
+            return self
         return ViewSource(_shifted(self.image_processor, yaw_shift_deg), self.transform)
 
     def load(self, picture: PictureFile) -> Tensor:
@@ -110,20 +111,30 @@ class PatchTokenCache:
         self.key = "lower_states" if self.num_trained_layers else "patch_tokens"
         digest = encoder_digest(self.encoder, self.image_processor, use_bf16=self.use_bf16)
         below = f"-below-{self.num_trained_layers}" if self.num_trained_layers else ""
-        self.folder = self.root / f"{digest}{below}"
+        self.shards = TokenShards(self.root / f"{digest}{below}")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its shards."""
+        return self.shards.folder
 
     def with_transform(self, transform: ImageTransform) -> "PatchTokenCache":
         """Return the cache of the same encoder for transformed pictures."""
-        other = copy.copy(self)
+        other = self._beside(transform.name)
         other.transform = transform
-        other.folder = self.folder.with_name(f"{self.folder.name}-{transform.name}")
         return other
 
     def with_yaw_shift(self, yaw_shift_deg: float) -> "PatchTokenCache":
-        """Return the cache of the same encoder for pictures whose camera has turned right."""
-        other = copy.copy(self)
+        """Return the cache of pictures whose camera has turned right; itself by no angle."""
+        if not yaw_shift_deg:
+            return self
+        other = self._beside(f"yaw-{yaw_shift_deg:g}")
         other.image_processor = _shifted(self.image_processor, yaw_shift_deg)
-        other.folder = self.folder.with_name(f"{self.folder.name}-yaw-{yaw_shift_deg:g}")
+        return other
+
+    def _beside(self, suffix: str) -> "PatchTokenCache":
+        other = copy.copy(self)
+        other.shards = TokenShards(self.folder.with_name(f"{self.folder.name}-{suffix}"))
         return other
 
     def can_cut_encoder(self) -> bool:
@@ -133,36 +144,35 @@ class PatchTokenCache:
 
     @property
     def bytes_per_picture(self) -> int:
-        """Bytes of the file of one picture."""
+        """The most that one picture takes on the disk."""
         processor, config = self.image_processor, self.encoder.config
         num_views, view_size = len(processor.layout.views), processor.size["height"]
         return bytes_per_picture(config, num_views, view_size, self.num_trained_layers)
 
-    def file_of(self, digest: str) -> Path:
-        """Return the file for the picture with the digest, from `bytes_digest` or `digest_of`."""
-        return self.folder / f"{digest}.npy"
+    def missing(self, pictures: Iterable[PictureFile]) -> list[PictureFile]:
+        """Return the pictures that are not kept, one of each content."""
+        self.shards.refresh()
+        by_digest = {digest_of(picture): picture for picture in dict.fromkeys(pictures)}
+        return [picture for digest, picture in by_digest.items() if digest not in self.shards]
 
-    def file(self, picture: PictureFile) -> Path:
-        """Return the file for a picture."""
-        return self.file_of(digest_of(picture))
-
-    def files(self, pictures: Sequence[PictureFile]) -> dict[Path, PictureFile]:
-        """Return the file of each picture with the picture, each content once."""
-        return {self.file(picture): picture for picture in dict.fromkeys(pictures)}
+    def shards_with(self, pictures: Iterable[PictureFile]) -> set[Path]:
+        """Return the shards that hold pictures."""
+        places = (self.shards.place_of(digest_of(picture)) for picture in pictures)
+        return {place for place in places if place}
 
     def load(self, picture: PictureFile) -> Tensor:
         """Return the encoder's outputs for a picture, [V, S, D_vision] float16 or bfloat16.
 
         Raises:
-            PanoVLMError: If its file was removed after `fill` wrote it.
+            PanoVLMError: If its shard was removed after `fill` wrote it.
         """
-        try:
-            return read_states(self.file(picture))
-        except FileNotFoundError as error:
+        states = self.shards.read(digest_of(picture))
+        if states is None:
             raise PanoVLMError(
                 f"{picture}: its patch tokens were removed from {self.folder} during the run, by "
                 f"another run or by hand; continue with --resume, and let the cache hold more"
-            ) from error
+            )
+        return states
 
     @torch.no_grad()
     def encode(self, views: Tensor) -> Tensor:
@@ -189,19 +199,6 @@ class PatchTokenCache:
                 )
         return half.unflatten(0, views.shape[:-3]).cpu()
 
-    def keep(self, digest: str, states: Tensor) -> None:
-        """Write the outputs for one picture; the file is complete or absent.
-
-        Raises:
-            OSError: If the disk fails.
-        """
-
-        def write(partial: Path) -> None:
-            with partial.open("wb") as file:  # np.save would add an ending to a path
-                np.save(file, as_array(states))
-
-        write_whole(self.file_of(digest), write)
-
     def prepare_folder(self) -> None:
         """Make the folder, describe its content in it, and remove what killed processes left."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -219,22 +216,6 @@ class PatchTokenCache:
                 part.unlink(missing_ok=True)
 
 
-def as_array(states: Tensor) -> np.ndarray:
-    """Return outputs as a file holds them; NumPy knows no bfloat16, so its bits are kept."""
-    if states.dtype == torch.bfloat16:
-        bits: np.ndarray = states.contiguous().view(torch.int16).numpy().view(np.uint16)
-        return bits
-    return states.numpy()
-
-
-def read_states(file: Path) -> Tensor:
-    """Read the file of one picture."""
-    array = np.load(file)
-    if array.dtype == np.uint16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
-
-
 def _shifted(image_processor: PanoVLMImageProcessor, yaw_shift_deg: float) -> PanoVLMImageProcessor:
     """Return a processor that cuts the same views after the camera has turned right."""
     other = copy.copy(image_processor)
@@ -245,11 +226,11 @@ def _shifted(image_processor: PanoVLMImageProcessor, yaw_shift_deg: float) -> Pa
 def bytes_per_picture(
     vision_config: PreTrainedConfig, num_views: int, view_size: int, num_trained_layers: int
 ) -> int:
-    """Compute the bytes of the file of one picture, before the encoder is loaded."""
+    """Compute the most that one picture takes on the disk, before the encoder is loaded."""
     rows, columns = token_grid(vision_config, view_size)
     prefix = num_prefix_tokens(vision_config) if num_trained_layers else 0
     tokens = num_views * (prefix + rows * columns)
-    return NUMBER_BYTES * tokens * patch_token_width(vision_config) + NPY_HEADER_BYTES
+    return NUMBER_BYTES * tokens * patch_token_width(vision_config) + ENTRY_BYTES
 
 
 def encoder_digest(

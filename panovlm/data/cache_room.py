@@ -1,6 +1,6 @@
-"""The size of the cache of the frozen encoder's outputs, and which files are removed first.
+"""The size of the cache of the frozen encoder's outputs, and which shards are removed first.
 
-A file's modification time says when a run last used it: `mark_used` sets it.
+A shard's modification time says when a run last used it: `mark_used` sets it.
 """
 
 import json
@@ -12,11 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from panovlm.data.token_shards import ENDING, SHARD_BYTES, count_pictures
 from panovlm.errors import PanoVLMError
 
 FACTS = "facts.json"
 """Names the encoder and the views of a folder's files."""
 PART = ".part"
+ENDINGS = (ENDING, ".npy")  # the latter were written by earlier versions, a file a picture
 LIMIT_VARIABLE = "PANOVLM_CACHE_LIMIT_GB"
 GB = 1e9
 
@@ -72,19 +74,19 @@ def folders_of(root: Path) -> list[CacheFolder]:
 
 
 def mark_used(files: Iterable[Path]) -> None:
-    """Note that a run uses files: they are removed last."""
+    """Note that a run uses shards: they are removed last."""
     for file in files:
         with suppress(OSError):  # removed meanwhile, or of another user
             os.utime(file)
 
 
 def make_room(root: Path, needed: int, keep: Collection[Path], limit: int | None) -> None:
-    """Remove the files used longest ago until the files of a run fit.
+    """Remove the shards used longest ago until those of a run fit.
 
     Args:
         root: Folder of all caches.
         needed: Bytes about to be written.
-        keep: Files of this run, existing ones and those about to be written.
+        keep: Shards that this run reads.
         limit: Bytes all caches may hold together; None for the free space of the disk.
 
     Raises:
@@ -108,12 +110,12 @@ def make_room(root: Path, needed: int, keep: Collection[Path], limit: int | None
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class StreamRoom:
     """Room for the outputs of an endless stream, within a limit for all caches.
 
-    A process that makes room leaves a tenth of the limit free, and may then write its share of that
-    tenth before it makes room again. So all processes together never pass the limit.
+    A process that makes room leaves a tenth of the limit free, and then writes at most its share of
+    that tenth. So all processes together never pass the limit.
 
     Attributes:
         root: Folder of all caches.
@@ -124,7 +126,6 @@ class StreamRoom:
     root: Path
     limit: int
     sharers: int
-    _left: int = 0
 
     @classmethod
     def of(cls, root: Path, limit: int | None, sharers: int) -> "StreamRoom":
@@ -133,20 +134,18 @@ class StreamRoom:
             limit = (num_bytes(root) + _free(root)) // 2
         return cls(root, limit, sharers)
 
-    def take(self, size: int) -> bool:
-        """Make room for a file, removing what was used longest ago; False where it never fits."""
-        share = self.limit // 10 // self.sharers
-        if size > share:
-            return False
-        if size > self._left:
-            remove_oldest(self.root, self.limit - self.limit // 10)
-            self._left = share
-        self._left -= size
-        return True
+    @property
+    def share(self) -> int:
+        """Bytes of the largest shard that a process may write after `make`."""
+        return min(self.limit // 10 // self.sharers, SHARD_BYTES)
+
+    def make(self) -> None:
+        """Remove the shards used longest ago."""
+        remove_oldest(self.root, self.limit - self.limit // 10)
 
 
 def remove_oldest(root: Path, limit: int, keep: Collection[Path] = ()) -> Removed:
-    """Remove the files used longest ago until the rest takes at most `limit` bytes."""
+    """Remove the shards used longest ago until the rest takes at most `limit` bytes."""
     found, kept = _statuses(_files(root)), set(keep)
     excess = _total(found) - limit
     chosen = []
@@ -159,7 +158,7 @@ def remove_oldest(root: Path, limit: int, keep: Collection[Path] = ()) -> Remove
 
 
 def remove_unused(root: Path, days: float) -> Removed:
-    """Remove the files that no run has used for so many days."""
+    """Remove the shards that no run has used for so many days."""
     before = time.time() - days * 86_400
     found = _statuses(_files(root))
     return _remove([file for file, status in found.items() if status.st_mtime < before])
@@ -176,9 +175,9 @@ def num_bytes(root: Path) -> int:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Yield the files of folders that a run described; in others nothing is ours to remove."""
+    """Yield the shards of folders that a run described; in others nothing is ours to remove."""
     for facts in root.glob(f"*/{FACTS}"):
-        yield from facts.parent.glob("*.npy")
+        yield from (file for file in facts.parent.iterdir() if file.suffix in ENDINGS)
 
 
 def _described(folder: Path) -> CacheFolder:
@@ -187,23 +186,24 @@ def _described(folder: Path) -> CacheFolder:
     except (OSError, ValueError):
         facts = {}
     below = facts.get("trained_layers_left_out")
-    found = _statuses(folder.glob("*.npy"))
+    found = _statuses(file for file in _files(folder.parent) if file.parent == folder)
     return CacheFolder(
         folder,
         facts.get("encoder", "unknown") + (f", below its last {below} layers" if below else ""),
         facts.get("views", "unknown"),
-        len(found),
+        count_pictures(found),
         _total(found),
         max((status.st_mtime for status in found.values()), default=0.0),
     )
 
 
 def _remove(files: Collection[Path]) -> Removed:
-    """Remove files; their folders stay, for another process may be about to write there."""
+    """Remove shards; their folders stay, for another process may be about to write there."""
     found = _statuses(files)
+    count = count_pictures(found)
     for file in found:
         file.unlink(missing_ok=True)
-    return Removed(len(found), _total(found))
+    return Removed(count, _total(found))
 
 
 def _statuses(files: Iterable[Path]) -> dict[Path, os.stat_result]:

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from panovlm.data.augmentation import ColourJitter
 from panovlm.data.conversations import ConversationTokenizer, RecordSampler, num_bytes
 from panovlm.data.mixture import MixturePart, MixtureSchedule
-from panovlm.data.packing import PackedSequence, collate
+from panovlm.data.packing import PackedSequence, collate, join
 from panovlm.data.record_files import raise_errors
 from panovlm.data.records import Record
 from panovlm.model.processing import PanoVLMProcessor
@@ -28,6 +29,13 @@ class Source(Protocol):
 
     def load(self, picture: PictureFile) -> Tensor:
         """Return the views of a picture, or the frozen encoder's outputs for them, [V, ...]."""
+
+
+class SequenceKey(NamedTuple):
+    """The examples of one sequence: their indices in an epoch."""
+
+    epoch: int
+    indices: tuple[int, ...]
 
 
 class Example(TypedDict):
@@ -54,6 +62,7 @@ class PanoramaDataset(Dataset[Example]):
         roll: Whether to yaw-rotate panoramas whose records all have rotated responses.
         seed: Of the sampling.
         truncate_to: Tokens that are kept of a longer conversation; None keeps all.
+        jitter: Changes the colours of views, where the sources load pixels.
     """
 
     def __init__(
@@ -67,6 +76,7 @@ class PanoramaDataset(Dataset[Example]):
         roll: bool,
         seed: int,
         truncate_to: int | None = None,
+        jitter: ColourJitter | None = None,
     ) -> None:
         grouped = [_by_picture(part.records) for part in parts]
         self.groups = [group for groups in grouped for group in groups]
@@ -78,59 +88,64 @@ class PanoramaDataset(Dataset[Example]):
         self.sampler = RecordSampler(self.tokenizer, per_panorama, roll, len(sources))
         self.supervision = supervision
         self.seed = seed
-        self.epoch = 0
+        self.jitter = jitter
         self.record_bytes = [[num_bytes(record) for record in group] for group in self.groups]
 
     def __len__(self) -> int:
         """Return the number of examples in an epoch."""
         return self.schedule.per_epoch
 
-    def set_epoch(self, epoch: int) -> None:
-        """Sample for another epoch (the data loader calls it)."""
-        self.epoch = epoch
+    def examples(self, epoch: int) -> np.ndarray:
+        """Return the indices of an epoch's examples; of repeated ones each has its own."""
+        return self.schedule.examples(epoch)
 
-    def examples(self) -> np.ndarray:
-        """Return the indices of this epoch's examples; of repeated ones each has its own."""
-        return self.schedule.examples(self.epoch)
+    def __getitem__(self, key: SequenceKey) -> Example:
+        """Return a sequence: one example, or several one after the other."""
+        found = [self.example(index, key.epoch) for index in key.indices]
+        texts = [each["conversations"] for each in found if each["conversations"] is not None]
+        views = [view for each in found for view in each["views"]]
+        return {"views": views, "conversations": join(texts) if texts else None}
 
-    def __getitem__(self, index: int) -> Example:
-        return self.example(index, self.epoch)
-
-    def example(self, index: int, epoch: int) -> Example:
+    def example(self, index: int, epoch: int = 0) -> Example:
         """Return an example as it is in an epoch."""
-        record, step = self.groups[self._place(index)][0], self._step(index, epoch)
+        record, step = self._group(index)[0], self._step(index, epoch)
         num_strides, fine_step = divmod(step, len(self.sources))
         loaded = [self.sources[fine_step].load(picture) for picture in record.pictures]
+        if self.jitter is not None:
+            rng = np.random.default_rng((self.seed, epoch, index, 3))
+            loaded = [self.jitter(each, rng) for each in loaded]
         order = list(self.layout.order_after(num_strides))
         views = [each[order] for each in loaded]
         return {"views": views, "conversations": self.conversations(index, epoch)}
 
     def conversations(self, index: int, epoch: int) -> PackedSequence | None:
         """Return the text of an example in an epoch; no picture is read."""
-        records, key = self.groups[self._place(index)], (self.seed, epoch, index)
         num_steps = self.layout.num_strides * len(self.sources)
-        return self.sampler.packed(records, key, self._step(index, epoch), num_steps)
+        key, step = (self.seed, epoch, index), self._step(index, epoch)
+        return self.sampler.packed(self._group(index), key, step, num_steps)
 
     def _step(self, index: int, epoch: int) -> int:
         """Sample how far the camera turns right, in fine steps."""
-        records = self.groups[self._place(index)]
+        records = self._group(index)
         if not records[0].paths:
             return 0
         return self.sampler.step(records, (self.seed, epoch, index), self.layout.num_strides)
 
-    def _place(self, index: int) -> int:
-        """Return the place of an example's group, whichever its repetition."""
-        if index >= self.schedule.end:
-            raise IndexError(index)  # what ends a loop over the dataset
-        return index % len(self.groups)
+    def _group(self, index: int) -> list[Record]:
+        """Return the records of an example, whichever its repetition."""
+        return self.groups[index % len(self.groups)]
 
-    def text_bytes(self, index: int) -> int:
-        """Return about the bytes of an example's text in this epoch; no picture is read."""
+    def num_tokens(self, index: int, epoch: int) -> int:
+        """Return the tokens of an example's text in an epoch."""
+        packed = self.conversations(index, epoch)
+        return len(packed.ids) if packed else 0
+
+    def text_bytes(self, index: int, epoch: int) -> int:
+        """Return about the bytes of an example's text in an epoch; nothing is tokenised."""
         if self.supervision is Supervision.NONE:
             return 0
-        place = self._place(index)
-        chosen = self.sampler.chosen(self.groups[place], (self.seed, self.epoch, index))
-        return sum(self.record_bytes[place][i] for i in chosen)
+        chosen = self.sampler.chosen(self._group(index), (self.seed, epoch, index))
+        return sum(self.record_bytes[index % len(self.groups)][i] for i in chosen)
 
     def check_packing(self) -> None:
         """Pack the first examples, for what no text shows: how a tokenizer takes them.
@@ -139,7 +154,7 @@ class PanoramaDataset(Dataset[Example]):
             PanoVLMError: As `RecordSampler.packed` does.
         """
         for index, records in enumerate(self.groups[:NUM_PACKED_FIRST]):
-            self.sampler.packed(records, (self.seed, self.epoch, index))
+            self.sampler.packed(records, (self.seed, 0, index))
 
     def check_lengths(self, longest: int) -> None:
         """Check that every conversation fits the language model; image tokens are never cut.

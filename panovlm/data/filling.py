@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from panovlm.data.cache import PatchTokenCache, ViewSource, digest_of
@@ -13,7 +14,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import PictureFile
 
 MAX_DECODERS = 8
-Decoded = tuple[PictureFile, Tensor | PanoVLMError | None]
+Decoded = tuple[PictureFile, Tensor | PanoVLMError]
 
 
 def fill(
@@ -40,16 +41,17 @@ def fill(
         PanoVLMError: If the disk fails.
     """
     errors: dict[PictureFile, str] = {}
+    batches = _batches(pictures, batch_size)
     try:
         cache.prepare_folder()
-        for batch in _decoded(cache, _batches(pictures, batch_size)):
-            decoded = {path: views for path, views in batch if isinstance(views, Tensor)}
-            if decoded:
-                for picture, states in zip(decoded, _encoded(cache, decoded), strict=True):
-                    cache.keep(digest_of(picture), states)
-            errors |= {path: str(e) for path, e in batch if isinstance(e, PanoVLMError)}
-            progress(len(batch))
-    except OSError as error:
+        try:
+            for batch, decoded in zip(batches, _decoded(cache, batches), strict=True):
+                errors |= {path: str(e) for path, e in decoded if isinstance(e, PanoVLMError)}
+                _encode(cache, {path: v for path, v in decoded if isinstance(v, Tensor)})
+                progress(len(batch))
+        finally:  # also what was done before an interruption
+            cache.shards.flush()
+    except (OSError, SafetensorError) as error:
         raise PanoVLMError(
             f"cannot keep patch tokens in {cache.folder}: {error}; make room there (`panovlm "
             f"cache --prune`) or set PANOVLM_CACHE to another folder, then start again: what "
@@ -58,11 +60,16 @@ def fill(
     return [errors[picture] for picture in pictures if picture in errors]
 
 
-def _encoded(cache: PatchTokenCache, decoded: Mapping[PictureFile, Tensor]) -> Sequence[Tensor]:
-    encoded = cache.encode(torch.stack([*decoded.values()]))
-    if encoded.dtype == torch.float16:
-        return [*encoded]
-    return [cache.encode(views) for views in decoded.values()]  # those within float16 stay in it
+def _encode(cache: PatchTokenCache, decoded: Mapping[PictureFile, Tensor]) -> None:
+    if not decoded:
+        return
+    encoded = [*cache.encode(torch.stack([*decoded.values()]))]
+    if encoded[0].dtype != torch.float16:  # those within float16 stay in it
+        encoded = [cache.encode(views) for views in decoded.values()]
+    for picture, states in zip(decoded, encoded, strict=True):
+        cache.shards.add(digest_of(picture), states)
+    if cache.shards.is_due:
+        cache.shards.flush()
 
 
 def _batches(pictures: Sequence[PictureFile], size: int) -> list[Sequence[PictureFile]]:
@@ -80,16 +87,19 @@ def _decoded(
 
     def decode(picture: PictureFile) -> Decoded:
         try:
-            return picture, None if cache.file(picture).exists() else source.load(picture)
+            return picture, source.load(picture)
         except PanoVLMError as error:
             return picture, error
 
+    def lacking(batch: Sequence[PictureFile]) -> list[PictureFile]:
+        return [picture for picture in batch if digest_of(picture) not in cache.shards]
+
     if cache.encoder.device.type == "cpu":  # it takes all cores; a thread beside it costs more
-        yield from ([decode(picture) for picture in batch] for batch in batches)
+        yield from ([decode(picture) for picture in lacking(batch)] for batch in batches)
         return
     with ThreadPoolExecutor(max_workers=min(MAX_DECODERS, os.cpu_count() or 1)) as pool:
-        ahead: list[Future[Decoded]] = []
+        ahead: list[Future[Decoded]] | None = None
         for following in [*batches, []]:
-            ready, ahead = ahead, [pool.submit(decode, picture) for picture in following]
-            if ready:
+            ready, ahead = ahead, [pool.submit(decode, each) for each in lacking(following)]
+            if ready is not None:
                 yield [future.result() for future in ready]

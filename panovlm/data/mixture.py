@@ -60,8 +60,6 @@ class MixtureSchedule:
         self._ranks = np.concatenate(orders)
         self._sizes = np.repeat(sizes, sizes)
         self._steps = np.repeat(per_epoch, sizes)
-        repetitions = -(-self._steps // self._sizes)
-        self.end = self.num_examples * int(repetitions.max(initial=0))  # above every index
 
     def examples(self, epoch: int) -> np.ndarray:
         """Return the examples of an epoch in the order of the parts.

@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from torch import Tensor
 
-from panovlm.data.cache import PatchTokenCache, ViewSource, bytes_digest, read_states
+from panovlm.data.cache import PatchTokenCache, ViewSource, bytes_digest
 from panovlm.data.cache_room import StreamRoom, mark_used
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
@@ -78,6 +79,9 @@ class StreamEncoder:
         """Return views, or features of them, after the camera has turned right."""
         return views[list(self.layout.order_after(num_strides))]
 
+    def keep(self) -> None:
+        """Do nothing: pixels are not cached."""
+
 
 class CachingEncoder(StreamEncoder):
     """Encodes pictures with the frozen part of the encoder when they come for the first time.
@@ -104,13 +108,11 @@ class CachingEncoder(StreamEncoder):
         Raises:
             PanoVLMError: If it is not a valid panorama.
         """
-        digest = bytes_digest(picture, declared)
-        file = self.cache.file_of(digest)
-        try:
-            states = read_states(file)
-        except (FileNotFoundError, EOFError, ValueError):
+        digest, shards = bytes_digest(picture, declared), self.cache.shards
+        states, shard = shards.read(digest), shards.place_of(digest)
+        if states is None:
             return ViewFeatures(super().prepare(picture, place, declared).states, digest)
-        mark_used([file])
+        mark_used([shard] if shard else [])
         return ViewFeatures(states)
 
     def encode(self, features: ViewFeatures) -> Tensor:
@@ -118,7 +120,15 @@ class CachingEncoder(StreamEncoder):
         if features.digest is None:
             return super().encode(features)
         encoded = self.cache.encode(features.states)
-        with suppress(OSError):  # a full disk: the picture will be encoded again next time
-            if self.room.take(self.cache.bytes_per_picture):
-                self.cache.keep(features.digest, encoded)
+        size, shards = self.cache.bytes_per_picture, self.cache.shards
+        if size <= self.room.share:
+            shards.add(features.digest, encoded)
+        if shards.is_due or shards.pending_bytes + size > self.room.share:
+            self.keep()
         return self._rotated(encoded, features.num_strides)
+
+    def keep(self) -> None:
+        """Write what was encoded since the last time, where there is room."""
+        with suppress(OSError, SafetensorError):  # a full disk: encoded again next time
+            self.room.make()
+            self.cache.shards.flush()

@@ -3,7 +3,8 @@
 One pass contains every example once. The shards of a pass come in a random order and are shared
 among all readers (the data loader's processes of all ranks); of the shards left over each reader
 takes every n-th example. A buffer of bounded size shuffles what a reader reads. Passes follow one
-another without a gap, so that every step is whole.
+another without a gap, so that every step is whole. Of several streams, each example is of one that
+is chosen at random, by their weights.
 """
 
 import logging
@@ -16,6 +17,7 @@ from typing import Any, TypedDict
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
+from panovlm.data.augmentation import ColourJitter
 from panovlm.data.conversations import RecordSampler
 from panovlm.data.datasets import TOO_LONG_FIX
 from panovlm.data.packing import PackedSequence, collate
@@ -46,11 +48,27 @@ PASSED_OVER: StreamExample = {"features": None, "conversations": None, "skipped"
 
 
 @dataclass(frozen=True)
+class StreamPart:
+    """One of the streams of a mixture.
+
+    Attributes:
+        stream: The shards.
+        weight: Its share of the examples beside the others' weights, more than 0.
+        declared: What its pictures are, of records that do not declare it.
+    """
+
+    stream: Stream
+    weight: float = 1.0
+    declared: Declaration | None = None
+
+
+@dataclass(frozen=True)
 class SampledExample:
     """A sample with the key of its random choices: seed, pass, shard and its number there."""
 
     sample: Sample
     key: tuple[int, int, int, int]
+    declared: Declaration | None = None
 
 
 @dataclass(eq=False, repr=False)
@@ -60,18 +78,18 @@ class StreamDataset(IterableDataset[StreamExample]):
     An invalid example is replaced by the next valid one, and the batch counts it as skipped.
 
     Attributes:
-        stream: The shards.
+        parts: The streams.
         encoder: Prepares the pictures.
         sampler: Chooses conversations and yaw rotations.
         longest: Tokens the language model reads at most; longer conversations are invalid.
         seed: Of the order and all random choices.
         batch_size: Examples in one batch of this rank.
         rank: Number of this rank and how many there are.
-        declared: What the pictures are, of records that do not declare it.
+        jitter: Changes the colours of views, where nothing is cached.
         batches_done: Batches of a resumed run, which are passed over.
     """
 
-    stream: Stream
+    parts: Sequence[StreamPart]
     encoder: StreamEncoder
     sampler: RecordSampler
     _: KW_ONLY
@@ -79,7 +97,7 @@ class StreamDataset(IterableDataset[StreamExample]):
     seed: int
     batch_size: int
     rank: tuple[int, int] = (0, 1)
-    declared: Declaration | None = None
+    jitter: ColourJitter | None = None
     batches_done: int = 0
 
     def __iter__(self) -> Iterator[StreamExample]:
@@ -88,7 +106,7 @@ class StreamDataset(IterableDataset[StreamExample]):
         reader = (self.rank[0] * number + own, self.rank[1] * number)
         # The data loader takes batch after batch from one worker after another.
         passed = len(range(own, self.batches_done, number)) * self.batch_size
-        samples = (sampled for epoch in count() for sampled in self.one_pass(epoch, reader))
+        samples = self._mixed(reader)
         for _ in islice(samples, passed):
             yield PASSED_OVER
         ahead: deque[SampledExample] = deque()
@@ -96,31 +114,56 @@ class StreamDataset(IterableDataset[StreamExample]):
             yield self._first_valid(ahead, samples)
             ahead.popleft()
 
-    def one_pass(self, epoch: int, reader: tuple[int, int] = (0, 1)) -> Iterator[SampledExample]:
+    def _mixed(self, reader: tuple[int, int]) -> Iterator[SampledExample]:
+        """Yield a reader's samples, of each stream its share, pass after pass."""
+        passes = [self._passes(reader, number) for number in range(len(self.parts))]
+        weights = np.array([part.weight for part in self.parts])
+        rng = np.random.default_rng((self.seed, reader[0]))
+        while True:
+            yield next(passes[int(rng.choice(len(passes), p=weights / weights.sum()))])
+
+    def _passes(self, reader: tuple[int, int], number: int) -> Iterator[SampledExample]:
+        for epoch in count():
+            yield from self.one_pass(epoch, reader, number)
+
+    def one_pass(
+        self, epoch: int, reader: tuple[int, int] = (0, 1), number: int = 0
+    ) -> Iterator[SampledExample]:
         """Yield the part of a pass that a reader (its number, and how many there are) reads.
+
+        Args:
+            epoch: Number of the pass.
+            reader: Who reads.
+            number: Of the stream.
 
         Raises:
             PanoVLMError: If nothing is left for it.
         """
-        own, number = reader
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.stream.shards))
-        whole = len(order) - len(order) % number
-        rest = islice(self._read(order[whole:], epoch), own, None, number)
-        samples = chain(self._read(order[own:whole:number], epoch), rest)
+        own, readers = reader
+        shards = self.parts[number].stream.shards
+        order = np.random.default_rng((self.seed, epoch, number)).permutation(len(shards)).tolist()
+        whole = len(order) - len(order) % readers
+        rest = islice(self._read(number, order[whole:], epoch), own, None, readers)
+        samples = chain(self._read(number, order[own:whole:readers], epoch), rest)
         is_empty = True
-        for sampled in shuffled(samples, np.random.default_rng((self.seed, epoch, own, 2))):
+        for sampled in shuffled(
+            samples, np.random.default_rng((self.seed, epoch, own, 2 + number))
+        ):
             is_empty = False
             yield sampled
         if is_empty:
             raise PanoVLMError(
-                f"found no example for reader {own + 1} of {number} (processes times workers), "
+                f"found no example for reader {own + 1} of {readers} (processes times workers), "
                 f"expected at least one for each; add data, or lower workers"
             )
 
-    def _read(self, shards: Iterable[int], epoch: int) -> Iterator[SampledExample]:
-        for shard in map(int, shards):
-            for place, sample in enumerate(self.stream.read(self.stream.shards[shard])):
-                yield SampledExample(sample, (self.seed, epoch, shard, place))
+    def _read(self, number: int, shards: Iterable[int], epoch: int) -> Iterator[SampledExample]:
+        part = self.parts[number]
+        first = sum(len(before.stream.shards) for before in self.parts[:number])
+        for shard in shards:
+            for place, sample in enumerate(part.stream.read(part.stream.shards[shard])):
+                key = (self.seed, epoch, first + shard, place)
+                yield SampledExample(sample, key, part.declared)
 
     def _first_valid(
         self, ahead: deque[SampledExample], samples: Iterator[SampledExample]
@@ -147,7 +190,7 @@ class StreamDataset(IterableDataset[StreamExample]):
         """
         sample, sampler = sampled.sample, self.sampler
         needs = Needs.of(sampler.tokenizer.supervision)
-        records = records_of(sample, needs, self.declared)
+        records = records_of(sample, needs, sampled.declared)
         if needs.text:
             excess = max(sampler.tokenizer.excess(record, self.longest) for record in records)
             if excess > 0:
@@ -160,6 +203,9 @@ class StreamDataset(IterableDataset[StreamExample]):
         around = self.encoder.layout.num_strides
         num_strides = sampler.step(records, sampled.key, around)
         packed = sampler.packed(records, sampled.key, num_strides, around)
+        if self.jitter is not None:
+            rng = np.random.default_rng((*sampled.key, 3))
+            features = replace(features, states=self.jitter(features.states, rng))
         features = replace(features, num_strides=num_strides)
         return {"features": features, "conversations": packed, "skipped": 0}
 

@@ -6,7 +6,6 @@ from functools import cached_property, lru_cache
 from torch import Tensor
 
 from panovlm.data.cache import ImageTransform, PatchTokenCache
-from panovlm.data.record_files import raise_errors
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt
 from panovlm.evaluation.asking import Question
 from panovlm.evaluation.journal import Journal
@@ -20,7 +19,7 @@ from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import progress_bar
 from panovlm.training import ranks
-from panovlm.training.sources import fill_caches
+from panovlm.training.sources import fill_or_raise
 
 GROUP = 256
 """Questions whose patch tokens are in memory at once, and which a kill may cost at most."""
@@ -60,7 +59,7 @@ class Evaluator:
             processor.image_processor,
             use_bf16=use_bf16,
         )
-        self._fill([self.cache], "vision encoder")
+        fill_or_raise({self.cache: self.pictures}, "the evaluation")
         self.latents = LatentTokens(model, self.cache)
 
     @property
@@ -141,13 +140,9 @@ class Evaluator:
         view_size = self.answerer.model.config.view_size
         transform = ImageTransform("low_resolution", lambda each: low_resolution(each, view_size))
         cache = self.cache.with_transform(transform)
-        self._fill([self.cache, cache], "low-resolution pictures")  # both stay for now
+        # What is kept of both stays for now.
+        fill_or_raise({self.cache: self.pictures, cache: self.pictures}, "low resolution")
         return LatentTokens(self.answerer.model, cache)
-
-    def _fill(self, caches: Sequence[PatchTokenCache], label: str) -> None:
-        errors = fill_caches(dict.fromkeys(caches, self.pictures), label)
-        with ranks.synchronized():
-            raise_errors("pictures", errors)
 
     def _answered(
         self,

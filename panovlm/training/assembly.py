@@ -7,8 +7,6 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from panovlm.data.budget import BudgetDataset
-from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.packing import IGNORED
 from panovlm.data.streaming import StreamCollator, StreamDataset
@@ -19,7 +17,7 @@ from panovlm.training import ranks
 from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis, hold_out
 from panovlm.training.log import VALIDATION_ACCURACY, VALIDATION_LOSS
 from panovlm.training.sections import ValidationSection
-from panovlm.training.sources import view_sources
+from panovlm.training.sources import FeatureSource, feature_source, fill_or_raise, view_sources
 from panovlm.training.stage_data import build_dataset, read_parts
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import stream_dataset
@@ -28,7 +26,6 @@ from panovlm.training.trainer import StageTrainer
 from panovlm.training.validation_data import (
     build_validation,
     report_shared,
-    stream_validation_source,
     validation_records,
 )
 from panovlm.training.view_words import ViewWords
@@ -47,14 +44,16 @@ def build_trainer(
     section, pad_id = run.section, processor.tokenizer.pad_token_id
     overlap, held_out = section.overlap_settings, list[PictureFile]()
     watched, longest = validation_records(run), model.config.text_config.max_position_embeddings
-    source: PatchTokenCache | ViewSource
-    dataset: StreamDataset | PanoramaDataset | BudgetDataset
+    source: FeatureSource
+    dataset: StreamDataset | PanoramaDataset
     collator: StreamCollator | PanoramaCollator
     if run.is_stream:
         with ranks.synchronized():
-            dataset = stream_dataset(run, model, processor)
+            source = feature_source(run, model.model.vision_encoder, processor.image_processor)
+            dataset = stream_dataset(run, source, processor, longest)
         collator = StreamCollator(pad_id)
-        source = stream_validation_source(run, model, processor, watched)
+        pictures = [picture for record in watched for picture in record.pictures]
+        fill_or_raise({source: pictures} if pictures else {}, f"{run.name}: validation")
     else:
         parts = read_parts(run)
         records = [record for part in parts for record in part.records]
@@ -65,10 +64,8 @@ def build_trainer(
             share = overlap.held_out if run.is_on_overlaps else 0.0
             held_out = hold_out(records, share, run.recipe.seed)
             parts = [part.without(held_out) for part in parts]
-            examples = build_dataset(run, processor, parts, sources, longest)
-            examples.check_packing()
-            budget = section.tokens_per_sequence
-            dataset = BudgetDataset(examples, budget) if budget else examples
+            dataset = build_dataset(run, processor, parts, sources, longest)
+            dataset.check_packing()
         collator = PanoramaCollator(sources[0].key, pad_id)
     with ranks.synchronized():
         _check_words(run, dataset, processor)
@@ -81,11 +78,12 @@ def build_trainer(
         validation=build_validation(run, processor, watched, source, longest),
         word_steps=section.word_steps,
         view_words=ViewWords(processor) if section.word_steps else None,
+        tokens_per_sequence=section.tokens_per_sequence,
         callbacks=callbacks,
     )
     if held_out:
-        pictures, every = held_out[:MAX_PICTURES], overlap.diagnose_every
-        trainer.add_callback(Diagnosis(trainer.scalars, pictures, sources[0], every))
+        shown, every = held_out[:MAX_PICTURES], overlap.diagnose_every
+        trainer.add_callback(Diagnosis(trainer.scalars, shown, source, every))
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer
@@ -102,7 +100,7 @@ def _best_of(validation: ValidationSection | None) -> dict[str, Any]:
 
 def _check_words(
     run: StageRun,
-    dataset: PanoramaDataset | BudgetDataset | StreamDataset,
+    dataset: PanoramaDataset | StreamDataset,
     processor: PanoVLMProcessor,
 ) -> None:
     """Refuse steps on words where none of the first examples has a word for a view."""
@@ -111,7 +109,7 @@ def _check_words(
     found, find = "a stream", ViewWords(processor)
     if isinstance(dataset, PanoramaDataset):
         first = range(min(len(dataset), EXAMPLES_WITH_WORDS))
-        texts = (dataset.conversations(index, dataset.epoch) for index in first)
+        texts = (dataset.conversations(index, epoch=0) for index in first)
         packed = [each for each in texts if each is not None]
         if any((find(torch.tensor([each.ids])) != IGNORED).any() for each in packed):
             return

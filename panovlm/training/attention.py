@@ -6,6 +6,7 @@ timed on what is about to be trained on.
 """
 
 import time
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from torch import nn
 from transformers import PreTrainedModel, Trainer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from panovlm.data.budget import BudgetDataset
 from panovlm.model.masks import attention_masks
 from panovlm.training.recipe import Recipe
 
@@ -68,11 +68,8 @@ def choose_attention(trainer: Trainer) -> str | None:
     """
     if torch.cuda.is_available():
         return None
-    dataset = trainer.train_dataset
-    if isinstance(dataset, BudgetDataset):
-        examples = [dataset[index] for index in dataset.all_bins(TIMED_EXAMPLES, seed=0)]
-    else:
-        examples = [dataset[index] for index in range(min(len(dataset), TIMED_EXAMPLES))]
+    first = islice(trainer._get_train_sampler(), TIMED_EXAMPLES)
+    examples = [trainer.train_dataset[key] for key in first]
     batch = trainer.data_collator(examples)
     return use_fastest_attention(trainer.model.model.language_model, batch)
 

@@ -25,12 +25,13 @@ TAGS = {PATH_TAG, LIST_TAG}
 
 
 class DataSource(Section):
-    """One of several files of records that a stage trains on."""
+    """One of several files of records, or streams, that a stage trains on."""
 
     path: Path
-    """Records (JSONL)."""
+    """Records (JSONL), or a stream beside others."""
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """How often each of its examples comes in an epoch: 2 is twice, 0.5 in every other epoch."""
+    """How often each of its examples comes in an epoch: 2 is twice, 0.5 in every other epoch. Of a
+    stream, its share of all examples beside the weights of the others."""
     limit: Count | None = None
     """Records at most, sampled by the seed; the same in every epoch."""
     pictures: Path | None = None

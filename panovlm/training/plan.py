@@ -188,9 +188,12 @@ def _read_parts(run: StageRun) -> list[MixturePart]:
     """Read a stage's records, of a stream the first."""
     if not run.is_stream:
         return read_parts(run)
-    needs, declared = Needs.of(run.stage.supervision), run.sources[0].declared
-    samples = run.stream.head(EXAMPLES_READ)
-    return [MixturePart([r for sample in samples for r in records_of(sample, needs, declared)])]
+    needs = Needs.of(run.stage.supervision)
+    heads = [(each.stream.head(EXAMPLES_READ), each.declared) for each in run.streams]
+    return [
+        MixturePart([r for sample in head for r in records_of(sample, needs, declared)])
+        for head, declared in heads
+    ]
 
 
 def _batch_shape(dataset: PanoramaDataset, sequences: int, section: StageSection) -> BatchShape:
@@ -198,7 +201,7 @@ def _batch_shape(dataset: PanoramaDataset, sequences: int, section: StageSection
 
     So is a packed sequence, with as many of them as its tokens make.
     """
-    read = [dataset[i]["conversations"] for i in range(min(len(dataset), EXAMPLES_READ))]
+    read = [dataset.conversations(i, 0) for i in range(min(len(dataset), EXAMPLES_READ))]
     packed = [each for each in read if each is not None]
     supervised = max((sum(label != IGNORED for label in p.labels) for p in packed), default=0)
     longest = max((len(p.ids) for p in packed), default=0)

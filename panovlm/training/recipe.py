@@ -20,6 +20,7 @@ from panovlm.training.sections import (
     OverlapSection,
     Schedule,
     Section,
+    Share,
     Tracker,
     ValidationSection,
 )
@@ -30,9 +31,9 @@ class StageSection(Section):
 
     data: Data
     """Records (JSONL) to train on, conversations in another format, or a folder of pictures in the
-    stage on overlaps; a list of these, each with a weight and a limit if it is a section; or a
-    stream: WebDataset shards, as in `shards/train-{000..099}.tar` or with `*`,
-    Parquet files, or a folder of the library `datasets`."""
+    stage on overlaps; a list of these, each with a weight and a limit if it is a section; or
+    streams: WebDataset shards, as in `shards/train-{000..099}.tar` or with `*`, Parquet files, or a
+    folder of the library `datasets`; of several, each with a weight."""
     pictures: Path | None = None
     """Folder that paths of pictures in these data, and in those of `validation`, start from; each
     file's own folder if left out."""
@@ -85,6 +86,9 @@ class StageSection(Section):
     """Fine steps of a rotation by one stride, where `roll` rotates: with 3, panoramas also come
     rotated by a third and two thirds of a stride. Each step encodes and caches once more those
     whose records hold responses for it; the others rotate by strides."""
+    colour_jitter: Share = 0.0
+    """By what share brightness, contrast and saturation of a panorama change at random, as 0.2, the
+    same in all its views. Needs `cache: off`."""
     from_backbones: bool = False
     """Begin from the backbones and fresh modules instead of from the stage before."""
     from_run: Path | None = None
@@ -139,7 +143,7 @@ class Recipe(Section):
     """Processes that load patch tokens and text ahead; 0 loads in the training process, which is
     fastest where the CPU trains. `auto` is 0 there, and beside a GPU up to 8. A stream is read in
     the training process unless a number is given, since its order depends on it."""
-    cache: Literal["auto", "on", "off"] = "auto"
+    cache: Annotated[Literal["auto", "on", "off"], Field(validate_default=True)] = "auto"
     """Whether the frozen encoder's outputs are kept on disk for all epochs and runs, or computed in
     every step. `auto` keeps them where they fit."""
     save_minutes: Annotated[float, Field(gt=0)] = 10.0
@@ -166,6 +170,17 @@ class Recipe(Section):
             if error := _section_error(name, section, info.data.get("model")):
                 raise ValueError(error)
         return stages
+
+    @field_validator("cache")
+    @classmethod
+    def _check_cache(cls, cache: str, info: ValidationInfo) -> str:
+        for name, section in info.data.get("stages", {}).items():
+            if section.colour_jitter and cache != "off":
+                raise ValueError(
+                    f"found {cache} beside stages.{name}.colour_jitter, which changes pixels in "
+                    f"every step; set cache: off, or colour_jitter: 0"
+                )
+        return cache
 
     def section(self, name: str) -> StageSection:
         """Return the section of a stage.

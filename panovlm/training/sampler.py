@@ -1,83 +1,94 @@
-"""The order of the panoramas: the same on any number of processes, in steps of equal size.
-
-The panoramas of a step have texts of similar length, so that batches need little padding.
-"""
+"""The order of the sequences of a run: the same on any number of processes, in equal steps."""
 
 from collections.abc import Iterator
+from itertools import chain, count, islice
 from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from panovlm.data.budget import Bin, BudgetDataset
+from panovlm.data.budget import fill_bins
+from panovlm.data.datasets import SequenceKey
 
 STEPS_SORTED_TOGETHER = 32
 """More would need less padding and make steps alike; fewer would need more padding."""
+EXAMPLES_PACKED_TOGETHER = 1024
+"""More would hardly fill sequences better; fewer would leave more room in them."""
 
 
 class EpochDataset(Protocol):
     """What the sampler needs of a dataset."""
 
-    epoch: int
+    def examples(self, epoch: int) -> np.ndarray:
+        """Return the indices of an epoch's examples."""
 
-    def __len__(self) -> int:
-        """Return the number of examples in an epoch."""
+    def text_bytes(self, index: int, epoch: int) -> int:
+        """Return about how long the text of an example is."""
 
-    def examples(self) -> np.ndarray:
-        """Return the indices of this epoch's examples."""
-
-    def text_bytes(self, index: int) -> int:
-        """Return how long the text of an example is in this epoch."""
+    def num_tokens(self, index: int, epoch: int) -> int:
+        """Return how many tokens it has."""
 
 
-class WholeStepSampler(Sampler[int]):
-    """Shuffles every epoch, puts texts of similar length in a step, and completes the last step.
+class SequenceSampler(Sampler[SequenceKey]):
+    """Shuffles epoch after epoch, and puts texts of similar length into a step or a sequence.
 
-    Some steps' panoramas at a time are sorted by length; which step comes when stays random.
-    Were the last step short, its size and with it the loss would depend on how many processes and
-    accumulated batches share a step.
+    Without a budget an example is a sequence. Some steps' at a time are sorted by length, so that
+    batches need little padding; which step comes when stays random. The last step of an epoch is
+    completed with its first examples: were it short, its size and with it the loss would depend on
+    how many processes and accumulated batches share a step. With a budget, examples are packed, and
+    an epoch's last step goes on into the next one.
 
     Args:
-        dataset: With the epoch, its panoramas and the lengths of their texts.
-        per_step: Panoramas in one optimiser step of all processes.
+        dataset: The examples.
+        per_step: Sequences in one optimiser step of all processes.
+        num_steps: Of the whole run.
         seed: Of the order.
+        budget: Tokens of one sequence at most, for several examples; None takes one for each.
     """
 
-    def __init__(self, dataset: EpochDataset, per_step: int, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: EpochDataset,
+        per_step: int,
+        num_steps: int,
+        seed: int,
+        budget: int | None = None,
+    ) -> None:
         self.dataset = dataset
         self.per_step = per_step
+        self.num_steps = num_steps
         self.seed = seed
+        self.budget = budget
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.per_step) * self.per_step
+        return self.per_step * self.num_steps
 
-    def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng((self.seed, self.dataset.epoch))
-        order = np.resize(rng.permutation(self.dataset.examples()), len(self))
-        size = self.per_step * STEPS_SORTED_TOGETHER
-        for start in range(0, len(order), size):
-            group = order[start : start + size]
-            lengths = [self.dataset.text_bytes(int(index)) for index in group]
-            steps = group[np.argsort(lengths, kind="stable")].reshape(-1, self.per_step)
-            yield from rng.permutation(steps).flatten().tolist()
+    def __iter__(self) -> Iterator[SequenceKey]:
+        return islice(chain.from_iterable(map(self.epoch, count())), len(self))
+
+    def epoch(self, epoch: int) -> Iterator[SequenceKey]:
+        """Yield the sequences of one epoch; only text is read."""
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(self.dataset.examples(epoch))
+        if self.budget is not None:
+            yield from self._packed(order, epoch, rng, self.budget)
+            return
+        order = np.resize(order, -(-len(order) // self.per_step) * self.per_step)
+        for window in _windows(order, self.per_step * STEPS_SORTED_TOGETHER):
+            lengths = [self.dataset.text_bytes(index, epoch) for index in window.tolist()]
+            steps = window[np.argsort(lengths, kind="stable")].reshape(-1, self.per_step)
+            for index in rng.permutation(steps).flatten().tolist():
+                yield SequenceKey(epoch, (index,))
+
+    def _packed(
+        self, order: np.ndarray, epoch: int, rng: np.random.Generator, budget: int
+    ) -> Iterator[SequenceKey]:
+        for window in _windows(order, EXAMPLES_PACKED_TOGETHER):
+            lengths = [self.dataset.num_tokens(index, epoch) for index in window.tolist()]
+            bins = fill_bins(lengths, budget)
+            for number in rng.permutation(len(bins)):
+                yield SequenceKey(epoch, tuple(window[bins[number]].tolist()))
 
 
-class BudgetSampler(Sampler[Bin]):
-    """The packed sequences of a whole run, epoch after epoch without a gap.
-
-    Args:
-        dataset: Packs examples into sequences.
-        number: Sequences of the run, on all processes.
-        seed: Of the order.
-    """
-
-    def __init__(self, dataset: BudgetDataset, number: int, seed: int) -> None:
-        self.dataset = dataset
-        self.number = number
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return self.number
-
-    def __iter__(self) -> Iterator[Bin]:
-        return self.dataset.all_bins(self.number, self.seed)
+def _windows(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    return (order[start : start + size] for start in range(0, len(order), size))

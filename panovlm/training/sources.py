@@ -18,7 +18,6 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import panorama_error
-from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console, progress_bar
 from panovlm.stages import Supervision
@@ -29,49 +28,59 @@ from panovlm.training.recipe import Recipe
 from panovlm.training.stage_run import StageRun
 
 ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
+FeatureSource = PatchTokenCache | ViewSource
+"""Loads the frozen encoder's outputs for a picture, or its pixels."""
+
+
+def feature_source(
+    run: StageRun, encoder: PreTrainedModel, image_processor: PanoVLMImageProcessor
+) -> FeatureSource:
+    """Return the cache of the frozen part of a stage's encoder, which moves to the fastest device.
+
+    Where nothing is to be cached, or the encoder cannot be cut, that is what loads the pixels.
+    """
+    if run.recipe.cache == "off":
+        return ViewSource(image_processor)
+    cache = PatchTokenCache(
+        token_cache_folder(),
+        encoder.to("cuda" if torch.cuda.is_available() else "cpu"),
+        image_processor,
+        use_bf16=run.bf16,
+        num_trained_layers=run.section.vision_layers,
+    )
+    if cache.can_cut_encoder():
+        return cache
+    console.print(
+        f"{run.name}: {encoder.config.model_type} cannot be cut below the layers that train, so it "
+        f"runs as a whole in every step, and nothing is cached"
+    )
+    return ViewSource(image_processor)
 
 
 def view_sources(
     run: StageRun, model: PreTrainedModel, processor: PanoVLMProcessor, records: list[Record]
-) -> Sequence[PatchTokenCache] | Sequence[ViewSource]:
+) -> Sequence[FeatureSource]:
     """Return the cached outputs of the frozen part of the encoder, or else the pixels.
 
     Those of the pictures as they are come first, then those after each fine step within a stride.
     An encoder that is frozen as a whole is not needed after that, and its weights are freed.
     """
-    image_processor, encoder = processor.image_processor, model.model.vision_encoder
-    if run.recipe.cache == "off":
-        return pixel_sources(run, image_processor)
-    cache = cache_of(encoder, image_processor, run.section.vision_layers, bf16=run.bf16)
-    if not cache.can_cut_encoder():
-        console.print(
-            f"{run.name}: {encoder.config.model_type} cannot be cut below the layers that train, "
-            f"so it runs as a whole in every step, and nothing is cached"
-        )
-        return pixel_sources(run, image_processor)
-    plain, *fine = caches = fine_caches(cache, run)
+    source = feature_source(run, model.model.vision_encoder, processor.image_processor)
+    sources = [source.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)]
+    rotated = [picture for each in _finely_rotated(run, records) for picture in each.pictures]
     pictures = [picture for record in records for picture in record.pictures]
-    rotated = _finely_rotated(run, records)
-    errors = fill_caches({plain: pictures} | dict.fromkeys(fine, rotated), run.name)
-    with ranks.synchronized():
-        raise_errors(f"pictures of stage {run.name}", errors)
-    if not run.section.vision_layers:
+    wanted = [pictures, *(rotated for _ in sources[1:])]
+    fill_or_raise(dict(zip(sources, wanted, strict=True)), run.name)
+    if isinstance(source, PatchTokenCache) and not run.section.vision_layers:
         free_vision_encoder(model)
-    return caches
+    return sources
 
 
-def pixel_sources(run: StageRun, image_processor: PanoVLMImageProcessor) -> list[ViewSource]:
-    """Return what loads the pixels of a stage's pictures, for each fine step within a stride."""
-    source = ViewSource(image_processor)
-    return [source.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)]
-
-
-def _finely_rotated(run: StageRun, records: list[Record]) -> list[PictureFile]:
-    """Return the pictures that a stage rotates in fine steps: others' records lack responses."""
+def _finely_rotated(run: StageRun, records: list[Record]) -> list[Record]:
+    """Return the records that a stage rotates in fine steps: others lack responses for them."""
     count = run.recipe.model.views.layout.num_strides * run.section.yaw_steps_per_view
     has_text = run.stage.supervision is not Supervision.NONE
-    rotated = [each for each in records if not has_text or each.has_rotations(count)]
-    return [picture for record in rotated for picture in record.pictures]
+    return [each for each in records if not has_text or each.has_rotations(count)]
 
 
 def fine_yaws_deg(run: StageRun) -> list[float]:
@@ -79,11 +88,6 @@ def fine_yaws_deg(run: StageRun) -> list[float]:
     num_steps = run.section.yaw_steps_per_view
     num_strides = run.recipe.model.views.layout.num_strides
     return [360.0 / num_strides * i / num_steps for i in range(num_steps)]
-
-
-def fine_caches(cache: PatchTokenCache, run: StageRun) -> list[PatchTokenCache]:
-    """Return the caches of a stage: one for each fine step within a stride, the plain one first."""
-    return [cache, *(cache.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)[1:])]
 
 
 def prepare_pictures(
@@ -102,22 +106,16 @@ def prepare_pictures(
     with ranks.synchronized():
         encoder = build_vision_encoder(recipe.model)
         image_processor = build_image_processor(recipe.model)
-    caches: dict[Path, PatchTokenCache] = {}
-    pictures: dict[Path, dict[PictureFile, None]] = defaultdict(dict)
-    uncached: dict[PictureFile, None] = {}
-    bf16 = uses_bf16(recipe.dtype)
-    by_layers = {
-        num_layers: cache_of(encoder, image_processor, num_layers, bf16=bf16)
-        for num_layers in {run.section.vision_layers for run, _ in wanted}
-    }
+    sources: dict[int, FeatureSource] = {}
+    pictures: dict[int, dict[PictureFile, None]] = defaultdict(dict)
     for run, own in wanted:
-        cache = by_layers[run.section.vision_layers]
-        if not cache.can_cut_encoder():
-            uncached |= dict.fromkeys(own)
-            continue
-        caches.setdefault(cache.folder, cache)
-        pictures[cache.folder] |= dict.fromkeys(own)
-    filled = {cache: pictures[folder] for folder, cache in caches.items()}
+        num_layers = run.section.vision_layers
+        if num_layers not in sources:
+            sources[num_layers] = feature_source(run, encoder, image_processor)
+        pictures[num_layers] |= dict.fromkeys(own)
+    caches = {n: each for n, each in sources.items() if isinstance(each, PatchTokenCache)}
+    uncached = dict.fromkeys(p for n in sources.keys() - caches.keys() for p in pictures[n])
+    filled = {cache: pictures[num_layers] for num_layers, cache in caches.items()}
     return check_pictures(uncached) + fill_caches(filled, "vision encoder")
 
 
@@ -126,6 +124,18 @@ def check_pictures(pictures: Collection[PictureFile]) -> list[str]:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         own = [*pool.map(panorama_error, ranks.shard(list(pictures)))]
     return [error for errors in ranks.all_gather(own) for error in errors if error]
+
+
+def fill_or_raise(wanted: Mapping[FeatureSource, Collection[PictureFile]], label: str) -> None:
+    """Encode what is missing from those sources that are caches, as `fill_caches` does.
+
+    Raises:
+        PanoVLMError: Listing every picture that is missing or invalid.
+    """
+    caches = {each: own for each, own in wanted.items() if isinstance(each, PatchTokenCache)}
+    errors = fill_caches(caches, label) if caches else []
+    with ranks.synchronized():
+        raise_errors(f"pictures of {label}", errors)
 
 
 def fill_caches(wanted: Mapping[PatchTokenCache, Collection[PictureFile]], label: str) -> list[str]:
@@ -147,17 +157,16 @@ def fill_caches(wanted: Mapping[PatchTokenCache, Collection[PictureFile]], label
         fix = "correct `image`, set `pictures` to the folder it starts from, or restore the file"
         return [f"{picture}: no such picture; {fix}" for picture in absent]
     with ranks.synchronized():  # all look for what is missing before any of them writes
-        files = {cache: cache.files(list(pictures)) for cache, pictures in wanted.items()}
-        missing = {cache: [p for f, p in files[cache].items() if not f.exists()] for cache in files}
-    for cache in files:
-        _report(cache, len(files[cache]), len(missing[cache]), label)
-    needed = sum(len(missing[cache]) * cache.bytes_per_picture for cache in missing)
-    kept = [file for each in files.values() for file in each]
-    if error := ranks.run_on_first(lambda: _make_room(kept, needed)):
+        own = [cache.missing(pictures) for cache, pictures in wanted.items()]
+    # What the first rank lacks counts for all, should another run be writing.
+    missing = dict(zip(wanted, ranks.run_on_first(lambda: own), strict=True))
+    for cache, pictures in wanted.items():
+        _report(cache, len(set(pictures)), len(missing[cache]), label)
+    if error := ranks.run_on_first(lambda: _make_room(wanted, missing)):
         raise NoRoomError(error)
     with ranks.synchronized():
-        own = [error for cache in missing for error in _fill(cache, ranks.shard(missing[cache]))]
-    return [error for errors in ranks.all_gather(own) for error in errors]
+        errors = [error for cache in missing for error in _fill(cache, ranks.shard(missing[cache]))]
+    return [error for found in ranks.all_gather(errors) for error in found]
 
 
 def _report(cache: PatchTokenCache, total: int, num_missing: int, label: str) -> None:
@@ -167,12 +176,17 @@ def _report(cache: PatchTokenCache, total: int, num_missing: int, label: str) ->
     console.print(f"{line} {cache.folder}{share}", highlight=False, soft_wrap=True)
 
 
-def _make_room(files: Collection[Path], needed_bytes: int) -> str | None:
+def _make_room(
+    wanted: Mapping[PatchTokenCache, Collection[PictureFile]],
+    missing: Mapping[PatchTokenCache, Sequence[PictureFile]],
+) -> str | None:
     """Make room; return why there is none."""
-    mark_used(files)
+    shards = {shard for cache, pictures in wanted.items() for shard in cache.shards_with(pictures)}
+    mark_used(shards)
+    needed = sum(len(pictures) * cache.bytes_per_picture for cache, pictures in missing.items())
     try:
-        if needed_bytes:
-            make_room(token_cache_folder(), needed_bytes, files, cache_limit())
+        if needed:
+            make_room(token_cache_folder(), needed, shards, cache_limit())
     except NoRoomError as error:
         return str(error)
     return None
@@ -185,21 +199,3 @@ def _fill(cache: PatchTokenCache, missing: Sequence[PictureFile]) -> list[str]:
     with disk_errors(f"fill {cache.folder}"), progress_bar(label, len(missing)) as advance:
         is_fast = cache.encoder.device.type != "cpu"
         return fill(cache, missing, GPU_ENCODING_BATCH if is_fast else ENCODING_BATCH, advance)
-
-
-def cache_of(
-    encoder: PreTrainedModel,
-    image_processor: PanoVLMImageProcessor,
-    num_trained_layers: int,
-    *,
-    bf16: bool,
-) -> PatchTokenCache:
-    """Return the cache of a stage's encoder, which is moved to the device that encodes."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return PatchTokenCache(
-        token_cache_folder(),
-        encoder.to(device),
-        image_processor,
-        use_bf16=bf16,
-        num_trained_layers=num_trained_layers,
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from panovlm.data.budget import BudgetDataset
+from panovlm.data.augmentation import ColourJitter
 from panovlm.data.conversations import ConversationTokenizer
 from panovlm.data.datasets import TOO_LONG_FIX, PanoramaDataset, Source
 from panovlm.data.mixture import MixturePart
@@ -21,6 +21,7 @@ from panovlm.training.build import build_config, build_processor
 from panovlm.training.data_sources import read_source
 from panovlm.training.diagnosing import hold_out
 from panovlm.training.recipe import Recipe
+from panovlm.training.sampler import SequenceSampler
 from panovlm.training.stage_run import StageRun
 from panovlm.training.validation_split import set_apart
 
@@ -81,9 +82,16 @@ def build_dataset(
         roll=run.section.roll,
         seed=run.recipe.seed,
         truncate_to=run.truncate_to(limit),
+        jitter=colour_jitter(run, processor),
     )
     dataset.check_lengths(run.longest(limit))
     return dataset
+
+
+def colour_jitter(run: StageRun, processor: PanoVLMProcessor) -> ColourJitter | None:
+    """Return what changes the colours of a stage's views, if anything does."""
+    strength, pixels = run.section.colour_jitter, processor.image_processor
+    return ColourJitter(strength, pixels.image_mean, pixels.image_std) if strength else None
 
 
 def _fitting(
@@ -151,11 +159,8 @@ def _count_steps(run: StageRun, epochs: float) -> int:
     blank = [BlankViews(config.layout.num_views)] * section.yaw_steps_per_view
     limit = config.text_config.max_position_embeddings
     examples = build_dataset(run, build_processor(run.recipe.model), parts, blank, limit)
-    if section.tokens_per_sequence is None:  # every epoch has whole steps
-        return math.ceil(epochs * math.ceil(len(examples) / per_step))
-    packed = BudgetDataset(examples, section.tokens_per_sequence)
-    num_sequences = sum(1 for _ in packed.bins(0, run.recipe.seed))
-    return math.ceil(epochs * num_sequences / per_step)
+    sampler = SequenceSampler(examples, per_step, 0, run.recipe.seed, section.tokens_per_sequence)
+    return math.ceil(epochs * sum(1 for _ in sampler.epoch(0)) / per_step)
 
 
 def _check_fine_steps(run: StageRun, records: list[Record]) -> None:

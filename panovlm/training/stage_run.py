@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from panovlm.data.picture_folders import data_digest
-from panovlm.data.shards import Stream, is_stream, open_stream
+from panovlm.data.shards import is_stream, open_stream
+from panovlm.data.streaming import StreamPart
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import sha256
@@ -30,6 +31,7 @@ ADDED = {
     "max_length": None,
     "too_long": "error",
     "pictures": None,
+    "colour_jitter": 0.0,
 }
 """Keys that are no facts where they hold their default: runs from before they came resume."""
 NOT_FACTS = {"save_steps", "lora", "declared", "from_run", "validation", *ADDED}
@@ -72,35 +74,30 @@ class StageRun:
 
     @cached_property
     def sources(self) -> tuple[DataSource, ...]:
-        """What the stage trains on: files of records, or one stream.
+        """What the stage trains on: files of records, or streams.
 
         Raises:
-            PanoVLMError: If it is a stream beside others, or a part of one.
+            PanoVLMError: If they are some of each, or a part of a stream.
         """
         sources = self.section.sources
         streams = [source for source in sources if is_stream(source.path)]
-        if streams and (len(sources) > 1 or streams[0].limit):
+        if streams and (len(streams) < len(sources) or any(each.limit for each in streams)):
             raise PanoVLMError(
-                f"stages.{self.name}.data: found the stream {streams[0].path} in a list or with a "
-                f"limit, expected it alone, or files of records (JSONL); name it alone, or write "
-                f"its records to a file"
+                f"stages.{self.name}.data: found the stream {streams[0].path} beside files or with "
+                f"a limit, expected streams alone and whole, or files of records (JSONL); leave "
+                f"the others out, or write its records to a file"
             )
         return sources
 
     @cached_property
     def is_stream(self) -> bool:
-        """Whether the data are a stream."""
+        """Whether the data are streams."""
         return is_stream(self.sources[0].path)
 
     @property
-    def data_facts(self) -> list[dict[str, Any]]:
-        """What determines the records of a list of files, as JSON holds it."""
-        return [source.facts for source in self.sources]
-
-    @property
-    def stream(self) -> Stream:
-        """The shards of a stage on a stream."""
-        return open_stream(self.sources[0].path)
+    def streams(self) -> list[StreamPart]:
+        """The streams of a stage that trains on them."""
+        return [StreamPart(open_stream(e.path), e.weight, e.declared) for e in self.sources]
 
     @property
     def record_sources(self) -> tuple[DataSource, ...]:
@@ -209,10 +206,14 @@ class StageRun:
     def facts(self) -> dict[str, Any]:
         """What determines the stage's outcome: settings, records and the stage before."""
         recipe, section = self.recipe, self.section
-        digests = [data_digest(each.path) for each in self.sources if not self.is_stream]
+        if self.is_stream:
+            digests = [part.stream.digest() for part in self.streams]
+        else:
+            digests = [data_digest(each.path) for each in self.sources]
         before = self.predecessor and self.predecessor / STAGE_FACTS
+        facts = [source.facts for source in self.sources]
         return {
-            "records": self.stream.digest() if self.is_stream else ",".join(digests),
+            "records": ",".join(digests),
             "starts_from": sha256(before) if before and before.is_file() else None,
             "model": recipe.model.model_dump(mode="json"),
             "section": section.model_dump(mode="json", exclude=NOT_FACTS)
@@ -222,7 +223,7 @@ class StageRun:
                 mode="json", include={k for k, v in ADDED.items() if getattr(section, k) != v}
             )
             | ({"declared": section.declared.said} if section.declared else {})
-            | ({"data": self.data_facts} if isinstance(section.data, tuple) else {}),
+            | ({"data": facts} if isinstance(section.data, tuple) else {}),
             "validation": self.watched_source and data_digest(self.watched_source.path),
             "seed": recipe.seed,
             "dtype": recipe.dtype,

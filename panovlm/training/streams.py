@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedModel
-
+from panovlm.data.cache import PatchTokenCache
 from panovlm.data.cache_room import StreamRoom, cache_limit
 from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs
@@ -12,7 +11,6 @@ from panovlm.data.shards import open_stream
 from panovlm.data.stream_features import CachingEncoder, StreamEncoder, as_file
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
-from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import Declaration, declare
 from panovlm.pictures.panorama import panorama_error
@@ -20,7 +18,8 @@ from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console
 from panovlm.training import ranks
 from panovlm.training.data_sources import DataSource
-from panovlm.training.sources import cache_of
+from panovlm.training.sources import FeatureSource
+from panovlm.training.stage_data import colour_jitter
 from panovlm.training.stage_run import StageRun
 
 HEAD = 64  # examples of every stream that are checked before training
@@ -47,7 +46,8 @@ def check_streams(runs: Sequence[StageRun]) -> list[str]:
                 f"stages.{run.name}: found tokens_per_sequence beside a stream, whose examples are "
                 f"not packed; leave it out, or write the records to a file"
             )
-        errors += _head_errors(run.sources[0], Needs.of(run.stage.supervision))
+        needs = Needs.of(run.stage.supervision)
+        errors += [error for source in run.sources for error in _head_errors(source, needs)]
     return errors
 
 
@@ -75,33 +75,29 @@ def _sample_error(sample: Sample, needs: Needs, default: Declaration | None) -> 
 
 
 def stream_dataset(
-    run: StageRun, model: PreTrainedModel, processor: PanoVLMProcessor
+    run: StageRun, source: FeatureSource, processor: PanoVLMProcessor, limit: int
 ) -> StreamDataset:
-    """Return the dataset of a stage on a stream, whose pictures are encoded as they arrive."""
-    section, limit = run.section, model.config.text_config.max_position_embeddings
+    """Return the dataset of a stage on streams, whose pictures are encoded as they arrive.
+
+    Args:
+        run: The stage.
+        source: The cache of its encoder, or what loads pixels.
+        processor: Tokenises the conversations.
+        limit: Tokens that the language model reads at most.
+    """
+    section, encoder = run.section, StreamEncoder(processor.image_processor)
+    if isinstance(source, PatchTokenCache):
+        room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
+        encoder = CachingEncoder(source, room)
+        console.print(f"{run.name}: a stream, encoded as it arrives and kept in {source.folder}")
     tokenizer = ConversationTokenizer(processor, run.stage.supervision, run.truncate_to(limit))
     return StreamDataset(
-        run.stream,
-        _encoder(run, model, processor.image_processor),
+        run.streams,
+        encoder,
         RecordSampler(tokenizer, section.questions_per_panorama, section.roll),
         longest=run.longest(limit),
         seed=run.recipe.seed,
-        declared=run.sources[0].declared,
         batch_size=ranks.batch_size_per_rank(section.batch_size),
         rank=(ranks.rank(), ranks.world_size()),
+        jitter=colour_jitter(run, processor),
     )
-
-
-def _encoder(
-    run: StageRun, model: PreTrainedModel, image_processor: PanoVLMImageProcessor
-) -> StreamEncoder:
-    if run.recipe.cache == "off":
-        return StreamEncoder(image_processor)
-    cache = cache_of(
-        model.model.vision_encoder, image_processor, run.section.vision_layers, bf16=run.bf16
-    )
-    if not cache.can_cut_encoder():
-        return StreamEncoder(image_processor)
-    room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
-    console.print(f"{run.name}: a stream, encoded as it arrives and kept in {cache.folder}")
-    return CachingEncoder(cache, room)

@@ -24,9 +24,8 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerState
+from transformers import Trainer, TrainerState
 
-from panovlm.data.budget import BudgetDataset
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.progress import console
@@ -34,7 +33,7 @@ from panovlm.training import ranks
 from panovlm.training.checkpoints import PARTIAL, publish, step_of, whole_checkpoints
 from panovlm.training.disk import disk_errors
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
-from panovlm.training.sampler import BudgetSampler, WholeStepSampler
+from panovlm.training.sampler import SequenceSampler
 from panovlm.training.sections import LearningRates
 from panovlm.training.sharded import is_sharded, load_trained, trained_parameters, trained_weights
 from panovlm.training.throughput import VIEWS, Throughput
@@ -60,7 +59,8 @@ class StageTrainer(Trainer):
         validation: What to score the model on while it trains, if anything.
         word_steps: First steps, in which image tokens learn the words for their views.
         view_words: Finds these words in a batch's `input_ids`; needed for such steps.
-        **kwargs: As for `transformers.Trainer`; the dataset has `set_epoch` or is a stream.
+        tokens_per_sequence: Into which examples are packed; None keeps them apart.
+        **kwargs: As for `transformers.Trainer`; the dataset is one of panoramas or a stream.
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class StageTrainer(Trainer):
         validation: Validation | None = None,
         word_steps: int = 0,
         view_words: Callable[[Tensor], Tensor] | None = None,
+        tokens_per_sequence: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.validation = validation
         self.word_steps, self.view_words = word_steps, view_words
+        self.tokens_per_sequence = tokens_per_sequence
         self._check_sharding()
         self.num_skipped = 0
         if validation is not None:
             self.add_callback(ValidationPoints(validation.section.every))
-        if not isinstance(self.train_dataset, StreamDataset):
-            self.add_callback(SetEpoch())
         self.learning_rates = learning_rates
         self.scalars: dict[str, list[Any]] = defaultdict(list)
         self.by_module: dict[str, Any] = {}
@@ -163,13 +163,13 @@ class StageTrainer(Trainer):
         if message is not None:
             raise ranks.raise_on_all_ranks(message)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> WholeStepSampler | BudgetSampler:
-        """Return the sampler, whose steps have the same panoramas on any number of processes."""
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequenceSampler:
+        """Return the sampler of the whole run: to the library, it is one epoch."""
         args = self.args
         per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        if isinstance(self.train_dataset, BudgetDataset):
-            return BudgetSampler(self.train_dataset, per_step * args.max_steps, args.seed)
-        return WholeStepSampler(self.train_dataset, per_step, args.seed)
+        return SequenceSampler(
+            self.train_dataset, per_step, args.max_steps, args.seed, self.tokens_per_sequence
+        )
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the batches; a stream distributes its examples to ranks and workers by itself."""
@@ -315,6 +315,8 @@ class StageTrainer(Trainer):
         written = folder / PARTIAL / f"checkpoint-{self.state.global_step}"
         best = self.state.best_global_step if self._keeps_best else None
         disk = disk_errors(f"write a checkpoint to {folder}", incomplete=written)
+        if isinstance(self.train_dataset, StreamDataset):
+            self.train_dataset.encoder.keep()
         with self.throughput.paused(), disk:
             super()._save_checkpoint(model, trial)
             self._sums_file(written).write_text(json.dumps(self._sums_since_last_log()))
@@ -383,14 +385,6 @@ class StageTrainer(Trainer):
                 f"train without --resume to start over"
             )
         load_trained(self.model, stored)
-
-
-class SetEpoch(TrainerCallback):
-    """Sets the dataset's epoch, which the library's data loader does not with several processes."""
-
-    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Set the epoch before its first batch is loaded."""
-        kwargs["train_dataloader"].dataset.set_epoch(int(state.epoch or 0))
 
 
 def total_norm(gradients: list[torch.Tensor]) -> torch.Tensor:

@@ -84,7 +84,7 @@ class Validation:
         places = np.resize(np.arange(count), -(-count // per_batch) * per_batch)
         for start in range(ranks.rank() * self.batch_size, len(places), per_batch):
             chosen = places[start : start + self.batch_size]
-            batch = self.collator([self.dataset[int(place)] for place in chosen])
+            batch = self.collator([self.dataset.example(int(place)) for place in chosen])
             if "labels" in batch:
                 batch["labels"][max(count - start, 0) :] = IGNORED
             yield {key: tensor.to(device) for key, tensor in batch.items()}

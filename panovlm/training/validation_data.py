@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-from transformers import PreTrainedModel
 
-from panovlm.data.cache import PatchTokenCache, ViewSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.mixture import MixturePart
-from panovlm.data.record_files import raise_errors
 from panovlm.data.records import Needs, Record
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.progress import console
 from panovlm.stages import Supervision
 from panovlm.training import ranks
 from panovlm.training.data_sources import read_source
-from panovlm.training.sources import cache_of, fill_caches
+from panovlm.training.sources import FeatureSource
 from panovlm.training.stage_data import parts_and_watched
 from panovlm.training.stage_run import StageRun
 from panovlm.training.validation import Validation
@@ -45,29 +42,11 @@ def report_shared(run: StageRun, records: Sequence[Record], watched: Sequence[Re
         )
 
 
-def stream_validation_source(
-    run: StageRun, model: PreTrainedModel, processor: PanoVLMProcessor, records: Sequence[Record]
-) -> PatchTokenCache | ViewSource:
-    """Return the views of validation records where a stream needs the encoder itself as well."""
-    image_processor = processor.image_processor
-    if run.recipe.cache == "off":
-        return ViewSource(image_processor)
-    encoder, num_layers = model.model.vision_encoder, run.section.vision_layers
-    cache = cache_of(encoder, image_processor, num_layers, bf16=run.bf16)
-    if not cache.can_cut_encoder():
-        return ViewSource(image_processor)
-    pictures = [picture for record in records for picture in record.pictures]
-    errors = fill_caches({cache: pictures}, f"{run.name}: validation")
-    with ranks.synchronized():
-        raise_errors(f"validation pictures of stage {run.name}", errors)
-    return cache
-
-
 def build_validation(
     run: StageRun,
     processor: PanoVLMProcessor,
     records: list[Record],
-    source: PatchTokenCache | ViewSource,
+    source: FeatureSource,
     longest: int,
 ) -> Validation | None:
     """Build what scores a stage's model on records; None where the recipe asks for none.

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from panovlm.data.budget import BudgetDataset, fill_bins
+from panovlm.data.budget import fill_bins
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.mixture import MixturePart
 from panovlm.data.packing import IGNORED, TokenSequence, collate, join, pack
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs, Record
 from panovlm.stages import Supervision
+from panovlm.training.sampler import SequenceSampler
 
 NUM_VIEWS = 4
 
@@ -78,12 +79,12 @@ def loss_and_gradient(model, batch):
 @pytest.mark.parametrize("budget", [150, 100_000])
 def test_loss_and_gradients_are_those_of_examples_apart(dataset, generator, supervision, budget):
     examples = dataset(supervision)
-    bins = list(BudgetDataset(examples, budget).bins(0, seed=0))
+    bins = list(SequenceSampler(examples, 1, 0, 0, budget).epoch(0))
     assert (len(bins) == 1) == (budget == 100_000)
     assert max(len(each.indices) for each in bins) > 1
     collator = PanoramaCollator("patch_tokens", pad_id=0)
-    together = collator([BudgetDataset(examples, budget)[each] for each in bins])
-    apart = collator([examples[i] for each in bins for i in each.indices])
+    together = collator([examples[each] for each in bins])
+    apart = collator([examples.example(i) for each in bins for i in each.indices])
     assert together["input_ids"].shape[0] < apart["input_ids"].shape[0]
     loss, gradients = loss_and_gradient(generator, together)
     expected, expected_gradients = loss_and_gradient(generator, apart)
@@ -98,7 +99,7 @@ def test_two_pictures_of_a_record_reach_their_own_marks(dataset, generator):
     collator = PanoramaCollator("patch_tokens", pad_id=0)
     examples = dataset()
     two = next(i for i, group in enumerate(examples.groups) if group[0].images)
-    batch = collator([examples[two]])
+    batch = collator([examples.example(two)])
     assert batch["patch_tokens"].shape[0] == 2
     features = generator.get_image_features(patch_tokens=batch["patch_tokens"]).pooler_output
     embeddings = generator.get_input_embeddings()(batch["input_ids"])
@@ -111,15 +112,15 @@ def test_two_pictures_of_a_record_reach_their_own_marks(dataset, generator):
 
 
 def test_every_example_comes_once_in_an_epoch_and_the_order_is_of_the_seed(dataset):
-    packed = BudgetDataset(dataset(), 150)
-    found = [list(packed.bins(*key)) for key in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    examples = dataset()
+    found = [
+        list(SequenceSampler(examples, 1, 0, seed, 150).epoch(epoch))
+        for epoch, seed in ((0, 0), (0, 0), (0, 1), (1, 0))
+    ]
     for bins in found:
         assert sorted(i for each in bins for i in each.indices) == list(range(5))
     assert found[0] == found[1]
     assert len({str([each.indices for each in bins]) for bins in found}) == 3
-    longer = list(packed.all_bins(len(found[0]) + 2, seed=0))
-    assert longer[: len(found[0])] == found[0]
-    assert [each.epoch for each in longer[-2:]] == [1, 1]
 
 
 def test_bins_are_full_and_no_longer_than_the_budget():

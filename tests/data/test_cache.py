@@ -12,7 +12,7 @@ from odd_pictures import PROPHOTO, WORLD, encoded_in
 from PIL import Image
 from transformers import AutoModel
 
-from panovlm.data import filling
+from panovlm.data import filling, token_shards
 from panovlm.data.cache import (
     STALE_SECONDS,
     PatchTokenCache,
@@ -64,19 +64,16 @@ def encoded(encoder):
     return counts
 
 
-def missing(cache, pictures):
-    return [picture for file, picture in cache.files(pictures).items() if not file.exists()]
-
-
 def fill(cache, pictures, batch_size=2):
     counts = []
-    errors = filling.fill(cache, missing(cache, pictures), batch_size, counts.append)
+    errors = filling.fill(cache, cache.missing(pictures), batch_size, counts.append)
     return errors, counts
 
 
 def test_the_cache_holds_the_encoders_outputs(cache, encoder, image_processor, pictures):
     assert fill(cache, pictures) == ([], [2, 1])
-    assert {file.stat().st_size for file in cache.files(pictures)} == {cache.bytes_per_picture}
+    [shard] = cache.shards_with(pictures)
+    assert 0.9 < shard.stat().st_size / (3 * cache.bytes_per_picture) <= 1
     for picture in pictures:
         views = ViewSource(image_processor).load(picture)
         with torch.no_grad():
@@ -89,7 +86,7 @@ def test_the_cache_holds_the_encoders_outputs(cache, encoder, image_processor, p
 def test_the_encoder_runs_once(cache, pictures, encoded):
     fill(cache, pictures)
     assert encoded == [8, 4]
-    assert missing(cache, pictures) == []
+    assert cache.missing(pictures) == []
     fill(cache, pictures)
     for picture in pictures:
         cache.load(picture)
@@ -99,7 +96,7 @@ def test_the_encoder_runs_once(cache, pictures, encoded):
 def test_one_content_under_two_names_is_encoded_once(cache, pictures, encoded, tmp_path):
     twin = tmp_path / "twin.png"
     twin.write_bytes(pictures[0].read_bytes())
-    assert len(missing(cache, [pictures[0], twin, pictures[0]])) == 1
+    assert len(cache.missing([pictures[0], twin, pictures[0]])) == 1
     fill(cache, [pictures[0], twin])
     assert torch.equal(cache.load(twin), cache.load(pictures[0]))
     assert encoded == [4]
@@ -109,7 +106,7 @@ def test_a_changed_picture_is_encoded_again(cache, pictures, panorama):
     fill(cache, pictures)
     panorama.rotate(45).save(pictures[0])
     os.utime(pictures[0], ns=(1, 1))
-    assert missing(cache, pictures) == [pictures[0]]
+    assert cache.missing(pictures) == [pictures[0]]
 
 
 def test_a_yaw_rotation_by_a_stride_rolls_the_patch_tokens(cache, panorama, tmp_path):
@@ -182,41 +179,31 @@ def test_caches_of_other_views_live_apart(cache, encoder, pictures, tmp_path):
     fill(cache, pictures)
     wider = PanoVLMImageProcessor(num_views=4, fov_deg=140.0, size=SIZE)
     other = PatchTokenCache(tmp_path / "cache", encoder, wider, use_bf16=False)
-    assert missing(other, pictures) == pictures
+    assert other.missing(pictures) == pictures
 
 
-@pytest.mark.parametrize(
-    ("interruption", "raised"),
-    [(KeyboardInterrupt, KeyboardInterrupt), (OSError("disk full"), PanoVLMError)],
-)
-def test_an_interrupted_write_leaves_nothing(cache, pictures, monkeypatch, interruption, raised):
-    def save_half(file, tokens):
-        file.write(b"\x93NUMPY half")
-        raise interruption
+def test_an_interruption_keeps_what_was_encoded(cache, pictures, monkeypatch):
+    def interrupt(count):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        filling.fill(cache, pictures, 2, interrupt)
+    assert len(cache.missing(pictures)) == 1
+    assert len(cache.shards_with(pictures)) == 1
+
+
+def test_a_full_disk_leaves_nothing_half_written(cache, pictures, monkeypatch):
+    def save_half(tensors, file):
+        file.write_bytes(b"half")
+        raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "save", save_half)
-        with pytest.raises(raised):
+        patch.setattr(token_shards, "save_file", save_half)
+        with pytest.raises(PanoVLMError, match=r"disk full.*make room.*PANOVLM_CACHE"):
             fill(cache, pictures)
     assert [file.name for file in cache.folder.iterdir()] == [FACTS]
-    assert missing(cache, pictures) == pictures
+    assert cache.missing(pictures) == pictures
     assert fill(cache, pictures)[0] == []
-
-
-def test_a_file_comes_to_its_place_in_one_step(cache, pictures, monkeypatch):
-    replace = os.replace
-
-    def fail(source, target):
-        if target.suffix == ".npy":
-            assert not target.exists()
-            raise OSError("killed before the last step")
-        replace(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", fail)
-        with pytest.raises(PanoVLMError, match=r"killed before.*make room.*PANOVLM_CACHE"):
-            fill(cache, pictures)
-    assert [file.name for file in cache.folder.iterdir()] == [FACTS]
 
 
 def test_invalid_pictures_are_listed_and_the_others_encoded(cache, pictures, tmp_path):
@@ -230,7 +217,7 @@ def test_invalid_pictures_are_listed_and_the_others_encoded(cache, pictures, tmp
     ]
     assert len(errors) == 2
     assert sum(counts) == 5
-    assert missing(cache, [broken, *pictures, tiny]) == [broken, tiny]
+    assert cache.missing([broken, *pictures, tiny]) == [broken, tiny]
 
 
 def test_a_batch_of_invalid_pictures_runs_no_encoder(cache, encoded, tmp_path):
@@ -260,9 +247,10 @@ def test_states_below_the_trained_layers_are_kept_apart_and_lead_to_the_same_tok
     below = PatchTokenCache(tmp_path / "cache", encoder, image_processor, **half)
     assert below.can_cut_encoder()
     fill(cache, pictures)
-    assert missing(below, pictures) == pictures
+    assert below.missing(pictures) == pictures
     fill(below, pictures)
-    assert {file.stat().st_size for file in below.files(pictures)} == {below.bytes_per_picture}
+    [shard] = below.shards_with(pictures)
+    assert 0.9 < shard.stat().st_size / (3 * below.bytes_per_picture) <= 1
     encoder.requires_grad_(False)
     layer_stack(encoder)[-1].requires_grad_(True)
     states = below.load(pictures[0]).float()
@@ -274,7 +262,7 @@ def test_states_below_the_trained_layers_are_kept_apart_and_lead_to_the_same_tok
 def test_what_another_process_has_kept_meanwhile_is_not_decoded_again(
     cache, pictures, encoded, encoder, image_processor
 ):
-    lacking = missing(cache, pictures)
+    lacking = cache.missing(pictures)
     other = PatchTokenCache(cache.root, encoder, image_processor, use_bf16=False)
     fill(other, pictures[:2])
     assert filling.fill(cache, lacking, 1, lambda count: None) == []
@@ -303,12 +291,18 @@ def test_half_written_files_of_killed_processes_are_removed(cache, pictures):
     assert young.exists()
 
 
-def test_a_file_taken_away_during_a_run_is_named(cache, pictures):
+def test_a_shard_taken_away_is_read_on_where_it_is_open_and_named_elsewhere(
+    cache, pictures, encoder, image_processor
+):
     fill(cache, pictures)
-    for file in cache.files(pictures):
-        file.unlink()
+    kept = cache.load(pictures[0])
+    for shard in cache.shards_with(pictures):
+        shard.unlink()
+    assert torch.equal(cache.load(pictures[0]), kept)
+    other = PatchTokenCache(cache.root, encoder, image_processor, use_bf16=False)
     with pytest.raises(PanoVLMError, match=r"0\.png.*removed.*--resume"):
-        cache.load(pictures[0])
+        other.load(pictures[0])
+    assert cache.missing(pictures) == pictures
 
 
 def test_plain_pictures_keep_the_digest_of_their_bytes_and_others_have_that_of_their_reading(
@@ -331,8 +325,9 @@ def test_features_of_a_picture_that_is_read_in_another_way_now_are_not_served(ca
     encoded_in(WORLD, PROPHOTO).save(wide, icc_profile=PROPHOTO)
     old = hashlib.sha256(wide.read_bytes()).hexdigest()[:32]
     cache.prepare_folder()
-    cache.keep(old, torch.zeros(4, 16, 32, dtype=torch.float16))
-    assert missing(cache, [wide]) == [wide]
+    cache.shards.add(old, torch.zeros(4, 16, 32, dtype=torch.float16))
+    cache.shards.flush()
+    assert cache.missing([wide]) == [wide]
 
 
 def test_numbers_beyond_float16_are_kept_as_bfloat16_and_other_pictures_stay_as_they_are(
@@ -354,7 +349,6 @@ def test_numbers_beyond_float16_are_kept_as_bfloat16_and_other_pictures_stay_as_
     torch.testing.assert_close(cache.load(pictures[0]), plain)
     assert large.abs().max() > torch.finfo(torch.float16).max
     torch.testing.assert_close(large.float() / 1e6, expected.float(), rtol=0.02, atol=1e-2)
-    assert cache.file(pictures[1]).stat().st_size == cache.bytes_per_picture
     assert torch.stack([plain, large]).isfinite().all()  # as a batch holds them
 
 

@@ -5,6 +5,8 @@ import shutil
 import time
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from panovlm.data.cache_room import (
     LIMIT_VARIABLE,
@@ -12,6 +14,7 @@ from panovlm.data.cache_room import (
     folders_of,
     make_room,
     mark_used,
+    num_bytes,
     remove_oldest,
     remove_unused,
 )
@@ -20,13 +23,20 @@ from panovlm.errors import PanoVLMError
 SIZE = 1000
 
 
+def write_shard(file):
+    """Write one of `SIZE` bytes, with two pictures and 128 bytes of a header."""
+    states = torch.zeros(SIZE - 128, dtype=torch.uint8)
+    save_file({"a": states[:100].clone(), "b": states[100:].clone()}, file)
+    assert file.stat().st_size == SIZE
+
+
 @pytest.fixture
 def files(tmp_path):
-    """Five files in two folders, the first used five days ago, the last yesterday."""
-    made = [tmp_path / "cache" / f"{n % 2}" / f"{n}.npy" for n in range(5)]
+    """Five shards in two folders, the first used five days ago, the last yesterday."""
+    made = [tmp_path / "cache" / f"{n % 2}" / f"{n}.safetensors" for n in range(5)]
     for days, file in zip((5, 4, 3, 2, 1), made, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"x" * SIZE)
+        write_shard(file)
         (file.parent / "facts.json").write_text("{}")
         used = time.time() - 86_400 * days
         os.utime(file, (used, used))
@@ -39,7 +49,7 @@ def there(files):
 
 def test_the_files_used_longest_ago_go_first(files, tmp_path):
     removed = remove_oldest(tmp_path / "cache", 2 * SIZE)
-    assert (removed.num_pictures, removed.num_bytes) == (3, 3 * SIZE)
+    assert (removed.num_pictures, removed.num_bytes) == (6, 3 * SIZE)
     assert there(files) == [False, False, False, True, True]
 
 
@@ -69,7 +79,7 @@ def test_a_disk_that_is_too_small_is_named_before_anything_is_written(tmp_path, 
 
 
 def test_files_unused_for_some_days_can_go(files, tmp_path):
-    assert remove_unused(tmp_path / "cache", 3.5).num_pictures == 2
+    assert remove_unused(tmp_path / "cache", 3.5).num_pictures == 4
     assert there(files) == [False, False, True, True, True]
 
 
@@ -77,7 +87,7 @@ def test_folders_tell_what_they_hold_the_one_used_last_first(files, tmp_path):
     facts = '{"encoder": "siglip", "views": "a ring", "trained_layers_left_out": 2}'
     (files[1].parent / "facts.json").write_text(facts)
     even, odd = folders_of(tmp_path / "cache")
-    assert (even.path, even.encoder, even.num_pictures) == (files[0].parent, "unknown", 3)
+    assert (even.path, even.encoder, even.num_pictures) == (files[0].parent, "unknown", 6)
     assert (odd.encoder, odd.views) == ("siglip, below its last 2 layers", "a ring")
     assert even.num_bytes == 3 * SIZE
     assert folders_of(tmp_path / "nowhere") == []
@@ -95,3 +105,15 @@ def test_no_limit_is_set_by_default_and_gigabytes_are_read(monkeypatch):
     assert cache_limit() is None
     monkeypatch.setenv(LIMIT_VARIABLE, "0.5")
     assert cache_limit() == 500_000_000
+
+
+def test_what_an_earlier_version_kept_counts_and_goes_too(tmp_path):
+    folder = tmp_path / "cache" / "old"
+    folder.mkdir(parents=True)
+    (folder / "0.npy").write_bytes(b"x" * SIZE)
+    others = [".1.npy.ab.part", "facts.json", "notes.txt"]  # another process may write the first
+    for name in others:
+        (folder / name).touch()
+    assert num_bytes(tmp_path / "cache") == SIZE
+    assert remove_oldest(tmp_path / "cache", 0).num_bytes == SIZE
+    assert sorted(file.name for file in folder.iterdir()) == others

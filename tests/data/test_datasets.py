@@ -95,8 +95,7 @@ def test_records_of_one_picture_make_one_example(dataset, scene_records):
 def test_sampling_depends_on_seed_epoch_and_index_alone(dataset, scene_records):
     def sampled(seed, epoch, index):
         examples = dataset(scene_records, seed=seed)
-        examples.set_epoch(epoch)
-        example = examples[index]
+        example = examples.example(index, epoch)
         return example["views"][0].flatten().tolist(), example["conversations"].ids
 
     assert sampled(3, 1, 2) == sampled(3, 1, 2)
@@ -105,9 +104,9 @@ def test_sampling_depends_on_seed_epoch_and_index_alone(dataset, scene_records):
 
 
 def test_the_sampling_of_an_example_does_not_depend_on_those_before(dataset, scene_records):
-    in_order = [dataset(scene_records)[i]["conversations"].ids for i in range(3)]
+    in_order = [dataset(scene_records).example(i)["conversations"].ids for i in range(3)]
     backwards = dataset(scene_records)
-    assert [backwards[i]["conversations"].ids for i in (2, 1, 0)] == in_order[::-1]
+    assert [backwards.example(i)["conversations"].ids for i in (2, 1, 0)] == in_order[::-1]
 
 
 def test_views_and_responses_rotate_together(dataset, processor):
@@ -115,8 +114,7 @@ def test_views_and_responses_rotate_together(dataset, processor):
     examples = dataset([record("Where?", ["zero", "one", "two", "three"])])
     strides = Counter()
     for epoch in range(40):
-        examples.set_epoch(epoch)
-        example = examples[0]
+        example = examples.example(0, epoch)
         first, *rest = example["views"][0].flatten().int().tolist()
         assert rest == [(first + i) % NUM_VIEWS for i in (1, 2, 3)]
         assert supervised(example, processor) == [["zero", "one", "two", "three"][first]]
@@ -127,8 +125,7 @@ def test_views_and_responses_rotate_together(dataset, processor):
 def test_responses_may_be_finer_than_the_views(dataset, processor):
     examples = dataset([record("Where?", [str(step) for step in range(8)])])
     for epoch in range(20):
-        examples.set_epoch(epoch)
-        example = examples[0]
+        example = examples.example(0, epoch)
         assert supervised(example, processor) == [str(2 * int(example["views"][0].flatten()[0]))]
 
 
@@ -138,8 +135,7 @@ def test_panoramas_whose_rotated_responses_are_not_known_stay(dataset, processor
     records = [record("Where?", responses), record("What?", ["0", "1", "2", "3"])]
     examples = dataset(records)
     for epoch in range(20):
-        examples.set_epoch(epoch)
-        example = examples[0]
+        example = examples.example(0, epoch)
         assert example["views"][0].flatten().tolist() == [0, 1, 2, 3]
         assert sorted(supervised(example, processor)) == sorted(r.response for r in records)
 
@@ -186,8 +182,7 @@ def test_records_that_differ_before_the_picture_take_turns(dataset, processor, g
     image_tokens = generator.config.num_image_tokens
     examples.check_packing()
     for epoch in range(60):
-        examples.set_epoch(epoch)
-        example = examples[0]
+        example = examples.example(0, epoch)
         assert example["conversations"].ids.count(processor.image_token_id) == image_tokens
         answers = supervised(example, processor)
         seen.update(answers)
@@ -216,24 +211,22 @@ def test_tokenizers_that_join_the_picture_with_the_text_are_refused(dataset, pro
 def test_rotation_can_be_switched_off(dataset):
     examples = dataset([record("Where?", ["0", "1", "2", "3"])], roll=False)
     for epoch in range(10):
-        examples.set_epoch(epoch)
-        assert examples[0]["views"][0].flatten().tolist() == [0, 1, 2, 3]
+        assert examples.example(0, epoch)["views"][0].flatten().tolist() == [0, 1, 2, 3]
 
 
 def test_without_text_every_panorama_rotates(dataset):
     examples = dataset([Record(image=Path("a.png"))], Supervision.NONE)
     starts = set()
     for epoch in range(20):
-        examples.set_epoch(epoch)
-        assert examples[0]["conversations"] is None
-        starts.add(int(examples[0]["views"][0].flatten()[0]))
+        assert examples.example(0, epoch)["conversations"] is None
+        starts.add(int(examples.example(0, epoch)["views"][0].flatten()[0]))
     assert starts == {0, 1, 2, 3}
 
 
 def test_so_many_conversations_are_sampled_for_a_panorama(dataset, processor):
     records = [record(f"Question {number}?") for number in range(5)]
-    assert len(supervised(dataset(records, per_panorama=3)[0], processor)) == 3
-    assert len(supervised(dataset(records, per_panorama=9)[0], processor)) == 5
+    assert len(supervised(dataset(records, per_panorama=3).example(0), processor)) == 3
+    assert len(supervised(dataset(records, per_panorama=9).example(0), processor)) == 5
 
 
 def test_responses_alone_carry_the_loss_of_finetuning(processor):
@@ -265,7 +258,7 @@ def test_conversations_that_do_not_fit_are_listed(dataset, scene_records):
 
 def test_a_batch_holds_what_the_models_take(dataset, scene_records, processor, generator):
     examples = dataset(scene_records)
-    batch = PanoramaCollator("patch_tokens", pad_id=0)([examples[i] for i in range(3)])
+    batch = PanoramaCollator("patch_tokens", pad_id=0)([examples.example(i) for i in range(3)])
     assert batch["patch_tokens"].shape == (3, NUM_VIEWS, 1, 1)
     length = batch["input_ids"].shape[1]
     assert batch["attention_mask"].shape == (3, 1, length, length)
@@ -276,7 +269,7 @@ def test_a_batch_holds_what_the_models_take(dataset, scene_records, processor, g
 
 def test_a_batch_without_text_is_views_alone(dataset):
     examples = dataset([Record(image=Path("a.png"))], Supervision.NONE)
-    batch = PanoramaCollator("pixel_values", pad_id=0)([examples[0]] * 2)
+    batch = PanoramaCollator("pixel_values", pad_id=0)([examples.example(0)] * 2)
     assert {key: value.shape for key, value in batch.items()} == {"pixel_values": (2, 4, 1, 1)}
 
 
@@ -285,11 +278,11 @@ def test_texts_without_a_picture_mix_with_panoramas_in_a_batch(dataset, scene_re
     examples = dataset([text, *scene_records, text])
     assert len(examples) == 5
     collator = PanoramaCollator("patch_tokens", pad_id=0)
-    batch = collator([examples[i] for i in range(5)])
+    batch = collator([examples.example(i) for i in range(5)])
     assert batch["patch_tokens"].shape[0] == 3
     assert batch["input_ids"].shape[0] == 5
     assert (batch["input_ids"][[0, 4]] != generator.config.image_token_id).all()
-    alone = collator([examples[i] for i in (0, 4)])
+    alone = collator([examples.example(i) for i in (0, 4)])
     assert "patch_tokens" not in alone
 
 
@@ -299,14 +292,15 @@ def test_a_text_is_no_different_beside_panoramas(dataset, scene_records, generat
     examples = dataset([scene_records[0], text, scene_records[-1]])
     collator = PanoramaCollator("patch_tokens", pad_id=0)
     tokens = torch.randn(2, NUM_VIEWS, 16, 32)
-    batch = collator([examples[i] for i in range(3)])
+    batch = collator([examples.example(i) for i in range(3)])
     mixed = generator(**batch | {"patch_tokens": tokens}).loss
     parts = [
-        generator(**collator([examples[0]]) | {"patch_tokens": tokens[:1]}).loss,
-        generator(**collator([examples[1]])).loss,
-        generator(**collator([examples[2]]) | {"patch_tokens": tokens[1:]}).loss,
+        generator(**collator([examples.example(0)]) | {"patch_tokens": tokens[:1]}).loss,
+        generator(**collator([examples.example(1)])).loss,
+        generator(**collator([examples.example(2)]) | {"patch_tokens": tokens[1:]}).loss,
     ]
-    counts = [sum(label != IGNORED for label in e["conversations"].labels[1:]) for e in examples]
+    texts = [examples.conversations(i, epoch=0).labels[1:] for i in range(3)]
+    counts = [sum(label != IGNORED for label in labels) for labels in texts]
     mean = sum(c * part for c, part in zip(counts, parts, strict=True)) / sum(counts)
     assert mixed.item() == pytest.approx(mean.item(), abs=1e-5)
 
@@ -315,10 +309,9 @@ def shown_and_said(examples, processor, epochs=60):
     """The direction of the first view, in strides, with what is said then."""
     found = set()
     for epoch in range(epochs):
-        examples.set_epoch(epoch)
-        views = examples[0]["views"][0].flatten()
+        views = examples.example(0, epoch)["views"][0].flatten()
         assert ((views - views[0]).round() % NUM_VIEWS).tolist() == [0.0, 1.0, 2.0, 3.0]
-        found.add((round(views[0].item(), 3), *supervised(examples[0], processor)))
+        found.add((round(views[0].item(), 3), *supervised(examples.example(0, epoch), processor)))
     return found
 
 
@@ -340,8 +333,7 @@ def test_without_text_every_fine_step_is_shown(dataset):
     examples = dataset([record("Where?")], Supervision.NONE, fine_steps=2)
     found = set()
     for epoch in range(60):
-        examples.set_epoch(epoch)
-        found.add(examples[0]["views"][0].flatten()[0].item())
+        found.add(examples.example(0, epoch)["views"][0].flatten()[0].item())
     assert found == {0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5}
 
 

@@ -1,6 +1,7 @@
 """Streams through the cache: encoded once while there is room, never beyond the limit."""
 
-import numpy as np
+from copy import copy
+
 import pytest
 import torch
 from transformers import AutoModel
@@ -8,6 +9,7 @@ from transformers import AutoModel
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.cache_room import StreamRoom, num_bytes
 from panovlm.data.stream_features import CachingEncoder
+from panovlm.data.token_shards import TokenShards
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
 
@@ -47,7 +49,8 @@ def test_a_stream_and_files_share_what_is_kept(cache, pictures):
     first = encoder.prepare(file.read_bytes(), "here")
     assert first.digest is not None
     fresh = encoder.encode(first)
-    assert cache.file(file).exists()
+    encoder.keep()
+    assert cache.missing([file]) == []
     assert torch.equal(cache.load(file), fresh)
     again = encoder.prepare(file.read_bytes(), "here")
     assert again.digest is None
@@ -57,11 +60,16 @@ def test_a_stream_and_files_share_what_is_kept(cache, pictures):
 def test_what_is_kept_never_passes_the_limit_and_the_oldest_goes(cache, pictures):
     limit = 25 * cache.bytes_per_picture
     files = pictures(60)
-    both = [encoder_of(cache, limit, sharers=2) for _ in range(2)]
+    both = [encoder_of(copy(cache), limit, sharers=2) for _ in range(2)]
+    for each in both:
+        each.cache.shards = TokenShards(cache.folder)  # as two processes have them
     for number, file in enumerate(files):
         encode(both[number % 2], file)
         assert num_bytes(cache.root) <= limit
-    kept = [file for file in files if cache.file(file).exists()]
+    for each in both:
+        each.keep()
+    lacking = cache.missing(files)
+    kept = [file for file in files if file not in lacking]
     assert 15 <= len(kept) <= 25
     assert files[-1] in kept
     assert files[0] not in kept
@@ -75,12 +83,14 @@ def test_a_limit_below_one_picture_keeps_nothing_and_goes_on(cache, pictures):
 
 
 def test_a_full_disk_keeps_nothing_and_goes_on(cache, pictures, monkeypatch):
-    def full(cache: PatchTokenCache, digest: str, states: np.ndarray) -> None:
+    def full(shards: TokenShards) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(PatchTokenCache, "keep", full)
+    monkeypatch.setattr(TokenShards, "flush", full)
     (file,) = pictures(1)
-    assert encode(encoder_of(cache), file).shape == (4, 16, 32)
+    encoder = encoder_of(cache)
+    assert encode(encoder, file).shape == (4, 16, 32)
+    encoder.keep()
 
 
 def test_an_invalid_picture_is_named_by_its_place(cache):

@@ -4,6 +4,8 @@ import io
 import json
 import tarfile
 import tracemalloc
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import Stream, is_stream, open_stream
 from panovlm.data.stream_features import StreamEncoder
-from panovlm.data.streaming import StreamCollator, StreamDataset, shuffled
+from panovlm.data.streaming import StreamCollator, StreamDataset, StreamPart, shuffled
 from panovlm.errors import PanoVLMError
 from panovlm.stages import Supervision
 
@@ -58,7 +60,8 @@ def dataset_of(processor):
         sampler = RecordSampler(ConversationTokenizer(processor, supervision), 4, roll=True)
         encoder = StreamEncoder(processor.image_processor)
         shared = {"longest": 1024, "seed": 3, "batch_size": batch_size, "rank": rank}
-        return StreamDataset(stream, encoder, sampler, **shared)
+        parts = [StreamPart(stream)] if isinstance(stream, Stream) else stream
+        return StreamDataset(parts, encoder, sampler, **shared)
 
     return build
 
@@ -97,9 +100,45 @@ def test_the_order_is_of_seed_and_pass_and_goes_on_without_a_gap(dataset_of):
     assert set(labels[:40]) == set(labels[40:])
 
 
+def mixture(weights):
+    """Streams of shards with 20 examples each, whose places begin with the number of the stream."""
+
+    def reader(number):
+        def read(shard):
+            text = (json.loads(as_json(f"{number}")),)
+            return (Sample(f"{number}/{place}", text, None) for place in range(20))
+
+        return read
+
+    names = [tuple(Path(f"{number}-{shard}") for shard in range(2)) for number in range(3)]
+    return [
+        StreamPart(Stream(n, reader(i)), w)
+        for i, (n, w) in enumerate(zip(names, weights, strict=False))
+    ]
+
+
+def test_streams_mix_by_their_weights_and_each_comes_whole(dataset_of):
+    dataset = dataset_of(mixture([1.0, 2.0, 5.0]))
+    sampled = list(islice(dataset._mixed((0, 1)), 2000))
+    counts = Counter(each.key[2] // 2 for each in sampled)  # of each stream's two shards
+    assert counts[0] == pytest.approx(250, abs=60)
+    assert counts[1] == pytest.approx(500, abs=80)
+    first = [place for place in places(sampled) if place.startswith("1/")][:40]
+    assert sorted(first) == sorted(f"1/{place}" for place in range(20) for _ in range(2))
+    assert len({each.key for each in sampled}) == 2000
+
+
+def test_one_stream_comes_in_the_same_order_whatever_stands_behind_it(dataset_of):
+    alone, beside = (dataset_of(mixture(w)[:n]) for w, n in (([1.0], 1), ([1.0, 1.0], 2)))
+    found = [each.key for each in islice(beside._mixed((0, 1)), 100)]
+    shared = [key for key in found if key[2] < 2]
+    assert shared == [each.key for each in islice(alone._mixed((0, 1)), len(shared))]
+
+
+@pytest.mark.parametrize("streams", [of_texts([5, 6, 7]), mixture([1.0, 3.0, 0.5])])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_resumed_reader_goes_on_with_the_next_batch(dataset_of, workers):
-    dataset = dataset_of(of_texts([5, 6, 7]))
+def test_a_resumed_reader_goes_on_with_the_next_batch(dataset_of, streams, workers):
+    dataset = dataset_of(streams)
     shared = {"batch_size": 2, "collate_fn": StreamCollator(0), "num_workers": workers}
     loader = iter(DataLoader(dataset, **shared))
     whole = [next(loader) for _ in range(13)]
@@ -144,7 +183,7 @@ def test_the_buffer_is_bounded_in_examples_and_in_bytes(dataset_of, monkeypatch)
 
     def endless():
         nonlocal taken
-        for sampled in dataset_of(of_texts([10_000])).stream.read(Path("0")):
+        for sampled in of_texts([10_000]).read(Path("0")):
             taken += 1
             yield streaming.SampledExample(sampled, (0, 0, 0, 0))
 

@@ -33,8 +33,8 @@ from panovlm.training.sections import ModelSection
 STAGES = ("vision",)
 WINDOWS = {
     "the facts are written": r"open .*checkpoints/vision/\.stage\.json",
-    "a picture is cached": r"os\.rename .*/cache/",
-    "the log grows": r"open .*logs/vision\.jsonl",
+    "pictures are cached": r"os\.rename .*/cache/",
+    "the log grows": r"open .*logs/\.vision\.jsonl",
     "a checkpoint begins": r"os\.mkdir .*\.part/checkpoint-4",
     "a checkpoint's last file is written": r"open .*\.part/checkpoint-4/files\.json",
     "a checkpoint is moved to its place": r"os\.rename .*\.part/checkpoint-6",
@@ -47,10 +47,10 @@ WINDOWS = {
     "the checkpoints are removed": r"os\.rmdir .*\.vision\.done",
 }
 WRITES = {
-    "the log": r"open .*logs/vision\.jsonl",
+    "the log": r"open .*logs/\.vision\.jsonl",
     "a checkpoint": r"open .*\.part/checkpoint-4/trainer_state\.json",
     "the output": r"open .*\.vision\.part/config\.json",
-    "the cache": r"open .*/cache/.*\.part",
+    "the cache": r"os\.rename .*/cache/",
 }
 
 

@@ -73,8 +73,8 @@ def test_a_stage_sees_every_file_as_often_as_its_weight_says(
 
     def train(trainer: StageTrainer, **kwargs: Any) -> Any:
         dataset = trainer.train_dataset
-        epoch = list(trainer._get_train_sampler())[: len(dataset)]
-        seen.update(not dataset[index]["views"] for index in epoch)
+        epoch = [*trainer._get_train_sampler().epoch(0)][: len(dataset)]
+        seen.update(not dataset[key]["views"] for key in epoch)
         assert sum(len(group) for group in dataset.groups) == 9 + TEXTS
         return original(trainer, **kwargs)
 
@@ -141,9 +141,9 @@ def test_an_invalid_record_of_any_file_is_found_before_training(
         run.train(mixed, ["finetune"], resume=False)
 
 
-def test_a_stream_stands_alone(recipe: Recipe, scenes_file: Path, tmp_path: Path) -> None:
-    streams = [str(scenes_file), str(tmp_path / "shard-{0..2}.tar")]
-    for data in (streams, [{"path": streams[1], "limit": 5}]):
+def test_streams_do_not_mix_with_files(recipe: Recipe, scenes_file: Path, tmp_path: Path) -> None:
+    stream = str(tmp_path / "shard-{0..2}.tar")
+    for data in ([str(scenes_file), stream], [{"path": stream, "limit": 5}]):
         with pytest.raises(PanoVLMError, match=r"stages.finetune.data: found the stream .*alone"):
             run.train(with_data(recipe, data), ["finetune"], resume=False)
 

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from panovlm.data.budget import BudgetDataset
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.training import run
@@ -64,9 +63,9 @@ def test_a_packed_run_of_epochs_resumes_bit_for_bit(
     original = StageTrainer.train
 
     def train(trainer: StageTrainer, **kwargs: Any) -> Any:
-        assert isinstance(trainer.train_dataset, BudgetDataset)
-        first = [*trainer.train_dataset.bins(0, 0)]
-        assert [*trainer._get_train_sampler()][: len(first)] == first
+        sampler = trainer._get_train_sampler()
+        first = [*sampler.epoch(0)]
+        assert [*sampler][: len(first)] == first
         assert sorted(i for each in first for i in each.indices) == list(range(9))
         assert len(first) < 9
         assert trainer.args.max_steps == math.ceil(2.5 * len(first))
@@ -129,7 +128,7 @@ def test_what_is_too_long_is_cut_or_left_out_and_counted(
     counts = {"truncate": "1 truncated, 1 left out", "drop": "0 truncated, 2 left out"}
     assert "2 of 3 records have more than 200 tokens" in said
     assert counts[too_long] in said
-    found = [dataset[index]["conversations"] for index in range(len(dataset))]
+    found = [dataset.conversations(index, 0) for index in range(len(dataset))]
     lengths = [len(each.ids) for each in found if each]
     assert (max(lengths) == 200) == (too_long == "truncate")
     assert len(lengths) == (2 if too_long == "truncate" else 1)

@@ -16,6 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCall
 
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.filling import fill
+from panovlm.data.token_shards import ENDING, count_pictures
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
@@ -424,8 +425,9 @@ def test_fine_steps_encode_each_picture_with_responses_for_them_once_more(
     recipe = with_section(recipe, "resampler", **changes)
     [result] = run.train(recipe, ["resampler"], resume=False)
     assert math.isfinite(result.loss_last)
-    folders = sorted((tmp_path / "cache").rglob("*.npy"))
-    counts = Counter(file.parent.name.partition("-")[2] for file in folders)
+    counts: Counter[str] = Counter()
+    for file in (tmp_path / "cache").rglob(f"*{ENDING}"):
+        counts[file.parent.name.partition("-")[2]] += count_pictures([file])
     assert counts == {"": 3, "yaw-30": known, "yaw-60": known}
 
 

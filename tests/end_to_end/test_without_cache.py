@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from panovlm.data.token_shards import ENDING, count_pictures
 from panovlm.errors import PanoVLMError
 from panovlm.training import run
 from panovlm.training.outputs import STAGE_FACTS
@@ -36,8 +37,8 @@ def with_cache(recipe: Recipe, cache: str, output: Path) -> Recipe:
     return recipe.model_copy(update={"cache": cache, "output": output})
 
 
-def kept(tmp_path: Path) -> list[Path]:
-    return [*(tmp_path / "cache").rglob("*.npy")]
+def kept(tmp_path: Path) -> int:
+    return count_pictures((tmp_path / "cache").rglob(f"*{ENDING}"))
 
 
 def weights(recipe: Recipe) -> dict[str, torch.Tensor]:
@@ -49,9 +50,9 @@ def test_without_a_cache_the_same_is_learned_and_nothing_is_kept(
 ) -> None:
     runs = {cache: with_cache(one_stage, cache, tmp_path / cache) for cache in ("off", "on")}
     [off] = run.train(runs["off"], ["resampler"], resume=False)
-    assert kept(tmp_path) == []
+    assert kept(tmp_path) == 0
     [on] = run.train(runs["on"], ["resampler"], resume=False)
-    assert len(kept(tmp_path)) == 3
+    assert kept(tmp_path) == 3
     assert off.loss_first == pytest.approx(on.loss_first, abs=2e-3)  # float16 rounds
     assert off.loss_last == pytest.approx(on.loss_last, abs=2e-2)
     encoder = [name for name in weights(runs["off"]) if "vision_encoder" in name]
@@ -79,7 +80,39 @@ def test_where_outputs_do_not_fit_the_run_goes_on_without_and_resumes_so(
     assert "the encoder runs in every step" in " ".join(capsys.readouterr().out.split())
     monkeypatch.delenv(LIMIT)  # there is room now, but the bits stay those of the beginning
     run.train(auto, ["resampler"], resume=True)
-    assert kept(tmp_path) == []
+    assert kept(tmp_path) == 0
     facts = json.loads((auto.output / "resampler" / STAGE_FACTS).read_text())
     assert facts["cache"] == "off"
     assert all(torch.equal(weights(auto)[name], each) for name, each in weights(off).items())
+
+
+def test_colours_change_in_every_epoch_where_pixels_are_read_and_resume_bit_for_bit(
+    one_stage: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = with_cache(one_stage, "off", tmp_path / "plain")
+    section = one_stage.stages["resampler"].model_copy(update={"colour_jitter": 0.4})
+    jittered = plain.model_copy(update={"stages": {"resampler": section}})
+    [before] = run.train(plain, ["resampler"], resume=False)
+    whole, stopped = (
+        jittered.model_copy(update={"output": tmp_path / name}) for name in ("whole", "stopped")
+    )
+    [after] = run.train(whole, ["resampler"], resume=False)
+    assert before.loss_first != after.loss_first
+    original = run._callbacks
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "_callbacks", lambda *args: [*original(*args), Stop()])
+        with pytest.raises(KeyboardInterrupt):
+            run.train(stopped, ["resampler"], resume=False)
+    run.train(stopped, ["resampler"], resume=True)
+    found = weights(stopped)
+    assert all(torch.equal(found[name], each) for name, each in weights(whole).items())
+
+
+@pytest.mark.parametrize("cache", ["auto", "on"])
+def test_changes_of_colours_are_refused_where_features_may_be_kept(
+    one_stage: Recipe, cache: str
+) -> None:
+    data = one_stage.model_dump() | {"cache": cache}
+    data["stages"]["resampler"]["colour_jitter"] = 0.2
+    with pytest.raises(ValueError, match=f"found {cache} beside .*colour_jitter.* set cache: off"):
+        Recipe.model_validate(data)

@@ -8,6 +8,7 @@ from record_predictions import predict
 
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Message, Record
+from panovlm.data.token_shards import ENDING, count_pictures
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation import latents
 from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt, answer_limit
@@ -190,10 +191,10 @@ def test_equal_questions_about_equal_pictures_are_asked_once(
 def test_low_resolution_pictures_are_encoded_once_and_kept_apart(
     evaluator: Evaluator, items, monkeypatch
 ) -> None:
-    before = {file: file.read_bytes() for file in evaluator.cache.folder.glob("*.npy")}
+    before = {file: file.read_bytes() for file in evaluator.cache.folder.glob(f"*{ENDING}")}
     first = ask(evaluator, "low", items, "low_resolution")
     kept = evaluator.cache.folder.with_name(f"{evaluator.cache.folder.name}-low_resolution")
-    assert len([*kept.glob("*.npy")]) == len(before)
+    assert count_pictures(kept.glob(f"*{ENDING}")) == count_pictures(before)
     assert {file: file.read_bytes() for file in before} == before
     monkeypatch.setattr(PatchTokenCache, "encode", None)
     assert ask(evaluator, "low", items, "low_resolution") == first

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from panovlm.training.sampler import STEPS_SORTED_TOGETHER, WholeStepSampler
+from panovlm.training.sampler import STEPS_SORTED_TOGETHER, SequenceSampler
 
 BATCH = 4
 COUNT = BATCH * STEPS_SORTED_TOGETHER * 2
@@ -14,20 +14,16 @@ COUNT = BATCH * STEPS_SORTED_TOGETHER * 2
 class Lengths:
     """Stands for a dataset: each example has a given length."""
 
-    seed = 0
-
     def __init__(self, lengths):
         self.lengths = lengths
-        self.epoch = 0
 
-    def __len__(self):
-        return len(self.lengths)
+    def examples(self, epoch):
+        return np.arange(len(self.lengths))
 
-    def examples(self):
-        return np.arange(len(self))
-
-    def text_bytes(self, index):
+    def text_bytes(self, index, epoch):
         return self.lengths[index]
+
+    num_tokens = text_bytes
 
 
 @pytest.fixture
@@ -35,8 +31,17 @@ def dataset():
     return Lengths([(37 * i) % 1000 for i in range(COUNT)])
 
 
-def batches(dataset):
-    order = list(WholeStepSampler(dataset, BATCH, dataset.seed))
+def sampler(dataset, epochs=1, seed=0, budget=None):
+    steps = epochs * -(-len(dataset.lengths) // BATCH)
+    return SequenceSampler(dataset, BATCH, steps, seed, budget)
+
+
+def order_of(sampler, epoch=0):
+    return [key.indices[0] for key in sampler.epoch(epoch)]
+
+
+def batches(dataset, epoch=0, seed=0):
+    order = order_of(sampler(dataset, seed=seed), epoch)
     return [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
 
 
@@ -47,7 +52,6 @@ def padding(dataset, batches):
 
 def test_every_example_comes_once(dataset):
     assert sorted(i for batch in batches(dataset) for i in batch) == list(range(COUNT))
-    assert len(WholeStepSampler(dataset, BATCH, dataset.seed)) == COUNT
 
 
 def test_padding_is_small(dataset):
@@ -58,10 +62,18 @@ def test_padding_is_small(dataset):
 def test_the_order_is_of_seed_and_epoch_alone(dataset):
     first = batches(dataset)
     assert batches(dataset) == first
-    dataset.epoch = 1
-    assert batches(dataset) != first
-    dataset.epoch, dataset.seed = 0, 1
-    assert batches(dataset) != first
+    assert batches(dataset, epoch=1) != first
+    assert batches(dataset, seed=1) != first
+
+
+@pytest.mark.parametrize("budget", [None, 2000])
+def test_a_run_goes_from_epoch_to_epoch_without_a_gap(dataset, budget):
+    run = sampler(dataset, epochs=3, budget=budget)
+    found = list(run)
+    assert len(found) == len(run)
+    first, second = list(run.epoch(0)), list(run.epoch(1))
+    assert found[: len(first) + len(second)] == first + second
+    assert {key.epoch for key in found} == set(range(found[-1].epoch + 1))
 
 
 def test_long_and_short_batches_come_in_no_order(dataset):
@@ -72,6 +84,6 @@ def test_long_and_short_batches_come_in_no_order(dataset):
 
 @pytest.mark.parametrize("count", [1, BATCH, BATCH + 1])
 def test_few_examples_are_all_given_and_the_last_step_completed(count):
-    order = list(WholeStepSampler(Lengths([5] * count), BATCH, 0))
+    order = order_of(sampler(Lengths([5] * count)))
     assert set(order) == set(range(count))
     assert len(order) == -(-count // BATCH) * BATCH

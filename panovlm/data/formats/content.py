@@ -80,11 +80,6 @@ class Content:
         """Add a finding about one record."""
         self.findings.append(Finding(FindingKind.FIELD, found, fix, path, place, field))
 
-    def refuse_pictures(self, count: int, path: Path, place: str, field: str) -> None:
-        """Add the finding that a record has not exactly one picture."""
-        found = f"found {count} pictures, expected one a record"
-        self.refuse(found, "split or remove it", path, place, field)
-
 
 @dataclass(frozen=True)
 class Item:

@@ -62,7 +62,8 @@ def _open(path: Path, cache: str) -> Any:
 def _add(content: Content, row: dict[str, Any], path: Path, place: str) -> None:
     pictures = [each for name in IMAGE_COLUMNS for each in listed(row.pop(name, None))]
     if len(pictures) > 1:
-        content.refuse_pictures(len(pictures), path, place, "image")
+        found = f"found {len(pictures)} pictures, expected one a record"
+        content.refuse(found, "split or remove it", path, place, "image")
         return
     if not pictures:
         add_entry(content, row, path, place)
