@@ -380,7 +380,7 @@ def test_a_run_whose_pictures_do_not_fit_the_cache_encodes_nothing(
     code, _, err = run_cli("train", recipe_file, "-o", "cache=on")
     assert code == 2
     assert "PANOVLM_CACHE_LIMIT_GB allows" in err
-    assert not list((tmp_path / "cache").rglob("*.npy"))
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
 def test_occlude_draws_a_map_and_refuses_before_the_work(
