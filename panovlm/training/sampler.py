@@ -83,11 +83,20 @@ class SequenceSampler(Sampler[SequenceKey]):
     def _packed(
         self, order: np.ndarray, epoch: int, rng: np.random.Generator, budget: int
     ) -> Iterator[SequenceKey]:
+        """Yield steps of sequences that are about equally full; which step comes when is random."""
+        left: list[int] = []  # what does not make a whole step is packed again with the next
+        bins: list[list[int]] = []
         for window in _windows(order, EXAMPLES_PACKED_TOGETHER):
-            lengths = [self.dataset.num_tokens(index, epoch) for index in window.tolist()]
-            bins = fill_bins(lengths, budget)
-            for number in rng.permutation(len(bins)):
-                yield SequenceKey(epoch, tuple(window[bins[number]].tolist()))
+            indices = [*left, *window.tolist()]
+            lengths = [self.dataset.num_tokens(index, epoch) for index in indices]
+            bins = [[indices[i] for i in each] for each in fill_bins(lengths, budget)]
+            num_steps = len(bins) // self.per_step
+            for step in rng.permutation(num_steps).tolist():
+                for each in bins[step * self.per_step : (step + 1) * self.per_step]:
+                    yield SequenceKey(epoch, tuple(each))
+            bins = bins[num_steps * self.per_step :]
+            left = [index for each in bins for index in each]
+        yield from (SequenceKey(epoch, tuple(each)) for each in bins)
 
 
 def _windows(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
