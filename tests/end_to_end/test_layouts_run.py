@@ -58,9 +58,9 @@ def test_a_layout_of_the_whole_sphere_goes_through_all(
     report = evaluate(
         chosen.output, scenes_file, tmp_path / "report.json", limit=3, options=options
     )
-    assert report["accuracy"]["count"] == 3
+    assert report["score"]["count"] == 3
     assert report["view_ablation"]["views"] == view_words(layout)
-    assert ("rotation" in report) == (layout.num_strides > 1)
+    assert ("yaw_rotated" in report) == (layout.num_strides > 1)
 
     assistant = Assistant.load(chosen.output)
     panorama = assistant.open(scenes_file.parent / "0.png")
