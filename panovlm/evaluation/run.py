@@ -141,7 +141,7 @@ def evaluate(
         answers = score_answers(benchmark, items, asked.answers, judge)
         stages = _stage_facts(path)
         facts = {
-            **_benchmark_facts(name, benchmark),
+            **benchmark_facts(name, benchmark),
             **report_of(benchmark, answers, asked.perspective),
             **asked.usage,
             "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
@@ -160,7 +160,8 @@ def evaluate(
     return ranks.run_on_first(report)
 
 
-def _benchmark_facts(name: str, benchmark: Benchmark) -> dict[str, Any]:
+def benchmark_facts(name: str, benchmark: Benchmark) -> dict[str, Any]:
+    """Return what a report says of its benchmark."""
     return {
         "benchmark": name,
         "metric": benchmark.metric,

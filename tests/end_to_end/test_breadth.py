@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from families import ENCODERS, LANGUAGE_MODELS
 from safetensors.torch import load_file
 
 from panovlm.data.packing import IGNORED, TokenSequence, collate, pack
@@ -21,28 +22,8 @@ from panovlm.training.build import build_model
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sections import LoraSection, ModelSection, ViewsSection
 
-LANGUAGE_MODELS = [
-    "llama",
-    "qwen2",
-    "qwen3",
-    "qwen3_sliding",
-    "smollm3",
-    "gemma3_text",
-    "phi3",
-    "mistral",
-]
 WINDOW = 24
 """Tokens that the sliding layers of these models see."""
-ENCODERS = [
-    "clip",
-    "siglip2",
-    "dinov2",
-    "dinov2_with_registers",
-    "dinov3_vit",
-    "dinov3_convnext",
-    "efficientnet_lite",
-    "timm_wrapper",
-]
 
 
 @pytest.fixture

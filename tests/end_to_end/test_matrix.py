@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from families import ENCODERS, LANGUAGE_MODELS
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -24,26 +25,6 @@ from panovlm.training.build import build_model, build_processor, load_predecesso
 from panovlm.training.sections import LoraSection, ModelSection, OverlapSection, ViewsSection
 from panovlm.training.trainable import apply_stage
 
-ENCODERS = (
-    "clip",
-    "siglip2",
-    "dinov2",
-    "dinov2_with_registers",
-    "dinov3_vit",
-    "dinov3_convnext",
-    "efficientnet_lite",
-    "timm_wrapper",
-)
-LANGUAGE_MODELS = (
-    "llama",
-    "qwen2",
-    "qwen3",
-    "qwen3_sliding",
-    "smollm3",
-    "gemma3_text",
-    "phi3",
-    "mistral",
-)
 RESAMPLERS = ("conv", "mlp", "perceiver")
 LAYOUTS = ("ring", "rows", "cube")
 VIEWS: dict[str, dict[str, Any]] = {

@@ -2,13 +2,13 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from panovlm.errors import PanoVLMError
 from panovlm.exporting.card import _data_of
@@ -20,14 +20,6 @@ from panovlm.training.stage_run import StageRun
 from panovlm.training.trainer import StageTrainer
 
 TEXTS = 5
-
-
-class Stop(TrainerCallback):
-    """Ends a run after a step, as Ctrl-C would."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 3:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -88,15 +80,11 @@ def test_a_stage_sees_every_file_as_often_as_its_weight_says(
 
 
 def test_a_resumed_mixture_equals_the_uninterrupted_one_bit_for_bit(
-    mixed: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mixed: Recipe, tmp_path: Path, train_until: Callable[..., None]
 ) -> None:
     run.train(mixed, ["finetune"], resume=False)
     other = mixed.model_copy(update={"output": tmp_path / "other"})
-    original = run._callbacks
-    with monkeypatch.context() as patched:
-        patched.setattr(run, "_callbacks", lambda *args: [*original(*args), Stop()])
-        with pytest.raises(KeyboardInterrupt):
-            run.train(other, ["finetune"], resume=False)
+    train_until(other, "finetune", 3)
     run.train(other, ["finetune"], resume=True)
     expected, found = weights(mixed), weights(other)
     assert all(torch.equal(found[name], each) for name, each in expected.items())

@@ -2,13 +2,13 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from panovlm.errors import PanoVLMError
 from panovlm.model.processing import PanoVLMProcessor
@@ -21,14 +21,6 @@ from panovlm.training.stage_run import StageRun
 from panovlm.training.trainer import StageTrainer
 
 LIMIT = 1024
-
-
-class Stop(TrainerCallback):
-    """Ends a run after a step, as Ctrl-C would."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 3:
-            raise KeyboardInterrupt
 
 
 def with_changes(recipe: Recipe, **changes: Any) -> Recipe:
@@ -54,7 +46,11 @@ def mixed_file(tmp_path: Path, scenes_file: Path) -> Path:
 
 
 def test_a_packed_run_of_epochs_resumes_bit_for_bit(
-    recipe: Recipe, mixed_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe,
+    mixed_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train_until: Callable[..., None],
 ) -> None:
     changes = {"data": mixed_file, "steps": None, "epochs": 2.5, "tokens_per_sequence": 200}
     packed = with_changes(recipe, **changes, batch_size=1)
@@ -78,11 +74,7 @@ def test_a_packed_run_of_epochs_resumes_bit_for_bit(
     assert steps is not None
     assert steps > 5
     other = packed.model_copy(update={"output": tmp_path / "other"})
-    callbacks = run._callbacks
-    with monkeypatch.context() as patched:
-        patched.setattr(run, "_callbacks", lambda *args: [*callbacks(*args), Stop()])
-        with pytest.raises(KeyboardInterrupt):
-            run.train(other, ["finetune"], resume=False)
+    train_until(other, "finetune", 3)
     run.train(other, ["finetune"], resume=True)
     expected, found = (
         load_file(each.output / "finetune" / "model.safetensors") for each in (packed, other)

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.filling import fill
@@ -29,26 +30,6 @@ from panovlm.training.sections import LearningRates, LoraSection, OverlapSection
 from panovlm.training.trainer import StageTrainer
 
 ALL = ["vision", "resampler", "finetune"]
-
-
-class Stop(TrainerCallback):
-    """Ends a run after a step, as Ctrl-C would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    original = run._callbacks
-
-    def callbacks(*args: Any, **kwargs: Any) -> list[TrainerCallback]:
-        return [*original(*args, **kwargs), Stop(step)]
-
-    monkeypatch.setattr(run, "_callbacks", callbacks)
 
 
 def weights(recipe: Recipe, stage: str) -> dict[str, torch.Tensor]:
@@ -123,14 +104,12 @@ def test_steps_on_words_bring_image_tokens_to_them_and_then_the_text_is_learned(
 
 
 def test_a_stage_stopped_in_its_steps_on_words_resumes_bit_for_bit(
-    recipe_with_words: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_with_words: Recipe, tmp_path: Path, train_until: Callable[..., None]
 ) -> None:
     run.train(recipe_with_words, ["resampler"], resume=False)
     whole = weights(recipe_with_words, "resampler")
     again = recipe_with_words.model_copy(update={"output": tmp_path / "again"})
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_at(patch, 3)
-        run.train(again, ["resampler"], resume=False)
+    train_until(again, "resampler", 3)
     run.train(again, ["resampler"], resume=True)
     resumed = weights(again, "resampler")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -207,16 +186,13 @@ def test_frozen_encoder_runs_once_for_all_stages(
 
 @pytest.mark.parametrize("stage", ALL)
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
-    recipe: Recipe, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, stage: str, tmp_path: Path, train_until: Callable[..., None]
 ) -> None:
     before = ALL[: ALL.index(stage)]
     run.train(recipe, before, resume=False)
     run.train(recipe, [stage], resume=False)
     whole, log = weights(recipe, stage), read_log(run.log_file(recipe, stage))
-    with monkeypatch.context() as patch:
-        stop_at(patch, step=3)
-        with pytest.raises(KeyboardInterrupt):
-            run.train(recipe, [stage], resume=False)
+    train_until(recipe, stage, 3)
     (recipe.output / stage / "stage.json").unlink()
     run.train(recipe, [stage], resume=True)
     resumed = weights(recipe, stage)
@@ -238,13 +214,11 @@ def test_workers_and_layers_computed_again_change_no_result(
 
 
 def test_interrupted_stage_leaves_the_earlier_result_whole(
-    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, train_until: Callable[..., None]
 ) -> None:
     run.train(recipe, ["vision"], resume=False)
     before = weights(recipe, "vision")
-    stop_at(monkeypatch, step=2)
-    with pytest.raises(KeyboardInterrupt):
-        run.train(recipe, ["vision"], resume=False)
+    train_until(recipe, "vision", 2)
     after = weights(recipe, "vision")
     assert all(torch.equal(after[name], before[name]) for name in before)
 
@@ -281,14 +255,11 @@ def test_other_views_than_the_stage_before_are_refused(recipe: Recipe) -> None:
 
 
 def test_checkpoint_cut_short_is_passed_over(
-    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, train_until: Callable[..., None]
 ) -> None:
     run.train(recipe, ["vision"], resume=False)
     whole = weights(recipe, "vision")
-    with monkeypatch.context() as patch:
-        stop_at(patch, step=5)
-        with pytest.raises(KeyboardInterrupt):
-            run.train(recipe, ["vision"], resume=False)
+    train_until(recipe, "vision", 5)
     (recipe.output / "checkpoints" / "vision" / "checkpoint-4" / "trainer_state.json").unlink()
     (recipe.output / "vision" / "stage.json").unlink()
     run.train(recipe, ["vision"], resume=True)
@@ -341,12 +312,9 @@ def test_stage_missing_from_the_recipe_is_refused(recipe: Recipe) -> None:
 
 
 def test_checkpoint_of_other_settings_is_refused(
-    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, train_until: Callable[..., None]
 ) -> None:
-    with monkeypatch.context() as patch:
-        stop_at(patch, step=3)
-        with pytest.raises(KeyboardInterrupt):
-            run.train(recipe, ["vision"], resume=False)
+    train_until(recipe, "vision", 3)
     resampler = recipe.model.resampler.model_copy(update={"latent_size": 20})
     other = recipe.model_copy(
         update={"model": recipe.model.model_copy(update={"resampler": resampler})}
@@ -357,13 +325,10 @@ def test_checkpoint_of_other_settings_is_refused(
 
 
 def test_an_unfinished_later_stage_is_found_before_any_trains(
-    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, train_until: Callable[..., None]
 ) -> None:
     run.train(recipe, ["vision"], resume=False)
-    with monkeypatch.context() as patch:
-        stop_at(patch, step=3)
-        with pytest.raises(KeyboardInterrupt):
-            run.train(recipe, ["resampler"], resume=False)
+    train_until(recipe, "resampler", 3)
     finished = (recipe.output / "vision" / STAGE_FACTS).read_bytes()
     for changes, message in (({}, "add --resume"), ({"weight_decay": 0.1}, "section.weight_decay")):
         section = recipe.stages["resampler"].model_copy(update=changes)
@@ -374,12 +339,9 @@ def test_an_unfinished_later_stage_is_found_before_any_trains(
 
 
 def test_unfinished_run_is_not_begun_anew_by_mistake(
-    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, train_until: Callable[..., None]
 ) -> None:
-    with monkeypatch.context() as patch:
-        stop_at(patch, step=3)
-        with pytest.raises(KeyboardInterrupt):
-            run.train(recipe, ["vision"], resume=False)
+    train_until(recipe, "vision", 3)
     with pytest.raises(PanoVLMError, match="add --resume to continue it"):
         run.train(recipe, ["vision"], resume=False)
 

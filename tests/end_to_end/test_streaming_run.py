@@ -5,20 +5,19 @@ import json
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from panovlm.errors import PanoVLMError
 from panovlm.training import plan, run
 from panovlm.training.log import read_log
 from panovlm.training.recipe import Recipe
 from panovlm.training.sections import OverlapSection
-from panovlm.training.trainer import StageTrainer
 
 TIME_LIMIT = 240  # seconds; a hang fails the test instead of the suite
 ALL = ["vision", "resampler", "finetune"]
@@ -49,17 +48,9 @@ def streamed(recipe: Recipe, scenes_file: Path, tmp_path: Path) -> Recipe:
     return recipe.model_copy(update={"stages": stages})
 
 
-class Stop(TrainerCallback):
-    """Ends training after step 3; the last checkpoint is that of step 2."""
-
-    def on_step_end(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
-        if state.global_step == 3:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_stream_equals_the_uninterrupted_one_bit_for_bit(
-    streamed: Recipe, workers: int, monkeypatch: pytest.MonkeyPatch
+    streamed: Recipe, workers: int, train_until: Callable[..., None]
 ) -> None:
     recipe = streamed.model_copy(update={"workers": workers})
     run.train(recipe, ALL, resume=False)
@@ -68,16 +59,7 @@ def test_a_resumed_stream_equals_the_uninterrupted_one_bit_for_bit(
         whole, log = load_file(output / "model.safetensors"), read_log(run.log_file(recipe, stage))
         assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
         assert {entry["skipped"] for entry in log} == {0}
-        original = StageTrainer.train
-        with monkeypatch.context() as patch:
-
-            def train(self: StageTrainer, original=original, **kwargs):  # type: ignore[no-untyped-def]
-                self.add_callback(Stop())
-                return original(self, **kwargs)
-
-            patch.setattr(StageTrainer, "train", train)
-            with pytest.raises(KeyboardInterrupt):
-                run.train(recipe, [stage], resume=False)
+        train_until(recipe, stage, 3)  # the last checkpoint is that of step 2
         (output / "stage.json").unlink()
         run.train(recipe, [stage], resume=True)
         resumed = load_file(output / "model.safetensors")

@@ -1,13 +1,13 @@
 """Validation watches a stage: it changes nothing, and keeps the best step's weights."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from panovlm.errors import PanoVLMError
 from panovlm.training import run
@@ -118,28 +118,16 @@ def test_patience_ends_a_stage_early_also_when_it_is_resumed(
     assert load_result(seen.output, "vision").kept_step == 2
 
 
-class Stop(TrainerCallback):
-    """Ends a run after a step, as Ctrl-C would."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 5:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("stage", ["vision", "finetune"])
 def test_a_resumed_run_with_validation_equals_the_uninterrupted_one_bit_for_bit(
-    recipe: Recipe, stage: str, scenes_file: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, stage: str, scenes_file: Path, train_until: Callable[..., None]
 ) -> None:
     answers = {"answers": 2} if stage == "finetune" else {}
     seen = watched(recipe, stage, scenes_file, every=1, **answers)
     whole = train(seen, stage)
     log = run.log_file(seen, stage).read_text()
     kept = load_result(seen.output, stage).kept_step
-    original = run._callbacks
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "_callbacks", lambda *args: [*original(*args), Stop()])
-        with pytest.raises(KeyboardInterrupt):
-            run.train(seen, [stage], resume=False)
+    train_until(seen, stage, 5)
     assert equal(train(seen, stage, resume=True), whole)
     assert run.log_file(seen, stage).read_text() == log
     assert load_result(seen.output, stage).kept_step == kept

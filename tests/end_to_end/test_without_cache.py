@@ -1,13 +1,12 @@
 """Runs whose frozen encoder is not cached: by the recipe, or for want of room."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from panovlm.data.token_shards import ENDING, count_pictures
 from panovlm.errors import PanoVLMError
@@ -16,14 +15,6 @@ from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.recipe import Recipe, StageSection
 
 LIMIT = "PANOVLM_CACHE_LIMIT_GB"
-
-
-class Stop(TrainerCallback):
-    """Ends a run after a step, as Ctrl-C would."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 3:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -64,6 +55,7 @@ def test_where_outputs_do_not_fit_the_run_goes_on_without_and_resumes_so(
     one_stage: Recipe,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    train_until: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     off = with_cache(one_stage, "off", tmp_path / "off")
@@ -72,11 +64,7 @@ def test_where_outputs_do_not_fit_the_run_goes_on_without_and_resumes_so(
     monkeypatch.setenv(LIMIT, "1e-6")
     with pytest.raises(PanoVLMError, match=f"{LIMIT} allows .* set cache: off"):
         run.train(with_cache(one_stage, "on", tmp_path / "on"), ["resampler"], resume=False)
-    original = run._callbacks
-    with monkeypatch.context() as patched:
-        patched.setattr(run, "_callbacks", lambda *args: [*original(*args), Stop()])
-        with pytest.raises(KeyboardInterrupt):
-            run.train(auto, ["resampler"], resume=False)
+    train_until(auto, "resampler", 3)
     assert "the encoder runs in every step" in " ".join(capsys.readouterr().out.split())
     monkeypatch.delenv(LIMIT)  # there is room now, but the bits stay those of the beginning
     run.train(auto, ["resampler"], resume=True)
@@ -87,7 +75,7 @@ def test_where_outputs_do_not_fit_the_run_goes_on_without_and_resumes_so(
 
 
 def test_colours_change_in_every_epoch_where_pixels_are_read_and_resume_bit_for_bit(
-    one_stage: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_stage: Recipe, tmp_path: Path, train_until: Callable[..., None]
 ) -> None:
     plain = with_cache(one_stage, "off", tmp_path / "plain")
     section = one_stage.stages["resampler"].model_copy(update={"colour_jitter": 0.4})
@@ -98,11 +86,7 @@ def test_colours_change_in_every_epoch_where_pixels_are_read_and_resume_bit_for_
     )
     [after] = run.train(whole, ["resampler"], resume=False)
     assert before.loss_first != after.loss_first
-    original = run._callbacks
-    with monkeypatch.context() as patched:
-        patched.setattr(run, "_callbacks", lambda *args: [*original(*args), Stop()])
-        with pytest.raises(KeyboardInterrupt):
-            run.train(stopped, ["resampler"], resume=False)
+    train_until(stopped, "resampler", 3)
     run.train(stopped, ["resampler"], resume=True)
     found = weights(stopped)
     assert all(torch.equal(found[name], each) for name, each in weights(whole).items())

@@ -12,6 +12,7 @@ from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.benchmarks.names import BENCHMARKS
 from panovlm.evaluation.pages.report_page import write_report
 from panovlm.evaluation.report import report_of
+from panovlm.evaluation.run import benchmark_facts
 from panovlm.evaluation.scoring import Prediction, score_answers
 from panovlm.geometry.layouts import ViewLayout
 
@@ -19,6 +20,14 @@ YAWS = (0.0, 90.0, -90.0, 170.0) * 2
 PITCHES = (5.0, 5.0, 40.0, 80.0) * 2
 DIRECTIONS = ["front", "front-right", "right", "back-right", "back", "back-left", "left"]
 OPTIONS = {"options": ["a sky", "a wall"], "right": 0, "asked": "?"}
+STAGE = {
+    "loss_first": 61.5,
+    "loss_last": 8.25,
+    "seconds": 300.0,
+    "expected_first": [50, 100],
+    "expected_last": [10, 30],
+}
+"""What a stage reported."""
 NO_ANSWERS: dict[str, Any] = {
     "blind": (),
     "rotated": (),
@@ -90,12 +99,7 @@ def made(name: str, pictures: Sequence[Path], said: Sequence[str], **asked: Any)
     texts = Answers([*said] * 2, blind, rotated, changed, probed, [sample] * 2)
     answers = score_answers(benchmark, items, texts)
     report = {
-        "benchmark": name,
-        "metric": benchmark.metric,
-        "unit": benchmark.unit.name,
-        "less_is_better": benchmark.less_is_better,
-        "source": benchmark.source,
-        "differs": benchmark.differs,
+        **benchmark_facts(name, benchmark),
         **report_of(benchmark, answers, ViewLayout.ring(4, 120.0, 32)),
         "items_without_picture": 3,
         "judge": None,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_reports import made
+from made_reports import STAGE, made
 from PIL import Image
 
 from panovlm.evaluation.compare import write_comparison
@@ -62,13 +62,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     pictures = [folder / f"{place}.jpg" for place in range(8)]
     for place, path in enumerate(pictures):
         Image.new("RGB", (256, 128), (30 * place, 90, 200 - 20 * place)).save(path)
-    stage = {
-        "loss_first": 61.5,
-        "loss_last": 8.25,
-        "seconds": 300.0,
-        "expected_first": [50, 100],
-        "expected_last": [10, 30],
-    }
     records = made(
         "records",
         pictures,
@@ -83,7 +76,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     records.logs = {"vision": entries}
     said = ("front", "yaw 80, pitch 10", "yaw -80, pitch 10", "no idea")
     directions = made("directions", pictures, said, blind=("back",) * 4, rotated=["front"] * 8)
-    records.with_facts(stages={"vision": stage}).page(
+    records.with_facts(stages={"vision": STAGE}).page(
         folder / "records", Image.new("RGB", (800, 300))
     )
     directions.page(folder / "directions")

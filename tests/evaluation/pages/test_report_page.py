@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_reports import Made, made
+from made_reports import STAGE, Made, made
 from PIL import Image
 from reading_pages import Page
 
@@ -15,13 +15,6 @@ from panovlm.evaluation.pages.examples import choose_examples
 from panovlm.evaluation.pages.scores import duration, verdict
 
 RIGHT = ("front", "right", "left", "back")
-STAGE = {
-    "loss_first": 61.5,
-    "loss_last": 8.25,
-    "seconds": 300.0,
-    "expected_first": [50, 100],
-    "expected_last": [10, 30],
-}
 LOG = [
     {"step": 10 * i, "loss": 60.0 - i, "feature_std": 0.9, "projected_rank": 50.0 + i}
     for i in range(1, 20)
