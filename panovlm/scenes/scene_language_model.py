@@ -1,13 +1,18 @@
 """A small language model of the scenes' language, trained from text alone in a few minutes.
 
-It stands in for a pretrained LM where a demo must finish on two cores: a Llama of a million
-parameters, trained on listings and questions about scenes and never on a picture. In the place of
-image tokens it reads words about each direction: the words of one token are read at once, as the
-sum of their embeddings ("back", "red", "cone", "3"). A frozen LM that answers from words in these
-places can answer from image tokens that learn to mean the same.
+    python -m panovlm.scenes.scene_language_model panovlm/scenes/scene_lm
+
+makes the weights beside this file again. It stands in for a pretrained LM where a demo must finish
+on two cores: a Llama of a million parameters, trained on listings and questions about scenes and
+never on a picture. In the place of image tokens it reads words about each direction: the words of
+one token are read at once, as the sum of their embeddings ("back", "red", "cone", "3"). A frozen LM
+that answers from words in these places can answer from image tokens that learn to mean the same.
 """
 
+import json
 import logging
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -27,7 +32,7 @@ from panovlm.metrics.listings import NOTHING
 from panovlm.model.masks import attention_masks
 from panovlm.model.processing import IMAGE_TOKEN
 from panovlm.runtime.arithmetic import uses_bf16
-from panovlm.runtime.cached_folders import build_once
+from panovlm.runtime.cached_folders import build_once, sha256
 from panovlm.runtime.progress import progress_bar
 from panovlm.scenes.language import ask_all, listing
 from panovlm.scenes.world import COLOURS, DISTANCES_M, SHAPES, Scene, Solid, sample_scene
@@ -50,7 +55,7 @@ ASKED_TWICE = ("colour", "existence", "count")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the model is built and trained with; other settings train it again."""
+    """What the model is built and trained with; after a change its weights are made again."""
 
     version: int = 9  # of everything below that no other setting shows
     hidden_size: int = 128
@@ -63,23 +68,32 @@ class Settings:
 
 
 SETTINGS = Settings()
+WEIGHTS = Path(__file__).with_name("scene_lm")
+"""The trained model."""
+FACTS = "trained.json"
+"""The settings that it was trained with, and the digest of its weights."""
 
 
 def scene_lm() -> Path:
-    """Return the folder with the model and its tokenizer, training it on the first call."""
-    return build_once("scene-lm", asdict(SETTINGS), _train_into)
+    """Return the folder with the model and its tokenizer, in the cache from the first call on."""
+    facts = json.loads((WEIGHTS / FACTS).read_text(encoding="utf-8"))
+    return build_once(
+        "scene-lm", facts, lambda folder: shutil.copytree(WEIGHTS, folder, dirs_exist_ok=True)
+    )
 
 
-def _train_into(folder: Path) -> None:
+def write_scene_lm(folder: Path) -> None:
+    """Train the model, and write it, its tokenizer and what they were made of into a folder."""
     torch.set_flush_denormal(True)  # tiny gradients would slow the CPU many times over
     tokenizer = scene_tokenizer()
-    with torch.random.fork_rng():  # random numbers after it do not depend on whether it trained
-        torch.manual_seed(SETTINGS.seed)
-        model = LlamaForCausalLM(_config(tokenizer))
-        train(model, tokenizer, SETTINGS.steps)
+    torch.manual_seed(SETTINGS.seed)
+    model = LlamaForCausalLM(_config(tokenizer))
+    train(model, tokenizer, SETTINGS.steps)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    facts = asdict(SETTINGS) | {"source": sha256(folder / "model.safetensors")}
+    (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def scene_tokenizer() -> PreTrainedTokenizerFast:
@@ -303,3 +317,7 @@ def _embed(
     embeds: Tensor = table(input_ids)
     is_image = input_ids == tokenizer.convert_tokens_to_ids(IMAGE)
     return embeds.masked_scatter(is_image[..., None], (noisy * length).to(embeds.dtype))
+
+
+if __name__ == "__main__":
+    write_scene_lm(Path(sys.argv[1]))

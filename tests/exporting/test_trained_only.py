@@ -221,14 +221,6 @@ def test_a_language_model_that_changed_otherwise_is_refused(train: Train, tmp_pa
     assert not (tmp_path / "small").exists()
 
 
-def test_backbones_that_each_machine_trains_are_refused(
-    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("panovlm.exporting.trained_only.backbone_facts", lambda name: {"steps": 9})
-    with pytest.raises(PanoVLMError, match=r"which each machine trains for itself"):
-        export_trained_only(plain, tmp_path / "small", "", "")
-
-
 def test_the_command_writes_card_and_recipe_of_the_run(
     plain: Path, tmp_path: Path, run_cli: Callable[..., tuple[int, str, str]]
 ) -> None:

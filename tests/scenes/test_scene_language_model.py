@@ -1,6 +1,7 @@
 """The small LM of the scenes' language: its words, its prompts, and that it learns."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from panovlm.data.questions.surroundings import NOTHING
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.processing import CHATML, PanoVLMProcessor
+from panovlm.runtime.cached_folders import sha256
 from panovlm.scenes import scene_language_model as slm
 from panovlm.scenes.language import listing
 from panovlm.scenes.world import COLOURS, DISTANCES_M, SHAPES, sample_scene
@@ -104,15 +106,34 @@ def test_loss_falls_in_a_few_steps(model, tokenizer, monkeypatch):
     assert slm.train(model, tokenizer, steps=20) < 0.6 * first
 
 
-def test_it_is_trained_once_and_opens_from_its_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
+def test_the_weights_at_hand_are_those_of_the_settings(tokenizer):
+    facts = json.loads((slm.WEIGHTS / slm.FACTS).read_text())
+    assert facts == asdict(slm.SETTINGS) | {"source": sha256(slm.WEIGHTS / "model.safetensors")}
+    assert AutoTokenizer.from_pretrained(slm.WEIGHTS).get_vocab() == tokenizer.get_vocab()
+
+
+@torch.no_grad()
+def test_the_weights_at_hand_know_the_scenes_language(model, tokenizer):
+    trained = AutoModelForCausalLM.from_pretrained(slm.WEIGHTS)
+    losses = [
+        slm.text_loss(each, tokenizer, np.random.default_rng(1)).item() for each in (trained, model)
+    ]
+    assert losses[0] < 0.1 * losses[1]
+
+
+def test_it_is_written_as_it_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     small = {"steps": 1, "scenes_per_step": 1, "hidden_size": 16, "num_heads": 2}
     monkeypatch.setattr(slm, "SETTINGS", replace(slm.SETTINGS, **small))
+    slm.write_scene_lm(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
+        file.name for file in slm.WEIGHTS.iterdir()
+    )
+    assert json.loads((tmp_path / slm.FACTS).read_text())["hidden_size"] == 16
+
+
+def test_it_opens_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
     folder = slm.scene_lm()
-    written = (folder / "model.safetensors").stat().st_mtime_ns
-    assert slm.scene_lm() == folder
-    assert (folder / "model.safetensors").stat().st_mtime_ns == written
-    assert AutoModelForCausalLM.from_pretrained(folder).config.hidden_size == 16
+    assert folder == slm.scene_lm() == tmp_path / "scene-lm"
+    assert AutoModelForCausalLM.from_pretrained(folder).config.hidden_size == 128
     assert len(AutoTokenizer.from_pretrained(folder).encode("red")) == 1
