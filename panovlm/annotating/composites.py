@@ -97,13 +97,13 @@ def write_composed_questions(
         files[0],
         out,
         count,
-        tested_on=folder / "test.jsonl" if settings.test_share else None,
+        tested_on=tested if (tested := folder / "test.jsonl").exists() else None,
         split_by=settings.split_by,
         min_score=settings.doubt.min_score,
         seed=settings.seed,
         progress=progress,
     )
-    all_to_train = replace(settings, test_share=0.0, yaw_steps=len(DIRECTIONS))
+    all_to_train = replace(settings, test_share=0.0, test_places=(), yaw_steps=len(DIRECTIONS))
     write_questions([out / ANNOTATIONS], out / "questions", all_to_train)
     return found
 

@@ -18,6 +18,10 @@ def questions(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     test_share: Annotated[float, typer.Option(help="Share of the pictures to test on.")] = 0.2,
+    test_place: Annotated[
+        list[str] | None,
+        typer.Option(help="Place to test on, in place of a share; may be repeated."),
+    ] = None,
     split_by: Annotated[
         str, typer.Option(help="What is a place, never in both splits: group or picture.")
     ] = "group",
@@ -41,7 +45,13 @@ def questions(
     from panovlm.runtime.progress import progress_bar
 
     settings = QuestionSettings(
-        Doubt(min_score, min_views), test_share, split_by, yaw_steps, rounds, seed
+        Doubt(min_score, min_views),
+        test_share,
+        tuple(test_place or ()),
+        split_by,
+        yaw_steps,
+        rounds,
+        seed,
     )
     with whole_folder(out) as folder:
         done = write_questions(files, folder, settings)

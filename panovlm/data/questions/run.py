@@ -21,7 +21,12 @@ from panovlm.data.annotations import Annotation, Sighting, read_annotations
 from panovlm.data.questions.asking import LISTING_REQUEST, Question, ask_all
 from panovlm.data.questions.certainty import Rotations
 from panovlm.data.questions.evidence import Doubt, Evidence, evidence_of
-from panovlm.data.questions.splitting import number_of, place_of, places_to_test
+from panovlm.data.questions.splitting import (
+    named_places,
+    number_of,
+    place_of,
+    places_to_test,
+)
 from panovlm.data.questions.surroundings import Surroundings, listing
 from panovlm.data.questions.writing import question_record
 from panovlm.data.record_files import raise_errors
@@ -39,6 +44,7 @@ class QuestionSettings:
     Attributes:
         doubt: What makes a thing doubtful.
         test_share: Share of the pictures to test on, in [0, 1).
+        test_places: Places to test on in place of a share.
         split_by: Whether a place is a group of pictures or each picture is one.
         yaw_steps: Rotations all around with an answer each, a multiple of 8.
         rounds: How often each kind of question is asked of a picture; no question comes twice.
@@ -47,6 +53,7 @@ class QuestionSettings:
 
     doubt: Doubt = field(default_factory=Doubt)
     test_share: float = 0.2
+    test_places: tuple[str, ...] = ()
     split_by: str = "group"
     yaw_steps: int = 24
     rounds: int = 2
@@ -107,7 +114,7 @@ def write_questions(
     summary = Summary()
     pictures = _read_evidence(files, settings, summary)
     place_of = {e.digest: e.digest if settings.split_by == "picture" else e.group for e in pictures}
-    tested = places_to_test([*place_of.values()], settings.test_share, settings.seed)
+    tested = _tested_places([*place_of.values()], settings)
     weights = absence_weights(pictures)
     places: dict[str, set[str]] = {"train": set(), "test": set()}
     try:
@@ -132,6 +139,12 @@ def write_questions(
         ) from error
     summary.places.update({split: len(each) for split, each in places.items()})
     return summary
+
+
+def _tested_places(places: Sequence[str], settings: QuestionSettings) -> set[str]:
+    if settings.test_places:
+        return named_places(settings.test_places, places)
+    return places_to_test(places, settings.test_share, settings.seed)
 
 
 def _append(file: Path, records: Sequence[Mapping[str, Any]]) -> None:

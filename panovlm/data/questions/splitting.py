@@ -52,3 +52,20 @@ def places_to_test(places: Sequence[str], share: float, seed: int) -> set[str]:
             chosen.add(place)
             room -= sizes[place]
     return chosen or {min(order, key=lambda place: sizes[place])}
+
+
+def named_places(names: Sequence[str], places: Sequence[str]) -> set[str]:
+    """Return places that are named to be tested on.
+
+    Raises:
+        PanoVLMError: If there is none of a name, or none is left to train on.
+    """
+    known = set(places)
+    unknown = sorted(set(names) - known)
+    if unknown or known <= set(names):
+        found = f"no place {', '.join(unknown)}" if unknown else "every place"
+        raise PanoVLMError(
+            f"found {found} in --test-place, expected some of {', '.join(sorted(known))}; name the "
+            "groups or folders to test on"
+        )
+    return set(names)

@@ -91,6 +91,31 @@ def test_no_place_is_in_both_splits(annotations: Path, tmp_path: Path) -> None:
     assert not train & test
 
 
+def test_places_to_test_on_may_be_named(annotations: Path, tmp_path: Path) -> None:
+    run(annotations, tmp_path / "out", test_places=("place 3", "place 1"))
+    sources = {
+        name: {each["source"] for each in lines_of(tmp_path / "out" / f"{name}.jsonl")}
+        for name in NAMES
+    }
+    assert sources["test"] == sources["test_listings"] == {"place 1", "place 3"}
+    assert sources["train"] == sources["train_listings"] == {"place 0", "place 2"}
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("place 1", "hall"), "no place hall in --test-place, expected some of place 0, place 1"),
+        (tuple(f"place {number}" for number in range(4)), "every place in --test-place"),
+    ],
+)
+def test_places_that_cannot_be_tested_on_are_refused(
+    annotations: Path, tmp_path: Path, names: tuple[str, ...], found: str
+) -> None:
+    with pytest.raises(PanoVLMError, match=found):
+        run(annotations, tmp_path / "out", test_places=names)
+    assert not (tmp_path / "out").exists()
+
+
 def test_folders_are_places_where_no_group_is_named(tmp_path: Path) -> None:
     lines = [line(i, None, image=f"{'ab'[i % 2]}/{i}.png") for i in range(4)]
     run(write(tmp_path / "in", lines), tmp_path / "out", test_share=0.5)
