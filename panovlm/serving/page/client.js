@@ -13,13 +13,6 @@ async function* events(response) {
   }
 }
 
-async function refusal(response) {
-  const body = await response.json().catch(() => null);
-  const error = new Error(body?.error?.message ?? `the server answered with status ${response.status}`);
-  error.status = response.status;
-  return error;
-}
-
 /** Return a picture as requests hold it. */
 export function dataUrl(blob) {
   return new Promise((resolve, reject) => {
@@ -37,52 +30,48 @@ function userMessage(question, url) {
 }
 
 export class Client {
-  /** `key` returns the API key, or "". */
-  constructor(key) {
-    this.key = key;
-    this.model = null;
-    this.ahead = null;
+  /** `key` returns the API key, or ""; `onLocked` is called where the server asks for another. */
+  constructor(key, onLocked) {
+    Object.assign(this, { key, onLocked });
+  }
+
+  async request(path, { headers, ...options } = {}) {
+    const key = this.key(), authorization = key ? { Authorization: `Bearer ${key}` } : {};
+    const response = await fetch(path, { ...options, headers: { ...headers, ...authorization } });
+    if (response.ok) return response;
+    if (response.status === 401) this.onLocked();
+    const body = await response.json().catch(() => null);
+    const message = body?.error?.message ?? `the server answered with status ${response.status}`;
+    throw Object.assign(new Error(message), { status: response.status });
   }
 
   async get(path) {
-    const response = await fetch(path, { headers: this.headers() });
-    if (!response.ok) throw await refusal(response);
-    return response.json();
+    return (await this.request(path)).json();
   }
 
-  /** Request a picture that will be needed. */
-  fetchAhead(path) {
-    const picture = fetch(path).then((response) => response.blob());
-    picture.catch(() => {});  // `picture` reports it
-    this.ahead = { path, picture };
-  }
-
-  /** Return a picture: the one requested ahead if it is that. */
   async picture(path) {
-    const { ahead } = this;
-    this.ahead = null;
-    return ahead?.path === path ? ahead.picture : (await fetch(path)).blob();
+    return (await this.request(path)).blob();
   }
 
-  headers() {
-    return this.key() ? { Authorization: `Bearer ${this.key()}` } : {};
-  }
-
-  async post(path, body, signal) {
+  async post(path, asked, signal) {
     this.model ??= (await this.get("v1/models")).data[0].id;
-    const response = await fetch(path, {
-      method: "POST", body: JSON.stringify({ model: this.model, ...body }), signal,
-      headers: { "Content-Type": "application/json", ...this.headers() },
-    });
-    if (!response.ok) throw await refusal(response);
-    return response;
+    const headers = { "Content-Type": "application/json" }, body = JSON.stringify({ model: this.model, ...asked });
+    return this.request(path, { method: "POST", body, signal, headers });
   }
 
   /** Ask about a picture (a data URL, or null); `onPiece` gets each piece of the answer.
       Returns its text, and the regions it is about. */
   async ask({ question, url, yawShift, signal, onPiece }) {
-    const asked = { messages: [userMessage(question, url)], yaw_shift_deg: yawShift };
-    return this.receive(await this.post("v1/chat/completions", { ...asked, stream: true, grounded: true }, signal), onPiece);
+    const asked = { messages: [userMessage(question, url)], yaw_shift_deg: yawShift, stream: true, grounded: true };
+    let text = "", regions = [];
+    for await (const event of events(await this.post("v1/chat/completions", asked, signal))) {
+      if (event.error) throw new Error(event.error.message);
+      const delta = event.choices[0]?.delta ?? {};
+      if (delta.content) onPiece(delta.content);
+      text += delta.content ?? "";
+      regions = delta.regions ?? regions;
+    }
+    return { text, regions };
   }
 
   /** Return a picture (a data URL) as a level full sphere, as the model reads it; null where it is one. */
@@ -94,19 +83,6 @@ export class Client {
   /** Return each view's share of an answer, or null, and the two neighbours that mattered together, or null. */
   async viewsMattered({ question, url, yawShift, answer, signal }) {
     const messages = [userMessage(question, url), { role: "assistant", content: answer }];
-    const response = await this.post("v1/views/mattered", { messages, yaw_shift_deg: yawShift }, signal);
-    return response.json();
-  }
-
-  async receive(response, onPiece) {
-    let text = "", regions = [];
-    for await (const event of events(response)) {
-      if (event.error) throw new Error(event.error.message);
-      const delta = event.choices[0]?.delta ?? {};
-      if (delta.content) onPiece(delta.content);
-      text += delta.content ?? "";
-      regions = delta.regions ?? regions;
-    }
-    return { text, regions };
+    return (await this.post("v1/views/mattered", { messages, yaw_shift_deg: yawShift }, signal)).json();
   }
 }

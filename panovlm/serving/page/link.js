@@ -1,23 +1,16 @@
 // The address bar holds the view and the question, so that others can open them.
 
-const NUMBERS = ["yaw", "pitch", "fov"];
-
-/** Read the address: yaw, pitch, fov (null where it has none), q and example (""). */
+/** Read the address: a question (q) and the number of an example, "" where it has none, and a look or null. */
 export function readLink() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  const link = { q: given.get("q") ?? "", example: given.get("example") ?? "" };
-  for (const name of NUMBERS) {
-    const number = Number.parseFloat(given.get(name));
-    link[name] = Number.isFinite(number) ? number : null;
-  }
-  return link;
+  const { q = "", example = "", ...look } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  const [yaw, pitch, fov] = [look.yaw, look.pitch, look.fov].map(Number.parseFloat);
+  const isLook = Number.isFinite(yaw);
+  return { q, example: /^\d+$/.test(example) ? example : "", look: isLook ? { yaw, pitch: pitch || 0, fov: fov || 90 } : null };
 }
 
 /** Write it; nothing is loaded anew, and Back leaves the page. */
 export function writeLink({ yaw, pitch, fov }, q, example) {
-  const given = new URLSearchParams();
-  for (const [name, value] of Object.entries({ yaw, pitch, fov })) given.set(name, value.toFixed(0));
-  if (q) given.set("q", q);
-  if (example) given.set("example", example);
+  const numbers = { yaw: yaw.toFixed(0), pitch: pitch.toFixed(0), fov: fov.toFixed(0) };
+  const given = new URLSearchParams({ ...numbers, ...(q && { q }), ...(example && { example }) });
   history.replaceState(null, "", `#${given}`);
 }

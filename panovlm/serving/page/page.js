@@ -1,30 +1,34 @@
 // The page: open pictures, look around in them and ask about them.
 
 import { Client, dataUrl } from "./client.js";
+import { button, made, pictureButton } from "./elements.js";
 import { readLink, writeLink } from "./link.js";
 import { Mattered } from "./mattered.js";
 import { Rotations } from "./rotations.js";
 import { wrap } from "./sphere.js";
 import { Strip, seen } from "./strip.js";
-import { Entry, button, complain, copy, degrees, direction } from "./talk.js";
+import { Entry, copy, degrees, direction } from "./talk.js";
 import { preferredLanguage, say, setLanguage } from "./texts.js";
-import { Tour } from "./tour.js";
+import { Tour, nameOf } from "./tour.js";
 import { Viewer } from "./viewer.js";
 import { aboutPlace, placeAt } from "./words.js";
 
 const STILL_MS = 400;
+const STEPS_DEG = { view: 5, strip: 15 };  // of an arrow key
 const IDEAS = ["What is behind me?", "What do I see to my left?", "How many objects are there?"];
 const SOURCES = new Map([["field of view", "as answered"], ["direction", "size not stated"], ["question", "the question’s direction"]]);
 const AHEAD = { yaw: 0, pitch: 0, fov: 90 };
 
 const at = (id) => document.getElementById(id);
-const client = new Client(() => at("key").value.trim());
+const client = new Client(() => at("key").value.trim(), () => { at("access").open = true; });
 const listed = client.get("examples");  // requested while the page is set up
-const linked = readLink().example;
-if (/^\d+$/.test(linked)) client.fetchAhead(`examples/${linked}.jpg`);
 const state = { views: [], asking: null, still: 0, opening: 0, toLook: null };
 
-const viewer = new Viewer(at("view"), at("outlines"), { onLook: looked, onShow: shown, onError: showError });
+const viewer = new Viewer(at("view"), at("outlines"), {
+  onLook: looked,
+  onShow: () => strip.show(tour.shown.picture),  // the picture first, then its map
+  onError: (message) => complain(say("The panorama cannot be shown: {message}", { message })),
+});
 const strip = new Strip(at("strip"), at("whole"), at("chart"), (yaw, pitch, atOnce) => {
   if (!viewer.isShowing) return;
   if (atOnce) viewer.look(yaw, pitch);
@@ -39,18 +43,17 @@ const tour = new Tour({ list: at("tour"), linking: at("linking"), target: at("li
 // Looking around
 
 function looked(frame) {
-  at("look").textContent = say("{direction} · pitch {pitch}", { direction: direction(frame.yaw), pitch: degrees(frame.pitch) });
+  const values = { direction: direction(frame.yaw), pitch: degrees(frame.pitch) };
+  at("look").textContent = say("{direction} · pitch {pitch}", values);
   at("view").setAttribute("aria-label", say("Panorama, looking {place}", { place: say(placeAt(frame.yaw)) }));
   strip.look(frame);
   clearTimeout(state.still);
-  state.still = setTimeout(() => stoodStill(frame), STILL_MS);
+  state.still = setTimeout(() => stoodStill(frame, values), STILL_MS);
 }
 
-function stoodStill(frame) {
+function stoodStill(frame, values) {
   writeLink(frame, at("question").value, tour.shown.example);
-  if (![at("view"), at("strip")].includes(document.activeElement)) return;
-  const values = { direction: direction(frame.yaw), pitch: degrees(frame.pitch) };
-  at("announcement").textContent = say("Looking {direction}, pitch {pitch}", values);
+  if (document.activeElement.id in STEPS_DEG) at("announcement").textContent = say("Looking {direction}, pitch {pitch}", values);
 }
 
 /** Return a mark of the panorama's own frame as it lies after the rotation shown. */
@@ -63,45 +66,51 @@ function rotatePicture(yawShift) {
 }
 
 function showMarks() {
-  const marks = (tour.shown?.marks ?? []).map(asRotated);
-  viewer.mark(marks);
-  strip.mark(marks);
+  const { marks = [], links = [] } = tour.shown ?? {}, rotated = marks.map(asRotated);
+  viewer.mark([...marks, ...links]);
+  strip.mark(rotated);
   const shares = mattered.sharesAt(rotations.yawShift), areShown = at("views").checked;
-  strip.showViews(areShown || shares ? state.views : [], areShown && marks.length === 1 ? marks[0] : null, shares);
+  strip.showViews(areShown || shares ? state.views : [], areShown && rotated.length === 1 ? rotated[0] : null, shares);
 }
 
 // Opening pictures
 
-function showError(message) {
-  complain(at("talk"), say("The panorama cannot be shown: {message}", { message }));
+/** Show an error outside any question. */
+function complain(message) {
+  at("talk").append(made("p", "error", message));
 }
 
-/** Open pictures, one after the other, and show the first. */
-async function open(blobs) {
+/** Open panoramas, one after the other, and show the first: each is a function that returns what a tour takes. */
+async function open(sources) {
   const opening = ++state.opening, panoramas = [];
   at("opening").hidden = false;
-  for (const blob of blobs) {
+  for (const source of sources) {
     try {
-      const url = await dataUrl(blob), picture = (await leveled(url)) ?? blob;
+      const given = await source();
       if (opening !== state.opening) return;
-      panoramas.push(tour.add(picture, { url, ideas: IDEAS }));
+      panoramas.push(tour.add(given));
     } catch (error) {
-      complain(at("talk"), say("The picture cannot be opened: {message}", error));
+      complain(say("The picture cannot be opened: {message}", error));
     }
   }
   at("opening").hidden = true;
   if (panoramas.length) enter(panoramas[0]);
 }
 
-/** Return the picture as the model reads it; null as it is, also where that needs a key. */
-async function leveled(url) {
-  try {
-    return await client.leveled(url);
-  } catch (error) {
+const openFiles = (files) => open([...files].map((file) => () => fromFile(file)));
+
+/** Return a file's panorama as the model reads it; as it is where that needs a key. */
+async function fromFile(file) {
+  const url = await dataUrl(file);
+  const leveled = await client.leveled(url).catch((error) => {
     if (error.status !== 401) throw error;
-    at("access").open = true;
-    return null;
-  }
+  });
+  return { blob: leveled ?? file, url, ideas: IDEAS };
+}
+
+async function fromExample(number) {
+  const [blob, examples] = await Promise.all([client.picture(`examples/${number}.jpg`), listed]);
+  return { blob, url: dataUrl(blob), ideas: examples[number - 1].questions, example: number };
 }
 
 /** Show a panorama that is open, with what was asked about it. */
@@ -109,31 +118,22 @@ function enter(panorama) {
   state.asking?.abort();
   mattered.set(null);
   tour.show(panorama);
-  viewer.show(panorama.id, panorama.picture, state.toLook ?? AHEAD);
-  if (state.toLook) state.toLook = null;
+  viewer.show(panorama.picture, state.toLook ?? AHEAD);
+  state.toLook = null;
   rotations.reset();
   at("talk").replaceChildren(...panorama.entries.map((entry) => entry.root));
   at("ideas").replaceChildren(...panorama.ideas.map((idea) => button(idea, () => submit(idea))));
-  for (const id of ["other", "back"]) at(id).hidden = false;
-  at("here").disabled = false;
   at("copied").textContent = "";
   welcome(false);
   at("question").focus({ preventScroll: true });
 }
 
-/** Go on when a panorama is there: the picture first, then its map. */
-function shown() {
-  strip.show(tour.shown.picture);
-  viewer.link(tour.shown.links);
-  showMarks();
-}
-
 /** Link another panorama to where the visitor looks. */
 function linkTo(panorama) {
   const { yaw, pitch } = viewer.frame, onClick = () => enter(panorama);
-  const link = { yaw: wrap(yaw + rotations.yawShift), pitch, text: tour.nameOf(panorama), cssClass: "spot link", onClick };
+  const link = { yaw: wrap(yaw + rotations.yawShift), pitch, text: nameOf(panorama), cssClass: "spot link", onClick };
   tour.shown.links.push(link);
-  viewer.link(tour.shown.links);
+  showMarks();
 }
 
 function welcome(isShown) {
@@ -143,48 +143,31 @@ function welcome(isShown) {
 }
 
 function offerExamples(examples) {
-  at("examples").replaceChildren(...examples.map((example, number) => {
-    const choice = button("", () => openExample(example, number)), picture = document.createElement("img");
-    picture.loading = "lazy";  // behind an example that was linked to, nobody sees it
-    picture.src = example.thumbnail;
-    picture.alt = say("Example {number}", { number: number + 1 });
-    choice.append(picture);
-    return choice;
+  at("examples").replaceChildren(...examples.map(({ thumbnail }, place) => {
+    const number = place + 1;
+    return pictureButton(thumbnail, say("Example {number}", { number }), () => open([() => fromExample(number)]));
   }));
-}
-
-async function openExample({ picture, questions }, number) {
-  const opening = ++state.opening;
-  at("opening").hidden = false;
-  try {
-    const blob = await client.picture(picture);
-    if (opening === state.opening) enter(tour.add(blob, { url: dataUrl(blob), ideas: questions, example: String(number + 1) }));
-  } catch (error) {
-    complain(at("talk"), say("The picture cannot be opened: {message}", error));
-  } finally {
-    at("opening").hidden = true;
-  }
 }
 
 // Asking
 
-/** Return the regions of an answer as marks of the panorama's own frame. */
-function marksOf(entry, regions, yawShift) {
-  return regions.map((region) => {
-    const yaw = wrap(region.yaw_deg + yawShift), source = say(SOURCES.get(region.source) ?? "");
-    const from = { source, yaw: degrees(region.yaw_deg) };
-    const mark = {
-      yaw, pitch: region.pitch_deg, width: region.width_deg, height: region.height_deg, text: region.label ?? "",
-      kind: region.source === "field of view" ? "stated" : "word",
-      source: source && yawShift ? say("{source}, rotated back from {yaw}", from) : source,
-    };
-    return Object.assign(mark, { onClick: () => turnTo(entry, mark) });
-  });
+/** Return a region of an answer as a mark of the panorama's own frame. */
+function markOf(entry, region, yawShift) {
+  const asked = { yaw: region.yaw_deg, pitch: region.pitch_deg }, source = say(SOURCES.get(region.source) ?? "");
+  const back = say("{source}, rotated back from {yaw}", { source, yaw: degrees(asked.yaw) });
+  const mark = {
+    ...asked, yaw: wrap(asked.yaw + yawShift), width: region.width_deg, height: region.height_deg, text: region.label ?? "",
+    kind: region.source === "field of view" ? "stated" : "word", cssClass: "spot",
+    note: [source && yawShift ? back : source, inViews(asked)].filter(Boolean).join("; "),
+    onClick: () => turnTo(entry, mark),
+  };
+  return mark;
 }
 
 async function ask(question, yawShift = rotations.yawShift) {
-  const entry = new Entry(at("talk"), question, yawShift && (yawShift + 360) % 360), { shown } = tour;
+  const entry = new Entry(question, (yawShift + 360) % 360), { shown } = tour;
   const asking = (state.asking = new AbortController());
+  at("talk").append(entry.root);
   shown?.entries.push(entry);
   setBusy(true);
   mattered.set(null);
@@ -192,23 +175,17 @@ async function ask(question, yawShift = rotations.yawShift) {
     const url = await shown?.url;
     const asked = { question, url, yawShift, signal: asking.signal, onPiece: (piece) => entry.add(piece) };
     const { text, regions } = await client.ask(asked);
-    point(entry, url ? marksOf(entry, regions, yawShift) : []);
+    point(entry, url ? regions.map((region) => markOf(entry, region, yawShift)) : []);
     if (url && text) mattered.set({ question, url, yawShift, answer: text, entry });
     const named = regions.filter(({ source }) => source === "direction" || source === "field of view");
     return { question, yawShift, text, yaw: named.length ? wrap(named[0].yaw_deg + yawShift) : null };
   } catch (error) {
-    failed(entry, error, asking.signal.aborted);
+    entry.fail(asking.signal.aborted ? say("Stopped.") : error.message);
+    if (error.status === 401) at("key").focus();
     return null;
   } finally {
     if (state.asking === asking) setBusy(false);
   }
-}
-
-function failed(entry, error, isStopped) {
-  entry.fail(isStopped ? say("Stopped.") : error.message);
-  if (error.status !== 401) return;
-  at("access").open = true;
-  at("key").focus();
 }
 
 function setBusy(isBusy) {
@@ -219,9 +196,7 @@ function setBusy(isBusy) {
 
 /** Complete an entry with what its answer is about, and look there if that is one place. */
 function point(entry, marks) {
-  entry.marks = marks;
-  const note = (mark) => [mark.source, inViews(asRotated(mark))].filter(Boolean).join("; ");
-  entry.end(marks.map((mark) => ({ ...mark, note: note(mark) })));
+  entry.end(marks);
   if (marks.length === 1) marks[0].onClick();
   else if (tour.shown) markEntry(entry);
 }
@@ -233,7 +208,7 @@ function turnTo(entry, mark) {
 }
 
 function markEntry(entry) {
-  tour.shown.marks = entry.marks;
+  tour.shown.marks = entry.places;
   showMarks();
 }
 
@@ -263,25 +238,17 @@ async function learnViews() {
     rotations.offer(stride);
     showMarks();
   } catch (error) {
-    if (error.status !== 401) complain(at("talk"), error.message);
-    else at("access").open = true;
+    if (error.status !== 401) complain(error.message);
   }
 }
 
 async function followLink() {
-  const link = readLink(), { shown } = tour;
-  at("question").value = link.q;
-  const look = link.yaw === null ? null : { yaw: link.yaw, pitch: link.pitch ?? 0, fov: link.fov ?? 90 };
+  const { q, example, look } = readLink(), { shown } = tour;
+  at("question").value = q;
   state.toLook = look;
-  if (!link.example) welcome(!shown);
-  try {
-    const examples = await listed, example = examples[Number(link.example) - 1];
-    offerExamples(examples);
-    if (example && link.example !== shown?.example) await openExample(example, Number(link.example) - 1);
-    else if (look && viewer.isShowing) viewer.look(look.yaw, look.pitch, look.fov);
-  } finally {
-    if (!tour.shown) welcome(true);
-  }
+  if (example && example !== shown?.example) await open([() => fromExample(example)]);
+  else if (look && viewer.isShowing) viewer.look(look.yaw, look.pitch, look.fov);
+  welcome(!tour.shown);
 }
 
 function chooseLanguage(language) {
@@ -289,11 +256,12 @@ function chooseLanguage(language) {
   setLanguage(language);
   setBusy(Boolean(state.asking));
   tour.list();
+  listed.then(offerExamples, (error) => complain(error.message));
   if (viewer.isShowing) looked(viewer.frame);
 }
 
 function listen() {
-  at("file").addEventListener("change", (event) => open([...event.target.files]));
+  at("file").addEventListener("change", (event) => openFiles(event.target.files));
   at("other").addEventListener("click", () => { welcome(true); at("file").focus(); });
   at("back").addEventListener("click", () => { welcome(false); at("view").focus(); });
   at("key").addEventListener("change", learnViews);
@@ -308,6 +276,9 @@ function listen() {
     if (state.asking) state.asking.abort();
     else submit(at("question").value);
   });
+  for (const [id, stepDeg] of Object.entries(STEPS_DEG)) viewer.steerFrom(at(id), stepDeg);
+  new MutationObserver(() => { at("talk").scrollTop = at("talk").scrollHeight; })
+    .observe(at("talk"), { childList: true, subtree: true });  // the newest is visible
   addEventListener("hashchange", followLink);
   listenForDrops();
 }
@@ -319,11 +290,11 @@ function listenForDrops() {
   addEventListener("drop", (event) => {
     event.preventDefault();
     over(false);
-    open([...event.dataTransfer.files]);
+    openFiles(event.dataTransfer.files);
   });
 }
 
 chooseLanguage(preferredLanguage());
 listen();
-followLink().catch((error) => complain(at("talk"), error.message));
+followLink();
 learnViews();

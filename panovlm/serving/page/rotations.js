@@ -1,6 +1,7 @@
 // Does an answer hold when the panorama is rotated? The same question is asked about the rotated
 // panorama, and the direction of its answer is rotated back.
 
+import { made } from "./elements.js";
 import { wrap } from "./sphere.js";
 import { degrees } from "./talk.js";
 import { say } from "./texts.js";
@@ -28,8 +29,7 @@ export function compare(first, again) {
   return isOpen ? { agrees: null, how: say("several directions cannot be compared") } : { agrees: false, how: instead };
 }
 
-const MARKS = new Map([[true, "✓"], [false, "≠"], [null, "?"]]);
-const WORDS = new Map([[true, "agrees"], [false, "differs"], [null, "unknown"]]);
+const STATES = new Map([[true, ["✓", "agrees"]], [false, ["≠", "differs"]], [null, ["?", "unknown"]]]);
 
 export class Rotations {
   /** `parts` are elements: slider, output, list, verdict, all (a button). `ask(question, yawShift)` returns
@@ -121,16 +121,12 @@ export class Rotations {
   }
 
   cell(place) {
-    const yawShift = wrap(place * this.stride), result = this.results.get(yawShift), cell = document.createElement("li");
-    cell.className = String(result?.agrees ?? "open");
+    const yawShift = wrap(place * this.stride), result = this.results.get(yawShift);
+    const [mark, word] = STATES.get(result?.agrees) ?? ["·", "not asked"];
+    const cell = made("li", result ? String(result.agrees) : "", mark);
+    cell.title = [`${degrees(place * this.stride)}: ${say(word)}`, result?.how].filter(Boolean).join(": ");
+    cell.append(made("span", "unseen", ` ${cell.title}`));
     if (yawShift === this.yawShift) cell.setAttribute("aria-current", "true");
-    cell.textContent = result ? MARKS.get(result.agrees) : "·";
-    const how = result ? `${say(WORDS.get(result.agrees))}: ${result.how}` : say("not asked");
-    cell.title = `${degrees(place * this.stride)}: ${how}`;
-    const label = document.createElement("span");
-    label.className = "unseen";
-    label.textContent = ` ${cell.title}`;
-    cell.append(label);
     return cell;
   }
 }

@@ -57,8 +57,8 @@ const KOREAN = {
   "{one} and {other}": "{one}, {other}", "others": "그 밖",
 };
 const LANGUAGES = { en: {}, ko: KOREAN };
-const ATTRIBUTES = ["placeholder", "aria-label", "aria-roledescription", "data-empty"];
-const fixed = [];  // what the document itself says: how to set it, and its English
+const FIXED = ["text()", "@placeholder", "@aria-label", "@aria-roledescription", "@data-empty"].map((kind) => `//body//${kind}`);
+const fixed = [];  // what the document itself says: its nodes, and their English
 let texts = LANGUAGES.en;
 
 /** Return a text in the language chosen, with values in place of {names}. */
@@ -67,16 +67,8 @@ export function say(english, values = {}) {
 }
 
 function gatherFixed() {
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const node = walk.currentNode, english = node.data.trim();
-    if (english in KOREAN) fixed.push([(text) => { node.data = node.data.replace(node.data.trim(), text); }, english]);
-  }
-  for (const name of ATTRIBUTES) {
-    for (const element of document.querySelectorAll(`[${name}]`)) {
-      fixed.push([(text) => element.setAttribute(name, text), element.getAttribute(name)]);
-    }
-  }
+  const found = document.evaluate(FIXED.join("|"), document, null, XPathResult.ANY_TYPE);
+  for (let node; (node = found.iterateNext()); ) if (node.nodeValue.trim() in KOREAN) fixed.push([node, node.nodeValue]);
 }
 
 /** Set the language ("en" or "ko") of the page, and of what it says from now on. */
@@ -84,7 +76,7 @@ export function setLanguage(language) {
   if (!fixed.length) gatherFixed();
   texts = LANGUAGES[language];
   document.documentElement.lang = language;
-  for (const [set, english] of fixed) set(say(english));
+  for (const [node, english] of fixed) node.nodeValue = english.replace(english.trim(), (text) => say(text));
 }
 
 /** Return the browser's language, where the page has it, else English. */

@@ -1,13 +1,13 @@
 // Looks around in panoramas with pannellum, and draws over it. Angles are those of sphere.js, in degrees.
 
+import { pathWithHalo } from "./elements.js";
 import { cameraPath, outline, verticalAngle, wrap } from "./sphere.js";
 
 const TURN_MS = 800;
-const STEP_DEG = 5;
 const ZOOM = 1.1;
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const SETTINGS = {
-  autoLoad: true, minHfov: 20, maxHfov: 120, friction: isCalm ? 1 : 0.15, doubleClickZoom: false,
+  autoLoad: true, escapeHTML: true, minHfov: 20, maxHfov: 120, friction: isCalm ? 1 : 0.15, doubleClickZoom: false,
   disableKeyboardCtrl: true,  // its keys move for as long as they are held: no steps for short taps
   ignoreGPanoXMP: true,  // the server levels what is cropped or tilted
 };
@@ -18,8 +18,7 @@ export class Viewer {
   constructor(root, overlay, { onLook, onShow, onError }) {
     Object.assign(this, { root, overlay, onLook, onShow, onError });
     this.yawShift = 0;  // rotation of the panorama: its own yaw is `yaw` + `yawShift`
-    this.marks = []; this.links = []; this.numSpots = 0;
-    root.addEventListener("keydown", (event) => this.press(event));
+    this.marks = []; this.numSpots = 0;
     new ResizeObserver(() => this.isShowing && this.pannellum.resize()).observe(root);
   }
 
@@ -27,40 +26,26 @@ export class Viewer {
     return Boolean(this.pannellum?.isLoaded());
   }
 
-  /** Show a panorama, looking somewhere: its id, and the URL of its picture. */
-  show(id, panorama, { yaw, pitch, fov }) {
-    this.clearSpots();
-    [this.yawShift, this.marks, this.links] = [0, [], []];
-    if (!this.pannellum) return this.begin(id, { panorama, yaw, pitch, hfov: fov });
-    this.pannellum.addScene(id, { panorama });
-    this.pannellum.loadScene(id, pitch, yaw, fov);
-  }
-
-  begin(id, scene) {
-    const settings = { ...SETTINGS, firstScene: id };
-    this.pannellum = window.pannellum.viewer(this.root, { escapeHTML: true, default: settings, scenes: { [id]: scene } });
+  /** Show the panorama of the picture at a URL, looking somewhere. */
+  show(panorama, { yaw, pitch, fov: hfov }) {
+    this.pannellum?.off().destroy();  // one that is still loading tells nothing any more
+    [this.yawShift, this.marks, this.numSpots] = [0, [], 0];
+    this.pannellum = window.pannellum.viewer(this.root, { ...SETTINGS, panorama, yaw, pitch, hfov });
     this.pannellum.on("load", () => this.loaded());
     this.pannellum.on("error", this.onError);
   }
 
-  loaded() {
-    this.followFrames();
-    this.drawSpots();
-    this.onShow();
-  }
-
   /** Draw outlines with each frame of pannellum's, which tells of none itself. */
-  followFrames() {
-    const renderer = this.pannellum.getRenderer();
-    if (renderer === this.renderer) return;
-    this.renderer = renderer;
-    const render = renderer.render;
+  loaded() {
+    const renderer = this.pannellum.getRenderer(), { render } = renderer;
     renderer.render = (...given) => {
       const result = render.apply(renderer, given);
-      this.drawMarks();
+      this.drawOutlines();
       this.onLook(this.frame);
       return result;
     };
+    this.mark(this.marks);
+    this.onShow();
   }
 
   /** Where it looks, and how wide and high. */
@@ -88,61 +73,39 @@ export class Viewer {
     this.look(yaw, pitch);
   }
 
-  /** Outline regions, each a field of view with its kind, and put hot spots there: a text, and what a click does. */
+  /** Put hot spots at places in the panorama's own frame: a text, its class, and what a click does. Those that
+      have a kind are fields of view, and outlined. */
   mark(marks) {
     this.marks = marks;
-    this.drawSpots();
-  }
-
-  /** Put hot spots to other panoramas where they were linked, in the panorama's own frame. */
-  link(links) {
-    this.links = links;
-    this.drawSpots();
-  }
-
-  drawSpots() {
     if (!this.isShowing) return;
-    this.clearSpots();
-    const marks = this.marks.map((mark) => ({ ...mark, yaw: wrap(mark.yaw + this.yawShift), cssClass: "spot" }));
-    for (const { yaw, pitch, text, cssClass, onClick } of [...marks, ...this.links]) {
+    while (this.numSpots) this.pannellum.removeHotSpot(--this.numSpots);
+    for (const { yaw, pitch, text, cssClass, onClick } of marks) {
       const createTooltipFunc = (spot) => { spot.textContent = text; };
       this.pannellum.addHotSpot({ id: this.numSpots++, yaw, pitch, cssClass, createTooltipFunc, clickHandlerFunc: onClick });
     }
-    this.drawMarks();
+    this.drawOutlines();
   }
 
-  clearSpots() {
-    while (this.numSpots) this.pannellum.removeHotSpot(--this.numSpots);
-  }
-
-  drawMarks() {
-    const { frame } = this, high = this.root.clientHeight / this.root.clientWidth || 1;
+  drawOutlines() {
+    const { frame, root } = this, high = root.clientHeight / root.clientWidth || 1;
+    const camera = { ...frame, yaw: frame.yaw + this.yawShift }, outlined = this.marks.filter((mark) => mark.kind);
     this.overlay.setAttribute("viewBox", `-1 ${-high} 2 ${2 * high}`);
-    const paths = this.marks.flatMap((mark) => {
-      const path = cameraPath(outline(mark), frame);
-      return [markPath(path, `halo ${mark.kind}`), markPath(path, mark.kind)];
+    this.overlay.replaceChildren(...outlined.flatMap((mark) => pathWithHalo(cameraPath(outline(mark), camera), mark.kind)));
+  }
+
+  /** Let keys look around while an element has the focus: arrows by a step, plus and minus, Home. */
+  steerFrom(element, stepDeg) {
+    element.addEventListener("keydown", (event) => {
+      if (!this.isShowing || event.ctrlKey || event.metaKey) return;
+      const step = event.shiftKey ? 3 * stepDeg : stepDeg, { yaw, pitch, fov } = this.frame;
+      const keys = {
+        ArrowLeft: [yaw - step, pitch], ArrowRight: [yaw + step, pitch],
+        ArrowUp: [yaw, pitch + step], ArrowDown: [yaw, pitch - step],
+        "+": [yaw, pitch, fov / ZOOM], "-": [yaw, pitch, fov * ZOOM], Home: [0, 0, 90],
+      };
+      if (!keys[event.key]) return;
+      event.preventDefault();
+      this.look(...keys[event.key]);
     });
-    this.overlay.replaceChildren(...paths);
   }
-
-  press(event) {
-    if (!this.isShowing || event.ctrlKey || event.metaKey) return;
-    const step = event.shiftKey ? 3 * STEP_DEG : STEP_DEG, { yaw, pitch, fov } = this.frame;
-    const keys = {
-      ArrowLeft: [yaw - step, pitch], ArrowRight: [yaw + step, pitch],
-      ArrowUp: [yaw, pitch + step], ArrowDown: [yaw, pitch - step],
-      "+": [yaw, pitch, fov / ZOOM], "-": [yaw, pitch, fov * ZOOM], Home: [0, 0, 90],
-    };
-    if (!keys[event.key]) return;
-    event.preventDefault();
-    this.look(...keys[event.key]);
-  }
-}
-
-/** Make an SVG path of a kind (its class). */
-export function markPath(d, kind) {
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", d);
-  path.setAttribute("class", kind);
-  return path;
 }

@@ -12,10 +12,8 @@ export const PLACES = [
 ];
 const ANY = new RegExp(PLACES.join("|"), "gi");
 
-const sectorOf = (yaw) => (((Math.floor(yaw / 45 + 0.5)) % 8) + 8) % 8;
-
 /** Return the words for a yaw. */
-export const placeAt = (yaw) => PLACES[sectorOf(yaw)];
+export const placeAt = (yaw) => PLACES.at(Math.floor(yaw / 45 + 0.5) % 8);
 
 /** Rewrite a text's places for a camera that has turned right; null if that is no multiple of 45°. */
 export function rotatePlaces(text, degrees) {
