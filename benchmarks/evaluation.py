@@ -18,9 +18,8 @@ from torch import Tensor
 
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs, Record
-from panovlm.evaluation.answers import MAX_NEW_TOKENS, Prompt
-from panovlm.evaluation.evaluate import Evaluator
-from panovlm.evaluation.models import used_bf16
+from panovlm.evaluation.ours import OurEvaluator, used_bf16
+from panovlm.inference.answerer import MAX_NEW_TOKENS, Prompt
 from panovlm.inference.loading import load_model
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -33,7 +32,7 @@ def main() -> None:
     records = read_records(options.data, Needs(text=True, image=True))[: options.limit]
     model, processor = load_model(options.model)
     pictures = [record.picture for record in records]
-    evaluator = Evaluator(model, processor, pictures, use_bf16=used_bf16(options.model))
+    evaluator = OurEvaluator(model, processor, pictures, use_bf16=used_bf16(options.model))
     patch_tokens = {picture: evaluator.cache.load(picture) for picture in evaluator.pictures}
     ways: dict[str, Callable[[], list[str]]] = {
         "batched": lambda: _together(evaluator, records, patch_tokens),
@@ -63,7 +62,7 @@ def _options() -> argparse.Namespace:
 
 
 def _together(
-    evaluator: Evaluator, records: Sequence[Record], patch_tokens: dict[Path, Tensor]
+    evaluator: OurEvaluator, records: Sequence[Record], patch_tokens: dict[Path, Tensor]
 ) -> list[str]:
     """Answer all questions as an evaluation does, each panorama resampled once."""
     latents = {picture: evaluator.latents.resampled(of) for picture, of in patch_tokens.items()}
@@ -72,7 +71,7 @@ def _together(
 
 
 @torch.inference_mode()
-def _alone(evaluator: Evaluator, record: Record, patch_tokens: Tensor) -> str:
+def _alone(evaluator: OurEvaluator, record: Record, patch_tokens: Tensor) -> str:
     """Answer one question as a script would: its image tokens, then `generate`."""
     answerer = evaluator.answerer
     model, processor = answerer.model, answerer.processor

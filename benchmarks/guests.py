@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.evaluation.asking import EvaluationOptions
-from panovlm.evaluation.guests.models import guest_of
-from panovlm.evaluation.guests.showing import WAYS
 from panovlm.evaluation.run import evaluate
+from panovlm.figures.showing import WAYS
+from panovlm.inference.guests import guest_of
 
 REPLY = json.dumps({"choices": [{"message": {"content": "left"}}]}).encode()
 

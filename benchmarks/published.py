@@ -23,15 +23,14 @@ from typing import Any
 
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
 from panovlm.evaluation.benchmarks.choosing import LETTERS
-from panovlm.evaluation.benchmarks.cognitive_maps import map_of_grid, parse_map, score_map
 from panovlm.evaluation.benchmarks.hstar_bench import HSTAR_BENCH
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.benchmarks.omnicot import OMNICOT
 from panovlm.evaluation.benchmarks.osr_bench import MAP, OSR_BENCH
 from panovlm.evaluation.benchmarks.panoenv import PANOENV
 from panovlm.evaluation.benchmarks.panovqa import PANOVQA
-from panovlm.evaluation.rotation import summary_of
-from panovlm.evaluation.scoring import Prediction
+from panovlm.evaluation.scoring import Prediction, summary_of
+from panovlm.metrics.cognitive_maps import map_of_grid, parse_map, score_map
 from panovlm.metrics.scores import Score, counted
 from reporting import markdown, put_between_markers
 
@@ -250,7 +249,7 @@ def made(items: Sequence[Item], pool: Sequence[str]) -> Iterator[tuple[Item, str
 
 def ours(benchmark: Benchmark, item: Item, answer: str) -> float:
     """Return our score of an answer, the worst where it cannot be read."""
-    (score,) = counted(benchmark.score([item], [answer]), benchmark.worst)
+    (score,) = counted(benchmark.score([item], [answer]), benchmark.unit.worst)
     return 0.0 if score.value is None else score.value
 
 

@@ -27,12 +27,12 @@ from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.benchmarks.directions import GUESS_DEG, parse_place
 from panovlm.evaluation.benchmarks.names import BENCHMARKS
 from panovlm.evaluation.run import evaluate
-from panovlm.evaluation.units import DEGREES, NOT_MEASURED, SHARE, UNITS, Unit
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.metrics.angles import yaw_error_deg
 from panovlm.metrics.exact_match import normalised
 from panovlm.metrics.intervals import Interval, mean_interval
 from panovlm.metrics.listings import NOTHING, label_hits, parse_listing
+from panovlm.metrics.units import DEGREES, NOT_MEASURED, SHARE, UNITS, Unit
 from reporting import cpu_model, markdown, put_between_markers
 
 SIDES = ("model", "blind", "single_view", "low_resolution")

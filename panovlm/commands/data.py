@@ -118,7 +118,7 @@ def check(
 def _checked_blind(examination: "Examination", files: list[Path], model: str) -> "Examination":
     """Add what a model answers without looking, and print how much that is by kind."""
     from panovlm.evaluation.blind import check_blind
-    from panovlm.evaluation.guests.models import guest_of
+    from panovlm.inference.guests import guest_of
     from panovlm.runtime.progress import hide_loading_bars, show_table
 
     hide_loading_bars()

@@ -73,8 +73,8 @@ def evaluate(
     from panovlm.evaluation import outcomes
     from panovlm.evaluation.asking import EvaluationOptions
     from panovlm.evaluation.benchmarks.names import RECORDS_NAME
-    from panovlm.evaluation.guests.models import guest_of
     from panovlm.evaluation.run import evaluate as run
+    from panovlm.inference.guests import guest_of
     from panovlm.runtime.files import check_output
     from panovlm.training import ranks
 
@@ -142,9 +142,10 @@ def _finish(
 
 def _show(report: Mapping[str, Any], out: Path, results: Path | None) -> None:
     """Print the main figures, and write them for other tools."""
-    from panovlm.evaluation import outcomes, summary
+    from panovlm.evaluation import outcomes
+    from panovlm.evaluation.pages.page import text_lines
 
-    for line in summary.summary_lines(report):
+    for line in text_lines("summary.txt.jinja", report=report):
         typer.echo(line)
     typer.echo(f"written to {out} and {out.with_suffix('.html')}")
     if results:
@@ -160,14 +161,13 @@ def compare(
     """Compare the reports (JSON) of a FIRST and a SECOND model on the questions they share."""
     from panovlm.evaluation.compare import compare as run
     from panovlm.evaluation.compare import write_comparison
-    from panovlm.evaluation.pages.page import COMPARE, is_page_of
-    from panovlm.evaluation.summary import comparison_lines
+    from panovlm.evaluation.pages.page import COMPARE, is_page_of, text_lines
     from panovlm.runtime.files import check_output
 
     if out:
         check_output(out, is_page_of(COMPARE), [first, second])
     comparison = run(first, second)
-    for line in comparison_lines(comparison):
+    for line in text_lines("comparison.txt.jinja", comparison=comparison):
         typer.echo(line)
     if out:
         write_comparison(comparison, out)

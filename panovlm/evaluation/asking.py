@@ -4,19 +4,22 @@ Greedy answers do not depend on a seed. A seed samples the questions that are as
 yaw-rotated pictures, without a view, and by the probes), and the resamples of the bootstrap.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from panovlm.data.records import Message
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
-from panovlm.evaluation.shown import PROBES, Shown
-from panovlm.evaluation.view_ablation import changed_by_view
+from panovlm.evaluation.journal import Journal
+from panovlm.evaluation.shown import AGAIN, PROBES, Shown, can_be_asked
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.arithmetic import Dtype
+from panovlm.runtime.progress import progress_bar
 from panovlm.training import ranks
 
 BASELINES: dict[str, tuple[str, ...]] = {
@@ -29,6 +32,8 @@ BASELINES: dict[str, tuple[str, ...]] = {
 Answer = TypeVar("Answer")
 Question = tuple[Shown, tuple[Message, ...]]
 """A picture as it is shown, and the conversation about it."""
+Sample = Mapping[str, Sequence[int]]
+"""The places of the questions that one seed samples to be asked again, by `AGAIN`."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +78,15 @@ class EvaluationOptions:
             )
 
     @property
-    def num_probed(self) -> dict[str, int]:
-        """Questions sampled for each probe."""
-        return {"seam_shifted": self.num_seam_shifted, "pole_shifted": self.num_pole_shifted}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The places of the questions that one seed samples to be asked again.
-
-    Attributes:
-        yaw_rotated: On yaw-rotated pictures.
-        ablated: Without a view.
-        probed: By each probe.
-    """
-
-    yaw_rotated: Sequence[int] = ()
-    ablated: Sequence[int] = ()
-    probed: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    def num_again(self) -> dict[str, int]:
+        """Questions that each seed samples, by `AGAIN`."""
+        counts = (
+            self.num_yaw_rotated,
+            self.num_ablated,
+            self.num_seam_shifted,
+            self.num_pole_shifted,
+        )
+        return dict(zip(AGAIN, counts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -100,42 +96,90 @@ class Answers(Generic[Answer]):
     Attributes:
         seen: With the whole picture.
         baselines: By name, the same with less of it.
-        yaw_rotated: Of some questions, the answers under every yaw rotation, unrotated first.
-        changed: Of some questions, whether blanking each view changes the answer.
-        probed: For each probe that was asked for, the answers to some questions.
+        again: By `AGAIN`, the answers to some questions in each step: yaw rotations from the first
+            stride on, each view blank in turn, the one of a probe.
         samples: The questions that were asked again, by seed.
     """
 
     seen: list[Answer]
     baselines: dict[str, list[Answer]]
-    yaw_rotated: dict[int, list[Answer]]
-    changed: dict[int, list[bool]]
-    probed: dict[str, dict[int, Answer]]
+    again: dict[str, dict[int, list[Answer]]]
     samples: list[Sample]
 
+    def rotated(self, place: int) -> list[Answer]:
+        """Return the answers under every yaw rotation, unrotated first; none if not asked."""
+        rotated = self.again.get("yaw_rotated", {}).get(place)
+        return [self.seen[place], *rotated] if rotated else []
 
-class Evaluator(Protocol):
-    """Asks a model questions, in all the ways that a report needs."""
 
-    @property
-    def can_rotate(self) -> bool:
-        """Whether questions can be asked about yaw-rotated pictures."""
+class Evaluator(ABC):
+    """Asks a model questions, in all the ways that a report needs.
 
-    @property
-    def num_views(self) -> int:
-        """Views, without a global one."""
+    Attributes:
+        name: Of the model, or its folder.
+        layout: The views that it sees.
+        perspective: Those but a global one.
+        group_size: Questions that are answered, and kept, together.
+        identity: What its answers rest on, as plain data.
+        journal: Where answers are kept as they are given; nowhere at first.
+    """
+
+    name: str
+    layout: ViewLayout
+    perspective: ViewLayout
+    group_size: int
+    identity: Mapping[str, Any]
+    journal: Journal = Journal()
 
     @property
     def num_strides(self) -> int:
-        """Yaw rotations that can be asked about, evenly around the circle."""
+        """Yaw rotations that can be asked about, evenly around the circle; 1 if none can."""
+        return self.layout.num_strides
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """What a report has beside the scores: nothing, or `usage`."""
+        return {}
+
+    def count(self, facts: Mapping[str, int]) -> None:  # noqa: B027
+        """Count what is known of the answers to a group of questions."""
+
+    @abstractmethod
+    def answer_groups(
+        self, groups: Mapping[int, Sequence[Question]], advance: Callable[[int], None]
+    ) -> Iterator[tuple[int, list[str], dict[str, int] | None]]:
+        """Answer groups of questions in any order.
+
+        Args:
+            groups: Of `group_size` questions, by their numbers.
+            advance: Called with the number of answers whenever there are some.
+
+        Yields:
+            The number of each group, its answers, and what else to keep of them; None if they are
+            to be asked again next time.
+        """
 
     def answer(self, label: str, questions: Sequence[Question]) -> list[str]:
-        """Answer questions, all of which are shown in one way and differ.
+        """Answer questions, all of which are shown in one way; what was kept is not asked again.
 
         Args:
             label: Of the progress bar, and of these answers in the journal.
-            questions: At least one.
+            questions: At least one; they differ.
         """
+        starts = range(0, len(questions), self.group_size)
+        groups = {n: questions[at : at + self.group_size] for n, at in enumerate(starts)}
+        answers = {n: kept for n in groups if (kept := self.journal.find(label, n)) is not None}
+        todo = {number: group for number, group in groups.items() if number not in answers}
+        for number in answers:
+            self.count(self.journal.facts_of(label, number))
+        with progress_bar(label, len(questions)) as advance:
+            advance(sum(map(len, answers.values())))
+            for number, texts, facts in self.answer_groups(todo, advance):
+                answers[number] = texts
+                if facts is not None:
+                    self.count(facts)
+                    self.journal.keep(label, number, texts, **facts)
+        return [text for number in groups for text in answers[number]]
 
 
 def ask_all(
@@ -154,53 +198,35 @@ def ask_all(
             and no question has an answer that is known then.
     """
     samples = _samples(evaluator, benchmark, items, options)  # before the questions take their time
-    seen = ask(evaluator, "questions", items, "original")
-    baselines = {
-        name: ask(evaluator, f"questions, {name}", items, name)
-        for name in BASELINES[options.baselines]
-    }
-    around, count = evaluator.num_strides, evaluator.num_views
-
-    def again(samples: Sequence[Sequence[int]], way: str, labels: Mapping[int, str]) -> Columns:
-        places = sorted({place for sample in samples for place in sample})
-        chosen = [items[place] for place in places]
-        columns = [ask(evaluator, label, chosen, way, n) for n, label in labels.items() if places]
-        return {place: texts for place, *texts in zip(places, *columns, strict=True)}
-
-    rotated = again(
-        [sample.yaw_rotated for sample in samples],
-        "yaw_rotated",
-        {n: f"questions, yaw-rotated {n}/{around - 1}" for n in range(1, around)},
-    )
-    ablated = again(
-        [sample.ablated for sample in samples],
-        "without_view",
-        {n: f"questions, without view {n + 1}/{count}" for n in range(count)},
-    )
-    probed = {
-        name: again(
-            [sample.probed[name] for sample in samples],
-            name,
-            {0: f"questions, {name.replace('_', '-')}"},
-        )
-        for name, number in options.num_probed.items()
-        if number
-    }
     return Answers(
-        seen=seen,
-        baselines=baselines,
-        yaw_rotated={place: [seen[place], *texts] for place, texts in rotated.items()},
-        changed={place: changed_by_view(seen[place], texts) for place, texts in ablated.items()},
-        probed={
-            name: {place: text for place, (text,) in columns.items()}
-            for name, columns in probed.items()
+        seen=ask(evaluator, "questions", items, "original"),
+        baselines={
+            name: ask(evaluator, f"questions, {name}", items, name)
+            for name in BASELINES[options.baselines]
+        },
+        again={
+            way: _ask_again(evaluator, items, way, places)
+            for way in AGAIN
+            if (places := sorted({place for sample in samples for place in sample[way]}))
         },
         samples=samples,
     )
 
 
-Columns = dict[int, list[str]]
-"""By the places of questions, the answers to each in the several ways that it was asked."""
+def _ask_again(
+    evaluator: Evaluator, items: Sequence[Item], way: str, places: Sequence[int]
+) -> dict[int, list[str]]:
+    steps = {
+        "yaw_rotated": range(1, evaluator.num_strides),
+        "without_view": range(evaluator.perspective.num_views),
+    }.get(way, range(1))
+    chosen = [items[place] for place in places]
+    columns = []
+    for step, number in enumerate(steps, start=1):
+        count = f" {step}/{len(steps)}" if len(steps) > 1 else ""
+        label = f"questions, {way.replace('_', '-')}{count}"
+        columns.append(ask(evaluator, label, chosen, way, number))
+    return {place: texts for place, *texts in zip(places, *columns, strict=True)}
 
 
 def ask(
@@ -225,36 +251,27 @@ def _samples(
     evaluator: Evaluator, benchmark: Benchmark, items: Sequence[Item], options: EvaluationOptions
 ) -> list[Sample]:
     """Sample the questions to be asked again, after checking that they can be."""
-    places, around = range(len(items)), evaluator.num_strides
-    rotatable = [place for place in places if benchmark.can_rotate(items[place], around)]
-    known = {
-        name: [p for p in places if number and PROBES[name].expect(benchmark, items[p]) is not None]
-        for name, number in options.num_probed.items()
-    }
+    strides, known = evaluator.num_strides, dict[str, list[int]]()
+    for way, number in options.num_again.items():
+        asked = enumerate(items) if number else ()
+        known[way] = [p for p, item in asked if can_be_asked(benchmark, item, way, strides)]
+    directed = [place for place in known["without_view"] if items[place].yaw_deg is not None]
+    known["without_view"] = directed or known["without_view"]
     with ranks.synchronized():
-        if options.num_yaw_rotated and rotatable and not evaluator.can_rotate:
+        if known["yaw_rotated"] and strides == 1:
             raise PanoVLMError(
                 "found a model whose views no yaw rotation maps to each other, as with a global "
                 "view, so that pictures cannot be yaw-rotated without encoding them again; leave "
                 "rotation consistency out (--yaw-rotated 0)"
             )
-        for name, number in options.num_probed.items():
-            if number and not known[name]:
-                probe = PROBES[name]
+        for name, probe in PROBES.items():
+            if (number := options.num_again[name]) and not known[name]:
                 raise PanoVLMError(
                     f"found {probe.option} {number}, but no question with {probe.needs}; leave "
                     f"{probe.option} out"
                 )
-    directed = [place for place in places if items[place].yaw_deg is not None]
     return [
-        Sample(
-            yaw_rotated=sampled(rotatable, options.num_yaw_rotated, seed),
-            ablated=sampled(directed or places, options.num_ablated, seed),
-            probed={
-                name: sampled(known[name], number, seed)
-                for name, number in options.num_probed.items()
-            },
-        )
+        {way: sampled(known[way], number, seed) for way, number in options.num_again.items()}
         for seed in range(options.seeds)
     ]
 

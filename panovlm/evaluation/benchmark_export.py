@@ -24,13 +24,10 @@ from panovlm.runtime.files import whole_folder, write_whole
 TASK = Path(__file__).with_name("lmms_eval_task.yaml.jinja")
 UTILS = '''"""Shows, asks and scores as panovlm does, which has to be installed."""
 
-from panovlm.evaluation.lmms_eval_task import (
-    {names},
-)
+from panovlm.evaluation.lmms_eval_task import *
 '''
 RECORD_TOKENS = 64
 """Longest answer to a record, in tokens of any model."""
-NAMES = sorted(("doc_to_text", "doc_to_visual", "process_results", *METRICS))
 MISSING = re.compile(
     r"#N/A(?: N/A)?|#NA|-?1\.#(?:IND|QNAN)|-?NaN|-?nan|<NA>|N/A|n/a|NA|NULL|null|None"
 )
@@ -116,8 +113,7 @@ def _write_lmms_eval(items: Sequence[Item], name: str, out: Path) -> None:
     with whole_folder(out) as folder:
         text = _task(task, BENCHMARKS[name], out.resolve() / "items.jsonl")
         (folder / f"{task}.yaml").write_text(text, encoding="utf-8")
-        names = ",\n    ".join(NAMES)
-        (folder / "utils.py").write_text(UTILS.format(names=names), encoding="utf-8")
+        (folder / "utils.py").write_text(UTILS, encoding="utf-8")
         with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(lines)
 
@@ -129,7 +125,7 @@ def _task(task: str, benchmark: Benchmark, items: Path) -> str:
         items=json.dumps(str(items)),
         max_new_tokens=benchmark.max_new_tokens or RECORD_TOKENS,
         metrics=METRICS,
-        less_is_better=benchmark.less_is_better,
+        less_is_better=benchmark.unit.less_is_better,
         source=json.dumps(benchmark.source),
     )
 

@@ -4,7 +4,6 @@ A question that a model answers without the picture teaches, and tests, less tha
 are answered by chance: of yes and no, half.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,20 +13,13 @@ from panovlm.data.findings import Finding, FindingKind, shown
 from panovlm.data.formats.reading import scan
 from panovlm.data.record_files import check_records
 from panovlm.data.records import Needs
-from panovlm.evaluation.answers import Answerer, Prompt, answer_limit
-from panovlm.evaluation.asking import ask
+from panovlm.evaluation.asking import EvaluationOptions, Evaluator, ask
 from panovlm.evaluation.benchmarks.items import Item
-from panovlm.evaluation.benchmarks.records import exact_match, item_of
-from panovlm.evaluation.guests.asking import GuestEvaluator
-from panovlm.evaluation.guests.models import Guest
-from panovlm.evaluation.guests.showing import Showing
-from panovlm.evaluation.journal import Journal
-from panovlm.evaluation.latents import blank_latents
-from panovlm.evaluation.models import guest_limit
+from panovlm.evaluation.benchmarks.records import RECORDS, exact_match, item_of
+from panovlm.evaluation.guests import GuestEvaluator
+from panovlm.evaluation.ours import OurEvaluator, answer_limit
+from panovlm.inference.guests import Guest
 from panovlm.inference.loading import load_model
-from panovlm.runtime.progress import progress_bar
-
-LABEL = "questions, blind"
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,7 @@ def check_blind(files: Sequence[Path], model: Path | Guest) -> BlindCheck:
     """
     checked = check_records(dict.fromkeys(files, Needs(text=True, image=True)), scan)
     items = [item_of(each.record, number) for number, each in enumerate(checked.records)]
-    answers = _answers(model, items) if items else []
+    answers = ask(_evaluator(model, items), "questions, blind", items, "blind") if items else []
     asked, answered, findings = Counter[str](), Counter[str](), list[Finding]()
     for each, item, answer in zip(checked.records, items, answers, strict=True):
         asked[item.kind] += 1
@@ -69,22 +61,10 @@ def check_blind(files: Sequence[Path], model: Path | Guest) -> BlindCheck:
     return BlindCheck(tuple(findings), asked, answered)
 
 
-def _answers(model: Path | Guest, items: Sequence[Item]) -> list[str]:
-    if isinstance(model, Path):
-        return _answers_of_ours(model, items)
-    with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(Path(folder) / "answers.jsonl", {})
-        limit = guest_limit(items)
-        evaluator = GuestEvaluator(model, Showing(), max_tokens=limit, journal=journal)
-        return ask(evaluator, LABEL, items, "blind")
-
-
-def _answers_of_ours(path: Path, items: Sequence[Item]) -> list[str]:
-    """Ask each distinct question once; no picture is read."""
-    model, processor = load_model(path)
-    blank, distinct = blank_latents(model), [*dict.fromkeys(item.prompt for item in items)]
-    answerer = Answerer(model, processor, answer_limit(processor, items))
-    with progress_bar(LABEL, len(distinct)) as advance:
-        given = answerer([Prompt(blank, prompt) for prompt in distinct], advance)
-    answers = dict(zip(distinct, given, strict=True))
-    return [answers[item.prompt] for item in items]
+def _evaluator(model: Path | Guest, items: Sequence[Item]) -> Evaluator:
+    """Return what asks a model; no picture is read."""
+    if not isinstance(model, Path):
+        return GuestEvaluator(model, RECORDS, items, EvaluationOptions())
+    loaded, processor = load_model(model)
+    limit = answer_limit(processor, items)
+    return OurEvaluator(loaded, processor, (), use_bf16=False, max_new_tokens=limit)

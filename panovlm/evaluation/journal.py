@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.runtime.files import write_own
+from panovlm.training import ranks
 
 _BEGINNING = b'{"facts": {'
 
@@ -20,16 +21,18 @@ class Journal:
     """Answers of an evaluation that has not ended.
 
     Args:
-        path: The file. One of another evaluation is replaced, but nothing else.
+        path: The file. One of another evaluation is replaced, but nothing else; None keeps nothing.
         facts: Everything the answers rest on, as plain data.
 
     Raises:
         PanoVLMError: If something else is at the path.
     """
 
-    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | None = None, facts: Mapping[str, Any] | None = None) -> None:
         self.path = path
         self._kept: dict[tuple[str, int], dict[str, Any]] = {}
+        if path is None:
+            return
         lines = _whole_lines(path)
         if lines and lines[0] == {"facts": facts}:
             self._kept = {(line["part"], line["group"]): line for line in lines[1:]}
@@ -56,12 +59,16 @@ class Journal:
     def keep(self, part: str, group: int, answers: Sequence[str], **beside: Any) -> None:
         """Append the answers of a group of questions, and wait until they are on the disk.
 
+        The first rank does; the others keep nothing.
+
         Args:
             part: Of the evaluation.
             group: Number of the group in it.
             answers: To its questions.
             **beside: What else is known of them.
         """
+        if self.path is None or not ranks.is_first():
+            return
         line = {"part": part, "group": group, "answers": list(answers)}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_as_line(line | ({"beside": beside} if beside else {})))
@@ -70,7 +77,8 @@ class Journal:
 
     def end(self) -> None:
         """Remove the file: the report has it all."""
-        self.path.unlink(missing_ok=True)
+        if self.path:
+            self.path.unlink(missing_ok=True)
 
 
 def is_journal(path: Path) -> bool:

@@ -15,15 +15,11 @@ from lmms_eval.models.registry_v2 import ModelManifest
 from PIL import Image
 from torch import Tensor
 
-from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import IMAGE_MARK, Message, marked
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.answers import Answerer, Prompt
-from panovlm.evaluation.evaluate import GROUP
-from panovlm.evaluation.latents import LatentTokens
-from panovlm.evaluation.models import used_bf16
+from panovlm.evaluation.ours import GROUP, OurEvaluator, used_bf16
+from panovlm.inference.answerer import Answerer, Prompt
 from panovlm.inference.loading import load_model
-from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import progress_bar
 
 MAX_NEW_TOKENS = 128
@@ -61,13 +57,8 @@ class PanoVLM(lmms):
         super().__init__()
         model, self.processor = load_model(Path(pretrained))
         self.model = model.to(device) if device else model
-        self.cache = PatchTokenCache(
-            token_cache_folder(),
-            model.model.vision_encoder,
-            self.processor.image_processor,
-            use_bf16=used_bf16(Path(pretrained)),
-        )
-        self.latents = LatentTokens(self.model, self.cache)
+        use_bf16 = used_bf16(Path(pretrained))
+        self.evaluator = OurEvaluator(self.model, self.processor, (), use_bf16=use_bf16)
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Answer requests for generated text, each about one panorama.
@@ -113,7 +104,7 @@ class PanoVLM(lmms):
             picture = self._picture(request)
             digest = hashlib.sha256(picture.tobytes()).digest()
             if digest not in latents:
-                latents[digest] = self._encoded(picture)
+                latents[digest] = self.evaluator.encoded(picture)
             question = request.args[0].replace(IMAGE_MARK, "").strip()
             prompts.append(
                 Prompt(latents[digest], marked((Message(role="user", content=question),)))
@@ -130,11 +121,6 @@ class PanoVLM(lmms):
                 "that asks about one panorama at a time"
             )
         return shown[0]
-
-    def _encoded(self, picture: Image.Image) -> Tensor:
-        processor = self.processor.image_processor
-        inputs = processor(picture, strict_aspect=True, return_tensors="pt")
-        return self.latents.resampled(self.cache.encode(inputs["pixel_values"][0]))
 
     def _kept(self, request: Any, answer: str) -> str:
         """Cut an answer where the task says that it ends, and tell lmms-eval's cache."""

@@ -84,7 +84,7 @@ def _summary(results: Sequence[Result]) -> Summary:
     if not names:
         return summarise([])
     benchmark = BENCHMARKS[names.pop()]
-    return summarise(benchmark.score(items, answers), worst=benchmark.worst)
+    return summarise(benchmark.score(items, answers), worst=benchmark.unit.worst)
 
 
 def _number(value: float | None) -> float:

@@ -3,10 +3,9 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.names import RECORDS_NAME
@@ -20,29 +19,16 @@ HALF_WIDTH_SIGMAS = 1.96
 _REQUIREMENT = re.compile(r"([\w:/ -]+?)=(-?\d+(?:\.\d+)?)")
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A main figure of a report.
-
-    Attributes:
-        value: None if there is none.
-        less_is_better: Whether it is an error.
-        half_width: Half of its 95 % interval; None where there is none.
-    """
+class Figure(NamedTuple):
+    """A main figure of a report, and half of its 95 % interval; None where there is none."""
 
     value: float | None
     less_is_better: bool = False
     half_width: float | None = None
 
 
-@dataclass(frozen=True)
-class Requirement:
-    """What a figure has to be at least, or at most if it is an error.
-
-    Attributes:
-        name: One of `figures_of`.
-        limit: The value.
-    """
+class Requirement(NamedTuple):
+    """The name of a figure, and what it has to be at least, or at most if it is an error."""
 
     name: str
     limit: float

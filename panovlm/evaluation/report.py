@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from panovlm.evaluation.asking import Answers, Sample
-from panovlm.evaluation.benchmarks.items import Benchmark, interval_over_panoramas
-from panovlm.evaluation.rotation import consistent_answers, rotation, summary_of
-from panovlm.evaluation.scoring import Prediction, gain_over, grouped
-from panovlm.evaluation.view_ablation import view_ablation
+from panovlm.evaluation.benchmarks.items import Benchmark
+from panovlm.evaluation.rotation import consistent_answers, rotation
+from panovlm.evaluation.scoring import Prediction, gain_over, grouped, summary_of
+from panovlm.evaluation.shown import PROBES
+from panovlm.evaluation.view_ablation import changed_by_view, view_ablation
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.metrics.angles import sector
 from panovlm.metrics.strata import pole_stratum, seam_stratum
@@ -50,15 +51,17 @@ def report_of(
         layout: The model's views.
     """
     baselines = answers.baselines.items()
-    samples = enumerate(answers.samples)
+    everything = {way: [*found] for way, found in answers.again.items()}
     return {
         **describe(benchmark, answers.seen),
         "baselines": {name: describe(benchmark, others) for name, others in baselines},
         "better_than": {
-            name: gain_over(others, answers.seen, benchmark.worst) for name, others in baselines
+            name: gain_over(benchmark, others, answers.seen) for name, others in baselines
         },
-        **_again(benchmark, answers, _all_of(answers)),
-        "seeds": [_of_seed(benchmark, answers, seed, each) for seed, each in samples],
+        **_again(benchmark, answers, everything),
+        "seeds": [
+            _of_seed(benchmark, answers, seed, each) for seed, each in enumerate(answers.samples)
+        ],
         **_ablation(answers, layout),
     }
 
@@ -88,12 +91,6 @@ def _by(benchmark: Benchmark, predictions: Predictions, key_of: KeyOf) -> dict[s
     return {key: summary_of(benchmark, group) for key, group in groups.items()}
 
 
-def _all_of(answers: Answers[Prediction]) -> Sample:
-    """Return all the questions that were asked again, whichever seed sampled them."""
-    probed = {name: [*found] for name, found in answers.probed.items()}
-    return Sample([*answers.yaw_rotated], [*answers.changed], probed)
-
-
 def _again(benchmark: Benchmark, answers: Answers[Prediction], sample: Sample) -> dict[str, Any]:
     """Sum up the answers of a sample on rotated pictures and by the probes, where asked for.
 
@@ -102,16 +99,16 @@ def _again(benchmark: Benchmark, answers: Answers[Prediction], sample: Sample) -
         questions about the pictures as they are) and `gain`, how much higher it is then.
     """
     facts: dict[str, Any] = {}
-    if sample.yaw_rotated:
-        questions = [answers.yaw_rotated[place] for place in sample.yaw_rotated]
+    if "yaw_rotated" in answers.again:
+        questions = [answers.rotated(place) for place in sample["yaw_rotated"]]
         facts["yaw_rotated"] = rotation(benchmark, questions)
-    for name, found in answers.probed.items():
-        as_it_is = [answers.seen[place] for place in sample.probed[name]]
-        moved = [found[place] for place in sample.probed[name]]
+    for name in [name for name in PROBES if name in answers.again]:
+        as_it_is = [answers.seen[place] for place in sample[name]]
+        moved = [p for place in sample[name] for p in answers.again[name][place]]
         facts[name] = {
             "score": summary_of(benchmark, moved),
             "as_it_is": summary_of(benchmark, as_it_is),
-            "gain": gain_over(as_it_is, moved, benchmark.worst),
+            "gain": gain_over(benchmark, as_it_is, moved),
         }
     return facts
 
@@ -120,22 +117,28 @@ def _of_seed(
     benchmark: Benchmark, answers: Answers[Prediction], seed: int, sample: Sample
 ) -> dict[str, Any]:
     """Return the figures of one seed alone."""
-    items, scores = [p.item for p in answers.seen], [p.score for p in answers.seen]
-    changed = [any(answers.changed[place]) for place in sample.ablated]
+    changed = [any(_changed(answers, place)) for place in sample.get("without_view", ())]
     return {
         "seed": seed,
-        "interval": interval_over_panoramas(items, scores, benchmark.worst, seed),
+        "interval": summary_of(benchmark, answers.seen, seed)["interval"],
         **_again(benchmark, answers, sample),
         **({"changed_by_any": sum(changed) / len(changed)} if changed else {}),
     }
 
 
+def _changed(answers: Answers[Prediction], place: int) -> list[bool]:
+    """Return for each view whether an answer without it is another."""
+    without = answers.again["without_view"][place]
+    return changed_by_view(answers.seen[place].answer, [p.answer for p in without])
+
+
 def _ablation(answers: Answers[Prediction], layout: ViewLayout) -> dict[str, Any]:
     """Sum up the answers without a view, under `view_ablation`; empty if none was asked."""
-    if not answers.changed:
+    places = answers.again.get("without_view", {})
+    if not places:
         return {}
-    items = [answers.seen[place].item for place in answers.changed]
-    return {"view_ablation": view_ablation(items, [*answers.changed.values()], layout)}
+    items, changed = [answers.seen[p].item for p in places], [_changed(answers, p) for p in places]
+    return {"view_ablation": view_ablation(items, changed, layout)}
 
 
 def rows(benchmark: Benchmark, answers: Answers[Prediction]) -> list[dict[str, Any]]:
@@ -159,13 +162,17 @@ def _row(benchmark: Benchmark, answers: Answers[Prediction], place: int) -> dict
     }
     if benchmark.point is not None:
         row["answered_deg"] = benchmark.point(seen.answer)
-    if rotated := answers.yaw_rotated.get(place):
+    if item.declared:
+        row["declared"] = item.declared.said
+    if rotated := answers.rotated(place):
         row["yaw_rotated"] = [_answered(p) for p in rotated]
         row["rotated_back"] = consistent_answers(rotated)
-    if changed := answers.changed.get(place):
-        row["changed_by_view"] = changed
-    probed = answers.probed.items()
-    return row | {name: _answered(found[place]) for name, found in probed if place in found}
+    for name, found in answers.again.items():
+        if place in found and name in PROBES:
+            row[name] = _answered(found[place][0])
+        elif place in found and name == "without_view":
+            row["changed_by_view"] = _changed(answers, place)
+    return row
 
 
 def _answered(prediction: Prediction) -> dict[str, Any]:

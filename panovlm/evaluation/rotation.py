@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Any
 
 from panovlm.evaluation.benchmarks.items import Benchmark, summary_over_panoramas
-from panovlm.evaluation.scoring import Prediction
+from panovlm.evaluation.scoring import Prediction, summary_of
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.metrics.choices import every_order_right
 from panovlm.metrics.exact_match import normalised
@@ -64,15 +64,9 @@ def rotation(benchmark: Benchmark, questions: Sequence[Rotated]) -> dict[str, An
             for place, column in enumerate(columns)
         },
     }
-    if not benchmark.less_is_better:
+    if not benchmark.unit.less_is_better:
         facts["right_every"] = _right_every(questions)
     return facts | _agreement([each for each in questions if _is_comparable(each)])
-
-
-def summary_of(benchmark: Benchmark, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Return the summary of the scores of predictions, with its interval over panoramas."""
-    items, scores = [p.item for p in predictions], [p.score for p in predictions]
-    return summary_over_panoramas(items, scores, benchmark.worst)
 
 
 def consistent_answers(rotated: Rotated) -> list[str] | None:

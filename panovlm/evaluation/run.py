@@ -1,5 +1,6 @@
 """`panovlm evaluate`: a model's scores beside its baselines, as JSON and as a page."""
 
+import hashlib
 import json
 import os
 import platform
@@ -10,23 +11,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.asking import EvaluationOptions
+from panovlm.evaluation.asking import EvaluationOptions, Evaluator, ask_all
 from panovlm.evaluation.benchmarks.files import is_there
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.benchmarks.names import BENCHMARKS, RECORDS_NAME
-from panovlm.evaluation.guests.models import Guest
-from panovlm.evaluation.journal import is_journal
+from panovlm.evaluation.guests import GuestEvaluator
+from panovlm.evaluation.journal import Journal, is_journal
 from panovlm.evaluation.judge import Judge
-from panovlm.evaluation.models import AskedModel, ask_model
-from panovlm.evaluation.pages.page import EVALUATE, is_page_of
-from panovlm.evaluation.pages.report_page import write_report
+from panovlm.evaluation.ours import OurEvaluator
+from panovlm.evaluation.pages.page import EVALUATE, is_page_of, write_page
 from panovlm.evaluation.report import report_of, rows
 from panovlm.evaluation.scoring import score_answers
 from panovlm.figures.views_sheet import draw_views_sheet
+from panovlm.inference.guests import Guest
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.files import check_output, has_keys, write_own
 from panovlm.runtime.measure import peak_memory_mb
+from panovlm.runtime.progress import console
 from panovlm.stages import STAGES
 from panovlm.training import ranks
 from panovlm.training.log import read_log
@@ -87,7 +91,7 @@ def read_questions(
 
 
 def evaluate(
-    path: Path | Guest,
+    model: Path | Guest,
     data: Path,
     out: Path,
     name: str = RECORDS_NAME,
@@ -107,12 +111,12 @@ def evaluate(
     same report but for the times and the memory, which are those of the last start.
 
     Args:
-        path: A model's folder or a run, or a model of others.
-        data: As in `read_questions`.
+        model: A model's folder or a run, or a model of others.
+        data: As in `read_questions`, like `name`, `images` and `limit`.
         out: JSON file; the page is written beside it with the ending `.html`.
-        name: As in `read_questions`.
-        images: As in `read_questions`.
-        limit: As in `read_questions`.
+        name: Of the benchmark.
+        images: Folder of its pictures.
+        limit: Most items.
         since: Unix time at which the whole job began, if this is the end of one.
         judge: Grades answers where the published score is a judge's.
         options: What is asked besides; the blind baseline if left out. Yaw-rotated pictures are
@@ -128,36 +132,73 @@ def evaluate(
     """
     started, options = time.perf_counter(), options or EvaluationOptions()
     ranks.initialize()
+    run = model if isinstance(model, Path) else None
     with ranks.synchronized():
         if judge and name in BENCHMARKS and BENCHMARKS[name].rubric is None:
             raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
-        check_report(out, [*([path] if isinstance(path, Path) else []), data])
+        check_report(out, [path for path in (run, data) if path])
         questions = read_questions(name, data, images, limit)
     benchmark = questions.benchmark
     items = [item.declared_by(options.declared) for item in questions.items]
-    asked = ask_model(path, benchmark, items, out.with_suffix(".jsonl"), options, versions())
+    if isinstance(model, Path):
+        evaluator: Evaluator = OurEvaluator.load(model, benchmark, items, options)
+    else:
+        evaluator = GuestEvaluator(model, benchmark, items, options)
+    evaluator.journal = _journal(evaluator, items, options, out.with_suffix(".jsonl"))
+    texts = ask_all(evaluator, benchmark, items, options)
 
     def report() -> dict[str, Any]:
-        answers = score_answers(benchmark, items, asked.answers, judge)
-        stages = _stage_facts(path)
+        answers = score_answers(benchmark, items, texts, judge)
+        stages = _stage_facts(run) if run else {}
         facts = {
             **benchmark_facts(name, benchmark),
-            **report_of(benchmark, answers, asked.perspective),
-            **asked.usage,
+            **report_of(benchmark, answers, evaluator.perspective),
+            **evaluator.usage,
             "judge": judge.facts(benchmark.rubric) if judge and benchmark.rubric else None,
             "stages": stages,
             **_spent(stages.values(), started, since),
             "versions": versions(),
             "items_without_picture": questions.num_missing,
-            "settings": _settings(asked, questions, options),
+            "settings": _settings(evaluator.name, questions, options),
         }
-        _write(facts, rows(benchmark, answers), out)
-        sheet = draw_views_sheet(load_panorama(items[0].picture), asked.layout)
-        write_report(facts, benchmark, answers, _logs(path), sheet, out.with_suffix(".html"))
-        asked.journal.end()
+        whole = {**facts, "predictions": rows(benchmark, answers)}
+        _write(whole, out)
+        write_page(
+            "report.html.jinja",
+            out.with_suffix(".html"),
+            EVALUATE,
+            report=whole,
+            logs=_logs(run) if run else {},
+            views_sheet=draw_views_sheet(load_panorama(items[0].picture), evaluator.layout),
+        )
+        evaluator.journal.end()
         return facts
 
     return ranks.run_on_first(report)
+
+
+def _journal(
+    evaluator: Evaluator, items: Sequence[Item], options: EvaluationOptions, path: Path
+) -> Journal:
+    """Open the file of the answers, which rest on the model, the questions and how it is asked."""
+    texts = "\n".join(f"{Path(item.picture).resolve()} {_as_text(item)}" for item in items)
+    facts = {
+        "items": hashlib.sha256(texts.encode()).hexdigest(),
+        **asdict(options),
+        **evaluator.identity,
+        "versions": versions(),
+        "cuda": torch.cuda.is_available(),
+    }
+    journal = ranks.run_on_first(lambda: Journal(path, facts))
+    if journal.num_kept:
+        console.print(f"{journal.num_kept} answers kept from before in {path}")
+    return journal
+
+
+def _as_text(item: Item) -> str:
+    messages = [[message.role, message.content] for message in item.prompt]
+    facts = {**vars(item), "image": None, "conversation": messages, "declared": None}
+    return json.dumps(facts | {"declared": str(item.declared)}, default=str, ensure_ascii=False)
 
 
 def benchmark_facts(name: str, benchmark: Benchmark) -> dict[str, Any]:
@@ -166,17 +207,15 @@ def benchmark_facts(name: str, benchmark: Benchmark) -> dict[str, Any]:
         "benchmark": name,
         "metric": benchmark.metric,
         "unit": benchmark.unit.name,
-        "less_is_better": benchmark.less_is_better,
+        "less_is_better": benchmark.unit.less_is_better,
         "source": benchmark.source,
         "differs": benchmark.differs,
     }
 
 
-def _settings(
-    asked: AskedModel, questions: Questions, options: EvaluationOptions
-) -> dict[str, Any]:
+def _settings(model: str, questions: Questions, options: EvaluationOptions) -> dict[str, Any]:
     return {
-        "model": asked.model,
+        "model": model,
         "data": str(questions.data),
         "images": str(questions.images),
         "items": len(questions.items),
@@ -200,11 +239,9 @@ def _spent(
     }
 
 
-def _write(facts: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], out: Path) -> None:
-    """Write the report as JSON with every prediction."""
+def _write(report: Mapping[str, Any], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    whole = {**facts, "predictions": predictions}
-    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     write_own(out, lambda partial: partial.write_text(text), is_report)
 
 
@@ -236,20 +273,16 @@ def versions() -> dict[str, str]:
     return found | {"python": platform.python_version()}
 
 
-def _stage_facts(path: Path | Guest) -> dict[str, Any]:
+def _stage_facts(run: Path) -> dict[str, Any]:
     """Collect what the stages of a run reported; a lone model folder has none."""
-    if not isinstance(path, Path):
-        return {}
     return {
-        name: vars(load_result(path, name))
+        name: vars(load_result(run, name))
         | {"expected_first": stage.expected_first, "expected_last": stage.expected_last}
         for name, stage in STAGES.items()
-        if (path / name / STAGE_FACTS).is_file()
+        if (run / name / STAGE_FACTS).is_file()
     }
 
 
-def _logs(path: Path | Guest) -> dict[str, list[dict[str, Any]]]:
-    if not isinstance(path, Path):
-        return {}
-    files = {name: path / "logs" / f"{name}.jsonl" for name in STAGES}
+def _logs(run: Path) -> dict[str, list[dict[str, Any]]]:
+    files = {name: run / "logs" / f"{name}.jsonl" for name in STAGES}
     return {name: read_log(file) for name, file in files.items() if file.is_file()}

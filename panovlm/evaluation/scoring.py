@@ -1,14 +1,14 @@
 """Predictions: what a model answered, and how each answer scores."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from panovlm.evaluation.asking import Answers
-from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, summary_over_panoramas
 from panovlm.evaluation.judge import Judge
-from panovlm.evaluation.shown import PROBES
+from panovlm.evaluation.shown import expected
 from panovlm.metrics.intervals import difference_interval
 from panovlm.metrics.scores import Score, counted
 from panovlm.runtime.progress import progress_bar
@@ -55,28 +55,19 @@ def score_answers(
         scores = _score(benchmark, items, texts, judge)
         return [*map(Prediction, items, texts, scores)]
 
-    def one(item: Item | None, text: str) -> Prediction:
-        if item is None:
-            raise ValueError("found an answer about a changed picture where none is known")
-        return Prediction(item, text, benchmark.score([item], [text])[0])
+    def steps(way: str, place: int, texts: Sequence[str]) -> Iterator[Prediction]:
+        for step, text in enumerate(texts, start=1):
+            item = expected(benchmark, items[place], way, step, len(texts) + 1)
+            if item is None:
+                raise ValueError("found an answer about a changed picture where none is known")
+            yield Prediction(item, text, benchmark.score([item], [text])[0])
 
-    def rotated(place: int, texts: Sequence[str]) -> list[Prediction]:
-        shifts_deg = [360.0 * stride / len(texts) for stride in range(len(texts))]
-        pairs = zip(shifts_deg, texts, strict=True)
-        return [one(benchmark.rotated(items[place], deg), text) for deg, text in pairs]
-
-    seen = predictions(answers.seen)
     return Answers(
-        seen=seen,
+        seen=predictions(answers.seen),
         baselines={name: predictions(texts) for name, texts in answers.baselines.items()},
-        yaw_rotated={
-            place: [seen[place], *rotated(place, texts)[1:]]
-            for place, texts in answers.yaw_rotated.items()
-        },
-        changed=answers.changed,
-        probed={
-            name: {p: one(PROBES[name].expect(benchmark, items[p]), t) for p, t in texts.items()}
-            for name, texts in answers.probed.items()
+        again={
+            way: {place: [*steps(way, place, texts)] for place, texts in found.items()}
+            for way, found in answers.again.items()
         },
         samples=answers.samples,
     )
@@ -91,16 +82,19 @@ def _score(
         return judge.grade(benchmark.rubric, items, texts, advance)
 
 
-def gain_over(
-    others: Sequence[Prediction], ours: Sequence[Prediction], worst: float
-) -> dict[str, Any] | None:
-    """Compute how much higher `ours` score on the same questions, with its paired interval.
+def summary_of(
+    benchmark: Benchmark, predictions: Sequence[Prediction], seed: int = 0
+) -> dict[str, Any]:
+    """Return the summary of the scores of predictions, with its interval over panoramas."""
+    items, scores = [p.item for p in predictions], [p.score for p in predictions]
+    return summary_over_panoramas(items, scores, benchmark.unit.worst, seed)
 
-    Args:
-        others: Answers to compare with.
-        ours: Answers to the same questions.
-        worst: What one counts as that could not be read.
-    """
+
+def gain_over(
+    benchmark: Benchmark, others: Sequence[Prediction], ours: Sequence[Prediction]
+) -> dict[str, Any] | None:
+    """Compute how much higher `ours` score on the same questions, with its paired interval."""
+    worst = benchmark.unit.worst
     first, second = (counted([p.score for p in each], worst) for each in (others, ours))
     gain = difference_interval(first, second, [prediction.panorama for prediction in ours])
     return asdict(gain) if gain else None

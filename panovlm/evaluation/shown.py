@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
-import numpy as np
 from PIL import Image
 
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
-from panovlm.geometry.rotation import rotate_panorama
+from panovlm.geometry.rotation import roll_to_seam, tilt
 from panovlm.geometry.sphere import Pixels
 from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import load_panorama
@@ -42,6 +41,11 @@ class Shown:
     yaw_deg: float = 0.0
     pitch_deg: float = 0.0
 
+    @property
+    def is_moved(self) -> bool:
+        """Whether a probe moves it."""
+        return self.way in PROBES
+
     def moved(self, panorama: Pixels) -> Pixels:
         """Return a panorama, uint8 RGB [H, 2H, 3], as the probe shows it."""
         return PROBES[self.way].move(panorama, self.yaw_deg, self.pitch_deg)
@@ -66,49 +70,20 @@ class Probe:
     move: Callable[[Pixels, float, float], Pixels]
 
 
-def yaw_shift_to_seam_deg(yaw_deg: float) -> float:
-    """Return by how much the camera turns right until a yaw is at the edge, in [0, 360) degrees."""
-    return (yaw_deg - 180.0) % 360.0
-
-
-def roll_to_seam(pixels: Pixels, yaw_deg: float, pitch_deg: float = 0.0) -> Pixels:
-    """Roll the columns of a panorama until a yaw is at its left and right edge, to half a pixel.
-
-    Args:
-        pixels: uint8 [H, W, 3], yaw 0 in the middle.
-        yaw_deg: Positive to the right.
-        pitch_deg: Not used.
-    """
-    column = (yaw_deg / 360 + 0.5) * pixels.shape[1]
-    return np.roll(pixels, -round(column), axis=1)
-
-
-def tilt_to_pole(pixels: Pixels, yaw_deg: float, pitch_deg: float) -> Pixels:
-    """Tilt a panorama until a target is near the nearest pole, its yaw as before, to half a pixel.
-
-    Args:
-        pixels: uint8 [H, W, 3], yaw 0 in the middle.
-        yaw_deg: Of the target, positive to the right.
-        pitch_deg: Of the target, positive up.
-    """
-    ahead = rotate_panorama(pixels, yaw_deg, pitch_deg - pole_pitch_deg(pitch_deg))
-    return np.roll(ahead, round(yaw_deg / 360 * pixels.shape[1]), axis=1)
-
-
 def pole_pitch_deg(pitch_deg: float) -> float:
     """Return the pitch to which a target of some pitch is brought."""
     return POLE_PITCH_DEG if pitch_deg >= 0.0 else -POLE_PITCH_DEG
 
 
 def _at_seam(benchmark: Benchmark, item: Item) -> Item | None:
-    if item.yaw_deg is None or benchmark.rotated(item, ANY_SHIFT_DEG) is None:
+    if item.yaw_deg is None or benchmark.rotate(item, ANY_SHIFT_DEG) is None:
         return None
-    return benchmark.rotated(item, yaw_shift_to_seam_deg(item.yaw_deg))
+    return benchmark.rotate(item, (item.yaw_deg - 180.0) % 360.0)
 
 
 def _at_pole(benchmark: Benchmark, item: Item) -> Item | None:
     pitch_deg = pole_pitch_deg(item.pitch_deg or 0.0)
-    return benchmark.tilt(item, pitch_deg) if benchmark.tilt else None
+    return benchmark.tilt(item, pitch_deg)
 
 
 PROBES = {
@@ -117,17 +92,46 @@ PROBES = {
         "a direction (yaw_deg) and an answer known after any rotation, as where all "
         "rolled_responses are one",
         _at_seam,
-        roll_to_seam,
+        lambda pixels, yaw_deg, pitch_deg: roll_to_seam(pixels, yaw_deg),
     ),
     "pole_shifted": Probe(
         "--pole-shifted",
         "an answer known after any rotation, as where all rolled_responses are one and pitch_deg "
         "is known",
         _at_pole,
-        tilt_to_pole,
+        lambda pixels, yaw_deg, pitch_deg: tilt(
+            pixels, yaw_deg, pitch_deg, pole_pitch_deg(pitch_deg)
+        ),
     ),
 }
 """The probes, by their names in reports."""
+AGAIN = ("yaw_rotated", "without_view", *PROBES)
+"""Ways in which some of the questions are asked again, in so many steps each."""
+
+
+def can_be_asked(benchmark: Benchmark, item: Item, way: str, num_strides: int) -> bool:
+    """Return whether it is known what is correct in every step of a way to ask again."""
+    steps = range(num_strides if way == "yaw_rotated" else 1)
+    return all(expected(benchmark, item, way, n, num_strides) is not None for n in steps)
+
+
+def expected(
+    benchmark: Benchmark, item: Item, way: str, number: int, num_strides: int
+) -> Item | None:
+    """Return a question with what is correct where it is asked again; None if it is not known.
+
+    Args:
+        benchmark: Of the question.
+        item: The question about the picture as it is.
+        way: One of `AGAIN`.
+        number: As in `Shown`.
+        num_strides: Of a whole yaw rotation.
+    """
+    if way in PROBES:
+        return PROBES[way].expect(benchmark, item)
+    if way == "yaw_rotated":
+        return benchmark.rotate(item, 360.0 * number / num_strides)
+    return item
 
 
 def low_resolution(picture: PictureFile, view_size: int) -> Image.Image:

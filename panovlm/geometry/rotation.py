@@ -139,3 +139,27 @@ def _places(
     columns = (np.arctan2(x, z) / np.float32(2 * np.pi) + np.float32(0.5)) * width
     rows = (np.float32(0.5) - np.arctan2(y, np.hypot(x, z)) / np.float32(np.pi)) * height
     return columns - np.float32(0.5), rows + np.float32(0.5)
+
+
+def roll_to_seam(pixels: Pixels, yaw_deg: float) -> Pixels:
+    """Roll the columns of a panorama until a yaw is at its left and right edge, to half a pixel.
+
+    Args:
+        pixels: uint8 [H, W, 3], yaw 0 in the middle.
+        yaw_deg: Positive to the right.
+    """
+    column = (yaw_deg / 360 + 0.5) * pixels.shape[1]
+    return np.roll(pixels, -round(column), axis=1)
+
+
+def tilt(pixels: Pixels, yaw_deg: float, from_pitch_deg: float, to_pitch_deg: float) -> Pixels:
+    """Tilt a panorama until a place is at another pitch, its yaw as before, to half a pixel.
+
+    Args:
+        pixels: uint8 [H, W, 3], yaw 0 in the middle.
+        yaw_deg: Of the place, positive to the right.
+        from_pitch_deg: Its pitch, positive up.
+        to_pitch_deg: The pitch that it is brought to.
+    """
+    ahead = rotate_panorama(pixels, yaw_deg, from_pitch_deg - to_pitch_deg)
+    return np.roll(ahead, round(yaw_deg / 360 * pixels.shape[1]), axis=1)

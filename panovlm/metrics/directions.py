@@ -14,6 +14,7 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 _SIGNED = r"([-+]?\d+(?:\.\d+)?)"
 _TO = r"(?:\s+(?:to|on|towards?|at))?(?:\s+(?:the|my|your))?\s*"
 
+_SUBMIT = re.compile(rf"submit\s*\(\s*{_SIGNED}\s*,\s*{_SIGNED}\s*\)")
 _YAW = re.compile(rf"\byaw(?:\s+angle)?(?:\s+(?:is|of))?\s*[:=]?\s*(?:about\s+)?{_SIGNED}")
 _PITCH = re.compile(rf"\bpitch(?:\s+angle)?(?:\s+(?:is|of))?\s*[:=]?\s*(?:about\s+)?{_SIGNED}")
 _CLOCK = re.compile(rf"\b(\d{{1,2}}|{'|'.join(NUMBER_WORDS)})(?::(\d\d))?\s*o'?\s?clock\b")
@@ -62,6 +63,12 @@ def parse_pitch(answer: str) -> float | None:
     found = {float(number) for number in _PITCH.findall(_plain(answer))}
     pitch_deg = found.pop() if len(found) == 1 else None
     return pitch_deg if pitch_deg is not None and abs(pitch_deg) <= 90.0 else None
+
+
+def parse_submission(answer: str) -> tuple[float, float] | None:
+    """Read the last `submit(yaw,pitch)`; None if there is none or the pitch is impossible."""
+    found = [(float(yaw), float(pitch)) for yaw, pitch in _SUBMIT.findall(answer)]
+    return found[-1] if found and abs(found[-1][1]) <= 90.0 else None
 
 
 def _plain(answer: str) -> str:

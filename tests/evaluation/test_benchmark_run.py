@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.benchmarks.names import BENCHMARKS
@@ -18,6 +17,7 @@ from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.report import describe
 from panovlm.evaluation.run import evaluate
 from panovlm.evaluation.scoring import Prediction
+from panovlm.inference.answerer import Answerer, Prompt
 from panovlm.metrics.scores import NOT_JUDGED, Score
 from panovlm.pictures.declaring import Declaration
 

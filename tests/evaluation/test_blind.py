@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from stub_endpoint import stub_endpoint
 
-from panovlm.evaluation.answers import Answerer, Prompt
 from panovlm.evaluation.blind import check_blind
-from panovlm.evaluation.guests.models import guest_of
+from panovlm.inference.answerer import Answerer, Prompt
+from panovlm.inference.guests import guest_of
 
 Cli = Callable[..., tuple[int, str, str]]
 

@@ -8,8 +8,7 @@ import pytest
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.compare import compare, write_comparison
-from panovlm.evaluation.pages.compare_page import comparison_verdict
-from panovlm.evaluation.summary import comparison_lines
+from panovlm.evaluation.pages.page import templates, text_lines
 from panovlm.metrics.scores import Missing
 
 RECORDS: dict[str, Any] = {
@@ -19,6 +18,15 @@ RECORDS: dict[str, Any] = {
     "less_is_better": False,
     "judge": None,
 }
+
+
+def comparison_verdict(comparison: dict[str, Any]) -> str:
+    module: Any = templates().get_template("verdicts.html.jinja").module
+    return str(module.comparison_verdict(comparison)).strip()
+
+
+def comparison_lines(comparison: dict[str, Any]) -> list[str]:
+    return text_lines("comparison.txt.jinja", comparison=comparison)
 
 
 def write(path: Path, right: list[bool], start: int = 0, folder: str = "data") -> Path:

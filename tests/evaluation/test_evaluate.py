@@ -10,14 +10,14 @@ from panovlm.data.cache import PatchTokenCache
 from panovlm.data.records import Message, Record
 from panovlm.data.token_shards import ENDING, count_pictures
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation import latents
-from panovlm.evaluation.answers import MAX_NEW_TOKENS, Answerer, Prompt, answer_limit
+from panovlm.evaluation import ours
 from panovlm.evaluation.asking import ask
 from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.benchmarks.records import RECORDS, item_of
-from panovlm.evaluation.evaluate import Evaluator
-from panovlm.evaluation.latents import LatentTokens
+from panovlm.evaluation.ours import LatentTokens, OurEvaluator, answer_limit
 from panovlm.evaluation.report import describe
+from panovlm.evaluation.shown import can_be_asked
+from panovlm.inference.answerer import MAX_NEW_TOKENS, Answerer, Prompt
 from panovlm.metrics.exact_match import normalised
 from panovlm.model.vision import encode_views
 
@@ -128,12 +128,12 @@ def items(scenes_file: Path) -> list[Item]:
 
 
 @pytest.fixture
-def evaluator(generator, processor, items, tmp_path, monkeypatch) -> Evaluator:
+def evaluator(generator, processor, items, tmp_path, monkeypatch) -> OurEvaluator:
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
-    return Evaluator(generator, processor, [item.picture for item in items], use_bf16=False)
+    return OurEvaluator(generator, processor, [item.picture for item in items], use_bf16=False)
 
 
-def test_blind_answers_do_not_depend_on_the_picture(evaluator: Evaluator, items) -> None:
+def test_blind_answers_do_not_depend_on_the_picture(evaluator: OurEvaluator, items) -> None:
     given: dict[str, set[str]] = {}
     for item, answer in zip(items, ask(evaluator, "blind", items, "blind"), strict=True):
         given.setdefault(item.question, set()).add(answer)
@@ -152,8 +152,8 @@ def shown(monkeypatch) -> list[torch.Tensor]:
     return seen
 
 
-def test_yaw_rotated_questions_meet_rotated_views(evaluator: Evaluator, items, shown) -> None:
-    chosen = [item for item in items if RECORDS.can_rotate(item, 4)][:1]
+def test_yaw_rotated_questions_meet_rotated_views(evaluator: OurEvaluator, items, shown) -> None:
+    chosen = [item for item in items if can_be_asked(RECORDS, item, "yaw_rotated", 4)][:1]
     for strides in range(4):
         ask(evaluator, "rotated", chosen, "yaw_rotated", strides)
     patch_tokens = evaluator.cache.load(chosen[0].picture)
@@ -164,7 +164,7 @@ def test_yaw_rotated_questions_meet_rotated_views(evaluator: Evaluator, items, s
 
 
 def test_a_blank_view_is_what_the_model_makes_of_a_blank_picture_there(
-    evaluator: Evaluator, items, shown
+    evaluator: OurEvaluator, items, shown
 ) -> None:
     ask(evaluator, "without", items[:1], "without_view", 2)
     ask(evaluator, "single view", items[:1], "single_view")
@@ -179,7 +179,7 @@ def test_a_blank_view_is_what_the_model_makes_of_a_blank_picture_there(
 
 
 def test_equal_questions_about_equal_pictures_are_asked_once(
-    evaluator: Evaluator, items, shown
+    evaluator: OurEvaluator, items, shown
 ) -> None:
     assert len(ask(evaluator, "blind", items * 2, "blind")) == 2 * len(items)
     assert len(shown) == len({item.prompt for item in items})
@@ -189,7 +189,7 @@ def test_equal_questions_about_equal_pictures_are_asked_once(
 
 
 def test_low_resolution_pictures_are_encoded_once_and_kept_apart(
-    evaluator: Evaluator, items, monkeypatch
+    evaluator: OurEvaluator, items, monkeypatch
 ) -> None:
     before = {file: file.read_bytes() for file in evaluator.cache.folder.glob(f"*{ENDING}")}
     first = ask(evaluator, "low", items, "low_resolution")
@@ -200,11 +200,11 @@ def test_low_resolution_pictures_are_encoded_once_and_kept_apart(
     assert ask(evaluator, "low", items, "low_resolution") == first
 
 
-def test_what_is_beyond_memory_is_resampled_again(evaluator: Evaluator, monkeypatch) -> None:
+def test_what_is_beyond_memory_is_resampled_again(evaluator: OurEvaluator, monkeypatch) -> None:
     pictures = evaluator.pictures[:2]
     roomy = [evaluator.latents.of(picture) for picture in pictures]
     assert roomy[0] is evaluator.latents.of(pictures[0])
-    monkeypatch.setattr(latents, "KEPT_BYTES", 1)
+    monkeypatch.setattr(ours, "KEPT_BYTES", 1)
     tight = LatentTokens(evaluator.latents.model, evaluator.cache)
     assert all(torch.equal(tight.of(p), of) for p, of in zip(pictures, roomy, strict=True))
     first = tight.of(pictures[0])
@@ -215,4 +215,4 @@ def test_what_is_beyond_memory_is_resampled_again(evaluator: Evaluator, monkeypa
 def test_missing_pictures_are_listed(generator, processor, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
     with pytest.raises(PanoVLMError, match=r"p\.png: no such picture"):
-        Evaluator(generator, processor, [Path("p.png")], use_bf16=False)
+        OurEvaluator(generator, processor, [Path("p.png")], use_bf16=False)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.answers import Answerer
 from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.run import evaluate
+from panovlm.inference.answerer import Answerer
 
 OPTIONS = EvaluationOptions("all", num_yaw_rotated=2, num_ablated=2, seeds=2)
 OF_THE_START = ("seconds_evaluation", "seconds_total", "peak_memory_mb")

@@ -17,8 +17,8 @@ from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import ask
 from panovlm.evaluation.benchmark_export import export_benchmark
 from panovlm.evaluation.benchmarks.records import RECORDS
-from panovlm.evaluation.evaluate import Evaluator
 from panovlm.evaluation.lmms_eval_task import doc_to_text, doc_to_visual
+from panovlm.evaluation.ours import OurEvaluator
 
 TASK, SPLIT = "panovlm_records", "test"
 
@@ -95,7 +95,7 @@ def test_answers_are_those_of_an_evaluation_here(
     asked = requests(docs, {"max_new_tokens": 8, "temperature": 0})
     said = model.generate_until(asked)
     items = RECORDS.read(records, records.parent)
-    evaluator = Evaluator(
+    evaluator = OurEvaluator(
         model.model,
         model.processor,
         [item.picture for item in items],

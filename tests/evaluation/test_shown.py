@@ -12,26 +12,24 @@ import torch
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Message, Needs
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.answers import Answerer
-from panovlm.evaluation.asking import Answers, EvaluationOptions, Sample, ask
+from panovlm.evaluation.asking import Answers, EvaluationOptions, ask
 from panovlm.evaluation.benchmarks.directions import DIRECTION_ERRORS
 from panovlm.evaluation.benchmarks.hstar_bench import HSTAR_BENCH
 from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.benchmarks.labels import LABELS
 from panovlm.evaluation.benchmarks.records import RECORDS
-from panovlm.evaluation.evaluate import Evaluator
+from panovlm.evaluation.ours import OurEvaluator
 from panovlm.evaluation.report import report_of
 from panovlm.evaluation.run import evaluate
 from panovlm.evaluation.scoring import score_answers
 from panovlm.evaluation.shown import (
     POLE_PITCH_DEG,
     PROBES,
-    roll_to_seam,
-    tilt_to_pole,
-    yaw_shift_to_seam_deg,
 )
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.places import angles_to_panorama
+from panovlm.geometry.rotation import roll_to_seam
+from panovlm.inference.answerer import Answerer
 from panovlm.pictures.panorama import load_panorama
 
 NEEDS = Needs(text=True, image=True)
@@ -76,7 +74,8 @@ def test_a_target_comes_near_its_pole_and_keeps_its_yaw(yaw_deg: float, pitch_de
     near = np.sin(pitches) * np.sin(target[1])
     near = near + np.cos(pitches) * np.cos(target[1]) * np.cos(yaws - target[0])
     disc = (near > np.cos(np.radians(6))).astype(np.uint8) * 255  # of 6° around the target
-    tilted = tilt_to_pole(disc[..., None].repeat(3, 2), yaw_deg, pitch_deg)[..., 0].astype(float)
+    move = PROBES["pole_shifted"].move
+    tilted = move(disc[..., None].repeat(3, 2), yaw_deg, pitch_deg)[..., 0].astype(float)
     expected = POLE_PITCH_DEG if pitch_deg >= 0 else -POLE_PITCH_DEG
     column, row = angles_to_panorama(yaw_deg, expected, 256, 512)
     assert tilted[int(row), int(column) % 512] > 200
@@ -84,10 +83,10 @@ def test_a_target_comes_near_its_pole_and_keeps_its_yaw(yaw_deg: float, pitch_de
     assert np.degrees((weights * pitches).sum() / weights.sum()) == pytest.approx(expected, abs=2)
 
 
-def test_the_camera_turns_right_until_its_back_is_to_the_object() -> None:
-    assert yaw_shift_to_seam_deg(180.0) == yaw_shift_to_seam_deg(-180.0) == 0.0
-    assert yaw_shift_to_seam_deg(0.0) == 180.0
-    assert yaw_shift_to_seam_deg(-90.0) == 90.0  # at -90 - 90 = -180 then
+@pytest.mark.parametrize("yaw_deg", [180.0, -180.0, 0.0, -90.0, 33.0])
+def test_the_camera_turns_right_until_its_back_is_to_the_object(yaw_deg: float) -> None:
+    expected = PROBES["seam_shifted"].expect(DIRECTION_ERRORS, replace(DOOR, yaw_deg=yaw_deg))
+    assert expected is not None and abs(expected.yaw_deg or 0.0) == 180.0
 
 
 RED, MIXED = ("red", "red"), ("red", "blue")
@@ -128,10 +127,8 @@ def test_answers_of_a_probe_are_compared_with_the_same_questions_as_they_are() -
     texts = Answers(
         seen=["red", "red"],
         baselines={},
-        yaw_rotated={},
-        changed={},
-        probed={name: {0: "red", 1: "blue"} for name in PROBES},
-        samples=[Sample([], [], {name: [0, 1] for name in PROBES})],
+        again={name: {0: ["red"], 1: ["blue"]} for name in PROBES},
+        samples=[{name: [0, 1] for name in PROBES}],
     )
     answers = score_answers(RECORDS, asked, texts)
     report = report_of(RECORDS, answers, ViewLayout.ring(4, 120.0, 32))
@@ -148,7 +145,7 @@ def test_the_model_is_shown_the_picture_moved(
 ) -> None:
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path))
     asked = RECORDS.read(data, data.parent)[:1]
-    evaluator = Evaluator(generator, processor, [asked[0].picture], use_bf16=False)
+    evaluator = OurEvaluator(generator, processor, [asked[0].picture], use_bf16=False)
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(
         Answerer, "__call__", lambda self, ps, tell: [seen.append(p.latents) or "" for p in ps]

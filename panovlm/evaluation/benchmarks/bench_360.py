@@ -1,18 +1,20 @@
-"""360Bench: multiple choice, every question under four orders of its options."""
+"""360Bench: multiple choice, every question under four orders of its options.
+
+Read is the published `360Bench.tsv`; the folder of pictures holds the equirectangular ones.
+"""
 
 import ast
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.choosing import LETTERS, score_choice, with_options
-from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_table
-from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
+from panovlm.evaluation.benchmarks.files import picture_at, read_table, reading
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each, summed
 from panovlm.geometry.places import panorama_to_angles
 from panovlm.metrics.choices import every_order_right
-from panovlm.metrics.scores import Score, summarise
+from panovlm.metrics.scores import Score
 
 COLUMNS = (
     "image_file",
@@ -28,12 +30,7 @@ HEIGHT, WIDTH = 3648, 7296
 """Pixels of the panoramas in which the boxes are given."""
 
 
-def read(path: Path, images: Path) -> list[Item]:
-    """Read the published `360Bench.tsv`; `images` holds the equirectangular pictures."""
-    return items_of(path, read_table(path, COLUMNS), lambda row, _: _item(row, images))
-
-
-def _item(row: Mapping[str, str], images: Path) -> Item:
+def _item(row: Mapping[str, str], number: str, images: Path) -> Item:
     options, correct = _options(row), LETTERS.find(row["answer"].strip() or "?")
     if not 0 <= correct < len(options):
         raise PanoVLMError(
@@ -85,11 +82,11 @@ def _direction(boxes: str) -> tuple[float | None, float | None]:
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the share of questions answered correctly under every order of their options."""
     orders = every_order_right(scores, [item.facts["asked"] for item in items])
-    return {"every_order_right": asdict(summarise(orders.values()))}
+    return {"every_order_right": summed(orders.values())}
 
 
 BENCH_360 = Benchmark(
-    read=read,
+    read=reading(read_table, COLUMNS, _item),
     score=each(score_choice),
     metric="accuracy, each order of the options counted",
     source="Tran et al., ECCV 2026, arXiv 2603.16179; TranHuyen1191/360Bench-Free360",

@@ -2,7 +2,8 @@
 
     {"image": "lobby.jpg", "name": "the lifts", "yaw_deg": -166.1, "pitch_deg": 10.9}
 
-`image` is relative to the folder of pictures. In place of `name`, `question` is asked as it stands.
+Read is a list of such objects in JSON, or one a line in a `.jsonl`; `image` is relative to the
+folder of pictures. In place of `name`, `question` is asked as it stands.
 `pitch_deg` may be left out, and then great-circle errors are not computed; `kind` groups scores.
 """
 
@@ -15,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
-from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
+from panovlm.evaluation.benchmarks.files import picture_at, read_objects, reading, text_of
 from panovlm.evaluation.benchmarks.items import (
     Benchmark,
     Figures,
@@ -24,11 +24,11 @@ from panovlm.evaluation.benchmarks.items import (
     each,
     summary_over_panoramas,
 )
-from panovlm.evaluation.units import DEGREES
 from panovlm.geometry.sphere import DIRECTIONS, direction_index, wrap_deg
 from panovlm.metrics.angles import great_circle_error_deg, sector, yaw_error_deg
-from panovlm.metrics.directions import parse_direction, parse_pitch
+from panovlm.metrics.directions import parse_direction, parse_pitch, parse_submission
 from panovlm.metrics.scores import NO_REFERENCE, Score, counted, score_read, values_of
+from panovlm.metrics.units import DEGREES
 
 KEYS = ("image", "yaw_deg")
 MAX_DEG = {"yaw_deg": 360.0, "pitch_deg": 90.0}
@@ -40,17 +40,6 @@ PROMPT = (
 )
 Place = tuple[float, float | None]
 """Yaw, and pitch where one is named, in degrees."""
-
-
-def read(path: Path, images: Path) -> list[Item]:
-    """Read directions.
-
-    Args:
-        path: A list of objects in JSON, or one object a line in a `.jsonl`.
-        images: Folder that `image` is relative to.
-    """
-    rows = read_objects(path, KEYS)
-    return items_of(path, rows, lambda row, n: _item(row, str(n), images))
 
 
 def _item(row: Mapping[str, Any], number: str, images: Path) -> Item:
@@ -141,11 +130,9 @@ def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score
     pointed = Counter(sector(place[0]) for place in places if place)
     guessed = [GUESS_DEG if score.value is None else score.value for score in scores]
     return {
-        "median_error_deg": float(np.median(values_of(counted(scores, DEGREES.ends[-1])))),
+        "median_error_deg": float(np.median(values_of(counted(scores, DEGREES.worst)))),
         "mean_unreadable_guessed_deg": float(np.mean(guessed)),
-        "great_circle_deg": summary_over_panoramas(
-            items, by_circle(items, answers), DEGREES.ends[-1]
-        ),
+        "great_circle_deg": summary_over_panoramas(items, by_circle(items, answers), DEGREES.worst),
         "pitch_said": sum(place is not None and place[1] is not None for place in places),
         "right_sector": summary_over_panoramas(items, in_sector(items, answers)),
         "said": {word: pointed[word] for word in DIRECTIONS if word in pointed},
@@ -182,14 +169,13 @@ def chance(yaws_deg: Sequence[float]) -> dict[str, float]:
 
 
 DIRECTION_ERRORS = Benchmark(
-    read=read,
+    read=reading(read_objects, KEYS, _item),
     score=each(error_deg),
     metric="yaw error in degrees: less is better",
     source="your own file",
     extras=extras,
     rotate=rotated,
     tilt=tilted,
-    less_is_better=True,
     unit=DEGREES,
     point=parse_place,
 )

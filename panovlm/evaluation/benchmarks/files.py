@@ -10,7 +10,7 @@ from typing import Any
 
 from panovlm.data.file_names import find_file
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmarks.items import Item
+from panovlm.evaluation.benchmarks.items import Item, Read
 
 
 def read_text(path: Path) -> str:
@@ -115,6 +115,25 @@ def items_of(
                 "correct the entry, or name the benchmark it is from"
             ) from error
     return made
+
+
+def reading(
+    read_rows: Callable[[Path, Sequence[str]], list[dict[str, Any]]],
+    keys: Sequence[str],
+    item: Callable[[Mapping[str, Any], str, Path], Item],
+) -> Read:
+    """Return what reads a file of rows that all have some keys, and makes an item of each.
+
+    Args:
+        read_rows: `read_objects` or `read_table`.
+        keys: That each row has.
+        item: Takes a row, its number from 1 on, and the folder of the pictures.
+    """
+
+    def read(path: Path, images: Path) -> list[Item]:
+        return items_of(path, read_rows(path, keys), lambda row, n: item(row, str(n), images))
+
+    return read
 
 
 def picture_at(images: Path, address: str) -> Path:

@@ -5,24 +5,25 @@ panorama is seen at once and one answer is given, so each task is asked once and
 compare with those; only the rule of success is the same.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, text_of
-from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
-from panovlm.evaluation.units import DEGREES
+from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects, reading, text_of
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each, summed
 from panovlm.geometry.sphere import wrap_deg
 from panovlm.metrics.angles import yaw_error_deg
-from panovlm.metrics.scores import Score, score_read, summarise
+from panovlm.metrics.directions import parse_submission
+from panovlm.metrics.scores import Score, score_read
+from panovlm.metrics.units import DEGREES
 from panovlm.pictures.declaring import Declaration
 
 OBJECT_YAW_DEG, OBJECT_PITCH_DEG, PATH_YAW_DEG = 30.0, 20.0, 10.0
 """Half of the least size of a target: of an object's box, and of the way to walk."""
 LITE_KEYS = ("doc_id", "task", "target_yaw", "target_pitch", "is_nav", "panorama_strip")
+"""Of HStarBench-Lite's card; a strip is all around, but not up to the poles."""
 ALL_AROUND = Declaration(projection="equirectangular", hfov_deg=360.0)
 """What the strips of HStarBench-Lite are: a band of a sphere."""
 PICTURES = ("*.jpg", "*.jpeg", "*.png")
@@ -30,8 +31,6 @@ PROMPT = (
     "{task}\nSay where to look: yaw in degrees from the centre of the panorama, positive to the "
     "right, and pitch in degrees, positive up. Answer with submit(yaw,pitch) alone."
 )
-_NUMBER = r"([-+]?\d+(?:\.\d+)?)"
-_SUBMIT = re.compile(rf"submit\s*\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)")
 Direction = tuple[float, float]
 
 
@@ -71,19 +70,7 @@ def _item(row: Mapping[str, Any], name: str, picture: Path) -> Item:
     )
 
 
-def read_lite(path: Path, images: Path) -> list[Item]:
-    """Read tasks of HStarBench-Lite.
-
-    Args:
-        path: One object a line with the columns of its card: `doc_id`, `task`, `target_yaw`,
-            `target_pitch`, `is_nav`, and in `panorama_strip` the name of the picture's file.
-        images: Folder of the strips: all around, but not up to the poles.
-    """
-    rows = read_objects(path, LITE_KEYS)
-    return items_of(path, rows, lambda row, _: _lite_item(row, images))
-
-
-def _lite_item(row: Mapping[str, Any], images: Path) -> Item:
+def _lite_item(row: Mapping[str, Any], number: str, images: Path) -> Item:
     picture = picture_at(images, text_of(row, "panorama_strip"))
     target = {"task": text_of(row, "task"), "yaw": row["target_yaw"]}
     if not row["is_nav"]:
@@ -97,12 +84,6 @@ def _ends(values: Any) -> Direction:
     except (TypeError, ValueError) as error:
         raise PanoVLMError(f"found {values!r}, expected two angles in degrees") from error
     return first, second
-
-
-def parse_submission(answer: str) -> Direction | None:
-    """Read the last `submit(yaw,pitch)`; None if there is none or the pitch is impossible."""
-    found = [(float(yaw), float(pitch)) for yaw, pitch in _SUBMIT.findall(answer)]
-    return found[-1] if found and abs(found[-1][1]) <= 90.0 else None
 
 
 def is_hit(yaw_deg: float, pitch_deg: float, yaw: Direction, pitch: Direction | None) -> bool:
@@ -141,7 +122,7 @@ def _yaw_error(item: Item, answer: str) -> Score:
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return how far the answers point from the middle of their targets."""
     errors = each(_yaw_error)(items, answers)
-    return {"mean_yaw_error_deg": asdict(summarise(errors, worst=DEGREES.ends[-1]))}
+    return {"mean_yaw_error_deg": summed(errors, DEGREES.worst)}
 
 
 def rotated(item: Item, yaw_shift_deg: float) -> Item:
@@ -167,7 +148,7 @@ HSTAR_BENCH = Benchmark(
 )
 HSTAR_BENCH_LITE = replace(
     HSTAR_BENCH,
-    read=read_lite,
+    read=reading(read_objects, LITE_KEYS, _lite_item),
     source="gsarch/HStarBench-Lite, by its card alone; the rule of humanoid-vstar/hstar",
     differs=f"experimental: its files were not seen, and yaw is taken to be 0 at the middle of a "
     f"strip; {HSTAR_BENCH.differs}",

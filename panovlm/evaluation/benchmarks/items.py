@@ -1,15 +1,15 @@
 """What every benchmark has: items to ask, and a score for each answer."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from panovlm.data.records import Message, marked
-from panovlm.evaluation.units import SHARE, Unit
 from panovlm.metrics.intervals import mean_interval
-from panovlm.metrics.scores import Score, counted, summarise
+from panovlm.metrics.scores import Score, counted, summarise, summarise_by
+from panovlm.metrics.units import SHARE, Unit
 from panovlm.pictures.declaring import Declaration, PictureFile, declare
 
 
@@ -75,16 +75,8 @@ Figures = dict[str, Any]
 """Figures by name, as JSON can hold them."""
 Extras = Callable[[Sequence[Item], Sequence[str], Sequence[Score]], Figures]
 """Takes items, answers and scores; returns figures that are no mean of these scores."""
-Rotate = Callable[[Item, float], Item | None]
-"""Takes an item, and by how many degrees the camera turns right; returns what is correct then.
-
-None if that is not known.
-"""
-Tilt = Callable[[Item, float], Item | None]
-"""Takes an item, and the pitch to which a tilt of the camera brings its target, whose yaw stays.
-
-Returns what is correct then, None if that is not known.
-"""
+Move = Callable[[Item, float], Item | None]
+"""Takes an item and an angle in degrees; returns what is correct then, None if it is not known."""
 Point = Callable[[str], tuple[float, float | None] | None]
 """Takes an answer; returns yaw and pitch in degrees, or None if it names no direction."""
 
@@ -127,10 +119,9 @@ class Benchmark:
         max_new_tokens: Room for an answer; None for just behind the longest correct one.
         extras: Further figures.
         rubric: Set where the published score is a judge's.
-        rotate: Set where it is known what is correct on a yaw-rotated picture, of some items.
-        tilt: Likewise of a tilted one.
-        less_is_better: Whether a score is an error.
-        unit: In which scores are written.
+        rotate: Tells what is correct after the camera has turned right by an angle.
+        tilt: Tells what is correct once a tilt has brought its target, at the same yaw, to a pitch.
+        unit: Of scores.
         point: Reads where an answer points, in yaw and, where one is named, pitch; set where
             answers are directions.
     """
@@ -143,30 +134,25 @@ class Benchmark:
     max_new_tokens: int | None = 64
     extras: Extras = lambda items, answers, scores: {}
     rubric: Rubric | None = None
-    rotate: Rotate | None = None
-    tilt: Tilt | None = None
-    less_is_better: bool = False
+    rotate: Move = lambda item, angle_deg: None
+    tilt: Move = lambda item, pitch_deg: None
     unit: Unit = SHARE
     point: Point | None = None
-
-    @property
-    def worst(self) -> float:
-        """The score of an answer that cannot be read."""
-        return self.unit.ends[-1] if self.less_is_better else 0.0
-
-    def rotated(self, item: Item, yaw_shift_deg: float) -> Item | None:
-        """Return what is correct after the camera has turned right; None if it is not known."""
-        return self.rotate(item, yaw_shift_deg) if self.rotate else None
-
-    def can_rotate(self, item: Item, num_steps: int) -> bool:
-        """Return whether what is correct is known after each of so many steps around the circle."""
-        shifts_deg = (360.0 * step / num_steps for step in range(num_steps))
-        return all(self.rotated(item, shift_deg) is not None for shift_deg in shifts_deg)
 
 
 def unchanged(item: Item, angle_deg: float) -> Item:
     """Return an item as it is: what it asks for does not depend on where the camera looks."""
     return item
+
+
+def summed(scores: Iterable[Score], worst: float = 0.0) -> Figures:
+    """Return the summary of scores as plain data."""
+    return asdict(summarise(scores, worst=worst))
+
+
+def summed_by(scores: Sequence[Score], keys: Sequence[str | None]) -> dict[str, Figures]:
+    """Return the summaries of groups of scores, by their keys; None leaves a score out."""
+    return {key: asdict(summary) for key, summary in summarise_by(scores, keys).items()}
 
 
 def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:
@@ -176,19 +162,11 @@ def each(score_one: Callable[[Item, str], Score]) -> ScoreAll:
     ]
 
 
-def interval_over_panoramas(
-    items: Sequence[Item], scores: Sequence[Score], worst: float, seed: int = 0
-) -> dict[str, Any] | None:
-    """Compute the mean of scores with its interval over whole panoramas; None without a score."""
-    pairs = zip(items, counted(scores, worst), strict=True)
-    values = [(str(item.image), score.value) for item, score in pairs if score.value is not None]
-    interval = mean_interval([value for _, value in values], [image for image, _ in values], seed)
-    return asdict(interval) if interval else None
-
-
 def summary_over_panoramas(
-    items: Sequence[Item], scores: Sequence[Score], worst: float = 0.0
+    items: Sequence[Item], scores: Sequence[Score], worst: float = 0.0, seed: int = 0
 ) -> dict[str, Any]:
     """Return the summary of scores, as plain data, with its `interval` over whole panoramas."""
-    facts = asdict(summarise(scores, worst=worst))
-    return facts | {"interval": interval_over_panoramas(items, scores, worst)}
+    pairs = zip(items, counted(scores, worst), strict=True)
+    values = [(score.value, str(item.image)) for item, score in pairs if score.value is not None]
+    interval = mean_interval([value for value, _ in values], [image for _, image in values], seed)
+    return summed(scores, worst) | {"interval": asdict(interval) if interval else None}

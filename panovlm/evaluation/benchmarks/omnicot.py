@@ -1,14 +1,16 @@
-"""OmniCoT: reasoning about directions and ways in rooms, answered in a word."""
+"""OmniCoT: reasoning about directions and ways in rooms, answered in a word.
+
+Read is the published list of questions, or its `metadata.jsonl`.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from panovlm.evaluation.benchmarks.files import items_of, picture_at, read_objects
-from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
-from panovlm.metrics.scores import UNREADABLE, Score, score_read, summarise, summarise_by
+from panovlm.evaluation.benchmarks.files import picture_at, read_objects, reading
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each, summed, summed_by
+from panovlm.metrics.scores import UNREADABLE, Score, score_read
 
 KEYS = ("question", "answer", "type")
 PROMPT = (
@@ -27,13 +29,7 @@ _TAGGED = re.compile(r"<answer>\s*(.*?)\s*</answer>", re.IGNORECASE | re.DOTALL)
 _STATED = re.compile(r"answer\s*:\s*(.+)$", re.IGNORECASE | re.DOTALL)
 
 
-def read(path: Path, images: Path) -> list[Item]:
-    """Read the published list of questions, or its `metadata.jsonl`."""
-    rows = read_objects(path, KEYS)
-    return items_of(path, rows, lambda row, number: _item(row, number, images))
-
-
-def _item(row: Mapping[str, Any], number: int, images: Path) -> Item:
+def _item(row: Mapping[str, Any], number: str, images: Path) -> Item:
     objects = "".join(f"{place}\n" for place in (row.get("random_objects") or ())[:MAX_OBJECTS])
     given = f"Some objects and where they are:\n{objects}" if objects else ""
     return Item(
@@ -91,16 +87,14 @@ def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score
     loose = [_contains(item, answer) for item, answer in zip(items, answers, strict=True)]
     groups = [item.facts["group"] for item in items]
     return {
-        "contains_accuracy": asdict(summarise(loose)),
-        "accuracy_by_group": {k: asdict(v) for k, v in summarise_by(scores, groups).items()},
-        "contains_accuracy_by_group": {
-            k: asdict(v) for k, v in summarise_by(loose, groups).items()
-        },
+        "contains_accuracy": summed(loose),
+        "accuracy_by_group": summed_by(scores, groups),
+        "contains_accuracy_by_group": summed_by(loose, groups),
     }
 
 
 OMNICOT = Benchmark(
-    read=read,
+    read=reading(read_objects, KEYS, _item),
     score=each(_score_one),
     metric="share of equal answers",
     source="ECCV 2026, arXiv 2606.30378; Chenfei-Liao/OmniCoT, lmms_eval/tasks/omnicot/utils.py",

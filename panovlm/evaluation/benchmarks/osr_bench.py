@@ -8,12 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmarks.cognitive_maps import (
-    MapScore,
-    map_of_grid,
-    parse_map,
-    score_map,
-)
 from panovlm.evaluation.benchmarks.files import (
     check_keys,
     items_of,
@@ -24,6 +18,7 @@ from panovlm.evaluation.benchmarks.files import (
 )
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
 from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.metrics.cognitive_maps import MapScore, map_of_grid, parse_map, score_map
 from panovlm.metrics.exact_match import normalised
 from panovlm.metrics.scores import NO_REFERENCE, UNREADABLE, Score, score_read, summarise
 

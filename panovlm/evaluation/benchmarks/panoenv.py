@@ -1,17 +1,20 @@
-"""PanoEnv-QA: yes or no, choices, distances, relations and counts in rendered outdoor scenes."""
+"""PanoEnv-QA: yes or no, choices, distances, relations and counts in rendered outdoor scenes.
+
+Read is a published split, `val.jsonl` or `test.jsonl`; the folder of pictures holds the
+environments.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmarks.files import items_of, read_objects
-from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
+from panovlm.evaluation.benchmarks.files import read_objects, reading
+from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each, summed, summed_by
 from panovlm.metrics.captions import longest_common
 from panovlm.metrics.number_words import NUMBER_WORDS
-from panovlm.metrics.scores import UNREADABLE, Score, summarise, summarise_by
+from panovlm.metrics.scores import UNREADABLE, Score
 
 KEYS = ("conversations", "image", "question_type", "accu_reward_method", "expected_answer")
 FORMS = {
@@ -53,13 +56,7 @@ _RELATIONS = {
 """Axis and relation, and the phrases for it."""
 
 
-def read(path: Path, images: Path) -> list[Item]:
-    """Read a published split, `val.jsonl` or `test.jsonl`; `images` holds the environments."""
-    rows = read_objects(path, KEYS)
-    return items_of(path, rows, lambda row, number: _item(row, number, images))
-
-
-def _item(row: Mapping[str, Any], number: int, images: Path) -> Item:
+def _item(row: Mapping[str, Any], number: str, images: Path) -> Item:
     method, form = row["accu_reward_method"], FORMS.get(row["question_type"])
     if method not in METHODS or form is None:
         raise PanoVLMError(
@@ -69,7 +66,7 @@ def _item(row: Mapping[str, Any], number: int, images: Path) -> Item:
     question = row["conversations"][0]["value"].replace("<image>", "").strip()
     tagged = _TAGGED.search(row["expected_answer"])
     return Item(
-        name=str(number),
+        name=number,
         image=images / row["image"],
         question=PROMPT.format(question=question, form=form),
         references=((tagged[1] if tagged else row["expected_answer"]).strip(),),
@@ -184,15 +181,12 @@ def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score
     correct = [
         Score(float(score.value >= FULL)) if score.value is not None else score for score in scores
     ]
-    by_type = summarise_by(correct, [item.facts["question_type"] for item in items])
-    return {
-        "accuracy": asdict(summarise(correct)),
-        "accuracy_by_type": {name: asdict(summary) for name, summary in by_type.items()},
-    }
+    types = [item.facts["question_type"] for item in items]
+    return {"accuracy": summed(correct), "accuracy_by_type": summed_by(correct, types)}
 
 
 PANOENV = Benchmark(
-    read=read,
+    read=reading(read_objects, KEYS, _item),
     score=each(score_one),
     metric="reward in [0, 1] by the method each question names",
     source="CVPR 2026, arXiv 2602.21992; 7zk1014/PanoEnv, qwen_module.py, accuracy_reward_vqa",

@@ -7,10 +7,10 @@ from pathlib import Path
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import picture_at, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item
-from panovlm.evaluation.units import CIDER
 from panovlm.metrics.captions import CaptionScores, score_captions
 from panovlm.metrics.scores import Score
 from panovlm.metrics.tokens import caption_tokens
+from panovlm.metrics.units import CIDER
 
 COLUMNS = (("url", "query", "annotation"), ("url", "instruction", "response"))
 """Of the published table, and of the one CORA's releases use."""

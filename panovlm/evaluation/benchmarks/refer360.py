@@ -1,4 +1,7 @@
-"""Refer360°: instructions that lead to one hidden point of a panorama."""
+"""Refer360°: instructions that lead to one hidden point of a panorama.
+
+Read is a published split, as `validation.seen.json`; the folder of pictures holds `refer360images`.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from panovlm.evaluation.benchmarks.files import items_of, read_objects
-from panovlm.evaluation.benchmarks.hstar_bench import parse_submission
+from panovlm.evaluation.benchmarks.files import read_objects, reading
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
-from panovlm.evaluation.units import DEGREES
 from panovlm.metrics.angles import great_circle_error_deg
+from panovlm.metrics.directions import parse_submission
 from panovlm.metrics.scores import Score, counted, score_read, summarise, values_of
+from panovlm.metrics.units import DEGREES
 
 KEYS = ("refexp", "annotationid", "xlng_deg", "ylat_deg", "img_src", "img_cat")
 PROMPT = (
@@ -21,12 +24,7 @@ PROMPT = (
 WITHIN_DEG = (5.0, 10.0, 20.0)
 
 
-def read(path: Path, images: Path) -> list[Item]:
-    """Read a published split, as `validation.seen.json`; `images` holds `refer360images`."""
-    return items_of(path, read_objects(path, KEYS), lambda row, _: _item(row, images))
-
-
-def _item(row: Mapping[str, Any], images: Path) -> Item:
+def _item(row: Mapping[str, Any], number: str, images: Path) -> Item:
     steps = " ".join(_sentence(words) for words in row["refexp"])
     place = str(row["img_src"]).replace("\\", "/").split("refer360images/")[-1]
     return Item(
@@ -53,7 +51,7 @@ def error_deg(item: Item, answer: str) -> Score:
 
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the median error and the shares of answers within some degrees, of all answers."""
-    errors = values_of(counted(scores, DEGREES.ends[-1]))
+    errors = values_of(counted(scores, DEGREES.worst))
     within = {
         f"within_{limit:g}_deg": summarise(Score(float(error <= limit)) for error in errors).mean
         for limit in WITHIN_DEG
@@ -62,14 +60,13 @@ def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score
 
 
 REFER_360 = Benchmark(
-    read=read,
+    read=reading(read_objects, KEYS, _item),
     score=each(error_deg),
     metric="great-circle error in degrees: less is better",
     source="Cirik et al., ACL 2020; volkancirik/refer360",
     differs="degrees on the sphere for one answer, instead of pixels in the last view of an agent; "
     "an answer that cannot be read is 180° off",
     extras=extras,
-    less_is_better=True,
     unit=DEGREES,
     point=parse_submission,
 )

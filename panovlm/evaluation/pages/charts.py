@@ -5,14 +5,15 @@ read on any width. Colours are classes of the style sheet, light and dark.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from panovlm.evaluation.units import Unit
+import numpy as np
+
 from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.metrics.units import Unit
 
 Point = tuple[float, float]
 
@@ -143,6 +144,11 @@ class Curve:
         return ticks(low, high if high > low else low + 1.0, self.max_ticks)
 
     @property
+    def last(self) -> float:
+        """The last value."""
+        return self.points[-1][1]
+
+    @property
     def steps(self) -> Point:
         """The first and the last step."""
         return self.points[0][0], max(self.points[-1][0], self.points[0][0] + 1)
@@ -172,6 +178,16 @@ class Curve:
         return " ".join(f"{self.x(x)},{self.y(y)}" for x, y in kept)
 
 
+def curve_of(
+    log: Sequence[Mapping[str, Any]], key: str, bands: Sequence[Band] = (), max_ticks: int = 5
+) -> Curve | None:
+    """Return the curve of a value over the steps of a log; None where it has no finite one."""
+    entries = [entry for entry in log if entry.get(key) is not None]
+    points = [(float(entry["step"]), float(entry[key])) for entry in entries]
+    finite = [point for point in points if all(map(math.isfinite, point))]
+    return Curve(finite, bands, max_ticks) if finite else None
+
+
 def ticks(low: float, high: float, most: int) -> list[float]:
     """Return at most `most` + 1 round numbers that span [low, high] at equal distances.
 
@@ -189,6 +205,8 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 def _running_mean(points: Sequence[Point], window: int) -> list[float]:
     """Average each value with up to `window` neighbours on either side."""
-    sums = [0.0, *accumulate(y for _, y in points)]
-    spans = [(max(i - window, 0), min(i + window + 1, len(points))) for i in range(len(points))]
-    return [(sums[stop] - sums[start]) / (stop - start) for start, stop in spans]
+    sums = np.cumsum([0.0, *(y for _, y in points)])
+    places = np.arange(len(points))
+    first, last = np.maximum(places - window, 0), np.minimum(places + window + 1, len(points))
+    means: list[float] = ((sums[last] - sums[first]) / (last - first)).tolist()
+    return means

@@ -1,4 +1,7 @@
-"""Renders and writes pages: self-contained HTML without scripts or links."""
+"""Renders and writes pages: self-contained HTML without scripts or links.
+
+Whatever people read of a report stands in the templates; they are given reports as they are.
+"""
 
 from collections.abc import Mapping
 from functools import cache
@@ -8,8 +11,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from panovlm.errors import PanoVLMError
+from panovlm.evaluation.benchmarks.names import RECORDS_NAME
 from panovlm.evaluation.pages import charts, scores
-from panovlm.evaluation.units import NOT_MEASURED, SHARE
+from panovlm.evaluation.pages.examples import choose_examples
+from panovlm.evaluation.shown import PROBES
+from panovlm.figures.sheets import as_data_uri
+from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.metrics.units import DEGREES, NOT_MEASURED, PLAIN, SHARE, UNITS, is_clear
 from panovlm.runtime.files import IsOwn, has_mark, write_own
 
 _FOLDER = Path(__file__).parent
@@ -17,24 +25,31 @@ EVALUATE, COMPARE = "panovlm evaluate", "panovlm compare"
 """The commands that write pages."""
 
 
-def render(template: str, command: str, **content: Any) -> str:
-    """Return a page.
+def render(template: str, **content: Any) -> str:
+    """Return what a template of this folder makes of its content; in HTML all of it is escaped."""
+    return templates().get_template(template).render(content)
+
+
+def text_lines(template: str, **content: Any) -> list[str]:
+    """Return what a template of this folder says in lines of text."""
+    return [line for line in render(template, **content).splitlines() if line.strip()]
+
+
+def write_page(template: str, out: Path, command: str, **content: Any) -> None:
+    """Write a page, whole or not at all.
 
     Args:
         template: Its template's file in this folder.
-        command: What writes it, as "panovlm evaluate"; the page names it.
-        **content: What the template shows; all of it is escaped.
-    """
-    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
-    return templates().get_template(template).render(content, command=command, style=style)
-
-
-def write_page(html: str, out: Path, command: str) -> None:
-    """Write a page, whole or not at all.
+        out: The HTML file, replaced if it is such a page.
+        command: What writes it, one of the constants above; the page names it.
+        **content: What the template shows.
 
     Raises:
-        PanoVLMError: If it cannot be written, or something is there that is no page of `command`.
+        PanoVLMError: If it cannot be written, something is there that is no page of `command`, or
+            a picture that it shows cannot be read.
     """
+    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    html = render(template, command=command, style=style, **content)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_own(out, lambda part: part.write_text(html, encoding="utf-8"), is_page_of(command))
@@ -54,7 +69,7 @@ def templates() -> Environment:
     """Return the templates of this folder, with what all of them may call."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
+        autoescape=lambda name: name is None or ".html" in name,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -62,20 +77,34 @@ def templates() -> Environment:
     )
     environment.filters["grouped"] = "{:,}".format
     environment.globals |= {
+        "Band": charts.Band,
         "Bar": charts.Bar,
+        "DEGREES": DEGREES,
+        "DIRECTIONS": DIRECTIONS,
         "NOT_MEASURED": NOT_MEASURED,
+        "PLAIN": PLAIN,
+        "PROBES": PROBES,
+        "RECORDS_NAME": RECORDS_NAME,
         "SHARE": SHARE,
+        "UNITS": UNITS,
         "angle_deg": charts.angle_deg,
+        "as_data_uri": as_data_uri,
         "bar_axis": charts.bar_axis,
+        "bar_of": scores.bar_of,
+        "bars_of": scores.bars_of,
+        "choose_examples": choose_examples,
+        "curve_of": charts.curve_of,
         "difference_axis": charts.difference_axis,
         "duration": scores.duration,
         "flat": flat,
-        "most_asked": scores.most_asked,
+        "is_clear": is_clear,
         "limits_of": scores.limits_of,
+        "metrics_of": scores.metrics_of,
         "petal": charts.petal,
         "radius": charts.radius,
         "round_up": charts.round_up,
         "row": scores.row,
+        "sectors_of": scores.sectors_of,
     }
     return environment
 

@@ -1,99 +1,13 @@
-"""Scores as pages say them: what a score is, its bar, and its words."""
+"""Scores of a report as bars of a chart and as rows of a table."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from panovlm.evaluation.benchmarks.names import RECORDS_NAME
 from panovlm.evaluation.pages.charts import Bar
-from panovlm.evaluation.units import NOT_MEASURED, UNITS, Unit, is_clear
-from panovlm.metrics.scores import Missing
+from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.metrics.units import NOT_MEASURED, Unit
 
 Facts = Mapping[str, Any]
-
-INPUTS = {
-    "blind": "no panorama (blind)",
-    "single_view": "front view only",
-    "low_resolution": "low-resolution panorama",
-}
-"""What the model sees in each baseline."""
-REASONS = {
-    Missing.UNREADABLE: "unreadable (counted as wrong)",
-    Missing.NO_REFERENCE: "without a reference answer",
-    Missing.NOT_JUDGED: "not judged",
-    Missing.WITHOUT_WEIGHT: "whose references hold no word that weighs",
-}
-"""Why answers have no score, in a few words."""
-MAX_KINDS = 20
-"""Kinds in a chart."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What a page's scores are.
-
-    Attributes:
-        name: Heads sections, as in "Accuracy by kind".
-        unit: Of the scores.
-        less_is_better: Whether a score is an error.
-    """
-
-    name: str
-    unit: Unit
-    less_is_better: bool
-
-    @classmethod
-    def of(cls, report: Facts) -> "Measure":
-        """Return what the scores of a report are."""
-        is_error = report["less_is_better"]
-        name = "Accuracy" if report["benchmark"] == RECORDS_NAME else "Score"
-        return cls("Mean error" if is_error else name, UNITS[report["unit"]], is_error)
-
-    def against_blind(self, gain: Facts) -> str:
-        """Compare with the blind baseline; clear is a difference whose interval leaves out 0.
-
-        Args:
-            gain: Mean of the paired differences, low and high, in any order.
-        """
-        better = -gain["mean"] if self.less_is_better else gain["mean"]
-        limits = self.unit.reach_text(self._as_gain(gain))
-        if not is_clear(gain):
-            step = self.unit.step_text(better)
-            few = "" if limits else ", too few panoramas for an interval"
-            return f"not clearly different from the blind baseline ({step}{limits}{few})"
-        size = self.unit.step_text(abs(better)).removeprefix("+")
-        return f"{size}{limits} {'better' if better > 0 else 'worse'} than the blind baseline"
-
-    def _as_gain(self, ends: Facts) -> Facts:
-        """Return the ends of a difference so that more is better."""
-        if ends["low"] is None or not self.less_is_better:
-            return ends
-        return {"low": -ends["high"], "high": -ends["low"]}
-
-
-def verdict(report: Facts) -> str:
-    """Describe in one sentence how good the answers are, and against the blind baseline."""
-    measure, score = Measure.of(report), report["score"]
-    rest = f"; {unscored(score)}" if score["missing"] else ""
-    if score["mean"] is None:
-        return f"Nothing could be scored: of {score['count']:,} answers, {unscored(score)}."
-    limits = limits_of(score["interval"])
-    said = f"{measure.name} {measure.unit.score_text(score['mean'])}"
-    said += f" [{measure.unit.limits_text(limits)}]" if limits else ""
-    said += "" if measure.name == "Accuracy" else f" ({report['metric']})"
-    said += f" on {score['count']:,} questions"
-    if "blind" in report["baselines"]:
-        gain = report["better_than"]["blind"]
-        beside = "not comparable with the blind baseline, as no question has a score in both"
-        said += f", {measure.against_blind(gain) if gain else beside}"
-    return f"{said}{rest}."
-
-
-def unscored(score: Facts) -> str:
-    """Describe how many answers have no score, and why; empty if all have one."""
-    return ", ".join(
-        f"{count:,} {REASONS[Missing(reason)]}" for reason, count in score["missing"].items()
-    )
 
 
 def limits_of(interval: Facts | None) -> tuple[float, float] | None:
@@ -116,6 +30,12 @@ def bars_of(groups: Mapping[str, Facts], others: Mapping[str, Facts] | None = No
     return [bar_of(name, score, blind.get(name)) for name, score in groups.items()]
 
 
+def sectors_of(scores: Mapping[str, Facts]) -> list[Bar]:
+    """Return the bars of scores by direction, from the front on to the right."""
+    found = {bar.label: bar for bar in bars_of(scores)}
+    return [found.get(word, Bar(word, None)) for word in DIRECTIONS]
+
+
 def row(unit: Unit, bar: Bar) -> list[str]:
     """Return a bar's label, value, interval, blind baseline, and how many were scored and asked."""
     return [
@@ -127,10 +47,24 @@ def row(unit: Unit, bar: Bar) -> list[str]:
     ]
 
 
-def most_asked(kinds: Sequence[Bar]) -> list[Bar]:
-    """Return the kinds with the most questions, as many as a chart holds, in their order."""
-    largest = sorted(kinds, key=lambda bar: -(bar.count or 0))[:MAX_KINDS]
-    return [bar for bar in kinds if bar in largest]
+class Metric(NamedTuple):
+    """A benchmark's own metric: its key, its value (None if there is none), what it rests on."""
+
+    key: str
+    value: float | None
+    facts: Facts
+
+
+def metrics_of(extras: Facts, prefix: str = "") -> Iterator[Metric]:
+    """Yield what a report has under `extras`, but for what was said how often."""
+    for name, value in extras.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and "mean" in value:
+            yield Metric(key, value["mean"], value)
+        elif isinstance(value, Mapping) and key != "said":
+            yield from metrics_of(value, f"{key}.")
+        elif value is None or isinstance(value, int | float):
+            yield Metric(key, value, {})
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmarks import bench_360, quic360
+from panovlm.evaluation.benchmarks import quic360
 from panovlm.evaluation.benchmarks.bench_360 import BENCH_360
 from panovlm.evaluation.benchmarks.quic360 import QUIC_360, QUIC_360_ROWS
 from panovlm.metrics.scores import Missing, summarise
@@ -129,7 +129,7 @@ def four_orders(box: str) -> list[dict[str, str]]:
 
 def test_a_question_counts_once_for_every_order_and_once_for_all(tmp_path: Path) -> None:
     box = '[{"bbox_2d": [7196, 1774, 7296, 1874], "label": "tables"}]'
-    items = bench_360.read(write_table(tmp_path / "360Bench.tsv", four_orders(box)), tmp_path)
+    items = BENCH_360.read(write_table(tmp_path / "360Bench.tsv", four_orders(box)), tmp_path)
     assert items[1].question.splitlines()[1:3] == ["A. They are right.", "B. They are behind."]
     assert (items[0].kind, items[0].image) == ("SR/Os", tmp_path / "a_o.jpg")
     assert items[0].yaw_deg == pytest.approx(180 - 50 / 7296 * 360)
@@ -146,7 +146,7 @@ def test_a_question_counts_once_for_every_order_and_once_for_all(tmp_path: Path)
 
 
 def test_an_empty_answer_is_not_the_first_option(tmp_path: Path) -> None:
-    items = bench_360.read(write_table(tmp_path / "b.tsv", four_orders("")), tmp_path)
+    items = BENCH_360.read(write_table(tmp_path / "b.tsv", four_orders("")), tmp_path)
     assert items[0].yaw_deg is None
     assert BENCH_360.score(items[:1], [""])[0].missing is Missing.UNREADABLE
 
@@ -155,9 +155,9 @@ def test_options_are_read_and_never_run(tmp_path: Path) -> None:
     rows = four_orders("")[:1]
     rows[0]["multi-choice options"] = f"[open({str(tmp_path / 'x')!r}, 'w').name, 'B. b']"
     with pytest.raises(PanoVLMError, match="expected a list of texts"):
-        bench_360.read(write_table(tmp_path / "b.tsv", rows), tmp_path)
+        BENCH_360.read(write_table(tmp_path / "b.tsv", rows), tmp_path)
     assert not (tmp_path / "x").exists()
     rows = four_orders("")[:1]
     rows[0]["answer"] = "F"
     with pytest.raises(PanoVLMError, match="found the answer 'F' of 4 options"):
-        bench_360.read(write_table(tmp_path / "b.tsv", rows), tmp_path)
+        BENCH_360.read(write_table(tmp_path / "b.tsv", rows), tmp_path)

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmarks import hstar_bench, refer360
+from panovlm.evaluation.benchmarks import hstar_bench
 from panovlm.evaluation.benchmarks.hstar_bench import (
     HSTAR_BENCH,
     HSTAR_BENCH_LITE,
     is_hit,
-    parse_submission,
 )
 from panovlm.evaluation.benchmarks.refer360 import REFER_360
+from panovlm.metrics.directions import parse_submission
 from panovlm.metrics.scores import Missing, summarise
 from panovlm.pictures.panorama import load_panorama
 
@@ -106,7 +106,7 @@ def test_points_are_scored_by_their_angle_across_the_seam(tmp_path: Path) -> Non
     }
     file = tmp_path / "validation.seen.json"
     file.write_text(json.dumps([row] * 3))
-    items = refer360.read(file, tmp_path)
+    items = REFER_360.read(file, tmp_path)
     assert items[0].image == tmp_path / "refer360images/indoor/restaurant/pano_a.jpg"
     assert items[0].question.startswith("Find the guy. Waldo is above him.\n")
     assert (items[0].yaw_deg, items[0].kind) == (179.0, "restaurant")
@@ -115,8 +115,8 @@ def test_points_are_scored_by_their_angle_across_the_seam(tmp_path: Path) -> Non
     extras = REFER_360.extras(items, [], scores)
     assert extras["within_5_deg"] == pytest.approx(1 / 3)
     assert extras["median_error_deg"] == pytest.approx(180.0)
-    assert REFER_360.worst == 180.0
-    assert summarise(scores, worst=REFER_360.worst).mean == pytest.approx((2 + 180 + 180) / 3)
+    assert REFER_360.unit.worst == 180.0
+    assert summarise(scores, worst=REFER_360.unit.worst).mean == pytest.approx((2 + 180 + 180) / 3)
 
 
 def test_a_target_turns_with_the_picture(tasks: Path) -> None:

@@ -25,7 +25,7 @@ def written(folder: Path, *rows: dict[str, Any]) -> Path:
 
 def test_a_thing_is_asked_for_by_its_name_or_by_the_question_as_it_stands(tmp_path: Path) -> None:
     asked = {"image": "b.jpg", "question": "Where to?", "yaw_deg": 350, "kind": "way"}
-    door, way = directions.read(written(tmp_path, DOOR, asked), Path("pictures"))
+    door, way = DIRECTION_ERRORS.read(written(tmp_path, DOOR, asked), Path("pictures"))
     assert door.question.startswith("Facing the centre of this panorama, in which direction is")
     assert "the door? Answer with yaw and pitch" in door.question
     assert (door.image, door.kind, door.name) == (Path("pictures/a.jpg"), "direction", "1")
@@ -33,7 +33,7 @@ def test_a_thing_is_asked_for_by_its_name_or_by_the_question_as_it_stands(tmp_pa
 
 
 def test_errors_go_the_short_way_around_and_over_the_sphere(tmp_path: Path) -> None:
-    items = directions.read(written(tmp_path, *[DOOR] * 4), tmp_path)
+    items = DIRECTION_ERRORS.read(written(tmp_path, *[DOOR] * 4), tmp_path)
     answers = ["yaw -170, pitch 60", "submit(-10,60)", "behind me", "a door"]
     scores = DIRECTION_ERRORS.score(items, answers)
     assert [score.value for score in scores] == [pytest.approx(20.0), 180.0, 10.0, None]
@@ -49,7 +49,7 @@ def test_errors_go_the_short_way_around_and_over_the_sphere(tmp_path: Path) -> N
 
 
 def test_an_answer_that_cannot_be_read_is_the_largest_error(tmp_path: Path) -> None:
-    items = directions.read(written(tmp_path, *[DOOR] * 3), tmp_path)
+    items = DIRECTION_ERRORS.read(written(tmp_path, *[DOOR] * 3), tmp_path)
     answers = ["0 0 0", "", "left of the window"]
     scores = DIRECTION_ERRORS.score(items, answers)
     assert scores == [UNREADABLE] * 3
@@ -65,7 +65,7 @@ def test_an_answer_that_cannot_be_read_is_the_largest_error(tmp_path: Path) -> N
 
 
 def test_correct_answers_are_correct_under_every_rotation(tmp_path: Path) -> None:
-    (item,) = directions.read(written(tmp_path, DOOR), tmp_path)
+    (item,) = DIRECTION_ERRORS.read(written(tmp_path, DOOR), tmp_path)
     for turn_deg in (0.0, 45.0, 170.0, 315.0):
         rotated = directions.rotated(item, turn_deg)
         score = directions.great_circle_deg(rotated, rotated.references[0])
@@ -111,15 +111,15 @@ def test_chance_is_what_answers_reach_that_do_not_look() -> None:
 )
 def test_invalid_directions_are_named(change: dict[str, Any], error: str, tmp_path: Path) -> None:
     with pytest.raises(PanoVLMError, match=error):
-        directions.read(written(tmp_path, DOOR, DOOR | change), tmp_path)
+        DIRECTION_ERRORS.read(written(tmp_path, DOOR, DOOR | change), tmp_path)
 
 
 def test_directions_of_nothing_are_refused(tmp_path: Path) -> None:
     rows = ({key: DOOR[key] for key in ("image", other)} for other in ("yaw_deg", "name"))
     with pytest.raises(PanoVLMError, match="entry 1: found no question and no name"):
-        directions.read(written(tmp_path, next(rows)), tmp_path)
+        DIRECTION_ERRORS.read(written(tmp_path, next(rows)), tmp_path)
     with pytest.raises(PanoVLMError, match=r"expected \['yaw_deg'\] too"):
-        directions.read(written(tmp_path, next(rows)), tmp_path)
+        DIRECTION_ERRORS.read(written(tmp_path, next(rows)), tmp_path)
 
 
 LAKE = {"image": "a.jpg", "label": "Lake"}
@@ -167,7 +167,7 @@ def test_a_file_of_one_label_has_nothing_to_choose_from(tmp_path: Path) -> None:
 
 def test_right_answers_about_real_panoramas_are_right(real_texts: Path) -> None:
     folder = real_texts.parent
-    found = directions.read(real_texts / "hotspot_directions.jsonl", folder)
+    found = DIRECTION_ERRORS.read(real_texts / "hotspot_directions.jsonl", folder)
     errors = DIRECTION_ERRORS.score(found, [item.references[0] for item in found])
     assert max(score.value or 0.0 for score in errors) < 1e-6
     found = labels.read(real_texts / "labels.jsonl", folder)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.benchmarks import omnicot, osr_bench, panoenv, panovqa
-from panovlm.evaluation.benchmarks.cognitive_maps import map_of_grid, parse_map, score_map
+from panovlm.evaluation.benchmarks import osr_bench, panoenv
 from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.benchmarks.omnicot import OMNICOT
 from panovlm.evaluation.benchmarks.osr_bench import OSR_BENCH
 from panovlm.evaluation.benchmarks.panoenv import PANOENV, similarity
 from panovlm.evaluation.benchmarks.panovqa import PANOVQA
+from panovlm.evaluation.shown import can_be_asked
+from panovlm.metrics.cognitive_maps import map_of_grid, parse_map, score_map
 from panovlm.metrics.scores import Missing, Score
 
 GRID = [[[] for _ in range(10)] for _ in range(10)]
@@ -96,7 +97,7 @@ def test_each_kind_of_question_about_a_room_has_its_rule(scene: Path) -> None:
 
 def test_questions_from_an_objects_place_stay_correct_when_the_camera_turns(scene: Path) -> None:
     drawn, *asked = osr_bench.read(scene, Path("x"))
-    assert not OSR_BENCH.can_rotate(drawn, 8)
+    assert not can_be_asked(OSR_BENCH, drawn, "yaw_rotated", 8)
     assert all(osr_bench.rotated(item, 45.0) == item for item in asked)
 
 
@@ -194,7 +195,7 @@ def test_panoenv_is_read_and_only_whole_scores_count_as_right(tmp_path: Path) ->
     }
     file = tmp_path / "val.jsonl"
     file.write_text(f"{json.dumps(row)}\n" * 3)
-    items = panoenv.read(file, Path("data"))
+    items = PANOENV.read(file, Path("data"))
     assert items[0].image == Path("data/Mine/P000_000000/rgb_erp.png")
     assert items[0].question.startswith("How far is the pipe?\n")
     answers = ["<Answer>10 m</Answer>", "<Answer>11.5 m</Answer>", "10 m"]
@@ -204,7 +205,7 @@ def test_panoenv_is_read_and_only_whole_scores_count_as_right(tmp_path: Path) ->
     assert (accuracy["mean"], accuracy["mean_readable"]) == (pytest.approx(1 / 3), 0.5)
     file.write_text(json.dumps(row | {"accu_reward_method": "guess"}))
     with pytest.raises(PanoVLMError, match="scored by 'guess'"):
-        panoenv.read(file, Path("data"))
+        PANOENV.read(file, Path("data"))
 
 
 def test_similarity_is_the_share_of_letters_in_the_same_order() -> None:
@@ -222,7 +223,7 @@ def test_omnicot_compares_words_and_names_the_published_groups(tmp_path: Path) -
     listed = [{"type": t, "answer": a, "question": "?", "image": "image/a.png"} for t, a, _ in rows]
     file = tmp_path / "OmniCoT_sample.json"
     file.write_text(json.dumps(listed))
-    items = omnicot.read(file, tmp_path)
+    items = OMNICOT.read(file, tmp_path)
     assert items[0].image == tmp_path / "image" / "a.png"
     answers = [answer for _, _, answer in rows]
     scores = OMNICOT.score(items, answers)
@@ -245,7 +246,7 @@ def test_panovqa_has_no_score_without_a_judge_and_averages_categories(tmp_path: 
     ]
     file = tmp_path / "mini.json"
     file.write_text(json.dumps(rows))
-    items = panovqa.read(file, tmp_path)
+    items = PANOVQA.read(file, tmp_path)
     assert (items[0].question, items[0].references, items[2].kind) == (
         "What is there?",
         ("A car.",),

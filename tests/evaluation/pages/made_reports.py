@@ -7,13 +7,13 @@ from typing import Any
 
 from reading_pages import Page
 
-from panovlm.evaluation.asking import Answers, Sample
-from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.asking import Answers
+from panovlm.evaluation.benchmarks.items import Item
 from panovlm.evaluation.benchmarks.names import BENCHMARKS
-from panovlm.evaluation.pages.report_page import write_report
-from panovlm.evaluation.report import report_of
+from panovlm.evaluation.pages.page import EVALUATE, write_page
+from panovlm.evaluation.report import report_of, rows
 from panovlm.evaluation.run import benchmark_facts
-from panovlm.evaluation.scoring import Prediction, score_answers
+from panovlm.evaluation.scoring import score_answers
 from panovlm.geometry.layouts import ViewLayout
 
 YAWS = (0.0, 90.0, -90.0, 170.0) * 2
@@ -42,15 +42,11 @@ class Made:
     """A report with what it was made from.
 
     Attributes:
-        report: Its facts.
-        benchmark: What was asked.
-        answers: Its predictions.
+        report: Its facts and predictions.
         logs: Of training stages.
     """
 
     report: dict[str, Any]
-    benchmark: Benchmark
-    answers: Answers[Prediction]
     logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def with_facts(self, **facts: Any) -> "Made":
@@ -58,7 +54,8 @@ class Made:
 
     def page(self, folder: Path, sheet: Any = None) -> Page:
         out = folder / "new" / "report.html"
-        write_report(self.report, self.benchmark, self.answers, self.logs, sheet, out)
+        content = {"report": self.report, "logs": self.logs, "views_sheet": sheet}
+        write_page("report.html.jinja", out, EVALUATE, **content)
         return Page(out.read_text(encoding="utf-8"))
 
 
@@ -90,13 +87,18 @@ def made(name: str, pictures: Sequence[Path], said: Sequence[str], **asked: Any)
     asked = NO_ANSWERS | asked
     benchmark = BENCHMARKS[name]
     items = items_of(name, pictures)
-    probes = {"seam_shifted": asked["seam"], "pole_shifted": asked["pole"]}
-    probed = {probe: dict(enumerate(texts)) for probe, texts in probes.items() if texts}
-    rotated = {0: [*asked["rotated"]]} if asked["rotated"] else {}
-    changed = {0: [*asked["changed"]]} if asked["changed"] else {}
-    sample = Sample([*rotated], [*changed], {probe: [*each] for probe, each in probed.items()})
+    again: dict[str, dict[int, list[str]]] = {
+        "yaw_rotated": {0: [*asked["rotated"][1:]]} if asked["rotated"] else {},
+        "without_view": {0: ["another" if each else said[0] for each in asked["changed"]]}
+        if asked["changed"]
+        else {},
+        "seam_shifted": {place: [text] for place, text in enumerate(asked["seam"])},
+        "pole_shifted": {place: [text] for place, text in enumerate(asked["pole"])},
+    }
+    again = {way: found for way, found in again.items() if found}
+    sample = {way: [*found] for way, found in again.items()}
     blind = {"blind": [*asked["blind"]] * 2} if asked["blind"] else {}
-    texts = Answers([*said] * 2, blind, rotated, changed, probed, [sample] * 2)
+    texts = Answers([*said] * 2, blind, again, [sample] * 2)
     answers = score_answers(benchmark, items, texts)
     report = {
         **benchmark_facts(name, benchmark),
@@ -109,5 +111,6 @@ def made(name: str, pictures: Sequence[Path], said: Sequence[str], **asked: Any)
         "seconds_evaluation": 3.0,
         "seconds_total": 4000.0,
         "peak_memory_mb": 2048.0,
+        "predictions": rows(benchmark, answers),
     }
-    return Made(report, benchmark, answers)
+    return Made(report)

@@ -7,7 +7,7 @@ import pytest
 from reading_pages import Page, part, percent
 
 from panovlm.evaluation.pages.charts import Band, Bar, Curve, petal, radius, ticks
-from panovlm.evaluation.units import DEGREES, SHARE, Unit
+from panovlm.metrics.units import DEGREES, SHARE, Unit
 
 
 def bar_chart(*bars: Bar, title: str = "shares", unit: Unit = SHARE) -> Page:

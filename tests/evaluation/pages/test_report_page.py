@@ -7,18 +7,25 @@ from typing import Any
 import pytest
 from made_reports import STAGE, Made, made
 from PIL import Image
-from reading_pages import Page
+from reading_pages import Page, part
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.names import BENCHMARKS
 from panovlm.evaluation.pages.examples import choose_examples
-from panovlm.evaluation.pages.scores import duration, verdict
+from panovlm.evaluation.pages.scores import duration
+from panovlm.metrics.units import UNITS
 
+NAMES = {"records": "Accuracy", "directions": "Mean error", "labels": "Score"}
 RIGHT = ("front", "right", "left", "back")
 LOG = [
     {"step": 10 * i, "loss": 60.0 - i, "feature_std": 0.9, "projected_rank": 50.0 + i}
     for i in range(1, 20)
 ]
+
+
+def verdict(report: dict[str, Any]) -> str:
+    measure = {"unit": UNITS[report["unit"]], "name": NAMES[report["benchmark"]]}
+    return part("verdicts.html.jinja", "report_verdict", report, measure).text
 
 
 @pytest.fixture
@@ -237,7 +244,7 @@ def test_source_and_judge_are_told(tmp_path: Path, pictures: list[Path]) -> None
 
 
 def test_best_and_worst_are_told_by_the_side_on_which_less_is(errors: Made) -> None:
-    best, worst, unscored = choose_examples(errors.benchmark, errors.answers).values()
+    best, worst, unscored = choose_examples(errors.report).values()
     assert [each.picture.stem for each in best] == ["0", "1", "4", "5"]
     assert [each.picture.stem for each in worst] == ["2", "6"]
     assert [each.picture.stem for each in unscored] == ["3", "7"]
@@ -246,8 +253,7 @@ def test_best_and_worst_are_told_by_the_side_on_which_less_is(errors: Made) -> N
 
 
 def test_answers_that_stay_right_when_rotated_come_first(records: Made) -> None:
-    views = records.report["view_ablation"]["views"]
-    best, worst, _ = choose_examples(records.benchmark, records.answers, views).values()
+    best, worst, _ = choose_examples(records.report).values()
     assert [each.is_right for each in best] == [True] * len(best)
     assert best[-1].right_rotations == (3, 4)
     assert {each.is_right for each in worst} == {False}

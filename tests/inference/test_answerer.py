@@ -5,8 +5,8 @@ import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from panovlm.data.records import Message
-from panovlm.evaluation import answers
-from panovlm.evaluation.answers import Answerer, Prompt
+from panovlm.inference import answerer as answering
+from panovlm.inference.answerer import Answerer, Prompt
 from panovlm.model.projection import Projection
 
 TEXTS = ["Where?", "What is to my left, behind the table?", "How many?", "Is it?", "Or not?"]
@@ -31,7 +31,7 @@ def whole_prompt(model, processor, prompt: Prompt) -> str:
     output = model.generate(
         input_ids=torch.tensor([ids]),
         mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=image_tokens)},
-        max_new_tokens=answers.MAX_NEW_TOKENS,
+        max_new_tokens=answering.MAX_NEW_TOKENS,
         do_sample=False,
     )
     return processor.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True).strip()
@@ -49,7 +49,7 @@ def test_answers_from_kept_heads_equal_those_of_whole_prompts(generator, process
 def test_few_pictures_at_a_time_change_nothing(generator, processor, monkeypatch) -> None:
     answerer, asked = Answerer(generator, processor), prompts(generator)
     said = answerer(asked, lambda _: None)
-    monkeypatch.setattr(answers, "MAX_PICTURES", 1)
+    monkeypatch.setattr(answering, "MAX_PICTURES", 1)
     assert answerer(asked, lambda _: None) == said
 
 

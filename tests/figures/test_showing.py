@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.guests.showing import GREY, Showing
+from panovlm.figures.showing import GREY, Showing
 from panovlm.geometry.cutting import cut_views
 from panovlm.geometry.sphere import DIRECTIONS, Pixels
 

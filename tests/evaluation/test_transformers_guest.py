@@ -17,8 +17,8 @@ from transformers import (
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import EvaluationOptions
-from panovlm.evaluation.guests.models import guest_of
 from panovlm.evaluation.run import evaluate
+from panovlm.inference.guests import guest_of
 
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"

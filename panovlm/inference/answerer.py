@@ -7,9 +7,9 @@ whose kept states forget, read whole prompts instead.
 Shape letters: P heads, B questions, L tokens.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from panovlm.data.records import Message
-from panovlm.evaluation.benchmarks.items import Item
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 
@@ -26,20 +25,12 @@ BATCH_SIZE = 64
 MAX_PICTURES = 32
 """Panoramas whose states are kept at once, so that memory stays small."""
 MAX_NEW_TOKENS = 32
-"""Where an answer is cut off; longer correct answers move it (`answer_limit`)."""
+"""Where an answer is cut off, unless more is asked for."""
+
+MAX_TOKENISED = 65_536
+"""Conversations whose tokens are kept."""
 
 _Key = tuple[int, tuple[int, ...]]
-
-
-def answer_limit(processor: PanoVLMProcessor, items: Sequence[Item]) -> int:
-    """Return where answers to items are cut off, in tokens: never before a correct one ends.
-
-    It lies a quarter behind the longest, so that an answer that goes on is known to be wrong.
-    """
-    known = ((*item.references, *item.facts.get("rolled_responses", ())) for item in items)
-    responses = {text for texts in known for text in texts if text is not None}
-    ids = processor.tokenizer(sorted(responses), add_special_tokens=False)["input_ids"]
-    return max(MAX_NEW_TOKENS, *(math.ceil(1.25 * len(each)) + 1 for each in ids))
 
 
 @dataclass(frozen=True)
@@ -103,6 +94,8 @@ class Answerer:
         self.max_new_tokens = max_new_tokens
         layers = DynamicCache(config=model.config.text_config).layers
         self.keeps_heads = all(type(layer) is DynamicLayer for layer in layers)
+        # A question is asked again and again: about every picture, and in every way it is shown.
+        self._parts_of = lru_cache(maxsize=MAX_TOKENISED)(self._head_and_rest)
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[Prompt], progress: Callable[[int], None]) -> list[str]:
@@ -112,7 +105,9 @@ class Answerer:
             prompts: Those of one panorama should share one `latents` tensor: it is read once.
             progress: Called with the number of answers after each batch.
         """
-        tokenised = [self._tokenise(prompt) for prompt in prompts]
+        tokenised = [
+            _TokenisedPrompt(prompt.latents, *self._parts_of(prompt.messages)) for prompt in prompts
+        ]
         answers = [""] * len(prompts)
         for group in _groups(tokenised):
             heads = self._read_heads([tokenised[i] for i in group]) if self.keeps_heads else None
@@ -124,13 +119,14 @@ class Answerer:
                 progress(len(batch))
         return answers
 
-    def _tokenise(self, prompt: Prompt) -> _TokenisedPrompt:
-        messages = [{"role": each.role, "content": each.content} for each in prompt.messages]
+    def _head_and_rest(self, prompt: tuple[Message, ...]) -> tuple[tuple[int, ...], list[int]]:
+        """Tokenise a conversation: its head, which other questions share, and the rest."""
+        messages = [{"role": each.role, "content": each.content} for each in prompt]
         ids, _ = self.processor.tokenize(messages, add_generation_prompt=True)
         if not self.keeps_heads:
-            return _TokenisedPrompt(prompt.latents, (), ids)
+            return (), ids
         length = len(ids) - ids[::-1].index(self.processor.image_token_id)
-        return _TokenisedPrompt(prompt.latents, tuple(ids[:length]), ids[length:])
+        return tuple(ids[:length]), ids[length:]
 
     def _read_heads(self, prompts: Sequence[_TokenisedPrompt]) -> _HeadStates:
         """Run each distinct head once; all are of one length."""

@@ -20,6 +20,7 @@ class Unit:
         step_sign: Written behind a difference of two.
         ends: Where the axis of a chart may end, ascending, in scores; the first that holds all is
             taken, and a fourth of it makes a whole step of the axis.
+        less_is_better: Whether a score is an error.
         depends_on_set: Whether a score depends on what else is scored beside it.
     """
 
@@ -29,7 +30,18 @@ class Unit:
     sign: str
     step_sign: str
     ends: tuple[float, ...]
+    less_is_better: bool = False
     depends_on_set: bool = False
+
+    @property
+    def worst(self) -> float:
+        """The score of an answer that cannot be read."""
+        return self.ends[-1] if self.less_is_better else 0.0
+
+    @property
+    def best(self) -> float:
+        """The score of a perfect answer."""
+        return 0.0 if self.less_is_better else self.ends[-1]
 
     def score_text(self, score: float | None) -> str:
         """Write a score."""
@@ -70,10 +82,12 @@ class Unit:
 
 SHARE = Unit("share", 100.0, 1, " %", " points", (1.0,))
 """Anything in [0, 1], 1 the best."""
-DEGREES = Unit("degrees", 1.0, 1, "°", "°", (20.0, 40.0, 60.0, 120.0, 180.0))
+DEGREES = Unit("degrees", 1.0, 1, "°", "°", (20.0, 40.0, 60.0, 120.0, 180.0), less_is_better=True)
 """Angles between two directions, in [0, 180]."""
 CIDER = Unit("CIDEr", 1.0, 3, "", "", (0.4, 1.0, 2.0, 4.0, 10.0), depends_on_set=True)
 """In [0, 10]; words are weighed by the references of the whole set."""
+PLAIN = Unit("number", 1.0, 3, "", "", (1.0,))
+"""Figures of a benchmark that no score is in."""
 UNITS = {unit.name: unit for unit in (SHARE, DEGREES, CIDER)}
 """All units by their names in reports."""
 

@@ -18,11 +18,11 @@ from stub_endpoint import Stub, stub_endpoint
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
+from panovlm.evaluation import guests
 from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.compare import compare
-from panovlm.evaluation.guests import asking
-from panovlm.evaluation.guests.models import EndpointGuest, TransformersGuest, guest_of
 from panovlm.evaluation.run import evaluate
+from panovlm.inference.guests import EndpointGuest, TransformersGuest, guest_of
 
 PLAIN = EvaluationOptions("none")
 Cli = Callable[..., tuple[int, str, str]]
@@ -160,7 +160,7 @@ def test_a_refused_question_is_wrong_and_counted(
     assert report["usage"]["refused"] == 1
     (refused,) = [row for row in kept(out)["predictions"] if not row["answer"]]
     assert refused["score"] is None and report["score"]["coverage"] < 1
-    monkeypatch.setattr(asking, "ALL_REFUSED", 3)
+    monkeypatch.setattr(guests, "ALL_REFUSED", 3)
     stub.answer = lambda number, text: (400, "too long")
     with pytest.raises(PanoVLMError, match=r"first 3 questions refused .*HTTP 400: too long"):
         evaluate(guest, scenes_file, tmp_path / "other.json", options=PLAIN)

@@ -2,16 +2,17 @@
 
 import base64
 import io
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from reading_pages import Page, part, percent
 
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.pages.marked_pictures import WIDTH, Example, Mark
+from panovlm.evaluation.pages.examples import WIDTH, Example, Mark
 from panovlm.figures.sheets import as_data_uri
+from panovlm.metrics.units import DEGREES, SHARE, Unit
 
 
 @pytest.fixture
@@ -21,9 +22,26 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def example(picture: Path, expected: str, answer: str, yaw_deg: float | None) -> Example:
-    is_right = expected == answer
-    return Example(picture, "Where is it?", expected, answer, "direction", is_right, yaw_deg)
+def example(
+    picture: Path,
+    expected: str,
+    answer: str,
+    yaw_deg: float | None,
+    unit: Unit = SHARE,
+    **known: Any,
+) -> Example:
+    row = {
+        "image": str(picture),
+        "question": "Where is it?",
+        "references": [expected],
+        "answer": answer,
+        "score": float(expected == answer),
+        "missing": None,
+        "kind": "direction",
+        "yaw_deg": yaw_deg,
+        "pitch_deg": None,
+    }
+    return Example(row | known, unit, ("front", "right", "back"))
 
 
 def shown(example: Example) -> Page:
@@ -78,13 +96,9 @@ def test_without_yaw_and_direction_word_the_picture_stays_as_it_is(picture: Path
 
 
 def test_an_arrow_from_below_points_where_an_answer_was_read_to_point(picture: Path) -> None:
-    read = replace(
-        example(picture, "yaw 90", "front-right", 90.0),
-        is_right=None,
-        pitch_deg=10.0,
-        answered_deg=(45.0, None),
-        score="error 45.0°",
-    )
+    known = {"pitch_deg": 10.0, "answered_deg": (45.0, None), "score": 45.0}
+    read = example(picture, "yaw 90", "front-right", 90.0, DEGREES, **known)
+    assert read.score == "error 45.0°"
     assert read.marks == [
         Mark("up", 45.0, None, "answered", "answer"),
         Mark("down", 90.0, 10.0, "target", "target"),
@@ -94,18 +108,16 @@ def test_an_arrow_from_below_points_where_an_answer_was_read_to_point(picture: P
 
 
 def test_texts_are_escaped_and_an_empty_answer_is_told(picture: Path) -> None:
-    hostile = replace(example(picture, "<b>a", "", None), question="<script>", kind="<i>")
+    hostile = example(picture, "<b>a", "", None, question="<script>", kind="<i>")
     page = shown(hostile)
     assert page.count("b") == page.count("script") == page.count("i") == 0
     assert "<script>" in page.text and "(empty)" in page.text
 
 
 def test_what_else_is_known_of_an_answer_is_told(picture: Path) -> None:
-    known = replace(
-        example(picture, "a", "a", None),
-        right_rotations=(3, 8),
-        changed_views=("front", "back"),
-    )
+    rotated = [{"score": float(place < 3)} for place in range(8)]
+    changed = [True, False, True]
+    known = example(picture, "a", "a", None, yaw_rotated=rotated, changed_by_view=changed)
     assert "correct under 3 of 8 rotations" in shown(known).text
     assert "view front, back" in shown(known).text
 

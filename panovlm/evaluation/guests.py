@@ -1,87 +1,111 @@
 """Asks other people's models questions, many at a time, each once."""
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from panovlm.data.records import IMAGE_MARK, Message
 from panovlm.errors import PanoVLMError
-from panovlm.evaluation.asking import Question
-from panovlm.evaluation.guests.models import Guest
-from panovlm.evaluation.guests.showing import GREY, Part, Showing
-from panovlm.evaluation.journal import Journal
+from panovlm.evaluation.asking import EvaluationOptions, Evaluator, Question
+from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.shown import Shown, low_resolution
+from panovlm.figures.showing import GREY, Part, Showing
+from panovlm.inference.guests import Guest, weights_of
 from panovlm.pictures.messages import text_part
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.endpoints import EndpointError, Reply
-from panovlm.runtime.progress import progress_bar
+from panovlm.training import ranks
 
+GUEST_TOKENS = 256
+"""Longest answer to records, unless a correct one is longer."""
 KEPT = 32
 """Panoramas whose pictures are kept for the questions to come."""
 ALL_REFUSED = 16
 """Answers after which an endpoint that refused each of them is not asked further."""
 _REFUSALS = (400, 413, 422)
 """An endpoint's answers to what it will not process, as what its filters hold back."""
+_TOKENS = ("prompt_tokens", "completion_tokens")
+"""What is counted of each answer."""
 
 
-class GuestEvaluator:
+class GuestEvaluator(Evaluator):
     """Asks a model of others questions about pictures.
 
     Args:
         guest: The model.
-        showing: How panoramas are shown to it.
-        max_tokens: Longest answer.
-        journal: Where answers are kept as they are given.
-        instruction: Added to each question, as how to answer.
+        benchmark: What it is asked.
+        items: The questions.
+        options: How they are asked.
+
+    Raises:
+        PanoVLMError: If there are several processes, or an option does not apply.
     """
 
-    can_rotate = True
+    group_size = 1
 
     def __init__(
         self,
         guest: Guest,
-        showing: Showing,
-        *,
-        max_tokens: int,
-        journal: Journal,
-        instruction: str = "",
+        benchmark: Benchmark,
+        items: Sequence[Item],
+        options: EvaluationOptions,
     ) -> None:
-        self.guest = guest
-        self.showing = showing
-        self.max_tokens = max_tokens
-        self.journal = journal
-        self.instruction = instruction
-        self.usage = dict.fromkeys(("answers", "prompt_tokens", "completion_tokens", "refused"), 0)
+        if ranks.world_size() > 1:
+            raise PanoVLMError(
+                f"found {ranks.world_size()} processes for {guest.name}, which is asked from one; "
+                "start the command without torchrun"
+            )
+        self.showing = Showing(options.show)
+        if options.num_ablated and not self.showing.shows_views:
+            raise PanoVLMError(
+                f"found --ablated {options.num_ablated} with --show {options.show}, of which no "
+                "view can be blanked; use --ablated 0"
+            )
+        self.guest, self.name, self.instruction = guest, guest.name, options.instruction
+        self.layout = self.perspective = self.showing.ring
+        references = (reference for item in items for reference in item.references)
+        longest = max([GUEST_TOKENS, *map(len, references)])  # a token for each letter
+        self.max_tokens = options.max_tokens or benchmark.max_new_tokens or longest
+        self.identity = {
+            "model": {"name": guest.name, "config": weights_of(guest)},
+            "showing": asdict(self.showing),
+            "max_new_tokens": self.max_tokens,
+        }
+        self._counts = Counter(dict.fromkeys(("answers", *_TOKENS, "refused"), 0))
         self._prepared = _Kept(KEPT)
 
     @property
-    def num_views(self) -> int:
-        """Views around the horizon."""
-        return self.showing.num_views
+    def usage(self) -> dict[str, Any]:
+        """Under `usage`, how many answers there are and how many tokens they took."""
+        return {"usage": dict(self._counts)}
 
-    @property
-    def num_strides(self) -> int:
-        """Steps of a whole rotation: one for each view."""
-        return self.showing.num_views
+    def count(self, facts: Mapping[str, int]) -> None:
+        """Count an answer and its tokens."""
+        self._counts.update(facts, answers=1)
 
-    def answer(self, label: str, questions: Sequence[Question]) -> list[str]:
-        """Answer questions; what was kept is not asked again."""
-        answers = {
-            number: kept[0]
-            for number in range(len(questions))
-            if (kept := self.journal.find(label, number)) is not None
-        }
-        for number in answers:
-            self._count(self.journal.facts_of(label, number))
-        with progress_bar(label, len(questions)) as advance:
-            advance(len(answers))
-            todo = {n: asked for n, asked in enumerate(questions) if n not in answers}
-            answers |= self._answer_all(label, todo, advance)
-        return [answers[number] for number in range(len(questions))]
+    def answer_groups(
+        self, groups: Mapping[int, Sequence[Question]], advance: Callable[[int], None]
+    ) -> Iterator[tuple[int, list[str], dict[str, int] | None]]:
+        """Ask questions side by side; each answer is handed on, to be kept, as it comes."""
+        pool = ThreadPoolExecutor(self.guest.at_once)
+        waiting = {pool.submit(self._answer, *group[0]): n for n, group in groups.items()}
+        try:
+            for future in as_completed([*waiting]):
+                yield waiting.pop(future), *self._taken(future)
+                advance(1)
+        except (PanoVLMError, KeyboardInterrupt):
+            pool.shutdown(cancel_futures=True)
+            for future, number in waiting.items():  # what was under way when another failed
+                if not future.cancelled() and not future.exception():
+                    yield number, *self._taken(future)
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def parts_of(self, shown: Shown) -> list[Part]:
         """Return what is shown of a picture: texts and pictures."""
@@ -99,31 +123,9 @@ class GuestEvaluator:
         if shown.way == "yaw_rotated":
             columns = round(shown.number / self.num_strides * pixels.shape[1])
             pixels = np.roll(pixels, -columns, axis=1)
-        elif shown.way != "original":
+        elif shown.is_moved:
             pixels = shown.moved(pixels)
         return self.showing.parts(pixels)
-
-    def _answer_all(
-        self,
-        label: str,
-        todo: dict[int, Question],
-        advance: Callable[[int], None],
-    ) -> dict[int, str]:
-        """Answer questions by their numbers, keeping each answer as it comes."""
-        answers: dict[int, str] = {}
-        pool = ThreadPoolExecutor(self.guest.at_once)
-        waiting = {pool.submit(self._answer, *asked): number for number, asked in todo.items()}
-        try:
-            for done in as_completed(waiting):
-                answers[waiting[done]] = self._keep(label, waiting[done], done)
-                advance(1)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            for future, number in waiting.items():  # what was under way when another failed
-                is_answered = future.done() and not future.cancelled() and not future.exception()
-                if number not in answers and is_answered:
-                    self._keep(label, number, future)
-        return answers
 
     def _answer(self, shown: Shown, prompt: tuple[Message, ...]) -> Reply:
         pictures = self._prepared.get(shown, lambda: self._prepare(self.parts_of(shown)))
@@ -147,34 +149,26 @@ class GuestEvaluator:
             messages.append({"role": message.role, "content": content})
         return messages
 
-    def _keep(self, label: str, number: int, done: Future[Reply]) -> str:
-        """Keep an answer and count its tokens; a refusal is an empty one, asked again next time."""
+    def _taken(self, done: Future[Reply]) -> tuple[list[str], dict[str, int] | None]:
+        """Return an answer and its tokens; a refusal is an empty one, asked again next time."""
         try:
             reply = done.result()
         except EndpointError as error:
             if error.status not in _REFUSALS:
                 raise PanoVLMError(
-                    f"found no answer of {self.guest.name}, because {error}; answers so far are "
-                    "kept: start the same command again to go on"
+                    f"found no answer of {self.name}, because {error}; answers so far are kept: "
+                    "start the same command again to go on"
                 ) from error
             self._refused(error)
-            return ""
-        facts = {key: getattr(reply, key) for key in ("prompt_tokens", "completion_tokens")}
-        self.journal.keep(label, number, [reply.text.strip()], **facts)
-        self._count(facts)
-        return reply.text.strip()
-
-    def _count(self, facts: dict[str, int]) -> None:
-        self.usage["answers"] += 1
-        for key, count in facts.items():
-            self.usage[key] += count
+            return [""], None
+        return [reply.text.strip()], {key: getattr(reply, key) for key in _TOKENS}
 
     def _refused(self, error: EndpointError) -> None:
-        self.usage["refused"] += 1
-        if not self.usage["answers"] and self.usage["refused"] >= ALL_REFUSED:
+        self._counts["refused"] += 1
+        if not self._counts["answers"] and self._counts["refused"] >= ALL_REFUSED:
             raise PanoVLMError(
-                f"found the first {ALL_REFUSED} questions refused by {self.guest.name}, as "
-                f"{error}; change --show or --max-tokens, or name another model"
+                f"found the first {ALL_REFUSED} questions refused by {self.name}, as {error}; "
+                "change --show or --max-tokens, or name another model"
             ) from error
 
 

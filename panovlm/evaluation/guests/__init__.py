@@ -1,1 +1,0 @@
-"""Other people's models: how they are shown panoramas, and how they are asked."""
