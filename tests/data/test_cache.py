@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +70,42 @@ def fill(cache, pictures, batch_size=2):
     counts = []
     errors = filling.fill(cache, cache.missing(pictures), batch_size, counts.append)
     return errors, counts
+
+
+def test_filling_leaves_the_number_of_threads(cache, pictures):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    fill(cache, pictures, batch_size=1)
+    found = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert found == 2
+
+
+def test_an_accelerator_encodes_what_threads_have_decoded(cache, pictures, monkeypatch):
+    seen = []
+
+    def encode(views):
+        seen.append((len(views), threading.current_thread() is threading.main_thread()))
+        return torch.zeros(len(views), 4, 4, 8, dtype=torch.float16)
+
+    cache.encoder = SimpleNamespace(device=torch.device("cuda"), config=cache.encoder.config)
+    monkeypatch.setattr(cache, "encode", encode)
+    broken = pictures[1].with_name("broken.png")
+    broken.write_bytes(b"no picture")
+    errors = filling.fill(cache, [*pictures[:2], broken, pictures[2]], 2, lambda count: None)
+    assert [error.partition(":")[0] for error in errors] == [str(broken)]
+    assert sorted(seen) == [(1, True), (2, True)]
+    assert cache.missing(pictures) == []
+
+
+def test_after_an_interruption_nothing_is_begun(cache, pictures, monkeypatch):
+    begun = []
+    monkeypatch.setattr(filling, "_encode", lambda cache, decoded: begun.append(1) or decoded)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    encoded = filling._encoded(cache, [[picture] for picture in pictures * 20])
+    next(encoded)
+    encoded.close()
+    assert len(begun) <= 3
 
 
 def test_the_cache_holds_the_encoders_outputs(cache, encoder, image_processor, pictures):
