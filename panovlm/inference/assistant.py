@@ -1,7 +1,7 @@
 """Asks a model about panoramas: each is read once, for any number of questions."""
 
 import copy
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -169,23 +169,16 @@ class Assistant:
             PanoVLMError: If there is not one panorama, or no text, or they are too long together.
         """
         study = self.view_study(question, *self.scored(question, answer), batch_size)
-        while True:
-            try:
-                next(study)
-            except StopIteration as end:
-                found: ViewsMattered = end.value
-                return found
+        (found,) = filter(None, study)
+        return found
 
     def view_study(
         self, question: Question, prompt: Prompt, answer: Sequence[int], batch_size: int
-    ) -> Generator[None, None, ViewsMattered]:
-        """Compute `views_mattered` of what `scored` prepared; yields between batches."""
-        likelihood = Likelihood(
-            self.model, prompt, self._prefix(prompt, question.panoramas), answer
-        )
+    ) -> Iterator[ViewsMattered | None]:
+        """Compute `views_mattered` of what `scored` prepared; None after each batch before it."""
+        likelihood = self._likelihood(question, prompt, answer)
         pairs = neighbours(self.processor.image_processor.layout)
-        views = question.panoramas[0].views
-        return (yield from views_mattered(likelihood, views, batch_size, pairs))
+        return views_mattered(likelihood, question.panoramas[0].views, batch_size, pairs)
 
     def occlusion(
         self,
@@ -210,8 +203,7 @@ class Assistant:
         layout = self.model.config.layout
         caps = caps_over_views(layout) if caps is None else caps
         answer = self.answer([question])[0].text if answer is None else answer
-        prompt, ids = self.scored(question, answer)
-        likelihood = Likelihood(self.model, prompt, self._prefix(prompt, question.panoramas), ids)
+        likelihood = self._likelihood(question, *self.scored(question, answer))
         views = question.panoramas[0].views
         whole, under = log_probabilities_under(caps, likelihood, views, batch_size, progress)
         return Occlusion(answer, whole, caps, whole - under, layout)
@@ -228,6 +220,9 @@ class Assistant:
             )
         sampling = SamplingParams(max_tokens=len(ids))
         return self.prompt(replace(question, sampling=sampling)), ids
+
+    def _likelihood(self, question: Question, prompt: Prompt, answer: Sequence[int]) -> Likelihood:
+        return Likelihood(self.model, prompt, self._prefix(prompt, question.panoramas), answer)
 
     def prompt(self, question: Question) -> Prompt:
         """Tokenise a question. Any thread may call this.

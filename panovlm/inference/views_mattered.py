@@ -7,7 +7,7 @@ neither. So any two neighbours of a ring are blanked together too.
 Shapes: V views, T latent tokens of a view, D_* the width of each part.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,12 +87,12 @@ def neighbours(layout: ViewLayout) -> list[tuple[int, int]]:
 @torch.inference_mode()
 def views_mattered(
     likelihood: Likelihood, views: Tensor, batch_size: int, pairs: Sequence[tuple[int, int]]
-) -> Generator[None, None, ViewsMattered]:
+) -> Iterator[ViewsMattered | None]:
     """Compare how likely an answer is with all views, with each of them blank, and with two.
 
     The views are those of the panorama [1, V, 3, H, W], normalised: blank is 0. With all views the
-    prefix is not read again; the others are read whole, `batch_size` at a time. It yields between
-    these batches, and may be left there.
+    prefix is not read again; the others are read whole, `batch_size` at a time. It yields None
+    after each of these batches, where it may be left, and at last what was found.
     """
     whole = likelihood.unchanged()
     num_views = views.shape[1]
@@ -105,6 +105,6 @@ def views_mattered(
         panoramas = latents[:-1].repeat(len(some), 1, 1, 1)  # [B, V, T, D_latent]
         panoramas[torch.arange(len(some))[:, None], some] = latents[-1]
         drops += (whole - likelihood.with_latents(panoramas)).tolist()
-        yield
+        yield None
     pair_drops = map(PairDrop, pairs, drops[num_views:])
-    return ViewsMattered(whole, tuple(drops[:num_views]), tuple(pair_drops))
+    yield ViewsMattered(whole, tuple(drops[:num_views]), tuple(pair_drops))

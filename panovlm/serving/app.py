@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.errors import INTERNAL, RequestError
 from panovlm.serving.fetching import Fetcher
-from panovlm.serving.handler import CLIENT_LEFT, ChatHandler, Parse
+from panovlm.serving.handler import CLIENT_LEFT, ChatHandler
 from panovlm.serving.limits import Limits
 from panovlm.serving.metrics import Metrics
 from panovlm.serving.middleware import Access, AccessMiddleware
@@ -29,7 +28,6 @@ from panovlm.serving.protocol import (
     ViewsMatteredRequest,
     ViewsMatteredResponse,
     parse,
-    parse_picture,
     request_body,
     require_model,
 )
@@ -101,7 +99,7 @@ def _add_routes(app: FastAPI, handler: ChatHandler, model_name: str) -> None:
             path,
             description="Answer as OpenAI's interface does.",
             openapi_extra=request_body(asked, path),
-        )(_answering(handler, partial(parse, asked, model_name), written))
+        )(_answering(handler, asked, written, model_name))
     path = "/v1/views/mattered"
 
     @app.post(
@@ -111,7 +109,9 @@ def _add_routes(app: FastAPI, handler: ChatHandler, model_name: str) -> None:
         openapi_extra=request_body(ViewsMatteredRequest, path),
     )
     async def views_mattered(http: Request) -> Response:
-        return await handler.views_mattered(http, partial(parse, ViewsMatteredRequest, model_name))
+        return await handler.views_mattered(
+            http, lambda body: parse(ViewsMatteredRequest, model_name, body).asked()
+        )
 
     path = "/v1/panorama"
 
@@ -122,7 +122,9 @@ def _add_routes(app: FastAPI, handler: ChatHandler, model_name: str) -> None:
         openapi_extra=request_body(PanoramaRequest, path),
     )
     async def level(http: Request) -> Response:
-        return await handler.level(http, partial(parse_picture, model_name))
+        return await handler.level(
+            http, lambda body: parse(PanoramaRequest, model_name, body).asked()
+        )
 
     model = {"id": model_name, "object": "model", "created": int(time.time())}
     model["owned_by"] = "panovlm"
@@ -138,10 +140,12 @@ def _add_routes(app: FastAPI, handler: ChatHandler, model_name: str) -> None:
 
 
 def _answering(
-    handler: ChatHandler, parse: Parse, written: type[ChatWriter]
+    handler: ChatHandler, asked: type[Any], written: type[ChatWriter], model_name: str
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answer(http: Request) -> Response:
-        return await handler.answer(http, parse, written)
+        return await handler.answer(
+            http, lambda body: parse(asked, model_name, body).asked(), written
+        )
 
     return answer
 

@@ -1,9 +1,13 @@
 """Errors in the shape that clients of OpenAI's interface read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi.responses import JSONResponse
+
+from panovlm.errors import PanoVLMError
 
 _TYPES = {
     401: "authentication_error",
@@ -44,6 +48,25 @@ class RequestError(Exception):
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
         return JSONResponse(self.body(), self.status, headers)
+
+
+@contextmanager
+def refusing(code: str, param: str | None) -> Iterator[None]:
+    """Raise mistakes of the user's in this context as errors of a field of the request."""
+    try:
+        yield
+    except PanoVLMError as error:
+        raise RequestError(400, str(error), code, param) from error
+
+
+@contextmanager
+def of_field(param: str) -> Iterator[None]:
+    """Raise the errors of requests in this context as those of a field."""
+    try:
+        yield
+    except RequestError as error:
+        error.param = param
+        raise
 
 
 INTERNAL = RequestError(500, "the server failed; its log says why", "internal_error")

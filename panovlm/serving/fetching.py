@@ -178,4 +178,4 @@ class _Pinned(AsyncNetworkBackend):
 
 
 def _invalid(message: str = "found no picture at that image_url") -> RequestError:
-    return RequestError(400, message, "invalid_image", "messages")
+    return RequestError(400, message, "invalid_image")

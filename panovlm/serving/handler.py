@@ -18,15 +18,16 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import Answer, SamplingParams
 from panovlm.inference.assistant import Assistant, Question
+from panovlm.inference.prompts import texts_of
 from panovlm.inference.rotation import yaw_rotated
 from panovlm.inference.views_mattered import ViewsMattered
 from panovlm.pictures.declaring import Declaration
-from panovlm.serving.errors import RequestError
+from panovlm.serving.errors import RequestError, of_field, refusing
 from panovlm.serving.fetching import Fetcher
 from panovlm.serving.limits import Budget, Limits, read_body
 from panovlm.serving.metrics import Metrics
 from panovlm.serving.pictures import Picture, Pictures, decode_data_url
-from panovlm.serving.protocol import ChatRequest, ViewsMatteredResponse
+from panovlm.serving.protocol import ChatRequest, ParsedRequest, ViewsMatteredResponse
 from panovlm.serving.worker import QueueSlot, Worker
 from panovlm.serving.writers import ChatWriter, Event
 
@@ -39,8 +40,7 @@ _STUDIES = "studies"
 
 Result = TypeVar("Result", Answer, ViewsMattered)
 Opened = TypeVar("Opened")
-Parse = Callable[[bytearray], tuple[ChatRequest, str]]
-"""Reads a request for an answer, and the answer where it is there already."""
+Parse = Callable[[bytearray], ParsedRequest]
 Spend = Callable[[int], None]
 
 
@@ -109,17 +109,13 @@ class ChatHandler:
 
     async def level(self, http: Request, parse: Callable[[bytearray], Picture]) -> Response:
         """Return a picture as the model reads it, a level full sphere; status 204 if it is one."""
-        self._check_room(http.state.client)
-        with (
-            self._bytes.spending(http.state.client) as spend,
-            self._places.spending(http.state.client) as take,
-        ):
-            body = await read_body(http, self._limits.max_body_bytes, spend)
-            take(1)
-            picture = await asyncio.to_thread(parse, body)
-            async with self._in_time():
+        client = http.state.client
+        async with self._received(http) as (body, spend):
+            with self._places.spending(client) as take:
+                take(1)
+                picture = await asyncio.to_thread(parse, body)
                 opened = self._opened(picture, spend, self._pictures.level)
-                sphere = await unless_left(http, opened)
+                sphere = await self._in_time(http, opened)
         if sphere is None:
             return Response(status_code=204)
         return Response(sphere, media_type="image/jpeg")
@@ -128,57 +124,55 @@ class ChatHandler:
         self, http: Request, parse: Parse, kind: type[ChatWriter]
     ) -> tuple[list[QueueSlot], ExitStack, ChatWriter]:
         """Read a request, then take a place for it and queue it; whoever replies leaves it."""
-        self._check_room(http.state.client)
-        with self._bytes.spending(http.state.client) as spend, ExitStack() as place:
-            body = await read_body(http, self._limits.max_body_bytes, spend)
-            async with self._in_time():
+        async with self._received(http) as (body, spend):
+            with ExitStack() as place:
                 queued = self._queued(http.state.client, parse, body, spend, place)
-                slots, request, num_tokens = await unless_left(http, queued)
-            kept = place.pop_all()
+                slots, request = await self._in_time(http, queued)
+                kept = place.pop_all()
         for slot in slots:
             self._worker.submit(slot)
-        return slots, kept, kind(http.state.request_id, request, num_tokens)
-
-    def _check_room(self, client: str) -> None:
-        if self.is_draining:
-            raise RequestError(503, "the server is stopping", "stopping", retry_after_s=10)
-        self._places.check(client, 1)
+        prompt, question = slots[0].prompt, slots[0].question
+        text = "".join(texts_of(question.conversation[-1:]))
+        return slots, kept, kind(http.state.request_id, request, text, len(prompt.ids))
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
+    async def _received(self, http: Request) -> AsyncIterator[tuple[bytearray, Spend]]:
+        """Read a request's body where there is room for it; it counts until the context is left."""
+        if self.is_draining:
+            raise RequestError(503, "the server is stopping", "stopping", retry_after_s=10)
+        self._places.check(http.state.client, 1)
+        with self._bytes.spending(http.state.client) as spend:
+            yield await read_body(http, self._limits.max_body_bytes, spend), spend
+
+    async def _in_time(self, http: Request, work: Coroutine[Any, Any, Opened]) -> Opened:
+        """Wait for a result, as long as the client and the limits let it."""
         try:
             async with asyncio.timeout(self._limits.max_s):
-                yield
+                return await unless_left(http, work)
         except TimeoutError as error:
             message = "the server was too busy to read the pictures"
             raise RequestError(503, message, "timeout", retry_after_s=5) from error
 
     async def _queued(
         self, client: str, parse: Parse, body: bytearray, spend: Spend, place: ExitStack
-    ) -> tuple[list[QueueSlot], ChatRequest, int]:
-        """Parse a body and take its places; return its questions, and how long they are."""
-        request, given = await asyncio.to_thread(parse, body)
+    ) -> tuple[list[QueueSlot], ChatRequest]:
+        """Parse a body and take its places; return its questions."""
+        asked = await asyncio.to_thread(parse, body)
         vocabulary = self._assistant.model.config.text_config.vocab_size
-        sampling = request.sampling(self._limits, vocabulary)
+        sampling = asked.chat.sampling(self._limits, vocabulary)
         if sampling.json_schema is not None:
             await self._check_schema(sampling.json_schema)
-        take = place.enter_context(self._places.spending(_STUDIES if given else client))
-        take(request.n or 1)
-        slots, num_tokens = await self._prepared(request, sampling, given, spend, place)
-        return slots, request, num_tokens
+        take = place.enter_context(self._places.spending(_STUDIES if asked.answer else client))
+        take(asked.chat.n or 1)
+        return await self._prepared(asked, sampling, spend, place), asked.chat
 
     async def _prepared(
-        self,
-        request: ChatRequest,
-        sampling: SamplingParams,
-        given: str,
-        spend: Spend,
-        place: ExitStack,
-    ) -> tuple[list[QueueSlot], int]:
-        """Open a request's pictures and tokenise it; return its questions and their length."""
-        arrived = time.monotonic()
+        self, asked: ParsedRequest, sampling: SamplingParams, spend: Spend, place: ExitStack
+    ) -> list[QueueSlot]:
+        """Open a request's pictures and tokenise it; return its questions."""
+        arrived, request = time.monotonic(), asked.chat
         conversation, pictures = await asyncio.to_thread(
-            request.taken, self._limits, request.grounded
+            request.taken, self._limits, asked.place, grounded=request.grounded
         )
         views = ExitStack()
         if pictures:
@@ -187,35 +181,30 @@ class ChatHandler:
             place.callback(views.close)
         # One after the other: a request has no more than one decoded picture in memory.
         panoramas = [await self._opened(each, spend, self._pictures.open) for each in pictures]
-        try:
+        with refusing("invalid_request", asked.place):
             if yaw_shift_deg := request.yaw_shift_deg:
                 layout = self._assistant.processor.image_processor.layout
                 panoramas = [yaw_rotated(each, layout, yaw_shift_deg) for each in panoramas]
             question = Question(conversation, panoramas, replace(sampling, max_tokens=1))
             scored: Sequence[int] = ()
-            if given:
-                prompt, scored = await asyncio.to_thread(self._assistant.scored, question, given)
+            if asked.answer:
+                score = self._assistant.scored
+                prompt, scored = await asyncio.to_thread(score, question, asked.answer)
                 self._check_answer(len(scored))
             else:
                 prompt = await asyncio.to_thread(self._assistant.prompt, question)
-        except PanoVLMError as error:
-            raise RequestError(400, str(error), "invalid_request", request.place) from error
         room = (self._assistant.max_length or sampling.max_tokens) - len(prompt.ids)
         sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
-        slots = [
+        return [
             QueueSlot(each, prompt, arrived, self._limits.max_s, scored, views.close)
             for each in request.questions(replace(question, sampling=sampling))
         ]
-        return slots, len(prompt.ids)
 
     async def _check_schema(self, schema: str) -> None:
         """Compile a schema, so that no running answer waits for it later."""
-        try:
-            constraint = self._assistant.grammars.constraint
+        constraint = self._assistant.grammars.constraint
+        with refusing("unsupported_parameter", "response_format"):
             await asyncio.get_running_loop().run_in_executor(self._compiler, constraint, schema)
-        except PanoVLMError as error:
-            name = "response_format"
-            raise RequestError(400, str(error), "unsupported_parameter", name) from error
 
     def _check_answer(self, num_tokens: int) -> None:
         if num_tokens > self._limits.max_tokens:
@@ -232,16 +221,13 @@ class ChatHandler:
     ) -> Opened:
         """Fetch a picture that is not there, and open it in a decoder's thread."""
         data = picture.data
-        try:
+        with of_field(picture.place):
             if data is None:
                 fetcher = self._fetcher
                 data = await fetcher.fetch(picture.url) if fetcher else decode_data_url(picture.url)
                 spend(len(data))
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._decoders, function, data, picture.declared)
-        except RequestError as error:
-            error.param = picture.place
-            raise
 
     async def _events(
         self, http: Request, slots: list[QueueSlot], writer: ChatWriter

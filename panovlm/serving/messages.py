@@ -1,43 +1,30 @@
 """Conversations as clients write them: messages of texts and pictures, checked."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    PrivateAttr,
     field_validator,
     model_validator,
 )
 
-from panovlm.errors import PanoVLMError
 from panovlm.inference.grounding import check_one_panorama
 from panovlm.inference.prompts import Conversation
 from panovlm.pictures.declaring import Declaration
-from panovlm.serving.errors import RequestError
+from panovlm.serving.errors import RequestError, refusing
 from panovlm.serving.limits import Limits
 from panovlm.serving.pictures import Picture
 
 
 class TextPart(BaseModel):
-    """Text in a message."""
+    """Text in a message, also of an assistant's that it did not answer."""
 
-    type: Literal["text", "input_text", "output_text"]
-    text: str
-
-
-class RefusalPart(BaseModel):
-    """An assistant's message that it did not answer."""
-
-    type: Literal["refusal"]
-    refusal: str
-
-    @property
-    def text(self) -> str:
-        """What it said instead."""
-        return self.refusal
+    type: Literal["text", "input_text", "output_text", "refusal"]
+    text: str = Field(validation_alias=AliasChoices("text", "refusal"))
 
 
 class ImageUrl(BaseModel):
@@ -73,7 +60,7 @@ class ImagePart(PictureFields):
     type: Literal["image_url", "input_image"]
 
 
-Part = Annotated[TextPart | RefusalPart | ImagePart, Field(discriminator="type")]
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 def _as_parts(content: Any) -> Any:
@@ -120,50 +107,45 @@ class Message(BaseModel):
 
     def for_template(self) -> dict[str, Any]:
         """Return the message as chat templates take it."""
-        parts = self.content or [TextPart(type="text", text="")]
         content = [
             {"type": "image"}
             if isinstance(part, ImagePart)
             else {"type": "text", "text": part.text}
-            for part in parts
+            for part in self.content
         ]
+        content = content or [{"type": "text", "text": ""}]
         return {"role": self.role.replace("developer", "system"), "content": content}
 
 
-class ConversationRequest(BaseModel):
-    """A request about a conversation; `yaw_shift_deg` is for conversations with one picture."""
+class ModelRequest(BaseModel):
+    """A request to a model."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
-    _place: str = PrivateAttr("messages")
-    _question: str = PrivateAttr("")
 
     model: str
+
+
+class ConversationRequest(ModelRequest):
+    """A request about a conversation; `yaw_shift_deg` is for conversations with one picture."""
+
     messages: list[Message] = Field(min_length=1, max_length=256)
     yaw_shift_deg: float = Field(
         0.0, ge=-360, le=360, description="Rotates the panorama as if its camera had turned right."
     )
 
-    @property
-    def place(self) -> str:
-        """The field of the client's request that the messages are from."""
-        return self._place
+    def taken(
+        self, limits: Limits, place: str, *, grounded: bool
+    ) -> tuple[Conversation, list[Picture]]:
+        """Return the messages and their pictures in reading order; the request keeps neither.
 
-    @property
-    def question(self) -> str:
-        """The text of the last message, once the messages are taken."""
-        return self._question
-
-    def placed_in(self, field: str) -> Self:
-        """Name that field, where it is not `messages`."""
-        self._place = field
-        return self
-
-    def taken(self, limits: Limits, grounded: bool) -> tuple[Conversation, list[Picture]]:
-        """Return the messages and their pictures in reading order; the request keeps neither."""
+        Args:
+            limits: Of the server.
+            place: The field of the client's request that the messages are from.
+            grounded: Whether the directions of the answer are wanted.
+        """
         conversation = [message.for_template() for message in self.messages]
-        is_own = self.place == "messages"
         placed = [
-            (f"messages.{row}.content.{column}.image_url" if is_own else self.place, part)
+            (f"messages.{row}.content.{column}.image_url" if place == "messages" else place, part)
             for row, message in enumerate(self.messages)
             for column, part in enumerate(message.content)
             if isinstance(part, ImagePart)
@@ -173,13 +155,10 @@ class ConversationRequest(BaseModel):
                 f"found {len(placed)} pictures in the conversation, expected at most "
                 f"{limits.max_pictures} (the server's --max-pictures); leave some out"
             )
-            raise RequestError(400, message, "too_many_images", self.place)
+            raise RequestError(400, message, "too_many_images", place)
         for name, is_set in (("grounded", grounded), ("yaw_shift_deg", self.yaw_shift_deg)):
-            try:
+            with refusing("too_many_images", name):
                 if is_set:
                     check_one_panorama(name, len(placed))
-            except PanoVLMError as error:
-                raise RequestError(400, str(error), "too_many_images", name) from error
-        self._question = self.messages[-1].text
         self.messages.clear()
         return conversation, [part.taken(place) for place, part in placed]

@@ -128,8 +128,7 @@ class AccessMiddleware:
         if len(self._access.keys) > 1:
             return headers.get("authorization", "").partition(" ")[2]
         host, port = scope.get("client") or ("", 0)
-        is_here = _is_address(host) and ip_address(host).is_loopback
-        return f"{host}:{port}" if is_here else str(host)
+        return f"{host}:{port}" if is_loopback(host) else str(host)
 
     def _log(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
@@ -152,6 +151,11 @@ def _split(url: str) -> str:
         return parts.netloc.lower().removesuffix(port) or url
     except ValueError:
         return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is that of this machine."""
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
 def _is_address(name: str) -> bool:

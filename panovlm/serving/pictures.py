@@ -21,7 +21,7 @@ from panovlm.inference.assistant import Assistant, OpenedPanorama
 from panovlm.pictures.containers import check_pixels, open_picture
 from panovlm.pictures.declaring import Declaration, declare, declared_key
 from panovlm.pictures.panorama import is_read_as_ever, load_panorama
-from panovlm.serving.errors import RequestError
+from panovlm.serving.errors import RequestError, of_field, refusing
 from panovlm.serving.limits import Limits
 
 SHOWN_WIDTH = 4096
@@ -49,7 +49,8 @@ class Pictures:
                 self._opened.move_to_end(key)
                 return self._opened[key]
         check_picture(data, self._limits.max_pixels)
-        opened = self._decoded(data, declared)
+        with _file_of(data) as path:
+            opened = self._assistant.open(path, declared)
         with self._lock:
             self._opened[key] = opened
             while len(self._opened) > self._limits.num_opened:
@@ -69,10 +70,6 @@ class Pictures:
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "JPEG", quality=90)
         return file.getvalue()
-
-    def _decoded(self, data: bytes, declared: Declaration | None) -> OpenedPanorama:
-        with _file_of(data) as path:
-            return self._assistant.open(path, declared)
 
 
 @contextmanager
@@ -108,11 +105,8 @@ class Picture:
         """Decode a data URL; leave any other to be fetched."""
         if url[:4].lower() == "http":
             return cls(None, url, place, declared)
-        try:
+        with of_field(place):
             return cls(decode_data_url(url), "", place, declared)
-        except RequestError as error:
-            error.param = place
-            raise
 
 
 def decode_data_url(url: str) -> bytes:
@@ -138,13 +132,10 @@ def decode_data_url(url: str) -> bytes:
 
 def check_picture(data: bytes, max_pixels: int) -> None:
     """Check a picture by its header as any file is checked, and its size by the server's limit."""
-    try:
-        with open_picture(io.BytesIO(data), _NAME) as image:
-            check_pixels(image, _NAME, max_pixels)
-    except PanoVLMError as error:
-        raise invalid_picture(str(error)) from error
+    with refusing("invalid_image", None), open_picture(io.BytesIO(data), _NAME) as image:
+        check_pixels(image, _NAME, max_pixels)
 
 
 def invalid_picture(message: str) -> RequestError:
-    """Return the error of a picture that cannot be read."""
-    return RequestError(400, message, "invalid_image", "messages")
+    """Return the error of a picture that cannot be read, of whatever field."""
+    return RequestError(400, message, "invalid_image")

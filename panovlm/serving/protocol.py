@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +18,7 @@ from panovlm.serving.messages import (
     ConversationRequest,
     ImageUrl,
     Message,
+    ModelRequest,
     PictureFields,
 )
 from panovlm.serving.pictures import Picture
@@ -86,10 +87,10 @@ class ResponseFormat(BaseModel):
         return json.dumps(self.json_schema.json_schema)
 
 
-class Sampling(BaseModel):
+class Sampling(ModelRequest):
     """How answers are generated, as all requests say it."""
 
-    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow")
 
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -157,6 +158,25 @@ class ChatRequest(Sampling, ConversationRequest):
                 seed = (seed + number) % 2**63
             yield replace(question, sampling=replace(question.sampling, seed=seed))
 
+    def asked(self) -> "ParsedRequest":
+        """Return it as what is asked."""
+        return ParsedRequest(self)
+
+
+@dataclass(frozen=True)
+class ParsedRequest:
+    """What a request of any kind asks.
+
+    Attributes:
+        chat: The request as one for a chat's answer.
+        place: The field of the client's request that the messages are from.
+        answer: The answer, where it is there already.
+    """
+
+    chat: ChatRequest
+    place: str = "messages"
+    answer: str = ""
+
 
 class ViewsMatteredRequest(ConversationRequest):
     """A conversation that ends with an answer, whoever gave it; which views mattered to it?"""
@@ -165,14 +185,15 @@ class ViewsMatteredRequest(ConversationRequest):
         min_length=2, max_length=256, description="The last is the answer, an assistant's."
     )
 
-    def split(self) -> tuple[ChatRequest, str]:
-        """Return the request for the answer, and the answer's text."""
+    def asked(self) -> ParsedRequest:
+        """Return it as what is asked: the answer is the last message."""
         *before, last = self.messages
         if last.role != "assistant" or not last.text.strip():
             found = "found no text of the assistant's in the last message, expected the answer"
             raise _invalid(found, f"messages.{len(before)}")
         shift = self.yaw_shift_deg
-        return ChatRequest(model=self.model, messages=before, yaw_shift_deg=shift), last.text
+        chat = ChatRequest(model=self.model, messages=before, yaw_shift_deg=shift)
+        return ParsedRequest(chat, answer=last.text)
 
 
 class ViewsMatteredResponse(BaseModel):
@@ -192,29 +213,30 @@ class ViewsMatteredResponse(BaseModel):
         return cls(model=model, shares=found.shares, together=found.together, **vars(found))
 
 
-class PanoramaRequest(PictureFields):
+class PanoramaRequest(ModelRequest, PictureFields):
     """A picture to be shown as the model reads it: as a level full sphere."""
 
-    model: str
+    def asked(self) -> Picture:
+        """Return the picture; the request does not keep it."""
+        return self.taken("image_url")
 
 
 class CompletionRequest(Sampling):
     """A request for an answer to one message of a user's: `images`, if any, and `prompt`."""
 
-    model: str
     prompt: str | list[str]
     images: list[ImageUrl | str] = Field([], description="Beyond OpenAI's.")
     logprobs: int | None = Field(None, ge=0, le=5)
 
-    def chat(self) -> ChatRequest:
-        """Return it as a chat's."""
+    def asked(self) -> ParsedRequest:
+        """Return it as what is asked."""
         texts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
         if len(texts) != 1:
             raise _invalid(f"found {len(texts)} prompts, expected one; send each alone", "prompt")
         pictures = [{"type": "image_url", "image_url": each} for each in self.images]
         content = [*pictures, {"type": "text", "text": texts[0]}]
         scores = {"logprobs": self.logprobs is not None, "top_logprobs": self.logprobs}
-        return _as_chat(self, [{"role": "user", "content": content}], scores)
+        return _asked(self, "prompt", [{"role": "user", "content": content}], scores)
 
 
 class InputItem(BaseModel):
@@ -234,45 +256,40 @@ class TextOptions(BaseModel):
 class ResponsesRequest(Sampling):
     """A request for a response, as OpenAI's newer interface has it; nothing is stored."""
 
-    model: str
     input: str | list[InputItem]
     instructions: str | None = None
     n: Literal[1] | None = None
     max_output_tokens: int | None = Field(None, ge=1)
     text: TextOptions | None = None
 
-    def chat(self) -> ChatRequest:
-        """Return it as a chat's."""
-        given = (
-            [{"role": "user", "content": self.input}]
-            if isinstance(self.input, str)
-            else [
-                {"role": item.role, "content": [part.model_dump() for part in item.content]}
-                for item in self.input
-            ]
-        )
+    def asked(self) -> ParsedRequest:
+        """Return it as what is asked."""
+        given: list[Any] = []
         if self.instructions:
-            given.insert(0, {"role": "system", "content": self.instructions})
+            given.append({"role": "system", "content": self.instructions})
+        if isinstance(self.input, str):
+            given.append({"role": "user", "content": self.input})
+        else:
+            given += (item.model_dump(include={"role", "content"}) for item in self.input)
         form = self.text.format if self.text else None
         if form and form.get("type") == "json_schema":
             form = {"type": "json_schema", "json_schema": form}
         more = {"response_format": form, "max_completion_tokens": self.max_output_tokens}
-        return _as_chat(self, given, more)
+        return _asked(self, "input", given, more)
 
 
-def _as_chat(
-    request: CompletionRequest | ResponsesRequest, messages: Sequence[Any], more: dict[str, Any]
-) -> ChatRequest:
+def _asked(
+    request: Sampling, place: str, messages: Sequence[Any], more: dict[str, Any]
+) -> ParsedRequest:
+    """Make a chat's request of another; `place` is the field that its messages are from."""
     own = request.model_dump(exclude_unset=True, include=set(Sampling.model_fields))
     set_ = {name: value for name, value in more.items() if value is not None}
-    place = "prompt" if isinstance(request, CompletionRequest) else "input"
     try:
-        chat = ChatRequest.model_validate(
-            {"model": request.model, "messages": messages, **own, **set_}
+        return ParsedRequest(
+            ChatRequest.model_validate({"messages": messages, **own, **set_}), place
         )
     except ValidationError as error:
         raise replace(_refused(error), param=place) from error
-    return chat.placed_in(place)
 
 
 def _invalid(message: str, param: str) -> RequestError:
@@ -290,54 +307,27 @@ def request_body(kind: type[BaseModel], path: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-Body = TypeVar(
-    "Body",
-    ChatRequest,
-    CompletionRequest,
-    ResponsesRequest,
-    ViewsMatteredRequest,
-    PanoramaRequest,
-)
-Answered = TypeVar(
-    "Answered", ChatRequest, CompletionRequest, ResponsesRequest, ViewsMatteredRequest
-)
+Body = TypeVar("Body", bound=ModelRequest)
 
 
-def parse_picture(model: str, body: bytearray) -> Picture:
-    """Check a request about a picture alone; return it."""
-    return _checked(PanoramaRequest, model, body).taken("image_url")
-
-
-def _checked(kind: type[Body], model: str, body: bytearray) -> Body:
-    request = _parse_body(kind, body)
+def parse(kind: type[Body], model: str, body: bytearray) -> Body:
+    """Check a request of a kind to a model: the number of its values, then its fields."""
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+        message = f"found more than {MAX_VALUES} values in the request; send less"
+        raise RequestError(413, message, "too_large")
+    try:
+        request = kind.model_validate_json(body)
+    except ValidationError as error:
+        raise _refused(error) from error
     require_model(request.model, model)
     _refuse_unsupported(request.model_extra or {})
     return request
-
-
-def parse(kind: type[Answered], model: str, body: bytearray) -> tuple[ChatRequest, str]:
-    """Check a request of a kind to a model; return it as a chat's, and the answer if it has one."""
-    request = _checked(kind, model, body)
-    if isinstance(request, ViewsMatteredRequest):
-        return request.split()
-    return (request if isinstance(request, ChatRequest) else request.chat()), ""
 
 
 def _refuse_unsupported(extra: dict[str, Any]) -> None:
     for name, value in extra.items():
         if name in _ONLY and value is not None and value not in (*_NOTHING, *_ONLY[name]):
             raise RequestError(400, f"{name} is not supported", "unsupported_parameter", name)
-
-
-def _parse_body(kind: type[Body], body: bytearray) -> Body:
-    """Check the number of a body's values and its fields."""
-    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
-        message = f"found more than {MAX_VALUES} values in the request; send less"
-        raise RequestError(413, message, "too_large")
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        raise _refused(error) from error
 
 
 def _refused(error: ValidationError) -> RequestError:

@@ -3,7 +3,6 @@
 import logging
 import ssl
 import threading
-from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
@@ -17,7 +16,7 @@ from panovlm.serving.app import create_app
 from panovlm.serving.connections import Connection
 from panovlm.serving.fetching import Fetcher, parse_hosts
 from panovlm.serving.limits import Limits
-from panovlm.serving.middleware import Access
+from panovlm.serving.middleware import Access, is_loopback
 from panovlm.serving.protocol import MODEL_NAME
 
 
@@ -43,7 +42,7 @@ def serve(
     Raises:
         PanoVLMError: If others could ask without a key, or a file of TLS is invalid.
     """
-    if not (access.keys or without_key or _is_loopback(host)):
+    if not (access.keys or without_key or is_loopback(host)):
         raise PanoVLMError(
             f"found --host {host}, where others may reach the server, and no API key; set "
             "PANOVLM_API_KEYS or --key-file, or add --without-key to let everybody ask"
@@ -88,13 +87,6 @@ def read_keys(file: Path) -> list[str]:
     if not keys:
         raise PanoVLMError(f"found no API key in {file}, expected one a line; write some")
     return keys
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _check_tls(cert: Path | None, key: Path | None) -> None:

@@ -9,7 +9,7 @@ import math
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Thread
 
 from panovlm.errors import PanoVLMError
@@ -99,7 +99,7 @@ class Worker(Thread):
         self._waiting: queue.SimpleQueue[QueueSlot | None] = queue.SimpleQueue()
         self._batch = Batch(assistant.model)
         self._running: dict[Row, QueueSlot] = {}
-        self._studies: deque[tuple[QueueSlot, Generator[None, None, ViewsMattered]]] = deque()
+        self._studies: deque[tuple[QueueSlot, Iterator[ViewsMattered | None]]] = deque()
         self._next_study_at = 0.0
         self._is_stopping = False
         self._busy_since = math.inf
@@ -107,10 +107,6 @@ class Worker(Thread):
     def submit(self, slot: QueueSlot) -> None:
         """Put a question into the queue. How many may wait is bounded where requests come in."""
         self._waiting.put(slot)
-
-    def num_waiting(self) -> int:
-        """Count the questions that no batch has taken yet."""
-        return self._waiting.qsize()
 
     def num_running(self) -> int:
         """Count the running answers and studies."""
@@ -234,10 +230,10 @@ class Worker(Thread):
             return
         begun = time.monotonic()
         try:
-            next(study)
-            self._studies.append((slot, study))
-        except StopIteration as end:
-            slot.reply(end.value)
+            if found := next(study):
+                slot.reply(found)
+            else:
+                self._studies.append((slot, study))
         except Exception as error:
             slot.reply(_error_of(error))
         took = time.monotonic() - begun

@@ -22,7 +22,8 @@ class ChatWriter:
     Args:
         request_id: Of the request.
         request: The request, without its messages.
-        num_prompt_tokens: Of these.
+        question: The text of the last of these.
+        num_prompt_tokens: Of all of them.
     """
 
     prefix: ClassVar[str] = "chatcmpl"
@@ -31,6 +32,7 @@ class ChatWriter:
 
     request_id: str
     request: ChatRequest
+    question: str
     num_prompt_tokens: int
     created: int = field(default_factory=lambda: int(time.time()))
     _numbers: Iterator[int] = field(default_factory=count, init=False)
@@ -106,7 +108,7 @@ class ChatWriter:
         """Return where an answer says things are, where the request asks for it."""
         if not self.request.grounded:
             return {}
-        return dict(grounding_facts(answer.text, self.request.question))
+        return dict(grounding_facts(answer.text, self.question))
 
 
 class CompletionWriter(ChatWriter):

@@ -321,7 +321,7 @@ def test_where_some_cannot_join_together_each_joins_alone(
         first = pool.submit(client.post, PATH, json=body())
         wait_until(lambda: app.state.handler._worker.num_running() == 1)
         others = [pool.submit(client.post, PATH, json=body()) for _ in range(3)]
-        wait_until(lambda: app.state.handler._worker.num_waiting() == 3)
+        wait_until(lambda: app.state.handler._worker._waiting.qsize() == 3)
         held.set()
         replies = [each.result() for each in (first, *others)]
     assert max(sizes) > 1

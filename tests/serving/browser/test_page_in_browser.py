@@ -4,7 +4,7 @@ import base64
 import io
 import re
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -320,9 +320,9 @@ def studies(found: Iterable[ViewsMattered]) -> Any:
     """A study of which views mattered, each time with the next result."""
     results = iter(found)
 
-    def study(*_: Any) -> Generator[None, None, ViewsMattered]:
-        yield
-        return next(results)
+    def study(*_: Any) -> Iterator[ViewsMattered | None]:
+        yield None
+        yield next(results)
 
     return study
 
