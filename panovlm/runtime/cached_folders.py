@@ -35,7 +35,7 @@ def token_cache_folder() -> Path:
     return cache_folder() / "patch-tokens"
 
 
-def build_once(name: str, facts: Facts, build: Callable[[Path], None]) -> Path:
+def build_once(name: str, facts: Facts, build: Callable[[Path], object]) -> Path:
     """Return a folder of the cache, built if it is missing, not whole or of other facts.
 
     Args:
@@ -75,7 +75,7 @@ def _one_builder(folder: Path) -> Iterator[None]:
         yield
 
 
-def _build(folder: Path, facts: Facts, build: Callable[[Path], None]) -> None:
+def _build(folder: Path, facts: Facts, build: Callable[[Path], object]) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         built = Path(scratch, "built")
         built.mkdir()
