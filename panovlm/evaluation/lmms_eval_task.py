@@ -3,16 +3,14 @@
 `utils.py` of an exported task takes these functions; lmms-eval calls them by name.
 """
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
-from panovlm.evaluation.benchmarks.items import Item
+from panovlm.evaluation.benchmarks.items import Item, as_json, from_json
 from panovlm.evaluation.benchmarks.names import BENCHMARKS
 from panovlm.metrics.scores import Summary, summarise
 from panovlm.pictures.panorama import load_panorama
@@ -28,22 +26,14 @@ Result = dict[str, Any]
 
 def doc_of(item: Item, benchmark: str) -> Doc:
     """Return an item as a line of a task."""
-    image = str(item.image.resolve())
-    held = json.dumps(asdict(replace(item, conversation=())) | {"image": image}, ensure_ascii=False)
     return {
         "name": item.name,
-        "image": image,
+        "image": str(item.image.resolve()),
         "question": item.question,
         "target": item.references[0] if item.references else "",
         "benchmark": benchmark,
-        "item": held,
+        "item": as_json(replace(item, conversation=())),  # which other tools do not ask
     }
-
-
-def item_of(doc: Doc) -> Item:
-    """Return the item that a line of a task holds."""
-    item = Item(**json.loads(doc["item"]))
-    return replace(item, image=Path(item.image), references=tuple(item.references), conversation=())
 
 
 def doc_to_visual(doc: Doc) -> list[Image.Image]:
@@ -78,7 +68,7 @@ def coverage(results: Sequence[Result]) -> float:
 
 
 def _summary(results: Sequence[Result]) -> Summary:
-    items = [item_of(result["doc"]) for result in results]
+    items = [from_json(result["doc"]["item"]) for result in results]
     names = {result["doc"]["benchmark"] for result in results}
     answers = [result["answer"] for result in results]
     if not names:

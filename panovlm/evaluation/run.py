@@ -16,7 +16,7 @@ import torch
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import EvaluationOptions, Evaluator, ask_all
 from panovlm.evaluation.benchmarks.files import is_there
-from panovlm.evaluation.benchmarks.items import Benchmark, Item
+from panovlm.evaluation.benchmarks.items import Benchmark, Item, as_json
 from panovlm.evaluation.benchmarks.names import BENCHMARKS, RECORDS_NAME
 from panovlm.evaluation.guests import GuestEvaluator
 from panovlm.evaluation.journal import Journal, is_journal
@@ -181,9 +181,8 @@ def _journal(
     evaluator: Evaluator, items: Sequence[Item], options: EvaluationOptions, path: Path
 ) -> Journal:
     """Open the file of the answers, which rest on the model, the questions and how it is asked."""
-    texts = "\n".join(f"{Path(item.picture).resolve()} {_as_text(item)}" for item in items)
     facts = {
-        "items": hashlib.sha256(texts.encode()).hexdigest(),
+        "items": hashlib.sha256("\n".join(map(as_json, items)).encode()).hexdigest(),
         **asdict(options),
         **evaluator.identity,
         "versions": versions(),
@@ -193,12 +192,6 @@ def _journal(
     if journal.num_kept:
         console.print(f"{journal.num_kept} answers kept from before in {path}")
     return journal
-
-
-def _as_text(item: Item) -> str:
-    messages = [[message.role, message.content] for message in item.prompt]
-    facts = {**vars(item), "image": None, "conversation": messages, "declared": None}
-    return json.dumps(facts | {"declared": str(item.declared)}, default=str, ensure_ascii=False)
 
 
 def benchmark_facts(name: str, benchmark: Benchmark) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from PIL import Image
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmark_export import export_benchmark
+from panovlm.evaluation.benchmarks.items import from_json
 from panovlm.evaluation.benchmarks.names import BENCHMARKS
-from panovlm.evaluation.lmms_eval_task import doc_of, item_of
+from panovlm.evaluation.lmms_eval_task import doc_of
 
 DATA: dict[str, list[dict[str, Any]]] = {
     "quic-360": [
@@ -135,7 +136,7 @@ def test_an_unreadable_error_is_the_largest_and_an_error_is_better_when_low(tmp_
 @pytest.mark.parametrize("name", ANSWERS)
 def test_items_survive_the_way_through_json(name: str, data: dict[str, Path]) -> None:
     items = BENCHMARKS[name].read(data[name], data[name].parent)
-    again = [item_of(json.loads(json.dumps(doc_of(item, name)))) for item in items]
+    again = [from_json(json.loads(json.dumps(doc_of(item, name)))["item"]) for item in items]
     assert [item.references for item in again] == [item.references for item in items]
     answers = (ANSWERS[name] * 2)[: len(items)]
     assert BENCHMARKS[name].score(again, answers) == BENCHMARKS[name].score(items, answers)

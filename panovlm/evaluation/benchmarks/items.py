@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from panovlm.data.records import Message, marked
 from panovlm.metrics.intervals import mean_interval
 from panovlm.metrics.scores import Score, counted, summarise, summarise_by
@@ -62,6 +64,19 @@ class Item:
     def declared_by(self, default: Declaration | None) -> "Item":
         """Return the item with a declaration of its picture, unless it has its own."""
         return self if self.declared else replace(self, declared=default)
+
+
+_JSON = TypeAdapter(Item)
+
+
+def as_json(item: Item) -> str:
+    """Return an item as JSON, its picture by its whole path; `from_json` reads it again."""
+    return _JSON.dump_json(replace(item, image=item.image.resolve())).decode()
+
+
+def from_json(text: str) -> Item:
+    """Read an item that `as_json` wrote."""
+    return _JSON.validate_json(text)
 
 
 Read = Callable[[Path, Path], list[Item]]

@@ -14,6 +14,7 @@ from panovlm.evaluation.benchmarks.files import (
     picture_at,
     read_json,
     read_objects,
+    reading,
     text_of,
 )
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item, each
@@ -50,7 +51,7 @@ def read(path: Path, images: Path) -> list[Item]:
         images: Folder below which the pictures lie, where none is beside the file as `rgb.png`.
     """
     if path.suffix == ".jsonl":
-        return items_of(path, read_objects(path, LINE_KEYS), lambda row, _: _line(row, images))
+        return reading(read_objects, LINE_KEYS, _line)(path, images)
     files = [path] if path.is_file() else sorted(path.glob("**/*_qa.json"))
     if not files:
         raise PanoVLMError(f"{path}: found no *_qa.json, expected one for each scene")
@@ -67,7 +68,7 @@ def _read_scene(file: Path, images: Path) -> list[Item]:
     return items_of(file, scene["conversation"], lambda row, _: _item(row, file.stem, picture))
 
 
-def _line(row: Mapping[str, Any], images: Path) -> Item:
+def _line(row: Mapping[str, Any], number: str, images: Path) -> Item:
     kind, answer = row["answer_type"], row["answer"]
     is_written_map = kind == MAP and isinstance(answer, str)
     question = {
