@@ -44,23 +44,16 @@ class Questions:
     """The items of a benchmark that can be asked.
 
     Attributes:
-        name: Of the benchmark.
         data: Its file or folder.
         images: Folder of its pictures.
         items: Those with a picture.
         num_missing: How many have none.
     """
 
-    name: str
     data: Path
     images: Path
     items: Sequence[Item]
     num_missing: int
-
-    @property
-    def benchmark(self) -> Benchmark:
-        """What reads and scores them."""
-        return BENCHMARKS[self.name]
 
 
 def read_questions(
@@ -87,7 +80,7 @@ def read_questions(
             f"found none of the {len(listed)} pictures, as {listed[0].image}; say where they are "
             "with --images"
         )
-    return Questions(name, data, folder, found[:limit], len(listed) - len(found))
+    return Questions(data, folder, found[:limit], len(listed) - len(found))
 
 
 def evaluate(
@@ -138,7 +131,7 @@ def evaluate(
             raise PanoVLMError(f"found a judge, but {name} is scored by rule; leave out --judge")
         check_report(out, [path for path in (run, data) if path])
         questions = read_questions(name, data, images, limit)
-    benchmark = questions.benchmark
+    benchmark = BENCHMARKS[name]
     items = [item.declared_by(options.declared) for item in questions.items]
     if isinstance(model, Path):
         evaluator: Evaluator = OurEvaluator.load(model, benchmark, items, options)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.benchmarks.files import picture_at, read_table
 from panovlm.evaluation.benchmarks.items import Benchmark, Figures, Item
-from panovlm.metrics.captions import CaptionScores, score_captions
+from panovlm.metrics.captions import score_captions
 from panovlm.metrics.scores import Score
 from panovlm.metrics.tokens import caption_tokens
 from panovlm.metrics.units import CIDER
@@ -67,16 +68,16 @@ def _columns(path: Path) -> tuple[str, str, str]:
 
 def score(items: Sequence[Item], answers: Sequence[str]) -> list[Score]:
     """Compute the CIDEr of each caption, which depends on all references."""
-    return [*_scores(items, answers).cider_of_each]
+    return [*_scores(tuple(answers), tuple(item.references for item in items)).cider_of_each]
 
 
-def _scores(items: Sequence[Item], answers: Sequence[str]) -> CaptionScores:
-    return score_captions(answers, [item.references for item in items])
+_scores = lru_cache(maxsize=8)(score_captions)
+"""Scores of the answers as they are and of each baseline, which `extras` needs again."""
 
 
 def extras(items: Sequence[Item], answers: Sequence[str], scores: Sequence[Score]) -> Figures:
     """Return the other caption scores of the whole set, with what they rest on."""
-    found = _scores(items, answers)
+    found = _scores(tuple(answers), tuple(item.references for item in items))
     means = {
         **{f"bleu_{order}": value for order, value in enumerate(found.bleu or (None,) * 4, 1)},
         "rouge_l": found.rouge_l,
