@@ -216,6 +216,10 @@ class PatchTokenCache:
                 part.unlink(missing_ok=True)
 
 
+FeatureSource = PatchTokenCache | ViewSource
+"""Loads the frozen encoder's outputs for a picture, or its pixels."""
+
+
 def _shifted(image_processor: PanoVLMImageProcessor, yaw_shift_deg: float) -> PanoVLMImageProcessor:
     """Return a processor that cuts the same views after the camera has turned right."""
     other = copy.copy(image_processor)

@@ -10,6 +10,7 @@ import numpy as np
 from panovlm.data.packing import IGNORED, PackedSequence, TokenSequence, pack
 from panovlm.data.records import Record
 from panovlm.errors import PanoVLMError
+from panovlm.geometry.layouts import ViewLayout
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import Supervision
 
@@ -33,20 +34,35 @@ class RecordSampler:
     roll: bool
     steps_per_view: int = 1
 
-    def step(self, records: Sequence[Record], key: tuple[int, ...], num_strides: int) -> int:
+    @property
+    def supervision(self) -> Supervision:
+        """Which tokens carry the loss."""
+        return self.tokenizer.supervision
+
+    @property
+    def layout(self) -> ViewLayout:
+        """The views of a panorama."""
+        return self.tokenizer.processor.image_processor.layout
+
+    @property
+    def num_steps(self) -> int:
+        """Fine steps of a whole rotation."""
+        return self.layout.num_strides * self.steps_per_view
+
+    def step(self, records: Sequence[Record], key: tuple[int, ...]) -> int:
         """Sample how far the camera turns right, in fine steps, of which a stride has several.
 
         It turns by whole strides alone where the records hold no responses for finer ones, and to
-        nowhere where no record has a response. `num_strides` are a whole rotation.
+        nowhere where no record has a response, or a picture.
         """
-        if not self.roll:
+        if not self.roll or not records[0].paths:
             return 0
-        rng, count = np.random.default_rng(key), num_strides * self.steps_per_view
+        rng, count = np.random.default_rng(key), self.num_steps
         # Without text any rotation is right; with text, only if each record knows its responses.
-        if self.tokenizer.supervision is Supervision.NONE:
+        if self.supervision is Supervision.NONE:
             return int(rng.integers(count))
         unit = 1 if all(record.has_rotations(count) for record in records) else self.steps_per_view
-        if not all(record.has_rotations(num_strides) for record in records):
+        if not all(record.has_rotations(self.layout.num_strides) for record in records):
             return 0
         known = [step for step in range(0, count, unit) if _known(records, step, count)]
         return known[int(rng.integers(len(known)))]
@@ -64,18 +80,17 @@ class RecordSampler:
         order = rng.permutation(len(places))[: self.per_panorama]
         return sorted(places[place] for place in order)
 
-    def packed(
-        self, records: Sequence[Record], key: tuple[int, ...], step: int = 0, num_steps: int = 1
-    ) -> PackedSequence | None:
-        """Return conversations sampled among those with a response after a step, and packed.
+    def packed(self, records: Sequence[Record], key: tuple[int, ...]) -> PackedSequence | None:
+        """Return conversations sampled among those with a response after the step, and packed.
 
         None without supervision.
 
         Raises:
             PanoVLMError: If a tokenizer joins the picture's end with the texts behind it.
         """
-        if self.tokenizer.supervision is Supervision.NONE:
+        if self.supervision is Supervision.NONE:
             return None
+        step, num_steps = self.step(records, key), self.num_steps
         known = _known(records, step, num_steps)
         rotated = []
         for record in (known[i] for i in self.chosen(known, key)):

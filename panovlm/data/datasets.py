@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -10,25 +10,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from panovlm.data.augmentation import ColourJitter
-from panovlm.data.conversations import ConversationTokenizer, RecordSampler, num_bytes
+from panovlm.data.cache import FeatureSource
+from panovlm.data.conversations import RecordSampler, num_bytes
 from panovlm.data.mixture import MixturePart, MixtureSchedule
 from panovlm.data.packing import PackedSequence, collate, join
 from panovlm.data.record_files import raise_errors
 from panovlm.data.records import Record
-from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
 from panovlm.stages import Supervision
 
 TOO_LONG_FIX = "shorten the text, or lower token_rows, token_columns or num_views"
 NUM_PACKED_FIRST = 256
 """Examples packed before training: enough to meet what a tokenizer or a chat template does."""
-
-
-class Source(Protocol):
-    """Loads the model's input for a picture."""
-
-    def load(self, picture: PictureFile) -> Tensor:
-        """Return the views of a picture, or the frozen encoder's outputs for them, [V, ...]."""
 
 
 class SequenceKey(NamedTuple):
@@ -55,27 +48,20 @@ class PanoramaDataset(Dataset[Example]):
         parts: What to train on; a part's records of one picture make one example, texts stand
             alone.
         sources: Load the views of a picture, or their cached patch tokens: as it is, and after the
-            camera has turned right by each further fine step within a stride.
-        processor: Tokenises conversations.
-        supervision: Which tokens carry the loss; `NONE` leaves conversations out.
-        per_panorama: Conversations sampled for one panorama.
-        roll: Whether to yaw-rotate panoramas whose records all have rotated responses.
+            camera has turned right by each further fine step within a stride. None where only
+            texts are read.
+        sampler: Chooses conversations and yaw rotations.
         seed: Of the sampling.
-        truncate_to: Tokens that are kept of a longer conversation; None keeps all.
         jitter: Changes the colours of views, where the sources load pixels.
     """
 
     def __init__(
         self,
         parts: Sequence[MixturePart],
-        sources: Sequence[Source],
-        processor: PanoVLMProcessor,
-        supervision: Supervision,
-        per_panorama: int,
+        sources: Sequence[FeatureSource],
+        sampler: RecordSampler,
         *,
-        roll: bool,
         seed: int,
-        truncate_to: int | None = None,
         jitter: ColourJitter | None = None,
     ) -> None:
         grouped = [_by_picture(part.records) for part in parts]
@@ -83,10 +69,7 @@ class PanoramaDataset(Dataset[Example]):
         weights = [part.weight for part in parts]
         self.schedule = MixtureSchedule([*map(len, grouped)], weights, seed)
         self.sources = sources
-        self.layout = processor.image_processor.layout
-        self.tokenizer = ConversationTokenizer(processor, supervision, truncate_to)
-        self.sampler = RecordSampler(self.tokenizer, per_panorama, roll, len(sources))
-        self.supervision = supervision
+        self.sampler = sampler
         self.seed = seed
         self.jitter = jitter
         self.record_bytes = [[num_bytes(record) for record in group] for group in self.groups]
@@ -108,28 +91,20 @@ class PanoramaDataset(Dataset[Example]):
 
     def example(self, index: int, epoch: int = 0) -> Example:
         """Return an example as it is in an epoch."""
-        record, step = self._group(index)[0], self._step(index, epoch)
-        num_strides, fine_step = divmod(step, len(self.sources))
-        loaded = [self.sources[fine_step].load(picture) for picture in record.pictures]
+        records = self._group(index)
+        step = self.sampler.step(records, (self.seed, epoch, index))
+        num_strides, fine_step = divmod(step, self.sampler.steps_per_view)
+        loaded = [self.sources[fine_step].load(picture) for picture in records[0].pictures]
         if self.jitter is not None:
             rng = np.random.default_rng((self.seed, epoch, index, 3))
             loaded = [self.jitter(each, rng) for each in loaded]
-        order = list(self.layout.order_after(num_strides))
+        order = list(self.sampler.layout.order_after(num_strides))
         views = [each[order] for each in loaded]
         return {"views": views, "conversations": self.conversations(index, epoch)}
 
     def conversations(self, index: int, epoch: int) -> PackedSequence | None:
         """Return the text of an example in an epoch; no picture is read."""
-        num_steps = self.layout.num_strides * len(self.sources)
-        key, step = (self.seed, epoch, index), self._step(index, epoch)
-        return self.sampler.packed(self._group(index), key, step, num_steps)
-
-    def _step(self, index: int, epoch: int) -> int:
-        """Sample how far the camera turns right, in fine steps."""
-        records = self._group(index)
-        if not records[0].paths:
-            return 0
-        return self.sampler.step(records, (self.seed, epoch, index), self.layout.num_strides)
+        return self.sampler.packed(self._group(index), (self.seed, epoch, index))
 
     def _group(self, index: int) -> list[Record]:
         """Return the records of an example, whichever its repetition."""
@@ -142,7 +117,7 @@ class PanoramaDataset(Dataset[Example]):
 
     def text_bytes(self, index: int, epoch: int) -> int:
         """Return about the bytes of an example's text in an epoch; nothing is tokenised."""
-        if self.supervision is Supervision.NONE:
+        if self.sampler.supervision is Supervision.NONE:
             return 0
         chosen = self.sampler.chosen(self._group(index), (self.seed, epoch, index))
         return sum(self.record_bytes[index % len(self.groups)][i] for i in chosen)
@@ -162,13 +137,14 @@ class PanoramaDataset(Dataset[Example]):
         Raises:
             PanoVLMError: Listing every record of more than `longest` tokens, and what to change.
         """
-        if self.supervision is Supervision.NONE:
+        tokenizer = self.sampler.tokenizer
+        if tokenizer.supervision is Supervision.NONE:
             return
         for record in _one_of_each_order(self.groups):
-            self.tokenizer(record)  # the chat template takes its roles, or says why not
+            tokenizer(record)  # the chat template takes its roles, or says why not
         errors = []
         for record in (record for records in self.groups for record in records):
-            excess = self.tokenizer.excess(record, longest)
+            excess = tokenizer.excess(record, longest)
             if excess > 0:
                 name = record.shown or f"text {record.messages[0].content[:40]!r}"
                 errors.append(f"{name}: {excess} tokens too many for {longest}")

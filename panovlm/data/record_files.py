@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,6 @@ class Checked:
         """The findings that training refuses."""
         return [finding for finding in self.findings if finding.is_error]
 
-    def of(self, file: Path, default: Declaration | None) -> "Checked":
-        """Return the records of one file; `default` declares pictures that no record declares."""
-        records = (each for each in self.records if each.file == file)
-        return Checked([replace(e, record=e.record.declared_by(default)) for e in records])
-
     @property
     def contradictions(self) -> list[Finding]:
         """What the header of a picture contradicts of its declaration, at its first record."""
@@ -73,26 +68,15 @@ class Checked:
         kind = FindingKind.PICTURE
         return [Finding(kind, text, "", e.file, e.place, "declared") for e, text in found if text]
 
+    def of_one_file(self, path: Path) -> list[Record]:
+        """Return the records of a file, all of which are valid.
 
-def read_records(
-    path: Path, needs: Needs, declared: Declaration | None = None, scan: "Scan | None" = None
-) -> list[Record]:
-    """Read and check a file of records.
-
-    Args:
-        path: JSON Lines; pictures are relative to its folder.
-        needs: What every record must hold.
-        declared: What the pictures are, of records that do not declare it.
-        scan: Reads a file of another format; None for JSON Lines.
-
-    Raises:
-        PanoVLMError: Listing every invalid line with its fix; nothing is skipped silently.
-    """
-    checked = check_records({path: needs}, scan or scan_records)
-    raise_findings(path, checked.errors)
-    checked = checked.of(path, declared)
-    raise_findings(path, checked.contradictions)
-    return [each.record for each in checked.records]
+        Raises:
+            PanoVLMError: Listing every invalid line with its fix; nothing is skipped silently.
+        """
+        raise_findings(path, self.errors)
+        raise_findings(path, self.contradictions)
+        return [each.record for each in self.records]
 
 
 def raise_findings(path: Path, findings: Sequence[Finding]) -> None:
@@ -113,7 +97,9 @@ def raise_errors(source: str, errors: Iterable[str]) -> None:
         raise PanoVLMError(f"{source} has {len(listed)} error(s):\n  {lines}{rest}")
 
 
-def scan_records(path: Path, needs: Needs) -> Iterator[Located | Finding]:
+def scan_records(
+    path: Path, needs: Needs, pictures: Path | None = None
+) -> Iterator[Located | Finding]:
     """Read a file of records; yield each valid one, and everything wrong with the others."""
     is_empty = True
     for each in json_lines(path):
@@ -121,29 +107,38 @@ def scan_records(path: Path, needs: Needs) -> Iterator[Located | Finding]:
         if isinstance(each, Finding):
             yield each
         else:
-            yield from located(each[1], path, f"line {each[0]}", needs)
+            yield from located(each[1], path, f"line {each[0]}", needs, pictures)
     if is_empty:
         yield no_records(path, "one JSON object a line")
 
 
-Scan = Callable[[Path, Needs], Iterable[Located | Finding]]
+Scan = Callable[[Path, Needs, Path | None], Iterable[Located | Finding]]
 
 
-def check_records(files: Mapping[Path, Needs], scan: Scan = scan_records) -> Checked:
+def check_records(
+    files: Mapping[Path, Needs], scan: Scan = scan_records, pictures: Path | None = None
+) -> Checked:
     """Read every record of all files.
 
     Args:
         files: The files, and what their records must hold.
-        scan: Reads one file.
+        scan: Reads one file; as it is, JSON Lines.
+        pictures: Folder that paths of pictures start from; None for each file's own.
     """
-    checked = Checked()
-    for path, needs in files.items():
-        for each in scan(path, needs):
-            if isinstance(each, Finding):
-                checked.findings.append(each)
-            else:
-                checked.records.append(each)
-    return checked
+    found = [each for path, needs in files.items() for each in scan(path, needs, pictures)]
+    return Checked(
+        [each for each in found if isinstance(each, Located)],
+        [each for each in found if isinstance(each, Finding)],
+    )
+
+
+def read_records(path: Path, needs: Needs, scan: Scan = scan_records) -> list[Record]:
+    """Read and check one file, as `check_records` does.
+
+    Raises:
+        PanoVLMError: Listing every invalid line with its fix; nothing is skipped silently.
+    """
+    return check_records({path: needs}, scan).of_one_file(path)
 
 
 def no_records(path: Path, expected: str) -> Finding:
@@ -151,14 +146,17 @@ def no_records(path: Path, expected: str) -> Finding:
     return Finding(FindingKind.FILE, f"{path}: found no records, expected {expected}")
 
 
-def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located | Finding]:
+def located(
+    data: Any, file: Path, place: str, needs: Needs, pictures: Path | None = None
+) -> Iterable[Located | Finding]:
     """Check the content of one record.
 
     Args:
         data: What the file holds, in the shape of a record.
-        file: The file; pictures are relative to its folder unless `needs` names another.
+        file: The file.
         place: Where in the file, as in "line 3".
         needs: What the record must hold.
+        pictures: Folder that paths of pictures start from; None for the file's own.
 
     Returns:
         The record alone, or its errors.
@@ -174,8 +172,7 @@ def located(data: Any, file: Path, place: str, needs: Needs) -> Iterable[Located
             return [Finding(FindingKind.URL, found, fix, file, place)]
     if wrong := _error_of_picture(record, needs) or _error_of(record, needs):
         return [Finding(*wrong, file, place)]
-    folder = needs.pictures or file.parent
-    paths = tuple(find_file(folder, path) for path in record.paths)
+    paths = tuple(find_file(pictures or file.parent, path) for path in record.paths)
     found_files = {"images": paths} if record.images else {"image": next(iter(paths), None)}
     return [Located(record.model_copy(update=found_files) if paths else record, file, place)]
 

@@ -164,27 +164,20 @@ def marked(messages: tuple[Message, ...], count: int = 1) -> tuple[Message, ...]
 
 @dataclass(frozen=True)
 class Needs:
-    """What every record of a file must hold, and where its pictures are.
+    """What every record of a file must hold.
 
     Attributes:
         text: A response of the assistant.
         image: A picture.
         one_picture: No more than one picture.
-        pictures: Folder that paths of pictures start from; None for the file's own.
     """
 
     text: bool
     image: bool
     one_picture: bool = True
-    pictures: Path | None = None
 
     @classmethod
     def of(cls, supervision: Supervision) -> "Needs":
         """Return what a stage needs: text where text carries the loss, else pictures."""
         has_text = supervision is not Supervision.NONE
         return cls(text=has_text, image=not has_text, one_picture=False)
-
-    def __or__(self, other: "Needs") -> "Needs":
-        is_one = self.one_picture or other.one_picture
-        pictures = self.pictures or other.pictures
-        return Needs(self.text or other.text, self.image or other.image, is_one, pictures)

@@ -189,24 +189,21 @@ class StreamDataset(IterableDataset[StreamExample]):
             PanoVLMError: If it is invalid.
         """
         sample, sampler = sampled.sample, self.sampler
-        needs = Needs.of(sampler.tokenizer.supervision)
+        needs = Needs.of(sampler.supervision)
         records = records_of(sample, needs, sampled.declared)
         if needs.text:
             excess = max(sampler.tokenizer.excess(record, self.longest) for record in records)
             if excess > 0:
                 found = f"{excess} tokens too many for {self.longest}"
                 raise PanoVLMError(f"{sample.place}: {found}; {TOO_LONG_FIX}")
+        packed = sampler.packed(records, sampled.key)
         if sample.picture is None:
-            packed = sampler.packed(records, sampled.key)
             return {"features": None, "conversations": packed, "skipped": 0}
         features = self.encoder.prepare(sample.picture, sample.place, records[0].declared)
-        around = self.encoder.layout.num_strides
-        num_strides = sampler.step(records, sampled.key, around)
-        packed = sampler.packed(records, sampled.key, num_strides, around)
         if self.jitter is not None:
             rng = np.random.default_rng((*sampled.key, 3))
             features = replace(features, states=self.jitter(features.states, rng))
-        features = replace(features, num_strides=num_strides)
+        features = replace(features, num_strides=sampler.step(records, sampled.key))
         return {"features": features, "conversations": packed, "skipped": 0}
 
 

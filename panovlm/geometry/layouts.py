@@ -200,8 +200,13 @@ class ViewLayout:
         Returns:
             For each view v the place of the one that looks where v looks then; no pixel differs.
         """
-        yaw_shift_deg = num_strides % self.num_strides * 360.0 / self.num_strides
-        return self._order_after(yaw_shift_deg) or tuple(range(self.num_views))
+        return self._orders[num_strides % self.num_strides]
+
+    @cached_property
+    def _orders(self) -> list[tuple[int, ...]]:
+        yaw_shifts_deg = (step * 360.0 / self.num_strides for step in range(self.num_strides))
+        as_they_are = tuple(range(self.num_views))
+        return [self._order_after(yaw_deg) or as_they_are for yaw_deg in yaw_shifts_deg]
 
     def _order_after(self, yaw_shift_deg: float) -> tuple[int, ...] | None:
         """Return the places of the views that look where these do after a rotation, if all do."""

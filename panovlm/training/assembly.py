@@ -1,33 +1,39 @@
 """Builds a stage's trainer: data, arguments and callbacks."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from panovlm.data.cache import FeatureSource
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.packing import IGNORED
+from panovlm.data.records import Record
 from panovlm.data.streaming import StreamCollator, StreamDataset
 from panovlm.errors import PanoVLMError
-from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
+from panovlm.runtime.progress import console
 from panovlm.training import ranks
-from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis, hold_out
+from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis
 from panovlm.training.log import VALIDATION_ACCURACY, VALIDATION_LOSS
 from panovlm.training.sections import ValidationSection
-from panovlm.training.sources import FeatureSource, feature_source, fill_or_raise, view_sources
-from panovlm.training.stage_data import build_dataset, read_parts
+from panovlm.training.sources import feature_source, fill_or_raise, view_sources
+from panovlm.training.stage_data import (
+    StageRecords,
+    build_dataset,
+    build_watched,
+    hold_out_of,
+    read_stage,
+)
 from panovlm.training.stage_run import StageRun
 from panovlm.training.streams import stream_dataset
 from panovlm.training.trackers import run_name
 from panovlm.training.trainer import StageTrainer
-from panovlm.training.validation_data import (
-    build_validation,
-    report_shared,
-    validation_records,
-)
+from panovlm.training.validation import Validation
 from panovlm.training.view_words import ViewWords
 
 EXAMPLES_WITH_WORDS = 32
@@ -35,58 +41,82 @@ EXAMPLES_WITH_WORDS = 32
 
 
 def build_trainer(
-    run: StageRun,
-    model: PreTrainedModel,
-    processor: PanoVLMProcessor,
-    callbacks: list[TrainerCallback],
+    run: StageRun, model: PreTrainedModel, callbacks: list[TrainerCallback]
 ) -> StageTrainer:
     """Put a stage's data, arguments and callbacks together."""
-    section, pad_id = run.section, processor.tokenizer.pad_token_id
-    overlap, held_out = section.overlap_settings, list[PictureFile]()
-    watched, longest = validation_records(run), model.config.text_config.max_position_embeddings
+    section, pad_id = run.section, run.processor.tokenizer.pad_token_id
+    records, held_out = read_stage(run), list[PictureFile]()
+    _report_watched(run, records)
     source: FeatureSource
     dataset: StreamDataset | PanoramaDataset
     collator: StreamCollator | PanoramaCollator
     if run.is_stream:
         with ranks.synchronized():
-            source = feature_source(run, model.model.vision_encoder, processor.image_processor)
-            dataset = stream_dataset(run, source, processor, longest)
+            source = feature_source(run, model.model.vision_encoder)
+            dataset = stream_dataset(run, source)
         collator = StreamCollator(pad_id)
-        pictures = [picture for record in watched for picture in record.pictures]
+        pictures = [picture for record in records.watched for picture in record.pictures]
         fill_or_raise({source: pictures} if pictures else {}, f"{run.name}: validation")
     else:
-        parts = read_parts(run)
-        records = [record for part in parts for record in part.records]
-        report_shared(run, records, watched)
-        sources = view_sources(run, model, processor, [*records, *watched])
+        sources = view_sources(run, model, [*records.trained_on, *records.watched])
         source = sources[0]
         with ranks.synchronized():
-            share = overlap.held_out if run.is_on_overlaps else 0.0
-            held_out = hold_out(records, share, run.recipe.seed)
-            parts = [part.without(held_out) for part in parts]
-            dataset = build_dataset(run, processor, parts, sources, longest)
+            parts, held_out = hold_out_of(run, records)
+            dataset = build_dataset(run, parts, sources)
             dataset.check_packing()
-        collator = PanoramaCollator(sources[0].key, pad_id)
+        collator = PanoramaCollator(source.key, pad_id)
     with ranks.synchronized():
-        _check_words(run, dataset, processor)
+        _check_words(run, dataset)
+        validation = _build_validation(run, records.watched, source)
     trainer = StageTrainer(
         model=model,
         args=training_arguments(run),
         train_dataset=dataset,
         data_collator=collator,
         learning_rates=section.learning_rate,
-        validation=build_validation(run, processor, watched, source, longest),
+        validation=validation,
         word_steps=section.word_steps,
-        view_words=ViewWords(processor) if section.word_steps else None,
+        view_words=ViewWords(run.processor) if section.word_steps else None,
         tokens_per_sequence=section.tokens_per_sequence,
         callbacks=callbacks,
     )
     if held_out:
-        shown, every = held_out[:MAX_PICTURES], overlap.diagnose_every
+        shown, every = held_out[:MAX_PICTURES], section.overlap_settings.diagnose_every
         trainer.add_callback(Diagnosis(trainer.scalars, shown, source, every))
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     return trainer
+
+
+def _report_watched(run: StageRun, records: StageRecords) -> None:
+    """Print how many records are set apart, and how many panoramas are not, though validated on."""
+    validation = run.section.validation
+    if validation is not None and validation.share is not None:
+        console.print(f"{run.name}: {len(records.watched):,} records set apart to validate on")
+    trained_on = {picture for record in records.trained_on for picture in record.pictures}
+    shown = {picture for record in records.watched for picture in record.pictures}
+    if shared := len(shown & trained_on):
+        console.print(
+            f"{run.name}: {shared} of the {len(shown)} panoramas of the validation are trained on "
+            f"as well, so it may not show overfitting"
+        )
+
+
+def _build_validation(
+    run: StageRun, records: Sequence[Record], source: FeatureSource
+) -> Validation | None:
+    """Build what scores a stage's model on records; None where the recipe asks for none."""
+    section = run.section.validation
+    if section is None:
+        return None
+    places = np.linspace(0, len(records) - 1, min(section.answers, len(records)))
+    return Validation(
+        section,
+        build_watched(run, records, source),
+        PanoramaCollator(source.key, run.processor.tokenizer.pad_token_id),
+        ranks.batch_size_per_rank(run.section.batch_size),
+        [records[place] for place in places.round().astype(int)],
+    )
 
 
 def _best_of(validation: ValidationSection | None) -> dict[str, Any]:
@@ -98,15 +128,11 @@ def _best_of(validation: ValidationSection | None) -> dict[str, Any]:
     return {"metric_for_best_model": name, "greater_is_better": is_accuracy}
 
 
-def _check_words(
-    run: StageRun,
-    dataset: PanoramaDataset | StreamDataset,
-    processor: PanoVLMProcessor,
-) -> None:
+def _check_words(run: StageRun, dataset: PanoramaDataset | StreamDataset) -> None:
     """Refuse steps on words where none of the first examples has a word for a view."""
     if not run.section.word_steps:
         return
-    found, find = "a stream", ViewWords(processor)
+    found, find = "a stream", ViewWords(run.processor)
     if isinstance(dataset, PanoramaDataset):
         first = range(min(len(dataset), EXAMPLES_WITH_WORDS))
         texts = (dataset.conversations(index, epoch=0) for index in first)

@@ -14,8 +14,8 @@ from pydantic import (
 
 from panovlm.data.formats.reading import scan_trained
 from panovlm.data.mixture import capped
-from panovlm.data.record_files import read_records
-from panovlm.data.records import Needs, Record
+from panovlm.data.record_files import Checked, check_records
+from panovlm.data.records import Needs
 from panovlm.pictures.declaring import Declaration
 from panovlm.training.sections import Count, Section
 
@@ -96,15 +96,10 @@ def sources_of(
     )
 
 
-def read_source(source: DataSource, needs: Needs, seed: int) -> list[Record]:
-    """Read and check the records of one entry of `data`.
-
-    Raises:
-        PanoVLMError: Listing every invalid line of the file.
-    """
-    needs = replace(needs, pictures=source.pictures)
-    records = read_records(source.path, needs, source.declared, scan_trained)
-    records = capped(records, source.limit, seed)
-    if needs.text:
-        return records
-    return [single for record in records for single in record.apart()]  # each trains by itself
+def check_source(source: DataSource, needs: Needs, seed: int) -> Checked:
+    """Read and check the records of one entry of `data`, and sample its limit of them."""
+    checked = check_records({source.path: needs}, scan_trained, source.pictures)
+    declared = [
+        replace(each, record=each.record.declared_by(source.declared)) for each in checked.records
+    ]
+    return Checked(capped(declared, source.limit, seed), checked.findings)

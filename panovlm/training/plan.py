@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
@@ -16,14 +16,12 @@ from panovlm.data.cache import bytes_per_picture
 from panovlm.data.datasets import PanoramaDataset
 from panovlm.data.mixture import MixturePart
 from panovlm.data.packing import IGNORED
-from panovlm.data.records import Needs
 from panovlm.data.samples import records_of
 from panovlm.errors import PanoVLMError
-from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.cached_folders import MANIFEST, cache_folder
 from panovlm.stages import STAGES
-from panovlm.training.build import build_config, build_model, build_processor
+from panovlm.training.build import build_config, build_model
 from panovlm.training.footprint import (
     FLOAT_BYTES,
     BatchShape,
@@ -34,7 +32,7 @@ from panovlm.training.footprint import (
 from panovlm.training.ranks import batch_size_per_rank
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sources import fine_yaws_deg
-from panovlm.training.stage_data import BlankViews, build_dataset, read_parts
+from panovlm.training.stage_data import build_dataset, read_stage
 from panovlm.training.stage_run import StageRun
 from panovlm.training.trainable import apply_stage, hold_frozen
 
@@ -86,17 +84,13 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     for name in (recipe.model.vision_encoder, recipe.model.language_model):
         if name in PACKAGED and not (cache_folder() / name / MANIFEST).is_file():
             raise PanoVLMError(f"{name} is not on this machine yet; run: panovlm backbones {name}")
-    processor = build_processor(recipe.model)
-    runs = [StageRun(recipe, name) for name in STAGES if name in recipe.stages]
-    return [_plan_stage(run, processor) for run in runs]
+    return [_plan_stage(StageRun(recipe, name)) for name in STAGES if name in recipe.stages]
 
 
-def _plan_stage(run: StageRun, processor: PanoVLMProcessor) -> StagePlan:
+def _plan_stage(run: StageRun) -> StagePlan:
     section, config = run.section, build_config(run.recipe.model)
     parts = _read_parts(run)
-    blank = [BlankViews(config.layout.num_views)] * section.yaw_steps_per_view
-    limit = config.text_config.max_position_embeddings
-    dataset = build_dataset(run, processor, parts, blank, limit)
+    dataset = build_dataset(run, parts)
     batch = _batch_shape(dataset, batch_size_per_rank(section.batch_size), section)
     is_cached, layers = not run.is_stream, section.vision_layers
     model = untrained_model(run, "meta")
@@ -184,14 +178,13 @@ def seconds_per_step(plan: StagePlan) -> float:
     return plan.run.section.accumulation * seconds
 
 
-def _read_parts(run: StageRun) -> list[MixturePart]:
+def _read_parts(run: StageRun) -> Sequence[MixturePart]:
     """Read a stage's records, of a stream the first."""
     if not run.is_stream:
-        return read_parts(run)
-    needs = Needs.of(run.stage.supervision)
+        return read_stage(run).parts
     heads = [(each.stream.head(EXAMPLES_READ), each.declared) for each in run.streams]
     return [
-        MixturePart([r for sample in head for r in records_of(sample, needs, declared)])
+        MixturePart([r for sample in head for r in records_of(sample, run.needs, declared)])
         for head, declared in heads
     ]
 

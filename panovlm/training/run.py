@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,8 @@ from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations.fsdp import is_fsdp_enabled
 
 from panovlm.data.cache_room import NoRoomError
-from panovlm.data.formats.reading import scan_trained
-from panovlm.data.mixture import capped
-from panovlm.data.record_files import Checked, check_records, raise_errors
-from panovlm.data.records import Needs
+from panovlm.data.record_files import raise_errors
 from panovlm.errors import PanoVLMError
-from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.files import check_output
 from panovlm.runtime.progress import console, show_table
@@ -40,7 +35,6 @@ from panovlm.training.assembly import build_trainer
 from panovlm.training.attention import compile_layers, set_attention
 from panovlm.training.build import (
     build_model,
-    build_processor,
     check_language_model,
     load_predecessor,
     restore_vision_encoder,
@@ -51,6 +45,7 @@ from panovlm.training.checkpoints import (
     checkpoint_to_resume,
     is_begun,
 )
+from panovlm.training.data_sources import check_source
 from panovlm.training.disk import exclusive_lock
 from panovlm.training.log import JsonLog, is_log
 from panovlm.training.outputs import (
@@ -137,12 +132,12 @@ def check_data(recipe: Recipe, names: list[str]) -> Recipe:
     runs = [StageRun(recipe, name) for name in names]
     with ranks.synchronized():
         for run in runs:
+            _ = run.processor  # refuses chat templates in which no answer is found
             ranks.batch_size_per_rank(run.section.batch_size)
             check_installed(run.lora)
             if run.section.steps is not None:
                 check_schedule(run)
         check_trackers(recipe)
-        build_processor(recipe.model)  # refuses chat templates in which no answer is found
         if not all(run.is_on_overlaps for run in runs):
             check_language_model(recipe.model)
     recipe, errors = _check_files(recipe, [run for run in runs if run.record_sources])
@@ -153,25 +148,22 @@ def check_data(recipe: Recipe, names: list[str]) -> Recipe:
 
 
 def _check_files(recipe: Recipe, runs: Sequence[StageRun]) -> tuple[Recipe, list[str]]:
-    files: dict[Path, Needs] = {}
-    for run in runs:
-        needs = Needs.of(run.stage.supervision)
-        for each in run.record_sources:
-            wants = replace(needs, pictures=each.pictures)
-            files[each.path] = files.get(each.path, wants) | wants
-    checked = check_records(files, scan_trained)
-    for finding in checked.findings:
+    read = [
+        (run, [check_source(each, run.needs, recipe.seed) for each in run.record_sources])
+        for run in runs
+    ]
+    found = [each for _, files in read for each in files]
+    findings = dict.fromkeys(finding for each in found for finding in each.findings)
+    for finding in findings:
         if not finding.is_error:
             console.print(str(finding), highlight=False, markup=False, soft_wrap=True)
-    if errors := [str(finding) for finding in checked.errors]:
-        return recipe, errors + check_pictures(checked.pictures)
-    wanted, errors = [], []
-    for run in runs:
-        own = _of_stage(checked, run)
-        errors += [str(finding) for finding in own.contradictions]
-        wanted.append((run, own.pictures))
+    if errors := [str(finding) for finding in findings if finding.is_error]:
+        pictures = dict.fromkeys(picture for each in found for picture in each.pictures)
+        return recipe, errors + check_pictures(pictures)
+    errors = [str(finding) for each in found for finding in each.contradictions]
     if errors or not runs:
         return recipe, errors
+    wanted = [(run, [p for each in files for p in each.pictures]) for run, files in read]
     return _prepare_pictures(recipe, wanted)
 
 
@@ -191,15 +183,6 @@ def _prepare_pictures(
             raise ranks.raise_on_all_ranks(str(error)) from error
         console.print(f"{error}. Until then the encoder runs in every step", soft_wrap=True)
         return without, prepare_pictures(without, wanted)
-
-
-def _of_stage(checked: Checked, run: StageRun) -> Checked:
-    """Return the records that a stage reads."""
-    seed = run.recipe.seed
-    own = [
-        capped(checked.of(e.path, e.declared).records, e.limit, seed) for e in run.record_sources
-    ]
-    return Checked([record for records in own for record in records])
 
 
 def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:
@@ -233,11 +216,10 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     is_held_in_bf16 = run.bf16 and not is_fsdp_enabled()
     if is_held_in_bf16:
         hold_frozen(model, torch.bfloat16)
-    processor = build_processor(run.recipe.model)
     bar = TrainingBar(run.name)
     saves = SavePoints(signals, run.recipe.save_minutes, run.section.save_steps)
     callbacks = [*_callbacks(run, bar), saves]
-    trainer = build_trainer(run, model, processor, callbacks)
+    trainer = build_trainer(run, model, callbacks)
     can_time = is_held_in_bf16 and not run.is_stream
     if not run.is_on_overlaps and (chosen := set_attention(trainer, run.recipe, can_time)):
         console.print(f"{run.name}: attention {chosen}, the faster here on the first examples")
@@ -251,7 +233,7 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     def write() -> StageResult:
         # Of shards and of frozen weights in bf16, the first rank builds the whole model again.
         whole = (model, adapters) if weights is None else _build(run, weights)
-        return _write_stage(run, *whole, processor, (trainer.kept_step, started))
+        return _write_stage(run, *whole, (trainer.kept_step, started))
 
     return ranks.run_on_first(write)
 
@@ -271,7 +253,6 @@ def _write_stage(
     run: StageRun,
     model: PreTrainedModel,
     adapters: PeftModel | None,
-    processor: PanoVLMProcessor,
     trained: tuple[int | None, float],
 ) -> StageResult:
     """Write what a stage has trained: the whole model, and its adapters alone, if it has any.
@@ -289,7 +270,7 @@ def _write_stage(
         origin = {"language_model": language_model, "base": run.facts["starts_from"] or ""}
         write_adapters(adapters, model, folder, origin)
         model = _merged(run, model, adapters, folder)
-    write_output(run.output, model, processor, run.facts | {"result": vars(result)}, folder)
+    write_output(run.output, model, run.processor, run.facts | {"result": vars(result)}, folder)
     publish_output(run.output, run.checkpoints)
     return result
 

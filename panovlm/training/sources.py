@@ -9,36 +9,30 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from panovlm.data.cache import PatchTokenCache, ViewSource
+from panovlm.data.cache import FeatureSource, PatchTokenCache, ViewSource
 from panovlm.data.cache_room import NoRoomError, cache_limit, gigabytes, make_room, mark_used
 from panovlm.data.filling import fill
 from panovlm.data.record_files import raise_errors
 from panovlm.data.records import Record
-from panovlm.model.image_processing import PanoVLMImageProcessor
-from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console, progress_bar
-from panovlm.stages import Supervision
 from panovlm.training import ranks
-from panovlm.training.build import build_image_processor, build_vision_encoder, free_vision_encoder
+from panovlm.training.build import build_vision_encoder, free_vision_encoder
 from panovlm.training.disk import disk_errors
 from panovlm.training.recipe import Recipe
 from panovlm.training.stage_run import StageRun
 
 ENCODING_BATCH, GPU_ENCODING_BATCH = 1, 16
-FeatureSource = PatchTokenCache | ViewSource
-"""Loads the frozen encoder's outputs for a picture, or its pixels."""
 
 
-def feature_source(
-    run: StageRun, encoder: PreTrainedModel, image_processor: PanoVLMImageProcessor
-) -> FeatureSource:
+def feature_source(run: StageRun, encoder: PreTrainedModel) -> FeatureSource:
     """Return the cache of the frozen part of a stage's encoder, which moves to the fastest device.
 
     Where nothing is to be cached, or the encoder cannot be cut, that is what loads the pixels.
     """
+    image_processor = run.processor.image_processor
     if run.recipe.cache == "off":
         return ViewSource(image_processor)
     cache = PatchTokenCache(
@@ -58,14 +52,14 @@ def feature_source(
 
 
 def view_sources(
-    run: StageRun, model: PreTrainedModel, processor: PanoVLMProcessor, records: list[Record]
+    run: StageRun, model: PreTrainedModel, records: Sequence[Record]
 ) -> Sequence[FeatureSource]:
     """Return the cached outputs of the frozen part of the encoder, or else the pixels.
 
     Those of the pictures as they are come first, then those after each fine step within a stride.
     An encoder that is frozen as a whole is not needed after that, and its weights are freed.
     """
-    source = feature_source(run, model.model.vision_encoder, processor.image_processor)
+    source = feature_source(run, model.model.vision_encoder)
     sources = [source.with_yaw_shift(yaw_deg) for yaw_deg in fine_yaws_deg(run)]
     rotated = [picture for each in _finely_rotated(run, records) for picture in each.pictures]
     pictures = [picture for record in records for picture in record.pictures]
@@ -76,11 +70,10 @@ def view_sources(
     return sources
 
 
-def _finely_rotated(run: StageRun, records: list[Record]) -> list[Record]:
+def _finely_rotated(run: StageRun, records: Sequence[Record]) -> list[Record]:
     """Return the records that a stage rotates in fine steps: others lack responses for them."""
     count = run.recipe.model.views.layout.num_strides * run.section.yaw_steps_per_view
-    has_text = run.stage.supervision is not Supervision.NONE
-    return [each for each in records if not has_text or each.has_rotations(count)]
+    return [each for each in records if not run.needs.text or each.has_rotations(count)]
 
 
 def fine_yaws_deg(run: StageRun) -> list[float]:
@@ -105,13 +98,12 @@ def prepare_pictures(
         return check_pictures(dict.fromkeys(p for _, pictures in wanted for p in pictures))
     with ranks.synchronized():
         encoder = build_vision_encoder(recipe.model)
-        image_processor = build_image_processor(recipe.model)
     sources: dict[int, FeatureSource] = {}
     pictures: dict[int, dict[PictureFile, None]] = defaultdict(dict)
     for run, own in wanted:
         num_layers = run.section.vision_layers
         if num_layers not in sources:
-            sources[num_layers] = feature_source(run, encoder, image_processor)
+            sources[num_layers] = feature_source(run, encoder)
         pictures[num_layers] |= dict.fromkeys(own)
     caches = {n: each for n, each in sources.items() if isinstance(each, PatchTokenCache)}
     uncached = dict.fromkeys(p for n in sources.keys() - caches.keys() for p in pictures[n])

@@ -4,21 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
 from panovlm.data.augmentation import ColourJitter
-from panovlm.data.conversations import ConversationTokenizer
-from panovlm.data.datasets import TOO_LONG_FIX, PanoramaDataset, Source
+from panovlm.data.cache import FeatureSource
+from panovlm.data.conversations import ConversationTokenizer, RecordSampler
+from panovlm.data.datasets import TOO_LONG_FIX, PanoramaDataset
 from panovlm.data.mixture import MixturePart
-from panovlm.data.records import Needs, Record
+from panovlm.data.records import Record
 from panovlm.errors import PanoVLMError
-from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.progress import console
-from panovlm.stages import Supervision
-from panovlm.training.build import build_config, build_processor
-from panovlm.training.data_sources import read_source
+from panovlm.training.data_sources import DataSource, check_source
 from panovlm.training.diagnosing import hold_out
 from panovlm.training.recipe import Recipe
 from panovlm.training.sampler import SequenceSampler
@@ -26,80 +21,120 @@ from panovlm.training.stage_run import StageRun
 from panovlm.training.validation_split import set_apart
 
 
-def read_parts(run: StageRun) -> list[MixturePart]:
-    """Read and check the records that a stage trains on, each file's as one part of the mixture.
+@dataclass(frozen=True)
+class StageRecords:
+    """The records that a stage reads from files.
+
+    Attributes:
+        parts: What is trained on, each file's as one part of the mixture; none of a stream.
+        watched: What is validated on.
+    """
+
+    parts: Sequence[MixturePart]
+    watched: Sequence[Record]
+
+    @property
+    def trained_on(self) -> list[Record]:
+        """The records of all parts."""
+        return [record for part in self.parts for record in part.records]
+
+
+def read_stage(run: StageRun) -> StageRecords:
+    """Read and check the records that a stage trains on, and those that it is validated on.
 
     Raises:
         PanoVLMError: Listing every invalid line of a file.
     """
-    return parts_and_watched(run)[0]
-
-
-def parts_and_watched(run: StageRun) -> tuple[list[MixturePart], list[Record]]:
-    """Read the records that a stage trains on, and of these the share to validate on.
-
-    Raises:
-        PanoVLMError: Listing every invalid line of a file.
-    """
-    needs, seed = Needs.of(run.stage.supervision), run.recipe.seed
-    parts = [MixturePart(read_source(each, needs, seed), each.weight) for each in run.sources]
+    sources = () if run.is_stream else run.sources
+    parts = [MixturePart(_read(run, each), each.weight) for each in sources]
     validation = run.section.validation
-    if validation is None or validation.share is None:
-        return parts, []
-    return set_apart(run.name, parts, validation.share, seed)
+    if validation is not None and validation.share is not None:
+        return StageRecords(*set_apart(run.name, parts, validation.share, run.recipe.seed))
+    return StageRecords(parts, _read(run, run.watched_source) if run.watched_source else [])
+
+
+def _read(run: StageRun, source: DataSource) -> list[Record]:
+    records = check_source(source, run.needs, run.recipe.seed).of_one_file(source.path)
+    if run.needs.text:
+        return records
+    return [single for record in records for single in record.apart()]  # each trains by itself
+
+
+def hold_out_of(
+    run: StageRun, records: StageRecords
+) -> tuple[list[MixturePart], list[PictureFile]]:
+    """Split off the panoramas that the stage on overlaps is diagnosed on.
+
+    Returns:
+        What is left to train on, and the held-out pictures, which other stages have none of.
+
+    Raises:
+        PanoVLMError: If nothing would be left.
+    """
+    share = run.section.overlap_settings.held_out if run.is_on_overlaps else 0.0
+    held_out = hold_out(records.trained_on, share, run.recipe.seed)
+    return [part.without(held_out) for part in records.parts], held_out
+
+
+def record_sampler(run: StageRun) -> RecordSampler:
+    """Return what chooses a stage's conversations and yaw rotations, and tokenises them."""
+    section = run.section
+    tokenizer = ConversationTokenizer(run.processor, run.stage.supervision, run.truncate_to)
+    return RecordSampler(
+        tokenizer, section.questions_per_panorama, section.roll, section.yaw_steps_per_view
+    )
 
 
 def build_dataset(
-    run: StageRun,
-    processor: PanoVLMProcessor,
-    parts: Sequence[MixturePart],
-    sources: Sequence[Source],
-    limit: int,
+    run: StageRun, parts: Sequence[MixturePart], sources: Sequence[FeatureSource] = ()
 ) -> PanoramaDataset:
     """Build the dataset of a stage that trains on records.
 
     Args:
         run: The stage.
-        processor: Tokenises the conversations.
         parts: The records.
-        sources: Load the pictures.
-        limit: Tokens that the language model reads at most.
+        sources: Load the pictures; none where only texts are read.
 
     Raises:
         PanoVLMError: If it is to be rotated in fine steps and no record has responses for them, or
             a conversation is too long and none may be cut or left out.
     """
-    _check_fine_steps(run, [record for part in parts for record in part.records])
-    has_text = run.stage.supervision is not Supervision.NONE
-    if has_text and run.section.too_long != "error":
-        parts = _fitting(run, processor, parts, limit)
-    dataset = PanoramaDataset(
-        parts,
-        sources,
-        processor,
-        run.stage.supervision,
-        run.section.questions_per_panorama,
-        roll=run.section.roll,
-        seed=run.recipe.seed,
-        truncate_to=run.truncate_to(limit),
-        jitter=colour_jitter(run, processor),
-    )
-    dataset.check_lengths(run.longest(limit))
+    sampler = record_sampler(run)
+    _check_fine_steps(run, sampler, parts)
+    if run.needs.text and run.section.too_long != "error":
+        parts = _fitting(run, sampler.tokenizer, parts)
+    seed, jitter = run.recipe.seed, colour_jitter(run)
+    dataset = PanoramaDataset(parts, sources, sampler, seed=seed, jitter=jitter)
+    dataset.check_lengths(run.longest)
     return dataset
 
 
-def colour_jitter(run: StageRun, processor: PanoVLMProcessor) -> ColourJitter | None:
+def build_watched(
+    run: StageRun, records: Sequence[Record], source: FeatureSource
+) -> PanoramaDataset:
+    """Build the dataset that a stage is validated on: never rotated, whole, always the same.
+
+    Raises:
+        PanoVLMError: If a conversation is too long.
+    """
+    tokenizer = ConversationTokenizer(run.processor, run.stage.supervision)
+    sampler = RecordSampler(tokenizer, run.section.questions_per_panorama, roll=False)
+    dataset = PanoramaDataset([MixturePart(records)], [source], sampler, seed=run.recipe.seed)
+    dataset.check_lengths(run.longest)
+    return dataset
+
+
+def colour_jitter(run: StageRun) -> ColourJitter | None:
     """Return what changes the colours of a stage's views, if anything does."""
-    strength, pixels = run.section.colour_jitter, processor.image_processor
+    strength, pixels = run.section.colour_jitter, run.processor.image_processor
     return ColourJitter(strength, pixels.image_mean, pixels.image_std) if strength else None
 
 
 def _fitting(
-    run: StageRun, processor: PanoVLMProcessor, parts: Sequence[MixturePart], limit: int
+    run: StageRun, tokenizer: ConversationTokenizer, parts: Sequence[MixturePart]
 ) -> list[MixturePart]:
     """Leave out the records that are too long, also when truncated, and say how many are."""
-    longest = run.longest(limit)
-    tokenizer = ConversationTokenizer(processor, run.stage.supervision, run.truncate_to(limit))
+    longest = run.longest
     records = [record for part in parts for record in part.records]
     too_long = {id(r): r for r in records if tokenizer.num_beyond(r, longest) > 0}
     dropped = {key for key, r in too_long.items() if tokenizer.excess(r, longest) > 0}
@@ -119,17 +154,6 @@ def _fitting(
     ]
 
 
-@dataclass(frozen=True)
-class BlankViews:
-    """Stands for the views of pictures where only text is read."""
-
-    num_views: int
-
-    def load(self, picture: PictureFile) -> Tensor:
-        """Return views without pixels."""
-        return torch.zeros(self.num_views, 0)
-
-
 def resolve_steps(recipe: Recipe, names: Sequence[str]) -> Recipe:
     """Return the recipe with the steps of those stages that are given epochs.
 
@@ -145,29 +169,23 @@ def resolve_steps(recipe: Recipe, names: Sequence[str]) -> Recipe:
 
 
 def _count_steps(run: StageRun, epochs: float) -> int:
-    section, config = run.section, build_config(run.recipe.model)
+    section = run.section
     if run.is_stream:
         raise PanoVLMError(
             f"stages.{run.name}: found epochs beside a stream, whose examples are not counted; set "
             f"stages.{run.name}.steps instead"
         )
-    parts, per_step = read_parts(run), section.batch_size * section.accumulation
-    if run.is_on_overlaps:
-        records = [record for part in parts for record in part.records]
-        held_out = hold_out(records, section.overlap_settings.held_out, run.recipe.seed)
-        parts = [part.without(held_out) for part in parts]
-    blank = [BlankViews(config.layout.num_views)] * section.yaw_steps_per_view
-    limit = config.text_config.max_position_embeddings
-    examples = build_dataset(run, build_processor(run.recipe.model), parts, blank, limit)
-    sampler = SequenceSampler(examples, per_step, 0, run.recipe.seed, section.tokens_per_sequence)
+    parts, _ = hold_out_of(run, read_stage(run))
+    per_step = section.batch_size * section.accumulation
+    budget, seed = section.tokens_per_sequence, run.recipe.seed
+    sampler = SequenceSampler(build_dataset(run, parts), per_step, 0, seed, budget)
     return math.ceil(epochs * sum(1 for _ in sampler.epoch(0)) / per_step)
 
 
-def _check_fine_steps(run: StageRun, records: list[Record]) -> None:
-    per_view = run.section.yaw_steps_per_view
-    count = run.recipe.model.views.layout.num_strides * per_view
-    has_text = run.stage.supervision is not Supervision.NONE
-    if per_view == 1 or not has_text or any(r.has_rotations(count) for r in records):
+def _check_fine_steps(run: StageRun, sampler: RecordSampler, parts: Sequence[MixturePart]) -> None:
+    per_view, count = sampler.steps_per_view, sampler.num_steps
+    records = (record for part in parts for record in part.records)
+    if per_view == 1 or not run.needs.text or any(r.has_rotations(count) for r in records):
         return
     raise PanoVLMError(
         f"stages.{run.name}: found yaw_steps_per_view = {per_view}, but no record with a response "

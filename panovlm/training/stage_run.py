@@ -10,13 +10,16 @@ from typing import Any
 import torch
 
 from panovlm.data.picture_folders import data_digest
+from panovlm.data.records import Needs
 from panovlm.data.shards import is_stream, open_stream
 from panovlm.data.streaming import StreamPart
 from panovlm.errors import PanoVLMError
+from panovlm.model.processing import PanoVLMProcessor
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.runtime.cached_folders import sha256
 from panovlm.stages import STAGES, TRAINED, Objective, Stage
 from panovlm.training import ranks
+from panovlm.training.build import build_config, build_processor
 from panovlm.training.checkpoints import checkpoint_folder
 from panovlm.training.data_sources import DataSource, sources_of
 from panovlm.training.outputs import STAGE_FACTS
@@ -149,13 +152,26 @@ class StageRun:
             raise ValueError(f"found no steps of stage {self.name}, which are counted before it")
         return self.section.steps
 
-    def longest(self, limit: int) -> int:
-        """Return the most tokens of a conversation; `limit` is the language model's."""
+    @cached_property
+    def processor(self) -> PanoVLMProcessor:
+        """Tokenises conversations and cuts views."""
+        return build_processor(self.recipe.model)
+
+    @property
+    def needs(self) -> Needs:
+        """What each of its records must hold."""
+        return Needs.of(self.stage.supervision)
+
+    @cached_property
+    def longest(self) -> int:
+        """The most tokens of a conversation: what the language model reads, or fewer."""
+        limit: int = build_config(self.recipe.model).text_config.max_position_embeddings
         return min(limit, self.section.max_length or limit)
 
-    def truncate_to(self, limit: int) -> int | None:
-        """Return the tokens that are kept of longer conversations; None where none is cut."""
-        return self.longest(limit) if self.section.too_long == "truncate" else None
+    @property
+    def truncate_to(self) -> int | None:
+        """Tokens that are kept of longer conversations; None where none is cut."""
+        return self.longest if self.section.too_long == "truncate" else None
 
     @property
     def num_workers(self) -> int:

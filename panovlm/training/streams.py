@@ -2,24 +2,21 @@
 
 from collections.abc import Sequence
 
-from panovlm.data.cache import PatchTokenCache
+from panovlm.data.cache import FeatureSource, PatchTokenCache
 from panovlm.data.cache_room import StreamRoom, cache_limit
-from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import open_stream
 from panovlm.data.stream_features import CachingEncoder, StreamEncoder, as_file
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
-from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import Declaration, declare
 from panovlm.pictures.panorama import panorama_error
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console
 from panovlm.training import ranks
 from panovlm.training.data_sources import DataSource
-from panovlm.training.sources import FeatureSource
-from panovlm.training.stage_data import colour_jitter
+from panovlm.training.stage_data import colour_jitter, record_sampler
 from panovlm.training.stage_run import StageRun
 
 HEAD = 64  # examples of every stream that are checked before training
@@ -46,8 +43,7 @@ def check_streams(runs: Sequence[StageRun]) -> list[str]:
                 f"stages.{run.name}: found tokens_per_sequence beside a stream, whose examples are "
                 f"not packed; leave it out, or write the records to a file"
             )
-        needs = Needs.of(run.stage.supervision)
-        errors += [error for source in run.sources for error in _head_errors(source, needs)]
+        errors += [error for source in run.sources for error in _head_errors(source, run.needs)]
     return errors
 
 
@@ -74,30 +70,25 @@ def _sample_error(sample: Sample, needs: Needs, default: Declaration | None) -> 
     return found and found.replace(str(file), sample.place)
 
 
-def stream_dataset(
-    run: StageRun, source: FeatureSource, processor: PanoVLMProcessor, limit: int
-) -> StreamDataset:
+def stream_dataset(run: StageRun, source: FeatureSource) -> StreamDataset:
     """Return the dataset of a stage on streams, whose pictures are encoded as they arrive.
 
     Args:
         run: The stage.
         source: The cache of its encoder, or what loads pixels.
-        processor: Tokenises the conversations.
-        limit: Tokens that the language model reads at most.
     """
-    section, encoder = run.section, StreamEncoder(processor.image_processor)
+    encoder = StreamEncoder(run.processor.image_processor)
     if isinstance(source, PatchTokenCache):
         room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
         encoder = CachingEncoder(source, room)
         console.print(f"{run.name}: a stream, encoded as it arrives and kept in {source.folder}")
-    tokenizer = ConversationTokenizer(processor, run.stage.supervision, run.truncate_to(limit))
     return StreamDataset(
         run.streams,
         encoder,
-        RecordSampler(tokenizer, section.questions_per_panorama, section.roll),
-        longest=run.longest(limit),
+        record_sampler(run),
+        longest=run.longest,
         seed=run.recipe.seed,
-        batch_size=ranks.batch_size_per_rank(section.batch_size),
+        batch_size=ranks.batch_size_per_rank(run.section.batch_size),
         rank=(ranks.rank(), ranks.world_size()),
-        jitter=colour_jitter(run, processor),
+        jitter=colour_jitter(run),
     )

@@ -100,7 +100,7 @@ class Validation:
 
     def _answers(self, model: PreTrainedModel, records: Sequence[Record]) -> list[str]:
         """Generate the most likely answers to the questions of records."""
-        processor: PanoVLMProcessor = self.dataset.tokenizer.processor
+        processor: PanoVLMProcessor = self.dataset.sampler.tokenizer.processor
         tokenizer = processor.tokenizer
         prompts = {"input_ids": [_prompt(processor, record) for record in records]}
         inputs = tokenizer.pad(prompts, padding_side="left", return_tensors="pt").to(model.device)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from panovlm.data.budget import fill_bins
+from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.mixture import MixturePart
 from panovlm.data.packing import IGNORED, TokenSequence, collate, join, pack
@@ -53,10 +54,8 @@ RECORDS = [
 @pytest.fixture
 def dataset(processor):
     def build(supervision=Supervision.RESPONSES, records=RECORDS):
-        parts = [MixturePart(records)]
-        return PanoramaDataset(
-            parts, [RandomTokens()], processor, supervision, 4, roll=True, seed=0
-        )
+        sampler = RecordSampler(ConversationTokenizer(processor, supervision), 4, roll=True)
+        return PanoramaDataset([MixturePart(records)], [RandomTokens()], sampler, seed=0)
 
     return build
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from panovlm.data.cache import ViewSource
-from panovlm.data.conversations import ConversationTokenizer
+from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.mixture import MixturePart
 from panovlm.data.packing import IGNORED, TokenSequence
@@ -50,15 +50,9 @@ def dataset(processor):
         sources = [NumberedViews(processor.image_processor) for _ in range(fine_steps)]
         for step, source in enumerate(sources):
             source.offset = step / fine_steps
-        return PanoramaDataset(
-            [MixturePart(records)],
-            sources,
-            processor,
-            supervision,
-            per_panorama,
-            roll=roll,
-            seed=seed,
-        )
+        tokenizer = ConversationTokenizer(processor, supervision)
+        sampler = RecordSampler(tokenizer, per_panorama, roll, fine_steps)
+        return PanoramaDataset([MixturePart(records)], sources, sampler, seed=seed)
 
     return build
 
@@ -192,7 +186,8 @@ def test_records_that_differ_before_the_picture_take_turns(dataset, processor, g
 
 def test_tokenizers_that_join_the_picture_with_the_text_are_refused(dataset, processor):
     examples = dataset([record("What?"), record("Where?")])
-    tokenizer, plain = examples.tokenizer, examples.tokenizer.__call__
+    tokenizer = examples.sampler.tokenizer
+    plain = tokenizer.__call__
 
     def joined(each):
         """The first token behind the picture depends on the question."""

@@ -31,7 +31,9 @@ from panovlm.training.sampler import SequenceSampler
 def dataset_of(processor: PanoVLMProcessor, source: Any, scenes_file: Path) -> PanoramaDataset:
     records = read_records(scenes_file, Needs(text=True, image=False))
     parts = [MixturePart(records)]
-    built = PanoramaDataset(parts, [source], processor, Supervision.RESPONSES, 3, roll=True, seed=0)
+    tokenizer = ConversationTokenizer(processor, Supervision.RESPONSES)
+    sampler = RecordSampler(tokenizer, 3, roll=True)
+    built = PanoramaDataset(parts, [source], sampler, seed=0)
     _ = built.example(0)  # its tokenizer holds results by now
     return built
 

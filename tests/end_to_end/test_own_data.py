@@ -19,7 +19,7 @@ from panovlm.training.log import read_log, read_validations
 from panovlm.training.outputs import load_result
 from panovlm.training.recipe_file import parse_recipe
 from panovlm.training.sections import ModelSection
-from panovlm.training.stage_data import parts_and_watched
+from panovlm.training.stage_data import read_stage
 from panovlm.training.stage_run import StageRun
 
 PAGE = Path(__file__).parents[2] / "docs" / "tasks" / "train.md"
@@ -102,9 +102,9 @@ def test_a_folder_and_a_llava_file_become_a_watched_model(
     recipe = parse_recipe(yaml.safe_load((place / "mine.yaml").read_text()), "mine.yaml")
     apart, trained_on = set(), set()
     for name in recipe.stages:
-        parts, watched = parts_and_watched(StageRun(recipe, name))
-        apart |= {path.resolve() for record in watched for path in record.paths}
-        trained_on |= {p.resolve() for part in parts for r in part.records for p in r.paths}
+        records = read_stage(StageRun(recipe, name))
+        apart |= {path.resolve() for record in records.watched for path in record.paths}
+        trained_on |= {p.resolve() for r in records.trained_on for p in r.paths}
         validations = read_validations(recipe.output / "logs" / f"{name}.jsonl")
         result = load_result(recipe.output, name)
         best = min(validations, key=lambda entry: entry["eval_loss"])

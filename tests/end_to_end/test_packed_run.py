@@ -11,16 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from panovlm.errors import PanoVLMError
-from panovlm.model.processing import PanoVLMProcessor
 from panovlm.training import run
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.plan import plan
 from panovlm.training.recipe import Recipe, StageSection
-from panovlm.training.stage_data import BlankViews, build_dataset, read_parts, resolve_steps
+from panovlm.training.stage_data import build_dataset, read_stage, resolve_steps
 from panovlm.training.stage_run import StageRun
 from panovlm.training.trainer import StageTrainer
-
-LIMIT = 1024
 
 
 def with_changes(recipe: Recipe, **changes: Any) -> Recipe:
@@ -102,7 +99,6 @@ def test_epochs_are_whole_steps_of_what_is_trained_on(recipe: Recipe, mixed_file
 def test_what_is_too_long_is_cut_or_left_out_and_counted(
     recipe: Recipe,
     tmp_path: Path,
-    processor: PanoVLMProcessor,
     too_long: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -115,7 +111,7 @@ def test_what_is_too_long_is_cut_or_left_out_and_counted(
     file = tmp_path / "long.jsonl"
     file.write_text("".join(json.dumps(record) + "\n" for record in records))
     stage = StageRun(with_changes(recipe, data=file, max_length=200, too_long=too_long), "finetune")
-    dataset = build_dataset(stage, processor, read_parts(stage), [BlankViews(4)], LIMIT)
+    dataset = build_dataset(stage, read_stage(stage).parts)
     said = " ".join(capsys.readouterr().out.split())
     counts = {"truncate": "1 truncated, 1 left out", "drop": "0 truncated, 2 left out"}
     assert "2 of 3 records have more than 200 tokens" in said
@@ -126,16 +122,14 @@ def test_what_is_too_long_is_cut_or_left_out_and_counted(
     assert len(lengths) == (2 if too_long == "truncate" else 1)
 
 
-def test_too_long_conversations_are_errors_unless_said_otherwise(
-    recipe: Recipe, processor: PanoVLMProcessor
-) -> None:
+def test_too_long_conversations_are_errors_unless_said_otherwise(recipe: Recipe) -> None:
     stage = StageRun(with_changes(recipe, max_length=20), "finetune")
     with pytest.raises(PanoVLMError, match="too many for 20") as caught:
-        build_dataset(stage, processor, read_parts(stage), [BlankViews(4)], LIMIT)
+        build_dataset(stage, read_stage(stage).parts)
     assert "set too_long: truncate or drop" in str(caught.value)
     stage = StageRun(with_changes(recipe, max_length=20, too_long="truncate"), "finetune")
     with pytest.raises(PanoVLMError, match="found no record that fits 20 tokens; raise max_len"):
-        build_dataset(stage, processor, read_parts(stage), [BlankViews(4)], LIMIT)
+        build_dataset(stage, read_stage(stage).parts)
 
 
 def test_a_plan_of_packed_sequences_takes_more_memory(recipe: Recipe, mixed_file: Path) -> None:

@@ -13,6 +13,7 @@ from panovlm.data.cache import PatchTokenCache
 from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES, Objective
 from panovlm.training import plan as planning
+from panovlm.training import stage_run
 from panovlm.training.build import build_image_processor, build_model, build_vision_encoder
 from panovlm.training.footprint import ADAM_STATES, FLOAT_BYTES, BatchShape, footprint
 from panovlm.training.recipe import Recipe, StageSection
@@ -117,14 +118,14 @@ def test_what_cannot_fit_is_refused_with_the_setting_to_change(
 def test_a_conversation_too_long_for_the_model_is_refused(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = planning.build_config
+    original = stage_run.build_config
 
     def short(section: ModelSection) -> Any:
         config = original(section)
         config.text_config.max_position_embeddings = 20
         return config
 
-    monkeypatch.setattr(planning, "build_config", short)
+    monkeypatch.setattr(stage_run, "build_config", short)
     with pytest.raises(PanoVLMError, match="tokens too many for 20"):
         planning.plan(recipe)
 

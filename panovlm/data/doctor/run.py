@@ -76,10 +76,10 @@ def examine(
     Raises:
         PanoVLMError: If a process died.
     """
-    needs = Needs(needs_text, not needs_text, one_picture=False, pictures=pictures)
+    needs = Needs(needs_text, not needs_text, one_picture=False)
     alone = Needs(text=False, image=True)
     wanted = {file: alone if is_picture_folder(file) else needs for file in files}
-    checked = check_records(wanted, scan)
+    checked = check_records(wanted, scan, pictures)
     others = check_records(dict.fromkeys(against, Needs(text=False, image=False)), scan)
     inspected = inspect_pictures([*dict.fromkeys(checked.pictures + others.pictures)], workers)
     findings = [

@@ -95,29 +95,35 @@ def _first_of_list(path: Path) -> Any:
         return None
 
 
-def scan(path: Path, needs: Needs) -> Iterator[Located | Finding]:
+def scan(path: Path, needs: Needs, pictures: Path | None = None) -> Iterator[Located | Finding]:
     """Read a file or folder of any format as `scan_records` reads records."""
     kind = detect_format(path)
     if kind == "records":
-        yield from scan_records(path, needs)
+        yield from scan_records(path, needs, pictures)
         return
     if not _is_trained_on(kind, path):
         found = f"found the format {kind}, expected records to train on"
         fix = "panovlm data convert makes them"
         yield Finding(FindingKind.FORMAT, found, fix, path)
-    yield from _scan_content(READERS[kind](path), path, needs, kind)
+    content = READERS[kind](path)
+    yield from _remarks(content, path, kind)
+    for entry in content.entries:
+        if entry.picture is None:
+            yield from located(entry.data, path, entry.place, needs, pictures)
 
 
-def scan_trained(path: Path, needs: Needs) -> Iterator[Located | Finding]:
+def scan_trained(
+    path: Path, needs: Needs, pictures: Path | None = None
+) -> Iterator[Located | Finding]:
     """Read what a stage trains on: records, or a format that cannot be mistaken for them."""
     kind = detect_format(path)
     if kind == "pictures" and needs.text:
         found = f"{path}: found a folder of pictures, expected records with text"
         yield Finding(FindingKind.FILE, found, "name a file of records for stages with text")
     elif _is_trained_on(kind, path):
-        yield from scan(path, needs)
+        yield from scan(path, needs, pictures)
     else:
-        yield from scan_records(path, needs)
+        yield from scan_records(path, needs, pictures)
 
 
 def _is_trained_on(kind: str, path: Path) -> bool:
@@ -128,9 +134,8 @@ def _is_trained_on(kind: str, path: Path) -> bool:
     return kind != "datasets" and not (kind == "messages" and path.suffix.lower() == ".jsonl")
 
 
-def _scan_content(
-    content: Content, path: Path, needs: Needs, kind: str
-) -> Iterator[Located | Finding]:
+def _remarks(content: Content, path: Path, kind: str) -> Iterator[Finding]:
+    """Yield what could not be read, was left out, or is not there at all."""
     yield from content.findings
     for note in content.notes:
         yield Finding(FindingKind.FORMAT, f"found what reading it {note}", "", path)
@@ -143,9 +148,6 @@ def _scan_content(
         yield Finding(
             FindingKind.PICTURE, found, "convert it to records first", path, field="image"
         )
-    for entry in content.entries:
-        if entry.picture is None:
-            yield from located(entry.data, path, entry.place, needs)
     if not content.entries and not content.findings:
         expected = "pictures" if kind == "pictures" else "at least one"
         yield no_records(path, expected)
