@@ -43,7 +43,7 @@ from panovlm.runtime.allocator import keep_freed_memory
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.stages import STAGES, Objective, Supervision
 from panovlm.training.assembly import training_arguments
-from panovlm.training.attention import choose_attention
+from panovlm.training.attention import set_attention
 from panovlm.training.build import free_vision_encoder
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training.recipe import Recipe, StageSection
@@ -145,7 +145,7 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
         callbacks=[clock],
     )
     if bf16 and stage.supervision is not Supervision.NONE:
-        choose_attention(trainer)
+        set_attention(trainer, "auto", can_time=True)
     trainer.train()
     return clock.marks
 

@@ -1,6 +1,7 @@
 """`panovlm questions`, and the commands of `panovlm data`, which check and convert data sets."""
 
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,7 +54,7 @@ def questions(
         rounds,
         seed,
     )
-    with whole_folder(out) as folder:
+    with whole_folder(out) if composites else nullcontext(out) as folder:
         done = write_questions(files, folder, settings)
         if composites:
             with progress_bar("composing", composites) as step:

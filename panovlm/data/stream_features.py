@@ -14,10 +14,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 from torch import Tensor
 
-from panovlm.data.cache import PatchTokenCache, ViewSource, bytes_digest
+from panovlm.data.cache import FeatureSource, PatchTokenCache, ViewSource, bytes_digest
 from panovlm.data.cache_room import StreamRoom, mark_used
+from panovlm.data.token_shards import SHARD_BYTES
 from panovlm.errors import PanoVLMError
-from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.pictures.declaring import Declaration, declare
 
 
@@ -45,90 +45,68 @@ def as_file(picture: bytes) -> Iterator[Path]:
         yield Path(file.name)
 
 
+@dataclass(eq=False)
 class StreamEncoder:
-    """Passes the views' pixels on, for an encoder that trains as a whole.
+    """Prepares and encodes a stream's pictures, each alone: its features depend on no other.
 
-    Args:
-        image_processor: Cuts and normalises the views.
+    Attributes:
+        source: The cache of the frozen part of the encoder; or, for one that trains as a whole,
+            what loads pixels, which are passed on.
+        room: Limits the size of the cache.
     """
 
-    def __init__(self, image_processor: PanoVLMImageProcessor) -> None:
-        self.source = ViewSource(image_processor)
-        self.layout = image_processor.layout
-        self.key = ViewSource.key
+    source: FeatureSource
+    room: StreamRoom | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.source, PatchTokenCache):
+            self.source.prepare_folder()
 
     def prepare(
         self, picture: bytes, place: str, declared: Declaration | None = None
     ) -> ViewFeatures:
-        """Cut the views of a picture, in any process.
+        """Read the cached features of a picture, or cut its views, in any process.
 
         Raises:
             PanoVLMError: If it is not a valid panorama.
         """
+        digest = None
+        if isinstance(self.source, PatchTokenCache):
+            digest, shards = bytes_digest(picture, declared), self.source.shards
+            if (states := shards.read(digest)) is not None:
+                shard = shards.place_of(digest)
+                mark_used([shard] if shard else [])
+                return ViewFeatures(states)
+        views = ViewSource(self.source.image_processor)
         with as_file(picture) as file:
             try:
-                return ViewFeatures(self.source.load(declare(file, declared)))
+                return ViewFeatures(views.load(declare(file, declared)), digest)
             except PanoVLMError as error:
                 raise PanoVLMError(str(error).replace(str(file), place)) from error
 
     def encode(self, features: ViewFeatures) -> Tensor:
-        """Return the model's input [V, ...] after the yaw rotation, in the training process."""
-        return self._rotated(features.states, features.num_strides)
+        """Return the model's input [V, ...] after the yaw rotation, in the training process.
 
-    def _rotated(self, views: Tensor, num_strides: int) -> Tensor:
-        """Return views, or features of them, after the camera has turned right."""
-        return views[list(self.layout.order_after(num_strides))]
-
-    def keep(self) -> None:
-        """Do nothing: pixels are not cached."""
-
-
-class CachingEncoder(StreamEncoder):
-    """Encodes pictures with the frozen part of the encoder when they come for the first time.
-
-    Every picture is encoded alone, so that its features depend on no other.
-
-    Args:
-        cache: Encodes and keeps the features.
-        room: Limits the size of the cache.
-    """
-
-    def __init__(self, cache: PatchTokenCache, room: StreamRoom) -> None:
-        super().__init__(cache.image_processor)
-        self.cache = cache
-        self.room = room
-        self.key = cache.key
-        cache.prepare_folder()
-
-    def prepare(
-        self, picture: bytes, place: str, declared: Declaration | None = None
-    ) -> ViewFeatures:
-        """Read the cached features of a picture, or cut its views.
-
-        Raises:
-            PanoVLMError: If it is not a valid panorama.
+        A picture that is not cached yet is encoded, and cached if there is room.
         """
-        digest, shards = bytes_digest(picture, declared), self.cache.shards
-        states, shard = shards.read(digest), shards.place_of(digest)
-        if states is None:
-            return ViewFeatures(super().prepare(picture, place, declared).states, digest)
-        mark_used([shard] if shard else [])
-        return ViewFeatures(states)
+        states = features.states
+        if isinstance(self.source, PatchTokenCache) and features.digest is not None:
+            states = self.source.encode(states)
+            self._add(features.digest, states, self.source)
+        order = self.source.image_processor.layout.order_after(features.num_strides)
+        return states[list(order)]
 
-    def encode(self, features: ViewFeatures) -> Tensor:
-        """Encode the views of a picture that is not cached yet, and cache it if there is room."""
-        if features.digest is None:
-            return super().encode(features)
-        encoded = self.cache.encode(features.states)
-        size, shards = self.cache.bytes_per_picture, self.cache.shards
-        if size <= self.room.share:
-            shards.add(features.digest, encoded)
-        if shards.is_due or shards.pending_bytes + size > self.room.share:
+    def _add(self, digest: str, states: Tensor, cache: PatchTokenCache) -> None:
+        size, share = cache.bytes_per_picture, self.room.share if self.room else SHARD_BYTES
+        if size <= share:
+            cache.shards.add(digest, states)
+        if cache.shards.is_due or cache.shards.pending_bytes + size > share:
             self.keep()
-        return self._rotated(encoded, features.num_strides)
 
     def keep(self) -> None:
         """Write what was encoded since the last time, where there is room."""
-        with suppress(OSError, SafetensorError):  # a full disk: encoded again next time
-            self.room.make()
-            self.cache.shards.flush()
+        if isinstance(self.source, PatchTokenCache):
+            with suppress(OSError, SafetensorError):  # a full disk: encoded again next time
+                if self.room:
+                    self.room.make()
+                self.source.shards.flush()

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from panovlm.errors import PanoVLMError
+from panovlm.runtime.progress import quiet_transformers
 from panovlm.training.sections import LoraSection
 
 LORA_MARKS = ("lora_", ".modules_to_save.")
@@ -65,7 +66,8 @@ def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftMode
         modules_to_save=[*lora.modules_to_save] or None,
         target_modules=lora.target_modules,  # of the language model: PEFT gets no other module
     )
-    return get_peft_model(language_model, config)
+    with quiet_transformers():  # PEFT reads what transformers has renamed
+        return get_peft_model(language_model, config)
 
 
 def _check_targets(language_model: PreTrainedModel, targets: list[str] | str) -> None:
@@ -162,7 +164,8 @@ def read_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
         )
     model.load_state_dict(modules, strict=False)
     try:
-        return PeftModel.from_pretrained(model.model.language_model, str(folder))
+        with quiet_transformers():
+            return PeftModel.from_pretrained(model.model.language_model, str(folder))
     except (RuntimeError, ValueError) as error:
         raise PanoVLMError(
             f"the adapters in {folder} do not fit this language model: {error}; name the stage "

@@ -119,13 +119,14 @@ def _build_validation(
     )
 
 
-def _best_of(validation: ValidationSection | None) -> dict[str, Any]:
-    """Return what tells the library which validation is best."""
+def _validation_arguments(validation: ValidationSection | None) -> dict[str, Any]:
+    """Return when the library validates, and what tells it which validation is best."""
     if validation is None:
         return {}
     is_accuracy = validation.metric == "accuracy"
     name = VALIDATION_ACCURACY if is_accuracy else VALIDATION_LOSS
-    return {"metric_for_best_model": name, "greater_is_better": is_accuracy}
+    best = {"metric_for_best_model": name, "greater_is_better": is_accuracy}
+    return best | {"eval_strategy": "steps", "eval_steps": validation.every}
 
 
 def _check_words(run: StageRun, dataset: PanoramaDataset | StreamDataset) -> None:
@@ -169,7 +170,7 @@ def training_arguments(run: StageRun) -> TrainingArguments:
         save_steps=run.steps,  # at the end; `SavePoints` asks for those before it
         logging_steps=max(run.steps // 50, 1),
         logging_first_step=True,
-        **_best_of(section.validation),
+        **_validation_arguments(section.validation),
         remove_unused_columns=False,  # the collator needs fields that no `forward` takes
         logging_nan_inf_filter=False,  # it reads every loss; `StageTrainer` reads those logged
         report_to=[],  # `trackers` builds the callbacks

@@ -15,7 +15,6 @@ from transformers import PreTrainedModel, Trainer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from panovlm.model.masks import attention_masks
-from panovlm.training.recipe import Recipe
 
 FUSED, PLAIN = "sdpa", "eager"
 """The library's names."""
@@ -26,16 +25,25 @@ MOST_TIME = 0.95
 one's time."""
 
 
-def set_attention(trainer: Trainer, recipe: Recipe, can_time: bool) -> str | None:
-    """Set the attention of a trainer's language model.
+def set_attention(trainer: Trainer, attention: str, *, can_time: bool) -> str | None:
+    """Set the attention of a trainer's language model, as a recipe names it.
+
+    Args:
+        trainer: Ready to train.
+        attention: `auto` chooses by the trainer's first examples.
+        can_time: Whether they tell the speed. On accelerators, the fused one stays.
 
     Returns:
-        The name of one chosen by its speed; None if the recipe names one, or none is to be timed.
+        The name of the one chosen by its speed; None if none was to be chosen.
     """
-    if recipe.attention != "auto":
-        trainer.model.model.language_model.set_attn_implementation(recipe.attention)
+    language_model = trainer.model.model.language_model
+    if attention != "auto":
+        language_model.set_attn_implementation(attention)
+    if attention != "auto" or not can_time or torch.cuda.is_available():
         return None
-    return choose_attention(trainer) if can_time else None
+    first = islice(trainer._get_train_sampler(), TIMED_EXAMPLES)
+    examples = [trainer.train_dataset[key] for key in first]
+    return use_fastest_attention(language_model, trainer.data_collator(examples))
 
 
 def compile_layers(model: PreTrainedModel, **options: Any) -> None:
@@ -58,20 +66,6 @@ def layers_of(part: nn.Module) -> list[nn.Module]:
     found = [each for each in part.modules() if isinstance(each, GradientCheckpointingLayer)]
     inner = {child for layer in found for child in layer.modules() if child is not layer}
     return [layer for layer in found if layer not in inner]
-
-
-def choose_attention(trainer: Trainer) -> str | None:
-    """Choose the attention of a trainer's language model by its first examples, on a CPU.
-
-    Returns:
-        What `use_fastest_attention` does; None on accelerators, where the fused one stays.
-    """
-    if torch.cuda.is_available():
-        return None
-    first = islice(trainer._get_train_sampler(), TIMED_EXAMPLES)
-    examples = [trainer.train_dataset[key] for key in first]
-    batch = trainer.data_collator(examples)
-    return use_fastest_attention(trainer.model.model.language_model, batch)
 
 
 def use_fastest_attention(language_model: PreTrainedModel, batch: dict[str, Any]) -> str:

@@ -93,11 +93,6 @@ def end_token(processor: PanoVLMProcessor) -> int:
     return [token for token, carries in zip(ids, is_answer, strict=True) if carries][-1]
 
 
-def special_ids(tokenizer: Any) -> set[int]:
-    """Return the ids of a tokenizer's special tokens."""
-    return {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
-
-
 def text_limit(section: ModelSection) -> TextLimit:
     """Return how long a conversation the model of a recipe reads.
 
@@ -381,7 +376,8 @@ def _generation_config(
 ) -> GenerationConfig:
     tokenizer = processor.tokenizer
     ends = {tokenizer.eos_token_id, tokenizer.get_vocab().get("<|im_end|>")}
-    ends |= {end_token(processor)} & special_ids(tokenizer)
+    special = {token_id for token_id, t in tokenizer.added_tokens_decoder.items() if t.special}
+    ends |= {end_token(processor)} & special
     known = pretrained.eos_token_id
     ends |= set(known) if isinstance(known, list) else {known}
     return GenerationConfig(

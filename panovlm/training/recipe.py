@@ -1,6 +1,6 @@
 """A recipe: what each stage of a run does, and on which model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -167,7 +167,7 @@ class Recipe(Section):
         cls, stages: dict[str, StageSection], info: ValidationInfo
     ) -> dict[str, StageSection]:
         for name, section in stages.items():
-            if error := _section_error(name, section, info.data.get("model")):
+            for error in _section_errors(name, section, info.data.get("model")):
                 raise ValueError(error)
         return stages
 
@@ -194,130 +194,128 @@ class Recipe(Section):
         raise PanoVLMError(f"the recipe has no section stages.{name}; add one to train that stage")
 
 
-def _section_error(name: str, section: StageSection, model: ModelSection | None) -> str | None:
-    """Return what in a stage's section does not suit the stage or the model; None if all does."""
+def _section_errors(name: str, section: StageSection, model: ModelSection | None) -> Iterator[str]:
+    """Yield what in a stage's section does not suit the stage or the model."""
+    stage = STAGES[name]
     if (section.steps is None) == (section.epochs is None):
         found = "neither steps nor epochs" if section.steps is None else "both steps and epochs"
-        return f"found {found} in {name}, expected one of them; set stages.{name}.steps"
-    followed = {stage.starts_from for stage in STAGES.values()}
+        yield f"found {found} in {name}, expected one of them; set stages.{name}.steps"
+    followed = {each.starts_from for each in STAGES.values()}
     if section.vision_layers and name in followed:
         # The next stage starts from the pretrained encoder, and would lose the training.
-        last = ", ".join(stage for stage in STAGES if stage not in followed)
-        return (
+        last = ", ".join(each for each in STAGES if each not in followed)
+        yield (
             f"found vision_layers = {section.vision_layers} in {name}, expected 0 in every stage "
             f"but {last}; move it there"
         )
-    on_overlaps = [s.name for s in STAGES.values() if s.objective is Objective.VICREG_OVERLAP]
-    if section.tokens_per_sequence and name in on_overlaps:
-        return f"found tokens_per_sequence in {name}, which trains without text; leave it out"
-    if section.overlap and name not in on_overlaps:
-        place = ", ".join(on_overlaps)
-        return f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
-    if error := _validation_error(name, section.validation, has_text=name not in on_overlaps):
-        return error
-    if error := _overlap_ratio_error(name, section, model):
-        return error
-    if section.train_language_model and STAGES[name].role("lora") is not TRAINED:
+    if stage.objective is Objective.VICREG_OVERLAP:
+        yield from _errors_on_overlaps(name, section, model)
+    else:
+        yield from _errors_with_text(name, section, model)
+    if section.validation:
+        yield from _validation_errors(f"stages.{name}.validation", section.validation)
+    if section.train_language_model and stage.role("lora") is not TRAINED:
         place = ", ".join(s.name for s in STAGES.values() if s.role("lora") is TRAINED)
-        return f"found train_language_model: true in {name}, expected it in {place}; move it there"
+        yield f"found train_language_model: true in {name}, expected it in {place}; move it there"
     if section.train_language_model and isinstance(section.lora, LoraSection):
-        return f"found train_language_model: true beside lora in {name}; leave one of them out"
-    if isinstance(section.lora, LoraSection) and name in on_overlaps:
-        return f"found lora in {name}, which has no language model; leave it out"
-    if model and model.pooling == "mean" and section.roll and name not in on_overlaps:
-        return (
+        yield f"found train_language_model: true beside lora in {name}; leave one of them out"
+    if section.word_steps and (error := _word_steps_error(name, section, model)):
+        yield f"found word_steps = {section.word_steps} in {name} {error}"
+    if section.from_run and (section.from_backbones or stage.starts_from is None):
+        why = "from_backbones: true" if section.from_backbones else "a stage that continues none"
+        yield f"found from_run in {name} beside {why}; leave one of them out"
+    if section.yaw_steps_per_view > 1 and not section.roll:
+        yield (
+            f"found yaw_steps_per_view = {section.yaw_steps_per_view} beside roll: false in "
+            f"{name}; set roll: true to rotate, or yaw_steps_per_view: 1"
+        )
+
+
+def _errors_with_text(
+    name: str, section: StageSection, model: ModelSection | None
+) -> Iterator[str]:
+    """Yield what does not suit a stage with text."""
+    if section.overlap:
+        place = ", ".join(
+            each.name for each in STAGES.values() if each.objective is Objective.VICREG_OVERLAP
+        )
+        yield f"found overlap in {name}, whose loss is not on overlaps; move it to {place}"
+    if not model or not section.roll:
+        return
+    if model.pooling == "mean":
+        yield (
             f"found roll: true in {name} beside model.pooling: mean, which gives a panorama and "
             f"the yaw-rotated one the same image tokens, and so one input several answers; set "
             f"stages.{name}.roll: false, or another pooling"
         )
-    if section.word_steps and (error := _word_steps_error(name, section, model)):
-        return f"found word_steps = {section.word_steps} in {name} {error}"
-    if section.from_run and (section.from_backbones or STAGES[name].starts_from is None):
-        why = "from_backbones: true" if section.from_backbones else "a stage that continues none"
-        return f"found from_run in {name} beside {why}; leave one of them out"
-    if section.yaw_steps_per_view > 1 and not section.roll:
-        return (
-            f"found yaw_steps_per_view = {section.yaw_steps_per_view} beside roll: false in "
-            f"{name}; set roll: true to rotate, or yaw_steps_per_view: 1"
-        )
-    return _layout_error(name, section, model) if model else None
-
-
-def _layout_error(name: str, section: StageSection, model: ModelSection) -> str | None:
-    """Return what in a stage's section does not suit the layout of the views."""
     layout = model.views.layout
-    if STAGES[name].objective is Objective.VICREG_OVERLAP:
-        return _pairing_error(name, section, model)
-    if section.roll and layout.num_strides == 1 and section.yaw_steps_per_view == 1:
-        return (
+    if layout.num_strides == 1 and section.yaw_steps_per_view == 1:
+        yield (
             f"found roll: true in {name} beside views that no rotation maps to each other "
             f"({layout.describe()}): they must be encoded again for each; set "
             f"stages.{name}.roll: false, or yaw_steps_per_view: 8"
         )
-    return None
 
 
-def _pairing_error(name: str, section: StageSection, model: ModelSection) -> str | None:
-    """Return why the stage on overlaps finds no pairs of tokens in a layout."""
-    layout, resampler = model.views.layout, model.resampler
-    if section.overlap_settings.pairing == "rays":
-        if len(ray_pairs(layout, resampler.token_rows, resampler.token_columns).tokens):
-            return None
-        return (
+def _errors_on_overlaps(
+    name: str, section: StageSection, model: ModelSection | None
+) -> Iterator[str]:
+    """Yield what does not suit the stage on overlaps, and why it finds no pairs of tokens."""
+    if section.tokens_per_sequence:
+        yield f"found tokens_per_sequence in {name}, which trains without text; leave it out"
+    if section.validation and section.validation.answers:
+        key = f"stages.{name}.validation.answers"
+        yield f"found {key} in {name}, which has no text; leave it out"
+    if isinstance(section.lora, LoraSection):
+        yield f"found lora in {name}, which has no language model; leave it out"
+    if model is None:
+        return
+    layout, tokens = model.views.layout, model.resampler
+    yield from _overlap_ratio_errors(name, section, model)
+    if section.overlap_settings.pairing == "columns" and not layout.is_ring:
+        yield (
+            f"found pairing: columns in {name} beside views that are no level ring "
+            f"({layout.describe()}), of which no columns correspond; set "
+            f"stages.{name}.overlap.pairing: rays"
+        )
+    elif section.overlap_settings.pairing == "rays" and not len(
+        ray_pairs(layout, tokens.token_rows, tokens.token_columns).tokens
+    ):
+        yield (
             f"found no token that two views see ({layout.describe()}) in {name}, expected views "
             f"that overlap; raise model.views.fov_deg, or leave stages.{name} out"
         )
-    if layout.is_ring:
-        return None
-    return (
-        f"found pairing: columns in {name} beside views that are no level ring "
-        f"({layout.describe()}), of which no columns correspond; set "
-        f"stages.{name}.overlap.pairing: rays"
-    )
 
 
-def _overlap_ratio_error(
-    name: str, section: StageSection, model: ModelSection | None
-) -> str | None:
-    """Return how the views differ from the overlap that a stage was written for."""
-    wanted = section.overlap_settings.overlap_ratio
-    if wanted is None or model is None:
-        return None
-    views = model.views
+def _overlap_ratio_errors(name: str, section: StageSection, model: ModelSection) -> Iterator[str]:
+    """Yield how the views differ from the overlap that a stage was written for."""
+    wanted, views = section.overlap_settings.overlap_ratio, model.views
+    if wanted is None:
+        return
     if not views.layout.is_ring:
-        return (
+        yield (
             f"found stages.{name}.overlap.overlap_ratio beside views that are no level ring, "
             f"expected it to follow from them; leave it out"
         )
-    found = views.layout.overlap_ratio
-    if abs(found - wanted) < 0.005:
-        return None
-    fov_deg = 360 / views.num_views / (1 - wanted)
-    return (
-        f"found stages.{name}.overlap.overlap_ratio = {wanted:g}, but {views.num_views} views of "
-        f"{views.fov_deg:g}° share {found:.3g} of a view; set model.views.fov_deg: {fov_deg:.5g}, "
-        f"another num_views, or leave overlap_ratio out"
-    )
+    elif abs(views.layout.overlap_ratio - wanted) >= 0.005:
+        fov_deg = 360 / views.num_views / (1 - wanted)
+        yield (
+            f"found stages.{name}.overlap.overlap_ratio = {wanted:g}, but {views.num_views} views "
+            f"of {views.fov_deg:g}° share {views.layout.overlap_ratio:.3g} of a view; set "
+            f"model.views.fov_deg: {fov_deg:.5g}, another num_views, or leave overlap_ratio out"
+        )
 
 
-def _validation_error(
-    name: str, validation: ValidationSection | None, *, has_text: bool
-) -> str | None:
-    """Return what in a stage's validation does not suit it; None if all does."""
-    if validation is None:
-        return None
-    key = f"stages.{name}.validation"
+def _validation_errors(key: str, validation: ValidationSection) -> Iterator[str]:
+    """Yield what in a stage's validation contradicts itself."""
     if (validation.data is None) == (validation.share is None):
         found = "neither data nor share" if validation.data is None else "both data and share"
-        return f"found {found} in {key}, expected one of them; set {key}.share: 0.05"
-    if validation.answers and not has_text:
-        return f"found {key}.answers in {name}, which has no text; leave it out"
+        yield f"found {found} in {key}, expected one of them; set {key}.share: 0.05"
     if validation.metric == "accuracy" and not validation.answers:
-        return (
+        yield (
             f"found {key}.metric: accuracy without answers; set {key}.answers to a number of "
             f"records, as 200, or {key}.metric: loss"
         )
-    return None
 
 
 def _word_steps_error(name: str, section: StageSection, model: ModelSection | None) -> str | None:

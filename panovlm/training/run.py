@@ -221,7 +221,10 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     callbacks = [*_callbacks(run, bar), saves]
     trainer = build_trainer(run, model, callbacks)
     can_time = is_held_in_bf16 and not run.is_stream
-    if not run.is_on_overlaps and (chosen := set_attention(trainer, run.recipe, can_time)):
+    chosen = None
+    if not run.is_on_overlaps:
+        chosen = set_attention(trainer, run.recipe.attention, can_time=can_time)
+    if chosen:
         console.print(f"{run.name}: attention {chosen}, the faster here on the first examples")
     if run.recipe.compile:
         compile_layers(model)

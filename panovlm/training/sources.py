@@ -98,17 +98,14 @@ def prepare_pictures(
         return check_pictures(dict.fromkeys(p for _, pictures in wanted for p in pictures))
     with ranks.synchronized():
         encoder = build_vision_encoder(recipe.model)
-    sources: dict[int, FeatureSource] = {}
-    pictures: dict[int, dict[PictureFile, None]] = defaultdict(dict)
+    by_layers: dict[int, dict[PictureFile, None]] = defaultdict(dict)
     for run, own in wanted:
-        num_layers = run.section.vision_layers
-        if num_layers not in sources:
-            sources[num_layers] = feature_source(run, encoder)
-        pictures[num_layers] |= dict.fromkeys(own)
-    caches = {n: each for n, each in sources.items() if isinstance(each, PatchTokenCache)}
-    uncached = dict.fromkeys(p for n in sources.keys() - caches.keys() for p in pictures[n])
-    filled = {cache: pictures[num_layers] for num_layers, cache in caches.items()}
-    return check_pictures(uncached) + fill_caches(filled, "vision encoder")
+        by_layers[run.section.vision_layers] |= dict.fromkeys(own)
+    runs = {run.section.vision_layers: run for run, _ in wanted}
+    sources = {feature_source(runs[n], encoder): pictures for n, pictures in by_layers.items()}
+    caches = {each: own for each, own in sources.items() if isinstance(each, PatchTokenCache)}
+    uncached = dict.fromkeys(p for each in sources.keys() - caches.keys() for p in sources[each])
+    return check_pictures(uncached) + fill_caches(caches, "vision encoder")
 
 
 def check_pictures(pictures: Collection[PictureFile]) -> list[str]:

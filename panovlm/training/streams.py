@@ -7,7 +7,7 @@ from panovlm.data.cache_room import StreamRoom, cache_limit
 from panovlm.data.records import Needs
 from panovlm.data.samples import Sample, records_of
 from panovlm.data.shards import open_stream
-from panovlm.data.stream_features import CachingEncoder, StreamEncoder, as_file
+from panovlm.data.stream_features import StreamEncoder, as_file
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import Declaration, declare
@@ -77,14 +77,12 @@ def stream_dataset(run: StageRun, source: FeatureSource) -> StreamDataset:
         run: The stage.
         source: The cache of its encoder, or what loads pixels.
     """
-    encoder = StreamEncoder(run.processor.image_processor)
+    room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
     if isinstance(source, PatchTokenCache):
-        room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
-        encoder = CachingEncoder(source, room)
         console.print(f"{run.name}: a stream, encoded as it arrives and kept in {source.folder}")
     return StreamDataset(
         run.streams,
-        encoder,
+        StreamEncoder(source, room),
         record_sampler(run),
         longest=run.longest,
         seed=run.recipe.seed,

@@ -25,6 +25,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerState
+from transformers.optimization import _get_cosine_schedule_with_warmup_lr_lambda as cosine
 
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
@@ -38,7 +39,7 @@ from panovlm.training.sections import LearningRates
 from panovlm.training.sharded import is_sharded, load_trained, trained_parameters, trained_weights
 from panovlm.training.throughput import VIEWS, Throughput
 from panovlm.training.trainable import module_of
-from panovlm.training.validation import Validation, ValidationPoints
+from panovlm.training.validation import Validation
 
 TRAINED_WEIGHTS = "trained.safetensors"
 OPTIMIZER, SCHEDULER, STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json"
@@ -73,14 +74,12 @@ class StageTrainer(Trainer):
         tokens_per_sequence: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs, eval_dataset=validation and validation.dataset)
         self.validation = validation
         self.word_steps, self.view_words = word_steps, view_words
         self.tokens_per_sequence = tokens_per_sequence
         self._check_sharding()
         self.num_skipped = 0
-        if validation is not None:
-            self.add_callback(ValidationPoints(validation.section.every))
         self.learning_rates = learning_rates
         self.scalars: dict[str, list[Any]] = defaultdict(list)
         self.by_module: dict[str, Any] = {}
@@ -112,15 +111,13 @@ class StageTrainer(Trainer):
         if not self.word_steps:
             return super().create_scheduler(num_training_steps, optimizer)
         warmup = self.args.get_warmup_steps(num_training_steps) / num_training_steps
-        lengths = (self.word_steps, num_training_steps - self.word_steps)
 
         def share(step: int) -> float:
-            is_on_words = step < self.word_steps
-            step, length = (step, lengths[0]) if is_on_words else (step - lengths[0], lengths[1])
+            start = 0 if step < self.word_steps else self.word_steps
+            length = (num_training_steps if start else self.word_steps) - start
             rising = round(warmup * length)
-            if step < rising:
-                return step / rising
-            return 0.5 + 0.5 * math.cos(math.pi * (step - rising) / max(1, length - rising))
+            counts = {"num_warmup_steps": rising, "num_training_steps": length}
+            return cosine(step - start, **counts, num_cycles=0.5)
 
         self.lr_scheduler = LambdaLR(optimizer or self.optimizer, share)
         return self.lr_scheduler
@@ -190,7 +187,7 @@ class StageTrainer(Trainer):
             views = [encoder.encode(features) for features in inputs["features"]]
             self.num_skipped += inputs["skipped"]
             rest = {k: v for k, v in inputs.items() if k not in ("features", "skipped")}
-            inputs = rest | ({encoder.key: torch.stack(views)} if views else {})
+            inputs = rest | ({encoder.source.key: torch.stack(views)} if views else {})
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
         return prepared
 

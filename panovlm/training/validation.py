@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState
+from transformers import PreTrainedModel, TrainerState
 
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.packing import IGNORED
@@ -127,17 +127,3 @@ class Validation:
 def _prompt(processor: PanoVLMProcessor, record: Record) -> list[int]:
     messages = [{"role": each.role, "content": each.content} for each in record.prompt]
     return processor.tokenize(messages, add_generation_prompt=True)[0]
-
-
-@dataclass(eq=False)
-class ValidationPoints(TrainerCallback):
-    """Requests a validation at each n-th step and at the last."""
-
-    every: int  # n
-
-    def on_step_end(
-        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Request one if it is due."""
-        step = state.global_step
-        control.should_evaluate |= step % self.every == 0 or step == state.max_steps

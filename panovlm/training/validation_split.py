@@ -1,7 +1,7 @@
 """Setting a share of a stage's own panoramas apart to validate on, the same ones in every stage."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from panovlm.data.mixture import MixturePart
@@ -31,8 +31,11 @@ def set_apart(
         PanoVLMError: If one of them would be empty.
     """
     apart = _apart([record for part in parts for record in part.records], share, seed)
-    trained_on = [replace(part, records=_chosen(part, apart, _none)) for part in parts]
-    watched = [record for part in parts for record in _chosen(part, apart, all)]
+    trained_on = [
+        replace(part, records=[r for r in part.records if apart.isdisjoint(_names(r))])
+        for part in parts
+    ]
+    watched = [r for part in parts for r in part.records if apart.issuperset(_names(r))]
     if watched and any(part.records for part in trained_on):
         return trained_on, watched
     total = sum(len(part.records) for part in parts)
@@ -41,13 +44,6 @@ def set_apart(
         f"with share = {share:g} of {total} records, which are set apart by panorama; change "
         f"share, or name a file as stages.{name}.validation.data"
     )
-
-
-def _chosen(
-    part: MixturePart, apart: Collection[str], choose: Callable[[list[bool]], bool]
-) -> list[Record]:
-    """Return the records chosen by which of their panoramas are set apart."""
-    return [r for r in part.records if choose([name in apart for name in _names(r)])]
 
 
 def _apart(records: Sequence[Record], share: float, seed: int) -> set[str]:
@@ -60,11 +56,7 @@ def _apart(records: Sequence[Record], share: float, seed: int) -> set[str]:
     return apart
 
 
-def _none(apart: list[bool]) -> bool:
-    return not any(apart)
-
-
-def _names(record: Record) -> Iterable[str]:
+def _names(record: Record) -> list[str]:
     """Return what stands for each of a record's panoramas, or for its text.
 
     Of a path the last two parts: the data may move as a whole.

@@ -96,11 +96,16 @@ def through_panorama_error(path: Path) -> None:
         raise PanoVLMError(error)
 
 
+def through_stream(path: Path) -> np.ndarray:
+    encoder = StreamEncoder(ViewSource(PROCESSOR))
+    return encoder.prepare(path.read_bytes(), "shard").states.numpy()
+
+
 DOORS = {
     "Python": load_panorama,
     "the check of a run": through_panorama_error,
     "training": ViewSource(PROCESSOR).load,
-    "a stream": lambda path: StreamEncoder(PROCESSOR).prepare(path.read_bytes(), "shard"),
+    "a stream": through_stream,
     "the data check": through_data_check,
     "conversion": through_convert,
 }
@@ -128,8 +133,7 @@ def test_all_doors_see_the_same_colours_at_the_same_places(tmp_path: Path, kind:
     path = tmp_path / "picture.jpg"
     path.write_bytes(TAKEN[kind]())
     views = ViewSource(PROCESSOR).load(path).numpy()
-    streamed = StreamEncoder(PROCESSOR).prepare(path.read_bytes(), "shard").states.numpy()
-    np.testing.assert_array_equal(views, streamed)
+    np.testing.assert_array_equal(views, through_stream(path))
     through_convert(path)
     converted = ViewSource(PROCESSOR).load(tmp_path / "out" / "picture.png").numpy()
     assert np.abs(views - converted).mean() < 0.02

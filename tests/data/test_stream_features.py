@@ -8,7 +8,7 @@ from transformers import AutoModel
 
 from panovlm.data.cache import PatchTokenCache
 from panovlm.data.cache_room import StreamRoom, num_bytes
-from panovlm.data.stream_features import CachingEncoder
+from panovlm.data.stream_features import StreamEncoder
 from panovlm.data.token_shards import TokenShards
 from panovlm.errors import PanoVLMError
 from panovlm.model.image_processing import PanoVLMImageProcessor
@@ -36,7 +36,7 @@ def pictures(panorama, tmp_path):
 
 
 def encoder_of(cache, limit=10**9, sharers=1):
-    return CachingEncoder(cache, StreamRoom(cache.root, limit, sharers))
+    return StreamEncoder(cache, StreamRoom(cache.root, limit, sharers))
 
 
 def encode(encoder, file):
@@ -62,7 +62,7 @@ def test_what_is_kept_never_passes_the_limit_and_the_oldest_goes(cache, pictures
     files = pictures(60)
     both = [encoder_of(copy(cache), limit, sharers=2) for _ in range(2)]
     for each in both:
-        each.cache.shards = TokenShards(cache.folder)  # as two processes have them
+        each.source.shards = TokenShards(cache.folder)  # as two processes have them
     for number, file in enumerate(files):
         encode(both[number % 2], file)
         assert num_bytes(cache.root) <= limit

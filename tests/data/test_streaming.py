@@ -13,6 +13,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from panovlm.data import streaming
+from panovlm.data.cache import ViewSource
 from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs
@@ -58,7 +59,7 @@ def of_texts(counts: list[int]) -> Stream:
 def dataset_of(processor):
     def build(stream, *, batch_size=2, supervision=Supervision.RESPONSES, rank=(0, 1)):
         sampler = RecordSampler(ConversationTokenizer(processor, supervision), 4, roll=True)
-        encoder = StreamEncoder(processor.image_processor)
+        encoder = StreamEncoder(ViewSource(processor.image_processor))
         shared = {"longest": 1024, "seed": 3, "batch_size": batch_size, "rank": rank}
         parts = [StreamPart(stream)] if isinstance(stream, Stream) else stream
         return StreamDataset(parts, encoder, sampler, **shared)

@@ -80,7 +80,7 @@ def test_what_streams_need_reaches_another_process(
     sampler = RecordSampler(ConversationTokenizer(processor, supervision), 4, roll=True)
     (tmp_path / "train-000.tar").write_bytes(b"\0" * 10240)
     stream = open_stream(tmp_path / "train-000.tar")
-    encoder = StreamEncoder(processor.image_processor)
+    encoder = StreamEncoder(ViewSource(processor.image_processor))
     dataset = StreamDataset(
         [StreamPart(stream)], encoder, sampler, longest=64, seed=3, batch_size=2
     )

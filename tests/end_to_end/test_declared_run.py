@@ -121,7 +121,7 @@ def test_every_reader_gets_the_features_of_the_strip_with_xmp(
     declared = declare(plain, DECLARED)
     source = ViewSource(processor.image_processor)
     expected = source.load(told)
-    streamed = StreamEncoder(processor.image_processor)
+    streamed = StreamEncoder(ViewSource(processor.image_processor))
     assistant = Assistant(generator, processor)
     for views in (
         source.load(declared),

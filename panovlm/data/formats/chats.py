@@ -11,6 +11,7 @@ texts without a picture, which become records of text, and videos, which are lef
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,29 +144,31 @@ def _text_of(rest: dict[str, Any], content: Content, images: list[Any]) -> str:
     return ""
 
 
-def write_llava(path: Path, items: list[Item]) -> None:
-    """Write LLaVA's list; a mark stands in the first question, as LLaVA expects it."""
-    written = []
-    for number, item in enumerate(items):
-        image = {} if item.image is None else {"image": item.image}
-        own = {"id": str(number), **image, "conversations": _conversation(item)}
-        written.append(own | item.extras)
-    _write_list(path, written)
+Shape = Callable[[int, Item], dict[str, Any]]
+"""Returns an object of a list, of the number and the content of a record."""
 
 
-def write_sharegpt(path: Path, items: list[Item]) -> None:
-    """Write ShareGPT's list."""
-    own = [{"conversations": _conversation(item), "images": _images(item)} for item in items]
-    _write_list(path, [each | item.extras for each, item in zip(own, items, strict=True)])
+def as_llava(number: int, item: Item) -> dict[str, Any]:
+    """Return LLaVA's object; a mark stands in the first question, as LLaVA expects it."""
+    image = {} if item.image is None else {"image": item.image}
+    return {"id": str(number), **image, "conversations": _conversation(item)}
 
 
-def write_messages(path: Path, items: list[Item]) -> None:
-    """Write a list of messages with pictures beside them."""
-    written = []
-    for item in items:
-        messages = [message.model_dump() for message in _marked(item)]
-        written.append({"messages": messages, "images": _images(item)} | item.extras)
-    _write_list(path, written)
+def as_sharegpt(number: int, item: Item) -> dict[str, Any]:
+    """Return ShareGPT's object."""
+    return {"conversations": _conversation(item), "images": _images(item)}
+
+
+def as_messages(number: int, item: Item) -> dict[str, Any]:
+    """Return messages with pictures beside them."""
+    return {"messages": [each.model_dump() for each in _marked(item)], "images": _images(item)}
+
+
+def write_list(path: Path, items: list[Item], shape: Shape) -> None:
+    """Write one JSON list."""
+    written = [shape(number, item) | item.extras for number, item in enumerate(items)]
+    text = json.dumps(written, ensure_ascii=False, indent=1)
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def write_records(path: Path, items: list[Item]) -> None:
@@ -180,11 +183,6 @@ def write_records(path: Path, items: list[Item]) -> None:
 
 def _images(item: Item) -> list[str]:
     return [] if item.image is None else [item.image]
-
-
-def _write_list(path: Path, items: list[dict[str, Any]]) -> None:
-    text = json.dumps(items, ensure_ascii=False, indent=1)
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def _conversation(item: Item) -> list[dict[str, str]]:

@@ -6,12 +6,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from panovlm.data.file_names import find_file
 from panovlm.data.findings import Finding
-from panovlm.data.formats.chats import write_llava, write_messages, write_records, write_sharegpt
+from panovlm.data.formats.chats import as_llava, as_messages, as_sharegpt, write_list, write_records
 from panovlm.data.formats.content import Content, Item
 from panovlm.data.formats.hub import write_folder
 from panovlm.data.formats.reading import READERS, detect_format
@@ -30,9 +31,9 @@ from panovlm.runtime.files import (
 
 WRITERS: dict[str, Callable[[Path, list[Item]], object]] = {
     "records": write_records,
-    "llava": write_llava,
-    "sharegpt": write_sharegpt,
-    "messages": write_messages,
+    "llava": partial(write_list, shape=as_llava),
+    "sharegpt": partial(write_list, shape=as_sharegpt),
+    "messages": partial(write_list, shape=as_messages),
     "csv": write_csv,
     "tsv": write_tsv,
     "datasets": write_folder,
