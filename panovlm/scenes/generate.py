@@ -24,7 +24,6 @@ import numpy as np
 from PIL import Image
 
 from panovlm.data.questions.asking import LISTING_REQUEST, Question
-from panovlm.data.questions.writing import question_record
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.panorama import load_panorama, read_panorama
 from panovlm.runtime.files import whole_folder
@@ -232,4 +231,4 @@ def _record(image: str, scene: Scene, question: Question[Scene]) -> dict[str, An
     responses = [question.answer(scene.yaw_rotated(yaw_deg)) for yaw_deg in YAW_SHIFTS_DEG]
     about = sighting(scene, subject) if subject else None
     crosses_seam = any(solid.crosses_seam for solid in solids)
-    return question_record(image, question, responses, about, crosses_seam)
+    return question.record(image, responses, about, crosses_seam)

@@ -18,19 +18,13 @@ from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.progress import console
 from panovlm.training import ranks
-from panovlm.training.diagnosing import MAX_PICTURES, Diagnosis
 from panovlm.training.log import VALIDATION_ACCURACY, VALIDATION_LOSS
+from panovlm.training.overlap.diagnostics import MAX_PICTURES, Diagnosis
 from panovlm.training.sections import ValidationSection
 from panovlm.training.sources import feature_source, fill_or_raise, view_sources
-from panovlm.training.stage_data import (
-    StageRecords,
-    build_dataset,
-    build_watched,
-    hold_out_of,
-    read_stage,
-)
+from panovlm.training.stage_data import build_dataset, build_watched, stream_dataset
+from panovlm.training.stage_records import StageRecords, read_stage, without_held_out
 from panovlm.training.stage_run import StageRun
-from panovlm.training.streams import stream_dataset
 from panovlm.training.trackers import run_name
 from panovlm.training.trainer import StageTrainer
 from panovlm.training.validation import Validation
@@ -61,7 +55,7 @@ def build_trainer(
         sources = view_sources(run, model, [*records.trained_on, *records.watched])
         source = sources[0]
         with ranks.synchronized():
-            parts, held_out = hold_out_of(run, records)
+            parts, held_out = without_held_out(run, records)
             dataset = build_dataset(run, parts, sources)
             dataset.check_packing()
         collator = PanoramaCollator(source.key, pad_id)

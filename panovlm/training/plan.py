@@ -32,7 +32,8 @@ from panovlm.training.footprint import (
 from panovlm.training.ranks import batch_size_per_rank
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sources import fine_yaws_deg
-from panovlm.training.stage_data import build_dataset, read_stage
+from panovlm.training.stage_data import build_dataset
+from panovlm.training.stage_records import read_stage
 from panovlm.training.stage_run import StageRun
 from panovlm.training.trainable import apply_stage, hold_frozen
 

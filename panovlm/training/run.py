@@ -22,20 +22,16 @@ from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations.fsdp import is_fsdp_enabled
 
-from panovlm.data.cache_room import NoRoomError
-from panovlm.data.record_files import raise_errors
 from panovlm.errors import PanoVLMError
-from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.files import check_output
 from panovlm.runtime.progress import console, show_table
 from panovlm.stages import STAGES, Stage
 from panovlm.training import ranks
-from panovlm.training.adapters import ADAPTER, check_installed, read_adapters, write_adapters
+from panovlm.training.adapters import ADAPTER, read_adapters, write_adapters
 from panovlm.training.assembly import build_trainer
 from panovlm.training.attention import compile_layers, set_attention
 from panovlm.training.build import (
     build_model,
-    check_language_model,
     load_predecessor,
     restore_vision_encoder,
 )
@@ -45,7 +41,7 @@ from panovlm.training.checkpoints import (
     checkpoint_to_resume,
     is_begun,
 )
-from panovlm.training.data_sources import check_source
+from panovlm.training.checks import check_data, check_schedule
 from panovlm.training.disk import exclusive_lock
 from panovlm.training.log import JsonLog, is_log
 from panovlm.training.outputs import (
@@ -62,13 +58,10 @@ from panovlm.training.progress import TrainingBar
 from panovlm.training.pushing import prepare_repositories, push_stage
 from panovlm.training.recipe import Recipe
 from panovlm.training.saving import SavePoints, StopSignals
-from panovlm.training.schedule import check_schedule
 from panovlm.training.sharded import is_sharded, load_trained, trained_weights
-from panovlm.training.sources import check_pictures, prepare_pictures
 from panovlm.training.stage_data import resolve_steps
 from panovlm.training.stage_run import StageRun
-from panovlm.training.streams import check_streams
-from panovlm.training.trackers import check_trackers, trackers
+from panovlm.training.trackers import trackers
 from panovlm.training.trainable import apply_stage, hold_frozen, report
 
 
@@ -115,74 +108,6 @@ def _prepare_output(recipe: Recipe, stack: ExitStack) -> None:
     stack.enter_context(exclusive_lock(recipe.output))
     for name in STAGES:
         recover_output(recipe.output / name, checkpoint_folder(recipe, name))
-
-
-def check_data(recipe: Recipe, names: list[str]) -> Recipe:
-    """Check the records and pictures of all stages, of streams the first, before training.
-
-    Good pictures are encoded on the way, so that each is decoded once. Where a record is invalid,
-    pictures are only decoded, as cheaply as possible, to list all errors soon.
-
-    Returns:
-        The recipe, with `cache: off` where the encoder's outputs do not fit and need not be kept.
-
-    Raises:
-        PanoVLMError: Listing every error of every file.
-    """
-    runs = [StageRun(recipe, name) for name in names]
-    with ranks.synchronized():
-        for run in runs:
-            _ = run.processor  # refuses chat templates in which no answer is found
-            ranks.batch_size_per_rank(run.section.batch_size)
-            check_installed(run.lora)
-            if run.section.steps is not None:
-                check_schedule(run)
-        check_trackers(recipe)
-        if not all(run.is_on_overlaps for run in runs):
-            check_language_model(recipe.model)
-    recipe, errors = _check_files(recipe, [run for run in runs if run.record_sources])
-    with ranks.synchronized():
-        errors += check_streams([run for run in runs if run.is_stream])
-        raise_errors(f"the data of {', '.join(names)}", dict.fromkeys(errors))
-    return recipe
-
-
-def _check_files(recipe: Recipe, runs: Sequence[StageRun]) -> tuple[Recipe, list[str]]:
-    read = [
-        (run, [check_source(each, run.needs, recipe.seed) for each in run.record_sources])
-        for run in runs
-    ]
-    found = [each for _, files in read for each in files]
-    findings = dict.fromkeys(finding for each in found for finding in each.findings)
-    for finding in findings:
-        if not finding.is_error:
-            console.print(str(finding), highlight=False, markup=False, soft_wrap=True)
-    if errors := [str(finding) for finding in findings if finding.is_error]:
-        pictures = dict.fromkeys(picture for each in found for picture in each.pictures)
-        return recipe, errors + check_pictures(pictures)
-    errors = [str(finding) for each in found for finding in each.contradictions]
-    if errors or not runs:
-        return recipe, errors
-    wanted = [(run, [p for each in files for p in each.pictures]) for run, files in read]
-    return _prepare_pictures(recipe, wanted)
-
-
-def _prepare_pictures(
-    recipe: Recipe, wanted: Sequence[tuple[StageRun, list[PictureFile]]]
-) -> tuple[Recipe, list[str]]:
-    """Encode the pictures of a run ahead, or decide against a cache."""
-    without = recipe.model_copy(update={"cache": "off"})
-    if recipe.cache == "auto" and ranks.run_on_first(
-        lambda: any(run.was_without_cache for run, _ in wanted)
-    ):
-        return without, prepare_pictures(without, wanted)
-    try:
-        return recipe, prepare_pictures(recipe, wanted)
-    except NoRoomError as error:
-        if recipe.cache == "on":
-            raise ranks.raise_on_all_ranks(str(error)) from error
-        console.print(f"{error}. Until then the encoder runs in every step", soft_wrap=True)
-        return without, prepare_pictures(without, wanted)
 
 
 def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool) -> StageResult:

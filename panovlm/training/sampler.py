@@ -1,32 +1,18 @@
 """The order of the sequences of a run: the same on any number of processes, in equal steps."""
 
-from collections.abc import Iterator
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
 from itertools import chain, count, islice
-from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from panovlm.data.budget import fill_bins
-from panovlm.data.datasets import SequenceKey
+from panovlm.data.datasets import PanoramaDataset, SequenceKey
 
 STEPS_SORTED_TOGETHER = 32
 """More would need less padding and make steps alike; fewer would need more padding."""
 EXAMPLES_PACKED_TOGETHER = 1024
 """More would hardly fill sequences better; fewer would leave more room in them."""
-
-
-class EpochDataset(Protocol):
-    """What the sampler needs of a dataset."""
-
-    def examples(self, epoch: int) -> np.ndarray:
-        """Return the indices of an epoch's examples."""
-
-    def text_bytes(self, index: int, epoch: int) -> int:
-        """Return about how long the text of an example is."""
-
-    def num_tokens(self, index: int, epoch: int) -> int:
-        """Return how many tokens it has."""
 
 
 class SequenceSampler(Sampler[SequenceKey]):
@@ -48,7 +34,7 @@ class SequenceSampler(Sampler[SequenceKey]):
 
     def __init__(
         self,
-        dataset: EpochDataset,
+        dataset: PanoramaDataset,
         per_step: int,
         num_steps: int,
         seed: int,
@@ -101,3 +87,27 @@ class SequenceSampler(Sampler[SequenceKey]):
 
 def _windows(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
     return (order[start : start + size] for start in range(0, len(order), size))
+
+
+def fill_bins(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Put items into bins: the longest first, each into the fullest bin that has room for it.
+
+    Args:
+        lengths: Of the items.
+        budget: Most that a bin holds; a longer item gets a bin of its own.
+
+    Returns:
+        The places of the items in each bin.
+    """
+    bins: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # what each bin has left, and its number; sorted
+    for item in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        place = bisect_left(rooms, (lengths[item], -1))
+        if place == len(rooms):
+            bins.append([item])
+            insort(rooms, (max(budget - lengths[item], 0), len(bins) - 1))
+            continue
+        room, number = rooms.pop(place)
+        bins[number].append(item)
+        insort(rooms, (room - lengths[item], number))
+    return bins

@@ -1,79 +1,26 @@
-"""The records of a stage as a data set: read, fitted to the longest length, counted in epochs."""
+"""What a stage trains on as a data set: records, fitted and counted in epochs, or a stream."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from panovlm.data.augmentation import ColourJitter
-from panovlm.data.cache import FeatureSource
+from panovlm.data.cache import FeatureSource, PatchTokenCache
+from panovlm.data.cache_room import StreamRoom, cache_limit
 from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.datasets import TOO_LONG_FIX, PanoramaDataset
 from panovlm.data.mixture import MixturePart
 from panovlm.data.records import Record
+from panovlm.data.stream_features import StreamEncoder
+from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
-from panovlm.pictures.declaring import PictureFile
+from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console
-from panovlm.training.data_sources import DataSource, check_source
-from panovlm.training.diagnosing import hold_out
+from panovlm.training import ranks
 from panovlm.training.recipe import Recipe
 from panovlm.training.sampler import SequenceSampler
+from panovlm.training.stage_records import read_stage, without_held_out
 from panovlm.training.stage_run import StageRun
-from panovlm.training.validation_split import set_apart
-
-
-@dataclass(frozen=True)
-class StageRecords:
-    """The records that a stage reads from files.
-
-    Attributes:
-        parts: What is trained on, each file's as one part of the mixture; none of a stream.
-        watched: What is validated on.
-    """
-
-    parts: Sequence[MixturePart]
-    watched: Sequence[Record]
-
-    @property
-    def trained_on(self) -> list[Record]:
-        """The records of all parts."""
-        return [record for part in self.parts for record in part.records]
-
-
-def read_stage(run: StageRun) -> StageRecords:
-    """Read and check the records that a stage trains on, and those that it is validated on.
-
-    Raises:
-        PanoVLMError: Listing every invalid line of a file.
-    """
-    sources = () if run.is_stream else run.sources
-    parts = [MixturePart(_read(run, each), each.weight) for each in sources]
-    validation = run.section.validation
-    if validation is not None and validation.share is not None:
-        return StageRecords(*set_apart(run.name, parts, validation.share, run.recipe.seed))
-    return StageRecords(parts, _read(run, run.watched_source) if run.watched_source else [])
-
-
-def _read(run: StageRun, source: DataSource) -> list[Record]:
-    records = check_source(source, run.needs, run.recipe.seed).of_one_file(source.path)
-    if run.needs.text:
-        return records
-    return [single for record in records for single in record.apart()]  # each trains by itself
-
-
-def hold_out_of(
-    run: StageRun, records: StageRecords
-) -> tuple[list[MixturePart], list[PictureFile]]:
-    """Split off the panoramas that the stage on overlaps is diagnosed on.
-
-    Returns:
-        What is left to train on, and the held-out pictures, which other stages have none of.
-
-    Raises:
-        PanoVLMError: If nothing would be left.
-    """
-    share = run.section.overlap_settings.held_out if run.is_on_overlaps else 0.0
-    held_out = hold_out(records.trained_on, share, run.recipe.seed)
-    return [part.without(held_out) for part in records.parts], held_out
 
 
 def record_sampler(run: StageRun) -> RecordSampler:
@@ -107,6 +54,28 @@ def build_dataset(
     dataset = PanoramaDataset(parts, sources, sampler, seed=seed, jitter=jitter)
     dataset.check_lengths(run.longest)
     return dataset
+
+
+def stream_dataset(run: StageRun, source: FeatureSource) -> StreamDataset:
+    """Return the dataset of a stage on streams, whose pictures are encoded as they arrive.
+
+    Args:
+        run: The stage.
+        source: The cache of its encoder, or what loads pixels.
+    """
+    room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
+    if isinstance(source, PatchTokenCache):
+        console.print(f"{run.name}: a stream, encoded as it arrives and kept in {source.folder}")
+    return StreamDataset(
+        run.streams,
+        StreamEncoder(source, room),
+        record_sampler(run),
+        longest=run.longest,
+        seed=run.recipe.seed,
+        batch_size=ranks.batch_size_per_rank(run.section.batch_size),
+        rank=(ranks.rank(), ranks.world_size()),
+        jitter=colour_jitter(run),
+    )
 
 
 def build_watched(
@@ -175,7 +144,7 @@ def _count_steps(run: StageRun, epochs: float) -> int:
             f"stages.{run.name}: found epochs beside a stream, whose examples are not counted; set "
             f"stages.{run.name}.steps instead"
         )
-    parts, _ = hold_out_of(run, read_stage(run))
+    parts, _ = without_held_out(run, read_stage(run))
     per_step = section.batch_size * section.accumulation
     budget, seed = section.tokens_per_sequence, run.recipe.seed
     sampler = SequenceSampler(build_dataset(run, parts), per_step, 0, seed, budget)

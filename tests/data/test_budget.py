@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from panovlm.data.budget import fill_bins
 from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
 from panovlm.data.mixture import MixturePart
@@ -15,7 +14,7 @@ from panovlm.data.packing import IGNORED, TokenSequence, collate, join, pack
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs, Record
 from panovlm.stages import Supervision
-from panovlm.training.sampler import SequenceSampler
+from panovlm.training.sampler import SequenceSampler, fill_bins
 
 NUM_VIEWS = 4
 

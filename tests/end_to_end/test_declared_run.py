@@ -25,7 +25,7 @@ from panovlm.inference.assistant import Assistant
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import Declaration, declare
-from panovlm.training import run
+from panovlm.training import checks, run
 from panovlm.training.recipe import Recipe
 
 TURN = {"projection": "equirectangular", "hfov_deg": 270.0, "yaw_deg": 45.0}
@@ -92,7 +92,7 @@ def test_declared_strips_train_as_those_with_xmp(
 
 def test_a_stage_refuses_strips_of_which_nothing_is_declared(recipe: Recipe, strips: Path) -> None:
     with pytest.raises(PanoVLMError, match=r"0\.png: found 96x32, expected width = 2 x height"):
-        run.check_data(with_data(recipe, strips / "records.jsonl", None), ["vision"])
+        checks.check_data(with_data(recipe, strips / "records.jsonl", None), ["vision"])
 
 
 def test_a_contradiction_names_the_record(recipe: Recipe, strips: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_contradiction_names_the_record(recipe: Recipe, strips: Path) -> None:
     data = written(strips / "wrong.jsonl", lines, declared=wrong)
     place = r"(?s)line 1: .*0\.png: found 96x32 and vfov_deg 120 beside hfov_deg 20"
     with pytest.raises(PanoVLMError, match=place):
-        run.check_data(with_data(recipe, data, None), ["vision"])
+        checks.check_data(with_data(recipe, data, None), ["vision"])
     with pytest.raises(PanoVLMError, match=place):
         read_records(data, Needs(text=True, image=True))
 

@@ -19,7 +19,7 @@ from panovlm.training.log import read_log, read_validations
 from panovlm.training.outputs import load_result
 from panovlm.training.recipe_file import parse_recipe
 from panovlm.training.sections import ModelSection
-from panovlm.training.stage_data import read_stage
+from panovlm.training.stage_records import read_stage
 from panovlm.training.stage_run import StageRun
 
 PAGE = Path(__file__).parents[2] / "docs" / "tasks" / "train.md"

@@ -15,7 +15,8 @@ from panovlm.training import run
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.plan import plan
 from panovlm.training.recipe import Recipe, StageSection
-from panovlm.training.stage_data import build_dataset, read_stage, resolve_steps
+from panovlm.training.stage_data import build_dataset, resolve_steps
+from panovlm.training.stage_records import read_stage
 from panovlm.training.stage_run import StageRun
 from panovlm.training.trainer import StageTrainer
 

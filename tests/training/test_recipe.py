@@ -9,9 +9,9 @@ import yaml
 
 from panovlm.errors import PanoVLMError
 from panovlm.stages import ABSENT, TRAINED
+from panovlm.training.checks import check_schedule
 from panovlm.training.recipe import Recipe
 from panovlm.training.recipe_file import load_recipe, parse_recipe, recipe_schema
-from panovlm.training.schedule import check_schedule
 from panovlm.training.stage_run import StageRun
 
 ROOT = Path(__file__).parents[2]

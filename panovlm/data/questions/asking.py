@@ -4,9 +4,9 @@ Because an answer is a function of the surroundings, the same question gets its 
 every yaw-rotated picture. An empty answer means that there is none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -48,6 +48,33 @@ class Question(Generic[Seen]):
     def about(self, convert: "Callable[[Other], Seen]") -> "Question[Other]":
         """Return the same question about what `convert` makes of something else."""
         return Question(self.kind, self.text, lambda o: self.answer(convert(o)), self.subject)
+
+    def record(
+        self,
+        image: str,
+        responses: Sequence[str | None],
+        about: Sighting | None,
+        crosses_seam: bool,
+    ) -> dict[str, Any]:
+        """Return the question as a file of records holds it.
+
+        Args:
+            image: The picture, relative to the file.
+            responses: The right ones after yaw rotations all around, evenly spaced; the first is
+                that without a rotation, and None stands where none is certain.
+            about: The one thing that is asked about.
+            crosses_seam: Whether the picture's left and right edge cut through it.
+        """
+        user = {"role": "user", "content": self.text}
+        return {
+            "image": image,
+            "messages": [user, {"role": "assistant", "content": responses[0]}],
+            "rolled_responses": list(responses),
+            "kind": self.kind,
+            "yaw_deg": about and about.yaw_deg,
+            "pitch_deg": about and about.pitch_deg,
+            "crosses_seam": crosses_seam,
+        }
 
 
 Asked = list[Question[Surroundings]]

@@ -28,7 +28,6 @@ from panovlm.data.questions.splitting import (
     places_to_test,
 )
 from panovlm.data.questions.surroundings import Surroundings, listing
-from panovlm.data.questions.writing import question_record
 from panovlm.data.record_files import raise_errors
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS
@@ -248,10 +247,10 @@ def _records(
         summary.questions[question.kind] += 1
         about = seen.only(question.subject) if question.subject else None
         crosses_seam = about is not None and _crosses_seam(about)
-        records.append(question_record(image, question, responses, about, crosses_seam))
+        records.append(question.record(image, responses, about, crosses_seam))
     summary.questions[LISTING.kind] += 1
     crosses_seam = any(map(_crosses_seam, seen.things))
-    listed = question_record(image, LISTING, rotations.answers(LISTING), None, crosses_seam)
+    listed = LISTING.record(image, rotations.answers(LISTING), None, crosses_seam)
     origin: dict[str, Any] = {"source": evidence.group}
     if evidence.declared:
         origin["declared"] = evidence.declared.said

@@ -1,4 +1,4 @@
-"""Figures of stage 1 on held-out panoramas, whatever it minimises.
+"""Figures of stage 1 on held-out panoramas, whatever it minimises; training stops on a collapse.
 
 Partners are always the exact ones, by rays, so that runs with different pairings compare.
 
@@ -6,11 +6,19 @@ Shape letters: N panoramas, V views, T = h·w tokens of a view, D width, M pairs
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
+from panovlm.data.cache import FeatureSource
+from panovlm.errors import PanoVLMError
+from panovlm.pictures.declaring import PictureFile
+from panovlm.training import ranks
+from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 from panovlm.training.overlap.pairs import PairIndex
 from panovlm.training.overlap.vicreg import effective_rank
 
@@ -19,6 +27,9 @@ LEAST_STD = 1e-2
 normalisation that gives every token a mean square of 1."""
 LEAST_RANK = 1.5
 """An effective rank below it is collapse: nearly all tokens lie on one line."""
+MAX_PICTURES = 64
+"""That are diagnosed; more would hardly change the figures."""
+BATCH = 8
 _COLLAPSED_BELOW = {
     "latent_std": LEAST_STD,
     "projected_std": LEAST_STD,
@@ -89,3 +100,48 @@ def _retrieval(latents: Tensor, pairs: PairIndex) -> dict[str, float]:
         hits += int((nearest == places[chosen] % num_tokens).sum())
     num_queries = len(latents) * len(pairs.tokens)
     return {"retrieval": hits / num_queries, "retrieval_chance": 1 / num_tokens}
+
+
+@dataclass(eq=False)
+class Diagnosis(TrainerCallback):
+    """Adds the figures of `diagnose` to the log at the first, each n-th and the last step."""
+
+    scalars: dict[str, list[float]]  # in which the trainer collects what it logs next
+    pictures: Sequence[PictureFile]  # held-out panoramas
+    source: FeatureSource
+    every: int  # n, in steps
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Diagnose, log the figures, and stop on a collapse; every rank finds the same."""
+        step = state.global_step
+        if step != 1 and step % self.every and step != state.max_steps:
+            return
+        control.should_log = True
+        with ranks.synchronized():
+            figures = self._figures(kwargs["model"])
+            for name, figure in figures.items():
+                self.scalars[name].append(figure)
+            if cause := collapse(figures):
+                raise PanoVLMError(
+                    f"the features collapsed at step {step}: on {len(self.pictures)} held-out "
+                    f"panorama(s) {cause}; lower learning_rate.resampler and "
+                    f"learning_rate.vicreg_projector, raise batch_size or warmup, or check that "
+                    f"the panoramas differ"
+                )
+
+    @torch.no_grad()
+    def _figures(self, model: PanoVLMForOverlapPretraining) -> dict[str, float]:
+        was_training = model.training
+        model.eval()
+        starts = range(0, len(self.pictures), BATCH)
+        latents = torch.cat([self._latents(model, start) for start in starts])
+        figures = diagnose(latents, model.vicreg_projector(latents), model.pairs("rays"))
+        model.train(was_training)
+        return figures
+
+    def _latents(self, model: PanoVLMForOverlapPretraining, start: int) -> Tensor:
+        pictures = self.pictures[start : start + BATCH]
+        views = torch.stack([self.source.load(picture) for picture in pictures])
+        return model.latents(**{self.source.key: views.to(model.device)})

@@ -12,7 +12,7 @@ from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.training import ranks
 from panovlm.training.overlap.gathering import gather_with_gradient
-from panovlm.training.overlap.objective import overlap_loss
+from panovlm.training.overlap.modeling import overlap_loss
 from panovlm.training.overlap.pairs import pair_index
 from panovlm.training.sections import OverlapSection
 

@@ -1,4 +1,4 @@
-"""A share set apart by panorama: the same in every stage, and trained on nowhere."""
+"""What is set apart of a stage's panoramas: to validate on, or to diagnose stage 1."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from panovlm.data.mixture import MixturePart
 from panovlm.data.records import Message, Record
 from panovlm.errors import PanoVLMError
-from panovlm.training.validation_split import set_apart
+from panovlm.training.stage_records import hold_out, set_apart
 
 NAMES = [f"photos/{number}.jpg" for number in range(400)]
 
@@ -64,3 +64,32 @@ def test_of_few_panoramas_one_is_set_apart_and_one_alone_is_an_error() -> None:
         split([record(NAMES[0])], share=1e-9)
     with pytest.raises(PanoVLMError, match="no record to validate on"):
         split([record(text="one")], share=1e-9)
+
+
+def pairs(count):
+    return [
+        Record(image=Path(f"{number}.jpg"), messages=()) for number in range(count) for _ in "ab"
+    ]
+
+
+@pytest.mark.parametrize(("count", "share", "held"), [(100, 0.05, 5), (3, 0.05, 1), (9, 0.5, 4)])
+def test_a_share_of_the_panoramas_is_held_out_with_all_their_records(count, share, held):
+    pictures = hold_out(pairs(count), share, seed=0)
+    assert len(pictures) == held
+    rest = MixturePart(pairs(count)).without(pictures).records
+    assert len(rest) == 2 * (count - held)
+    assert not {record.image for record in rest} & set(pictures)
+
+
+def test_the_choice_is_the_seeds():
+    chosen = [hold_out(pairs(50), 0.2, seed) for seed in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_none_is_held_out_where_the_share_is_0():
+    assert hold_out(pairs(1), 0.0, seed=0) == []
+
+
+def test_one_panorama_cannot_be_trained_on_and_held_out():
+    with pytest.raises(PanoVLMError, match=r"found 1 panorama.*lower overlap.held_out"):
+        hold_out(pairs(1), 0.05, seed=0)
