@@ -93,7 +93,7 @@ def check(
     from panovlm.data.doctor.report import is_examination, show, write_json
     from panovlm.data.doctor.run import examine
     from panovlm.runtime.files import check_output
-    from panovlm.training.build import text_limit
+    from panovlm.training.build import build_tokenizer
     from panovlm.training.recipe_file import load_recipe
 
     if json is not None:
@@ -101,7 +101,7 @@ def check(
     examination = examine(
         files,
         against=against or (),
-        limit=text_limit(load_recipe(recipe).model) if recipe else None,
+        tokenizer=build_tokenizer(load_recipe(recipe).model) if recipe else None,
         needs_text=not without_text,
         pictures=pictures,
         workers=workers,

@@ -39,7 +39,7 @@ class RecordSampler:
         """Which tokens carry the loss."""
         return self.tokenizer.supervision
 
-    @property
+    @cached_property  # the processor builds it anew at each call
     def layout(self) -> ViewLayout:
         """The views of a panorama."""
         return self.tokenizer.processor.image_processor.layout
@@ -133,53 +133,59 @@ class ConversationTokenizer:
     Args:
         processor: Expands `<image>` and applies the chat template.
         supervision: Which tokens carry the loss.
-        truncate_to: Tokens that are kept of a longer conversation; None keeps all.
+        longest: Tokens of a conversation at most; None sets no limit.
+        truncates: Whether the end of longer ones is cut off.
     """
 
     def __init__(
         self,
         processor: PanoVLMProcessor,
         supervision: Supervision,
-        truncate_to: int | None = None,
+        longest: int | None = None,
+        truncates: bool = False,
     ) -> None:
         self.processor = processor
         self.supervision = supervision
-        self.truncate_to = truncate_to
+        self.longest = longest
+        self.truncates = truncates
         self._tokenize = lru_cache(maxsize=20_000)(self._tokenize_messages)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be built anew in another process, whichever way it starts; the cache stays behind."""
-        return ConversationTokenizer, (self.processor, self.supervision, self.truncate_to)
+        facts = (self.processor, self.supervision, self.longest, self.truncates)
+        return ConversationTokenizer, facts
 
     def __call__(self, record: Record) -> TokenSequence:
         """Tokenise a record's conversation; the pictures themselves are not read."""
-        whole, most = self._whole(record), self.truncate_to
-        if most is None or len(whole.ids) <= most:
+        whole = self._whole(record)
+        if not self.truncates:
             return whole
-        return TokenSequence(whole.ids[:most], whole.labels[:most])
+        return TokenSequence(whole.ids[: self.longest], whole.labels[: self.longest])
 
     def _whole(self, record: Record) -> TokenSequence:
         return self._tokenize(
             tuple((message.role, message.content) for message in record.marked_messages)
         )
 
-    def excess(self, record: Record, longest: int) -> int:
+    def excess(self, record: Record) -> int:
         """Return how many tokens too long a conversation is; at most 0 where it fits.
 
         One that is truncated fits if that leaves all image tokens and something supervised.
         """
-        beyond = self.num_beyond(record, longest)
+        beyond = self.num_beyond(record)
         return 0 if beyond > 0 and self._fits_truncated(record) else beyond
 
-    def num_beyond(self, record: Record, longest: int) -> int:
+    def num_beyond(self, record: Record) -> int:
         """Return how many tokens a whole conversation has beyond `longest`; below 0 if fewer."""
+        if self.longest is None:
+            return 0
         expansion = self.processor.expand_image()
         image_tokens = expansion.count(self.processor.image_token)
         around = len(expansion) - image_tokens * len(self.processor.image_token)
         # No text has more tokens than bytes, so most conversations need not be tokenised.
         pictures = (image_tokens + around) * max(len(record.paths), 1)
-        most = self._most_tokens(record) + pictures - longest
-        return most if most <= 0 else len(self._whole(record).ids) - longest
+        most = self._most_tokens(record) + pictures - self.longest
+        return most if most <= 0 else len(self._whole(record).ids) - self.longest
 
     def _most_tokens(self, record: Record) -> int:
         """Return more tokens than a record's conversation has, its picture apart."""
@@ -196,7 +202,7 @@ class ConversationTokenizer:
         return max(len(written.encode()), MARKUP_BYTES)
 
     def _fits_truncated(self, record: Record) -> bool:
-        if self.truncate_to is None:
+        if not self.truncates:
             return False
         whole, cut, image = self._whole(record), self(record), self.processor.image_token_id
         has_pictures = whole.ids.count(image) == cut.ids.count(image)

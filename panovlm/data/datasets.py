@@ -131,11 +131,11 @@ class PanoramaDataset(Dataset[Example]):
         for index, records in enumerate(self.groups[:NUM_PACKED_FIRST]):
             self.sampler.packed(records, (self.seed, 0, index))
 
-    def check_lengths(self, longest: int) -> None:
+    def check_lengths(self) -> None:
         """Check that every conversation fits the language model; image tokens are never cut.
 
         Raises:
-            PanoVLMError: Listing every record of more than `longest` tokens, and what to change.
+            PanoVLMError: Listing every record of more tokens than it takes, and what to change.
         """
         tokenizer = self.sampler.tokenizer
         if tokenizer.supervision is Supervision.NONE:
@@ -144,10 +144,10 @@ class PanoramaDataset(Dataset[Example]):
             tokenizer(record)  # the chat template takes its roles, or says why not
         errors = []
         for record in (record for records in self.groups for record in records):
-            excess = tokenizer.excess(record, longest)
+            excess = tokenizer.excess(record)
             if excess > 0:
                 name = record.shown or f"text {record.messages[0].content[:40]!r}"
-                errors.append(f"{name}: {excess} tokens too many for {longest}")
+                errors.append(f"{name}: {excess} tokens too many for {tokenizer.longest}")
         fix = f"{TOO_LONG_FIX}, or set too_long: truncate or drop"
         raise_errors(f"lengths ({fix})", errors)
 

@@ -126,12 +126,6 @@ class Record(BaseModel):
         """Return whether it says what is right, or that nothing is, after each of `num_steps`."""
         return self.rolled_responses is not None and len(self.rolled_responses) % num_steps == 0
 
-    def can_rotate(self, num_steps: int) -> bool:
-        """Return whether a response is known after each of so many steps around the circle."""
-        return self.has_rotations(num_steps) and all(
-            self.response_after(step, num_steps) is not None for step in range(num_steps)
-        )
-
     def response_after(self, step: int, num_steps: int) -> str | None:
         """Return the response after one of so many steps to the right; None where none is known."""
         responses = self.rolled_responses or (self.response,)

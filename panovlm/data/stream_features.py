@@ -59,6 +59,7 @@ class StreamEncoder:
     room: StreamRoom | None = None
 
     def __post_init__(self) -> None:
+        self.layout = self.source.image_processor.layout
         if isinstance(self.source, PatchTokenCache):
             self.source.prepare_folder()
 
@@ -93,8 +94,7 @@ class StreamEncoder:
         if isinstance(self.source, PatchTokenCache) and features.digest is not None:
             states = self.source.encode(states)
             self._add(features.digest, states, self.source)
-        order = self.source.image_processor.layout.order_after(features.num_strides)
-        return states[list(order)]
+        return states[list(self.layout.order_after(features.num_strides))]
 
     def _add(self, digest: str, states: Tensor, cache: PatchTokenCache) -> None:
         size, share = cache.bytes_per_picture, self.room.share if self.room else SHARD_BYTES

@@ -81,7 +81,6 @@ class StreamDataset(IterableDataset[StreamExample]):
         parts: The streams.
         encoder: Prepares the pictures.
         sampler: Chooses conversations and yaw rotations.
-        longest: Tokens the language model reads at most; longer conversations are invalid.
         seed: Of the order and all random choices.
         batch_size: Examples in one batch of this rank.
         rank: Number of this rank and how many there are.
@@ -93,7 +92,6 @@ class StreamDataset(IterableDataset[StreamExample]):
     encoder: StreamEncoder
     sampler: RecordSampler
     _: KW_ONLY
-    longest: int
     seed: int
     batch_size: int
     rank: tuple[int, int] = (0, 1)
@@ -192,9 +190,9 @@ class StreamDataset(IterableDataset[StreamExample]):
         needs = Needs.of(sampler.supervision)
         records = records_of(sample, needs, sampled.declared)
         if needs.text:
-            excess = max(sampler.tokenizer.excess(record, self.longest) for record in records)
+            excess = max(sampler.tokenizer.excess(record) for record in records)
             if excess > 0:
-                found = f"{excess} tokens too many for {self.longest}"
+                found = f"{excess} tokens too many for {sampler.tokenizer.longest}"
                 raise PanoVLMError(f"{sample.place}: {found}; {TOO_LONG_FIX}")
         packed = sampler.packed(records, sampled.key)
         if sample.picture is None:

@@ -6,7 +6,6 @@ adapter_model.safetensors, adapter_config.json   PEFT's own format, for the lang
 modules.safetensors                              the modules trained as a whole, as in the model
 """
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,8 +54,7 @@ def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftMode
     check_installed(lora)
     if lora.quantization is not None:
         _quantize_to_4_bits(language_model)
-    _check_targets(language_model, lora.target_modules)
-    _check_saved(language_model, lora.modules_to_save)
+    _check_names(language_model, lora)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -70,31 +68,23 @@ def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftMode
         return get_peft_model(language_model, config)
 
 
-def _check_targets(language_model: PreTrainedModel, targets: list[str] | str) -> None:
-    names = {
-        name.rpartition(".")[2]
-        for name, module in language_model.named_modules()
-        if isinstance(module, nn.Linear)
-    }
-    wanted = [] if isinstance(targets, str) else targets
-    if unknown := [target for target in wanted if target not in names]:
-        raise PanoVLMError(
-            f"found lora.target_modules with {', '.join(unknown)}, expected names of the language "
-            f"model's linear layers: {', '.join(sorted(names))}"
-        )
-
-
-def _check_saved(language_model: PreTrainedModel, wanted: Sequence[str]) -> None:
-    """Check the modules that train as a whole beside the adapters."""
-    names = {name.rpartition(".")[2] for name, _ in language_model.named_modules()} - {""}
-    if unknown := [name for name in wanted if name not in names]:
-        raise PanoVLMError(
-            f"found lora.modules_to_save with {', '.join(unknown)}, expected names of the language "
-            f"model's modules, as {', '.join(sorted(names))}"
-        )
+def _check_names(language_model: PreTrainedModel, lora: LoraSection) -> None:
+    """Check that what is to be adapted, or to train as a whole, is there and tied to nothing."""
+    modules = [(name.rpartition(".")[2], m) for name, m in language_model.named_modules() if name]
+    linear = {name for name, module in modules if isinstance(module, nn.Linear)}
+    targets = [] if isinstance(lora.target_modules, str) else lora.target_modules
+    for key, wanted, known, kind in (
+        ("target_modules", targets, linear, "linear layers:"),
+        ("modules_to_save", lora.modules_to_save, {name for name, _ in modules}, "modules, as"),
+    ):
+        if unknown := [name for name in wanted if name not in known]:
+            raise PanoVLMError(
+                f"found lora.{key} with {', '.join(unknown)}, expected names of the language "
+                f"model's {kind} {', '.join(sorted(known))}"
+            )
     embeddings = language_model.get_input_embeddings()
-    tied = [n.rpartition(".")[2] for n, m in language_model.named_modules() if m is embeddings]
-    if language_model.config.tie_word_embeddings and set(tied) & set(wanted):
+    tied = [n for n, module in modules if module is embeddings and n in lora.modules_to_save]
+    if language_model.config.tie_word_embeddings and tied:
         raise PanoVLMError(
             f"found lora.modules_to_save with {tied[0]} in a language model whose head is tied to "
             f"it, expected modules that share no weight; leave it out, or set "

@@ -20,7 +20,6 @@ from transformers import (
 
 from panovlm.backbones.packaged import PACKAGED, locate
 from panovlm.data.conversations import ConversationTokenizer
-from panovlm.data.doctor.texts import TextLimit
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS
 from panovlm.model.configuration import PanoVLMConfig
@@ -93,15 +92,14 @@ def end_token(processor: PanoVLMProcessor) -> int:
     return [token for token, carries in zip(ids, is_answer, strict=True) if carries][-1]
 
 
-def text_limit(section: ModelSection) -> TextLimit:
-    """Return how long a conversation the model of a recipe reads.
+def build_tokenizer(section: ModelSection) -> ConversationTokenizer:
+    """Build what tokenises conversations, as long as the model of a recipe reads.
 
     Raises:
         PanoVLMError: If the model cannot be opened.
     """
     longest: int = build_config(section).text_config.max_position_embeddings
-    tokenizer = ConversationTokenizer(build_processor(section), Supervision.RESPONSES)
-    return TextLimit(tokenizer, longest)
+    return ConversationTokenizer(build_processor(section), Supervision.RESPONSES, longest)
 
 
 def build_config(section: ModelSection) -> PanoVLMConfig:

@@ -1,6 +1,7 @@
 """What is checked before anything is trained: settings, records, pictures and streams."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from transformers import get_scheduler
@@ -58,9 +59,9 @@ def check_data(recipe: Recipe, names: list[str]) -> Recipe:
 
 
 def _check_files(recipe: Recipe, runs: Sequence[StageRun]) -> tuple[Recipe, list[str]]:
+    check = cache(check_source)  # several stages may read one file
     read = [
-        (run, [check_source(each, run.needs, recipe.seed) for each in run.record_sources])
-        for run in runs
+        (run, [check(each, run.needs, recipe.seed) for each in run.record_sources]) for run in runs
     ]
     found = [each for _, files in read for each in files]
     findings = dict.fromkeys(finding for each in found for finding in each.findings)

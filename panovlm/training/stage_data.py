@@ -26,7 +26,12 @@ from panovlm.training.stage_run import StageRun
 def record_sampler(run: StageRun) -> RecordSampler:
     """Return what chooses a stage's conversations and yaw rotations, and tokenises them."""
     section = run.section
-    tokenizer = ConversationTokenizer(run.processor, run.stage.supervision, run.truncate_to)
+    tokenizer = ConversationTokenizer(
+        run.processor,
+        run.stage.supervision,
+        run.longest,
+        truncates=section.too_long == "truncate",
+    )
     return RecordSampler(
         tokenizer, section.questions_per_panorama, section.roll, section.yaw_steps_per_view
     )
@@ -52,7 +57,7 @@ def build_dataset(
         parts = _fitting(run, sampler.tokenizer, parts)
     seed, jitter = run.recipe.seed, colour_jitter(run)
     dataset = PanoramaDataset(parts, sources, sampler, seed=seed, jitter=jitter)
-    dataset.check_lengths(run.longest)
+    dataset.check_lengths()
     return dataset
 
 
@@ -70,7 +75,6 @@ def stream_dataset(run: StageRun, source: FeatureSource) -> StreamDataset:
         run.streams,
         StreamEncoder(source, room),
         record_sampler(run),
-        longest=run.longest,
         seed=run.recipe.seed,
         batch_size=ranks.batch_size_per_rank(run.section.batch_size),
         rank=(ranks.rank(), ranks.world_size()),
@@ -86,10 +90,10 @@ def build_watched(
     Raises:
         PanoVLMError: If a conversation is too long.
     """
-    tokenizer = ConversationTokenizer(run.processor, run.stage.supervision)
+    tokenizer = ConversationTokenizer(run.processor, run.stage.supervision, run.longest)
     sampler = RecordSampler(tokenizer, run.section.questions_per_panorama, roll=False)
     dataset = PanoramaDataset([MixturePart(records)], [source], sampler, seed=run.recipe.seed)
-    dataset.check_lengths(run.longest)
+    dataset.check_lengths()
     return dataset
 
 
@@ -105,8 +109,8 @@ def _fitting(
     """Leave out the records that are too long, also when truncated, and say how many are."""
     longest = run.longest
     records = [record for part in parts for record in part.records]
-    too_long = {id(r): r for r in records if tokenizer.num_beyond(r, longest) > 0}
-    dropped = {key for key, r in too_long.items() if tokenizer.excess(r, longest) > 0}
+    too_long = {id(r): r for r in records if tokenizer.num_beyond(r) > 0}
+    dropped = {key for key, r in too_long.items() if tokenizer.excess(r) > 0}
     if too_long:
         console.print(
             f"{run.name}: {len(too_long):,} of {len(records):,} records have more than "

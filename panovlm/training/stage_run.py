@@ -169,11 +169,6 @@ class StageRun:
         return min(limit, self.section.max_length or limit)
 
     @property
-    def truncate_to(self) -> int | None:
-        """Tokens that are kept of longer conversations; None where none is cut."""
-        return self.longest if self.section.too_long == "truncate" else None
-
-    @property
     def num_workers(self) -> int:
         """Processes that load ahead, for each rank."""
         if self.recipe.workers != "auto":

@@ -45,12 +45,18 @@ class NumberedViews(ViewSource):
 @pytest.fixture
 def dataset(processor):
     def build(
-        records, supervision=Supervision.RESPONSES, per_panorama=2, roll=True, seed=0, fine_steps=1
+        records,
+        supervision=Supervision.RESPONSES,
+        per_panorama=2,
+        roll=True,
+        seed=0,
+        fine_steps=1,
+        longest=None,
     ):
         sources = [NumberedViews(processor.image_processor) for _ in range(fine_steps)]
         for step, source in enumerate(sources):
             source.offset = step / fine_steps
-        tokenizer = ConversationTokenizer(processor, supervision)
+        tokenizer = ConversationTokenizer(processor, supervision, longest)
         sampler = RecordSampler(tokenizer, per_panorama, roll, fine_steps)
         return PanoramaDataset([MixturePart(records)], sources, sampler, seed=seed)
 
@@ -241,12 +247,11 @@ def test_all_text_after_the_picture_carries_the_loss_of_alignment(processor):
 
 
 def test_conversations_that_do_not_fit_are_listed(dataset, scene_records):
-    examples = dataset(scene_records)
-    examples.check_lengths(1024)
+    dataset(scene_records, longest=1024).check_lengths()
     with pytest.raises(
         PanoVLMError, match="lower token_rows, token_columns or num_views"
     ) as caught:
-        examples.check_lengths(20)
+        dataset(scene_records, longest=20).check_lengths()
     assert "12 error(s)" in str(caught.value)
     assert str(caught.value).count("tokens too many for 20") == 12
 

@@ -58,9 +58,9 @@ def of_texts(counts: list[int]) -> Stream:
 @pytest.fixture
 def dataset_of(processor):
     def build(stream, *, batch_size=2, supervision=Supervision.RESPONSES, rank=(0, 1)):
-        sampler = RecordSampler(ConversationTokenizer(processor, supervision), 4, roll=True)
+        sampler = RecordSampler(ConversationTokenizer(processor, supervision, 1024), 4, roll=True)
         encoder = StreamEncoder(ViewSource(processor.image_processor))
-        shared = {"longest": 1024, "seed": 3, "batch_size": batch_size, "rank": rank}
+        shared = {"seed": 3, "batch_size": batch_size, "rank": rank}
         parts = [StreamPart(stream)] if isinstance(stream, Stream) else stream
         return StreamDataset(parts, encoder, sampler, **shared)
 

@@ -10,11 +10,10 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from panovlm.data.cache import PatchTokenCache, ViewSource
+from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.datasets import (
-    ConversationTokenizer,
     PanoramaCollator,
     PanoramaDataset,
-    RecordSampler,
 )
 from panovlm.data.filling import fill
 from panovlm.data.mixture import MixturePart
@@ -81,8 +80,6 @@ def test_what_streams_need_reaches_another_process(
     (tmp_path / "train-000.tar").write_bytes(b"\0" * 10240)
     stream = open_stream(tmp_path / "train-000.tar")
     encoder = StreamEncoder(ViewSource(processor.image_processor))
-    dataset = StreamDataset(
-        [StreamPart(stream)], encoder, sampler, longest=64, seed=3, batch_size=2
-    )
+    dataset = StreamDataset([StreamPart(stream)], encoder, sampler, seed=3, batch_size=2)
     for each in (dataset, StreamCollator(0), PanoramaCollator("patch_tokens", 0)):
         assert type(pickle.loads(pickle.dumps(each))) is type(each)

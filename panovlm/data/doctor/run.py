@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from panovlm.data.conversations import ConversationTokenizer
 from panovlm.data.doctor import texts
 from panovlm.data.doctor.leaks import copied, leaked
 from panovlm.data.doctor.pictures import Picture, begin_worker, inspect_picture
@@ -54,7 +55,7 @@ def examine(
     files: Sequence[Path],
     *,
     against: Sequence[Path] = (),
-    limit: texts.TextLimit | None = None,
+    tokenizer: ConversationTokenizer | None = None,
     needs_text: bool = True,
     pictures: Path | None = None,
     workers: int | None = None,
@@ -66,7 +67,7 @@ def examine(
     Args:
         files: Records or any other format that `panovlm data convert` reads.
         against: Test data that must share no picture with them.
-        limit: Length that the conversations must fit.
+        tokenizer: Whose limit the conversations must fit.
         needs_text: Whether every record must hold a response of the assistant; a folder of pictures
             never does.
         pictures: Folder that paths of pictures start from; None for each file's own.
@@ -86,7 +87,7 @@ def examine(
         *_found(checked, others, inspected),
         *texts.misplaced_marks(checked.records),
         *texts.repeated_questions(checked.records, inspected),
-        *(texts.too_long(checked.records, limit) if limit else ()),
+        *(texts.too_long(checked.records, tokenizer) if tokenizer else ()),
     ]
     findings.sort(key=lambda finding: not finding.is_error)
     return Examination(

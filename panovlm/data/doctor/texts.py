@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from panovlm.data.conversations import ConversationTokenizer
@@ -16,19 +15,6 @@ from panovlm.pictures.declaring import PictureFile
 
 MAX_PLACES = 5
 """Places named in one finding."""
-
-
-@dataclass(frozen=True)
-class TextLimit:
-    """The longest conversation that a model reads.
-
-    Attributes:
-        tokenizer: Tokenises conversations, image tokens included.
-        longest: Tokens the language model reads at most.
-    """
-
-    tokenizer: ConversationTokenizer
-    longest: int
 
 
 def repeated_questions(
@@ -80,13 +66,12 @@ def misplaced_marks(records: Sequence[Located]) -> Iterator[Finding]:
                 yield Finding(FindingKind.MISPLACED, found, fix, each.file, each.place, "messages")
 
 
-def too_long(records: Sequence[Located], limit: TextLimit) -> Iterator[Finding]:
+def too_long(records: Sequence[Located], tokenizer: ConversationTokenizer) -> Iterator[Finding]:
     """Find conversations that are too long for a model, or without a supervised token."""
     for each in (each for each in records if each.record.messages):
-        tokens = limit.tokenizer(each.record)
-        excess = len(tokens.ids) - limit.longest
+        tokens, excess = tokenizer(each.record), tokenizer.excess(each.record)
         if excess > 0:
-            found = f"found {len(tokens.ids)} tokens, {excess} too many for {limit.longest}"
+            found = f"found {len(tokens.ids)} tokens, {excess} too many for {tokenizer.longest}"
             yield Finding(
                 FindingKind.LENGTH, found, TOO_LONG_FIX, each.file, each.place, "messages"
             )

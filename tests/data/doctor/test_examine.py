@@ -13,7 +13,7 @@ from panovlm.data.doctor.report import MAX_LINES, show, write_json
 from panovlm.data.doctor.run import Examination, examine, inspect_pictures
 from panovlm.data.findings import FindingKind
 from panovlm.errors import PanoVLMError
-from panovlm.training.build import text_limit
+from panovlm.training.build import build_tokenizer
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sections import ModelSection
 
@@ -152,7 +152,8 @@ def recipe(model_section: ModelSection, tmp_path: Path) -> Recipe:
 
 def test_with_a_recipe_long_conversations_are_errors(write: Write, recipe: Recipe) -> None:
     short, long = {"image": "a.png"}, {"image": "b.png", "messages": messages("long " * 300)}
-    found = only(examine([write(short, long)], limit=text_limit(recipe.model)), FindingKind.LENGTH)
+    examined = examine([write(short, long)], tokenizer=build_tokenizer(recipe.model))
+    found = only(examined, FindingKind.LENGTH)
     assert "line 2: " in found and "too many for 1024" in found and "num_views" in found
 
 
