@@ -1,5 +1,6 @@
 """One answer while it is generated: how its tokens are chosen and when it ends."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -111,11 +112,8 @@ class Answer:
         self._prompt_ids = prompt_ids
         self._process = _processors(sampling, len(prompt_ids), self._end_ids)
         self._warp = _warpers(sampling)
-        self._random = torch.Generator()
-        if sampling.seed is None:
-            self._random.seed()
-        else:
-            self._random.manual_seed(sampling.seed)
+        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        self._random = torch.Generator().manual_seed(seed)
 
     def choose(self, scores: Tensor) -> int:
         """Choose the next token by its scores [vocabulary]."""
@@ -179,12 +177,9 @@ class Answer:
     def _final(self, decoded: str) -> str:
         """Return the part of a running answer that no further token can change."""
         decoded = decoded.rstrip("\ufffd")  # the first bytes of a character
-        for stop in self.sampling.stop:
-            for length in range(min(len(stop), len(decoded)), 0, -1):
-                if decoded.endswith(stop[:length]):
-                    decoded = decoded[:-length]
-                    break
-        return decoded.rstrip()
+        beginnings = (stop[:end] for stop in self.sampling.stop for end in range(1, len(stop)))
+        held = max((len(each) for each in beginnings if decoded.endswith(each)), default=0)
+        return decoded[: len(decoded) - held].rstrip()
 
     def _end(self, reason: FinishReason, place: int | None = None) -> str:
         self.finish_reason = reason

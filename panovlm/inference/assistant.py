@@ -143,11 +143,7 @@ class Assistant:
 
     def stream_conversation(self, question: Question) -> Iterator[str]:
         """Answer the last message of a conversation piece by piece."""
-        row = self.row(question)
-        batch = Batch(self.model, [row])
-        while pieces := batch.step():
-            yield from (piece for _, piece in pieces if piece)
-        _raise_errors([row])
+        return self._pieces([self.row(question)])
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions in one batch, each as if alone."""
@@ -157,10 +153,17 @@ class Assistant:
 
     def generate(self, rows: Sequence[Row]) -> None:
         """Generate the whole answers of prepared questions, in one batch."""
-        batch = Batch(self.model, rows)
-        while batch.step():
+        for _ in self._pieces(rows):
             pass
-        _raise_errors(rows)
+
+    def _pieces(self, rows: Sequence[Row]) -> Iterator[str]:
+        """Generate the answers of rows in one batch; the error of one that failed is raised."""
+        batch = Batch(self.model, rows)
+        while pieces := batch.step():
+            yield from (piece for _, piece in pieces if piece)
+        for row in rows:
+            if row.error:
+                raise row.error
 
     def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
         """Compute how much each view, and each two neighbours, mattered to an answer (any text).
@@ -285,12 +288,6 @@ class Assistant:
 
         names = [panorama.key for panorama in panoramas]
         return self.prefixes.get(tuple(zip(names, prompt.pieces, strict=True)), read)
-
-
-def _raise_errors(rows: Sequence[Row]) -> None:
-    for row in rows:
-        if row.error:
-            raise row.error
 
 
 class Chat:
