@@ -141,7 +141,7 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
         args=arguments,
         train_dataset=source,
         data_collator=PanoramaCollator(cache.key, 0),
-        learning_rates=section.learning_rate,
+        section=section,
         callbacks=[clock],
     )
     if bf16 and stage.supervision is not Supervision.NONE:

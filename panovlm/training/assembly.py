@@ -67,11 +67,9 @@ def build_trainer(
         args=training_arguments(run),
         train_dataset=dataset,
         data_collator=collator,
-        learning_rates=section.learning_rate,
+        section=section,
         validation=validation,
-        word_steps=section.word_steps,
         view_words=ViewWords(run.processor) if section.word_steps else None,
-        tokens_per_sequence=section.tokens_per_sequence,
         callbacks=callbacks,
     )
     if held_out:

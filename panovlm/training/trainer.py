@@ -34,8 +34,8 @@ from panovlm.training import ranks
 from panovlm.training.checkpoints import PARTIAL, publish, step_of, whole_checkpoints
 from panovlm.training.disk import disk_errors
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
+from panovlm.training.recipe import StageSection
 from panovlm.training.sampler import SequenceSampler
-from panovlm.training.sections import LearningRates
 from panovlm.training.sharded import is_sharded, load_trained, trained_parameters, trained_weights
 from panovlm.training.throughput import VIEWS, Throughput
 from panovlm.training.trainable import module_of
@@ -56,31 +56,24 @@ class StageTrainer(Trainer):
     scheduler and random state; frozen weights are loaded from the backbones again.
 
     Args:
-        learning_rates: One for each column of the stage table.
+        section: Of the recipe.
         validation: What to score the model on while it trains, if anything.
-        word_steps: First steps, in which image tokens learn the words for their views.
-        view_words: Finds these words in a batch's `input_ids`; needed for such steps.
-        tokens_per_sequence: Into which examples are packed; None keeps them apart.
+        view_words: Finds the words for views in a batch's `input_ids`; needed for steps on them.
         **kwargs: As for `transformers.Trainer`; the dataset is one of panoramas or a stream.
     """
 
     def __init__(
         self,
         *,
-        learning_rates: LearningRates,
+        section: StageSection,
         validation: Validation | None = None,
-        word_steps: int = 0,
         view_words: Callable[[Tensor], Tensor] | None = None,
-        tokens_per_sequence: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs, eval_dataset=validation and validation.dataset)
-        self.validation = validation
-        self.word_steps, self.view_words = word_steps, view_words
-        self.tokens_per_sequence = tokens_per_sequence
+        self.section, self.validation, self.view_words = section, validation, view_words
         self._check_sharding()
         self.num_skipped = 0
-        self.learning_rates = learning_rates
         self.scalars: dict[str, list[Any]] = defaultdict(list)
         self.by_module: dict[str, Any] = {}
         self.throughput = Throughput(getattr(self.data_collator, "pad_id", -1))
@@ -96,7 +89,7 @@ class StageTrainer(Trainer):
         grouped = [
             {
                 "params": parameters,
-                "lr": getattr(self.learning_rates, module),
+                "lr": getattr(self.section.learning_rate, module),
                 "weight_decay": self.args.weight_decay if decays else 0.0,
             }
             for (module, decays), parameters in groups.items()
@@ -108,13 +101,14 @@ class StageTrainer(Trainer):
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> Any:
         """Let the learning rates rise and fall over the steps on words, and again over the rest."""
-        if not self.word_steps:
+        word_steps = self.section.word_steps
+        if not word_steps:
             return super().create_scheduler(num_training_steps, optimizer)
         warmup = self.args.get_warmup_steps(num_training_steps) / num_training_steps
 
         def share(step: int) -> float:
-            start = 0 if step < self.word_steps else self.word_steps
-            length = (num_training_steps if start else self.word_steps) - start
+            start = 0 if step < word_steps else word_steps
+            length = (num_training_steps if start else word_steps) - start
             rising = round(warmup * length)
             counts = {"num_warmup_steps": rising, "num_training_steps": length}
             return cosine(step - start, **counts, num_cycles=0.5)
@@ -130,7 +124,7 @@ class StageTrainer(Trainer):
         return super().get_batch_samples(batches, num_batches, device)
 
     def _as_the_step_needs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.view_words is None or self.state.global_step >= self.word_steps:
+        if self.view_words is None or self.state.global_step >= self.section.word_steps:
             return batch
         words = self.view_words(batch["input_ids"])
         views = {key: each for key, each in batch.items() if key in VIEWS}
@@ -162,11 +156,9 @@ class StageTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequenceSampler:
         """Return the sampler of the whole run: to the library, it is one epoch."""
-        args = self.args
+        args, budget = self.args, self.section.tokens_per_sequence
         per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        return SequenceSampler(
-            self.train_dataset, per_step, args.max_steps, args.seed, self.tokens_per_sequence
-        )
+        return SequenceSampler(self.train_dataset, per_step, args.max_steps, args.seed, budget)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the batches; a stream distributes its examples to ranks and workers by itself."""

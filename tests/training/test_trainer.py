@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 
 from panovlm.errors import PanoVLMError
 from panovlm.training import ranks, throughput
-from panovlm.training.sections import LearningRates
+from panovlm.training.recipe import StageSection
 from panovlm.training.trainer import StageTrainer
 
 
@@ -32,7 +32,7 @@ def test_sharding_is_accepted_where_it_can_be_saved(
         model=model_of_stage(stage),
         args=TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[]),
         train_dataset=[0],
-        learning_rates=LearningRates(),
+        section=StageSection(data=tmp_path, steps=1),
     )
     trainer.is_fsdp_enabled, trainer.accelerator = True, plugin(version)
     with pytest.raises(PanoVLMError, match=message) if message else nullcontext():
