@@ -56,7 +56,7 @@ def choose_teacher(
         raise PanoVLMError(
             "found --labels with --teacher packaged, whose labels are fixed; leave --labels out"
         )
-    wanted = _labels(labels)
+    wanted = named_labels(labels)
     if is_packaged:
         return PackagedTeacher(SUPPORT_SHARE * min_score, signs)
     if endpoint is not None:
@@ -68,7 +68,12 @@ def choose_teacher(
     return TransformersTeacher(model, wanted, SUPPORT_SHARE * min_score)
 
 
-def _labels(text: str | None) -> tuple[str, ...] | None:
+def named_labels(text: str | None) -> tuple[str, ...] | None:
+    """Return the labels that an option names, separated by commas; None without one.
+
+    Raises:
+        PanoVLMError: If it names none.
+    """
     if text is None:
         return None
     labels = tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))

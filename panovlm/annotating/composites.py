@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from panovlm.data.annotations import Annotation, Sighting, read_annotations
+from panovlm.data.questions.evidence import Doubt
 from panovlm.data.questions.run import QuestionSettings, write_questions
 from panovlm.data.questions.splitting import place_of
 from panovlm.data.record_files import read_records
@@ -99,7 +100,7 @@ def write_composed_questions(
         count,
         tested_on=tested if (tested := folder / "test.jsonl").exists() else None,
         split_by=settings.split_by,
-        min_score=settings.doubt.min_score,
+        doubt=settings.doubt,
         seed=settings.seed,
         progress=progress,
     )
@@ -115,7 +116,7 @@ def write_composites(
     *,
     tested_on: Path | None = None,
     split_by: str = "group",
-    min_score: float = 0.5,
+    doubt: Doubt,
     seed: int = 0,
     height: int = 640,
     progress: Callable[[int], None],
@@ -128,7 +129,7 @@ def write_composites(
         count: Number of composites, at least 1.
         tested_on: Records to test on: their pictures, copies of these and their places stay out.
         split_by: As in `QuestionSettings`; by picture, other pictures of a place may be used.
-        min_score: Things scored lower are not cut out.
+        doubt: What is doubtful is not cut out.
         seed: Of all choices.
         height: Rows of each picture, in pixels; it is twice as wide.
         progress: Called with the number of composites finished since the last call.
@@ -145,12 +146,12 @@ def write_composites(
     kept = _kept(annotations_file, tested_on, split_by)
     pictures = [_reduced(load_panorama(annotation.shown), height) for annotation in kept]
     pairs = zip(kept, pictures, strict=True)
-    cutouts = [cutout for pair in pairs for cutout in cut_out(*pair, min_score)]
+    cutouts = [cutout for pair in pairs for cutout in cut_out(*pair, doubt)]
     if not cutouts:
         raise PanoVLMError(
             f"found nothing to cut out in {len(kept)} pictures of {annotations_file}, expected "
-            f"things scored {min_score} or more within {MOST_PITCH_DEG:.0f}° of the horizon; lower "
-            "--min-score, or annotate with another teacher"
+            f"things scored {doubt.min_score} or more within {MOST_PITCH_DEG:.0f}° of the horizon; "
+            "lower --min-score, name more --labels, or annotate with another teacher"
         )
     with whole_folder(out) as folder:
         (folder / "pictures").mkdir()
@@ -188,15 +189,15 @@ def _described(of: Annotation, image: Path, things: tuple[Sighting, ...]) -> Ann
     return of.model_copy(update={"image": name, **changes})
 
 
-def cut_out(annotation: Annotation, pixels: Pixels, min_score: float) -> list[Cutout]:
+def cut_out(annotation: Annotation, pixels: Pixels, doubt: Doubt) -> list[Cutout]:
     """Cut out the things of a picture that nothing else hides.
 
     Args:
         annotation: What is in the picture.
         pixels: uint8 [H, W, 3], equirectangular.
-        min_score: Things scored lower are left.
+        doubt: What is doubtful is left.
     """
-    things = [thing for thing in annotation.sightings if _is_suitable(thing, min_score)]
+    things = [thing for thing in annotation.sightings if _is_suitable(thing, doubt)]
     return [
         _cut(thing, pixels)
         for thing in things
@@ -204,10 +205,10 @@ def cut_out(annotation: Annotation, pixels: Pixels, min_score: float) -> list[Cu
     ]
 
 
-def _is_suitable(thing: Sighting, min_score: float) -> bool:
+def _is_suitable(thing: Sighting, doubt: Doubt) -> bool:
     sizes = thing.yaw_width_deg, thing.height_deg
     return (
-        thing.score >= min_score
+        doubt.about(thing) is None
         and abs(thing.pitch_deg) <= MOST_PITCH_DEG
         and max(sizes) <= MOST_SIZE_DEG
         and min(sizes) >= LEAST_SIZE_DEG

@@ -28,6 +28,10 @@ def questions(
     ] = "group",
     min_score: Annotated[float, typer.Option(help="Things scored lower are in doubt.")] = 0.5,
     min_views: Annotated[int, typer.Option(help="Things seen in fewer views are in doubt.")] = 1,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Labels to ask about, as in person,car; others are in doubt."),
+    ] = None,
     yaw_steps: Annotated[
         int, typer.Option(help="Rotations with an answer each, a multiple of 8.")
     ] = 24,
@@ -39,6 +43,7 @@ def questions(
     seed: Annotated[int, typer.Option(help="Of questions and splits.")] = 0,
 ) -> None:
     """Write questions and listings about annotated panoramas, split by place."""
+    from panovlm.annotating.choosing import named_labels
     from panovlm.annotating.composites import write_composed_questions
     from panovlm.data.questions.evidence import Doubt
     from panovlm.data.questions.run import QuestionSettings, write_questions
@@ -46,7 +51,7 @@ def questions(
     from panovlm.runtime.progress import progress_bar
 
     settings = QuestionSettings(
-        Doubt(min_score, min_views),
+        Doubt(min_score, min_views, named_labels(labels)),
         test_share,
         tuple(test_place or ()),
         split_by,

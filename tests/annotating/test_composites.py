@@ -9,6 +9,7 @@ from PIL import Image
 
 from panovlm.annotating.composites import Cutout, compose, cut_out, write_composites
 from panovlm.data.annotations import Annotation, Sighting, Teacher, read_annotations
+from panovlm.data.questions.evidence import Doubt
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs
 from panovlm.errors import PanoVLMError
@@ -50,7 +51,7 @@ def red_places(pixels):
 @pytest.mark.parametrize("yaw_deg", [0.0, 75.0, 179.0])
 def test_a_thing_is_cut_out_along_its_outline_across_the_seam_too(yaw_deg):
     seen = thing(yaw_deg, -10.0)
-    (cutout,) = cut_out(annotation(seen), picture(seen), 0.5)
+    (cutout,) = cut_out(annotation(seen), picture(seen), Doubt())
     middle, corner = cutout.opacity.shape[0] // 2, cutout.opacity[0, 0]
     assert cutout.opacity[middle, cutout.opacity.shape[1] // 2] == 1.0 and corner < 0.2
     assert (cutout.pixels[cutout.opacity > 0.99] == RED).mean() > 0.9
@@ -67,13 +68,13 @@ def test_a_thing_is_cut_out_along_its_outline_across_the_seam_too(yaw_deg):
 )
 def test_things_that_are_unsure_far_up_wide_or_hidden_are_not_cut_out(others):
     first, *rest = others
-    found = cut_out(annotation(first, *rest), picture(*others), 0.5)
+    found = cut_out(annotation(first, *rest), picture(*others), Doubt())
     assert found == []
 
 
 def test_new_things_are_where_the_annotation_says_and_touch_nothing():
     source = thing(30.0, -10.0)
-    cutouts = cut_out(annotation(source), picture(source), 0.5)
+    cutouts = cut_out(annotation(source), picture(source), Doubt())
     known = thing(-90.0, label="dog")
     num_new = 0
     for seed in range(12):
@@ -118,7 +119,8 @@ def annotations_file(tmp_path):
 
 
 def write(file, out, count=6, **settings):
-    return write_composites(file, out, count, height=64, progress=lambda _: None, **settings)
+    own = {"doubt": Doubt(), "height": 64} | settings
+    return write_composites(file, out, count, progress=lambda _: None, **own)
 
 
 @pytest.mark.parametrize(("split_by", "num_left"), [("group", 2), ("picture", 3)])
@@ -179,7 +181,8 @@ def test_the_same_seed_gives_the_same_files(annotations_file, tmp_path):
     ("settings", "message"),
     [
         ({"count": 0}, "found count 0, expected at least 1"),
-        ({"min_score": 0.95}, "found nothing to cut out in 4 pictures of .*lower --min-score"),
+        ({"doubt": Doubt(0.95)}, "found nothing to cut out in 4 pictures of .*lower --min-score"),
+        ({"doubt": Doubt(labels=("cat",))}, "found nothing to cut out .*name more --labels"),
     ],
 )
 def test_what_cannot_be_composed_is_refused_and_nothing_is_written(

@@ -32,10 +32,26 @@ class Doubt:
     Attributes:
         min_score: Scores below it do.
         min_views: And so do fewer views that agree.
+        labels: And so do labels that are none of these; None takes all.
     """
 
     min_score: float = 0.5
     min_views: int = 1
+    labels: tuple[str, ...] | None = None
+
+    def about(self, thing: Sighting) -> str | None:
+        """Return why a thing is doubtful by itself; None if it is not."""
+        if not self.takes(thing.label):
+            return "their label is none of --labels"
+        if thing.score < self.min_score:
+            return f"score below {self.min_score:g}"
+        if thing.num_views < self.min_views:
+            return f"seen in fewer than {self.min_views} views"
+        return None
+
+    def takes(self, label: str) -> bool:
+        """Return whether things of a label may be sure."""
+        return self.labels is None or label in self.labels
 
 
 @dataclass(frozen=True)
@@ -89,7 +105,7 @@ def evidence_of(group: str, annotations: Sequence[Annotation], doubt: Doubt) -> 
             sure.append(thing)
     first = annotations[0]
     vocabulary = _vocabulary(
-        teachers, {thing.label for thing in sure}, {thing.label for thing, _ in doubtful}
+        teachers, doubt, {thing.label for thing in sure}, {thing.label for thing, _ in doubtful}
     )
     return Evidence(
         first.image,
@@ -153,10 +169,8 @@ def _doubt_about(seen: _Seen, teachers: Sequence[Teacher], doubt: Doubt) -> str 
     own = [teachers[number].labels for number in seen.teachers]
     if all(labels is not None and thing.label not in labels for labels in own):
         return "their label is none of their teacher's"
-    if thing.score < doubt.min_score:
-        return f"score below {doubt.min_score:g}"
-    if thing.num_views < doubt.min_views:
-        return f"seen in fewer than {doubt.min_views} views"
+    if reason := doubt.about(thing):
+        return reason
     if abs(thing.pitch_deg) > MAX_PITCH_DEG:
         return "above or below the camera, which is no direction"
     others = [teacher for i, teacher in enumerate(teachers) if i not in seen.teachers]
@@ -166,7 +180,7 @@ def _doubt_about(seen: _Seen, teachers: Sequence[Teacher], doubt: Doubt) -> str 
 
 
 def _vocabulary(
-    teachers: Sequence[Teacher], sure: set[str], doubtful: set[str]
+    teachers: Sequence[Teacher], doubt: Doubt, sure: set[str], doubtful: set[str]
 ) -> tuple[str, ...] | None:
     """Return the labels of which nothing doubtful was seen, in the teachers' order.
 
@@ -180,6 +194,7 @@ def _vocabulary(
         label
         for label in known
         if _can_be_listed(label)
+        and doubt.takes(label)
         and label not in doubtful
         and not any(other.endswith(f" {label}") for other in sure | doubtful)
     )

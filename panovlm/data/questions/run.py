@@ -10,7 +10,7 @@ Questions of a picture depend on the seed, its digest and how often labels are s
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,7 @@ def _read_evidence(
             known.append(annotation)
             groups.setdefault(annotation.digest, place_of(annotation, file))
     kept = {digest: known for digest, known in by_digest.items() if known}
+    _check_labels(kept.values(), settings.doubt)
     if not kept:
         raise PanoVLMError(
             f"found no annotation without findings in {', '.join(map(str, files))}, expected one "
@@ -180,6 +181,18 @@ def _read_evidence(
     for evidence in pictures:
         summary.left_out.update(f"things in doubt: {reason}" for _, reason in evidence.doubtful)
     return _with_something(pictures, summary)
+
+
+def _check_labels(pictures: Iterable[Sequence[Annotation]], doubt: Doubt) -> None:
+    """Refuse labels to ask about that no teacher knows; teachers without labels know all."""
+    known = {each.teacher.labels for annotations in pictures for each in annotations}
+    if None in known:
+        return
+    labels = {label for each in known for label in each or ()}
+    if unknown := sorted(set(doubt.labels or ()) - labels):
+        raise PanoVLMError(
+            f"found {', '.join(unknown)} in --labels, expected some of {', '.join(sorted(labels))}"
+        )
 
 
 def _with_something(pictures: Sequence[Evidence], summary: Summary) -> list[Evidence]:

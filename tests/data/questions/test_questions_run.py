@@ -101,6 +101,20 @@ def test_places_to_test_on_may_be_named(annotations: Path, tmp_path: Path) -> No
     assert sources["train"] == sources["train_listings"] == {"place 0", "place 2"}
 
 
+def test_only_named_labels_are_asked_about(annotations: Path, tmp_path: Path) -> None:
+    summary = run(annotations, tmp_path / "out", doubt=Doubt(labels=("person", "bench")))
+    texts = "".join((tmp_path / "out" / f"{name}.jsonl").read_text() for name in NAMES)
+    assert "person" in texts and "bench" in texts
+    assert "car" not in texts and "dog" not in texts
+    assert summary.left_out["things in doubt: their label is none of --labels"] == 8
+
+
+def test_labels_that_no_teacher_knows_are_refused(annotations: Path, tmp_path: Path) -> None:
+    expected = "found cra in --labels, expected some of bench, car, dog, person"
+    with pytest.raises(PanoVLMError, match=expected):
+        run(annotations, tmp_path / "out", doubt=Doubt(labels=("cra", "dog")))
+
+
 @pytest.mark.parametrize(
     ("names", "found"),
     [
