@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from panovlm.pictures.declaring import Declaration, DeclaredPicture, PictureFile
 from panovlm.pictures.panorama import declaration_error
 
 MAX_ERRORS_SHOWN = 20
+Wrong = tuple[FindingKind, str, str]
+"""What is wrong with a well-formed record: its kind, what was found, the fix."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,8 @@ def located(
             found = f"field 'image': found the URL {shown(image)}, which is never fetched"
             fix = "download the picture and name its file"
             return [Finding(FindingKind.URL, found, fix, file, place)]
-    if wrong := _error_of_picture(record, needs) or _error_of(record, needs):
+    errors = chain(_errors_of_pictures(record, needs), _errors_of_text(record, needs))
+    if wrong := next(errors, None):  # others may follow from it
         return [Finding(*wrong, file, place)]
     paths = tuple(find_file(pictures or file.parent, path) for path in record.paths)
     found_files = {"images": paths} if record.images else {"image": next(iter(paths), None)}
@@ -202,66 +206,59 @@ def _nearest(field: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _error_of_picture(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | None:
-    """Return what is wrong with pictures and their marks: the kind, what was found, the fix."""
+def _errors_of_pictures(record: Record, needs: Needs) -> Iterator[Wrong]:
     marks = sum(message.content.count(IMAGE_MARK) for message in record.messages)
     count = len(record.paths)
     if record.images and record.image:
         fix = "leave out `image` where `images` lists several"
-        return FindingKind.FIELD, "found both 'image' and 'images'", fix
+        yield FindingKind.FIELD, "found both 'image' and 'images'", fix
     if count > 1 and needs.one_picture:
-        found = f"found {count} pictures, expected one a record"
-        return FindingKind.FIELD, found, "split or remove it"
+        yield (
+            FindingKind.FIELD,
+            f"found {count} pictures, expected one a record",
+            "split or remove it",
+        )
     if count > 1 and record.rolled_responses:
         found = f"found rolled_responses beside {count} pictures, expected one: none is rotated"
-        return FindingKind.FIELD, found, "leave them out"
+        yield FindingKind.FIELD, found, "leave them out"
     if record.image is None and "image" in record.model_fields_set:
-        fix = "leave it out of a text without a picture"
-        return FindingKind.FIELD, "field 'image' is null", fix
+        yield FindingKind.FIELD, "field 'image' is null", "leave it out of a text without a picture"
     if Path() in record.paths:
         fix = "name a file, or leave it out of a text without a picture"
-        return FindingKind.FIELD, "field 'image' is empty", fix
+        yield FindingKind.FIELD, "field 'image' is empty", fix
     if not count and needs.image:
-        return FindingKind.FIELD, "field 'image' is missing", "every record needs it here"
+        yield FindingKind.FIELD, "field 'image' is missing", "every record needs it here"
     if not count and record.declared:
         fix = "add `image`, or leave it out of a text without a picture"
-        return FindingKind.FIELD, "found 'declared' but no picture", fix
+        yield FindingKind.FIELD, "found 'declared' but no picture", fix
     if not count and marks:
-        return FindingKind.MARK, f"found {marks} {IMAGE_MARK} mark(s) but no picture", "add `image`"
+        yield FindingKind.MARK, f"found {marks} {IMAGE_MARK} mark(s) but no picture", "add `image`"
     if marks not in (0, count):
         found = f"found {marks} {IMAGE_MARK} mark{'s' * (marks > 1)} for {count} picture"
-        return FindingKind.MARK, found + "s" * (count > 1), "keep one mark a picture"
-    return None
+        yield FindingKind.MARK, found + "s" * (count > 1), "keep one mark a picture"
 
 
-def _error_of(record: Record, needs: Needs) -> tuple[FindingKind, str, str] | None:
-    """Return why a well-formed record cannot be trained on: the kind, what was found, the fix."""
+def _errors_of_text(record: Record, needs: Needs) -> Iterator[Wrong]:
+    roles, rotated = [message.role for message in record.messages], record.rolled_responses
+    answers = roles.count("assistant")
     if any(IMAGE_MARK in m.content for m in record.messages if m.role == "assistant"):
         found = f"found {IMAGE_MARK} in a message of the assistant, which would learn to write it"
-        return FindingKind.MARK, found, "move it to a message of the user"
-    rotated = record.rolled_responses
-    answers = [message.role for message in record.messages].count("assistant")
+        yield FindingKind.MARK, found, "move it to a message of the user"
     if rotated and answers > 1:
         found = (
             f"found rolled_responses beside {answers} messages of the assistant, expected one: "
             "they are of the last alone, and a yaw rotation would leave the others wrong"
         )
-        return FindingKind.TEXT, found, "make a record of each question, or leave them out"
-    if rotated and record.messages and (rotated[0] != record.response or "" in rotated):
+        yield FindingKind.TEXT, found, "make a record of each question, or leave them out"
+    if rotated and roles and (rotated[0] != record.response or "" in rotated):
         found = (
             f"found rolled_responses {shown(rotated)}, expected the response itself, "
             f"{shown(record.response)}, first and no empty text"
         )
-        return FindingKind.TEXT, found, "correct them or leave them out"
-    return _error_of_text(record) if needs.text else None
-
-
-def _error_of_text(record: Record) -> tuple[FindingKind, str, str] | None:
-    roles = [message.role for message in record.messages]
-    if "user" not in roles:
+        yield FindingKind.TEXT, found, "correct them or leave them out"
+    if needs.text and "user" not in roles:
         found = "found no user message, expected a question before the response"
-        return FindingKind.TEXT, found, "add one to messages"
-    if roles[-1] != "assistant" or not record.response.strip():
+        yield FindingKind.TEXT, found, "add one to messages"
+    if needs.text and (roles[-1] != "assistant" or not record.response.strip()):
         found = "found no supervised token: the last message must be the assistant's and not empty"
-        return FindingKind.TEXT, found, "add the response"
-    return None
+        yield FindingKind.TEXT, found, "add the response"

@@ -97,7 +97,7 @@ class StageRun:
         """Whether the data are streams."""
         return is_stream(self.sources[0].path)
 
-    @property
+    @cached_property
     def streams(self) -> list[StreamPart]:
         """The streams of a stage that trains on them."""
         return [StreamPart(open_stream(e.path), e.weight, e.declared) for e in self.sources]
