@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panovlm.data.doctor.run import examine
@@ -99,6 +99,7 @@ CELLS = st.text(
 ).filter(str.strip)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5), st.sampled_from([",", ";", "\t"]))
 def test_any_cells_survive_any_separator_and_empty_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], separator: str
