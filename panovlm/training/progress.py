@@ -1,6 +1,7 @@
 """A stage's progress: steps and time left, the latest loss and the speed."""
 
 import time
+from collections import deque
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,6 +18,8 @@ SHOWN = {
     VALIDATION_ACCURACY: "accuracy {:.1%}",
 }
 """Figures of the log that are shown, and how."""
+NUM_MARKS = 8
+"""Entries of the log over which speed is measured: steps may become slower within a stage."""
 
 
 class TrainingBar(TrainerCallback):
@@ -42,7 +45,7 @@ class TrainingBar(TrainerCallback):
         bar = progress_bar(f"stage {self.name}", state.max_steps)
         self.advance = self.stack.enter_context(bar)
         self.advance(state.global_step)
-        self.first, self.began = state.global_step, time.monotonic()
+        self.marks = deque([(state.global_step, time.monotonic())], maxlen=NUM_MARKS)
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Move the bar by one step."""
@@ -62,8 +65,10 @@ class TrainingBar(TrainerCallback):
             console.print(f"{self.name}: {place}, {', '.join(figures)}", highlight=False)
 
     def _left(self, state: TrainerState) -> str:
-        """Return how long the steps that are left will take, by those done in this process."""
-        done = max(state.global_step - self.first, 1)
-        seconds = (time.monotonic() - self.began) / done * (state.max_steps - state.global_step)
+        """Return how long the steps that are left will take, as fast as the latest ones."""
+        first, began = self.marks[0]
+        now, done = time.monotonic(), max(state.global_step - first, 1)
+        self.marks.append((state.global_step, now))
+        seconds = (now - began) / done * (state.max_steps - state.global_step)
         minutes, rest = divmod(round(seconds), 60)
         return f"{minutes // 60}:{minutes % 60:02}:{rest:02} left"
