@@ -83,7 +83,9 @@ def build_trainer(
 def _report_watched(run: StageRun, records: StageRecords) -> None:
     """Print how many records are set apart, and how many panoramas are not, though validated on."""
     validation = run.section.validation
-    if validation is not None and validation.share is not None:
+    if validation is None:
+        return
+    if validation.share is not None:
         console.print(f"{run.name}: {len(records.watched):,} records set apart to validate on")
     trained_on = {picture for record in records.trained_on for picture in record.pictures}
     shown = {picture for record in records.watched for picture in record.pictures}
