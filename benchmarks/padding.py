@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from panovlm.data.packing import padded_length
 from panovlm.training.sampler import SequenceSampler
 from reporting import Table, markdown, print_tables, put_between_markers
 
@@ -52,10 +53,10 @@ class Lengths:
 
 
 def batch_padding(batches: Iterator[Sequence[int]]) -> float:
-    """Return the share of padding in batches, each as long as its longest sequence."""
+    """Return the share of padding in batches, each as long as its longest sequence needs."""
     computed = useful = 0
     for lengths in batches:
-        computed += max(lengths) * len(lengths)
+        computed += padded_length(max(lengths)) * len(lengths)
         useful += sum(lengths)
     return 1 - useful / computed
 

@@ -26,7 +26,7 @@ def show_cache() -> None:
     ]
     if rows:
         show_table("outputs of frozen vision encoders", header, rows)
-    console.print(f"{root} holds {gigabytes(num_bytes(root))}", highlight=False, soft_wrap=True)
+    console.print(f"{root} holds {gigabytes(num_bytes(root))}", highlight=False)
 
 
 def prune_cache(*, limit_gb: float | None, older_than_days: float | None) -> str:

@@ -5,7 +5,7 @@ each conversation continues it as a branch that attends to the prefix and itself
 it would have alone. Under causal attention every token then has the very same hidden state.
 Sequences about different panoramas can follow one another, too: each attends to itself alone.
 
-Shape letters: B sequences of a batch, L tokens of the longest.
+Shape letters: B sequences of a batch, L tokens of the longest, padded to a multiple of 32.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,9 @@ from torch import Tensor
 
 IGNORED = -100
 """Label of a token that is not supervised (the convention of PyTorch's cross entropy)."""
+LENGTH_MULTIPLE = 32
+"""Batches of few different lengths reuse each other's memory. With each batch of a length of its
+own the C library's heap grew without end: 2.3 GB after 60 steps of the demo, 1.0 GB with this."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,11 @@ def attention_mask(branches: Tensor, examples: Tensor) -> Tensor:
     return (((column == 0) | (row == column)) & is_own & is_past)[:, None]
 
 
+def padded_length(longest: int) -> int:
+    """Return how many tokens a batch is long, by those of its longest sequence."""
+    return -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+
+
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    width = max(map(len, rows))
+    width = padded_length(max(map(len, rows)))
     return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])

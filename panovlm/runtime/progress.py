@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-console = Console()
+console = Console(soft_wrap=True)
+"""A line is left whole: a terminal wraps it, and in a log it can be searched."""
 
 
 class Advance(Protocol):
@@ -48,7 +49,7 @@ def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:
         table.add_column(name, justify="right" if is_number else "left")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    console.print(table, soft_wrap=False)
 
 
 def hide_loading_bars() -> None:

@@ -67,7 +67,7 @@ def _check_files(recipe: Recipe, runs: Sequence[StageRun]) -> tuple[Recipe, list
     findings = dict.fromkeys(finding for each in found for finding in each.findings)
     for finding in findings:
         if not finding.is_error:
-            console.print(str(finding), highlight=False, markup=False, soft_wrap=True)
+            console.print(str(finding), highlight=False, markup=False)
     if errors := [str(finding) for finding in findings if finding.is_error]:
         pictures = dict.fromkeys(picture for each in found for picture in each.pictures)
         return recipe, errors + check_pictures(pictures)
@@ -92,7 +92,7 @@ def _prepare_pictures(
     except NoRoomError as error:
         if recipe.cache == "on":
             raise ranks.raise_on_all_ranks(str(error)) from error
-        console.print(f"{error}. Until then the encoder runs in every step", soft_wrap=True)
+        console.print(f"{error}. Until then the encoder runs in every step")
         return without, prepare_pictures(without, wanted)
 
 

@@ -162,7 +162,7 @@ def _report(cache: PatchTokenCache, total: int, num_missing: int, label: str) ->
     found = total - num_missing
     share = f", {found} ({found / total:.0%}) of them kept from before" if total else ""
     line = f"{label}: {total} pictures, {gigabytes(total * cache.bytes_per_picture)} in"
-    console.print(f"{line} {cache.folder}{share}", highlight=False, soft_wrap=True)
+    console.print(f"{line} {cache.folder}{share}", highlight=False)
 
 
 def _make_room(

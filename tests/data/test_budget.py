@@ -140,8 +140,9 @@ def test_the_first_token_of_an_example_is_not_predicted_from_another():
     joined = join([first, pack([TokenSequence([4, 5], [4, 5])])])
     assert joined.labels == [IGNORED, 2, 3, IGNORED, 5]
     assert joined.positions == [0, 1, 2, 0, 1]
-    mask = collate([joined], pad_id=0)["attention_mask"][0, 0].int().tolist()
-    assert mask[3:] == [[0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]
+    mask = collate([joined], pad_id=0)["attention_mask"][0, 0, 3:5]
+    assert mask[:, :5].int().tolist() == [[0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]
+    assert not mask[:, 5:].any()
 
 
 def test_records_with_two_pictures_are_read_from_llava_and_from_records(tmp_path):

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from panovlm.data.packing import IGNORED, TokenSequence, attention_mask, collate, pack
+from panovlm.data.packing import (
+    IGNORED,
+    LENGTH_MULTIPLE,
+    TokenSequence,
+    attention_mask,
+    collate,
+    pack,
+)
 
 PREFIX = [11, 12, 13, 14, 15, 16]
 
@@ -126,9 +133,18 @@ def test_single_conversations_need_no_mask(generator):
     rows = [pack([conversation([20], [30])]), pack([conversation([20, 21], [30])])]
     batch = collate(rows, pad_id=0)
     assert set(batch) == {"input_ids", "labels"}
-    assert batch["labels"][0].tolist() == [IGNORED] * 7 + [30, IGNORED]
-    masked = {**batch, "attention_mask": torch.tensor([[1] * 8 + [0], [1] * 9])}
+    assert batch["labels"][0, :9].tolist() == [IGNORED] * 7 + [30, IGNORED]
+    lengths = torch.tensor([8, 9])
+    masked = {**batch, "attention_mask": (torch.arange(LENGTH_MULTIPLE) < lengths[:, None]).long()}
     torch.testing.assert_close(generator(**batch).loss, generator(**masked).loss)
+
+
+@pytest.mark.parametrize(("longest", "width"), [(5, 32), (32, 32), (33, 64)])
+def test_batches_have_few_lengths_whose_memory_is_used_again(longest, width):
+    batch = collate([pack([TokenSequence([7] * longest, [7] * longest)])], pad_id=0)
+    assert batch["input_ids"].shape == batch["labels"].shape == (1, width)
+    assert (batch["input_ids"][0, longest:] == 0).all()
+    assert (batch["labels"][0, longest:] == IGNORED).all()
 
 
 def test_a_token_sees_the_prefix_and_its_own_branch():
