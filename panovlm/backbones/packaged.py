@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
-from panovlm.backbones.download import efficientnet_lite0, smollm2
+from panovlm.backbones.download import efficientnet_lite0, efficientnet_lite2, smollm2
 from panovlm.scenes.scene_language_model import scene_lm
 
 PACKAGED = {
     "efficientnet-lite0": efficientnet_lite0,
+    "efficientnet-lite2": efficientnet_lite2,
     "smollm2-135m-instruct": smollm2,
     "scene-lm": scene_lm,
 }
 """The function that builds each packaged backbone in the user's cache folder."""
 LICENCES = {
     "efficientnet-lite0": "Apache-2.0",
+    "efficientnet-lite2": "Apache-2.0",
     "smollm2-135m-instruct": "Apache-2.0",
     "scene-lm": "MIT",
 }

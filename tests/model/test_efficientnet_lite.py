@@ -198,3 +198,11 @@ def test_size_of_zero_is_refused_with_its_name(field: str) -> None:
         StrictDataclassClassValidationError, match=f"{field} is 0, expected a positive number"
     ):
         EfficientNetLiteConfig(**{field: 0})
+
+
+@pytest.mark.parametrize("sizes", [(16, 24), (16, 24, 40, 80, 112, 192, 0)], ids=["few", "zero"])
+@pytest.mark.parametrize("field", ["depths", "widths"])
+def test_each_run_of_blocks_needs_its_size(field: str, sizes: tuple[int, ...]) -> None:
+    message = rf"{field} is \[16, .*expected 7 positive numbers"
+    with pytest.raises(StrictDataclassClassValidationError, match=message):
+        EfficientNetLiteConfig(**{field: sizes})
