@@ -42,6 +42,7 @@ import panovlm  # noqa: F401  # registers the Auto classes
 from panovlm.commands import app as cli
 from panovlm.model.efficientnet_lite import EfficientNetLiteConfig
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
+from panovlm.model.nanodet_configuration import NanoDetConfig
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.scenes.language import ask_all
 from panovlm.scenes.render import render
@@ -110,6 +111,9 @@ def encoder_config(kind: str) -> PreTrainedConfig:
             architecture="vit_tiny_patch16_224", model_args={"img_size": 64, "depth": 1}
         ),
         "efficientnet_lite": lambda: EfficientNetLiteConfig(image_size=VIEW_SIZE, hidden_size=32),
+        "nanodet": lambda: NanoDetConfig(
+            image_size=VIEW_SIZE, stem_channels=4, neck_channels=9, num_classes=5
+        ),
     }
     return configs[kind]()
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from panovlm.backbones.download import efficientnet_lite0, efficientnet_lite2, smollm2
+from panovlm.backbones.nanodet import nanodet_g
 from panovlm.scenes.scene_language_model import scene_lm
 
 PACKAGED = {
     "efficientnet-lite0": efficientnet_lite0,
     "efficientnet-lite2": efficientnet_lite2,
+    "nanodet-g": nanodet_g,
     "smollm2-135m-instruct": smollm2,
     "scene-lm": scene_lm,
 }
@@ -15,6 +17,7 @@ PACKAGED = {
 LICENCES = {
     "efficientnet-lite0": "Apache-2.0",
     "efficientnet-lite2": "Apache-2.0",
+    "nanodet-g": "Apache-2.0",
     "smollm2-135m-instruct": "Apache-2.0",
     "scene-lm": "MIT",
 }

@@ -9,9 +9,11 @@ from transformers.configuration_utils import SubConfigSpec
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
+from panovlm.model.nanodet_configuration import NanoDetConfig
 from panovlm.model.vision import token_grid
 
 AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
+AutoConfig.register(NanoDetConfig.model_type, NanoDetConfig, exist_ok=True)
 
 
 @strict

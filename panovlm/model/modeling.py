@@ -22,13 +22,20 @@ from panovlm.model.efficientnet_lite import EfficientNetLiteModel
 from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
 from panovlm.model.loss import supervised_loss, words_loss
 from panovlm.model.masks import attention_masks
+from panovlm.model.nanodet import NanoDetModel
+from panovlm.model.nanodet_configuration import NanoDetConfig
 from panovlm.model.projection import Projection
 from panovlm.model.resampler import PerceiverLayer, Resampler
 from panovlm.model.vision import patch_token_width, patch_tokens_of
 from panovlm.model.vision_layers import num_trained_layers, tokens_of_states
 
-# `AutoModel` loads this encoder too, which transformers does not have.
+# `AutoModel` loads these encoders too, which transformers does not have.
 AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)
+AutoModel.register(NanoDetConfig, NanoDetModel, exist_ok=True)
+OWN_ENCODERS: dict[str, type[PreTrainedModel]] = {
+    EfficientNetLiteConfig.model_type: EfficientNetLiteModel,
+    NanoDetConfig.model_type: NanoDetModel,
+}
 
 ImageOutputs = dict[str, BaseModelOutputWithPooling]
 
@@ -380,11 +387,11 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
 def _build_encoder(vision_config: PreTrainedConfig) -> PreTrainedModel:
     """Build a vision encoder without its weights.
 
-    `AutoModel` knows the one encoder that transformers does not have by its class, of which an
-    exported checkpoint loads two: one beside the configuration, one beside the model.
+    `AutoModel` knows our own encoders by the class of their configuration, of which an exported
+    checkpoint loads two: one beside the configuration, one beside the model.
     """
-    if vision_config.model_type == EfficientNetLiteConfig.model_type:
-        return EfficientNetLiteModel._from_config(vision_config)
+    if vision_config.model_type in OWN_ENCODERS:
+        return OWN_ENCODERS[vision_config.model_type]._from_config(vision_config)
     return AutoModel.from_config(vision_config)
 
 

