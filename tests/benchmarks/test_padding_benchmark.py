@@ -17,4 +17,5 @@ def test_packed_sequences_leave_less_than_a_twentieth_free(tmp_path):
 
 
 def test_padding_is_what_a_batch_computes_beyond_its_text():
-    assert padding.batch_padding(iter([[4, 2], [3, 3]])) == 1 - 12 / 14
+    # 64 tokens for each of the first two, 32 for the others
+    assert padding.batch_padding(iter([[40, 20], [30, 30]])) == 1 - 120 / 192
