@@ -19,7 +19,7 @@ from torch import Tensor
 from panovlm.data.record_files import read_records
 from panovlm.data.records import Needs, Record
 from panovlm.evaluation.ours import OurEvaluator, used_bf16
-from panovlm.inference.answerer import MAX_NEW_TOKENS, Prompt
+from panovlm.inference.answerer import MAX_NEW_TOKENS, LatentQuestion
 from panovlm.inference.loading import load_model
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -66,7 +66,7 @@ def _together(
 ) -> list[str]:
     """Answer all questions as an evaluation does, each panorama resampled once."""
     latents = {picture: evaluator.latents.resampled(of) for picture, of in patch_tokens.items()}
-    prompts = [Prompt(latents[record.picture], record.prompt) for record in records]
+    prompts = [LatentQuestion(latents[record.picture], record.prompt) for record in records]
     return evaluator.answerer(prompts, lambda _: None)
 
 

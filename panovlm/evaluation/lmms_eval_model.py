@@ -18,7 +18,7 @@ from torch import Tensor
 from panovlm.data.records import IMAGE_MARK, Message, marked
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.ours import GROUP, OurEvaluator, used_bf16
-from panovlm.inference.answerer import Answerer, Prompt
+from panovlm.inference.answerer import Answerer, LatentQuestion
 from panovlm.inference.loading import load_model
 from panovlm.runtime.progress import progress_bar
 
@@ -96,7 +96,7 @@ class PanoVLM(lmms):
             "output_type generate_until"
         )
 
-    def _prompts(self, requests: Sequence[Any]) -> list[Prompt]:
+    def _prompts(self, requests: Sequence[Any]) -> list[LatentQuestion]:
         """Encode every panorama of some requests once."""
         latents: dict[bytes, Tensor] = {}
         prompts = []
@@ -107,7 +107,7 @@ class PanoVLM(lmms):
                 latents[digest] = self.evaluator.encoded(picture)
             question = request.args[0].replace(IMAGE_MARK, "").strip()
             prompts.append(
-                Prompt(latents[digest], marked((Message(role="user", content=question),)))
+                LatentQuestion(latents[digest], marked((Message(role="user", content=question),)))
             )
         return prompts
 

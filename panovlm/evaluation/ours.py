@@ -23,7 +23,7 @@ from panovlm.evaluation.benchmarks.items import Benchmark, Item
 from panovlm.evaluation.shown import Shown, low_resolution
 from panovlm.geometry.cutting import required_width
 from panovlm.geometry.sphere import Pixels
-from panovlm.inference.answerer import MAX_NEW_TOKENS, Answerer, Prompt
+from panovlm.inference.answerer import MAX_NEW_TOKENS, Answerer, LatentQuestion
 from panovlm.inference.likelihood import latents_of
 from panovlm.inference.loading import load_model, model_folder
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
@@ -169,7 +169,9 @@ class OurEvaluator(Evaluator):
 
     def _answered(self, group: Sequence[Question], advance: Callable[[int], None]) -> list[str]:
         load = lru_cache(maxsize=GROUP)(self.latents_of)  # one tensor for each picture shown
-        return self.answerer([Prompt(load(shown), prompt) for shown, prompt in group], advance)
+        return self.answerer(
+            [LatentQuestion(load(shown), prompt) for shown, prompt in group], advance
+        )
 
     def latents_of(self, shown: Shown) -> Tensor:
         """Return the latent tokens of a picture as it is shown, [V, T, D_latent]."""

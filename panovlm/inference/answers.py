@@ -19,6 +19,7 @@ from transformers.generation.logits_process import (
 )
 
 from panovlm.inference.grammars import Constraint
+from panovlm.model.modeling import PanoVLMForConditionalGeneration
 
 COLD = 1e-4
 """Temperatures below it take the likeliest token: dividing by them would overflow."""
@@ -79,6 +80,12 @@ class TokenScore:
     top: tuple[tuple[str, float], ...] = ()
 
 
+def end_tokens(model: PanoVLMForConditionalGeneration) -> list[int]:
+    """Return the tokens by which a model ends its answers."""
+    end = model.generation_config.eos_token_id
+    return end if isinstance(end, list) else [] if end is None else [end]
+
+
 class Answer:
     """An answer in the making: takes one token after the other and returns text that is final.
 
@@ -88,6 +95,7 @@ class Answer:
     Attributes:
         text: All text returned so far.
         finish_reason: None while it is running.
+        is_plain: Whether its tokens are the likeliest, by scores that nothing changes or notes.
         num_tokens: Tokens so far, the end token included.
         scores: Of its tokens, where they are wanted.
     """
@@ -112,6 +120,10 @@ class Answer:
         self._prompt_ids = prompt_ids
         self._process = _processors(sampling, len(prompt_ids), self._end_ids)
         self._warp = _warpers(sampling)
+        penalty = sampling.frequency_penalty or sampling.presence_penalty
+        is_noted = sampling.top_logprobs is not None
+        is_changed = penalty or self._process or constraint or is_noted
+        self.is_plain = sampling.temperature < COLD and not is_changed
         seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self._random = torch.Generator().manual_seed(seed)
 

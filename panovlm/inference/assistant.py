@@ -11,13 +11,13 @@ from torch import Tensor
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.caps import Caps, caps_over_views
-from panovlm.inference.answers import GREEDY, Answer, SamplingParams
-from panovlm.inference.batches import Batch, Row
+from panovlm.inference.answers import GREEDY, Answer, SamplingParams, end_tokens
+from panovlm.inference.batches import Row, generate, keeps_states, pieces
 from panovlm.inference.grammars import Grammars
 from panovlm.inference.likelihood import Likelihood
 from panovlm.inference.loading import load_model
 from panovlm.inference.occlusion import Occlusion, log_probabilities_under
-from panovlm.inference.prefixes import Key, Prefix, PrefixStore, read_piece, read_views
+from panovlm.inference.prefixes import Key, Prefix, PrefixStore, read_pieces, read_views
 from panovlm.inference.prompts import (
     Conversation,
     Prompt,
@@ -84,7 +84,7 @@ class Assistant:
         prefixes: Store of the panoramas' prefixes.
 
     Raises:
-        PanoVLMError: If the language model has layers other than attention.
+        PanoVLMError: If the language model has recurrent layers.
     """
 
     def __init__(
@@ -99,15 +99,13 @@ class Assistant:
         self._image_processor.strict_aspect = True
         self._tokenizing = Lock()
         text_config = model.config.text_config
-        kinds = set(getattr(text_config, "layer_types", None) or [])
-        if others := {kind for kind in kinds if not kind.endswith("attention")}:
+        if not keeps_states(model):
             raise PanoVLMError(
-                f"found layers of kind {', '.join(sorted(others))} in the language model, expected "
-                "attention alone, whose state can be cut back; use model.generate"
+                f"found recurrent layers in the language model ({text_config.model_type}), "
+                "expected attention alone, whose state can be cut back; use model.generate"
             )
         self.max_length: int | None = getattr(text_config, "max_position_embeddings", None)
-        end = model.generation_config.eos_token_id
-        self._end_ids: list[int] = end if isinstance(end, list) else [] if end is None else [end]
+        self._end_ids = end_tokens(model)
         self.grammars = Grammars(processor.tokenizer, text_config.vocab_size, self._end_ids)
 
     @classmethod
@@ -143,27 +141,13 @@ class Assistant:
 
     def stream_conversation(self, question: Question) -> Iterator[str]:
         """Answer the last message of a conversation piece by piece."""
-        return self._pieces([self.row(question)])
+        return pieces(self.model, [self.row(question)])
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions in one batch, each as if alone."""
         rows = [self.row(question) for question in questions]
-        self.generate(rows)
+        generate(self.model, rows)
         return [row.answer for row in rows]
-
-    def generate(self, rows: Sequence[Row]) -> None:
-        """Generate the whole answers of prepared questions, in one batch."""
-        for _ in self._pieces(rows):
-            pass
-
-    def _pieces(self, rows: Sequence[Row]) -> Iterator[str]:
-        """Generate the answers of rows in one batch; the error of one that failed is raised."""
-        batch = Batch(self.model, rows)
-        while pieces := batch.step():
-            yield from (piece for _, piece in pieces if piece)
-        for row in rows:
-            if row.error:
-                raise row.error
 
     def views_mattered(self, question: Question, answer: str, batch_size: int = 8) -> ViewsMattered:
         """Compute how much each view, and each two neighbours, mattered to an answer (any text).
@@ -284,7 +268,7 @@ class Assistant:
             image_tokens = self.prefixes.image_tokens(panorama)
             if image_tokens is None:
                 image_tokens = read_views(self.model, panoramas[len(key) - 1].views)
-            return read_piece(self.model, ids, image_tokens, before)
+            return read_pieces(self.model, [ids], image_tokens, before)[0]
 
         names = [panorama.key for panorama in panoramas]
         return self.prefixes.get(tuple(zip(names, prompt.pieces, strict=True)), read)

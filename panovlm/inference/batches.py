@@ -11,13 +11,14 @@ it needed are dropped: a batch that never ends does not grow.
 Shapes: B rows, C cached tokens, S tokens left to read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from panovlm.inference.answers import Answer
 from panovlm.inference.prefixes import KeysAndValues, Prefix
@@ -49,14 +50,36 @@ class Row:
         is_over = self.answer.finish_reason or self.error
         return not is_over and not self.is_cancelled
 
-    def take(self, scores: Tensor) -> tuple[int, str]:
+    def take(self, scores: Tensor, likeliest: int) -> tuple[int, str]:
         """Choose the next token by its scores [vocabulary]; return it and the new text."""
         try:
-            token = self.answer.choose(scores)
+            token = likeliest if self.answer.is_plain else self.answer.choose(scores)
             return token, self.answer.add(token)
         except Exception as error:  # whatever it is, it is this answer's alone
             self.error = error
             return 0, ""
+
+
+def keeps_states(model: PanoVLMForConditionalGeneration) -> bool:
+    """Whether the language model's states can be cut back: attention's can, recurrent ones not."""
+    layers = DynamicCache(config=model.config.text_config).layers
+    return {type(layer) for layer in layers} <= {DynamicLayer, DynamicSlidingWindowLayer}
+
+
+def generate(model: PanoVLMForConditionalGeneration, rows: Sequence[Row]) -> None:
+    """Generate whole answers in one batch; the error of one that failed is raised."""
+    for _ in pieces(model, rows):
+        pass
+
+
+def pieces(model: PanoVLMForConditionalGeneration, rows: Sequence[Row]) -> Iterator[str]:
+    """Generate answers in one batch, piece by piece; the error of one that failed is raised."""
+    batch = Batch(model, rows)
+    while taken := batch.step():
+        yield from (piece for _, piece in taken if piece)
+    for row in rows:
+        if row.error:
+            raise row.error
 
 
 class Batch:
@@ -77,7 +100,9 @@ class Batch:
             return []
         scores = self._prefill() if self._cache is None else self._continue()
         scores[:, self._suppressed] = -torch.inf
-        taken = [(row, *row.take(own)) for row, own in zip(self._rows, scores, strict=True)]
+        likeliest = scores.argmax(-1).tolist()
+        rows = zip(self._rows, scores, likeliest, strict=True)
+        taken = [(row, *row.take(own, token)) for row, own, token in rows]
         self._last = torch.tensor([token for _, token, _ in taken], device=self._model.device)
         self._drop_ended()
         return [(row, piece) for row, _, piece in taken]

@@ -14,7 +14,7 @@ from panovlm.data.lines import NotJsonError, declaration_in, json_lines, parse_j
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question
-from panovlm.inference.batches import Row
+from panovlm.inference.batches import Row, generate
 from panovlm.inference.grounding import check_one_panorama, grounding_facts
 from panovlm.pictures.declaring import Declaration
 from panovlm.runtime.files import check_output
@@ -73,7 +73,8 @@ class LineAnswerer:
         # Questions about one picture are prepared together, so that it is opened once.
         places = sorted(range(len(lines)), key=lambda place: str(lines[place].fields.get("image")))
         prepared = {place: self._prepared(lines[place]) for place in places}
-        self._assistant.generate([row for row in prepared.values() if isinstance(row, Row)])
+        rows = [row for row in prepared.values() if isinstance(row, Row)]
+        generate(self._assistant.model, rows)
         return [self._outcome(lines[place], prepared[place]) for place in range(len(lines))]
 
     def _prepared(self, line: Line) -> Row | str:

@@ -6,7 +6,7 @@ a further picture is read on from those before it.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -117,21 +117,22 @@ def read_views(model: PanoVLMForConditionalGeneration, views: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def read_piece(
+def read_pieces(
     model: PanoVLMForConditionalGeneration,
-    ids: tuple[int, ...],
+    ids: Sequence[tuple[int, ...]],
     image_tokens: Tensor,
-    before: Prefix | None,
-) -> Prefix:
-    """Read the prompt on up to the end of the next picture.
+    before: Prefix | None = None,
+) -> list[Prefix]:
+    """Read a prompt on up to the end of its next picture, or the beginnings of several prompts.
 
     Args:
         model: In eval mode.
-        ids: Tokens since the picture before, up to the last image token of this one.
-        image_tokens: Of this picture, [1, image tokens, D_lm].
-        before: The prefix before it; None at the beginning.
+        ids: Of each of P prompts the tokens since the picture before, up to the last image token
+            of this one; equally many.
+        image_tokens: Of these pictures, [P, image tokens, D_lm].
+        before: The prefix before, of one prompt; None at the beginning.
     """
-    input_ids = torch.tensor([ids], device=model.device)
+    input_ids = torch.tensor(ids, device=model.device)
     embeddings = model.get_input_embeddings()(input_ids)
     mask = model.model.get_placeholder_mask(input_ids, embeddings, image_tokens)
     embeddings = embeddings.masked_scatter(
@@ -141,9 +142,18 @@ def read_piece(
     # prefix could not be cut back any more. The library's masks keep the windows all the same.
     cache = DynamicCache(before.states if before else [])
     model.model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
-    own = slice(-len(ids), None)
+    length = input_ids.shape[1]
     # Copies, since a part of a tensor would hold all of it in memory.
-    states = [
-        (layer.keys[:, :, own].clone(), layer.values[:, :, own].clone()) for layer in cache.layers
+    layers = [
+        [states[:, :, -length:].clone() for states in (layer.keys, layer.values)]
+        for layer in cache.layers
     ]
-    return Prefix(before, image_tokens, embeddings[0], states)
+    return [
+        Prefix(
+            before,
+            image_tokens[place : place + 1],
+            embeddings[place],
+            [(keys[place : place + 1], values[place : place + 1]) for keys, values in layers],
+        )
+        for place in range(len(ids))
+    ]

@@ -17,7 +17,7 @@ from panovlm.evaluation.judge import Judge
 from panovlm.evaluation.report import describe
 from panovlm.evaluation.run import evaluate
 from panovlm.evaluation.scoring import Prediction
-from panovlm.inference.answerer import Answerer, Prompt
+from panovlm.inference.answerer import Answerer, LatentQuestion
 from panovlm.metrics.scores import NOT_JUDGED, Score
 from panovlm.pictures.declaring import Declaration
 
@@ -34,7 +34,7 @@ def table(scenes_file: Path, tmp_path: Path) -> Path:
 def says(*answers: str) -> Callable[..., list[str]]:
     """In a model's place: gives the answers in turn, at once."""
 
-    def answer(self: Answerer, prompts: Sequence[Prompt], progress: Callable) -> list[str]:
+    def answer(self: Answerer, prompts: Sequence[LatentQuestion], progress: Callable) -> list[str]:
         progress(len(prompts))
         return [answers[place % len(answers)] for place in range(len(prompts))]
 
@@ -160,11 +160,11 @@ def test_a_killed_benchmark_goes_on_and_ends_with_the_same_report(
     whole, out = tmp_path / "whole.json", tmp_path / "killed.json"
     asked: list[int] = []
 
-    def counted(self: Answerer, prompts: Sequence[Prompt], progress: Callable) -> list[str]:
+    def counted(self: Answerer, prompts: Sequence[LatentQuestion], progress: Callable) -> list[str]:
         asked.append(len(prompts))
         return says("submit(175,0)", "submit(0,0)")(self, prompts, progress)
 
-    def dies(self: Answerer, prompts: Sequence[Prompt], progress: Callable) -> list[str]:
+    def dies(self: Answerer, prompts: Sequence[LatentQuestion], progress: Callable) -> list[str]:
         if len(asked) == calls:
             raise KeyboardInterrupt
         return counted(self, prompts, progress)

@@ -8,13 +8,13 @@ import pytest
 from stub_endpoint import stub_endpoint
 
 from panovlm.evaluation.blind import check_blind
-from panovlm.inference.answerer import Answerer, Prompt
+from panovlm.inference.answerer import Answerer, LatentQuestion
 from panovlm.inference.guests import guest_of
 
 Cli = Callable[..., tuple[int, str, str]]
 
 
-def says_left(self: Answerer, prompts: Sequence[Prompt], progress: Callable) -> list[str]:
+def says_left(self: Answerer, prompts: Sequence[LatentQuestion], progress: Callable) -> list[str]:
     assert len({prompt.messages for prompt in prompts}) == len(prompts)
     assert len({id(prompt.latents) for prompt in prompts}) == 1
     return ["left"] * len(prompts)

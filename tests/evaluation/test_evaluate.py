@@ -17,7 +17,7 @@ from panovlm.evaluation.benchmarks.records import RECORDS, item_of
 from panovlm.evaluation.ours import LatentTokens, OurEvaluator, answer_limit
 from panovlm.evaluation.report import describe
 from panovlm.evaluation.shown import can_be_asked
-from panovlm.inference.answerer import MAX_NEW_TOKENS, Answerer, Prompt
+from panovlm.inference.answerer import MAX_NEW_TOKENS, Answerer, LatentQuestion
 from panovlm.metrics.exact_match import normalised
 from panovlm.model.vision import encode_views
 
@@ -101,14 +101,14 @@ def test_scores_are_given_by_distance_from_the_seam_where_directions_are_known()
     assert describe(RECORDS, predictions[3:])["by_distance_from_seam"] == {}
 
 
-def prompts(generator, num: int) -> list[Prompt]:
+def prompts(generator, num: int) -> list[LatentQuestion]:
     config = generator.config
     shape = (config.num_views, 16, config.vision_config.hidden_size)
     texts = ["Where?", "What is to my left, behind the table?", "How many?", "Is it?", "Or?"]
     views = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(2)]
     latents = [generator.model.resampler(each).detach() for each in views]
     return [
-        Prompt(latents[i % 2], (Message(role="user", content=f"<image>{texts[i]}"),))
+        LatentQuestion(latents[i % 2], (Message(role="user", content=f"<image>{texts[i]}"),))
         for i in range(num)
     ]
 

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import Answer, SamplingParams
 from panovlm.inference.assistant import Assistant, Question
+from panovlm.inference.batches import generate
 from panovlm.inference.grammars import MAX_CHARACTERS, MAX_DEPTH, Grammars
 from panovlm.runtime.cached_folders import cache_folder
 from panovlm.scenes.scene_language_model import scene_tokenizer
@@ -198,7 +199,7 @@ def test_a_grammar_that_fails_is_an_error_of_its_answer_alone(
     failing = Question.about(panorama, "What is behind me?", sampling)
     rows = [assistant.row(question) for question in (failing, free)]
     with pytest.raises(PanoVLMError, match="too large"):
-        assistant.generate(rows)
+        generate(assistant.model, rows)
     assert rows[0].answer.finish_reason is None
     assert (rows[1].error, rows[1].answer.text) == (None, alone)
     with pytest.raises(PanoVLMError, match="too large"):

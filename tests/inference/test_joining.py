@@ -8,7 +8,7 @@ import pytest
 
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant, Question
-from panovlm.inference.batches import Batch, Row
+from panovlm.inference.batches import Batch, Row, generate
 
 TEXTS = ["Left?", "What is behind me?", "Where is the red box? " * 9]
 LENGTHS = [6, 3, 9]
@@ -40,7 +40,7 @@ def tokens_of(row: Row) -> list[int]:
 
 def alone(assistant: Assistant, question: Question) -> list[int]:
     row = assistant.row(question)
-    assistant.generate([row])
+    generate(assistant.model, [row])
     assert len(tokens_of(row)) == question.sampling.max_tokens
     return tokens_of(row)
 

@@ -115,13 +115,13 @@ def reads(assistant: Assistant, monkeypatch: pytest.MonkeyPatch) -> dict[str, li
     noted: dict[str, list[int]] = {"encoder": [], "language model": []}
     encoder = assistant.model.model.vision_encoder
     encoder.register_forward_hook(lambda *_: noted["encoder"].append(1))
-    read_piece = assistants.read_piece
+    read_pieces = assistants.read_pieces
 
-    def read(model: Any, ids: tuple[int, ...], *more: Any) -> Any:
-        noted["language model"].append(len(ids))
-        return read_piece(model, ids, *more)
+    def read(model: Any, ids: list[tuple[int, ...]], *more: Any) -> Any:
+        noted["language model"] += map(len, ids)
+        return read_pieces(model, ids, *more)
 
-    monkeypatch.setattr(assistants, "read_piece", read)
+    monkeypatch.setattr(assistants, "read_pieces", read)
     return noted
 
 
