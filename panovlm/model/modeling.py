@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, Cache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, Cache, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
@@ -18,24 +18,13 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 
 from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
-from panovlm.model.efficientnet_lite import EfficientNetLiteModel
-from panovlm.model.efficientnet_lite_configuration import EfficientNetLiteConfig
+from panovlm.model.encoders import build_encoder
 from panovlm.model.loss import supervised_loss, words_loss
 from panovlm.model.masks import attention_masks
-from panovlm.model.nanodet import NanoDetModel
-from panovlm.model.nanodet_configuration import NanoDetConfig
 from panovlm.model.projection import Projection
 from panovlm.model.resampler import PerceiverLayer, Resampler
 from panovlm.model.vision import patch_token_width, patch_tokens_of
 from panovlm.model.vision_layers import num_trained_layers, tokens_of_states
-
-# `AutoModel` loads these encoders too, which transformers does not have.
-AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)
-AutoModel.register(NanoDetConfig, NanoDetModel, exist_ok=True)
-OWN_ENCODERS: dict[str, type[PreTrainedModel]] = {
-    EfficientNetLiteConfig.model_type: EfficientNetLiteModel,
-    NanoDetConfig.model_type: NanoDetModel,
-}
 
 ImageOutputs = dict[str, BaseModelOutputWithPooling]
 
@@ -115,7 +104,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
 
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__(config)
-        self.vision_encoder = _build_encoder(config.vision_config)
+        self.vision_encoder = build_encoder(config.vision_config)
         self.resampler = Resampler(config)
         self.projection = Projection(config)
         self.language_model = AutoModel.from_config(config.text_config)
@@ -382,17 +371,6 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
         )
-
-
-def _build_encoder(vision_config: PreTrainedConfig) -> PreTrainedModel:
-    """Build a vision encoder without its weights.
-
-    `AutoModel` knows our own encoders by the class of their configuration, of which an exported
-    checkpoint loads two: one beside the configuration, one beside the model.
-    """
-    if vision_config.model_type in OWN_ENCODERS:
-        return OWN_ENCODERS[vision_config.model_type]._from_config(vision_config)
-    return AutoModel.from_config(vision_config)
 
 
 def _keep_checkpointing(module: nn.Module, mode: bool) -> None:
