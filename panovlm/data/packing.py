@@ -8,9 +8,11 @@ Sequences about different panoramas can follow one another, too: each attends to
 Shape letters: B sequences of a batch, L tokens of the longest, padded to a multiple of 32.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,7 +99,7 @@ def join(sequences: Sequence[PackedSequence]) -> PackedSequence:
     )
 
 
-def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tensor]:
+def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Any]:
     """Pad packed sequences on the right and build what the language model needs.
 
     Args:
@@ -107,9 +109,10 @@ def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tenso
     Returns:
         `input_ids` and `labels`, each [B, L]. If a sequence has branches or several examples, also
         `position_ids`, [B, L], and `attention_mask`, [B, 1, L, L] of bool, True where row attends
-        to column. Otherwise causal attention needs neither: padding follows every token.
+        to column. Otherwise causal attention needs neither: padding follows every token. Of several
+        examples in a sequence also `example_lengths`, the tokens of each in every sequence.
     """
-    batch = {
+    batch: dict[str, Any] = {
         "input_ids": _pad([s.ids for s in sequences], pad_id),
         "labels": _pad([s.labels for s in sequences], IGNORED),
     }
@@ -118,6 +121,9 @@ def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Tenso
     if branches.max() > 0 or examples.max() > 0:
         batch["position_ids"] = _pad([s.positions for s in sequences], 0)
         batch["attention_mask"] = attention_mask(branches, examples)
+    if examples.max() > 0:
+        counts = [Counter(s.examples or [0] * len(s.ids)) for s in sequences]
+        batch["example_lengths"] = [[*each.values()] for each in counts]
     return batch
 
 

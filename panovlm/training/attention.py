@@ -15,9 +15,8 @@ from transformers import PreTrainedModel, Trainer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from panovlm.model.masks import attention_masks
+from panovlm.training.packed_attention import FUSED, PLAIN, by_example
 
-FUSED, PLAIN = "sdpa", "eager"
-"""The library's names."""
 TIMED_EXAMPLES = 4
 NUM_TIMINGS = 2
 MOST_TIME = 0.95
@@ -25,25 +24,28 @@ MOST_TIME = 0.95
 one's time."""
 
 
-def set_attention(trainer: Trainer, attention: str, *, can_time: bool) -> str | None:
+def set_attention(
+    trainer: Trainer, attention: str, *, can_time: bool, is_packed: bool = False
+) -> str | None:
     """Set the attention of a trainer's language model, as a recipe names it.
 
     Args:
         trainer: Ready to train.
         attention: `auto` chooses by the trainer's first examples.
         can_time: Whether they tell the speed. On accelerators, the fused one stays.
+        is_packed: Whether several examples of a sequence are to be computed apart.
 
     Returns:
         The name of the one chosen by its speed; None if none was to be chosen.
     """
     language_model = trainer.model.model.language_model
-    if attention != "auto":
-        language_model.set_attn_implementation(attention)
-    if attention != "auto" or not can_time or torch.cuda.is_available():
-        return None
-    first = islice(trainer._get_train_sampler(), TIMED_EXAMPLES)
-    examples = [trainer.train_dataset[key] for key in first]
-    return use_fastest_attention(language_model, trainer.data_collator(examples))
+    if attention == "auto" and can_time and not torch.cuda.is_available():
+        first = islice(trainer._get_train_sampler(), TIMED_EXAMPLES)
+        batch = trainer.data_collator([trainer.train_dataset[key] for key in first])
+        return use_fastest_attention(language_model, batch, is_packed=is_packed)
+    name = language_model.config._attn_implementation if attention == "auto" else attention
+    language_model.set_attn_implementation(by_example(name) if is_packed else name)
+    return None
 
 
 def compile_layers(model: PreTrainedModel, **options: Any) -> None:
@@ -68,24 +70,28 @@ def layers_of(part: nn.Module) -> list[nn.Module]:
     return [layer for layer in found if layer not in inner]
 
 
-def use_fastest_attention(language_model: PreTrainedModel, batch: dict[str, Any]) -> str:
+def use_fastest_attention(
+    language_model: PreTrainedModel, batch: dict[str, Any], *, is_packed: bool = False
+) -> str:
     """Choose a language model's attention by timing it on a batch.
 
     Args:
         language_model: Ready to train.
         batch: `input_ids` [B, L]; with branches also `attention_mask` and `position_ids`.
+        is_packed: Whether several examples of a sequence are to be computed apart.
 
     Returns:
         The name of the implementation, which is set.
     """
     best, num_threads = {}, torch.get_num_threads()
     torch.set_num_threads(1)
-    for name in (PLAIN, FUSED):
-        language_model.set_attn_implementation(name)
+    own = {name: by_example(name) if is_packed else name for name in (PLAIN, FUSED)}
+    for name in own:
+        language_model.set_attn_implementation(own[name])
         best[name] = min(_seconds(language_model, batch) for _ in range(NUM_TIMINGS))
     torch.set_num_threads(num_threads)
     chosen = PLAIN if best[PLAIN] <= MOST_TIME * best[FUSED] else FUSED
-    language_model.set_attn_implementation(chosen)
+    language_model.set_attn_implementation(own[chosen])
     return chosen
 
 
@@ -104,6 +110,7 @@ def _seconds(language_model: PreTrainedModel, batch: dict[str, Any]) -> float:
             inputs_embeds=embeddings.requires_grad_(),
             attention_mask=mask,
             position_ids=positions,
+            example_lengths=batch.get("example_lengths"),
             use_cache=False,
         ).last_hidden_state
         torch.autograd.grad(hidden.float().sum(), embeddings)

@@ -148,7 +148,12 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     can_time = is_held_in_bf16 and not run.is_stream
     chosen = None
     if not run.is_on_overlaps:
-        chosen = set_attention(trainer, run.recipe.attention, can_time=can_time)
+        chosen = set_attention(
+            trainer,
+            run.recipe.attention,
+            can_time=can_time,
+            is_packed=run.section.tokens_per_sequence is not None and not run.recipe.compile,
+        )
     if chosen:
         console.print(f"{run.name}: attention {chosen}, the faster here on the first examples")
     if run.recipe.compile:

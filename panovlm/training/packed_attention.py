@@ -1,0 +1,81 @@
+"""Attention of packed sequences, each example apart: no scores are computed between examples.
+
+With a mask alone, a sequence of four examples would take four times the time of their own scores.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+FUSED, PLAIN = "sdpa", "eager"
+"""The library's names."""
+
+
+def by_example(name: str) -> str:
+    """Return the name of the library's attention that computes packed examples apart.
+
+    Attention of other names takes sequences as they are.
+    """
+    if name not in (FUSED, PLAIN):
+        return name
+    own = f"{name}_by_example"
+    AttentionInterface.register(own, partial(attention_by_example, name))
+    AttentionMaskInterface.register(own, ALL_MASK_ATTENTION_FUNCTIONS[name])
+    return own
+
+
+def attention_by_example(
+    name: str,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    example_lengths: Sequence[Sequence[int]] | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Compute attention, as the library's functions do.
+
+    Args:
+        name: Of the library's attention.
+        module: The layer's attention.
+        query: [B, heads, L, D]; key and value may have fewer heads.
+        key: As `query`.
+        value: As `query`.
+        attention_mask: [B, 1, L, L], added to the scores.
+        example_lengths: Of each row, the tokens of its examples one after the other; padding
+            follows them. None if a row is one example.
+        **kwargs: Of the library's attention.
+
+    Returns:
+        [B, L, heads, D], zero at padding; and no scores.
+    """
+    compute = partial(_library_attention(name, module), module)
+    if example_lengths is None or attention_mask is None:
+        return compute(query, key, value, attention_mask, **kwargs)[0], None
+    rows = []
+    for row, lengths in enumerate(example_lengths):
+        parts, start = [], 0
+        for length in lengths:
+            at = (slice(row, row + 1), slice(None), slice(start, start + length))
+            mask = attention_mask[(*at, at[-1])]
+            parts.append(compute(query[at], key[at], value[at], mask, **kwargs)[0])
+            start += length
+        shape = parts[0].shape
+        parts.append(parts[0].new_zeros(1, query.shape[2] - start, *shape[2:]))
+        rows.append(torch.cat(parts, dim=1))
+    return torch.cat(rows), None
+
+
+def _library_attention(name: str, module: nn.Module) -> Callable[..., tuple[Tensor, Any]]:
+    """Return the library's function; the plain one is each model's own."""
+    if name == FUSED:
+        return sdpa_attention_forward
+    return sys.modules[type(module).__module__].eager_attention_forward

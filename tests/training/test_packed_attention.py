@@ -1,0 +1,65 @@
+"""Packed examples are computed apart, with the results of one mask over all of them."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from panovlm.data.packing import TokenSequence, collate, join, pack
+from panovlm.model.masks import attention_masks
+from panovlm.training import packed_attention
+from panovlm.training.packed_attention import by_example
+
+
+def conversation(*ids):
+    return TokenSequence([10, 11, 12, *ids], [-100] * 3 + list(ids))
+
+
+TWO_QUESTIONS = pack([conversation(13, 14), conversation(15, 16, 17)])
+LONG = pack([conversation(*range(20, 60))])
+ROWS = [join([TWO_QUESTIONS, LONG]), join([LONG, TWO_QUESTIONS, TWO_QUESTIONS]), TWO_QUESTIONS]
+LENGTHS = [[9, 43], [43, 9, 9], [9]]
+FAMILIES = ("llama", "qwen3_sliding", "gemma3_text", "phi3")
+
+
+@pytest.mark.parametrize("name", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_examples_apart_have_the_results_of_one_mask(family, name, language_model_folder):
+    model = AutoModelForCausalLM.from_pretrained(language_model_folder(kind=family)).base_model
+    batch = collate(ROWS, pad_id=0)
+    assert batch["example_lengths"] == LENGTHS
+    positions = batch["position_ids"]
+    mask = attention_masks(batch["attention_mask"], positions, model.config, torch.float32)
+    is_text = torch.tensor([[i < sum(row) for i in range(positions.shape[1])] for row in LENGTHS])
+
+    def outcome(attention):
+        model.set_attn_implementation(attention)
+        model.zero_grad()
+        given = {k: batch[k] for k in ("input_ids", "position_ids", "example_lengths")}
+        hidden = model(**given, attention_mask=mask, use_cache=False).last_hidden_state[is_text]
+        hidden[:, 0].mean().backward()
+        return hidden.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    hidden, gradients = outcome(by_example(name))
+    expected, expected_gradients = outcome(name)
+    torch.testing.assert_close(hidden, expected, rtol=0, atol=1e-5)
+    assert len(gradients) == len(expected_gradients) > 5
+    for found, wanted in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+
+
+def test_no_scores_are_computed_between_examples(generator, monkeypatch):
+    lengths, library = [], packed_attention.sdpa_attention_forward
+
+    def recorded(module, query, *others, **kwargs):
+        lengths.append(query.shape[2])
+        return library(module, query, *others, **kwargs)
+
+    monkeypatch.setattr(packed_attention, "sdpa_attention_forward", recorded)
+    generator.model.language_model.set_attn_implementation(by_example("sdpa"))
+    generator(**collate(ROWS, pad_id=0))
+    num_layers = generator.config.text_config.num_hidden_layers
+    assert lengths == [length for row in LENGTHS for length in row] * num_layers
+
+
+def test_attention_of_another_name_stays():
+    assert by_example("flash_attention_2") == "flash_attention_2"
