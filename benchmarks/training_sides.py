@@ -90,7 +90,7 @@ def measure(wanted: dict[str, Any]) -> dict[str, Any]:
         pictures = draw_pictures(Path(place), wanted["steps"] * wanted["batch_size"])
         marks = SIDES[wanted["side"]](wanted, pictures, Path(place))
     # the first step also builds what later ones reuse; in a cold run each step counts
-    steps = np.diff(marks) if wanted["cold"] else np.diff(marks)[1:]
+    steps = np.diff(marks) if wanted["cache"] == "cold" else np.diff(marks)[1:]
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": [float(step) for step in steps], "peak_mb": peak_mb}
 
@@ -109,18 +109,21 @@ def draw_pictures(folder: Path, count: int) -> list[Path]:
 def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[float]:
     """Train with the package; return the time before the first and after every step.
 
-    A cold run encodes the pictures of each step just before it; a warm one encodes all before.
+    A cold run encodes the pictures of each step just before it, a warm one all of them before the
+    first; one without a cache has the encoder in its steps.
     """
     keep_freed_memory()
     config = panovlm_config(wanted)
     stage = STAGES[wanted["stage"]]
     model = built(stage.objective, config)
     bf16 = uses_bf16(wanted["dtype"])
-    cache = PatchTokenCache(
-        place / "cache", model.model.vision_encoder.eval(), image_processor(config), use_bf16=bf16
-    )
-    if not wanted["cold"]:
-        fill(cache, pictures, 1, lambda count: None)
+    source: ViewSource | PatchTokenCache = ViewSource(image_processor(config))
+    kind = PixelExamples
+    if wanted["cache"] != "off":
+        encoder, kind = model.model.vision_encoder.eval(), CachedExamples
+        source = PatchTokenCache(place / "cache", encoder, source.image_processor, use_bf16=bf16)
+    if wanted["cache"] == "warm":
+        fill(source, pictures, 1, lambda count: None)
         free_vision_encoder(model)
     apply_stage(model, stage, LORA)
     if bf16:
@@ -135,12 +138,12 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
     arguments = training_arguments(StageRun(recipe, wanted["stage"]))
     arguments.save_strategy = "no"
     clock = StepClock()
-    source = CachedExamples(cache, pictures, config, stage.supervision)
+    examples = kind(source, pictures, config, stage.supervision)
     trainer = StageTrainer(
         model=model,
         args=arguments,
-        train_dataset=source,
-        data_collator=PanoramaCollator(cache.key, 0),
+        train_dataset=examples,
+        data_collator=PanoramaCollator(source.key, 0),
         section=section,
         callbacks=[clock],
     )
