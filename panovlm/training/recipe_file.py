@@ -15,6 +15,9 @@ from panovlm.training.data_sources import TAGS, DataSource
 from panovlm.training.recipe import Recipe
 from panovlm.training.sections import Section
 
+INSTEAD_OF = {"steps": "epochs", "epochs": "steps", "data": "share", "share": "data"}
+"""Keys that take each other's place, in a recipe over its base and on the command line."""
+
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe and apply `key=value` overrides.
@@ -61,7 +64,8 @@ def _read_keys(path: Path) -> dict[str, Any]:
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Return a section with its own values over those of its base; lists are replaced."""
     both = [key for key in own if isinstance(own[key], dict) and isinstance(base.get(key), dict)]
-    return {**base, **own, **{key: _merged(base[key], own[key]) for key in both}}
+    kept = {key: value for key, value in base.items() if INSTEAD_OF.get(key) not in own}
+    return {**kept, **own, **{key: _merged(base[key], own[key]) for key in both}}
 
 
 def parse_recipe(data: dict[str, Any], source: str) -> Recipe:
@@ -96,6 +100,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         if not isinstance(section, dict):
             raise PanoVLMError(f"-o {override}: {parent} holds a value, expected a section")
         data[parent] = data = dict(section)  # a copy: YAML's anchors share one among several keys
+    data.pop(INSTEAD_OF.get(last, ""), None)
     try:
         data[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:

@@ -383,6 +383,20 @@ def test_a_recipe_inherits_what_it_does_not_say(tmp_path):
     assert load_recipe(tmp_path / "middle.yaml").seed == 3
 
 
+def test_steps_take_the_place_of_epochs_and_a_file_that_of_a_share(tmp_path):
+    """Of two keys that exclude each other, the one said last counts."""
+    section = {"data": "d.jsonl", "epochs": 3, "validation": {"share": 0.1}}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump({**SMALLEST, "stages": {"vision": section}}))
+    own = {"base": "base.yaml", "stages": {"vision": {"steps": 20}}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    overrides = ["stages.vision.validation.data=e.jsonl"]
+    stage = load_recipe(tmp_path / "own.yaml", overrides).stages["vision"]
+    assert (stage.steps, stage.epochs) == (20, None)
+    assert (stage.validation.data, stage.validation.share) == (Path("e.jsonl"), None)
+    stage = load_recipe(tmp_path / "own.yaml", ["stages.vision.epochs=0.5"]).stages["vision"]
+    assert (stage.steps, stage.epochs, stage.data) == (None, 0.5, Path("d.jsonl"))
+
+
 @pytest.mark.parametrize(
     ("base", "message"),
     [
