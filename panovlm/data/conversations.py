@@ -80,17 +80,20 @@ class RecordSampler:
         order = rng.permutation(len(places))[: self.per_panorama]
         return sorted(places[place] for place in order)
 
-    def packed(self, records: Sequence[Record], key: tuple[int, ...]) -> PackedSequence | None:
-        """Return conversations sampled among those with a response after the step, and packed.
+    def packed(
+        self, records: Sequence[Record], key: tuple[int, ...]
+    ) -> tuple[int, PackedSequence | None]:
+        """Sample how far the camera turns, and conversations with a response after that.
 
-        None without supervision.
+        Returns:
+            The step, as of `step`, and the conversations packed; None without supervision.
 
         Raises:
             PanoVLMError: If a tokenizer joins the picture's end with the texts behind it.
         """
-        if self.supervision is Supervision.NONE:
-            return None
         step, num_steps = self.step(records, key), self.num_steps
+        if self.supervision is Supervision.NONE:
+            return step, None
         known = _known(records, step, num_steps)
         rotated = []
         for record in (known[i] for i in self.chosen(known, key)):
@@ -105,7 +108,7 @@ class RecordSampler:
                 "that keep what stands before the end of the picture alike; set "
                 "questions_per_panorama: 1"
             )
-        return packed
+        return step, packed
 
 
 def _of_one_beginning(records: Sequence[Record], key: tuple[int, ...]) -> list[int]:

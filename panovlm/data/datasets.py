@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -92,7 +92,7 @@ class PanoramaDataset(Dataset[Example]):
     def example(self, index: int, epoch: int = 0) -> Example:
         """Return an example as it is in an epoch."""
         records = self._group(index)
-        step = self.sampler.step(records, (self.seed, epoch, index))
+        step, conversations = self.sampler.packed(records, (self.seed, epoch, index))
         num_strides, fine_step = divmod(step, self.sampler.steps_per_view)
         loaded = [self.sources[fine_step].load(picture) for picture in records[0].pictures]
         if self.jitter is not None:
@@ -100,11 +100,11 @@ class PanoramaDataset(Dataset[Example]):
             loaded = [self.jitter(each, rng) for each in loaded]
         order = list(self.sampler.layout.order_after(num_strides))
         views = [each[order] for each in loaded]
-        return {"views": views, "conversations": self.conversations(index, epoch)}
+        return {"views": views, "conversations": conversations}
 
     def conversations(self, index: int, epoch: int) -> PackedSequence | None:
         """Return the text of an example in an epoch; no picture is read."""
-        return self.sampler.packed(self._group(index), (self.seed, epoch, index))
+        return self.sampler.packed(self._group(index), (self.seed, epoch, index))[1]
 
     def _group(self, index: int) -> list[Record]:
         """Return the records of an example, whichever its repetition."""
@@ -178,9 +178,9 @@ class PanoramaCollator:
     views_key: str
     pad_id: int
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Return the views [N, V, ...], if any, and, with text, the result of `packing.collate`."""
         views = [each for example in examples for each in example["views"]]
-        batch = {self.views_key: torch.stack(views)} if views else {}
+        batch: dict[str, Any] = {self.views_key: torch.stack(views)} if views else {}
         packed = [e["conversations"] for e in examples if e["conversations"] is not None]
         return batch | (collate(packed, self.pad_id) if packed else {})

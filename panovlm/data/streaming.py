@@ -194,14 +194,14 @@ class StreamDataset(IterableDataset[StreamExample]):
             if excess > 0:
                 found = f"{excess} tokens too many for {sampler.tokenizer.longest}"
                 raise PanoVLMError(f"{sample.place}: {found}; {TOO_LONG_FIX}")
-        packed = sampler.packed(records, sampled.key)
+        num_strides, packed = sampler.packed(records, sampled.key)
         if sample.picture is None:
             return {"features": None, "conversations": packed, "skipped": 0}
         features = self.encoder.prepare(sample.picture, sample.place, records[0].declared)
         if self.jitter is not None:
             rng = np.random.default_rng((*sampled.key, 3))
             features = replace(features, states=self.jitter(features.states, rng))
-        features = replace(features, num_strides=sampler.step(records, sampled.key))
+        features = replace(features, num_strides=num_strides)
         return {"features": features, "conversations": packed, "skipped": 0}
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from panovlm.geometry.cutting import cut_views
 from panovlm.geometry.sphere import angles_from_rays
@@ -15,7 +14,6 @@ from panovlm.training.build import build_config, build_model, build_processor
 PER_VIEW = 8
 KEEPING = ["concat", "mean", "stitch"]
 """Poolings with which the language model reads all tokens of a global view."""
-POOLINGS = [*KEEPING, "slots"]
 
 
 @pytest.fixture
@@ -28,13 +26,9 @@ def with_pooling(section, pooling):
     return section.model_copy(update={"pooling": pooling})
 
 
-def prompt(processor, panorama):
-    return processor(images=panorama, text="<image>\nWhat is around?", return_tensors="pt")
-
-
 def test_the_processor_cuts_one_more_view(section, panorama):
     processor = build_processor(section)
-    pixels = prompt(processor, panorama)["pixel_values"]
+    pixels = processor(images=panorama, text="<image>", return_tensors="pt")["pixel_values"]
     assert pixels.shape == (1, 5, 3, 32, 32)
     layout = build_config(section).layout
     assert layout == processor.image_processor.layout
@@ -56,10 +50,9 @@ def around():
     return f"all around:{'<image>' * PER_VIEW}\n"
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_processor_configuration_and_model_count_the_same(section, pooling, panorama):
-    chosen = with_pooling(section, pooling)
-    processor, config = build_processor(chosen), build_config(chosen)
+@pytest.mark.parametrize("pooling", [*KEEPING, "slots"])
+def test_its_tokens_are_counted(section, pooling):
+    config = build_config(with_pooling(section, pooling))
     all_tokens = {
         "concat": 5 * PER_VIEW,
         "mean": 2 * PER_VIEW,
@@ -67,14 +60,6 @@ def test_processor_configuration_and_model_count_the_same(section, pooling, pano
         "slots": 5 * config.slots,
     }
     assert config.num_image_tokens == all_tokens[pooling]
-    inputs = prompt(processor, panorama)
-    assert (inputs["input_ids"] == processor.image_token_id).sum() == config.num_image_tokens
-    counted = processor._get_num_multimodal_tokens(image_sizes=[(100, 200)])
-    assert counted["num_image_tokens"] == [config.num_image_tokens]
-    with torch.no_grad():
-        model = build_model(chosen, STAGES["resampler"]).eval()
-        features = model.get_image_features(inputs["pixel_values"]).pooler_output
-    assert features.shape == (1, config.num_image_tokens, 32)
 
 
 @pytest.mark.parametrize("pooling", KEEPING)
@@ -91,22 +76,6 @@ def test_its_tokens_know_where_they_look(section):
     yaw, pitch = angles_from_rays(GlobalView().rays(2, 4).reshape(-1, 3))
     expected = np.stack([np.sin(yaw), np.cos(yaw), np.sin(pitch), np.cos(pitch)], axis=-1)
     np.testing.assert_allclose(features, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_a_saved_model_answers_alike(section, pooling, panorama, tmp_path):
-    chosen = with_pooling(section, pooling)
-    torch.manual_seed(0)
-    model, processor = build_model(chosen, STAGES["resampler"]).eval(), build_processor(chosen)
-    model.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    inputs = prompt(processor, panorama)
-    said = model.generate(**inputs, max_new_tokens=5, do_sample=False)
-    assert said.shape[1] > inputs["input_ids"].shape[1]
-    read = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
-    again = prompt(AutoProcessor.from_pretrained(tmp_path), panorama)
-    assert torch.equal(again["pixel_values"], inputs["pixel_values"])
-    assert torch.equal(read.generate(**again, max_new_tokens=5, do_sample=False), said)
 
 
 def test_text_without_a_picture_still_trains(section):

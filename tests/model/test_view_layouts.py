@@ -1,4 +1,6 @@
-"""Layouts that are no level ring: counted, named, placed and saved as rings are."""
+"""Layouts beside the plain ring: counted, named, placed and saved as it is."""
+
+from itertools import product
 
 import pytest
 import torch
@@ -18,24 +20,28 @@ LAYOUTS = {
     "free and global": ({"angles_deg": FREE, "global_view": True}, 4),
 }
 """Settings, and the number of views."""
+RING = ({"num_views": 4, "fov_deg": 120.0, "global_view": True}, 5)
+OF_RINGS = [("ring and global", each) for each in ("concat", "mean", "stitch", "slots")]
 
 
 @pytest.fixture(params=LAYOUTS)
 def chosen(request, model_section):
-    """A model section with another layout, and its number of views."""
-    settings, num_views = LAYOUTS[request.param]
+    """A model section with a layout, of a pooling if one is named, and its number of views."""
+    name, pooling = request.param if isinstance(request.param, tuple) else (request.param, "concat")
+    settings, num_views = LAYOUTS.get(name, RING)
     views = ViewsSection(**settings, view_size=32)
-    return model_section.model_copy(update={"views": views}), num_views
+    return model_section.model_copy(update={"views": views, "pooling": pooling}), num_views
 
 
 def prompt(processor, panorama):
     return processor(images=panorama, text="<image>\nWhat is above?", return_tensors="pt")
 
 
-@pytest.mark.parametrize("pooling", ["concat", "mean", "slots"])
-def test_processor_configuration_and_model_count_the_same(chosen, pooling, panorama):
+@pytest.mark.parametrize(
+    "chosen", [*product(LAYOUTS, ["concat", "mean", "slots"]), *OF_RINGS], indirect=True
+)
+def test_processor_configuration_and_model_count_the_same(chosen, panorama):
     section, num_views = chosen
-    section = section.model_copy(update={"pooling": pooling})
     processor, config = build_processor(section), build_config(section)
     assert processor.image_processor.layout == config.layout
     inputs = prompt(processor, panorama)
@@ -49,6 +55,7 @@ def test_processor_configuration_and_model_count_the_same(chosen, pooling, panor
     assert features.shape == (1, config.num_image_tokens, 32)
 
 
+@pytest.mark.parametrize("chosen", [*LAYOUTS, *OF_RINGS], indirect=True)
 def test_a_saved_model_answers_alike(chosen, panorama, tmp_path):
     section, _ = chosen
     torch.manual_seed(0)
@@ -57,6 +64,7 @@ def test_a_saved_model_answers_alike(chosen, panorama, tmp_path):
     processor.save_pretrained(tmp_path)
     inputs = prompt(processor, panorama)
     said = model.generate(**inputs, max_new_tokens=4, do_sample=False)
+    assert said.shape[1] > inputs["input_ids"].shape[1]
     read = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
     assert read.config.layout == model.config.layout
     again = prompt(AutoProcessor.from_pretrained(tmp_path), panorama)
