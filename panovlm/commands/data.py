@@ -86,6 +86,9 @@ def check(
         str | None,
         typer.Option(help="Model that marks questions it answers without the picture."),
     ] = None,
+    instruction: Annotated[
+        str, typer.Option(help="With --blind, added to each question to models of others.")
+    ] = "",
     pictures: Annotated[
         Path | None, typer.Option(help="Folder of the pictures, if not beside FILE.")
     ] = None,
@@ -112,7 +115,7 @@ def check(
         workers=workers,
     )
     if blind:
-        examination = _checked_blind(examination, files, blind)
+        examination = _checked_blind(examination, files, blind, instruction)
     show(examination)
     if json is not None:
         write_json(examination, json)
@@ -121,14 +124,17 @@ def check(
         raise typer.Exit(2)
 
 
-def _checked_blind(examination: "Examination", files: list[Path], model: str) -> "Examination":
+def _checked_blind(
+    examination: "Examination", files: list[Path], model: str, instruction: str
+) -> "Examination":
     """Add what a model answers without looking, and print how much that is by kind."""
     from panovlm.evaluation.blind import check_blind
     from panovlm.inference.guests import guest_of
     from panovlm.runtime.progress import hide_loading_bars, show_table
 
     hide_loading_bars()
-    found = check_blind(files, guest_of(model, os.environ.get("PANOVLM_MODEL_KEY")) or Path(model))
+    asked = guest_of(model, os.environ.get("PANOVLM_MODEL_KEY")) or Path(model)
+    found = check_blind(files, asked, instruction)
     rows = [
         [kind, f"{found.answered[kind]:,} of {count:,}", f"{found.answered[kind] / count:.1%}"]
         for kind, count in sorted(found.asked.items())

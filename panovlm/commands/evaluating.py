@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 AGAIN = {"yaw_rotated": 400, "ablated": 100}
 """Questions asked again of our models; other models are asked only where told, since it costs."""
 
+PRICE = "Dollars for a million tokens read and written, as 2.5,10."
 SHOW = "To other models: views, equirectangular, sheet or view."
 INSTRUCTION = "Added to each question to other models, as how to answer."
 YAW_ROTATED = "Questions asked again under every yaw rotation; 400, of other models 0."
@@ -29,7 +30,7 @@ POLE_SHIFTED = "Questions asked again with their target near a pole."
 BASELINES = "What to compare with: all, blind or none."
 SEEDS = "Samples of the questions that are asked again."
 SINCE = "Unix time when the whole job began, for its total."
-BENCHMARK = "Published benchmark in whose format DATA is."
+BENCHMARK = "What DATA is: records, or a benchmark in its published format."
 IMAGES = "Folder of a benchmark's pictures, if not beside DATA."
 JUDGE = "Address of a judge, as http://localhost:8000/v1."
 FAIL_UNDER = "Exit with code 1 if a figure is worse, as accuracy=0.9."
@@ -48,6 +49,7 @@ def evaluate(
     instruction: Annotated[str, typer.Option(help=INSTRUCTION)] = "",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
     at_once: Annotated[int, typer.Option(min=1, help="Requests at a time to an endpoint.")] = 16,
+    price: Annotated[str | None, typer.Option(help=PRICE)] = None,
     yaw_rotated: Annotated[int | None, typer.Option(min=0, help=YAW_ROTATED)] = None,
     ablated: Annotated[int | None, typer.Option(min=0, help=ABLATED)] = None,
     seam_shifted: Annotated[int, typer.Option(min=0, help=SEAM_SHIFTED)] = 0,
@@ -55,7 +57,7 @@ def evaluate(
     baselines: Annotated[str, typer.Option(help=BASELINES)] = "blind",
     seeds: Annotated[int, typer.Option(min=1, help=SEEDS)] = 1,
     since: Annotated[float | None, typer.Option(help=SINCE)] = None,
-    benchmark: Annotated[str | None, typer.Option(help=BENCHMARK)] = None,
+    benchmark: Annotated[str, typer.Option(help=BENCHMARK)] = "records",
     images: Annotated[Path | None, typer.Option(help=IMAGES)] = None,
     judge: Annotated[str | None, typer.Option(help=JUDGE)] = None,
     judge_model: Annotated[str, typer.Option(help="Model the judge is asked for.")] = "default",
@@ -72,14 +74,13 @@ def evaluate(
     """
     from panovlm.evaluation import outcomes
     from panovlm.evaluation.asking import EvaluationOptions
-    from panovlm.evaluation.benchmarks.names import RECORDS_NAME
     from panovlm.evaluation.run import evaluate as run
     from panovlm.inference.guests import guest_of
     from panovlm.runtime.files import check_output
     from panovlm.training import ranks
 
     hide_loading_bars()
-    guest = guest_of(model, os.environ.get("PANOVLM_MODEL_KEY"), at_once)
+    guest = guest_of(model, os.environ.get("PANOVLM_MODEL_KEY"), at_once, price)
     again = dict.fromkeys(AGAIN, 0) if guest else AGAIN
     options = EvaluationOptions(
         baselines=baselines,
@@ -94,17 +95,17 @@ def evaluate(
         instruction=instruction,
         max_tokens=max_tokens,
     )
-    required = [outcomes.Requirement.of(each) for each in fail_under or ()]
+    required = outcomes.requirements_of(fail_under or (), benchmark, options)
     if results:
         check_output(results, outcomes.is_lm_eval_results, [data, out])
-    if (images or judge) and not benchmark:
+    if (images or judge) and benchmark == "records":
         raise PanoVLMError("found --images or --judge without --benchmark; name the benchmark")
     try:
         report = run(
             guest or Path(model),
             data,
             out,
-            benchmark or RECORDS_NAME,
+            benchmark,
             images=images,
             limit=limit,
             since=since,

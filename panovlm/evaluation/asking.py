@@ -132,11 +132,6 @@ class Evaluator(ABC):
     journal: Journal = Journal()
 
     @property
-    def num_strides(self) -> int:
-        """Yaw rotations that can be asked about, evenly around the circle; 1 if none can."""
-        return self.layout.num_strides
-
-    @property
     def usage(self) -> dict[str, Any]:
         """What a report has beside the scores: nothing, or `usage`."""
         return {}
@@ -168,10 +163,11 @@ class Evaluator(ABC):
         """
         starts = range(0, len(questions), self.group_size)
         groups = {n: questions[at : at + self.group_size] for n, at in enumerate(starts)}
-        answers = {n: kept for n in groups if (kept := self.journal.find(label, n)) is not None}
-        todo = {number: group for number, group in groups.items() if number not in answers}
-        for number in answers:
-            self.count(self.journal.facts_of(label, number))
+        known = {n: kept for n in groups if (kept := self.journal.find(label, n)) is not None}
+        answers = {number: texts for number, (texts, _) in known.items()}
+        todo = {number: group for number, group in groups.items() if number not in known}
+        for _, beside in known.values():
+            self.count(beside)
         with progress_bar(label, len(questions)) as advance:
             advance(sum(map(len, answers.values())))
             for number, texts, facts in self.answer_groups(todo, advance):
@@ -217,7 +213,7 @@ def _ask_again(
     evaluator: Evaluator, items: Sequence[Item], way: str, places: Sequence[int]
 ) -> dict[int, list[str]]:
     steps = {
-        "yaw_rotated": range(1, evaluator.num_strides),
+        "yaw_rotated": range(1, evaluator.layout.num_strides),
         "without_view": range(evaluator.perspective.num_views),
     }.get(way, range(1))
     chosen = [items[place] for place in places]
@@ -251,7 +247,7 @@ def _samples(
     evaluator: Evaluator, benchmark: Benchmark, items: Sequence[Item], options: EvaluationOptions
 ) -> list[Sample]:
     """Sample the questions to be asked again, after checking that they can be."""
-    strides, known = evaluator.num_strides, dict[str, list[int]]()
+    strides, known = evaluator.layout.num_strides, dict[str, list[int]]()
     for way, number in options.num_again.items():
         asked = enumerate(items) if number else ()
         known[way] = [p for p, item in asked if can_be_asked(benchmark, item, way, strides)]

@@ -37,20 +37,22 @@ class BlindCheck:
     answered: Counter[str]
 
 
-def check_blind(files: Sequence[Path], model: Path | Guest) -> BlindCheck:
+def check_blind(files: Sequence[Path], model: Path | Guest, instruction: str = "") -> BlindCheck:
     """Ask a model the questions of data files about a blank picture.
 
     Args:
         files: Records, or any other format that `panovlm data convert` reads; what is invalid in
             them is left out.
         model: A folder or a run of ours, or a model of others.
+        instruction: Added to each question to these.
 
     Raises:
         PanoVLMError: If there is no such model.
     """
     checked = check_records(dict.fromkeys(files, Needs(text=True, image=True)), scan)
     items = [item_of(each.record, number) for number, each in enumerate(checked.records)]
-    answers = ask(_evaluator(model, items), "questions, blind", items, "blind") if items else []
+    options, label = EvaluationOptions(instruction=instruction), "questions, blind"
+    answers = ask(_evaluator(model, items, options), label, items, "blind") if items else []
     asked, answered, findings = Counter[str](), Counter[str](), list[Finding]()
     for each, item, answer in zip(checked.records, items, answers, strict=True):
         asked[item.kind] += 1
@@ -61,10 +63,10 @@ def check_blind(files: Sequence[Path], model: Path | Guest) -> BlindCheck:
     return BlindCheck(tuple(findings), asked, answered)
 
 
-def _evaluator(model: Path | Guest, items: Sequence[Item]) -> Evaluator:
+def _evaluator(model: Path | Guest, items: Sequence[Item], options: EvaluationOptions) -> Evaluator:
     """Return what asks a model; no picture is read."""
     if not isinstance(model, Path):
-        return GuestEvaluator(model, RECORDS, items, EvaluationOptions())
+        return GuestEvaluator(model, RECORDS, items, options)
     loaded, processor = load_model(model)
     limit = answer_limit(processor, items)
     return OurEvaluator(loaded, processor, (), use_bf16=False, max_new_tokens=limit)

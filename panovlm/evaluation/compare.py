@@ -53,8 +53,10 @@ class _Judge(BaseModel):
 
 
 class _Settings(BaseModel):
-    """Where the pictures lie."""
+    """Which model was asked, how the pictures were shown to it, and where they lie."""
 
+    model: str
+    show: str
     images: Path
 
 
@@ -97,7 +99,7 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
         second: JSON of the other, whose gain is asked for; of the same benchmark.
 
     Returns:
-        `benchmark`, `metric`, `unit`, `less_is_better`; `shared`, `only_first`,
+        `models`, `benchmark`, `metric`, `unit`, `less_is_better`; `shared`, `only_first`,
         `only_second` (numbers of questions); `overall` and, by kind, `by_kind`, each with `first`,
         `second` (means, the worst score for what could not be read), `difference` (second - first)
         with `low` and `high` (None of few panoramas; all None if no question has a score in both),
@@ -128,6 +130,7 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     return {
         "first": str(first),
         "second": str(second),
+        "models": [f"{each.settings.model} (--show {each.settings.show})" for each in reports],
         "benchmark": reports[0].benchmark,
         "metric": metric,
         "unit": unit.name,

@@ -72,7 +72,7 @@ class GuestEvaluator(Evaluator):
         longest = max([GUEST_TOKENS, *map(len, references)])  # a token for each letter
         self.max_tokens = options.max_tokens or benchmark.max_new_tokens or longest
         self.identity = {
-            "model": {"name": guest.name, "config": weights_of(guest)},
+            "model": {"name": guest.name, "files": weights_of(guest)},
             "showing": asdict(self.showing),
             "max_new_tokens": self.max_tokens,
         }
@@ -81,8 +81,9 @@ class GuestEvaluator(Evaluator):
 
     @property
     def usage(self) -> dict[str, Any]:
-        """Under `usage`, how many answers there are and how many tokens they took."""
-        return {"usage": dict(self._counts)}
+        """Under `usage`, how many answers there are, the tokens they took, and dollars if known."""
+        tokens, price = (self._counts[key] for key in _TOKENS), self.guest.price
+        return {"usage": {**self._counts, **({"dollars": price.total(*tokens)} if price else {})}}
 
     def count(self, facts: Mapping[str, int]) -> None:
         """Count an answer and its tokens."""
@@ -121,7 +122,7 @@ class GuestEvaluator(Evaluator):
         if shown.way == "without_view":
             return self.showing.parts(pixels, without=shown.number)
         if shown.way == "yaw_rotated":
-            columns = round(shown.number / self.num_strides * pixels.shape[1])
+            columns = round(shown.number / self.layout.num_strides * pixels.shape[1])
             pixels = np.roll(pixels, -columns, axis=1)
         elif shown.is_moved:
             pixels = shown.moved(pixels)
@@ -161,7 +162,8 @@ class GuestEvaluator(Evaluator):
                 ) from error
             self._refused(error)
             return [""], None
-        return [reply.text.strip()], {key: getattr(reply, key) for key in _TOKENS}
+        answer = reply.text.rpartition("</think>")[2]  # what a reasoning model said to itself
+        return [answer.strip()], {key: getattr(reply, key) for key in _TOKENS}
 
     def _refused(self, error: EndpointError) -> None:
         self._counts["refused"] += 1

@@ -46,15 +46,10 @@ class Journal:
         """Answers that were there before."""
         return sum(len(line["answers"]) for line in self._kept.values())
 
-    def find(self, part: str, group: int) -> list[str] | None:
-        """Return the answers of a group of questions, if they were kept."""
+    def find(self, part: str, group: int) -> tuple[list[str], dict[str, Any]] | None:
+        """Return the answers of a group of questions, and what was kept beside them, if any was."""
         line = self._kept.get((part, group))
-        return line["answers"] if line else None
-
-    def facts_of(self, part: str, group: int) -> dict[str, Any]:
-        """Return what was kept beside the answers of a group of questions."""
-        facts: dict[str, Any] = self._kept[part, group].get("beside", {})
-        return facts
+        return (line["answers"], line.get("beside", {})) if line else None
 
     def keep(self, part: str, group: int, answers: Sequence[str], **beside: Any) -> None:
         """Append the answers of a group of questions, and wait until they are on the disk.

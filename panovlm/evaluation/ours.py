@@ -31,7 +31,7 @@ from panovlm.model.processing import PanoVLMProcessor
 from panovlm.pictures.declaring import PictureFile
 from panovlm.pictures.panorama import load_panorama
 from panovlm.runtime.arithmetic import Dtype, uses_bf16
-from panovlm.runtime.cached_folders import sha256, token_cache_folder
+from panovlm.runtime.cached_folders import digests_of, token_cache_folder
 from panovlm.training import ranks
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.sources import fill_or_raise
@@ -146,10 +146,9 @@ class OurEvaluator(Evaluator):
         pictures = [item.picture for item in items]
         evaluator = cls(model, processor, pictures, use_bf16=used_bf16(path), max_new_tokens=limit)
         folder = model_folder(path)
-        files = sorted(file for file in folder.iterdir() if file.is_file())
-        known = {file.name: sha256(file) for file in files}
         evaluator.name = str(folder)
-        evaluator.identity = {"model": known, "dtype": dtype, "max_new_tokens": limit}
+        known = {"model": digests_of(folder), "dtype": dtype}
+        evaluator.identity = {**known, "max_new_tokens": limit}
         return evaluator
 
     def answer_groups(

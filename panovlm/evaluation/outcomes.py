@@ -2,21 +2,24 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from panovlm.errors import PanoVLMError
+from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.benchmarks.names import RECORDS_NAME
 from panovlm.evaluation.shown import PROBES
 from panovlm.runtime.files import has_keys, write_own
 
 Report = Mapping[str, Any]
 
+AGAIN_SCORED = ("yaw_rotated", *PROBES)
+"""Ways to ask again of which a report has a score."""
 HALF_WIDTH_SIGMAS = 1.96
 """Standard errors from the middle of a 95 % interval to its end."""
-_REQUIREMENT = re.compile(r"([\w:/ -]+?)=(-?\d+(?:\.\d+)?)")
+_REQUIREMENT = re.compile(r"(.+)=(-?\d*\.?\d+)")
 
 
 class Figure(NamedTuple):
@@ -47,6 +50,33 @@ class Requirement(NamedTuple):
         return cls(found[1], float(found[2]))
 
 
+def requirements_of(
+    texts: Sequence[str], name: str, options: EvaluationOptions
+) -> list[Requirement]:
+    """Read requirements before a benchmark is asked.
+
+    Raises:
+        PanoVLMError: If one is none, or no report would have its figure. Whether a kind is there
+            shows in the report alone.
+    """
+    asked = [way for way in AGAIN_SCORED if options.num_again[way]]
+    gain = ["gain"] if options.baselines != "none" else []
+    known = [_main(name), "coverage", *gain, *asked]
+    found = [Requirement.of(text) for text in texts]
+    for required in found:
+        if required.name not in known and not required.name.startswith("kind:"):
+            raise _unknown(required, [*known, "kind:NAME"])
+    return found
+
+
+def _main(name: str) -> str:
+    return "accuracy" if name == RECORDS_NAME else "score"
+
+
+def _unknown(required: Requirement, known: Iterable[str]) -> PanoVLMError:
+    return PanoVLMError(f"found --fail-under {required.name}, expected one of {', '.join(known)}")
+
+
 def shortfalls(report: Report, requirements: Sequence[Requirement]) -> Iterator[str]:
     """Yield each requirement that a report does not meet, in words.
 
@@ -56,9 +86,7 @@ def shortfalls(report: Report, requirements: Sequence[Requirement]) -> Iterator[
     figures = figures_of(report)
     for required in requirements:
         if required.name not in figures:
-            raise PanoVLMError(
-                f"found --fail-under {required.name}, expected one of {', '.join(figures)}"
-            )
+            raise _unknown(required, figures)
         figure = figures[required.name]
         if figure.value is None:
             yield f"{required.name} has no value, expected {required.limit:g}"
@@ -77,11 +105,10 @@ def figures_of(report: Report) -> dict[str, Figure]:
         scores on pictures changed so, where they were asked for. Shares are in [0, 1].
     """
     less, score = report["less_is_better"], report["score"]
-    main = "accuracy" if report["benchmark"] == RECORDS_NAME else "score"
-    again = {name: report[name]["score"] for name in ("yaw_rotated", *PROBES) if name in report}
+    again = {name: report[name]["score"] for name in AGAIN_SCORED if name in report}
     parts = {f"kind:{kind}": each for kind, each in report["by_kind"].items()} | again
     found = {
-        main: _figure(score["mean"], score["interval"], less),
+        _main(report["benchmark"]): _figure(score["mean"], score["interval"], less),
         "coverage": Figure(score["coverage"]),
         **{name: _figure(each["mean"], each["interval"], less) for name, each in parts.items()},
     }

@@ -162,7 +162,9 @@ def evaluate(
             EVALUATE,
             report=whole,
             logs=_logs(run) if run else {},
-            views_sheet=draw_views_sheet(load_panorama(items[0].picture), evaluator.layout),
+            views_sheet=draw_views_sheet(load_panorama(items[0].picture), evaluator.layout)
+            if options.show in ("views", "sheet")
+            else None,
         )
         evaluator.journal.end()
         return facts

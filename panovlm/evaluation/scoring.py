@@ -33,11 +33,6 @@ class Prediction:
         """The picture's file; intervals are over whole panoramas."""
         return str(self.item.image)
 
-    @property
-    def is_right(self) -> bool:
-        """Whether the answer has the full score."""
-        return self.score.value == 1.0
-
 
 def score_answers(
     benchmark: Benchmark, items: Sequence[Item], answers: Answers[str], judge: Judge | None = None

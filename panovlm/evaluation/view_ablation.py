@@ -14,7 +14,7 @@ from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import DIRECTIONS, wrap_deg
 from panovlm.inference.views_mattered import view_shares
 from panovlm.metrics.exact_match import normalised
-from panovlm.metrics.intervals import Interval, share_interval
+from panovlm.metrics.intervals import share_interval
 from panovlm.model.processing import view_words
 
 
@@ -42,7 +42,7 @@ def view_ablation(
         without a known direction count in `changed_by_any` alone.
     """
     num_steps = layout.num_strides if layout.num_strides > 1 else len(DIRECTIONS)
-    grouped: dict[int, list[tuple[bool, str]]] = defaultdict(list)
+    grouped: dict[int, tuple[list[bool], list[str]]] = defaultdict(lambda: ([], []))
     shares: dict[int, float] = defaultdict(float)
     for item, row in zip(items, changed, strict=True):
         if item.yaw_deg is None:
@@ -50,10 +50,12 @@ def view_ablation(
         parts = view_shares(row) or [0.0] * len(row)
         for view, is_changed in enumerate(row):
             offset = _steps_from(layout.yaws_deg[view], item.yaw_deg, num_steps)
-            grouped[offset].append((is_changed, str(item.image)))
+            changes, images = grouped[offset]
+            changes.append(is_changed)
+            images.append(str(item.image))
             shares[offset] += parts[view]
     names = {offset: f"{offset * 360 / num_steps:+g}°" for offset in sorted(grouped)}
-    found = {offset: _share(grouped[offset]) for offset in names}
+    found = {offset: share_interval(*grouped[offset]) for offset in names}
     total = sum(shares.values())
     return {
         "count": len(items),
@@ -63,10 +65,6 @@ def view_ablation(
         "interval_by_offset": {name: found[offset].limits for offset, name in names.items()},
         "share_by_offset": {n: shares[o] / total for o, n in names.items()} if total else {},
     }
-
-
-def _share(changes: Sequence[tuple[bool, str]]) -> Interval:
-    return share_interval([changed for changed, _ in changes], [image for _, image in changes])
 
 
 def _steps_from(view_deg: float, yaw_deg: float, num_steps: int) -> int:

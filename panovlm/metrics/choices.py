@@ -16,9 +16,19 @@ _MARKUP = re.compile(r"[*`$]|\\boxed|\\text|[{}]")
 _LEAD = re.compile(
     r"\b(?:answer|option|choice)\s*(?:is\s*:?|:)\s*(?:(?:option|choice)\b)?", re.IGNORECASE
 )
-_LONE = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:,]?")
-_LETTER = re.compile(r"\(?([A-Z])(?:[.:)]+|(?=\s+(?:because|since|as)\b)|(?=[,;]|$))\s*(.*)")
+_LONE = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:,。]?")
+_LEAD_IN = re.compile(
+    r"(?:i\s+(?:think|believe|choose|would\s+say)\s+(?:that\s+)?)?"
+    r"(?:(?:it|this|that)(?:\s+is|'s)\s+)?(?:(?:the\s+)?(?:option|choice|answer)\s+)?(?!a$)",
+    re.IGNORECASE,
+)
+_REASON = r"because|since|as|is\s+(?:the\s+)?(?:correct|right|best|answer)"
+_LETTER = re.compile(
+    rf"\(?([A-Z])(?:[.:)]+|\s+[-–—](?=\s)|(?=\s+(?:{_REASON})\b)|(?=[,;]|$))\s*(.*)"
+)
 _ALTERNATIVE = re.compile(r"(?:,|,?\s*(?:or|and|/|&))\s*\(?[A-Z]\b")
+_DRESS = " \t\n_\"'“”‘’"
+"""What may stand around an answer and says nothing."""
 _ARTICLE = re.compile(r"^(?:the|an|a)\s+", re.IGNORECASE)
 
 
@@ -28,8 +38,9 @@ def parse_choice(answer: str, options: Sequence[str]) -> int | None:
     What is inside `<answer>` counts alone where it is there, and what is inside `<think>` never.
     Read are what stands after "answer is" or "answer:", else the first and the last line: as a
     letter alone; as a letter with a mark behind it, before its own text or a reason; as the text of
-    one option. Case of texts, articles before them, bold letters, outer space and a final stop do
-    not matter; the article "a" is no option.
+    one option; each also behind "it is", "I think it's" or "option". Case of texts, articles before
+    them, bold letters, quotes, outer space and a final stop do not matter; the article "a" is no
+    option.
 
     Args:
         answer: What the model said.
@@ -39,11 +50,14 @@ def parse_choice(answer: str, options: Sequence[str]) -> int | None:
         Index into `options`; None where no rule reads one, or two are named.
     """
     tagged = _TAGGED.findall(answer)
-    text = _MARKUP.sub("", tagged[-1] if tagged else _THOUGHT.sub("", answer)).strip()
+    text = _MARKUP.sub("", tagged[-1] if tagged else _THOUGHT.sub("", answer)).strip(_DRESS)
     _, *stated = _LEAD.split(text)
     lines = [line for line in text.splitlines() if line.strip()] or [""]
     parts = [each.strip().split("\n")[0] for each in stated] or [text, lines[0], lines[-1]]
-    named = {place for part in parts for place in _named(part.strip(), options)}
+    plain = [part.strip() for part in parts]
+    named = {place for part in plain for place in _named(part, options)} or {
+        place for part in plain for place in _named(_LEAD_IN.sub("", part, 1), options)
+    }
     return named.pop() if len(named) == 1 else None
 
 

@@ -119,6 +119,11 @@ def _is_whole(folder: Path, facts: Facts) -> bool:
         return False
 
 
+def digests_of(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that lies in a folder itself, by name."""
+    return {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:

@@ -1,6 +1,7 @@
 """Endpoints that speak OpenAI's protocol: a conversation, and a text or a JSON object as answer."""
 
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ Answer = TypeVar("Answer")
 MAX_REPLY_BYTES = 1_000_000
 MAX_WAIT_S = 60.0
 """Longest wait that an endpoint's `Retry-After` may ask for."""
+_NEW_LIMIT = "max_completion_tokens"
 _PASSING = (408, 425, 429)
 """Refusals that another try may not meet, as all of a server's own errors (500 and more)."""
 
@@ -78,6 +80,8 @@ class Endpoint:
         tries: Attempts for one answer.
         wait_s: Seconds before the second attempt, twice as many before the next.
         option: The command's option that sets `url`.
+        wants_new_limit: Set once the endpoint has refused `max_tokens` for `max_completion_tokens`,
+            as OpenAI's reasoning models do, which refuse a temperature, too.
 
     Raises:
         PanoVLMError: If the address is not of the web.
@@ -90,6 +94,9 @@ class Endpoint:
     tries: int = 3
     wait_s: float = 1.0
     option: ClassVar[str] = "--endpoint"
+    wants_new_limit: threading.Event = field(
+        default_factory=threading.Event, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
@@ -114,7 +121,7 @@ class Endpoint:
         raise ValueError(f"found {self.tries} tries, expected 1 or more")
 
     def reply(self, messages: Sequence[Mapping[str, Any]], max_tokens: int, **more: Any) -> Reply:
-        """Ask once, without randomness.
+        """Ask once, without randomness where the model allows to say so.
 
         Args:
             messages: As the protocol has them.
@@ -124,8 +131,15 @@ class Endpoint:
         Raises:
             EndpointError: If there is no answer.
         """
-        body = {"model": self.model, "temperature": 0, "max_tokens": max_tokens}
-        return self._reply(json.dumps(body | {"messages": messages} | more).encode())
+        body = {"model": self.model, "messages": messages} | more
+        if not self.wants_new_limit.is_set():
+            try:
+                return self._reply(body | {"temperature": 0, "max_tokens": max_tokens})
+            except EndpointError as error:
+                if error.status != 400 or _NEW_LIMIT not in str(error):
+                    raise
+                self.wants_new_limit.set()
+        return self._reply(body | {_NEW_LIMIT: max_tokens})
 
     def ask(
         self,
@@ -156,10 +170,11 @@ class Endpoint:
             raise EndpointError(f"the answer is no JSON object: {content[:80]!r}")
         return answer
 
-    def _reply(self, body: bytes) -> Reply:
+    def _reply(self, body: Mapping[str, Any]) -> Reply:
         headers = {"Content-Type": "application/json"}
         headers |= {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, headers)
+        address = f"{self.url.rstrip('/')}/chat/completions"
+        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
         try:
             with _OPENER.open(request, timeout=self.timeout_s) as reply:
                 return _read(json.loads(reply.read(MAX_REPLY_BYTES)))

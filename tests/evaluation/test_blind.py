@@ -57,3 +57,11 @@ def test_other_models_are_shown_grey(records: Path) -> None:
         found = check_blind([records], guest_of(stub.name()))
     assert (found.answered["direction"], found.asked["direction"]) == (2, 3)
     assert len(stub.bodies) == 2  # equal questions are asked once
+
+
+def test_other_models_are_told_how_to_answer(records: Path, run_cli: Cli) -> None:
+    words = ("--instruction", "Answer with one word.")
+    with stub_endpoint() as stub:
+        assert run_cli("data", "check", records, "--blind", stub.name(), *words)[0] == 0
+    texts = [body["messages"][-1]["content"][-1]["text"] for body in stub.bodies]
+    assert texts and all(text.endswith("?\nAnswer with one word.") for text in texts)

@@ -29,6 +29,9 @@ def comparison_lines(comparison: dict[str, Any]) -> list[str]:
     return text_lines("comparison.txt.jinja", comparison=comparison)
 
 
+ASKED = {"model": "openai:http://here/v1#m", "show": "sheet"}
+
+
 def write(path: Path, right: list[bool], start: int = 0, folder: str = "data") -> Path:
     rows = [
         {
@@ -42,7 +45,7 @@ def write(path: Path, right: list[bool], start: int = 0, folder: str = "data") -
         }
         for i, is_right in enumerate(right)
     ]
-    report = RECORDS | {"predictions": rows, "settings": {"images": folder}}
+    report = RECORDS | {"predictions": rows, "settings": ASKED | {"images": folder}}
     path.write_text(json.dumps(report))
     return path
 
@@ -117,7 +120,7 @@ def test_the_page_names_every_kind_and_escapes(tmp_path: Path) -> None:
     page = (tmp_path / "new" / "page.html").read_text()
     assert "&lt;b&gt;.json" in page and "<b>.json" not in page
     assert page.count('scope="row"') == 3
-    assert "http" not in page
+    assert "href" not in page and "src=" not in page
 
 
 def write_benchmark(
@@ -145,7 +148,7 @@ def write_benchmark(
         "unit": "degrees",
         "less_is_better": True,
         "judge": None,
-        "settings": {"data": "a.jsonl", "images": "pictures"},
+        "settings": ASKED | {"data": "a.jsonl", "images": "pictures"},
         "predictions": rows,
     }
     path.write_text(json.dumps(report | facts))
@@ -169,7 +172,11 @@ def test_a_model_with_less_error_is_better(tmp_path: Path) -> None:
     page = (tmp_path / "page.html").read_text()
     assert "less than 0 is better" in page and 'class="mark gain"' in page
     assert "90.0 %" not in page and "100.0 % → 100.0 %" in page
-    assert "90.0° → 35.0°, -55.0°" in "".join(comparison_lines(comparison))
+    said = "\n".join(comparison_lines(comparison))
+    assert (
+        "90.0° → 35.0°, -55.0°" in said and "second: openai:http://here/v1#m (--show sheet)" in said
+    )
+    assert "openai:http://here/v1#m (--show sheet)" in page
 
 
 def test_what_could_not_be_read_is_wrong_and_how_much_is_told(tmp_path: Path) -> None:

@@ -29,16 +29,16 @@ def record(answer: str = "left", **fields) -> Record:
 
 def test_exact_match_ignores_case_outer_space_and_a_final_stop() -> None:
     assert normalised(" Front-Left. ") == "front-left"
-    assert predict(record("left"), "Left.").is_right
-    assert not predict(record("left"), "front-left").is_right
-    assert not predict(record("left"), "").is_right
+    assert predict(record("left"), "Left.").score.value == 1.0
+    assert predict(record("left"), "front-left").score.value != 1.0
+    assert predict(record("left"), "").score.value != 1.0
 
 
 def test_a_yaw_rotated_picture_expects_its_rotated_response() -> None:
     rotated = record(rolled_responses=("left", "back-left", "back", "back-right"))
-    assert predict(rotated, "back-left", 90.0).is_right
-    assert not predict(rotated, "left", 90.0).is_right
-    assert predict(rotated, "left", 360.0).is_right
+    assert predict(rotated, "back-left", 90.0).score.value == 1.0
+    assert predict(rotated, "left", 90.0).score.value != 1.0
+    assert predict(rotated, "left", 360.0).score.value == 1.0
 
 
 def test_scores_are_means_with_counts_by_kind_and_stratum() -> None:

@@ -22,7 +22,7 @@ from panovlm.evaluation import guests
 from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.compare import compare
 from panovlm.evaluation.run import evaluate
-from panovlm.inference.guests import EndpointGuest, TransformersGuest, guest_of
+from panovlm.inference.guests import EndpointGuest, Price, TransformersGuest, guest_of
 
 PLAIN = EvaluationOptions("none")
 Cli = Callable[..., tuple[int, str, str]]
@@ -166,6 +166,48 @@ def test_a_refused_question_is_wrong_and_counted(
         evaluate(guest, scenes_file, tmp_path / "other.json", options=PLAIN)
 
 
+def test_what_a_model_says_to_itself_is_no_answer(
+    guest: EndpointGuest, stub: Stub, scenes_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.json"
+    stub.answer = lambda number, text: (200, "<think>Left, or right?</think>\n\nleft")
+    evaluate(guest, scenes_file, out, limit=2, options=PLAIN)
+    assert {row["answer"] for row in kept(out)["predictions"]} == {"left"}
+
+
+def test_models_that_take_no_max_tokens_are_asked_in_their_way(
+    guest: EndpointGuest, stub: Stub, scenes_file: Path, tmp_path: Path
+) -> None:
+    refusal = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    stub.answer = lambda number, text: (
+        (400, refusal) if "max_tokens" in stub.bodies[-1] else (200, "left")
+    )
+    one = replace(guest, at_once=1)
+    report = evaluate(one, scenes_file, tmp_path / "r.json", limit=4, options=PLAIN)
+    assert report["usage"] == {"answers": 4, "refused": 0, "prompt_tokens": 400} | {
+        "completion_tokens": 8
+    }
+    refused, *taken = stub.bodies
+    assert refused["max_tokens"] == 256 and len(taken) == 4
+    assert all(body["max_completion_tokens"] == 256 for body in taken)
+    assert all("temperature" not in body for body in taken)
+
+
+def test_views_that_a_model_never_saw_are_not_drawn(
+    guest: EndpointGuest, scenes_file: Path, tmp_path: Path
+) -> None:
+    for show, is_drawn in (("sheet", True), ("equirectangular", False)):
+        out = tmp_path / f"{show}.json"
+        evaluate(guest, scenes_file, out, limit=1, options=replace(PLAIN, show=show))
+        assert ("View overlap" in out.with_suffix(".html").read_text()) is is_drawn
+
+
+def test_a_price_is_dollars_for_tokens_read_and_written() -> None:
+    assert Price.of("2.5,10").total(2_000_000, 100_000) == pytest.approx(6.0)
+    with pytest.raises(PanoVLMError, match=r"found --price 2\.5, expected dollars"):
+        Price.of("2.5")
+
+
 def test_a_benchmark_is_asked_in_its_words_and_scored_by_its_rule(
     guest: EndpointGuest, stub: Stub, scenes_file: Path, tmp_path: Path
 ) -> None:
@@ -217,7 +259,7 @@ def test_names_are_told_apart(saved_model: Path, tmp_path: Path) -> None:
 def test_a_model_that_is_none_is_named(scenes_file: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "config.json").write_text("{}")
-    with pytest.raises(PanoVLMError, match=r"cannot load .*none: .*image-text-to-text"):
+    with pytest.raises(PanoVLMError, match=r"cannot load .*none, because .*image-text-to-text"):
         evaluate(guest_of(tmp_path / "none"), scenes_file, tmp_path / "r.json", options=PLAIN)
 
 
@@ -247,10 +289,16 @@ def test_the_command_takes_an_endpoint_and_its_key_from_the_environment_alone(
         out,
         "--show",
         "sheet",
+        "--baselines",
+        "none",
+        "--price",
+        "1000,10000",
         "--limit",
         3,
     )
     assert (code, errors) == (0, "")
+    assert "3 answers took 300 tokens read and 6 written, 0.36 dollars" in said
+    assert f"{stub.name()} (--show sheet) on {scenes_file}" in out.with_suffix(".html").read_text()
     assert "records, share of exact matches" in said and stub.keys == {"Bearer secret"}
     assert "secret" not in out.read_text() + out.with_suffix(".html").read_text()
     assert "yaw_rotated" not in kept(out) and "view_ablation" not in kept(out)
@@ -265,6 +313,10 @@ def test_the_command_fails_below_what_is_required_and_writes_results(
     assert run_cli(*words)[0] == 0
     code, _, errors = run_cli(*words, "--fail-under", "accuracy=0.99")
     assert code == 1 and errors.startswith("panovlm: accuracy is 0.")
+    asked = len(stub.bodies)
+    code, _, errors = run_cli(*words, "--fail-under", "acuracy=0.99")
+    assert code == 2 and "expected one of accuracy, coverage" in errors
+    assert len(stub.bodies) == asked
     assert "accuracy,none" in json.loads(results.read_text())["results"]["panovlm_records"]
 
 

@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_kept_answers_are_found_again(path: Path) -> None:
     journal = Journal(path, FACTS)
-    assert journal.find("questions", 0) == ["left", "zwölf\nZeilen"]
+    assert journal.find("questions", 0) == (["left", "zwölf\nZeilen"], {})
     assert journal.find("questions, blind", 0) is None
     assert journal.num_kept == 3
 
@@ -28,9 +28,9 @@ def test_kept_answers_are_found_again(path: Path) -> None:
 def test_a_line_torn_anywhere_is_left_out_and_written_over(path: Path, torn: int) -> None:
     path.write_bytes(path.read_bytes()[:-torn])
     journal = Journal(path, FACTS)
-    assert journal.find("questions", 0) == ["left", "zwölf\nZeilen"]
+    assert journal.find("questions", 0) == (["left", "zwölf\nZeilen"], {})
     journal.keep("questions", 1, ["right"])
-    assert Journal(path, FACTS).find("questions", 1) == ["right"]
+    assert Journal(path, FACTS).find("questions", 1) == (["right"], {})
 
 
 def test_answers_of_another_evaluation_are_not_used(path: Path) -> None:

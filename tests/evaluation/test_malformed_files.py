@@ -219,7 +219,7 @@ REPORT: dict[str, Any] = {
     "unit": "share",
     "less_is_better": False,
     "judge": None,
-    "settings": {"images": "a"},
+    "settings": {"model": "m", "show": "views", "images": "a"},
     "predictions": [ITEM, ITEM | {"score": None, "missing": "the answer could not be read"}],
 }
 

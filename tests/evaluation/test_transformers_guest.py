@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from transformers import (
+    AutoProcessor,
     AutoTokenizer,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -18,7 +19,7 @@ from transformers import (
 from panovlm.errors import PanoVLMError
 from panovlm.evaluation.asking import EvaluationOptions
 from panovlm.evaluation.run import evaluate
-from panovlm.inference.guests import guest_of
+from panovlm.inference.guests import guest_of, weights_of
 
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -68,6 +69,40 @@ def test_another_family_is_asked_with_several_pictures(
     whole = replace(OPTIONS, show="equirectangular")
     less = evaluate(guest, scenes_file, tmp_path / "w.json", limit=2, options=whole)
     assert less["usage"]["prompt_tokens"] < report["usage"]["prompt_tokens"]
+
+
+def test_other_weights_are_another_model(
+    language_model_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    guest = guest_of(save_llava(tmp_path / "llava", language_model_folder(), TEMPLATE))
+    before = weights_of(guest)
+    save_llava(tmp_path / "llava", language_model_folder(), TEMPLATE)  # with other random weights
+    after = weights_of(guest)
+    assert before["config.json"] == after["config.json"] and before != after
+
+
+def test_a_missing_package_is_named(
+    language_model_folder: Callable[..., Path],
+    scenes_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*args: object, **kwargs: object) -> None:
+        raise ImportError("\nVideoProcessor requires the Torchvision library.\nTry again.")
+
+    monkeypatch.setattr(AutoProcessor, "from_pretrained", load)
+    guest = guest_of(save_llava(tmp_path / "llava", language_model_folder(), TEMPLATE))
+    with pytest.raises(PanoVLMError, match=r"because VideoProcessor .* library; install what"):
+        evaluate(guest, scenes_file, tmp_path / "r.json", limit=2, options=OPTIONS)
+
+
+def test_what_a_family_cannot_do_is_told_in_a_line(
+    scenes_file: Path, language_model_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    refusing = "{{ raise_exception('One image at most') }}" + TEMPLATE
+    guest = guest_of(save_llava(tmp_path / "llava", language_model_folder(), refusing))
+    with pytest.raises(PanoVLMError, match=r"because One image at most; show it one picture"):
+        evaluate(guest, scenes_file, tmp_path / "r.json", limit=2, options=OPTIONS)
 
 
 def test_a_model_that_holds_no_conversations_is_named(

@@ -32,6 +32,13 @@ OPTIONS = ("They are behind.", "They are left.", "Three", "Four")
         ("Let me see.\n\n(D)", 3),
         ("<think>A or B?</think>C", 2),
         ("A. They are behind.\nB. They are left.\nAnswer: B", 1),
+        ("Option B", 1),
+        ("I think it's B because of the door", 1),
+        ("It is three.", 2),
+        ("B - they are left", 1),
+        ("B is correct.", 1),
+        ("“B”", 1),
+        ("__B__", 1),
     ],
 )
 def test_a_choice_is_read(answer: str, place: int) -> None:
@@ -54,6 +61,9 @@ def test_a_choice_is_read(answer: str, place: int) -> None:
         "A. They are left.",
         "They",
         "A dog",
+        "It is a",
+        "B is wrong",
+        "I think it's A or B",
     ],
 )
 def test_a_choice_is_not_guessed(answer: str) -> None:

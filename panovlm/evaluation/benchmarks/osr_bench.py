@@ -112,7 +112,7 @@ def score_one(item: Item, answer: str) -> Score:
         return UNREADABLE
     rules = {
         "object_counting": _count,
-        "relative_distance": _same,
+        "relative_distance": lambda text, reference: Score(float(text == reference)),
         "relative_direction": _direction,
     }
     return rules[item.kind](text, reference)
@@ -125,10 +125,6 @@ def _count(text: str, reference: str) -> Score:
         return UNREADABLE
     number, known = int(numbers[0]), int(reference)
     return Score(1.0 - abs(number - known) / max(number, known, 1))
-
-
-def _same(text: str, reference: str) -> Score:
-    return Score(float(text == reference))
 
 
 def _direction(text: str, reference: str) -> Score:

@@ -94,14 +94,6 @@ def similarity(first: str, second: str) -> float:
     return 2 * longest_common(first, second) / length if length else 1.0
 
 
-def _yes_no(answer: str, reference: str) -> float:
-    return float(answer.lower() == reference.lower())
-
-
-def _choice(answer: str, reference: str) -> float:
-    return float(_entity(answer) == _entity(reference))
-
-
 def _distance(answer: str, reference: str) -> float:
     """Score 1 within a tenth of the correct distance, a half within a fifth."""
     length, known = _metres(answer), _metres(reference)
@@ -130,8 +122,8 @@ def _text(answer: str, reference: str) -> float:
 
 
 METHODS: dict[str, Callable[[str, str], float]] = {
-    "yes_no": _yes_no,
-    "mcq": _choice,
+    "yes_no": lambda answer, reference: float(answer.lower() == reference.lower()),
+    "mcq": lambda answer, reference: float(_entity(answer) == _entity(reference)),
     "distance": _distance,
     "spatial": _spatial,
     "counting": _counting,

@@ -210,3 +210,7 @@ def _running_mean(points: Sequence[Point], window: int) -> list[float]:
     first, last = np.maximum(places - window, 0), np.minimum(places + window + 1, len(points))
     means: list[float] = ((sums[last] - sums[first]) / (last - first)).tolist()
     return means
+
+
+IN_PAGES = (Band, Bar, angle_deg, bar_axis, curve_of, difference_axis, petal, radius, round_up)
+"""What templates call, by these names."""

@@ -76,9 +76,9 @@ def templates() -> Environment:
         extensions=["jinja2.ext.do"],
     )
     environment.filters["grouped"] = "{:,}".format
+    called = (as_data_uri, choose_examples, flat, is_clear, *charts.IN_PAGES, *scores.IN_PAGES)
+    environment.globals |= {each.__name__: each for each in called}
     environment.globals |= {
-        "Band": charts.Band,
-        "Bar": charts.Bar,
         "DEGREES": DEGREES,
         "DIRECTIONS": DIRECTIONS,
         "NOT_MEASURED": NOT_MEASURED,
@@ -87,24 +87,6 @@ def templates() -> Environment:
         "RECORDS_NAME": RECORDS_NAME,
         "SHARE": SHARE,
         "UNITS": UNITS,
-        "angle_deg": charts.angle_deg,
-        "as_data_uri": as_data_uri,
-        "bar_axis": charts.bar_axis,
-        "bar_of": scores.bar_of,
-        "bars_of": scores.bars_of,
-        "choose_examples": choose_examples,
-        "curve_of": charts.curve_of,
-        "difference_axis": charts.difference_axis,
-        "duration": scores.duration,
-        "flat": flat,
-        "is_clear": is_clear,
-        "limits_of": scores.limits_of,
-        "metrics_of": scores.metrics_of,
-        "petal": charts.petal,
-        "radius": charts.radius,
-        "round_up": charts.round_up,
-        "row": scores.row,
-        "sectors_of": scores.sectors_of,
     }
     return environment
 

@@ -74,3 +74,7 @@ def duration(seconds: float) -> str:
         minutes = round(seconds / 60)
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{seconds:.3g} s"
+
+
+IN_PAGES = (bar_of, bars_of, duration, limits_of, metrics_of, row, sectors_of)
+"""What templates call, by these names."""

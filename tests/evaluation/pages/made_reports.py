@@ -107,7 +107,7 @@ def made(name: str, pictures: Sequence[Path], said: Sequence[str], **asked: Any)
         "judge": None,
         "stages": {},
         "versions": {"torch": "2.13.0"},
-        "settings": {"data": "<i>.jsonl", "items": 4},
+        "settings": {"model": "runs/<b>", "show": "views", "data": "<i>.jsonl", "items": 4},
         "seconds_evaluation": 3.0,
         "seconds_total": 4000.0,
         "peak_memory_mb": 2048.0,

@@ -98,6 +98,10 @@ def comparison() -> dict[str, Any]:
     return {
         "first": "runs/demo/report.json",
         "second": "runs/a-rather-long-name-of-a-run/report.json",
+        "models": [
+            "runs/demo (--show views)",
+            "openai:http://localhost:8000/v1#a-model (--show view)",
+        ],
         "benchmark": "labels",
         "metric": "share",
         "unit": "share",
