@@ -160,10 +160,10 @@ class ChatHandler:
         asked = await asyncio.to_thread(parse, body)
         vocabulary = self._assistant.model.config.text_config.vocab_size
         sampling = asked.chat.sampling(self._limits, vocabulary)
-        if sampling.json_schema is not None:
-            await self._check_schema(sampling.json_schema)
         take = place.enter_context(self._places.spending(_STUDIES if asked.answer else client))
         take(asked.chat.n or 1)
+        if sampling.json_schema is not None:
+            await self._check_schema(sampling.json_schema)
         return await self._prepared(asked, sampling, spend, place), asked.chat
 
     async def _prepared(

@@ -79,6 +79,13 @@ class Message(BaseModel):
 
     role: str = Field(json_schema_extra={"enum": ["system", "developer", "user", "assistant"]})
     content: Content = Field(default_factory=list, validate_default=True)
+    tool_calls: None = Field(None, description="The model calls no tools.")
+
+    @field_validator("tool_calls", mode="before")
+    @classmethod
+    def _calls_no_tools(cls, calls: Any) -> None:
+        if calls:
+            raise ValueError("found calls of tools, but the model calls none; leave them out")
 
     @field_validator("role")
     @classmethod

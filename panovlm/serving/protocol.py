@@ -28,13 +28,18 @@ MODEL_NAME = "panovlm"
 MAX_VALUES = 100_000
 """Commas and opening brackets in a request: each value of JSON takes many times its own bytes."""
 _NOTHING: tuple[Any, ...] = ([], {}, "", False)
+_UNSUPPORTED = """
+tools functions include audio prediction bad_words guided_json guided_regex guided_choice
+guided_grammar structured_outputs chat_template chat_template_kwargs echo suffix use_beam_search
+background conversation allowed_token_ids documents prompt_logprobs previous_response_id
+continue_final_message mm_processor_kwargs truncate_prompt_tokens include_stop_str_in_output
+logits_processors web_search_options early_stopping mirostat xtc_probability dry_multiplier
+max_new_tokens prompt grounded yaw_shift_deg images logprobs top_logprobs max_completion_tokens
+max_output_tokens
+"""
+"""Fields of OpenAI's, vLLM's and others' that change the answer; some are of other requests."""
 _ONLY: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("tools", "functions", "include", "audio", "prediction", "bad_words"), ()),
-    **dict.fromkeys(("guided_json", "guided_regex", "guided_choice", "guided_grammar"), ()),
-    **dict.fromkeys(("structured_outputs", "chat_template", "chat_template_kwargs"), ()),
-    **dict.fromkeys(("echo", "suffix", "use_beam_search", "background", "conversation"), ()),
-    **dict.fromkeys(("allowed_token_ids", "documents", "prompt_logprobs"), ()),
-    **dict.fromkeys(("previous_response_id", "continue_final_message", "mm_processor_kwargs"), ()),
+    **dict.fromkeys(_UNSUPPORTED.split(), ()),
     "tool_choice": ("none", "auto"),
     "modalities": (["text"],),
     "best_of": (1,),
@@ -46,9 +51,14 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "truncation": ("disabled",),
     "verbosity": ("medium",),
 }
-"""Fields of OpenAI's, vLLM's and others' that change the answer; values that change nothing."""
-_TAG = re.compile(r"(content\.\d+)\.(?:text|image_url|refusal|input_text|input_image|output_text)")
-"""pydantic names the kind of a part behind its place."""
+"""Such fields, and values that change nothing."""
+_ALWAYS = ("skip_special_tokens", "add_generation_prompt")
+"""Those that change the answer where they are false."""
+_TAG = re.compile(
+    r"(?<=content)(\.\d+)\.(?:text|image_url|refusal|input_text|input_image|output_text)"
+    r"|()\.(?:str|bool|ImageUrl|(?:list|dict)\[[^\]]*\])(?=\.|$)"
+)
+"""pydantic names the kind of a part, and of an alternative, behind its place."""
 _LIKELIEST = 20
 _TOKENS = ("logit_bias", "stop_token_ids")
 _ALIKE = (
@@ -101,7 +111,7 @@ class Sampling(ModelRequest):
     top_k: int | None = Field(None, ge=-1, description="-1 or 0 for all tokens.")
     min_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(
-        None, gt=0, le=10, validation_alias=AliasChoices("repetition_penalty", "repeat_penalty")
+        None, ge=0.01, le=10, validation_alias=AliasChoices("repetition_penalty", "repeat_penalty")
     )
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
@@ -113,6 +123,7 @@ class Sampling(ModelRequest):
     ignore_eos: bool | None = None
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
+    response_format: ResponseFormat | None = None
 
 
 class ChatRequest(Sampling, ConversationRequest):
@@ -124,7 +135,6 @@ class ChatRequest(Sampling, ConversationRequest):
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=_LIKELIEST)
-    response_format: ResponseFormat | None = None
     grounded: bool = Field(False, description="Adds the direction and regions of the answer.")
 
     def sampling(self, limits: Limits, vocabulary: int) -> SamplingParams:
@@ -251,6 +261,7 @@ class TextOptions(BaseModel):
     """Form of the text of a response."""
 
     format: dict[str, Any] | None = None
+    verbosity: Literal["medium"] | None = None
 
 
 class ResponsesRequest(Sampling):
@@ -282,14 +293,17 @@ def _asked(
     request: Sampling, place: str, messages: Sequence[Any], more: dict[str, Any]
 ) -> ParsedRequest:
     """Make a chat's request of another; `place` is the field that its messages are from."""
-    own = request.model_dump(exclude_unset=True, include=set(Sampling.model_fields))
+    fields = set(Sampling.model_fields)
+    own = request.model_dump(exclude_unset=True, include=fields, by_alias=True)
     set_ = {name: value for name, value in more.items() if value is not None}
     try:
         return ParsedRequest(
             ChatRequest.model_validate({"messages": messages, **own, **set_}), place
         )
     except ValidationError as error:
-        raise replace(_refused(error), param=place) from error
+        refused = _refused(error)
+        told = refused.message.replace(f"{refused.param}:", f"{place}:", 1)
+        raise replace(refused, message=told, param=place) from error
 
 
 def _invalid(message: str, param: str) -> RequestError:
@@ -326,7 +340,8 @@ def parse(kind: type[Body], model: str, body: bytearray) -> Body:
 
 def _refuse_unsupported(extra: dict[str, Any]) -> None:
     for name, value in extra.items():
-        if name in _ONLY and value is not None and value not in (*_NOTHING, *_ONLY[name]):
+        neutral = (True,) if name in _ALWAYS else (*_NOTHING, *_ONLY.get(name, (value,)))
+        if value is not None and value not in neutral:
             raise RequestError(400, f"{name} is not supported", "unsupported_parameter", name)
 
 
@@ -334,7 +349,7 @@ def _refused(error: ValidationError) -> RequestError:
     """Return the error of the field that was meant: of the alternative that went furthest."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     first = max(found, key=lambda each: len(each["loc"]))
-    name = _TAG.sub(r"\1", ".".join(map(str, first["loc"])))[:200].removesuffix(".[key]")
+    name = _TAG.sub(r"\1\2", ".".join(map(str, first["loc"])))[:200].removesuffix(".[key]")
     message = f"{name}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")[:300]
     return RequestError(400, message, "invalid_request", name or None)
 

@@ -73,6 +73,84 @@ def test_tool_messages_and_unknown_roles_have_a_clear_answer(client: TestClient,
         assert error["param"] == "messages.1.role"
 
 
+def test_an_assistants_calls_of_tools_have_a_clear_answer(client: TestClient, body: Ask) -> None:
+    asked = body()
+    said = {"role": "assistant", "content": None, "tool_calls": None}
+    asked["messages"] += [said, *body(url=None)["messages"]]
+    assert client.post(PATH, json=asked).status_code == 200
+    said["tool_calls"] = [{"id": "1", "type": "function", "function": {"name": "look"}}]
+    error = client.post(PATH, json=asked).json()["error"]
+    assert error["param"] == "messages.1.tool_calls"
+    assert "the model calls none" in error["message"]
+
+
+COMPLETION, RESPONSE = "/v1/completions", "/v1/responses"
+
+
+@pytest.fixture
+def minimal(body: Ask) -> dict[str, dict[str, Any]]:
+    """The least that is asked at each path."""
+    return {
+        PATH: body(),
+        COMPLETION: {"model": "panovlm", "prompt": "Where?"},
+        RESPONSE: {"model": "panovlm", "input": "Where?"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [
+        (PATH, "truncate_prompt_tokens", 3),
+        (PATH, "skip_special_tokens", False),
+        (PATH, "add_generation_prompt", False),
+        (PATH, "include_stop_str_in_output", True),
+        (PATH, "web_search_options", {"search_context_size": "low"}),
+        (PATH, "mirostat", 2),
+        (PATH, "tools", [{"type": "function"}]),
+        (COMPLETION, "grounded", True),
+        (COMPLETION, "max_completion_tokens", 3),
+        (COMPLETION, "echo", True),
+        (RESPONSE, "top_logprobs", 3),
+        (RESPONSE, "prompt", {"id": "pmpt_1"}),
+        (RESPONSE, "previous_response_id", "resp_1"),
+    ],
+)
+def test_what_would_change_an_answer_is_refused_by_name(
+    client: TestClient, minimal: dict[str, Any], path: str, name: str, value: Any
+) -> None:
+    reply = client.post(path, json=minimal[path] | {name: value})
+    assert reply.status_code == 400
+    error = reply.json()["error"]
+    assert (error["code"], error["param"]) == ("unsupported_parameter", name)
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "param"),
+    [
+        (RESPONSE, {"input": [{"type": "function_call_output", "output": "x"}]}, "input.0.type"),
+        (RESPONSE, {"text": {"verbosity": "low"}}, "text.verbosity"),
+        (COMPLETION, {"prompt": [1, 2]}, "prompt.0"),
+        (COMPLETION, {"images": [{"detail": "low"}]}, "images.0.url"),
+        (PATH, {"stop": [1]}, "stop.0"),
+        (PATH, {"repetition_penalty": 1e-300}, "repetition_penalty"),
+    ],
+)
+def test_fields_are_named_as_clients_wrote_them(
+    client: TestClient, minimal: dict[str, Any], path: str, more: dict[str, Any], param: str
+) -> None:
+    error = client.post(path, json=minimal[path] | more).json()["error"]
+    assert error["param"] == param
+    assert error["message"].startswith(f"{param}: ")
+
+
+def test_a_message_of_a_response_that_is_refused_is_of_its_input(client: TestClient) -> None:
+    given = [{"role": "narrator", "content": "x"}]
+    asked = {"model": "panovlm", "instructions": "Look.", "input": given}
+    error = client.post("/v1/responses", json=asked).json()["error"]
+    assert error["param"] == "input"
+    assert error["message"].startswith("input: found another role")
+
+
 def test_fields_of_parts_are_named_without_pydantics_tags(client: TestClient, body: Ask) -> None:
     asked = body()
     asked["messages"][0]["content"][0]["image_url"] = {"url": 3}
@@ -224,3 +302,11 @@ def test_a_response_has_the_form_asked_for(client: TestClient) -> None:
     asked = {"model": "panovlm", "input": "Is it there?", "text": {"format": form}}
     reply = client.post("/v1/responses", json=asked).json()
     assert set(json.loads(reply["output"][0]["content"][0]["text"])) == {"seen"}
+
+
+def test_a_completion_has_the_form_asked_for(client: TestClient) -> None:
+    pytest.importorskip("llguidance")
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "boolean"}}}
+    asked = {"model": "panovlm", "prompt": "Is it there?", "response_format": form}
+    reply = client.post("/v1/completions", json=asked).json()
+    assert reply["choices"][0]["text"] in ("true", "false")

@@ -175,6 +175,23 @@ def test_one_of_several_keys_leaves_as_many_places_as_it_has(
         assert {each.result().status_code for each in asked} == {200}
 
 
+def test_requests_whose_schemas_are_compiled_have_a_place(
+    assistant: Assistant, body: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("llguidance")
+    compiled, constraint = threading.Event(), assistant.grammars.constraint
+    monkeypatch.setattr(
+        assistant.grammars, "constraint", lambda schema: compiled.wait(40) and constraint(schema)
+    )
+    app = create_app(assistant, limits=LIMITS)
+    asked = body(response_format={"type": "json_object"})
+    with TestClient(app) as client, ThreadPoolExecutor(1) as threads:
+        reply = threads.submit(client.post, PATH, json=asked)
+        wait_until(lambda: app.state.handler.num_places() == 1)
+        compiled.set()
+        assert reply.result().status_code == 200
+
+
 def test_each_connection_on_this_machine_is_a_client(
     assistant: Assistant, body: Ask, held: threading.Event
 ) -> None:
