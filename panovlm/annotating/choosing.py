@@ -1,8 +1,7 @@
 """Which teacher the options of the command line ask for."""
 
 from panovlm.annotating.endpoint import REQUESTS_AT_ONCE, EndpointTeacher
-from panovlm.annotating.packaged import NAME, PackagedTeacher
-from panovlm.annotating.teachers import ViewTeacher
+from panovlm.annotating.teachers import PACKAGED, ViewTeacher
 from panovlm.errors import PanoVLMError
 from panovlm.runtime.endpoints import Endpoint
 
@@ -37,7 +36,7 @@ def choose_teacher(
     Raises:
         PanoVLMError: If there is no such teacher, or an option does not belong to it.
     """
-    is_packaged, is_openai = name == NAME, name.startswith(OPENAI)
+    is_packaged, is_openai = name == PACKAGED, name.startswith(OPENAI)
     _, _, model = name.partition(":")
     if not is_packaged and not (name.startswith((TRANSFORMERS, OPENAI)) and model):
         raise PanoVLMError(
@@ -57,12 +56,14 @@ def choose_teacher(
             "found --labels with --teacher packaged, whose labels are fixed; leave --labels out"
         )
     wanted = named_labels(labels)
-    if is_packaged:
-        return PackagedTeacher(SUPPORT_SHARE * min_score, signs)
     if endpoint is not None:
         where = Endpoint(endpoint, model, key, timeout_s)
         return EndpointTeacher(where, wanted, workers or REQUESTS_AT_ONCE)
-    # torch and transformers take seconds to load, and only this teacher needs them.
+    # torch and transformers take seconds to load, and only these teachers need them.
+    if is_packaged:
+        from panovlm.annotating.packaged import PackagedTeacher
+
+        return PackagedTeacher(SUPPORT_SHARE * min_score, signs)
     from panovlm.annotating.transformers_models import TransformersTeacher
 
     return TransformersTeacher(model, wanted, SUPPORT_SHARE * min_score)

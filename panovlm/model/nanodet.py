@@ -1,25 +1,31 @@
-"""NanoDet-g, a small detector, as a transformers vision encoder: pictures in, patch tokens out.
+"""NanoDet-g, a small detector, and what is below its boxes as a transformers vision encoder.
 
-An encoder trained on boxes knows small things apart that one trained on whole pictures overlooks.
-Nothing is detected here: a token holds what the detector has about its place, the features of its
-three scales and the scores of its classes. Batch normalisation is folded into the convolutions.
+An encoder trained on boxes knows small things apart that one trained on whole pictures overlooks. A
+patch token holds what the detector has about its place: the features of its three scales and the
+scores of its classes. Batch normalisation is folded into the convolutions.
 
-Shapes: N pictures, H x W pixels, h x w token grid with h = ceil(H / 32), w = ceil(W / 32).
+Shapes: N pictures, H x W pixels, h x w token grid with h = ceil(H / 32), w = ceil(W / 32); Q places
+of all three scales together, K classes.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, ModelOutput
 
 from panovlm.model.nanodet_configuration import NanoDetConfig
 
 SLOPE = 0.1
 """Of the leaky ReLU below zero."""
+STRIDES = (8, 16, 32)
+"""Pixels between the places of each scale."""
+NUM_BINS = 11
+"""Distances from a place to a side of its box that are told apart: 0 to 10 strides."""
 
 
 class LeakyConv2d(nn.Conv2d):
@@ -68,13 +74,28 @@ class CrossStage(nn.Module):
         return torch.cat([self.leave(mixed), entered], dim=1)
 
 
-class NanoDetModel(PreTrainedModel):
-    """NanoDet-g without its boxes, as an encoder of patch tokens."""
+class NanoDetPreTrainedModel(PreTrainedModel):
+    """What both models have in common."""
 
     config: NanoDetConfig
+    base_model_prefix = "nanodet"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     _no_split_modules = ("CrossStage",)
+    # The encoder reads the weights of the detector.
+    _keys_to_ignore_on_load_unexpected = (r"^distances\.",)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise so that the size of the features stays about the same through the depth."""
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
+
+
+class NanoDetModel(NanoDetPreTrainedModel):
+    """NanoDet-g without its boxes, as an encoder of patch tokens."""
 
     def __init__(self, config: NanoDetConfig) -> None:
         super().__init__(config)
@@ -101,18 +122,16 @@ class NanoDetModel(PreTrainedModel):
             feature of the three scales and of each class's score (before the sigmoid) the largest
             value in the token's square of 32 pixels.
         """
-        maps = self._mixed_scales(pixel_values.contiguous(memory_format=torch.channels_last))
-        scores = [
-            classes(tower(each))
-            for classes, tower, each in zip(self.classes, self.towers, maps, strict=True)
-        ]
+        maps = self.mixed_scales(pixel_values)
+        scores = self.scores(self.through_towers(maps))
         grid = maps[-1].shape[-2:]
         best = torch.stack([F.adaptive_max_pool2d(each, grid) for each in scores]).amax(dim=0)
         features = torch.cat([*(F.adaptive_max_pool2d(each, grid) for each in maps), best], dim=1)
         return BaseModelOutput(last_hidden_state=features.flatten(2).transpose(1, 2))
 
-    def _mixed_scales(self, pixels: Tensor) -> list[Tensor]:
-        """Compute maps [N, neck_channels, ., .] at strides 8, 16 and 32, each with the others'."""
+    def mixed_scales(self, pixel_values: Tensor) -> list[Tensor]:
+        """Compute maps [N, neck_channels, ., .] at each of `STRIDES`, with the others' in it."""
+        pixels = pixel_values.contiguous(memory_format=torch.channels_last)
         features = F.max_pool2d(self.stem(pixels), 3, stride=2, padding=1)
         stages = []
         for stage in self.stages:
@@ -125,13 +144,64 @@ class NanoDetModel(PreTrainedModel):
         _add_neighbours(maps, order[1:], step=-1)
         return maps
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        """Initialise so that the size of the features stays about the same through the depth."""
-        if isinstance(module, nn.Conv2d):
-            init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")
-            if module.bias is not None:
-                init.zeros_(module.bias)
+    def through_towers(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Compute from each scale what classes and boxes are read from, in the same shapes."""
+        return [tower(each) for tower, each in zip(self.towers, maps, strict=True)]
+
+    def scores(self, towers: Sequence[Tensor]) -> list[Tensor]:
+        """Compute the score of each class before the sigmoid, [N, K, ., .] of each scale."""
+        return [classes(each) for classes, each in zip(self.classes, towers, strict=True)]
+
+
+@dataclass
+class NanoDetOutput(ModelOutput):
+    """What is detected at every place.
+
+    Attributes:
+        scores: Of each class, in (0, 1), [N, Q, K].
+        boxes: Left, top, right and bottom in pixels, [N, Q, 4].
+    """
+
+    scores: Tensor | None = None
+    boxes: Tensor | None = None
+
+
+class NanoDetForObjectDetection(NanoDetPreTrainedModel):
+    """NanoDet-g with its boxes."""
+
+    def __init__(self, config: NanoDetConfig) -> None:
+        super().__init__(config)
+        self.nanodet = NanoDetModel(config)
+        self.distances = nn.ModuleList(
+            nn.Conv2d(config.neck_channels, 4 * NUM_BINS, 1) for _ in STRIDES
+        )
+        self.post_init()
+
+    def forward(self, pixel_values: Tensor) -> NanoDetOutput:
+        """Score every class and draw a box at every place of pictures [N, 3, H, W].
+
+        Source:
+            Li et al. 2020, "Generalized Focal Loss", section 3.2: a side is as far away as the mean
+            of a distribution over distances.
+        """
+        towers = self.nanodet.through_towers(self.nanodet.mixed_scales(pixel_values))
+        scores = [each.flatten(2) for each in self.nanodet.scores(towers)]
+        parts = zip(self.distances, towers, STRIDES, strict=True)
+        boxes = [_boxes(distances(tower), stride) for distances, tower, stride in parts]
+        return NanoDetOutput(
+            scores=torch.cat(scores, dim=2).transpose(1, 2).sigmoid(), boxes=torch.cat(boxes, dim=1)
+        )
+
+
+def _boxes(distances: Tensor, stride: int) -> Tensor:
+    """Turn distributions of distances [N, 4 * NUM_BINS, h, w] into boxes [N, h * w, 4]."""
+    height, width = distances.shape[-2:]
+    shares = distances.unflatten(1, (4, NUM_BINS)).softmax(dim=2)
+    bins = torch.arange(NUM_BINS, dtype=shares.dtype, device=shares.device)
+    left, top, right, bottom = stride * torch.einsum("nsbhw,b->snhw", shares, bins)
+    y = stride * (torch.arange(height, device=shares.device) + 0.5)[:, None]
+    x = stride * (torch.arange(width, device=shares.device) + 0.5)
+    return torch.stack([x - left, y - top, x + right, y + bottom], dim=-1).flatten(1, 2)
 
 
 def _add_neighbours(maps: list[Tensor], places: Sequence[int], step: int) -> None:

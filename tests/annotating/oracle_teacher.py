@@ -41,7 +41,6 @@ class OracleTeacher:
     error: float = 0.0
     missed: float = 0.0
     seed: int = 0
-    notice: None = None
     in_processes: bool = True
     rays: dict[Solid, Floats] = field(init=False, compare=False)
 

