@@ -2,7 +2,12 @@
 
 import copy
 import json
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,10 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 
+from panovlm.evaluation.asking import EvaluationOptions
+from panovlm.evaluation.run import evaluate
 from panovlm.exporting.export import export
+from panovlm.inference.guests import guest_of
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.model.processing import PanoVLMProcessor
 from panovlm.stages import STAGES
@@ -21,6 +29,8 @@ from panovlm.training.sections import ModelSection
 vllm = pytest.importorskip("vllm")
 
 NUM_TOKENS = 12
+START_S = 300
+"""Longest start of vLLM's server."""
 LARGEST_DIFFERENCE = 1e-3
 """Of log-probabilities, in float32."""
 QUESTIONS = ["What is behind me?", "How many red boxes are there?", "Left?"]
@@ -147,3 +157,46 @@ def test_vllm_says_what_transformers_says(
         report = {"tokens": len(pairs), "largest log-probability difference": apart}
         print(f"\nvLLM {vllm.__version__}: {json.dumps(report)}")
     assert apart < LARGEST_DIFFERENCE
+
+
+@pytest.fixture
+def served(exported: Path) -> Iterator[str]:
+    """The address of vLLM's own server of the model."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", str(exported), "--served-model-name", "tiny", "--dtype", "float32"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
+    command += ["--max-model-len", "512", "--max-num-seqs", "4"]
+    process = subprocess.Popen([*command, "--kv-cache-memory-bytes", str(64 << 20)])
+    try:
+        end = time.monotonic() + START_S
+        while not is_healthy(f"http://127.0.0.1:{port}"):
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def is_healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("model", ["plain"], indirect=True)
+def test_a_model_behind_vllm_stands_in_the_evaluation(
+    served: str, scenes_file: Path, tmp_path: Path
+) -> None:
+    guest = guest_of(f"openai:{served}#tiny", at_once=4)
+    options = EvaluationOptions(show="equirectangular", max_tokens=6)
+    report = evaluate(guest, scenes_file, tmp_path / "r.json", options=options)
+    assert report["usage"]["refused"] == 0
+    assert report["usage"]["prompt_tokens"] > report["usage"]["completion_tokens"] > 0
+    rows = json.loads((tmp_path / "r.json").read_text())["predictions"]
+    assert len({row["answer"] for row in rows}) > 1  # the pictures were seen
