@@ -298,7 +298,9 @@ def test_the_command_takes_an_endpoint_and_its_key_from_the_environment_alone(
     )
     assert (code, errors) == (0, "")
     assert "3 answers took 300 tokens read and 6 written, 0.36 dollars" in said
-    assert f"{stub.name()} (--show sheet) on {scenes_file}" in out.with_suffix(".html").read_text()
+    page = out.with_suffix(".html").read_text()
+    assert f"{stub.name()} (--show sheet) on {scenes_file}" in page
+    assert "300 read, 6 written, 0 questions refused, 0.36 dollars" in page
     assert "records, share of exact matches" in said and stub.keys == {"Bearer secret"}
     assert "secret" not in out.read_text() + out.with_suffix(".html").read_text()
     assert "yaw_rotated" not in kept(out) and "view_ablation" not in kept(out)

@@ -79,7 +79,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     records.with_facts(stages={"vision": STAGE}).page(
         folder / "records", Image.new("RGB", (800, 300))
     )
-    directions.page(folder / "directions")
+    usage = {"answers": 8, "refused": 1, "prompt_tokens": 12_345_678, "completion_tokens": 4321}
+    directions.with_facts(usage=usage | {"dollars": 30.9}).page(folder / "directions")
     write_comparison(comparison(), folder / "compare.html")
     return {
         "records": folder / "records" / "new" / "report.html",
@@ -100,7 +101,7 @@ def comparison() -> dict[str, Any]:
         "second": "runs/a-rather-long-name-of-a-run/report.json",
         "models": [
             "runs/demo (--show views)",
-            "openai:http://localhost:8000/v1#a-model (--show view)",
+            f"openai:https://here/v1#{'long' * 12} (--show view)",
         ],
         "benchmark": "labels",
         "metric": "share",
