@@ -1,5 +1,6 @@
 """Commands that train, plan a training and manage its cache."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -54,10 +55,10 @@ def plan(
     if errors:
         raise PanoVLMError("this cannot run here:\n  " + "\n  ".join(errors))
     for each in plans if measure else []:
-        seconds, steps = planning.seconds_per_step(each), each.steps_per_epoch
-        epoch = f"{seconds * steps:.0f} s an epoch, " if steps else ""
+        seconds = planning.seconds_per_step(each)
+        whole = timedelta(seconds=round(seconds * each.run.steps))
         held = f"{peak_memory_mb():,.0f} MiB held at most"
-        typer.echo(f"{each.run.name}: {seconds:.2f} s a step, {epoch}{held}")
+        typer.echo(f"{each.run.name}: {seconds:.2f} s a step, {whole} in all, {held}")
 
 
 def train(

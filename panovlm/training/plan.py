@@ -32,7 +32,7 @@ from panovlm.training.footprint import (
 from panovlm.training.ranks import batch_size_per_rank
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sources import fine_yaws_deg
-from panovlm.training.stage_data import build_dataset
+from panovlm.training.stage_data import build_dataset, resolve_steps
 from panovlm.training.stage_records import read_stage
 from panovlm.training.stage_run import StageRun
 from panovlm.training.trainable import apply_stage, hold_frozen
@@ -41,7 +41,7 @@ MB = 1024**2
 EXAMPLES_READ = 64
 MEASURED_STEPS = 2
 LIBRARIES_MB = 450  # Python, PyTorch and transformers in a process without a model, about
-HEADER = ["stage", "examples", "image tokens", "longest", "parameters", "trained"]
+HEADER = ["stage", "examples", "steps", "image tokens", "longest", "parameters", "trained"]
 HEADER += [*(field.name for field in fields(Footprint)), "peak", "cache"]
 """Of `StagePlan.row`; memory and disk in MiB."""
 
@@ -55,7 +55,6 @@ class StagePlan:
     image_tokens: int  # of one panorama in the language model; 0 without text
     batch: BatchShape  # of one process, by the longest of the examples read
     footprint: Footprint
-    steps_per_epoch: int | None  # optimiser steps that see every panorama once; None of a stream
     cached: Mapping[tuple[PictureFile, int, float], int]
     """Bytes that the frozen encoder's outputs take on disk, by picture and number of trained layers
     left out; empty of a stream, which takes the room there is and no more."""
@@ -73,7 +72,7 @@ class StagePlan:
         memory = [*(size / MB for size in vars(held).values()), self.memory_mb]
         numbers = [*tokens, *parameters, *memory, sum(self.cached.values()) / MB]
         count = "stream" if self.num_panoramas is None else f"{self.num_panoramas:,}"
-        return [self.run.name, count, *(f"{number:,.0f}" for number in numbers)]
+        return [self.run.name, count, *(f"{number:,.0f}" for number in (self.run.steps, *numbers))]
 
 
 def plan(recipe: Recipe) -> list[StagePlan]:
@@ -85,7 +84,9 @@ def plan(recipe: Recipe) -> list[StagePlan]:
     for name in (recipe.model.vision_encoder, recipe.model.language_model):
         if name in PACKAGED and not (cache_folder() / name / MANIFEST).is_file():
             raise PanoVLMError(f"{name} is not on this machine yet; run: panovlm backbones {name}")
-    return [_plan_stage(StageRun(recipe, name)) for name in STAGES if name in recipe.stages]
+    names = [name for name in STAGES if name in recipe.stages]
+    recipe = resolve_steps(recipe, names)
+    return [_plan_stage(StageRun(recipe, name)) for name in names]
 
 
 def _plan_stage(run: StageRun) -> StagePlan:
@@ -95,7 +96,6 @@ def _plan_stage(run: StageRun) -> StagePlan:
     batch = _batch_shape(dataset, batch_size_per_rank(section.batch_size), section)
     is_cached, layers = not run.is_stream, section.vision_layers
     model = untrained_model(run, "meta")
-    per_step = section.batch_size * section.accumulation
     views = config.layout.num_views, config.view_size
     size = bytes_per_picture(config.vision_config, *views, layers)
     records = (record for part in parts for record in part.records)
@@ -113,7 +113,6 @@ def _plan_stage(run: StageRun) -> StagePlan:
             bf16=run.bf16,
             four_bits=run.lora is not None and run.lora.quantization is not None,
         ),
-        steps_per_epoch=-(-len(dataset) // per_step) if is_cached else None,
         cached=dict.fromkeys(product(pictures, [layers], fine_yaws_deg(run)), size),
     )
 

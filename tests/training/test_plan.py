@@ -49,7 +49,7 @@ def test_the_plan_counts_what_the_models_have(recipe: Recipe) -> None:
         encoder = model.model.vision_encoder.parameters()
         assert each.footprint.freed == FLOAT_BYTES * sum(p.numel() for p in encoder)
         assert each.footprint.optimiser == FLOAT_BYTES * ADAM_STATES * trained
-        assert each.steps_per_epoch == 2
+        assert each.row()[planning.HEADER.index("steps")] == "6"
         assert each.image_tokens == (32 if each.batch.length else 0)
 
 
@@ -184,8 +184,15 @@ def test_steps_are_timed_where_asked(
     printed = capsys.readouterr().out
     for name in STAGES:
         found = re.search(
-            rf"{name}: ([\d.]+) s a step, (\d+) s an epoch, ([\d,]+) MiB held", printed
+            rf"{name}: ([\d.]+) s a step, 0:00:(\d+) in all, ([\d,]+) MiB held", printed
         )
         assert found, printed
-        assert float(found[2]) == pytest.approx(2 * float(found[1]), abs=0.52)
+        assert float(found[2]) == pytest.approx(6 * float(found[1]), abs=0.54)
         assert int(found[3].replace(",", "")) > 0
+
+
+def test_epochs_are_planned_as_the_steps_that_they_take(recipe: Recipe) -> None:
+    epochs = {"steps": None, "epochs": 3}
+    stages = {name: each.model_copy(update=epochs) for name, each in recipe.stages.items()}
+    plans = planning.plan(recipe.model_copy(update={"stages": stages}))
+    assert [each.run.steps for each in plans] == [3, 6, 6]  # of three pictures one is held out
