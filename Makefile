@@ -14,7 +14,7 @@ MEASURED := runs/benchmarks
 PANNELLUM := 2.5.7
 PAGE := panovlm/serving/page
 
-.PHONY: demo demo-real test lint docs browser viewer benchmark ray vllm clean
+.PHONY: demo demo-real test gpu-check lint docs browser viewer benchmark ray vllm clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -48,6 +48,12 @@ docs: $(VENV)/.installed
 
 test: lint docs
 	$(BIN)/pytest -n 2
+
+# What needs a GPU: the tests for one, and steps of the sizes of recipes/siglip2-qwen3.yaml beside a plain trainer.
+gpu-check: $(VENV)/.installed
+	$(BIN)/python -c 'import torch, sys; sys.exit(None if torch.cuda.is_available() else "gpu-check: found no GPU")'
+	$(BIN)/pytest tests/end_to_end/test_gpu.py
+	$(BIN)/python benchmarks/training.py --size siglip2-qwen3 --steps 10 --json $(MEASURED)/gpu.json
 
 # Pages in headless Chromium (apt-get install chromium, or PANOVLM_CHROMIUM=PATH); screenshots in runs/browser.
 browser: $(VENV)/.installed

@@ -144,6 +144,7 @@ def environment(threads: int) -> dict[str, Any]:
     packages = ("panovlm", "torch", "transformers", "peft")
     return {
         "cpu": cpu_model(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "logical_cpus": os.cpu_count(),
         "threads": threads,
         "load_average_at_end": os.getloadavg()[0],
@@ -186,11 +187,11 @@ def environment_line(report: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {each}" for name, each in made["packages"].items())
     fast = "" if made["bf16_is_fast"] else "out"
     return (
-        f"{made['cpu']}, {made['logical_cpus']} logical CPUs, {made['threads']} thread(s), "
-        f"with{fast} fast bf16 (ours: dtype {settings['dtype']}), load average "
-        f"{made['load_average_at_end']:.1f}; models of size {settings['size']}, batches of "
-        f"{settings['batch_size']} panoramas, {settings['steps']} steps; mean of a first epoch, "
-        f"else the median without the first; Python {made['python']}; {packages}."
+        f"{made.get('gpu') or made['cpu']}, {made['logical_cpus']} logical CPUs, "
+        f"{made['threads']} thread(s), with{fast} fast bf16 (ours: dtype {settings['dtype']}), "
+        f"load average {made['load_average_at_end']:.1f}; models of size {settings['size']}, "
+        f"batches of {settings['batch_size']} panoramas, {settings['steps']} steps; mean of a "
+        f"first epoch, else the median without the first; Python {made['python']}; {packages}."
     )
 
 
@@ -224,7 +225,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=2, help="panoramas in a step")
     add("--threads", type=int, default=os.cpu_count() or 1, help="threads of every library")
     add("--dtype", choices=("auto", "bf16", "fp32"), default="auto", help="of our side")
-    add("--size", choices=("siglip-base", "tiny"), default="siglip-base", help="tiny: for tests")
+    sizes = ("siglip-base", "siglip2-qwen3", "tiny")
+    add("--size", choices=sizes, default=sizes[0], help="of the models; tiny: for tests")
     add("--assert", action="store_true", dest="must_hold", help="fail unless every figure is met")
     return parser
 

@@ -60,16 +60,21 @@ ENCODERS: dict[str, dict[str, int]] = {
     "tiny": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
              "num_attention_heads": 2, "image_size": 56, "patch_size": 4},
 }  # fmt: skip
+ENCODERS["siglip2-qwen3"] = ENCODERS["siglip-base"]
 LANGUAGE_MODELS: dict[str, dict[str, int]] = {
     "siglip-base": {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
                     "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152},
+    "siglip2-qwen3": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28,
+                      "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+                      "vocab_size": 151936},
     "tiny": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
              "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 512},
 }  # fmt: skip
 GRIDS = {"equal": 14, "default": 7}
 """Rows and columns of the tokens that ours keeps of a view; the reference keeps 14 x 14."""
-LATENT_SIZES = {"siglip-base": 512, "tiny": 16}
-"""Widths of the resampler: the recipes' default, and one for tests."""
+LATENT_SIZES = {"siglip-base": 512, "siglip2-qwen3": 768, "tiny": 16}
+"""Widths of the resampler: the recipes', and one for tests."""
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TEXT_TOKENS, RESPONSE_TOKENS = 96, 48
 PANORAMA_SIZE = (2048, 1024)
 LORA = LoraSection()
@@ -91,8 +96,21 @@ def measure(wanted: dict[str, Any]) -> dict[str, Any]:
         marks = SIDES[wanted["side"]](wanted, pictures, Path(place))
     # the first step also builds what later ones reuse; in a cold run each step counts
     steps = np.diff(marks) if wanted["cache"] == "cold" else np.diff(marks)[1:]
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": [float(step) for step in steps], "peak_mb": peak_mb}
+    return {"seconds": [float(step) for step in steps], "peak_mb": peak_mb()}
+
+
+def peak_mb() -> float:
+    """Return the peak memory of the process so far, in MiB; of its GPU where it has one."""
+    if DEVICE.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def now() -> float:
+    """Return the time, once all that was asked of the device is done."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def draw_pictures(folder: Path, count: int) -> list[Path]:
@@ -120,7 +138,7 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
     source: ViewSource | PatchTokenCache = ViewSource(image_processor(config))
     kind = PixelExamples
     if wanted["cache"] != "off":
-        encoder, kind = model.model.vision_encoder.eval(), CachedExamples
+        encoder, kind = model.model.vision_encoder.to(DEVICE).eval(), CachedExamples
         source = PatchTokenCache(place / "cache", encoder, source.image_processor, use_bf16=bf16)
     if wanted["cache"] == "warm":
         fill(source, pictures, 1, lambda count: None)
@@ -133,8 +151,13 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
     )
     unused = ModelSection(vision_encoder="", language_model="")
     stages = {wanted["stage"]: section}
-    dtype = wanted["dtype"]
-    recipe = Recipe(output=place, model=unused, stages=stages, dtype=dtype)
+    recipe = Recipe(
+        output=place,
+        model=unused,
+        stages=stages,
+        dtype=wanted["dtype"],
+        workers=0 if wanted["cache"] == "cold" else "auto",  # no other process has the encoder
+    )
     arguments = training_arguments(StageRun(recipe, wanted["stage"]))
     arguments.save_strategy = "no"
     clock = StepClock()
@@ -163,7 +186,7 @@ def run_reference(wanted: dict[str, Any], pictures: list[Path], place: Path) -> 
         apply_stage(model, stage, None)
     else:
         model = Reference(config, with_lora=wanted["stage"] == "finetune")
-    model.train()
+    model.to(DEVICE).train()
     examples = PixelExamples(
         ViewSource(image_processor(config)), pictures, config, stage.supervision
     )
@@ -175,13 +198,13 @@ def run_reference(wanted: dict[str, Any], pictures: list[Path], place: Path) -> 
     )
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
-    marks = [time.perf_counter()]
+    marks = [now()]
     for batch in loader:
-        model(**batch).loss.backward()
+        model(**{name: tensor.to(DEVICE) for name, tensor in batch.items()}).loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        marks.append(time.perf_counter())
+        marks.append(now())
     return marks
 
 
@@ -333,11 +356,11 @@ class StepClock(TrainerCallback):
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         """Record the beginning."""
-        self.marks.append(time.perf_counter())
+        self.marks.append(now())
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         """Record the end of a step."""
-        self.marks.append(time.perf_counter())
+        self.marks.append(now())
 
 
 SIDES: dict[str, Callable[[dict[str, Any], list[Path], Path], list[float]]] = {
