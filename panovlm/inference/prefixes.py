@@ -59,6 +59,8 @@ class Prefix:
 
     def layer_states(self, layer: int) -> tuple[Tensor, Tensor]:
         """Return a layer's keys and values of all tokens from the beginning on."""
+        if self.before is None:
+            return self.own_states[layer]
         keys, values = zip(*(prefix.own_states[layer] for prefix in self._pieces), strict=True)
         return torch.cat(keys, dim=2), torch.cat(values, dim=2)
 
