@@ -100,7 +100,7 @@ def place(
     monkeypatch.setattr("panovlm.backbones.packaged.PACKAGED", brought)
     detector = "panovlm.annotating.packaged"
     monkeypatch.setattr(f"{detector}.PackagedTeacher.prepare", lambda teacher: None)
-    monkeypatch.setattr(f"{detector}._network", lambda: None)
+    monkeypatch.setattr(f"{detector}._detector", lambda: None)
     monkeypatch.setattr(f"{detector}.detect", lambda *given: [])
     for number, name in enumerate(("panorama", "before", "after")):
         shutil.copy(scenes_file.parent / f"{number}.png", tmp_path / f"{name}.jpg")

@@ -61,7 +61,7 @@ def place(tmp_path: Path, model_section: ModelSection, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PANOVLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(packaged.PackagedTeacher, "prepare", lambda teacher: None)
-    monkeypatch.setattr(packaged, "_network", lambda: None)
+    monkeypatch.setattr(packaged, "_detector", lambda: None)
     monkeypatch.setattr(packaged, "detect", detect)
     for name, car_deg in PLACES_DEG.items():
         write_photo(tmp_path / "photos" / name / "1.png", car_deg)
