@@ -197,11 +197,12 @@ def cut_out(annotation: Annotation, pixels: Pixels, doubt: Doubt) -> list[Cutout
         pixels: uint8 [H, W, 3], equirectangular.
         doubt: What is doubtful is left.
     """
-    things = [thing for thing in annotation.sightings if _is_suitable(thing, doubt)]
+    there = [thing for thing in annotation.sightings if thing.score >= doubt.doubt_score]
     return [
         _cut(thing, pixels)
-        for thing in things
-        if not any(_touch(thing, o, -GAP_DEG) for o in annotation.sightings if o is not thing)
+        for thing in there
+        if _is_suitable(thing, doubt)
+        and not any(_touch(thing, other, -GAP_DEG) for other in there if other is not thing)
     ]
 
 

@@ -27,6 +27,9 @@ def questions(
         str, typer.Option(help="What is a place, never in both splits: group or picture.")
     ] = "group",
     min_score: Annotated[float, typer.Option(help="Things scored lower are in doubt.")] = 0.5,
+    doubt_score: Annotated[
+        float, typer.Option(help="Things scored lower are taken as not there.")
+    ] = 0.0,
     min_views: Annotated[int, typer.Option(help="Things seen in fewer views are in doubt.")] = 1,
     labels: Annotated[
         str | None,
@@ -51,7 +54,7 @@ def questions(
     from panovlm.runtime.progress import progress_bar
 
     settings = QuestionSettings(
-        Doubt(min_score, min_views, named_labels(labels)),
+        Doubt(min_score, min_views, named_labels(labels), doubt_score),
         test_share,
         tuple(test_place or ()),
         split_by,

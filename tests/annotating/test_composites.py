@@ -72,6 +72,12 @@ def test_things_that_are_unsure_far_up_wide_or_hidden_are_not_cut_out(others):
     assert found == []
 
 
+def test_what_counts_as_not_there_hides_nothing():
+    things = thing(), thing(8.0, label="dog", score=0.2)
+    found = cut_out(annotation(*things), picture(*things), Doubt(doubt_score=0.3))
+    assert [cutout.sighting for cutout in found] == [things[0]]
+
+
 def test_new_things_are_where_the_annotation_says_and_touch_nothing():
     source = thing(30.0, -10.0)
     cutouts = cut_out(annotation(source), picture(source), Doubt())

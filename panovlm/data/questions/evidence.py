@@ -33,11 +33,13 @@ class Doubt:
         min_score: Scores below it do.
         min_views: And so do fewer views that agree.
         labels: And so do labels that are none of these; None takes all.
+        doubt_score: Things scored below it are not even in doubt: they count as not there.
     """
 
     min_score: float = 0.5
     min_views: int = 1
     labels: tuple[str, ...] | None = None
+    doubt_score: float = 0.0
 
     def about(self, thing: Sighting) -> str | None:
         """Return why a thing is doubtful by itself; None if it is not."""
@@ -96,7 +98,7 @@ def evidence_of(group: str, annotations: Sequence[Annotation], doubt: Doubt) -> 
     """
     teachers = [annotation.teacher for annotation in annotations]
     sure, doubtful = [], []
-    for seen in _joined(annotations):
+    for seen in _joined(annotations, doubt.doubt_score):
         thing = seen.sighting.model_copy(update={"text": _readable(seen.sighting.text)})
         reason = _doubt_about(seen, teachers, doubt)
         if reason:
@@ -118,11 +120,11 @@ def evidence_of(group: str, annotations: Sequence[Annotation], doubt: Doubt) -> 
     )
 
 
-def _joined(annotations: Iterable[Annotation]) -> list[_Seen]:
+def _joined(annotations: Iterable[Annotation], lowest_score: float) -> list[_Seen]:
     """Put together what several teachers saw of the same thing."""
     seen: list[_Seen] = []
     for number, annotation in enumerate(annotations):
-        for sighting in annotation.sightings:
+        for sighting in (each for each in annotation.sightings if each.score >= lowest_score):
             place = _place_of_same(seen, sighting, number)
             if place is None:
                 seen.append(_Seen(sighting, (number,)))

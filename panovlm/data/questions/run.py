@@ -62,6 +62,11 @@ class QuestionSettings:
         limits = {
             "test_share": (self.test_share, 0.0 <= self.test_share < 1.0, "0 or more, less than 1"),
             "min_score": (self.doubt.min_score, 0.0 <= self.doubt.min_score <= 1.0, "0 to 1"),
+            "doubt_score": (
+                self.doubt.doubt_score,
+                0.0 <= self.doubt.doubt_score <= self.doubt.min_score,
+                "0 to min_score",
+            ),
             "min_views": (self.doubt.min_views, self.doubt.min_views >= 1, "1 or more"),
             "split_by": (self.split_by, self.split_by in ("group", "picture"), "group or picture"),
             "rounds": (self.rounds, self.rounds >= 1, "1 or more"),

@@ -51,6 +51,16 @@ def test_absence_is_certain_of_the_labels_of_which_nothing_is_in_doubt() -> None
     assert known(by("a", None, thing("car"))).vocabulary is None
 
 
+def test_what_is_scored_lowest_counts_as_not_there() -> None:
+    seen = by(
+        "a", ("car", "dog"), thing("car"), thing("dog", 90, score=0.3), thing("car", 180, score=0.4)
+    )
+    found = known(seen, doubt=Doubt(0.5, doubt_score=0.4))
+    assert [each.yaw_deg for each in found.sure] == [0.0]
+    assert reasons(found) == ["score below 0.5"]
+    assert found.vocabulary == ("dog",)
+
+
 def test_a_more_general_name_of_what_is_there_is_not_absent() -> None:
     found = known(by("a", ("sign", "stop sign"), thing("stop sign")))
     assert found.vocabulary == ("stop sign",)

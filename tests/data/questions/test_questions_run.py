@@ -206,6 +206,7 @@ def test_several_teachers_of_one_picture_are_joined(annotations: Path, tmp_path:
     [
         ({"test_share": 1.0}, "found test_share 1.0, expected 0 or more, less than 1"),
         ({"doubt": Doubt(1.5)}, "found min_score 1.5, expected 0 to 1; change min_score"),
+        ({"doubt": Doubt(0.5, doubt_score=0.6)}, "found doubt_score 0.6, expected 0 to min_score"),
         ({"doubt": Doubt(0.5, 0)}, "found min_views 0, expected 1 or more"),
         ({"split_by": "folder"}, "found split_by folder, expected group or picture"),
         ({"rounds": 0}, "found rounds 0, expected 1 or more"),
