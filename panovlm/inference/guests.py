@@ -210,7 +210,8 @@ def guest_of(
     if name.startswith(TRANSFORMERS):
         return TransformersGuest(name.removeprefix(TRANSFORMERS))
     is_folder = (Path(name) / "config.json").is_file() and not is_ours(Path(name))
-    is_id = _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
+    # Of a folder that is there, "runs/dem" is a slip of the pen and no id to ask the hub for.
+    is_id = _HUB_ID.fullmatch(name) is not None and not Path(name).parent.exists()
     return TransformersGuest(name) if is_folder or is_id else None
 
 

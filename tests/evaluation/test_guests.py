@@ -242,7 +242,9 @@ def test_a_model_of_transformers_is_run_here(
     assert len({row["answer"] for row in rows}) > 1
 
 
-def test_names_are_told_apart(saved_model: Path, tmp_path: Path) -> None:
+def test_names_are_told_apart(
+    saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert guest_of(saved_model) is guest_of(tmp_path / "runs" / "none") is None
     assert guest_of("Qwen/Qwen2.5-VL-3B-Instruct") == TransformersGuest(
         "Qwen/Qwen2.5-VL-3B-Instruct"
@@ -250,6 +252,8 @@ def test_names_are_told_apart(saved_model: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"architectures": ["LlavaFor"]}')
     assert guest_of(tmp_path / "other") == TransformersGuest(str(tmp_path / "other"))
+    monkeypatch.chdir(tmp_path)
+    assert guest_of("other/mistyped") is None  # not asked of the hub: the folder is here
     with pytest.raises(PanoVLMError, match="expected openai:URL#NAME"):
         guest_of("openai:http://localhost:8000/v1")
     with pytest.raises(PanoVLMError, match="change MODEL"):
