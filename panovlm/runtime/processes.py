@@ -1,9 +1,12 @@
 """Parallel work in processes."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from functools import partial
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Protocol, TypeVar
 
 from panovlm.errors import PanoVLMError
@@ -36,7 +39,7 @@ def mapping(workers: int, begin: Callable[[], None]) -> Iterator[Map]:
         yield map
         return
     # Forking a process that runs threads, as torch and OpenCV do, can hang; spawning cannot.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=begin)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=partial(_begin, begin))
     try:
         yield pool.map
     except BrokenExecutor as error:
@@ -46,3 +49,15 @@ def mapping(workers: int, begin: Callable[[], None]) -> Iterator[Map]:
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin(begin: Callable[[], None]) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
+    begin()
+
+
+def _end_with_parent() -> None:
+    """End this process when the first one is gone: killed, it cannot tell the others to stop."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
