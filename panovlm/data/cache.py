@@ -245,8 +245,11 @@ def encoder_digest(
     settings = image_processor.to_dict()
     pixels = {key: value for key, value in settings.items() if key.startswith(PIXEL_SETTINGS)}
     layout = str(image_processor.layout)
-    facts = [FORMAT, encoder.config.model_type, layout, pixels, use_bf16]
-    digest.update(json.dumps(facts, sort_keys=True).encode())
+    # What every configuration has (labels, versions, where it lies) changes no tokens.
+    known, config = PreTrainedConfig().to_dict(), encoder.config.to_dict()
+    own = {key: value for key, value in config.items() if key not in known}
+    facts = [FORMAT, encoder.config.model_type, own, layout, pixels, use_bf16]
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())

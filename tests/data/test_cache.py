@@ -200,9 +200,13 @@ def test_the_digest_changes_with_all_that_changes_patch_tokens(encoder, image_pr
         digest(processor(image_std=[0.1, 0.2, 0.3])),
         digest(use_bf16=True),
     }
+    encoder.config.layer_norm_eps *= 2
+    digests.add(digest())
+    encoder.config._name_or_path = "elsewhere"
+    assert digest() in digests
     with torch.no_grad():
         next(encoder.parameters()).view(-1)[0] += 1e-3
-    assert len(digests | {digest()}) == 8
+    assert len(digests | {digest()}) == 9
 
 
 def test_the_digest_reads_weights_of_every_shape_and_type(image_processor, encoder):

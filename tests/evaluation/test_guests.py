@@ -320,7 +320,7 @@ def test_the_command_fails_below_what_is_required_and_writes_results(
     code, _, errors = run_cli(*words, "--fail-under", "accuracy=0.99")
     assert code == 1 and errors.startswith("panovlm: accuracy is 0.")
     asked = len(stub.bodies)
-    code, _, errors = run_cli(*words, "--fail-under", "acuracy=0.99")
+    code, _, errors = run_cli(*words, "--fail-under", "accuracies=0.99")
     assert code == 2 and "expected one of accuracy, coverage" in errors
     assert len(stub.bodies) == asked
     assert "accuracy,none" in json.loads(results.read_text())["results"]["panovlm_records"]

@@ -68,7 +68,7 @@ def test_names_that_no_report_will_have_are_refused_before_anything_is_asked() -
     options = EvaluationOptions("none", num_pole_shifted=3)
     known = ["accuracy=.9", "coverage=1", "pole_shifted=0.5", "kind:left, or right?=0.5"]
     assert [each.limit for each in requirements_of(known, "records", options)] == [0.9, 1, 0.5, 0.5]
-    for wrong in ("acuracy=0.9", "gain=0.1", "yaw_rotated=0.5", "score=0.9"):
+    for wrong in ("accuracies=0.9", "gain=0.1", "yaw_rotated=0.5", "score=0.9"):
         expected = "one of accuracy, coverage, pole_shifted, kind:NAME"
         with pytest.raises(PanoVLMError, match=f"--fail-under {wrong[:-4]}, expected {expected}"):
             requirements_of([wrong], "records", options)
