@@ -38,6 +38,7 @@ class ScriptedAnswer(Answer):
 
     def __init__(self, text: str, tokenizer: Any, end_ids: list[int], sampling: Any) -> None:
         super().__init__(tokenizer, end_ids, sampling)
+        self.is_plain = False  # its tokens are not the likeliest
         self._tokens = [*tokenizer.encode(text, add_special_tokens=False), *end_ids[:1]]
 
     def choose(self, scores: Tensor) -> int:
