@@ -44,7 +44,7 @@ PREPROCESSING: dict[str, Any] = {
 
 
 def nanodet_g() -> Path:
-    """Return a folder with NanoDet-g and its COCO weights (13 MB, Apache-2.0).
+    """Return a folder with NanoDet-g and its COCO weights (15 MB, Apache-2.0).
 
     Returns:
         A folder for `AutoModel.from_pretrained`; `preprocessor_config.json` has the normalisation.
