@@ -197,7 +197,7 @@ def cut_out(annotation: Annotation, pixels: Pixels, doubt: Doubt) -> list[Cutout
         pixels: uint8 [H, W, 3], equirectangular.
         doubt: What is doubtful is left.
     """
-    there = [thing for thing in annotation.sightings if thing.score >= doubt.doubt_score]
+    there = doubt.there(annotation.sightings)
     return [
         _cut(thing, pixels)
         for thing in there

@@ -80,9 +80,10 @@ def converted_weights(
     """
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     names = [name for name in layers if not any(part in name for part in HEADS)]
-    *below, head0, last0, head1, last1, head2, last2 = _convolutions(graph, content)
-    parts = dict(zip(names, below, strict=True))
-    for scale, (tower, last) in enumerate([(head0, last0), (head1, last1), (head2, last2)]):
+    convolutions = _convolutions(graph, content)
+    parts = dict(zip(names, convolutions, strict=False))
+    heads = convolutions[len(names) :]
+    for scale, (tower, last) in enumerate(zip(heads[::2], heads[1::2], strict=True)):
         # One convolution gives a place's classes, and its distances behind them.
         kinds = [part.split([model.config.num_classes, 4 * NUM_BINS]) for part in last]
         classes, distances = zip(*kinds, strict=True)

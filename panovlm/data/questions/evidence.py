@@ -41,6 +41,10 @@ class Doubt:
     labels: tuple[str, ...] | None = None
     doubt_score: float = 0.0
 
+    def there(self, sightings: Iterable[Sighting]) -> list[Sighting]:
+        """Return the things that do not count as not there: sure or in doubt."""
+        return [thing for thing in sightings if thing.score >= self.doubt_score]
+
     def about(self, thing: Sighting) -> str | None:
         """Return why a thing is doubtful by itself; None if it is not."""
         if not self.takes(thing.label):
@@ -98,7 +102,7 @@ def evidence_of(group: str, annotations: Sequence[Annotation], doubt: Doubt) -> 
     """
     teachers = [annotation.teacher for annotation in annotations]
     sure, doubtful = [], []
-    for seen in _joined(annotations, doubt.doubt_score):
+    for seen in _joined(doubt.there(each.sightings) for each in annotations):
         thing = seen.sighting.model_copy(update={"text": _readable(seen.sighting.text)})
         reason = _doubt_about(seen, teachers, doubt)
         if reason:
@@ -120,11 +124,11 @@ def evidence_of(group: str, annotations: Sequence[Annotation], doubt: Doubt) -> 
     )
 
 
-def _joined(annotations: Iterable[Annotation], lowest_score: float) -> list[_Seen]:
+def _joined(of_teachers: Iterable[Sequence[Sighting]]) -> list[_Seen]:
     """Put together what several teachers saw of the same thing."""
     seen: list[_Seen] = []
-    for number, annotation in enumerate(annotations):
-        for sighting in (each for each in annotation.sightings if each.score >= lowest_score):
+    for number, sightings in enumerate(of_teachers):
+        for sighting in sightings:
             place = _place_of_same(seen, sighting, number)
             if place is None:
                 seen.append(_Seen(sighting, (number,)))
