@@ -30,7 +30,7 @@ from panovlm.training.log import read_log
 from panovlm.training.recipe import Recipe
 from panovlm.training.recipe_file import load_recipe
 from panovlm.training.run import log_file, train
-from reporting import Table, cpu_model, markdown, put_between_markers, version_of
+from reporting import Table, cpu_model, markdown, put_between_markers, software, version_of
 
 FIRST = next(s.name for s in STAGES.values() if s.objective is Objective.VICREG_OVERLAP)
 SECOND = next(s.name for s in STAGES.values() if s.starts_from == FIRST)
@@ -181,14 +181,13 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def page_text(report: dict[str, Any]) -> str:
     """Write the results in Markdown: how they came about, and the table."""
     made_with = report["environment"]
-    packages = ", ".join(f"{name} {each}" for name, each in made_with["packages"].items())
     cells = report["cells"]
     seeds = sorted({cell["seed"] for cell in cells})
     summary = (
         f"`{report['command']}`\n\n"
         f"{len(seeds)} seeds; mean ± half of the 95 % confidence interval (Student's t) over them; "
         f"{cells[0]['questions']} questions. {made_with['cpu']}, {made_with['logical_cpus']} "
-        f"logical CPUs; Python {made_with['python']}; {packages}."
+        f"logical CPUs; {software(made_with)}."
     )
     return f"{summary}\n\n{markdown(table(cells))}"
 

@@ -33,7 +33,7 @@ from panovlm.training.attention import TIMED_EXAMPLES, use_fastest_attention
 from panovlm.training.packed_attention import FUSED, by_example
 from panovlm.training.sampler import SequenceSampler
 from panovlm.training.trainable import apply_stage, hold_frozen
-from reporting import Table, markdown, print_tables, put_between_markers
+from reporting import Table, markdown, print_tables, put_between_markers, software
 from training import environment
 from training_sides import LORA, built, panovlm_config
 
@@ -200,12 +200,11 @@ def table(report: dict[str, Any]) -> Table:
 def description(report: dict[str, Any]) -> str:
     """Return a paragraph on what was measured, and with what."""
     made, settings = report["environment"], report["settings"]
-    packages = ", ".join(f"{name} {each}" for name, each in made["packages"].items())
     return (
         f"{settings['examples']} examples of at most {settings['longest']} tokens, models of size "
         f"{settings['size']}, dtype {settings['dtype']}; {made['cpu']}, {made['threads']} "
         f"thread(s), with{'' if made['bf16_is_fast'] else 'out'} fast bf16, load average "
-        f"{made['load_average_at_end']:.1f}; Python {made['python']}; {packages}."
+        f"{made['load_average_at_end']:.1f}; {software(made)}."
     )
 
 

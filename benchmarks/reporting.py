@@ -41,6 +41,12 @@ def environment(threads: int) -> dict[str, Any]:
     }
 
 
+def software(made_with: dict[str, Any]) -> str:
+    """Name the versions of Python and of packages that an environment holds."""
+    packages = ", ".join(f"{name} {each}" for name, each in made_with["packages"].items())
+    return f"Python {made_with['python']}; {packages}"
+
+
 def cpu_model() -> str:
     """Return the processor's name, as far as the system knows it."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -171,14 +177,13 @@ def criteria_table(found: list[dict[str, Any]]) -> Table:
 def environment_line(report: dict[str, Any]) -> str:
     """Describe in one paragraph what the figures were measured with."""
     made_with, settings = report["environment"], report["settings"]
-    packages = ", ".join(f"{name} {each}" for name, each in made_with["packages"].items())
     threads = made_with["threads"]["wanted"]
     return (
         f"{made_with['cpu']}, {made_with['logical_cpus']} logical CPUs, "
         f"{threads} thread{'s' * (threads > 1)}, load average at the start "
         f"{made_with['load_average_at_start']:.1f}; {settings['repeats']} rounds on each file, "
         f"{settings['clock']} time; "
-        f"Python {made_with['python']}; {packages}."
+        f"{software(made_with)}."
     )
 
 

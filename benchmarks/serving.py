@@ -329,8 +329,9 @@ def criteria_table(found: list[dict[str, Any]]) -> Table:
 
 def environment_line(report: dict[str, Any]) -> str:
     """Return the conditions of the run in one paragraph."""
+    from reporting import software
+
     made, settings = report["environment"], report["settings"]
-    packages = ", ".join(f"{name} {each}" for name, each in made["packages"].items())
     return (
         f"{made['cpu']}, {made['logical_cpus']} logical CPUs, shared by the server "
         f"({settings['threads']} thread(s)) and its clients, niceness {made['nice']}, load average "
@@ -338,7 +339,7 @@ def environment_line(report: dict[str, Any]) -> str:
         f"clients for {settings['seconds']:g} s on each side, asking about "
         f"{settings['panoramas']} panoramas of {settings['width']} px, answers of up to "
         f"{', '.join(map(str, settings['answer_tokens']))} tokens at random; first tokens are "
-        f"medians of {settings['repeats']}; Python {made['python']}; {packages}."
+        f"medians of {settings['repeats']}; {software(made)}."
     )
 
 

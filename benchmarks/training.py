@@ -183,15 +183,16 @@ def criteria_table(found: list[dict[str, Any]]) -> Table:
 
 def environment_line(report: dict[str, Any]) -> str:
     """Return a paragraph on what the figures were measured with."""
+    from reporting import software
+
     made, settings = report["environment"], report["settings"]
-    packages = ", ".join(f"{name} {each}" for name, each in made["packages"].items())
     fast = "" if made["bf16_is_fast"] else "out"
     return (
         f"{made.get('gpu') or made['cpu']}, {made['logical_cpus']} logical CPUs, "
         f"{made['threads']} thread(s), with{fast} fast bf16 (ours: dtype {settings['dtype']}), "
         f"load average {made['load_average_at_end']:.1f}; models of size {settings['size']}, "
         f"batches of {settings['batch_size']} panoramas, {settings['steps']} steps; mean of a "
-        f"first epoch, else the median without the first; Python {made['python']}; {packages}."
+        f"first epoch, else the median without the first; {software(made)}."
     )
 
 
