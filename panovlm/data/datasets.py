@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from panovlm.data.augmentation import ColourJitter
+from panovlm.data.augmentation import ClassSwap, ColourJitter
 from panovlm.data.cache import FeatureSource
 from panovlm.data.conversations import RecordSampler, num_bytes
 from panovlm.data.mixture import MixturePart, MixtureSchedule
@@ -53,6 +53,8 @@ class PanoramaDataset(Dataset[Example]):
         sampler: Chooses conversations and yaw rotations.
         seed: Of the sampling.
         jitter: Changes the colours of views, where the sources load pixels.
+        class_swap: Changes which class is which, where the sources load the tokens of an encoder of
+            classes.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class PanoramaDataset(Dataset[Example]):
         *,
         seed: int,
         jitter: ColourJitter | None = None,
+        class_swap: ClassSwap | None = None,
     ) -> None:
         grouped = [_by_picture(part.records) for part in parts]
         self.groups = [group for groups in grouped for group in groups]
@@ -72,6 +75,7 @@ class PanoramaDataset(Dataset[Example]):
         self.sampler = sampler
         self.seed = seed
         self.jitter = jitter
+        self.class_swap = class_swap
         self.record_bytes = [[num_bytes(record) for record in group] for group in self.groups]
 
     def __len__(self) -> int:
@@ -91,20 +95,29 @@ class PanoramaDataset(Dataset[Example]):
 
     def example(self, index: int, epoch: int = 0) -> Example:
         """Return an example as it is in an epoch."""
-        records = self._group(index)
-        step, conversations = self.sampler.packed(records, (self.seed, epoch, index))
+        pictures, key = self._group(index)[0].pictures, (self.seed, epoch, index)
+        step, conversations = self._packed(index, epoch)
         num_strides, fine_step = divmod(step, self.sampler.steps_per_view)
-        loaded = [self.sources[fine_step].load(picture) for picture in records[0].pictures]
+        loaded = [self.sources[fine_step].load(picture) for picture in pictures]
         if self.jitter is not None:
-            rng = np.random.default_rng((self.seed, epoch, index, 3))
+            rng = np.random.default_rng((*key, 3))
             loaded = [self.jitter(each, rng) for each in loaded]
+        if self.class_swap is not None and (swapped := self.class_swap.order(key)):
+            loaded = [self.class_swap.tokens(each, swapped) for each in loaded]
         order = list(self.sampler.layout.order_after(num_strides))
         views = [each[order] for each in loaded]
         return {"views": views, "conversations": conversations}
 
     def conversations(self, index: int, epoch: int) -> PackedSequence | None:
         """Return the text of an example in an epoch; no picture is read."""
-        return self.sampler.packed(self._group(index), (self.seed, epoch, index))[1]
+        return self._packed(index, epoch)[1]
+
+    def _packed(self, index: int, epoch: int) -> tuple[int, PackedSequence | None]:
+        """Return how far the camera turns in an example, and its text."""
+        records, key = self._group(index), (self.seed, epoch, index)
+        if self.class_swap is not None and (swapped := self.class_swap.order(key)):
+            records = [self.class_swap.record(record, swapped) for record in records]
+        return self.sampler.packed(records, key)
 
     def _group(self, index: int) -> list[Record]:
         """Return the records of an example, whichever its repetition."""

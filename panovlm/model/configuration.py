@@ -31,8 +31,8 @@ class PanoVLMConfig(PreTrainedConfig):
         angles_deg: In place of rows, yaw, pitch, roll and field of view of each view.
         view_size: Height and width of each view in pixels.
         global_view: Whether the whole panorama follows them as one more view.
-        resampler_type: `conv`, `mlp` or `perceiver`.
-        resampler_layers: Blocks of the resampler, >= 1.
+        resampler_type: `conv`, `mlp`, `perceiver` or `pool`.
+        resampler_layers: Blocks of the resampler, >= 0.
         token_rows: h, rows of latent tokens of a view; divides the encoder's rows, unless the
             resampler is `perceiver`.
         token_columns: w, columns of latent tokens of a view, likewise.
@@ -80,7 +80,7 @@ class PanoVLMConfig(PreTrainedConfig):
     cubemap: bool = False
     angles_deg: list[list[float]] | None = None
     global_view: bool = False
-    resampler_type: Literal["conv", "mlp", "perceiver"] = "conv"
+    resampler_type: Literal["conv", "mlp", "perceiver", "pool"] = "conv"
     resampler_layers: int = 2
     token_rows: int = 7
     token_columns: int = 7

@@ -1,8 +1,8 @@
 """NanoDet-g, a small detector, and what is below its boxes as a transformers vision encoder.
 
 An encoder trained on boxes knows small things apart that one trained on whole pictures overlooks. A
-patch token holds what the detector has about its place: the features of its three scales and the
-scores of its classes. Batch normalisation is folded into the convolutions.
+patch token holds how probable each of the detector's classes is at its place; what it has besides
+tells pictures apart more than things. Batch normalisation is folded into the convolutions.
 
 Shapes: N pictures, H x W pixels, h x w token grid with h = ceil(H / 32), w = ceil(W / 32); Q places
 of all three scales together, K classes.
@@ -118,21 +118,14 @@ class NanoDetModel(NanoDetPreTrainedModel):
             pixel_values: [N, 3, H, W], red, green, blue, normalised as the weights expect.
 
         Returns:
-            `last_hidden_state` [N, h * w, hidden_size], row by row from the top left: of each
-            feature of the three scales and of each class's score (before the sigmoid) the largest
-            value in the token's square of 32 pixels, with mean 0 and deviation 1 over photographs.
+            `last_hidden_state` [N, h * w, K], row by row from the top left: the largest probability
+            of each class in the token's square of 32 pixels, over all scales, in (0, 1).
         """
         maps = self.mixed_scales(pixel_values)
-        scores = self.scores(self.through_towers(maps))
         grid = maps[-1].shape[-2:]
+        scores = self.scores(self.through_towers(maps))
         best = torch.stack([F.adaptive_max_pool2d(each, grid) for each in scores]).amax(dim=0)
-        largest = torch.cat([F.adaptive_max_pool2d(each, grid) for each in maps], dim=1)
-        config = self.config
-        scaled = (
-            largest / config.map_deviation,
-            (best - config.score_mean) / config.score_deviation,
-        )
-        return BaseModelOutput(last_hidden_state=torch.cat(scaled, 1).flatten(2).transpose(1, 2))
+        return BaseModelOutput(last_hidden_state=best.sigmoid().flatten(2).transpose(1, 2))
 
     def mixed_scales(self, pixel_values: Tensor) -> list[Tensor]:
         """Compute maps [N, neck_channels, ., .] at each of `STRIDES`, with the others' in it."""

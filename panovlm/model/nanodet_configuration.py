@@ -15,11 +15,7 @@ class NanoDetConfig(PreTrainedConfig):
             model itself takes any size.
         stem_channels: Channels behind the first convolution, > 0; each stage doubles them.
         neck_channels: Channels of the maps in which scales are mixed, > 0.
-        num_classes: Kinds of things that it tells apart, > 0.
-        map_deviation: Deviation of a token's features, as the weights give them, > 0.
-        score_mean: Mean of its scores before the sigmoid.
-        score_deviation: Their deviation, > 0. Tokens come out with mean 0 and deviation 1, as those
-            of encoders that end in a normalisation do.
+        num_classes: Kinds of things that it tells apart, > 0; `id2label` has their names.
 
     Source:
         RangiLyu, NanoDet (github.com/RangiLyu/nanodet), `config/Custom_CSP/nanodet-g.yml`.
@@ -34,19 +30,15 @@ class NanoDetConfig(PreTrainedConfig):
     stem_channels: int = 32
     neck_channels: int = 128
     num_classes: int = 80
-    map_deviation: float = 0.12
-    score_mean: float = -4.5
-    score_deviation: float = 0.5
 
     @property
     def hidden_size(self) -> int:
-        """Width of a patch token: the maps of three scales and the scores of all classes."""
-        return 3 * self.neck_channels + self.num_classes
+        """Width of a patch token: a probability for each class."""
+        return self.num_classes
 
     def validate_sizes(self) -> None:
-        """Check that all sizes and deviations are positive."""
-        sizes = ("image_size", "stem_channels", "neck_channels", "num_classes")
-        for name in (*sizes, "map_deviation", "score_deviation"):
+        """Check that all sizes are positive."""
+        for name in ("image_size", "stem_channels", "neck_channels", "num_classes"):
             if getattr(self, name) <= 0:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}, expected a positive number: set {name} > 0"

@@ -94,6 +94,7 @@ LAYERS: dict[str, type[nn.Module]] = {
     "conv": ResamplerLayer,
     "mlp": MlpLayer,
     "perceiver": PerceiverLayer,
+    "pool": MlpLayer,
 }
 HEAD_WIDTHS = (64, 32, 16, 8)
 """Widths of a head, from the one tried first; the narrowest divides every `latent_size`."""
@@ -126,7 +127,9 @@ class Resampler(nn.Module):
 
     The grid is kept all the way, so that the columns of a view stay columns and the overlap of
     neighbouring views stays meaningful. `conv` and `mlp` end by merging each block of neighbouring
-    tokens; `perceiver` attends from a learned query for each place of the latent grid.
+    tokens; `perceiver` attends from a learned query for each place of the latent grid; `pool`
+    begins with the largest value of each feature in a block, at its own size: that is how sure an
+    encoder of class probabilities is, and the same wherever in the block a thing stands.
     """
 
     distances: Tensor  # of `perceiver`: `squared_distances` of its grids
@@ -136,7 +139,9 @@ class Resampler(nn.Module):
         self.grid_in = token_grid(config.vision_config, config.view_size)
         self.grid_out = (config.token_rows, config.token_columns)
         width, width_in = config.latent_size, patch_token_width(config.vision_config)
-        self.norm_in = nn.LayerNorm(width_in)
+        self.pools_first = config.resampler_type == "pool"
+        if not self.pools_first:
+            self.norm_in = nn.LayerNorm(width_in)
         self.narrow_in = nn.Linear(width_in, width)
         layer = LAYERS[config.resampler_type]
         self.layers = nn.ModuleList(layer(width) for _ in range(config.resampler_layers))
@@ -145,15 +150,19 @@ class Resampler(nn.Module):
             self.queries = nn.Parameter(torch.zeros(config.tokens_per_view, width))
             table = self.distance_table().to(torch.get_default_device())
             self.register_buffer("distances", table, persistent=False)
-        else:
-            block = (self.grid_in[0] // config.token_rows, self.grid_in[1] // config.token_columns)
-            self.merge = nn.Conv2d(width, width, kernel_size=block, stride=block)
+        self.block = (self.grid_in[0] // config.token_rows, self.grid_in[1] // config.token_columns)
+        if not (self.is_perceiver or self.pools_first):
+            self.merge = nn.Conv2d(width, width, kernel_size=self.block, stride=self.block)
         self.norm_out = nn.LayerNorm(width)
 
     def forward(self, patch_tokens: Tensor) -> Tensor:
         """Resample the patch tokens of M views, whatever precision they are kept in."""
-        tokens = self._narrowed(patch_tokens.to(self.norm_in.weight.dtype))
-        latents = self._attend(tokens) if self.is_perceiver else self._merge(tokens)
+        tokens = patch_tokens.to(self.narrow_in.weight.dtype)
+        if self.pools_first:
+            latents = self._pool(tokens)
+        else:
+            narrow = self._narrowed(tokens)
+            latents = self._attend(narrow) if self.is_perceiver else self._merge(narrow)
         normed: Tensor = self.norm_out(latents)
         return normed
 
@@ -174,6 +183,14 @@ class Resampler(nn.Module):
             grid = layer(grid)
         merged: Tensor = self.merge(grid.permute(0, 3, 1, 2))
         return merged.flatten(2).transpose(1, 2)
+
+    def _pool(self, patch_tokens: Tensor) -> Tensor:
+        grid = patch_tokens.unflatten(1, self.grid_in).permute(0, 3, 1, 2)
+        largest = nn.functional.max_pool2d(grid, self.block)
+        latents: Tensor = self.narrow_in(largest.flatten(2).transpose(1, 2))
+        for layer in self.layers:
+            latents = layer(latents)
+        return latents
 
     def _narrowed(self, patch_tokens: Tensor) -> Tensor:
         """Compute narrow_in(norm_in(x)), with the norm's weights taken into the linear map.

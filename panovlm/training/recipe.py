@@ -89,6 +89,9 @@ class StageSection(Section):
     colour_jitter: Share = 0.0
     """By what share brightness, contrast and saturation of a panorama change at random, as 0.2, the
     same in all its views. Needs `cache: off`."""
+    class_swap: Share = 0.0
+    """Share of the examples in which the classes of an encoder of named classes, as `nanodet-g`,
+    are others at random, in its tokens and in the text: what is learned of some holds for all."""
     from_backbones: bool = False
     """Begin from the backbones and fresh modules instead of from the stage before."""
     from_run: Path | None = None

@@ -80,9 +80,10 @@ class ViewsSection(Section):
 class ResamplerSection(Section):
     """The module between the vision encoder and the projection."""
 
-    type: Literal["conv", "mlp", "perceiver"] = "conv"
-    """`conv` mixes neighbouring tokens, `mlp` treats each alone, `perceiver` reads by attention."""
-    num_layers: Count = 2
+    type: Literal["conv", "mlp", "perceiver", "pool"] = "conv"
+    """`conv` mixes neighbouring tokens, `mlp` treats each alone, `perceiver` reads by attention,
+    `pool` keeps the largest of each feature in a place."""
+    num_layers: Annotated[int, Field(ge=0)] = 2
     """Blocks of the resampler."""
     latent_size: Count = 512
     """Width of the latent tokens; a multiple of 8 for `perceiver`."""

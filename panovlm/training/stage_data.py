@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from panovlm.data.augmentation import ColourJitter
+from panovlm.data.augmentation import ClassSwap, ColourJitter
 from panovlm.data.cache import FeatureSource, PatchTokenCache
 from panovlm.data.cache_room import StreamRoom, cache_limit
 from panovlm.data.conversations import ConversationTokenizer, RecordSampler
@@ -14,9 +14,11 @@ from panovlm.data.records import Record
 from panovlm.data.stream_features import StreamEncoder
 from panovlm.data.streaming import StreamDataset
 from panovlm.errors import PanoVLMError
+from panovlm.model.vision import patch_token_width
 from panovlm.runtime.cached_folders import token_cache_folder
 from panovlm.runtime.progress import console
 from panovlm.training import ranks
+from panovlm.training.build import build_config
 from panovlm.training.recipe import Recipe
 from panovlm.training.sampler import SequenceSampler
 from panovlm.training.stage_records import read_stage, without_held_out
@@ -55,8 +57,14 @@ def build_dataset(
     _check_fine_steps(run, sampler, parts)
     if run.needs.text and run.section.too_long != "error":
         parts = _fitting(run, sampler.tokenizer, parts)
-    seed, jitter = run.recipe.seed, colour_jitter(run)
-    dataset = PanoramaDataset(parts, sources, sampler, seed=seed, jitter=jitter)
+    dataset = PanoramaDataset(
+        parts,
+        sources,
+        sampler,
+        seed=run.recipe.seed,
+        jitter=colour_jitter(run),
+        class_swap=class_swap(run),
+    )
     dataset.check_lengths()
     return dataset
 
@@ -68,6 +76,7 @@ def stream_dataset(run: StageRun, source: FeatureSource) -> StreamDataset:
         run: The stage.
         source: The cache of its encoder, or what loads pixels.
     """
+    class_swap(run)  # refused here
     room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
     if isinstance(source, PatchTokenCache):
         console.print(f"{run.name}: a stream, encoded as it arrives and kept in {source.folder}")
@@ -101,6 +110,27 @@ def colour_jitter(run: StageRun) -> ColourJitter | None:
     """Return what changes the colours of a stage's views, if anything does."""
     strength, pixels = run.section.colour_jitter, run.processor.image_processor
     return ColourJitter(strength, pixels.image_mean, pixels.image_std) if strength else None
+
+
+def class_swap(run: StageRun) -> ClassSwap | None:
+    """Return what changes which class is which, if anything does.
+
+    Raises:
+        PanoVLMError: If the patch tokens are not the probabilities of named classes.
+    """
+    if not run.section.class_swap:
+        return None
+    setting = f"stages.{run.name}: found class_swap = {run.section.class_swap}"
+    if run.is_stream or run.section.vision_layers:
+        beside = "streams" if run.is_stream else "vision_layers"
+        raise PanoVLMError(f"{setting} beside {beside}; set class_swap: 0, or leave {beside} out")
+    vision = build_config(run.recipe.model).vision_config
+    if patch_token_width(vision) != len(vision.id2label):
+        raise PanoVLMError(
+            f"{setting} beside an encoder of type {vision.model_type!r}, expected one whose patch "
+            "tokens are the probabilities of named classes, as nanodet-g; set class_swap: 0"
+        )
+    return ClassSwap(run.section.class_swap, tuple(vision.id2label.values()))
 
 
 def _fitting(

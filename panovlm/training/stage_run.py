@@ -35,6 +35,7 @@ ADDED = {
     "too_long": "error",
     "pictures": None,
     "colour_jitter": 0.0,
+    "class_swap": 0.0,
 }
 """Keys that are no facts where they hold their default: runs from before they came resume."""
 NOT_FACTS = {"save_steps", "lora", "declared", "from_run", "validation", *ADDED}

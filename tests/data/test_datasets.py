@@ -1,12 +1,14 @@
 """Datasets: reproducible sampling, yaw-rotated panoramas with their responses, and labels."""
 
 import dataclasses
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
+from panovlm.data.augmentation import ClassSwap
 from panovlm.data.cache import ViewSource
 from panovlm.data.conversations import ConversationTokenizer, RecordSampler
 from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
@@ -52,15 +54,24 @@ def dataset(processor):
         seed=0,
         fine_steps=1,
         longest=None,
+        class_swap=None,
     ):
         sources = [NumberedViews(processor.image_processor) for _ in range(fine_steps)]
         for step, source in enumerate(sources):
             source.offset = step / fine_steps
         tokenizer = ConversationTokenizer(processor, supervision, longest)
         sampler = RecordSampler(tokenizer, per_panorama, roll, fine_steps)
-        return PanoramaDataset([MixturePart(records)], sources, sampler, seed=seed)
+        parts = [MixturePart(records)]
+        return PanoramaDataset(parts, sources, sampler, seed=seed, class_swap=class_swap)
 
     return build
+
+
+class ClassViews(NumberedViews):
+    """Views of which each shows a class of its own, for sure."""
+
+    def load(self, picture: Path) -> torch.Tensor:
+        return torch.eye(NUM_VIEWS)[:, None]
 
 
 def record(question, responses=None, image="a.png"):
@@ -342,3 +353,22 @@ def test_what_has_no_certain_response_after_a_rotation_is_not_asked_then(dataset
     second = record("Which?", ["b0", None, "b2", None])
     found = shown_and_said(dataset([first, second]), processor)
     assert found == {(0.0, "a0", "b0"), (2.0, "b2"), (3.0, "a3")}
+
+
+def test_swapped_classes_are_said_where_the_tokens_show_them(dataset, processor):
+    """Also of a rotated panorama: the listing says in each view what its tokens then hold."""
+    names = ("person", "car", "umbrella", "clock")
+    listings = [
+        "\n".join(f"view {v}: {names[(v + k) % NUM_VIEWS]}" for v in range(NUM_VIEWS))
+        for k in range(NUM_VIEWS)
+    ]
+    built = dataset([record("List.", listings)], class_swap=ClassSwap(0.5, names))
+    built.sources = [ClassViews(processor.image_processor)]
+    said = set()
+    for epoch in range(12):
+        example = built.example(0, epoch)
+        shown = [names[int(view.argmax())] for view in example["views"][0]]
+        text = supervised(example, processor)
+        assert [name for name in re.findall("|".join(names), str(text))] == shown
+        said.add(tuple(shown))
+    assert len(said) > NUM_VIEWS  # more than rotations

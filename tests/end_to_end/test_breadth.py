@@ -70,7 +70,7 @@ def test_every_encoder_goes_through_the_stages(
 
 
 @pytest.mark.parametrize("reduced", [True, False])
-@pytest.mark.parametrize("kind", ["mlp", "perceiver"])
+@pytest.mark.parametrize("kind", ["mlp", "perceiver", "pool"])
 def test_every_resampler_goes_through_the_stages(
     go_through: Any, model_section: ModelSection, kind: str, reduced: bool
 ) -> None:

@@ -58,6 +58,27 @@ def test_an_mlp_latent_sees_its_own_block_of_patches_alone():
         assert changed_tokens(module, row, column) == [8 * (row // 2) + column]
 
 
+def test_a_pool_latent_is_the_same_wherever_in_its_block_something_stands():
+    module = resampler("pool", rows=4, columns=4)
+    tokens = torch.zeros(3, SIDE * SIDE, 24)
+    thing = torch.rand(24, generator=torch.Generator().manual_seed(1))
+    for row, place in enumerate([(2, 4), (3, 5)]):
+        tokens[row, SIDE * place[0] + place[1]] = thing
+    with torch.no_grad():
+        first, second, none = module(tokens)
+    assert torch.equal(first, second)
+    assert (first != none).any(dim=-1).nonzero().flatten().tolist() == [4 * 1 + 2]
+
+
+def test_a_pool_latent_tells_how_large_a_feature_is():
+    module = resampler("pool", rows=1, columns=1, layers=0)
+    tokens = torch.stack([size * torch.ones(SIDE * SIDE, 24) for size in (0.1, 1.0)])
+    with torch.no_grad():
+        module.narrow_in.bias.uniform_(-1.0, 1.0)
+        small, large = module(tokens)
+    assert not torch.allclose(small, large, atol=0.1)
+
+
 def test_a_conv_latent_sees_its_block_and_one_patch_around_it_for_each_layer():
     module = resampler("conv", rows=8, columns=8)
     around = {8 * row + column for row in (2, 3, 4) for column in (4, 5, 6)}

@@ -98,7 +98,7 @@ class PanoVLMForOverlapPretraining(PanoVLMPreTrainedModel):
         """Return the resampler's tokens [N, V·T, D_latent] of pixels or patch tokens."""
         tokens = patch_tokens_of(self.model.vision_encoder, pixel_values, patch_tokens)
         resampler = self.model.resampler
-        latents: Tensor = resampler(tokens.flatten(0, 1).to(resampler.norm_in.weight.dtype))
+        latents: Tensor = resampler(tokens.flatten(0, 1))
         return latents.unflatten(0, tokens.shape[:2]).flatten(1, 2)
 
     def pairs(self, pairing: Pairing | None = None) -> PairIndex:
