@@ -49,6 +49,9 @@ class StageSection(Section):
     """The first of the steps, in which each image token learns the embedding of the word that a
     listing has for its view, and the language model is not run. For `pooling: slots` in a stage
     without adapters, on listings as `panovlm questions` writes."""
+    keep_words: bool = False
+    """After `word_steps`, image tokens go on learning their words beside the text, a word as much
+    as a token: where pictures are few, the text alone teaches guessing."""
     batch_size: Count = 8
     """Panoramas (or texts without one) in one batch, shared by all processes of the run."""
     questions_per_panorama: Count = 8
@@ -222,6 +225,11 @@ def _section_errors(name: str, section: StageSection, model: ModelSection | None
         yield f"found train_language_model: true in {name}, expected it in {place}; move it there"
     if section.train_language_model and isinstance(section.lora, LoraSection):
         yield f"found train_language_model: true beside lora in {name}; leave one of them out"
+    if section.keep_words and not section.word_steps:
+        yield (
+            f"found keep_words in {name} without word_steps, expected steps on words before it; "
+            f"set stages.{name}.word_steps, or keep_words: false"
+        )
     if section.word_steps and (error := _word_steps_error(name, section, model)):
         yield f"found word_steps = {section.word_steps} in {name} {error}"
     if section.from_run and (section.from_backbones or stage.starts_from is None):

@@ -103,6 +103,27 @@ def test_steps_on_words_bring_image_tokens_to_them_and_then_the_text_is_learned(
     assert losses[40] < 0.5 * losses[1]
 
 
+def test_words_that_are_kept_stay_learned_beside_the_text(recipe_with_words: Recipe) -> None:
+    """The loss of the last step is that of the text and of the words: more than the text alone."""
+    rates = LearningRates(resampler=0.03, projection=0.03)
+    losses = {}
+    for keeps in (False, True):
+        recipe = with_section(
+            recipe_with_words,
+            "resampler",
+            steps=5,
+            word_steps=4,
+            keep_words=keeps,
+            learning_rate=rates,
+        )
+        recipe = recipe.model_copy(update={"output": recipe.output / str(keeps)})
+        run.train(recipe, ["resampler"], resume=False)
+        log = read_log(recipe.output / "logs" / "resampler.jsonl")
+        losses[keeps] = {entry["step"]: entry["loss"] for entry in log if "loss" in entry}
+    assert losses[True][4] == losses[False][4]  # nothing differs before
+    assert losses[True][5] > losses[False][5] + 0.01
+
+
 def test_a_stage_stopped_in_its_steps_on_words_resumes_bit_for_bit(
     recipe_with_words: Recipe, tmp_path: Path, train_until: Callable[..., None]
 ) -> None:
@@ -470,3 +491,12 @@ def test_accumulated_batches_train_as_one_large_batch(recipe: Recipe, stage: str
         run.train(with_section(recipe, stage, **shared), [stage], resume=False)
         curves.append([entry["loss"] for entry in read_log(run.log_file(recipe, stage))])
     assert curves[1] == pytest.approx(curves[0], abs=1e-5)
+
+
+def test_classes_are_swapped_for_encoders_of_named_classes_alone(recipe: Recipe) -> None:
+    with pytest.raises(PanoVLMError, match=r"found class_swap = 0\.5 beside an encoder"):
+        run.train(with_section(recipe, "vision", class_swap=0.5), ["vision"], resume=False)
+    stages = ["vision", "resampler", "finetune"]
+    layers = with_section(recipe, "finetune", class_swap=0.5, vision_layers=1)
+    with pytest.raises(PanoVLMError, match=r"class_swap = 0\.5 beside vision_layers; set "):
+        run.train(layers, stages, resume=False)

@@ -77,6 +77,7 @@ def test_adapters_are_those_of_the_table_or_of_the_recipe(stage, given, rank):
         ("stages.vision.stepps", 3, "stages.vision.stepps: unknown key; did you mean 'steps'?"),
         ("stages.vision.lora", {}, "found lora in vision, which has no language model; leave it"),
         ("stages.vision.word_steps", 1, "found word_steps = 1 in vision which has no text"),
+        ("stages.vision.keep_words", True, "found keep_words in vision without word_steps"),
         ("stages.vision.from_run", "x", "found from_run in vision beside a stage that"),
         ("stages.visoin", {}, "stages.visoin: unknown key; did you mean 'vision'?"),
         ("model.views.xyzzy", 3, "model.views.xyzzy: unknown key"),
