@@ -95,11 +95,8 @@ class RecordSampler:
         if self.supervision is Supervision.NONE:
             return step, None
         known = _known(records, step, num_steps)
-        rotated = []
-        for record in (known[i] for i in self.chosen(known, key)):
-            num_own_steps = step * len(record.rolled_responses or ()) // num_steps
-            rotated.append(record.yaw_rotated(num_own_steps))
-        sequences = [self.tokenizer(record) for record in rotated]
+        chosen = [known[i] for i in self.chosen(known, key)]
+        sequences = [self.tokenizer(record) for record in self.rotated(chosen, step)]
         packed, image = pack(sequences), self.tokenizer.processor.image_token_id
         if packed.ids.count(image) != sequences[0].ids.count(image):
             raise PanoVLMError(
@@ -109,6 +106,13 @@ class RecordSampler:
                 "questions_per_panorama: 1"
             )
         return step, packed
+
+    def rotated(self, records: Sequence[Record], step: int) -> list[Record]:
+        """Return those records whose response is known after a step, as they are then."""
+        return [
+            record.yaw_rotated(step * len(record.rolled_responses or ()) // self.num_steps)
+            for record in _known(records, step, self.num_steps)
+        ]
 
 
 def _of_one_beginning(records: Sequence[Record], key: tuple[int, ...]) -> list[int]:

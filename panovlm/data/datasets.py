@@ -1,7 +1,7 @@
 """What a stage trains on: panoramas alone, or panoramas with conversations."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -13,9 +13,10 @@ from panovlm.data.augmentation import ClassSwap, ColourJitter
 from panovlm.data.cache import FeatureSource
 from panovlm.data.conversations import RecordSampler, num_bytes
 from panovlm.data.mixture import MixturePart, MixtureSchedule
-from panovlm.data.packing import PackedSequence, collate, join
+from panovlm.data.packing import IGNORED, PackedSequence, collate, join
 from panovlm.data.record_files import raise_errors
 from panovlm.data.records import Record
+from panovlm.metrics.listings import is_listing
 from panovlm.pictures.declaring import PictureFile
 from panovlm.stages import Supervision
 
@@ -29,6 +30,41 @@ class SequenceKey(NamedTuple):
 
     epoch: int
     indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ViewsAsWords:
+    """Replaces the image tokens of some examples by the words that they are to stand for.
+
+    Image tokens that were taught words (steps on words) are read like these. Words are never wrong
+    and need no picture, so that adapters learn from them how to look something up.
+
+    Attributes:
+        share: Of the examples that are changed, in (0, 1).
+        image_id: The id of image tokens.
+        words: Returns the words of all image tokens of a panorama from its listing.
+    """
+
+    share: float
+    image_id: int
+    words: Callable[[str], list[int]]
+
+    def __call__(
+        self, packed: PackedSequence, records: Sequence[Record], key: tuple[int, ...]
+    ) -> PackedSequence | None:
+        """Return an example's text with words in place of its picture; None where it keeps that.
+
+        Args:
+            packed: With the image tokens of one panorama.
+            records: All of the panorama, as they are after its rotation.
+            key: Of the random choice.
+        """
+        if np.random.default_rng((*key, 5)).random() >= self.share:
+            return None
+        listing = next((r.response for r in records if is_listing(r.response)), "")
+        words = iter(self.words(listing))
+        ids = [next(words, IGNORED) if id == self.image_id else id for id in packed.ids]
+        return None if IGNORED in ids else replace(packed, ids=ids)
 
 
 class Example(TypedDict):
@@ -55,6 +91,7 @@ class PanoramaDataset(Dataset[Example]):
         jitter: Changes the colours of views, where the sources load pixels.
         class_swap: Changes which class is which, where the sources load the tokens of an encoder of
             classes.
+        views_as_words: Replaces the views of some examples by words.
     """
 
     def __init__(
@@ -66,6 +103,7 @@ class PanoramaDataset(Dataset[Example]):
         seed: int,
         jitter: ColourJitter | None = None,
         class_swap: ClassSwap | None = None,
+        views_as_words: ViewsAsWords | None = None,
     ) -> None:
         grouped = [_by_picture(part.records) for part in parts]
         self.groups = [group for groups in grouped for group in groups]
@@ -76,6 +114,7 @@ class PanoramaDataset(Dataset[Example]):
         self.seed = seed
         self.jitter = jitter
         self.class_swap = class_swap
+        self.views_as_words = views_as_words
         self.record_bytes = [[num_bytes(record) for record in group] for group in self.groups]
 
     def __len__(self) -> int:
@@ -96,7 +135,9 @@ class PanoramaDataset(Dataset[Example]):
     def example(self, index: int, epoch: int = 0) -> Example:
         """Return an example as it is in an epoch."""
         pictures, key = self._group(index)[0].pictures, (self.seed, epoch, index)
-        step, conversations = self._packed(index, epoch)
+        step, conversations, is_spoken = self._packed(index, epoch)
+        if is_spoken:
+            return {"views": [], "conversations": conversations}
         num_strides, fine_step = divmod(step, self.sampler.steps_per_view)
         loaded = [self.sources[fine_step].load(picture) for picture in pictures]
         if self.jitter is not None:
@@ -112,12 +153,16 @@ class PanoramaDataset(Dataset[Example]):
         """Return the text of an example in an epoch; no picture is read."""
         return self._packed(index, epoch)[1]
 
-    def _packed(self, index: int, epoch: int) -> tuple[int, PackedSequence | None]:
-        """Return how far the camera turns in an example, and its text."""
+    def _packed(self, index: int, epoch: int) -> tuple[int, PackedSequence | None, bool]:
+        """Return how far the camera turns in an example, its text, and whether it has no views."""
         records, key = self._group(index), (self.seed, epoch, index)
         if self.class_swap is not None and (swapped := self.class_swap.order(key)):
             records = [self.class_swap.record(record, swapped) for record in records]
-        return self.sampler.packed(records, key)
+        step, packed = self.sampler.packed(records, key)
+        if self.views_as_words is None or packed is None:
+            return step, packed, False
+        spoken = self.views_as_words(packed, self.sampler.rotated(records, step), key)
+        return step, spoken or packed, spoken is not None
 
     def _group(self, index: int) -> list[Record]:
         """Return the records of an example, whichever its repetition."""

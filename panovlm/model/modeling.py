@@ -320,7 +320,6 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         patch_tokens: Tensor | None = None,
         lower_states: Tensor | None = None,
         labels: Tensor | None = None,
-        words: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> PanoVLMOutput:
@@ -331,16 +330,15 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         no logits in training, or where `returns_logits` is False. Without labels it scores
         `logits_to_keep`, a number of last positions or the positions themselves. Labels of pictures
         without text, [N, image tokens], are the words that each image token is to stand for, or
-        -100; the language model is not run. `words` are the same beside text with its own labels:
-        their loss is added.
+        -100; the language model is not run.
         """
         num_items = kwargs.pop("num_items_in_batch", None)
         returns_logits = kwargs.pop("returns_logits", not self.training)
-        embeddings = self.get_input_embeddings()
         if labels is not None and input_ids is None and inputs_embeds is None:
             tokens = self.get_image_features(pixel_values, patch_tokens).pooler_output
             return PanoVLMOutput(
-                loss=words_loss(tokens, labels, embeddings, num_items), image_hidden_states=tokens
+                loss=words_loss(tokens, labels, self.get_input_embeddings(), num_items),
+                image_hidden_states=tokens,
             )
         outputs = self.model(
             input_ids=input_ids,
@@ -365,8 +363,6 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             logits, loss = supervised_loss(
                 self, hidden, labels, num_items, returns_logits=returns_logits
             )
-            if words is not None:
-                loss = loss + words_loss(outputs.image_hidden_states, words, embeddings, num_items)
         return PanoVLMOutput(
             loss=loss,
             logits=logits,

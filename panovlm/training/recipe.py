@@ -49,9 +49,6 @@ class StageSection(Section):
     """The first of the steps, in which each image token learns the embedding of the word that a
     listing has for its view, and the language model is not run. For `pooling: slots` in a stage
     without adapters, on listings as `panovlm questions` writes."""
-    keep_words: bool = False
-    """After `word_steps`, image tokens go on learning their words beside the text, a word as much
-    as a token: where pictures are few, the text alone teaches guessing."""
     batch_size: Count = 8
     """Panoramas (or texts without one) in one batch, shared by all processes of the run."""
     questions_per_panorama: Count = 8
@@ -95,6 +92,10 @@ class StageSection(Section):
     class_swap: Share = 0.0
     """Share of the examples in which the classes of an encoder of named classes, as `nanodet-g`,
     are others at random, in its tokens and in the text: what is learned of some holds for all."""
+    views_as_words: Share = 0.0
+    """Share of the examples with a listing in which the words for each view stand in place of its
+    image tokens, in the stage with adapters: after steps on words, those learn from words how to
+    look something up, and then read image tokens so. For `pooling: slots`."""
     from_backbones: bool = False
     """Begin from the backbones and fresh modules instead of from the stage before."""
     from_run: Path | None = None
@@ -225,10 +226,11 @@ def _section_errors(name: str, section: StageSection, model: ModelSection | None
         yield f"found train_language_model: true in {name}, expected it in {place}; move it there"
     if section.train_language_model and isinstance(section.lora, LoraSection):
         yield f"found train_language_model: true beside lora in {name}; leave one of them out"
-    if section.keep_words and not section.word_steps:
+    has_slots = model is None or model.pooling == "slots"
+    if section.views_as_words and not (has_slots and _has_adapters(name, section)):
         yield (
-            f"found keep_words in {name} without word_steps, expected steps on words before it; "
-            f"set stages.{name}.word_steps, or keep_words: false"
+            f"found views_as_words = {section.views_as_words} in {name}, expected a stage with "
+            f"adapters and model.pooling: slots; set stages.{name}.views_as_words: 0"
         )
     if section.word_steps and (error := _word_steps_error(name, section, model)):
         yield f"found word_steps = {section.word_steps} in {name} {error}"
@@ -331,11 +333,7 @@ def _validation_errors(key: str, validation: ValidationSection) -> Iterator[str]
 
 def _word_steps_error(name: str, section: StageSection, model: ModelSection | None) -> str | None:
     """Return what forbids steps on words in a section; None if nothing does."""
-    stage = STAGES[name]
-    has_adapters = section.lora is not None
-    if section.lora == "auto":
-        has_adapters = stage.role("lora") is TRAINED
-    if stage.objective is not Objective.NEXT_TOKEN or has_adapters:
+    if STAGES[name].objective is not Objective.NEXT_TOKEN or _has_adapters(name, section):
         return "which has no text, or trains adapters; move it to stage resampler"
     if model and model.pooling != "slots":
         return f"beside model.pooling: {model.pooling}, expected slots; set it, or word_steps: 0"
@@ -343,6 +341,12 @@ def _word_steps_error(name: str, section: StageSection, model: ModelSection | No
         return f"beside schedule: {section.schedule}, expected cosine; set it, or word_steps: 0"
     if section.tokens_per_sequence:
         return "beside tokens_per_sequence, which packs several panoramas; leave one of them out"
-    if section.steps is not None and section.word_steps >= section.steps:
-        return f"of {section.steps} steps, expected fewer; raise stages.{name}.steps"
+    if section.steps is not None and section.word_steps > section.steps:
+        return f"of {section.steps} steps, expected no more; raise stages.{name}.steps"
     return None
+
+
+def _has_adapters(name: str, section: StageSection) -> bool:
+    if section.lora == "auto":
+        return STAGES[name].role("lora") is TRAINED
+    return section.lora is not None

@@ -8,7 +8,7 @@ from panovlm.data.augmentation import ClassSwap, ColourJitter
 from panovlm.data.cache import FeatureSource, PatchTokenCache
 from panovlm.data.cache_room import StreamRoom, cache_limit
 from panovlm.data.conversations import ConversationTokenizer, RecordSampler
-from panovlm.data.datasets import TOO_LONG_FIX, PanoramaDataset
+from panovlm.data.datasets import TOO_LONG_FIX, PanoramaDataset, ViewsAsWords
 from panovlm.data.mixture import MixturePart
 from panovlm.data.records import Record
 from panovlm.data.stream_features import StreamEncoder
@@ -23,6 +23,7 @@ from panovlm.training.recipe import Recipe
 from panovlm.training.sampler import SequenceSampler
 from panovlm.training.stage_records import read_stage, without_held_out
 from panovlm.training.stage_run import StageRun
+from panovlm.training.view_words import ViewWords
 
 
 def record_sampler(run: StageRun) -> RecordSampler:
@@ -64,6 +65,7 @@ def build_dataset(
         seed=run.recipe.seed,
         jitter=colour_jitter(run),
         class_swap=class_swap(run),
+        views_as_words=views_as_words(run),
     )
     dataset.check_lengths()
     return dataset
@@ -76,7 +78,7 @@ def stream_dataset(run: StageRun, source: FeatureSource) -> StreamDataset:
         run: The stage.
         source: The cache of its encoder, or what loads pixels.
     """
-    class_swap(run)  # refused here
+    class_swap(run), views_as_words(run)  # refuse streams
     room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
     if isinstance(source, PatchTokenCache):
         console.print(f"{run.name}: a stream, encoded as it arrives and kept in {source.folder}")
@@ -131,6 +133,22 @@ def class_swap(run: StageRun) -> ClassSwap | None:
             "tokens are the probabilities of named classes, as nanodet-g; set class_swap: 0"
         )
     return ClassSwap(run.section.class_swap, tuple(vision.id2label.values()))
+
+
+def views_as_words(run: StageRun) -> ViewsAsWords | None:
+    """Return what puts words in place of a stage's views, if anything does.
+
+    Raises:
+        PanoVLMError: If the stage reads streams.
+    """
+    share, processor = run.section.views_as_words, run.processor
+    if share and run.is_stream:
+        raise PanoVLMError(
+            f"stages.{run.name}: found views_as_words = {share} beside streams; set "
+            f"stages.{run.name}.views_as_words: 0, or train on files"
+        )
+    words = ViewWords(processor).of_text
+    return ViewsAsWords(share, processor.image_token_id, words) if share else None
 
 
 def _fitting(

@@ -36,7 +36,7 @@ ADDED = {
     "pictures": None,
     "colour_jitter": 0.0,
     "class_swap": 0.0,
-    "keep_words": False,
+    "views_as_words": 0.0,
 }
 """Keys that are no facts where they hold their default: runs from before they came resume."""
 NOT_FACTS = {"save_steps", "lora", "declared", "from_run", "validation", *ADDED}

@@ -124,14 +124,9 @@ class StageTrainer(Trainer):
         return super().get_batch_samples(batches, num_batches, device)
 
     def _as_the_step_needs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.view_words is None:
-            return batch
-        on_words = self.state.global_step < self.section.word_steps
-        if not (on_words or self.section.keep_words):
+        if self.view_words is None or self.state.global_step >= self.section.word_steps:
             return batch
         words = self.view_words(batch["input_ids"])
-        if not on_words:
-            return batch | {"words": words}
         views = {key: each for key, each in batch.items() if key in VIEWS}
         # Of `labels` the library counts all but the first, of `shift_labels` all.
         return views | {"labels": words, "shift_labels": words}

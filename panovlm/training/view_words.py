@@ -45,11 +45,12 @@ class ViewWords:
         ends = [*places[self._num_image_tokens - 1 :: self._num_image_tokens]]
         starts = [*places[self._num_image_tokens :: self._num_image_tokens], len(ids)]
         return [
-            self._of_text(self.processor.tokenizer.decode(ids[end + 1 : start]))
+            self.of_text(self.processor.tokenizer.decode(ids[end + 1 : start]))
             for end, start in zip(ends, starts, strict=True)
         ]
 
-    def _of_text(self, text: str) -> list[int]:
+    def of_text(self, text: str) -> list[int]:
+        """Return the word of each image token of a panorama whose listing is in a text."""
         tokens = self.processor.image_tokens_per_view
         words: list[int] = []
         for name in view_words(self.processor.layout):

@@ -77,7 +77,6 @@ def test_adapters_are_those_of_the_table_or_of_the_recipe(stage, given, rank):
         ("stages.vision.stepps", 3, "stages.vision.stepps: unknown key; did you mean 'steps'?"),
         ("stages.vision.lora", {}, "found lora in vision, which has no language model; leave it"),
         ("stages.vision.word_steps", 1, "found word_steps = 1 in vision which has no text"),
-        ("stages.vision.keep_words", True, "found keep_words in vision without word_steps"),
         ("stages.vision.from_run", "x", "found from_run in vision beside a stage that"),
         ("stages.visoin", {}, "stages.visoin: unknown key; did you mean 'vision'?"),
         ("model.views.xyzzy", 3, "model.views.xyzzy: unknown key"),
@@ -110,7 +109,7 @@ def test_every_error_says_where_what_was_found_and_the_fix(path, value, message)
     [
         ("finetune", "slots", 9, "found word_steps = 9 in finetune which has no text, or trains"),
         ("resampler", "concat", 9, "in resampler beside model.pooling: concat, expected slots"),
-        ("resampler", "slots", 9, "in resampler of 9 steps, expected fewer; raise stages.resampl"),
+        ("resampler", "slots", 8, "in resampler of 8 steps, expected no more; raise stages.resamp"),
     ],
 )
 def test_steps_on_words_are_refused_where_no_words_can_be_learned(stage, pooling, steps, message):
