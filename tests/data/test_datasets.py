@@ -11,7 +11,7 @@ import torch
 from panovlm.data.augmentation import ClassSwap
 from panovlm.data.cache import ViewSource
 from panovlm.data.conversations import ConversationTokenizer, RecordSampler
-from panovlm.data.datasets import PanoramaCollator, PanoramaDataset
+from panovlm.data.datasets import PanoramaCollator, PanoramaDataset, ViewsAsWords
 from panovlm.data.mixture import MixturePart
 from panovlm.data.packing import IGNORED, TokenSequence
 from panovlm.data.record_files import read_records
@@ -55,6 +55,7 @@ def dataset(processor):
         fine_steps=1,
         longest=None,
         class_swap=None,
+        views_as_words=None,
     ):
         sources = [NumberedViews(processor.image_processor) for _ in range(fine_steps)]
         for step, source in enumerate(sources):
@@ -62,7 +63,14 @@ def dataset(processor):
         tokenizer = ConversationTokenizer(processor, supervision, longest)
         sampler = RecordSampler(tokenizer, per_panorama, roll, fine_steps)
         parts = [MixturePart(records)]
-        return PanoramaDataset(parts, sources, sampler, seed=seed, class_swap=class_swap)
+        return PanoramaDataset(
+            parts,
+            sources,
+            sampler,
+            seed=seed,
+            class_swap=class_swap,
+            views_as_words=views_as_words,
+        )
 
     return build
 
@@ -372,3 +380,61 @@ def test_swapped_classes_are_said_where_the_tokens_show_them(dataset, processor)
         assert [name for name in re.findall("|".join(names), str(text))] == shown
         said.add(tuple(shown))
     assert len(said) > NUM_VIEWS  # more than rotations
+
+
+SIDES = ("front", "right", "back", "left")
+SHAPES = ("cube", "cone", "ball", "ring")
+
+
+def side_of(number, step):
+    return SIDES[(number - step) % NUM_VIEWS]
+
+
+def asked_and_listed():
+    """A listing, and a question for each shape, of a panorama with one shape on each side."""
+    listings = [
+        "\n".join(f"{side_of(n, step)}: {shape}" for n, shape in enumerate(SHAPES))
+        for step in range(NUM_VIEWS)
+    ]
+    questions = [
+        record(f"Where is the {shape}?", [side_of(n, step) for step in range(NUM_VIEWS)])
+        for n, shape in enumerate(SHAPES)
+    ]
+    return [record("List.", listings), *questions]
+
+
+def test_views_as_words_say_what_the_listing_has_after_the_rotation(dataset, processor):
+    def words(listing):
+        lines = dict(line.split(": ") for line in listing.splitlines())
+        per_view = processor.image_tokens_per_view
+        return [ord(lines[side][1]) for side in SIDES for _ in range(per_view)]
+
+    plain = dataset(asked_and_listed(), per_panorama=5)
+    shown = ViewsAsWords(0.5, processor.image_token_id, words)
+    built = dataset(asked_and_listed(), per_panorama=5, views_as_words=shown)
+    spoken = 0
+    for epoch in range(24):
+        example, before = built.example(0, epoch), plain.example(0, epoch)
+        if example["views"]:
+            assert example["conversations"] == before["conversations"]
+            continue
+        spoken += 1
+        image, text = processor.image_token_id, example["conversations"]
+        changed = [
+            new
+            for new, old in zip(text.ids, before["conversations"].ids, strict=True)
+            if old == image
+        ]
+        order = before["views"][0].flatten().int().tolist()
+        assert changed == words(
+            "\n".join(f"{side}: {SHAPES[n]}" for side, n in zip(SIDES, order, strict=True))
+        )
+        assert text.labels == before["conversations"].labels
+        assert built.conversations(0, epoch) == text
+    assert 4 < spoken < 20
+
+
+def test_views_stay_where_the_listing_has_no_word_for_one(dataset, processor):
+    shown = ViewsAsWords(0.99, processor.image_token_id, lambda listing: [IGNORED])
+    built = dataset(asked_and_listed(), views_as_words=shown)
+    assert all(built.example(0, epoch)["views"] for epoch in range(8))

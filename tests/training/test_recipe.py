@@ -77,6 +77,11 @@ def test_adapters_are_those_of_the_table_or_of_the_recipe(stage, given, rank):
         ("stages.vision.stepps", 3, "stages.vision.stepps: unknown key; did you mean 'steps'?"),
         ("stages.vision.lora", {}, "found lora in vision, which has no language model; leave it"),
         ("stages.vision.word_steps", 1, "found word_steps = 1 in vision which has no text"),
+        (
+            "stages.vision.views_as_words",
+            0.5,
+            "found views_as_words = 0.5 in vision, expected a",
+        ),
         ("stages.vision.from_run", "x", "found from_run in vision beside a stage that"),
         ("stages.visoin", {}, "stages.visoin: unknown key; did you mean 'vision'?"),
         ("model.views.xyzzy", 3, "model.views.xyzzy: unknown key"),
