@@ -49,7 +49,7 @@ class ColourJitter:
 
 @dataclass(frozen=True)
 class ClassSwap:
-    """Gives the classes of an encoder other names, in its tokens and in what is said of them.
+    """Exchanges the classes of an encoder, in its tokens and in what is said of them.
 
     What is learned of one class then holds for all: few pictures show few of them. No answer can be
     guessed without the picture either, as none goes with a class more often than with another.
