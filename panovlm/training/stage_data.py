@@ -78,7 +78,8 @@ def stream_dataset(run: StageRun, source: FeatureSource) -> StreamDataset:
         run: The stage.
         source: The cache of its encoder, or what loads pixels.
     """
-    class_swap(run), views_as_words(run)  # refuse streams
+    for refuse_streams in (class_swap, views_as_words):
+        refuse_streams(run)
     room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
     if isinstance(source, PatchTokenCache):
         console.print(f"{run.name}: a stream, encoded as it arrives and kept in {source.folder}")

@@ -102,3 +102,13 @@ def test_the_plan_of_a_stream_counts_no_examples(streamed: Recipe) -> None:
     for each in plan.plan(streamed):
         assert each.num_panoramas is None
         assert "stream" in each.row()
+
+
+@pytest.mark.parametrize("key", ["class_swap", "views_as_words"])
+def test_what_is_known_of_files_alone_is_refused_beside_a_stream(
+    streamed: Recipe, key: str
+) -> None:
+    changed = streamed.stages["finetune"].model_copy(update={key: 0.5, "from_backbones": True})
+    recipe = streamed.model_copy(update={"stages": {"finetune": changed}})
+    with pytest.raises(PanoVLMError, match=rf"finetune: found {key} = 0\.5 beside streams; set"):
+        run.train(recipe, ["finetune"], resume=False)
