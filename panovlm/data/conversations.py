@@ -1,6 +1,6 @@
 """Conversations as token sequences: how they are tokenised, sampled, rotated and packed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -81,9 +81,17 @@ class RecordSampler:
         return sorted(places[place] for place in order)
 
     def packed(
-        self, records: Sequence[Record], key: tuple[int, ...]
+        self,
+        records: Sequence[Record],
+        key: tuple[int, ...],
+        reword: Callable[[Record], Record] | None = None,
     ) -> tuple[int, PackedSequence | None]:
         """Sample how far the camera turns, and conversations with a response after that.
+
+        Args:
+            records: Of one panorama, or one text.
+            key: Of the random choices.
+            reword: Changes the conversations that were sampled.
 
         Returns:
             The step, as of `step`, and the conversations packed; None without supervision.
@@ -96,7 +104,7 @@ class RecordSampler:
             return step, None
         known = _known(records, step, num_steps)
         chosen = [known[i] for i in self.chosen(known, key)]
-        sequences = [self.tokenizer(record) for record in self.rotated(chosen, step)]
+        sequences = [self.tokenizer(record) for record in self.rotated(chosen, step, reword)]
         packed, image = pack(sequences), self.tokenizer.processor.image_token_id
         if packed.ids.count(image) != sequences[0].ids.count(image):
             raise PanoVLMError(
@@ -107,12 +115,21 @@ class RecordSampler:
             )
         return step, packed
 
-    def rotated(self, records: Sequence[Record], step: int) -> list[Record]:
-        """Return those records whose response is known after a step, as they are then."""
-        return [
+    def rotated(
+        self,
+        records: Sequence[Record],
+        step: int,
+        reword: Callable[[Record], Record] | None = None,
+    ) -> list[Record]:
+        """Return those records whose response is known after a step, as they are then, reworded."""
+        rotated = [
             record.yaw_rotated(step * len(record.rolled_responses or ()) // self.num_steps)
             for record in _known(records, step, self.num_steps)
         ]
+        if reword is None:
+            return rotated
+        # Responses after other rotations are many, and needed no more.
+        return [reword(each.model_copy(update={"rolled_responses": None})) for each in rotated]
 
 
 def _of_one_beginning(records: Sequence[Record], key: tuple[int, ...]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -49,22 +50,36 @@ class ViewsAsWords:
     image_id: int
     words: Callable[[str], list[int]]
 
-    def __call__(
-        self, packed: PackedSequence, records: Sequence[Record], key: tuple[int, ...]
-    ) -> PackedSequence | None:
-        """Return an example's text with words in place of its picture; None where it keeps that.
+    def takes(self, key: tuple[int, ...]) -> bool:
+        """Sample whether an example is changed."""
+        return bool(np.random.default_rng((*key, 5)).random() < self.share)
+
+    def __call__(self, packed: PackedSequence, listing: str) -> PackedSequence | None:
+        """Return a text with words in place of its picture; None where a view has no word.
 
         Args:
             packed: With the image tokens of one panorama.
-            records: All of the panorama, as they are after its rotation.
-            key: Of the random choice.
+            listing: Of the panorama as it is shown.
         """
-        if np.random.default_rng((*key, 5)).random() >= self.share:
-            return None
-        listing = next((r.response for r in records if is_listing(r.response)), "")
         words = iter(self.words(listing))
         ids = [next(words, IGNORED) if id == self.image_id else id for id in packed.ids]
         return None if IGNORED in ids else replace(packed, ids=ids)
+
+
+class SampledText(NamedTuple):
+    """What was sampled for an example, but for its pictures.
+
+    Attributes:
+        step: How far the camera turns, in fine steps.
+        conversations: None without supervision.
+        class_order: Which class each one becomes; None if it stays.
+        is_spoken: Whether words stand in place of the views.
+    """
+
+    step: int
+    conversations: PackedSequence | None
+    class_order: list[int] | None
+    is_spoken: bool
 
 
 class Example(TypedDict):
@@ -134,35 +149,37 @@ class PanoramaDataset(Dataset[Example]):
 
     def example(self, index: int, epoch: int = 0) -> Example:
         """Return an example as it is in an epoch."""
-        pictures, key = self._group(index)[0].pictures, (self.seed, epoch, index)
-        step, conversations, is_spoken = self._packed(index, epoch)
+        step, conversations, class_order, is_spoken = self._sampled(index, epoch)
         if is_spoken:
             return {"views": [], "conversations": conversations}
         num_strides, fine_step = divmod(step, self.sampler.steps_per_view)
+        pictures = self._group(index)[0].pictures
         loaded = [self.sources[fine_step].load(picture) for picture in pictures]
         if self.jitter is not None:
-            rng = np.random.default_rng((*key, 3))
+            rng = np.random.default_rng((self.seed, epoch, index, 3))
             loaded = [self.jitter(each, rng) for each in loaded]
-        if self.class_swap is not None and (swapped := self.class_swap.order(key)):
-            loaded = [self.class_swap.tokens(each, swapped) for each in loaded]
+        if self.class_swap and class_order:
+            loaded = [self.class_swap.tokens(each, class_order) for each in loaded]
         order = list(self.sampler.layout.order_after(num_strides))
         views = [each[order] for each in loaded]
         return {"views": views, "conversations": conversations}
 
     def conversations(self, index: int, epoch: int) -> PackedSequence | None:
         """Return the text of an example in an epoch; no picture is read."""
-        return self._packed(index, epoch)[1]
+        return self._sampled(index, epoch).conversations
 
-    def _packed(self, index: int, epoch: int) -> tuple[int, PackedSequence | None, bool]:
-        """Return how far the camera turns in an example, its text, and whether it has no views."""
+    def _sampled(self, index: int, epoch: int) -> SampledText:
         records, key = self._group(index), (self.seed, epoch, index)
-        if self.class_swap is not None and (swapped := self.class_swap.order(key)):
-            records = [self.class_swap.record(record, swapped) for record in records]
-        step, packed = self.sampler.packed(records, key)
-        if self.views_as_words is None or packed is None:
-            return step, packed, False
-        spoken = self.views_as_words(packed, self.sampler.rotated(records, step), key)
-        return step, spoken or packed, spoken is not None
+        class_order, reword = None, None
+        if self.class_swap and (class_order := self.class_swap.order(key)):
+            reword = partial(self.class_swap.record, order=class_order)
+        step, packed = self.sampler.packed(records, key, reword)
+        spoken = None
+        if self.views_as_words and packed and self.views_as_words.takes(key):
+            listings = [record for record in records if is_listing(record.response)]
+            rotated = self.sampler.rotated(listings[:1], step, reword)
+            spoken = self.views_as_words(packed, rotated[0].response if rotated else "")
+        return SampledText(step, spoken or packed, class_order, spoken is not None)
 
     def _group(self, index: int) -> list[Record]:
         """Return the records of an example, whichever its repetition."""

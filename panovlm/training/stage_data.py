@@ -77,9 +77,16 @@ def stream_dataset(run: StageRun, source: FeatureSource) -> StreamDataset:
     Args:
         run: The stage.
         source: The cache of its encoder, or what loads pixels.
+
+    Raises:
+        PanoVLMError: If something is to be changed that only files have.
     """
-    for refuse_streams in (class_swap, views_as_words):
-        refuse_streams(run)
+    for key in ("class_swap", "views_as_words"):
+        if share := getattr(run.section, key):
+            raise PanoVLMError(
+                f"stages.{run.name}: found {key} = {share} beside streams; set "
+                f"stages.{run.name}.{key}: 0, or train on files"
+            )
     room = StreamRoom.of(token_cache_folder(), cache_limit(), ranks.world_size())
     if isinstance(source, PatchTokenCache):
         console.print(f"{run.name}: a stream, encoded as it arrives and kept in {source.folder}")
@@ -119,14 +126,15 @@ def class_swap(run: StageRun) -> ClassSwap | None:
     """Return what changes which class is which, if anything does.
 
     Raises:
-        PanoVLMError: If the patch tokens are not the probabilities of named classes.
+        PanoVLMError: If what is trained on are not the probabilities of named classes.
     """
     if not run.section.class_swap:
         return None
     setting = f"stages.{run.name}: found class_swap = {run.section.class_swap}"
-    if run.is_stream or run.section.vision_layers:
-        beside = "streams" if run.is_stream else "vision_layers"
-        raise PanoVLMError(f"{setting} beside {beside}; set class_swap: 0, or leave {beside} out")
+    if run.section.vision_layers:
+        raise PanoVLMError(
+            f"{setting} beside vision_layers; set class_swap: 0, or vision_layers: 0"
+        )
     vision = build_config(run.recipe.model).vision_config
     if patch_token_width(vision) != len(vision.id2label):
         raise PanoVLMError(
@@ -137,19 +145,10 @@ def class_swap(run: StageRun) -> ClassSwap | None:
 
 
 def views_as_words(run: StageRun) -> ViewsAsWords | None:
-    """Return what puts words in place of a stage's views, if anything does.
-
-    Raises:
-        PanoVLMError: If the stage reads streams.
-    """
-    share, processor = run.section.views_as_words, run.processor
-    if share and run.is_stream:
-        raise PanoVLMError(
-            f"stages.{run.name}: found views_as_words = {share} beside streams; set "
-            f"stages.{run.name}.views_as_words: 0, or train on files"
-        )
-    words = ViewWords(processor).of_text
-    return ViewsAsWords(share, processor.image_token_id, words) if share else None
+    """Return what puts words in place of a stage's views, if anything does."""
+    if not (share := run.section.views_as_words):
+        return None
+    return ViewsAsWords(share, run.processor.image_token_id, ViewWords(run.processor).of_text)
 
 
 def _fitting(
