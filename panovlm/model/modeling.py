@@ -22,7 +22,7 @@ from panovlm.model.encoders import build_encoder
 from panovlm.model.loss import supervised_loss, words_loss
 from panovlm.model.masks import attention_masks
 from panovlm.model.projection import Projection
-from panovlm.model.resampler import PerceiverLayer, Resampler
+from panovlm.model.resampler import PerceiverLayer, PerceiverResampler, build_resampler
 from panovlm.model.vision import patch_token_width, patch_tokens_of
 from panovlm.model.vision_layers import num_trained_layers, tokens_of_states
 
@@ -65,7 +65,7 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
-    _no_split_modules = ["ResamplerLayer", "MlpLayer", "PerceiverLayer"]  # noqa: RUF012
+    _no_split_modules = ["ConvLayer", "MlpLayer", "PerceiverLayer"]  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -83,7 +83,7 @@ class PanoVLMPreTrainedModel(PreTrainedModel):
             init.copy_(module.positions, module.position_table())
         elif isinstance(module, PerceiverLayer):
             init.zeros_(module.log_slope)
-        elif isinstance(module, Resampler) and module.is_perceiver:
+        elif isinstance(module, PerceiverResampler):
             init.normal_(module.queries, std=1.0)
             init.copy_(module.distances, module.distance_table())
 
@@ -105,7 +105,7 @@ class PanoVLMModel(PanoVLMPreTrainedModel):
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__(config)
         self.vision_encoder = build_encoder(config.vision_config)
-        self.resampler = Resampler(config)
+        self.resampler = build_resampler(config)
         self.projection = Projection(config)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()

@@ -3,6 +3,7 @@
 Shape letters: M = N·V views, S = rows_in·columns_in patch tokens, T = h·w latent tokens.
 """
 
+from abc import ABC, abstractmethod
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,7 @@ from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.vision import patch_token_width, token_grid
 
 
-class ResamplerLayer(GradientCheckpointingLayer):
+class ConvLayer(GradientCheckpointingLayer):
     """A depthwise-separable convolution block on the token grid, with a residual.
 
     Source:
@@ -90,12 +91,6 @@ class PerceiverLayer(GradientCheckpointingLayer):
         return tokens.unflatten(2, (-1, self.head_width)).transpose(1, 2)
 
 
-LAYERS: dict[str, type[nn.Module]] = {
-    "conv": ResamplerLayer,
-    "mlp": MlpLayer,
-    "perceiver": PerceiverLayer,
-    "pool": MlpLayer,
-}
 HEAD_WIDTHS = (64, 32, 16, 8)
 """Widths of a head, from the one tried first; the narrowest divides every `latent_size`."""
 
@@ -122,77 +117,44 @@ def squared_distances(grid_in: tuple[int, int], grid_out: tuple[int, int]) -> Te
         return torch.from_numpy(squared.reshape(grid_out[0] * grid_out[1], -1))
 
 
-class Resampler(nn.Module):
+class Resampler(nn.Module, ABC):
     """Maps patch tokens [M, S, D_vision] to latent tokens [M, T, D_latent] on an h x w grid.
 
     The grid is kept all the way, so that the columns of a view stay columns and the overlap of
-    neighbouring views stays meaningful. `conv` and `mlp` end by merging each block of neighbouring
-    tokens; `perceiver` attends from a learned query for each place of the latent grid; `pool`
-    begins with the largest value of each feature in a block, at its own size: that is how sure an
-    encoder of class probabilities is, and the same wherever in the block a thing stands.
+    neighbouring views stays meaningful.
     """
 
-    distances: Tensor  # of `perceiver`: `squared_distances` of its grids
+    layer: type[nn.Module] = MlpLayer
 
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__()
         self.grid_in = token_grid(config.vision_config, config.view_size)
         self.grid_out = (config.token_rows, config.token_columns)
-        width, width_in = config.latent_size, patch_token_width(config.vision_config)
-        self.pools_first = config.resampler_type == "pool"
-        if not self.pools_first:
-            self.norm_in = nn.LayerNorm(width_in)
-        self.narrow_in = nn.Linear(width_in, width)
-        layer = LAYERS[config.resampler_type]
-        self.layers = nn.ModuleList(layer(width) for _ in range(config.resampler_layers))
-        self.is_perceiver = layer is PerceiverLayer
-        if self.is_perceiver:
-            self.queries = nn.Parameter(torch.zeros(config.tokens_per_view, width))
-            table = self.distance_table().to(torch.get_default_device())
-            self.register_buffer("distances", table, persistent=False)
         self.block = (self.grid_in[0] // config.token_rows, self.grid_in[1] // config.token_columns)
-        if not (self.is_perceiver or self.pools_first):
-            self.merge = nn.Conv2d(width, width, kernel_size=self.block, stride=self.block)
+        width = config.latent_size
+        self.narrow_in = nn.Linear(patch_token_width(config.vision_config), width)
+        self.layers = nn.ModuleList(self.layer(width) for _ in range(config.resampler_layers))
         self.norm_out = nn.LayerNorm(width)
 
     def forward(self, patch_tokens: Tensor) -> Tensor:
         """Resample the patch tokens of M views, whatever precision they are kept in."""
-        tokens = patch_tokens.to(self.narrow_in.weight.dtype)
-        if self.pools_first:
-            latents = self._pool(tokens)
-        else:
-            narrow = self._narrowed(tokens)
-            latents = self._attend(narrow) if self.is_perceiver else self._merge(narrow)
+        latents = self.latents(patch_tokens.to(self.narrow_in.weight.dtype))
         normed: Tensor = self.norm_out(latents)
         return normed
 
-    def distance_table(self) -> Tensor:
-        """Return d² between latent and patch tokens, [T, S]."""
-        return squared_distances(self.grid_in, self.grid_out)
+    @abstractmethod
+    def latents(self, patch_tokens: Tensor) -> Tensor:
+        """Compute latent tokens [M, T, D_latent] before the last norm."""
 
-    def _attend(self, tokens: Tensor) -> Tensor:
-        distances = self.distances.to(tokens.dtype)
-        latents = self.queries.expand(len(tokens), -1, -1)
-        for layer in self.layers:
-            latents = layer(latents, tokens, distances)
-        return latents
 
-    def _merge(self, tokens: Tensor) -> Tensor:
-        grid = tokens.unflatten(1, self.grid_in)
-        for layer in self.layers:
-            grid = layer(grid)
-        merged: Tensor = self.merge(grid.permute(0, 3, 1, 2))
-        return merged.flatten(2).transpose(1, 2)
+class NormedResampler(Resampler):
+    """A resampler that normalises patch tokens first, as features of any size need it."""
 
-    def _pool(self, patch_tokens: Tensor) -> Tensor:
-        grid = patch_tokens.unflatten(1, self.grid_in).permute(0, 3, 1, 2)
-        largest = nn.functional.max_pool2d(grid, self.block)
-        latents: Tensor = self.narrow_in(largest.flatten(2).transpose(1, 2))
-        for layer in self.layers:
-            latents = layer(latents)
-        return latents
+    def __init__(self, config: PanoVLMConfig) -> None:
+        super().__init__(config)
+        self.norm_in = nn.LayerNorm(self.narrow_in.in_features)
 
-    def _narrowed(self, patch_tokens: Tensor) -> Tensor:
+    def narrowed(self, patch_tokens: Tensor) -> Tensor:
         """Compute narrow_in(norm_in(x)), with the norm's weights taken into the linear map.
 
         That is the same function, but no gradient goes back to tokens that are frozen: that of the
@@ -205,3 +167,82 @@ class Resampler(nn.Module):
         tokens = nn.functional.layer_norm(patch_tokens, norm.normalized_shape, eps=norm.eps)
         weight, bias = linear.weight * norm.weight, linear.bias + linear.weight @ norm.bias
         return nn.functional.linear(tokens, weight, bias)
+
+
+class MlpResampler(NormedResampler):
+    """Layers on each token, then each block of neighbouring tokens is merged into one."""
+
+    def __init__(self, config: PanoVLMConfig) -> None:
+        super().__init__(config)
+        width = config.latent_size
+        self.merge = nn.Conv2d(width, width, kernel_size=self.block, stride=self.block)
+
+    def latents(self, patch_tokens: Tensor) -> Tensor:
+        """Compute latent tokens."""
+        grid = self.narrowed(patch_tokens).unflatten(1, self.grid_in)
+        for layer in self.layers:
+            grid = layer(grid)
+        merged: Tensor = self.merge(grid.permute(0, 3, 1, 2))
+        return merged.flatten(2).transpose(1, 2)
+
+
+class ConvResampler(MlpResampler):
+    """The same with layers that also mix neighbouring tokens."""
+
+    layer = ConvLayer
+
+
+class PerceiverResampler(NormedResampler):
+    """Attends to the patch tokens from a learned query for each place of the latent grid."""
+
+    layer = PerceiverLayer
+    distances: Tensor  # `squared_distances` of its grids
+
+    def __init__(self, config: PanoVLMConfig) -> None:
+        super().__init__(config)
+        self.queries = nn.Parameter(torch.zeros(config.tokens_per_view, config.latent_size))
+        table = self.distance_table().to(torch.get_default_device())
+        self.register_buffer("distances", table, persistent=False)
+
+    def distance_table(self) -> Tensor:
+        """Return d² between latent and patch tokens, [T, S]."""
+        return squared_distances(self.grid_in, self.grid_out)
+
+    def latents(self, patch_tokens: Tensor) -> Tensor:
+        """Compute latent tokens."""
+        tokens = self.narrowed(patch_tokens)
+        distances = self.distances.to(tokens.dtype)
+        latents = self.queries.expand(len(tokens), -1, -1)
+        for layer in self.layers:
+            latents = layer(latents, tokens, distances)
+        return latents
+
+
+class PoolResampler(Resampler):
+    """Takes the largest value of each feature in a block, as it is, then layers on each token.
+
+    That is how sure an encoder of class probabilities is, and the same wherever in the block a
+    thing stands.
+    """
+
+    def latents(self, patch_tokens: Tensor) -> Tensor:
+        """Compute latent tokens."""
+        grid = patch_tokens.unflatten(1, self.grid_in).permute(0, 3, 1, 2)
+        largest = nn.functional.max_pool2d(grid, self.block)
+        latents: Tensor = self.narrow_in(largest.flatten(2).transpose(1, 2))
+        for layer in self.layers:
+            latents = layer(latents)
+        return latents
+
+
+RESAMPLERS: dict[str, type[Resampler]] = {
+    "conv": ConvResampler,
+    "mlp": MlpResampler,
+    "perceiver": PerceiverResampler,
+    "pool": PoolResampler,
+}
+
+
+def build_resampler(config: PanoVLMConfig) -> Resampler:
+    """Build the resampler of a model, of random weights."""
+    return RESAMPLERS[config.resampler_type](config)

@@ -5,11 +5,11 @@ import torch
 from transformers import LlamaConfig, SiglipVisionConfig
 
 from panovlm.model.configuration import PanoVLMConfig
-from panovlm.model.resampler import LAYERS, Resampler, squared_distances
+from panovlm.model.resampler import RESAMPLERS, build_resampler, squared_distances
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 
 SIDE = 8
-KINDS = list(LAYERS)
+KINDS = list(RESAMPLERS)
 
 
 def config_of(kind="conv", rows=4, columns=8, layers=1):
@@ -29,8 +29,8 @@ def config_of(kind="conv", rows=4, columns=8, layers=1):
 
 def resampler(kind="conv", rows=4, columns=8, layers=1):
     torch.manual_seed(0)
-    module = Resampler(config_of(kind, rows, columns, layers))
-    if module.is_perceiver:
+    module = build_resampler(config_of(kind, rows, columns, layers))
+    if kind == "perceiver":
         torch.nn.init.normal_(module.queries)
     return module
 
@@ -142,7 +142,7 @@ def test_the_first_norm_and_linear_map_are_one_function_with_the_gradients_of_tw
         module.norm_in.bias.uniform_(-1.0, 1.0)
     tokens, seen = torch.randn(2, SIDE * SIDE, 24), torch.randn(2, SIDE * SIDE, 16)
     parts = [*module.norm_in.parameters(), *module.narrow_in.parameters()]
-    apart, together = module.narrow_in(module.norm_in(tokens)), module._narrowed(tokens)
+    apart, together = module.narrow_in(module.norm_in(tokens)), module.narrowed(tokens)
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
     expected = torch.autograd.grad((apart * seen).sum(), parts)
     found = torch.autograd.grad((together * seen).sum(), parts)

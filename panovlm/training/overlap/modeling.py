@@ -13,7 +13,7 @@ from transformers.utils import can_return_tuple
 
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.modeling import PanoVLMPreTrainedModel
-from panovlm.model.resampler import Resampler
+from panovlm.model.resampler import build_resampler
 from panovlm.model.vision import patch_tokens_of
 from panovlm.training.overlap.gathering import gather_with_gradient
 from panovlm.training.overlap.infonce import infonce_loss
@@ -44,7 +44,7 @@ class OverlapTrunk(PanoVLMPreTrainedModel):
     def __init__(self, config: PanoVLMConfig) -> None:
         super().__init__(config)
         self.vision_encoder = AutoModel.from_config(config.vision_config)
-        self.resampler = Resampler(config)
+        self.resampler = build_resampler(config)
         self.post_init()
 
 
