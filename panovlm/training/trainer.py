@@ -42,6 +42,7 @@ from panovlm.training.trainable import module_of
 from panovlm.training.validation import Validation
 
 TRAINED_WEIGHTS = "trained.safetensors"
+SUMS_FILE = "between_logs_{rank}.json"
 OPTIMIZER, SCHEDULER, STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json"
 """The library's names."""
 WHOLE = StateDictOptions(full_state_dict=True)
@@ -316,7 +317,7 @@ class StageTrainer(Trainer):
 
     def _sums_file(self, checkpoint: Path) -> Path:
         """Return the file of what the next log entry averages, which the library does not save."""
-        return checkpoint / f"between_logs_{self.args.process_index}.json"
+        return checkpoint / SUMS_FILE.format(rank=self.args.process_index)
 
     def _sums_since_last_log(self) -> dict[str, Any]:
         loss, step = float(self._tr_loss), self._globalstep_last_logged
@@ -327,11 +328,18 @@ class StageTrainer(Trainer):
         """Restore, right before the first step, the random state and the sums of the next log."""
         super()._load_rng_state(checkpoint)
         if checkpoint is not None:
-            kept = json.loads(self._sums_file(Path(checkpoint)).read_text())
-            self._tr_loss += kept["loss"]
-            self._globalstep_last_logged = kept["step"]
-            self.scalars.update(kept["scalars"])
-            self.num_skipped = kept["skipped"]
+            self._load_sums(Path(checkpoint))
+
+    def _load_sums(self, checkpoint: Path) -> None:
+        if len(list(checkpoint.glob(SUMS_FILE.format(rank="*")))) != ranks.world_size():
+            # Of other processes, each with its share: the next log entry begins here.
+            self._globalstep_last_logged = self.state.global_step
+            return
+        kept = json.loads(self._sums_file(checkpoint).read_text())
+        self._tr_loss += kept["loss"]
+        self._globalstep_last_logged = kept["step"]
+        self.scalars.update(kept["scalars"])
+        self.num_skipped = kept["skipped"]
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the trained weights of a checkpoint, whole; all ranks with shards take part."""

@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from panovlm.training import run
 from panovlm.training.log import read_log, read_validations
@@ -15,6 +18,7 @@ from panovlm.training.recipe import Recipe
 from panovlm.training.sections import ValidationSection
 
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+MODEL = "model.safetensors"
 TIME_LIMIT = 600  # seconds; a hang fails the test instead of the suite
 pytestmark = pytest.mark.timeout(3 * TIME_LIMIT)
 """Three processes import everything for each run: on a busy machine that takes minutes."""
@@ -71,6 +75,20 @@ def test_two_processes_train_as_one_does_and_the_first_alone_prints(recipe: Reci
     assert not (other.output / "checkpoints" / "finetune").exists()
     again = torchrun(other, "--resume")
     assert again.stdout.count("finished before, skipped") == 3, again.stderr
+
+
+def test_another_number_of_processes_goes_on(
+    recipe: Recipe, train_until: Callable[[Recipe, str, int], None]
+) -> None:
+    one = recipe.model_copy(update={"stages": {"vision": recipe.stages["vision"]}})
+    run.train(one, ["vision"], resume=False)
+    other = elsewhere(one)
+    train_until(other, "vision", 5)
+    ended = torchrun(other, "--resume")
+    assert ended.returncode == 0, ended.stderr
+    found, expected = (load_file(each.output / "vision" / MODEL) for each in (other, one))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=0)
 
 
 def test_a_bad_picture_ends_all_processes_with_one_message(recipe: Recipe, tmp_path: Path) -> None:
