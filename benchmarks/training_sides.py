@@ -41,7 +41,7 @@ from panovlm.model.image_processing import PanoVLMImageProcessor
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.runtime.allocator import keep_freed_memory
 from panovlm.runtime.arithmetic import uses_bf16
-from panovlm.stages import STAGES, Objective, Supervision
+from panovlm.stages import STAGES, TRAINED, Objective, Supervision
 from panovlm.training.assembly import training_arguments
 from panovlm.training.attention import set_attention
 from panovlm.training.build import free_vision_encoder
@@ -147,7 +147,10 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
     if bf16:
         hold_frozen(model, torch.bfloat16)
     section = StageSection(
-        data=place, steps=wanted["steps"], batch_size=wanted["batch_size"], lora=LORA
+        data=place,
+        steps=wanted["steps"],
+        batch_size=wanted["batch_size"],
+        lora=LORA if stage.role("lora") is TRAINED else None,
     )
     unused = ModelSection(vision_encoder="", language_model="")
     stages = {wanted["stage"]: section}
@@ -185,7 +188,7 @@ def run_reference(wanted: dict[str, Any], pictures: list[Path], place: Path) -> 
         model = built(stage.objective, config)
         apply_stage(model, stage, None)
     else:
-        model = Reference(config, with_lora=wanted["stage"] == "finetune")
+        model = Reference(config, with_lora=stage.role("lora") is TRAINED)
     model.to(DEVICE).train()
     examples = PixelExamples(
         ViewSource(image_processor(config)), pictures, config, stage.supervision

@@ -9,15 +9,16 @@ import training_sides
 from panovlm.stages import STAGES
 
 
-def test_a_stage_is_measured_in_every_way(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_measured_in_every_way(stage, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(training, "run_in_process", training_sides.measure)
     page = tmp_path / "page.md"
     page.write_text("<!-- training: written by the script -->\n<!-- training: end -->\n")
     out = tmp_path / "report.json"
     words = ["--json", out, "--docs", page, "--size", "tiny", "--steps", "2", "--threads", "1"]
-    assert training.main([*map(str, words), "--batch-size", "1", "--only", "resampler"]) == 0
+    assert training.main([*map(str, words), "--batch-size", "1", "--only", stage]) == 0
     report = json.loads(out.read_text())
-    ways = report["stages"]["resampler"]
+    ways = report["stages"][stage]
     assert list(ways) == list(training.WAYS)
     assert all(way["step_seconds"] > 0 and way["peak_mb"] > 0 for way in ways.values())
     assert "ours, default, warm: times as fast" in page.read_text()
