@@ -22,6 +22,9 @@ NUM_TIMINGS = 2
 MOST_TIME = 0.95
 """The plain one, which needs more memory, is used if it takes at most this share of the fused
 one's time."""
+MOST_SCORE_BYTES = 2**31
+"""Of a timed batch: the plain one keeps the scores of all layers for the backward pass, in float32
+and as they were, and is not tried where that takes more."""
 
 
 def set_attention(
@@ -83,9 +86,12 @@ def use_fastest_attention(
     Returns:
         The name of the implementation, which is set.
     """
+    own = {name: by_example(name) if is_packed else name for name in (PLAIN, FUSED)}
+    if not is_packed and _score_bytes(language_model, batch) > MOST_SCORE_BYTES:
+        language_model.set_attn_implementation(FUSED)
+        return FUSED
     best, num_threads = {}, torch.get_num_threads()
     torch.set_num_threads(1)
-    own = {name: by_example(name) if is_packed else name for name in (PLAIN, FUSED)}
     for name in own:
         language_model.set_attn_implementation(own[name])
         best[name] = min(_seconds(language_model, batch) for _ in range(NUM_TIMINGS))
@@ -93,6 +99,13 @@ def use_fastest_attention(
     chosen = PLAIN if best[PLAIN] <= MOST_TIME * best[FUSED] else FUSED
     language_model.set_attn_implementation(own[chosen])
     return chosen
+
+
+def _score_bytes(language_model: PreTrainedModel, batch: dict[str, Any]) -> int:
+    """Compute the memory of the scores between all tokens, 8 bytes each, in all layers."""
+    config, (rows, length) = language_model.config, batch["input_ids"].shape
+    heads: int = config.num_hidden_layers * config.num_attention_heads
+    return 8 * heads * rows * length**2
 
 
 def _seconds(language_model: PreTrainedModel, batch: dict[str, Any]) -> float:

@@ -46,3 +46,14 @@ def test_timing_leaves_no_gradient_and_no_trace_in_the_random_state(generator):
     use_fastest_attention(generator.model.language_model, collate(BATCHES["plain"], pad_id=0))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in generator.parameters())
+
+
+def test_plain_attention_is_not_tried_where_its_scores_would_fill_the_memory(
+    generator, monkeypatch
+):
+    language_model, tried = generator.model.language_model, []
+    monkeypatch.setattr(attention, "_seconds", lambda *_: tried.append(1) or 1.0)
+    long = {"input_ids": torch.zeros(4, 20_000, dtype=torch.long)}
+    assert use_fastest_attention(language_model, long) == "sdpa"
+    assert language_model.config._attn_implementation == "sdpa"
+    assert not tried
