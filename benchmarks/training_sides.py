@@ -146,12 +146,7 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
     apply_stage(model, stage, LORA)
     if bf16:
         hold_frozen(model, torch.bfloat16)
-    section = StageSection(
-        data=place,
-        steps=wanted["steps"],
-        batch_size=wanted["batch_size"],
-        lora=LORA if stage.role("lora") is TRAINED else None,
-    )
+    section = StageSection(data=place, steps=wanted["steps"], batch_size=wanted["batch_size"])
     unused = ModelSection(vision_encoder="", language_model="")
     stages = {wanted["stage"]: section}
     recipe = Recipe(

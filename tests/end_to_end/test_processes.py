@@ -69,7 +69,7 @@ def test_two_processes_train_as_one_does_and_the_first_alone_prints(recipe: Reci
         found = validations(other, stage)
         assert found == pytest.approx(validations(recipe, stage), abs=1e-4), stage
         assert len(found) == (2 if stage == "vision" else 4)
-        assert (other.output / stage / "model.safetensors").is_file()
+        assert (other.output / stage / MODEL).is_file()
         assert ended.stdout.count(f"{stage}: loss") == 1
         assert ended.stdout.count(f"stage {stage}: ") == 1
     assert not (other.output / "checkpoints" / "finetune").exists()
