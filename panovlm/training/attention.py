@@ -87,25 +87,28 @@ def use_fastest_attention(
         The name of the implementation, which is set.
     """
     own = {name: by_example(name) if is_packed else name for name in (PLAIN, FUSED)}
-    if not is_packed and _score_bytes(language_model, batch) > MOST_SCORE_BYTES:
-        language_model.set_attn_implementation(FUSED)
-        return FUSED
-    best, num_threads = {}, torch.get_num_threads()
-    torch.set_num_threads(1)
-    for name in own:
-        language_model.set_attn_implementation(own[name])
-        best[name] = min(_seconds(language_model, batch) for _ in range(NUM_TIMINGS))
-    torch.set_num_threads(num_threads)
-    chosen = PLAIN if best[PLAIN] <= MOST_TIME * best[FUSED] else FUSED
+    fits = _score_bytes(language_model, batch) <= MOST_SCORE_BYTES
+    chosen = _fastest(language_model, batch, own) if fits else FUSED
     language_model.set_attn_implementation(own[chosen])
     return chosen
 
 
 def _score_bytes(language_model: PreTrainedModel, batch: dict[str, Any]) -> int:
-    """Compute the memory of the scores between all tokens, 8 bytes each, in all layers."""
+    """Compute the memory of the scores within each example, 8 bytes each, in all layers."""
     config, (rows, length) = language_model.config, batch["input_ids"].shape
     heads: int = config.num_hidden_layers * config.num_attention_heads
-    return 8 * heads * rows * length**2
+    examples = batch.get("example_lengths") or [[length]] * rows
+    return 8 * heads * sum(each**2 for lengths in examples for each in lengths)
+
+
+def _fastest(language_model: PreTrainedModel, batch: dict[str, Any], own: dict[str, str]) -> str:
+    best, num_threads = {}, torch.get_num_threads()
+    torch.set_num_threads(1)
+    for name, implementation in own.items():
+        language_model.set_attn_implementation(implementation)
+        best[name] = min(_seconds(language_model, batch) for _ in range(NUM_TIMINGS))
+    torch.set_num_threads(num_threads)
+    return PLAIN if best[PLAIN] <= MOST_TIME * best[FUSED] else FUSED
 
 
 def _seconds(language_model: PreTrainedModel, batch: dict[str, Any]) -> float:

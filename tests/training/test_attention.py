@@ -48,12 +48,22 @@ def test_timing_leaves_no_gradient_and_no_trace_in_the_random_state(generator):
     assert all(parameter.grad is None for parameter in generator.parameters())
 
 
+LONG = torch.zeros(4, 20_000, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("batch", "is_packed", "times_tried"),
+    [
+        ({"input_ids": LONG}, False, 0),
+        ({"input_ids": LONG, "example_lengths": [[12_000, 8000]] * 4}, True, 0),
+        ({"input_ids": LONG, "example_lengths": [[100] * 200] * 4}, True, 4),
+    ],
+)
 def test_plain_attention_is_not_tried_where_its_scores_would_fill_the_memory(
-    generator, monkeypatch
+    generator, monkeypatch, batch, is_packed, times_tried
 ):
     language_model, tried = generator.model.language_model, []
     monkeypatch.setattr(attention, "_seconds", lambda *_: tried.append(1) or 1.0)
-    long = {"input_ids": torch.zeros(4, 20_000, dtype=torch.long)}
-    assert use_fastest_attention(language_model, long) == "sdpa"
-    assert language_model.config._attn_implementation == "sdpa"
-    assert not tried
+    assert use_fastest_attention(language_model, batch, is_packed=is_packed) == "sdpa"
+    assert language_model.config._attn_implementation.startswith("sdpa")
+    assert len(tried) == times_tried
