@@ -79,7 +79,7 @@ def measured(stage: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
         way: run_in_process({**settings, **what, "stage": stage}) for way, what in WAYS.items()
     }
     for way, each in found.items():
-        # A first epoch encodes a batch ahead: its steps make sense only all together.
+        # A first epoch begins with its encoding: its steps make sense only all together.
         is_cold = WAYS[way]["cache"] == "cold"
         typical = statistics.fmean if is_cold else statistics.median
         each["step_seconds"] = typical(each["seconds"])
