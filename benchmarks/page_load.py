@@ -66,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         model = write_model(Path(folder), "tiny")
-        with served(model, [], options) as server, sync_playwright() as playwright:
+        with (
+            served(model, ["--examples", "scenes"], options) as server,
+            sync_playwright() as playwright,
+        ):
             browser = playwright.chromium.launch(
                 executable_path=os.environ.get("PANOVLM_CHROMIUM") or shutil.which("chromium"),
                 args=["--no-sandbox", "--use-angle=swiftshader"],

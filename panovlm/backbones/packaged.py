@@ -4,14 +4,14 @@ from pathlib import Path
 
 from panovlm.backbones.download import efficientnet_lite0, efficientnet_lite2, smollm2
 from panovlm.backbones.nanodet import nanodet_g
-from panovlm.scenes.scene_language_model import scene_lm
+from panovlm.scenes.scene_language_model import SCENE_LM, scene_lm
 
 PACKAGED = {
     "efficientnet-lite0": efficientnet_lite0,
     "efficientnet-lite2": efficientnet_lite2,
     "nanodet-g": nanodet_g,
     "smollm2-135m-instruct": smollm2,
-    "scene-lm": scene_lm,
+    SCENE_LM: scene_lm,
 }
 """The function that builds each packaged backbone in the user's cache folder."""
 LICENCES = {
@@ -19,7 +19,7 @@ LICENCES = {
     "efficientnet-lite2": "Apache-2.0",
     "nanodet-g": "Apache-2.0",
     "smollm2-135m-instruct": "Apache-2.0",
-    "scene-lm": "MIT",
+    SCENE_LM: "MIT",
 }
 """Of their weights."""
 

@@ -27,6 +27,13 @@ WithoutKeyOption = Annotated[
     bool, typer.Option("--without-key", help="Let everybody ask who reaches --host.")
 ]
 CertificateOption = Annotated[Path | None, typer.Option(help="Certificate chain, for https.")]
+ExamplesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Panoramas to try on the page: some of a folder, scenes (the default for a model "
+        "that speaks of these alone) or none."
+    ),
+]
 PrivateKeyOption = Annotated[Path | None, typer.Option(help="Its private key.")]
 
 
@@ -55,6 +62,7 @@ def serve(
     without_key: WithoutKeyOption = False,
     tls_cert: CertificateOption = None,
     tls_key: PrivateKeyOption = None,
+    examples: ExamplesOption = None,
     dtype: DtypeOption = "auto",
 ) -> None:
     """Serve a MODEL to OpenAI clients; PANOVLM_API_KEYS may hold API keys."""
@@ -67,6 +75,7 @@ def serve(
             "'panovlm[serve]'"
         ) from error
     from panovlm.inference.prefixes import PrefixStore
+    from panovlm.serving.examples import examples_of, known_to
     from panovlm.serving.limits import Limits
     from panovlm.serving.middleware import Access
 
@@ -88,6 +97,7 @@ def serve(
             max_pictures=max_pictures,
         ),
         prefixes=PrefixStore(max_count=num_panoramas),
+        examples=examples_of(examples or known_to(model)),
         allow_hosts=allow_hosts,
         dtype=dtype,
         model_name=served_model_name,

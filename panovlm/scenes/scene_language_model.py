@@ -68,6 +68,7 @@ class Settings:
 
 
 SETTINGS = Settings()
+SCENE_LM = "scene-lm"
 WEIGHTS = Path(__file__).with_name("scene_lm")
 """The trained model."""
 FACTS = "trained.json"
@@ -78,7 +79,7 @@ def scene_lm() -> Path:
     """Return the folder with the model and its tokenizer, in the cache from the first call on."""
     facts = json.loads((WEIGHTS / FACTS).read_text(encoding="utf-8"))
     return build_once(
-        "scene-lm", facts, lambda folder: shutil.copytree(WEIGHTS, folder, dirs_exist_ok=True)
+        SCENE_LM, facts, lambda folder: shutil.copytree(WEIGHTS, folder, dirs_exist_ok=True)
     )
 
 

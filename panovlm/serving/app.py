@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.errors import INTERNAL, RequestError
+from panovlm.serving.examples import Examples
 from panovlm.serving.fetching import Fetcher
 from panovlm.serving.handler import CLIENT_LEFT, ChatHandler
 from panovlm.serving.limits import Limits
@@ -50,6 +51,7 @@ def create_app(
     access: Access | None = None,
     fetcher: Fetcher | None = None,
     model_name: str = MODEL_NAME,
+    examples: Examples | None = None,
 ) -> FastAPI:
     """Build the server.
 
@@ -59,6 +61,7 @@ def create_app(
         access: Who may ask; by default all on this machine, but no pages of other origins.
         fetcher: Fetches pictures from other hosts; None fetches nothing.
         model_name: By which clients call the model.
+        examples: Panoramas to try the page with; None for none.
     """
     limits = limits or Limits()
     registry = CollectorRegistry()
@@ -89,7 +92,7 @@ def create_app(
     _add_errors(app)
     _add_routes(app, handler, model_name)
     _add_state(app, handler, worker, registry)
-    add_page(app, assistant.processor.image_processor.layout)
+    add_page(app, assistant.processor.image_processor.layout, examples or Examples([]))
     return app
 
 

@@ -17,10 +17,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from panovlm.serving.errors import RequestError
-from panovlm.serving.site import OPEN_PATHS
+from panovlm.serving.site import PAGE
 
 logger = logging.getLogger(__name__)
-NEEDS_NO_KEY = OPEN_PATHS | {"/health"}
+NEEDS_NO_KEY = PAGE | {"/health", "/examples"}
+"""What says nothing about the model."""
 KNOWN_PATHS = NEEDS_NO_KEY | {
     "/metrics",
     "/openapi.json",
@@ -62,7 +63,7 @@ class Access:
         if is_foreign and not {origin, "*"} & {*self.origins}:
             message = "found a page of another origin; allow it with --cors-origin"
             return RequestError(403, message, "foreign_origin")
-        if scope["path"] not in NEEDS_NO_KEY and not self._has_key(headers):
+        if _known(scope["path"]) not in NEEDS_NO_KEY and not self._has_key(headers):
             return RequestError(401, "found no valid API key", "invalid_api_key")
         # Pages of any origin may send other types without asking first.
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -131,12 +132,18 @@ class AccessMiddleware:
         return f"{host}:{port}" if is_loopback(host) else str(host)
 
     def _log(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
-        path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
+        path = _known(scope["path"])
         self._requests.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
         line = {"id": request_id, "method": scope["method"], "path": path, "status": status}
         line |= {"seconds": round(seconds, 4), **scope["state"].get("counts", {})}
         logger.info(json.dumps(line))
+
+
+def _known(path: str) -> str:
+    """Return the known path that a path is or is below, of the examples; "other" for all others."""
+    path = "/examples" if path.startswith("/examples/") else path
+    return path if path in KNOWN_PATHS else "other"
 
 
 def _digest(key: str) -> bytes:

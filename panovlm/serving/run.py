@@ -11,9 +11,9 @@ from panovlm.errors import PanoVLMError
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.prefixes import PrefixStore
 from panovlm.runtime.arithmetic import Dtype
-from panovlm.serving import examples
 from panovlm.serving.app import create_app
 from panovlm.serving.connections import Connection
+from panovlm.serving.examples import Examples
 from panovlm.serving.fetching import Fetcher, parse_hosts
 from panovlm.serving.limits import Limits
 from panovlm.serving.middleware import Access, is_loopback
@@ -28,6 +28,7 @@ def serve(
     access: Access,
     limits: Limits,
     prefixes: PrefixStore,
+    examples: Examples,
     allow_hosts: str = "",
     dtype: Dtype = "auto",
     model_name: str = MODEL_NAME,
@@ -54,10 +55,15 @@ def serve(
     logging.getLogger("panovlm.serving").setLevel(logging.INFO)
     fetcher = Fetcher(hosts, limits.max_body_bytes) if hosts else None
     # While the model is loaded, so that nobody waits for them.
-    threading.Thread(target=examples.render_all, name="examples", daemon=True).start()
+    threading.Thread(target=examples.make_all, name="examples", daemon=True).start()
     assistant = Assistant.load(model, prefixes, dtype)
     app = create_app(
-        assistant, limits=limits, access=access, fetcher=fetcher, model_name=model_name
+        assistant,
+        limits=limits,
+        access=access,
+        fetcher=fetcher,
+        model_name=model_name,
+        examples=examples,
     )
     uvicorn.run(
         app,

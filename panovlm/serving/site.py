@@ -1,4 +1,4 @@
-"""The page at /: its files, its example panoramas, and the views of the model."""
+"""The page at /: its files, panoramas to try, and the views of the model."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.inference.rotation import stride_deg
 from panovlm.model.processing import GLOBAL_WORDS, view_words
-from panovlm.serving import examples
+from panovlm.serving.examples import Examples
 
 PAGE_FOLDER = Path(__file__).with_name("page")
 _FILES = {file.name: file.read_bytes() for file in sorted(PAGE_FOLDER.iterdir())}
@@ -26,14 +26,6 @@ _DOCUMENT = re.sub(
 )
 PAGE = frozenset({"/", *(f"{_FOLDER}/{name}" for name in _FILES)})
 """The paths of the page's files."""
-EXAMPLES: dict[str, tuple[int, int]] = {
-    f"/examples/{number + 1}{kind}.jpg": (number, height)
-    for number in range(examples.NUM_EXAMPLES)
-    for kind, height in (("", examples.HEIGHT), ("-small", examples.THUMBNAIL_HEIGHT))
-}
-"""Paths of the example panoramas, with their numbers and heights."""
-OPEN_PATHS = frozenset({*PAGE, *EXAMPLES, "/examples"})
-"""Paths that need no key: they say nothing about the model."""
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' blob:; "
@@ -56,32 +48,25 @@ class PageFiles(StaticFiles):
         return response
 
 
-def add_page(app: FastAPI, layout: ViewLayout) -> None:
+def add_page(app: FastAPI, layout: ViewLayout, examples: Examples) -> None:
     """Add the page's routes to a server whose model cuts panoramas into a layout of views."""
 
     async def document(http: Request) -> Response:
         return revalidated(http, _DOCUMENT.encode(), "text/html", PAGE_HEADERS)
 
-    def example(http: Request) -> Response:  # in a thread: rendering takes a moment
-        return revalidated(http, examples.picture(*EXAMPLES[http.url.path]), "image/jpeg")
+    def example(http: Request) -> Response:  # in a thread: making one takes a moment
+        return revalidated(http, examples.picture(http.url.path), "image/jpeg")
 
     # Only the page is compressed: nothing a client sends is in it, so its size reveals nothing.
     gzipped = GZipMiddleware(request_response(document), minimum_size=1)
     app.router.routes.append(Route("/", gzipped, methods=["GET"]))
     app.mount(_FOLDER, GZipMiddleware(PageFiles(directory=PAGE_FOLDER), minimum_size=1))
-    for path in EXAMPLES:
+    for path in examples.paths:
         app.add_route(path, example)
 
     @app.get("/examples")
     async def list_examples() -> list[dict[str, Any]]:
-        return [
-            {
-                "picture": f"examples/{number + 1}.jpg",
-                "thumbnail": f"examples/{number + 1}-small.jpg",
-                "questions": examples.questions(number),
-            }
-            for number in range(examples.NUM_EXAMPLES)
-        ]
+        return examples.listed()
 
     @app.get("/v1/views")
     async def views() -> dict[str, Any]:

@@ -25,8 +25,10 @@ def client(assistant: Assistant) -> Iterator[Any]:
     from asking import LIMITS, TestClient
 
     from panovlm.serving.app import create_app
+    from panovlm.serving.examples import examples_of
 
-    with TestClient(create_app(assistant, limits=LIMITS), raise_server_exceptions=False) as client:
+    app = create_app(assistant, limits=LIMITS, examples=examples_of("scenes"))
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 

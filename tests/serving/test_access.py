@@ -1,5 +1,6 @@
 """Who may ask: no page of another origin, nobody unnoticed from outside, over TLS where wanted."""
 
+import json
 import shutil
 import ssl
 import subprocess
@@ -13,6 +14,7 @@ from asking import LIMITS, PATH, Ask, TestClient
 from panovlm.inference.assistant import Assistant
 from panovlm.serving.app import create_app
 from panovlm.serving.middleware import Access
+from panovlm.training.outputs import STAGE_FACTS
 
 Cli = Any
 
@@ -92,7 +94,7 @@ def test_pages_of_allowed_origins_may_ask_and_read(
 def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What uvicorn would have run with."""
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append(options))
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append(options | {"app": app}))
     monkeypatch.delenv("PANOVLM_API_KEYS", raising=False)
     return calls
 
@@ -139,6 +141,26 @@ def test_a_certificate_reaches_the_server(
     command += ["-subj", "/CN=localhost", "-out", str(chain), "-keyout", str(key)]
     subprocess.run(command, check=True, capture_output=True)
     assert run_cli("serve", saved_model, "--tls-cert", chain, "--tls-key", key)[0] == 0
-    config = uvicorn.Config(lambda: None, **served[0])
+    config = uvicorn.Config(**served[0])
     config.load()
     assert isinstance(config.ssl, ssl.SSLContext)
+
+
+def test_scenes_are_offered_to_a_model_that_speaks_of_nothing_else(
+    saved_model: Path, run_cli: Cli, served: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    model = shutil.copytree(saved_model, tmp_path / "copy")
+
+    def offered(*words: Any) -> int:
+        assert run_cli("serve", model, *words)[0] == 0
+        with TestClient(served[-1]["app"]) as client:
+            return len(client.get("/examples").json())
+
+    assert offered() == 0
+    for name, count in (("smollm2-135m-instruct", 0), ("scene-lm", 4)):
+        (model / STAGE_FACTS).write_text(json.dumps({"model": {"language_model": name}}))
+        assert offered() == count
+    assert offered("--examples", "none") == 0
+    status, _, errors = run_cli("serve", model, "--examples", "nowhere")
+    assert status == 2
+    assert "found no folder nowhere" in errors

@@ -15,14 +15,24 @@ from asking import LIMITS, PATH, Ask, TestClient, data_url
 from PIL import Image
 from xmp_packets import AREA, PART, packet, save_with_xmp
 
+from panovlm.errors import PanoVLMError
 from panovlm.geometry.layouts import ViewLayout
 from panovlm.geometry.sphere import direction_index
 from panovlm.inference.assistant import Assistant
 from panovlm.model.processing import view_words
 from panovlm.pictures.panorama import load_panorama
 from panovlm.scenes.render import render
-from panovlm.serving import examples
 from panovlm.serving.app import create_app
+from panovlm.serving.examples import (
+    MOST_PICTURES,
+    NUM_SCENES,
+    THUMBNAIL_HEIGHT,
+    Example,
+    Examples,
+    examples_of,
+    scene_of,
+    scenes,
+)
 from panovlm.serving.middleware import Access
 from panovlm.serving.site import PAGE, PAGE_FOLDER, view_names
 
@@ -139,29 +149,30 @@ def test_a_picture_is_given_level_as_the_model_reads_it_and_one_that_is_level_is
     path = save_with_xmp(tmp_path / "part.png", PART, packet(AREA | tilt))
     reply = post(data_url(path.read_bytes()))
     assert reply.headers["content-type"] == "image/jpeg"
-    shown = np.asarray(Image.open(io.BytesIO(reply.content)), float)
-    assert np.abs(shown - load_panorama(path)).mean() < 4  # JPEG
+    assert np.abs(opened(reply.content) - load_panorama(path)).mean() < 4  # JPEG
     error = post(data_url(b"no picture")).json()["error"]
     assert (error["code"], error["param"]) == ("invalid_image", "image_url")
 
 
 def test_examples_are_panoramas_with_questions_and_need_no_key(assistant: Assistant) -> None:
-    with TestClient(create_app(assistant, limits=LIMITS, access=Access(keys=["secret"]))) as client:
+    access, offered = Access(keys=["secret"]), examples_of("scenes")
+    app = create_app(assistant, limits=LIMITS, access=access, examples=offered)
+    with TestClient(app) as client:
         listed = client.get("/examples").json()
-        assert len(listed) == examples.NUM_EXAMPLES
+        assert len(listed) == NUM_SCENES
         for example in listed:
             small = Image.open(io.BytesIO(client.get(example["thumbnail"]).content))
-            assert small.size == (2 * examples.THUMBNAIL_HEIGHT, examples.THUMBNAIL_HEIGHT)
+            assert small.size == (2 * THUMBNAIL_HEIGHT, THUMBNAIL_HEIGHT)
             assert len(example["questions"]) >= 2
             assert example["picture"] == f"examples/{listed.index(example) + 1}.jpg"  # link.js
-        assert client.get("/examples/99.jpg").status_code == 401
+        assert client.get("/examples/99.jpg").status_code == 404
 
 
 def test_an_example_shows_its_scene_and_the_first_crosses_the_seam() -> None:
-    scene = examples.scene_of(0)
+    scene = scene_of(0)
     assert any(solid.crosses_seam for solid in scene.solids)
-    shown = np.asarray(Image.open(io.BytesIO(examples.picture(0, 64))), float)
-    assert np.abs(shown - render(scene, 64)).mean() < 4  # JPEG
+    shown = opened(Examples(scenes()).picture("/examples/1-small.jpg"))
+    assert np.abs(shown - render(scene, THUMBNAIL_HEIGHT)).mean() < 4  # JPEG
     assert {direction_index(solid.yaw_deg) for solid in scene.solids} >= {4}
 
 
@@ -213,8 +224,56 @@ def test_the_scripts_are_valid_javascript() -> None:
 
 
 def test_examples_are_rendered_once_for_any_number_of_requests() -> None:
-    examples._rendered.cache_clear()
+    rendered: list[int] = []
+
+    def pixels(height: int) -> Any:
+        rendered.append(height)
+        return render(scene_of(0), height)
+
+    examples = Examples([Example(pixels, height=64)])
     with ThreadPoolExecutor(4) as threads:
-        rendered = [threads.submit(examples.picture, 1, 64) for _ in range(4)]
-        assert len({each.result() for each in rendered}) == 1
-    assert examples._rendered.cache_info().misses == 1
+        pictures = [threads.submit(examples.picture, "/examples/1.jpg") for _ in range(4)]
+        assert len({each.result() for each in pictures}) == 1
+    assert rendered == [64]
+
+
+def test_pictures_of_a_folder_are_offered_as_they_are_read_and_none_where_none_is_wanted(
+    assistant: Assistant, tmp_path: Path
+) -> None:
+    for name, height in (("b.png", 80), ("a.jpg", 128)):
+        Image.fromarray(render(scene_of(1), height)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("No picture.")
+    app = create_app(assistant, limits=LIMITS, examples=examples_of(str(tmp_path)))
+    with TestClient(app) as client:
+        first, second = client.get("/examples").json()
+        assert (first["questions"], second["questions"]) == ([], [])
+        shown, small = (
+            opened(client.get(each).content) for each in (first["picture"], second["thumbnail"])
+        )
+    assert np.abs(shown - render(scene_of(1), 128)).mean() < 4
+    assert small.shape == (80, 160, 3)  # not enlarged
+    for none in (None, examples_of("none")):
+        with TestClient(create_app(assistant, examples=none)) as client:
+            assert client.get("/examples").json() == []
+
+
+def test_a_folder_that_cannot_be_offered_is_refused_before_the_server_runs(tmp_path: Path) -> None:
+    with pytest.raises(PanoVLMError, match=r"found no folder .*nowhere, expected .*--examples"):
+        examples_of(str(tmp_path / "nowhere"))
+    with pytest.raises(PanoVLMError, match=r"found no picture in .*expected panoramas"):
+        examples_of(str(tmp_path))
+    good = tmp_path / "0.png"
+    Image.fromarray(render(scene_of(1), 16)).save(good)
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(good.read_bytes()[:-40])
+    with pytest.raises(PanoVLMError, match=r"damaged\.png"):
+        examples_of(str(tmp_path))
+    damaged.unlink()
+    for number in range(2 * MOST_PICTURES):
+        shutil.copy(good, tmp_path / f"copy-{number}.png")
+    assert 0 < len(examples_of(str(tmp_path)).listed()) <= MOST_PICTURES
+
+
+def opened(data: bytes) -> Any:
+    """Return the pixels of a picture's file, as floats."""
+    return np.asarray(Image.open(io.BytesIO(data)), float)

@@ -15,7 +15,7 @@ import { aboutPlace, placeAt } from "./words.js";
 
 const STILL_MS = 400;
 const STEPS_DEG = { view: 5, strip: 15 };  // of an arrow key
-const IDEAS = ["What is behind me?", "What do I see to my left?", "How many objects are there?"];
+const IDEAS = ["List what is in each direction.", "What is behind me?", "What do I see to my left?"];
 const SOURCES = new Map([["field of view", "as answered"], ["direction", "size not stated"], ["question", "the question’s direction"]]);
 const AHEAD = { yaw: 0, pitch: 0, fov: 90 };
 
@@ -110,7 +110,8 @@ async function fromFile(file) {
 
 async function fromExample(number) {
   const [blob, examples] = await Promise.all([client.picture(`examples/${number}.jpg`), listed]);
-  return { blob, url: dataUrl(blob), ideas: examples[number - 1].questions, example: number };
+  const { questions } = examples[number - 1], ideas = questions.length ? questions : IDEAS;
+  return { blob, url: dataUrl(blob), ideas, example: number };
 }
 
 /** Show a panorama that is open, with what was asked about it. */
@@ -143,6 +144,7 @@ function welcome(isShown) {
 }
 
 function offerExamples(examples) {
+  at("try").hidden = !examples.length;
   at("examples").replaceChildren(...examples.map(({ thumbnail }, place) => {
     const number = place + 1;
     return pictureButton(thumbnail, say("Example {number}", { number }), () => open([() => fromExample(number)]));

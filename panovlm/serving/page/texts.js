@@ -9,7 +9,7 @@ const KOREAN = {
   "Look around, then ask": "둘러보고 물어보세요",
   "Drop 360° panoramas here, or": "360° 파노라마를 여기에 놓거나",
   "choose pictures": "사진을 고르세요",
-  "or try a rendered one": "또는 예시를 열어 보세요",
+  "or try one of these": "또는 예시를 열어 보세요",
   "Example {number}": "예시 {number}",
   "Back to the panorama": "파노라마로 돌아가기",
   "Opening the panorama …": "파노라마를 여는 중 …",

@@ -56,8 +56,9 @@ def address(oracle: Any) -> Iterator[str]:
     from asking import listening
 
     from panovlm.serving.app import create_app
+    from panovlm.serving.examples import examples_of
 
-    with listening(create_app(oracle)) as (address, _):
+    with listening(create_app(oracle, examples=examples_of("scenes"))) as (address, _):
         yield address
 
 
