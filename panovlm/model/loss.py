@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 CHUNK = 128
 """Positions scored at once; the logits of as many words fit the caches better than all would."""
 TEMPERATURE = 0.025
-"""Of the cosines between image tokens and words."""
+"""Of the cosines between image tokens and words, where nothing else is said."""
 
 
 def supervised_loss(
@@ -79,7 +79,11 @@ def frozen_head_loss(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor
 
 
 def words_loss(
-    image_tokens: Tensor, words: Tensor, embedding: nn.Module, num_items: Tensor | int | None
+    image_tokens: Tensor,
+    words: Tensor,
+    embedding: nn.Module,
+    num_items: Tensor | int | None,
+    temperature: float = TEMPERATURE,
 ) -> Tensor:
     """Compute how far image tokens are from the embeddings of their words.
 
@@ -92,6 +96,8 @@ def words_loss(
         words: Token ids [N, T]; -100 where an image token stands for none.
         embedding: The language model's, from token ids to [.., D_lm].
         num_items: What the sum of the losses is divided by; None for their number.
+        temperature: Of the cosines. A token's cosines with two words come to differ by it times the
+            log of their odds, so that a higher one brings tokens of unsure views nearer to words.
 
     Returns:
         A scalar in float32.
@@ -102,7 +108,7 @@ def words_loss(
         tokens = normalize(image_tokens[has_word].float(), dim=-1)
         cosines = tokens @ normalize(embedding(vocabulary).float(), dim=-1).T
         own = cosines.gather(1, places[:, None])
-        total = cross_entropy(cosines / TEMPERATURE, places, reduction="sum") + (1 - own).sum()
+        total = cross_entropy(cosines / temperature, places, reduction="sum") + (1 - own).sum()
     count = has_word.sum() if num_items is None else num_items
     return total / torch.as_tensor(count, device=total.device).clamp(min=1)
 

@@ -19,7 +19,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple
 from panovlm.errors import PanoVLMError
 from panovlm.model.configuration import PanoVLMConfig
 from panovlm.model.encoders import build_encoder
-from panovlm.model.loss import supervised_loss, words_loss
+from panovlm.model.loss import TEMPERATURE, supervised_loss, words_loss
 from panovlm.model.masks import attention_masks
 from panovlm.model.projection import Projection
 from panovlm.model.resampler import PerceiverLayer, PerceiverResampler, build_resampler
@@ -330,16 +330,16 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
         no logits in training, or where `returns_logits` is False. Without labels it scores
         `logits_to_keep`, a number of last positions or the positions themselves. Labels of pictures
         without text, [N, image tokens], are the words that each image token is to stand for, or
-        -100; the language model is not run.
+        -100, told apart at `word_temperature`; the language model is not run.
         """
         num_items = kwargs.pop("num_items_in_batch", None)
         returns_logits = kwargs.pop("returns_logits", not self.training)
+        temperature = kwargs.pop("word_temperature", TEMPERATURE)
         if labels is not None and input_ids is None and inputs_embeds is None:
             tokens = self.get_image_features(pixel_values, patch_tokens).pooler_output
-            return PanoVLMOutput(
-                loss=words_loss(tokens, labels, self.get_input_embeddings(), num_items),
-                image_hidden_states=tokens,
-            )
+            words = self.get_input_embeddings()
+            told = words_loss(tokens, labels, words, num_items, temperature)
+            return PanoVLMOutput(loss=told, image_hidden_states=tokens)
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -352,8 +352,9 @@ class PanoVLMForConditionalGeneration(PanoVLMPreTrainedModel, GenerationMixin):
             lower_states=lower_states,
             **kwargs,
         )
-        hidden, loss = outputs.last_hidden_state, None
+        hidden = outputs.last_hidden_state
         logits: Tensor | None
+        loss: Tensor | None = None
         if labels is None:
             keep = (
                 slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep

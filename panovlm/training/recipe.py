@@ -49,6 +49,8 @@ class StageSection(Section):
     """The first of the steps, in which each image token learns the embedding of the word that a
     listing has for its view, and the language model is not run. For `pooling: slots` in a stage
     without adapters, on listings as `panovlm questions` writes."""
+    word_temperature: Annotated[float, Field(gt=0, le=1)] = 0.025
+    """Of these steps: a higher one, as 0.1, makes tokens of unsure views more like words."""
     batch_size: Count = 8
     """Panoramas (or texts without one) in one batch, shared by all processes of the run."""
     questions_per_panorama: Count = 8

@@ -37,6 +37,7 @@ ADDED = {
     "colour_jitter": 0.0,
     "class_swap": 0.0,
     "views_as_words": 0.0,
+    "word_temperature": 0.025,
 }
 """Keys that are no facts where they hold their default: runs from before they came resume."""
 NOT_FACTS = {"save_steps", "lora", "declared", "from_run", "validation", *ADDED}

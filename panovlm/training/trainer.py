@@ -124,13 +124,14 @@ class StageTrainer(Trainer):
         batches = map(self._as_the_step_needs, epoch_iterator)
         return super().get_batch_samples(batches, num_batches, device)
 
-    def _as_the_step_needs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _as_the_step_needs(self, batch: dict[str, Any]) -> dict[str, Any]:
         if self.view_words is None or self.state.global_step >= self.section.word_steps:
             return batch
         words = self.view_words(batch["input_ids"])
         views = {key: each for key, each in batch.items() if key in VIEWS}
         # Of `labels` the library counts all but the first, of `shift_labels` all.
-        return views | {"labels": words, "shift_labels": words}
+        targets = {"labels": words, "shift_labels": words}
+        return views | targets | {"word_temperature": self.section.word_temperature}
 
     def _check_sharding(self) -> None:
         """Refuse launchers that shard a model in a way that nothing here saves."""
