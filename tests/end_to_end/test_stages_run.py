@@ -103,11 +103,19 @@ def test_steps_on_words_bring_image_tokens_to_them_and_then_the_text_is_learned(
     assert losses[40] < 0.5 * losses[1]
 
 
-def test_all_steps_may_be_on_words(recipe_with_words: Recipe) -> None:
-    recipe = with_section(recipe_with_words, "resampler", steps=4, word_steps=4, save_steps=None)
-    run.train(recipe, ["resampler"], resume=False)
-    log = read_log(recipe.output / "logs" / "resampler.jsonl")
-    assert [entry["step"] for entry in log if "loss" in entry][-1] == 4
+def test_all_steps_may_be_on_words_at_another_temperature(
+    recipe_with_words: Recipe, tmp_path: Path
+) -> None:
+    all_steps, first = {"steps": 4, "word_steps": 4, "save_steps": None}, []
+    for temperature in (0.025, 0.1):
+        output = tmp_path / str(temperature)
+        recipe = recipe_with_words.model_copy(update={"output": output})
+        recipe = with_section(recipe, "resampler", word_temperature=temperature, **all_steps)
+        run.train(recipe, ["resampler"], resume=False)
+        losses = [e for e in read_log(output / "logs" / "resampler.jsonl") if "loss" in e]
+        assert losses[-1]["step"] == 4
+        first.append(losses[0]["loss"])
+    assert first[0] > 1.5 * first[1]  # the same tokens, told apart less sharply
 
 
 def test_a_stage_stopped_in_its_steps_on_words_resumes_bit_for_bit(
