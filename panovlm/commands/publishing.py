@@ -86,6 +86,7 @@ def _export_trained_only(
         raise PanoVLMError("found --dtype fp32 with --trained-only, expected bf16 or int8")
     name = out.resolve().name
     text = about.read_text(encoding="utf-8") if about else ""
-    card = card_text(run, licence=licence, trained_only=name, about=text)
-    num_bytes = export_trained_only(run, out, card, recipe_text(run, name), dtype or "bf16")
+    dtype = dtype or "bf16"
+    card = card_text(run, licence=licence, trained_only=name, dtype=dtype, about=text)
+    num_bytes = export_trained_only(run, out, card, recipe_text(run, name), dtype)
     typer.echo(f"{num_bytes / 1e6:.1f} MB written to {out}")

@@ -58,7 +58,12 @@ def write_card(run: Path, *, licence: str | None) -> Path:
 
 
 def card_text(
-    run: Path, *, licence: str | None, trained_only: str | None = None, about: str = ""
+    run: Path,
+    *,
+    licence: str | None,
+    trained_only: str | None = None,
+    dtype: str = "bf16",
+    about: str = "",
 ) -> str:
     """Return the text of a card.
 
@@ -67,6 +72,7 @@ def card_text(
         licence: Likewise.
         trained_only: Name of the folder of trained weights alone that the card is for; None for
             the run's own.
+        dtype: Of those weights.
         about: What else to say of the data, Markdown.
 
     Raises:
@@ -88,6 +94,7 @@ def card_text(
         licence=licence,
         recipe=_recipe(stages, name),
         trained_only=trained_only,
+        dtype=dtype,
         about=about.strip(),
         named=_named,
         file_name=lambda path: Path(path).name,

@@ -18,10 +18,11 @@ def test_each_pretrained_model_is_known_with_its_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_its_files_are_those_of_its_digests_and_few_bytes(name: str) -> None:
+def test_its_files_are_those_of_its_digests_few_bytes_and_licensed(name: str) -> None:
     folder = PRETRAINED / name
     check_digests(folder)
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < MOST_BYTES
+    assert "\nlicense: " in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", RECIPES)
