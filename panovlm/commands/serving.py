@@ -75,7 +75,7 @@ def serve(
             "'panovlm[serve]'"
         ) from error
     from panovlm.inference.prefixes import PrefixStore
-    from panovlm.serving.examples import examples_of, known_to
+    from panovlm.serving.examples import examples_of, offered_by_default
     from panovlm.serving.limits import Limits
     from panovlm.serving.middleware import Access
 
@@ -97,7 +97,7 @@ def serve(
             max_pictures=max_pictures,
         ),
         prefixes=PrefixStore(max_count=num_panoramas),
-        examples=examples_of(examples or known_to(model)),
+        examples=examples_of(examples or offered_by_default(model)),
         allow_hosts=allow_hosts,
         dtype=dtype,
         model_name=served_model_name,

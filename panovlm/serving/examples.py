@@ -98,7 +98,7 @@ class Examples:
         ]
 
 
-def known_to(model: Path) -> str:
+def offered_by_default(model: Path) -> str:
     """Return what to offer by default: scenes to a model that speaks of nothing else, else none."""
     facts = model_folder(model) / STAGE_FACTS
     named = json.loads(facts.read_text())["model"]["language_model"] if facts.is_file() else None
@@ -144,10 +144,10 @@ def _in_folder(folder: Path) -> list[Example]:
     found = pictures_in(folder)
     if not found:
         raise PanoVLMError(f"found no picture in {folder}, expected panoramas; change --examples")
-    offered = found[:: math.ceil(len(found) / MOST_PICTURES)]
-    for file in offered:
+    spread = found[:: math.ceil(len(found) / MOST_PICTURES)]
+    for file in spread:
         _of_file(file, THUMBNAIL_HEIGHT)  # what is damaged is named before the server runs
-    return [Example(partial(_of_file, file), PICTURE_HEIGHT) for file in offered]
+    return [Example(partial(_of_file, file), PICTURE_HEIGHT) for file in spread]
 
 
 def _of_file(file: Path, height: int) -> Pixels:
