@@ -113,7 +113,12 @@ def examples_of(offered: str) -> Examples:
     """
     if offered == NONE:
         return Examples([])
-    return Examples(scenes() if offered == SCENES else _in_folder(Path(offered)))
+    if offered == SCENES:
+        return Examples(scenes())
+    examples = Examples(_in_folder(Path(offered)))
+    for each in examples.listed():  # what is damaged is named before the server runs
+        examples.picture(f"/{each['thumbnail']}")
+    return examples
 
 
 def scenes() -> list[Example]:
@@ -145,8 +150,6 @@ def _in_folder(folder: Path) -> list[Example]:
     if not found:
         raise PanoVLMError(f"found no picture in {folder}, expected panoramas; change --examples")
     spread = found[:: math.ceil(len(found) / MOST_PICTURES)]
-    for file in spread:
-        _of_file(file, THUMBNAIL_HEIGHT)  # what is damaged is named before the server runs
     return [Example(partial(_of_file, file), PICTURE_HEIGHT) for file in spread]
 
 
