@@ -21,6 +21,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from panovlm.inference.answers import Answer
+from panovlm.inference.decoding import SpareCache
 from panovlm.inference.prefixes import KeysAndValues, Prefix
 from panovlm.inference.prompts import Prompt
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
@@ -87,7 +88,7 @@ class Batch:
 
     def __init__(self, model: PanoVLMForConditionalGeneration, rows: Sequence[Row] = ()) -> None:
         self._model, self._rows = model, list(rows)
-        self._cache: DynamicCache | None = None
+        self._cache: SpareCache | None = None
         self._mask: Tensor  # [B, C], and the last tokens [B]: set with the cache
         self._last: Tensor
         self._suppressed = list(model.generation_config.suppress_tokens or [])
@@ -121,9 +122,10 @@ class Batch:
         if parts:
             width = max(part._mask.shape[1] for part in parts)
             layers = zip(*(part._padded(width) for part in parts), strict=True)
-            joined = [tuple(torch.cat(side) for side in zip(*each, strict=True)) for each in layers]
+            sides = [zip(*each, strict=True) for each in layers]
+            joined = [(torch.cat(keys), torch.cat(values)) for keys, values in sides]
             masks = [pad(part._mask, (width - part._mask.shape[1], 0)) for part in parts]
-            self._cache, self._mask = DynamicCache(joined), torch.cat(masks)
+            self._cache, self._mask = SpareCache(joined), torch.cat(masks)
             self._last = torch.cat([part._last for part in parts])
         self._rows = [row for part in parts for row in part._rows]
         return pieces
@@ -151,7 +153,7 @@ class Batch:
         first = self._mask.shape[1] - int(self._mask.sum(-1).max())
         self._mask = self._mask[:, first:]
         kept = [(k[places, :, first:], v[places, :, first:]) for k, v in self._states()]
-        self._cache = DynamicCache(kept)
+        self._cache = SpareCache(kept)
 
     def _prefill(self) -> Tensor:
         """Read what the prefixes do not hold; return scores of the first tokens [B, vocab]."""
@@ -165,10 +167,10 @@ class Batch:
         self._mask = (columns >= pads[:, None]).long().to(self._model.device)
         return self._forward(inputs_embeds=embeddings)
 
-    def _cached(self, columns: int, lengths: list[int]) -> DynamicCache:
+    def _cached(self, columns: int, lengths: list[int]) -> SpareCache:
         """Align the last `lengths` (where positive) cached tokens of each row to the right."""
         if columns == 0:
-            return DynamicCache()
+            return SpareCache([])
         some = next(row.prefix for row in self._rows if row.prefix)
         layers = []
         for layer, (keys, values) in enumerate(some.own_states):
@@ -181,7 +183,7 @@ class Batch:
                     for side, own in zip(joined, row.prefix.layer_states(layer), strict=True):
                         side[place, :, columns - length :] = own[0, :, :length]
             layers.append((joined[0], joined[1]))
-        return DynamicCache(layers)
+        return SpareCache(layers)
 
     def _embedded(self, row: Row, to_read: int) -> Tensor:
         """Embed the last tokens of a row [to_read, D_lm], padded on the left where it is short."""

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from panovlm.errors import PanoVLMError
+from panovlm.inference.decoding import use_decoding_attention
 from panovlm.inference.names import or_names, pretrained_folder
 from panovlm.inference.trained_only import is_trained_only, load_trained_only
 from panovlm.model.modeling import PanoVLMForConditionalGeneration
@@ -64,6 +65,7 @@ def load_model(
     if uses_bf16(dtype):
         parts = (model.model.language_model, model.lm_head)
         cast_parameters(chain(*(part.parameters() for part in parts)), torch.bfloat16)
+    use_decoding_attention(model.model.language_model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval(), processor
 
