@@ -43,6 +43,21 @@ def test_it_loads_in_full_without_complaint_and_asks_no_other_host(visit: Any, s
     page.screenshot(path=f"{shots}.png")
 
 
+@pytest.mark.parametrize("size", [(390, 844), (1280, 800)], ids=["phone", "desk"])
+def test_many_examples_are_scrolled_through_below_the_heading(
+    visit: Any, size: tuple[int, int]
+) -> None:
+    page = visit(viewport={"width": size[0], "height": size[1]}).page
+    page.evaluate(
+        """() => { const list = document.getElementById("examples");
+        for (let more = 0; more < 20; more++) list.append(list.firstChild.cloneNode(true)); }"""
+    )
+    stage, heading = (page.locator(each).bounding_box() for each in ("#stage", "#welcome h2"))
+    assert heading["y"] >= stage["y"]
+    page.locator("#examples button").last.click()
+    expect(page.locator("#welcome")).to_be_visible()  # a copy has no listener, but is reached
+
+
 def test_a_chosen_picture_is_asked_about_and_the_answer_streams_in(
     visit: Any, picture: Path, shots: Path
 ) -> None:
