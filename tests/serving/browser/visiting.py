@@ -46,8 +46,7 @@ class Visit:
         ]
         errors = [*self.errors]  # requests cut off by closing are no errors
         self.context.close()
-        assert elsewhere == []
-        assert errors == []
+        assert (elsewhere, errors) == ([], []), (elsewhere, errors)
 
     def open(self, picture: Path) -> None:
         self.page.set_input_files("#file", picture)
