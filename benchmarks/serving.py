@@ -46,7 +46,7 @@ OURS, ALONE = SIDES
 ANSWER_TOKENS = (8, 16, 32)
 """Longest answers."""
 QUESTIONS = ("What is behind me?", "Is there a door to the left, and what stands beside it?", "Up?")
-WANTED_THROUGHPUT, WANTED_SECOND, WANTED_GROWTH = 3.0, 0.2, 1.05
+WANTED_THROUGHPUT, WANTED_SECOND, WANTED_GROWTH = 4.5, 0.1, 1.05
 START_S, ANSWER_S = 300, 900
 SAMPLE_S = 0.25
 """Between two samples of the server's memory."""
