@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.initialization import no_init_weights
 
 from panovlm.backbones.packaged import PACKAGED, locate
 from panovlm.data.conversations import ConversationTokenizer
@@ -181,10 +182,14 @@ def build_model(
 def _build_overlap_model(
     section: ModelSection, overlap: OverlapSection | None, pretrained: bool
 ) -> PreTrainedModel:
-    model = PanoVLMForOverlapPretraining(build_config(section), overlap)
-    if pretrained:
-        model.pairs()  # refuses views that share nothing before anything is read
-        _load_vision_encoder(model, section)
+    config = build_config(section)
+    if not pretrained:
+        return PanoVLMForOverlapPretraining(config, overlap)
+    with no_init_weights():
+        model = PanoVLMForOverlapPretraining(config, overlap)
+    _initialise(model, model.model.resampler, model.vicreg_projector)
+    model.pairs()  # refuses views that share nothing before anything is read
+    model.model.vision_encoder = build_vision_encoder(section)
     return model
 
 
@@ -193,18 +198,28 @@ def _build_generator(section: ModelSection, pretrained: bool) -> PreTrainedModel
     config, processor = build_config(section), build_processor(section)
     config.text_config.vocab_size = max(config.text_config.vocab_size, len(processor.tokenizer))
     config.image_token_id = processor.image_token_id
-    model = PanoVLMForConditionalGeneration(config)
-    if pretrained:
-        _load_vision_encoder(model, section)
-        _load_language_model(model, section, processor)
+    if not pretrained:
+        return PanoVLMForConditionalGeneration(config)
+    with no_init_weights():
+        model = PanoVLMForConditionalGeneration(config)
+    _initialise(model, model.model.resampler, model.model.projection)
+    model.model.vision_encoder = build_vision_encoder(section)
+    _load_language_model(model, section, processor)
     return model
+
+
+def _initialise(model: PreTrainedModel, *parts: nn.Module) -> None:
+    """Give fresh weights to parts without any; backbones, which are loaded, get none first."""
+    for part in parts:
+        for module in part.modules():
+            if reset := getattr(module, "reset_parameters", None):
+                reset()
+            model._init_weights(module)
 
 
 def _load_language_model(
     model: PanoVLMForConditionalGeneration, section: ModelSection, processor: PanoVLMProcessor
 ) -> None:
-    for part in (model.model.language_model, model.lm_head):
-        _free_weights(part)
     pretrained = AutoModelForCausalLM.from_pretrained(
         locate(section.language_model), dtype=torch.float32
     )
@@ -305,19 +320,6 @@ def _open_config(key: str, name: str) -> PreTrainedConfig:
             f"cannot open model.{key} = {name!r}: {reason}; give a folder, a hub id that this "
             f"machine can reach, or one of: {', '.join(PACKAGED)}"
         ) from error
-
-
-def _load_vision_encoder(model: PreTrainedModel, section: ModelSection) -> None:
-    _free_weights(model.model.vision_encoder)
-    model.model.vision_encoder = build_vision_encoder(section)
-
-
-def _free_weights(module: nn.Module) -> None:
-    """Free a module's weights before others are loaded: memory never holds two sets."""
-    for part in module.modules():
-        for name, parameter in part.named_parameters(recurse=False):
-            empty = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
-            part.register_parameter(name, empty)
 
 
 def build_image_processor(section: ModelSection) -> PanoVLMImageProcessor:

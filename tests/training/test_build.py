@@ -19,6 +19,7 @@ from transformers import (
 
 from panovlm.errors import PanoVLMError
 from panovlm.geometry.sphere import DIRECTIONS
+from panovlm.model.resampler import RESAMPLERS
 from panovlm.stages import STAGES
 from panovlm.training.build import (
     build_model,
@@ -92,6 +93,33 @@ def test_a_full_vocabulary_grows_by_the_placeholder(model_section, language_mode
 def test_the_placeholder_fits_where_the_vocabulary_has_room(generator, processor):
     assert generator.config.text_config.vocab_size == 300
     assert generator.config.image_token_id == processor.image_token_id == 259
+
+
+@pytest.mark.parametrize("kind", RESAMPLERS)
+@pytest.mark.parametrize("stage", ["vision", "resampler"])
+def test_no_weight_is_left_as_the_memory_was(model_section, kind, stage):
+    section = with_resampler(model_section, type=kind)
+    torch.use_deterministic_algorithms(True, warn_only=True)  # new memory is then full of NaN
+    try:
+        model = build_model(section, STAGES[stage])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    empty = [name for name, each in model.state_dict().items() if each.isnan().any()]
+    empty += [name for name, each in model.named_buffers() if each.isnan().any()]
+    assert empty == []
+
+
+@pytest.mark.parametrize("stage", ["vision", "resampler"])
+def test_fresh_weights_are_as_large_as_without_pretrained_backbones(model_section, stage):
+    section = with_resampler(model_section, type="perceiver", latent_size=64)
+    loaded = build_model(section, STAGES[stage])
+    fresh = build_model(section, STAGES[stage], pretrained=False)
+    parts = ("model.resampler", "model.projection", "vicreg_projector")
+    expected = {k: v for k, v in fresh.named_parameters() if k.startswith(parts)}
+    for name, each in expected.items():
+        size = each.square().mean().sqrt()
+        found = loaded.get_parameter(name).square().mean().sqrt()
+        torch.testing.assert_close(found, size, rtol=0.3, atol=0)
 
 
 def test_half_precision_checkpoints_are_trained_in_full(
