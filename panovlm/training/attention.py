@@ -15,16 +15,19 @@ from transformers import PreTrainedModel, Trainer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from panovlm.model.masks import attention_masks
-from panovlm.training.packed_attention import FUSED, PLAIN, by_example
+from panovlm.runtime.measure import device_memory_mb
+from panovlm.training.packed_attention import FUSED, PLAIN, by_example, num_scores, plain_up_to
 
 TIMED_EXAMPLES = 4
 NUM_TIMINGS = 2
 MOST_TIME = 0.95
 """The plain one, which needs more memory, is used if it takes at most this share of the fused
 one's time."""
-MOST_SCORE_BYTES = 2**31
-"""Of a timed batch: the plain one keeps the scores of all layers for the backward pass, in float32
-and as they were, and is not tried where that takes more."""
+MOST_SCORE_SHARE = 0.25
+"""Of the machine's memory: the plain one keeps the scores of all layers for the backward pass, and
+batches where these take more are left to the fused one."""
+SCORE_BYTES = 8
+"""In float32, and as they were."""
 
 
 def set_attention(
@@ -86,19 +89,17 @@ def use_fastest_attention(
     Returns:
         The name of the implementation, which is set.
     """
-    own = {name: by_example(name) if is_packed else name for name in (PLAIN, FUSED)}
-    fits = _score_bytes(language_model, batch) <= MOST_SCORE_BYTES
+    config, most_bytes = language_model.config, MOST_SCORE_SHARE * device_memory_mb() * 2**20
+    heads = config.num_hidden_layers * config.num_attention_heads
+    most_scores = int(most_bytes / (SCORE_BYTES * heads))
+    own = {
+        PLAIN: plain_up_to(most_scores, is_packed=is_packed),
+        FUSED: by_example(FUSED) if is_packed else FUSED,
+    }
+    fits = num_scores(batch.get("example_lengths"), *batch["input_ids"].shape) <= most_scores
     chosen = _fastest(language_model, batch, own) if fits else FUSED
     language_model.set_attn_implementation(own[chosen])
     return chosen
-
-
-def _score_bytes(language_model: PreTrainedModel, batch: dict[str, Any]) -> int:
-    """Compute the memory of the scores within each example, 8 bytes each, in all layers."""
-    config, (rows, length) = language_model.config, batch["input_ids"].shape
-    heads: int = config.num_hidden_layers * config.num_attention_heads
-    examples = batch.get("example_lengths") or [[length]] * rows
-    return 8 * heads * sum(each**2 for lengths in examples for each in lengths)
 
 
 def _fastest(language_model: PreTrainedModel, batch: dict[str, Any], own: dict[str, str]) -> str:

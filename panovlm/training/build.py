@@ -209,7 +209,7 @@ def _build_generator(section: ModelSection, pretrained: bool) -> PreTrainedModel
 
 
 def _initialise(model: PreTrainedModel, *parts: nn.Module) -> None:
-    """Give fresh weights to parts without any; backbones, which are loaded, get none first."""
+    """Initialise parts without weights; backbones, which are loaded, get none before their own."""
     for part in parts:
         for module in part.modules():
             if reset := getattr(module, "reset_parameters", None):
@@ -225,7 +225,8 @@ def _load_language_model(
     )
     vocab_size = model.config.text_config.vocab_size
     if vocab_size > pretrained.get_input_embeddings().num_embeddings:
-        pretrained.resize_token_embeddings(vocab_size)
+        # The row of the image token's placeholder, which is never read or said.
+        pretrained.resize_token_embeddings(vocab_size, mean_resizing=False)
     for part, its in (
         (model.model.language_model, pretrained.base_model),
         (model.lm_head, pretrained.get_output_embeddings()),

@@ -16,6 +16,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 FUSED, PLAIN = "sdpa", "eager"
 """The library's names."""
+Lengths = Sequence[Sequence[int]]
+"""Of each row, the tokens of its examples, one after the other; padding follows them."""
 
 
 def by_example(name: str) -> str:
@@ -31,6 +33,44 @@ def by_example(name: str) -> str:
     return own
 
 
+def plain_up_to(most_scores: int, *, is_packed: bool) -> str:
+    """Return the name of an attention that is plain up to a number of scores, and fused beyond.
+
+    The plain one keeps its scores for the backward pass, and batches differ in length.
+
+    Args:
+        most_scores: Of one head of a layer, in all rows together.
+        is_packed: Whether several examples of a sequence are to be computed apart.
+    """
+    own = f"{PLAIN}_up_to_{most_scores}{'_by_example' if is_packed else ''}"
+    AttentionInterface.register(own, partial(attention_up_to, most_scores, is_packed))
+    AttentionMaskInterface.register(own, ALL_MASK_ATTENTION_FUNCTIONS[PLAIN])
+    return own
+
+
+def attention_up_to(
+    most_scores: int,
+    is_packed: bool,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    example_lengths: Lengths | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Compute what `plain_up_to` names; see `attention_by_example`."""
+    lengths = example_lengths if is_packed else None
+    name = PLAIN if num_scores(lengths, query.shape[0], query.shape[2]) <= most_scores else FUSED
+    return attention_by_example(name, module, query, key, value, attention_mask, lengths, **kwargs)
+
+
+def num_scores(example_lengths: Lengths | None, rows: int, length: int) -> int:
+    """Count the scores of one head: within each example, or in rows [B, L] that are one each."""
+    lengths = example_lengths or [[length]] * rows
+    return sum(each**2 for row in lengths for each in row)
+
+
 def attention_by_example(
     name: str,
     module: nn.Module,
@@ -38,7 +78,7 @@ def attention_by_example(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    example_lengths: Sequence[Sequence[int]] | None = None,
+    example_lengths: Lengths | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Compute attention, as the library's functions do.
@@ -50,8 +90,7 @@ def attention_by_example(
         key: As `query`.
         value: As `query`.
         attention_mask: [B, 1, L, L], added to the scores.
-        example_lengths: Of each row, the tokens of its examples one after the other; padding
-            follows them. None if a row is one example.
+        example_lengths: None if a row is one example.
         **kwargs: Of the library's attention.
 
     Returns:

@@ -1,6 +1,5 @@
 """What a run will take, before anything is loaded, encoded or trained."""
 
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from panovlm.data.samples import records_of
 from panovlm.errors import PanoVLMError
 from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.cached_folders import MANIFEST, cache_folder
+from panovlm.runtime.measure import device_memory_mb
 from panovlm.stages import STAGES
 from panovlm.training.build import build_config, build_model
 from panovlm.training.footprint import (
@@ -130,7 +130,7 @@ def untrained_model(run: StageRun, device: str) -> PreTrainedModel:
 
 def refusals(recipe: Recipe, plans: list[StagePlan]) -> list[str]:
     """Return a line for everything that cannot fit this machine, with the setting to change."""
-    memory_mb = _memory_mb()
+    memory_mb = device_memory_mb()
     errors = [
         f"stage {each.run.name}: found about {each.memory_mb:,.0f} MiB needed, expected at most "
         f"{memory_mb:,.0f} MiB, the memory of this machine; lower batch_size (and raise "
@@ -215,10 +215,3 @@ def _blank_batch(model: PreTrainedModel, shape: BatchShape, device: str) -> dict
     labels[:, -(shape.supervised // rows) :] = word
     mask = torch.ones(rows, 1, shape.length, shape.length, dtype=torch.bool, device=device).tril()
     return {"patch_tokens": tokens, "input_ids": ids, "labels": labels, "attention_mask": mask}
-
-
-def _memory_mb() -> float:
-    """Return the memory of the accelerator, or of the machine, in MiB."""
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[1] / MB
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MB

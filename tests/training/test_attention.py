@@ -30,13 +30,14 @@ def test_plain_attention_is_used_where_it_is_clearly_faster(
     now = [0.0]
 
     def clock():
-        now[0] += seconds[language_model.config._attn_implementation]
+        name = language_model.config._attn_implementation
+        now[0] += seconds[name.split("_")[0]]
         return now[0]
 
     monkeypatch.setattr(attention.time, "thread_time", clock)
     hold_frozen(generator.requires_grad_(False), torch.bfloat16)
     assert use_fastest_attention(language_model, collate(BATCHES[kind], pad_id=0)) == chosen
-    assert language_model.config._attn_implementation == chosen
+    assert language_model.config._attn_implementation.startswith(chosen)
 
 
 def test_timing_leaves_no_gradient_and_no_trace_in_the_random_state(generator):
@@ -48,21 +49,22 @@ def test_timing_leaves_no_gradient_and_no_trace_in_the_random_state(generator):
     assert all(parameter.grad is None for parameter in generator.parameters())
 
 
-LONG = torch.zeros(4, 20_000, dtype=torch.long)
+LONG = torch.zeros(4, 50_000, dtype=torch.long)
 
 
 @pytest.mark.parametrize(
     ("batch", "is_packed", "times_tried"),
     [
         ({"input_ids": LONG}, False, 0),
-        ({"input_ids": LONG, "example_lengths": [[12_000, 8000]] * 4}, True, 0),
-        ({"input_ids": LONG, "example_lengths": [[100] * 200] * 4}, True, 4),
+        ({"input_ids": LONG, "example_lengths": [[30_000, 20_000]] * 4}, True, 0),
+        ({"input_ids": LONG, "example_lengths": [[100] * 500] * 4}, True, 4),
     ],
 )
 def test_plain_attention_is_not_tried_where_its_scores_would_fill_the_memory(
     generator, monkeypatch, batch, is_packed, times_tried
 ):
     language_model, tried = generator.model.language_model, []
+    monkeypatch.setattr(attention, "device_memory_mb", lambda: 16 * 1024)
     monkeypatch.setattr(attention, "_seconds", lambda *_: tried.append(1) or 1.0)
     assert use_fastest_attention(language_model, batch, is_packed=is_packed) == "sdpa"
     assert language_model.config._attn_implementation.startswith("sdpa")

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 from panovlm.data.packing import TokenSequence, collate, join, pack
 from panovlm.model.masks import attention_masks
 from panovlm.training import packed_attention
-from panovlm.training.packed_attention import by_example
+from panovlm.training.packed_attention import by_example, plain_up_to
 
 
 def conversation(*ids):
@@ -59,6 +59,25 @@ def test_no_scores_are_computed_between_examples(generator, monkeypatch):
     generator(**collate(ROWS, pad_id=0))
     num_layers = generator.config.text_config.num_hidden_layers
     assert lengths == [length for row in LENGTHS for length in row] * num_layers
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_plain_attention_is_left_where_scores_are_too_many(generator, monkeypatch, is_packed):
+    fused, library = [], packed_attention.sdpa_attention_forward
+    monkeypatch.setattr(
+        packed_attention,
+        "sdpa_attention_forward",
+        lambda *given, **options: fused.append(1) or library(*given, **options),
+    )
+    batch, losses = collate(ROWS, pad_id=0), []
+    apart = sum(each**2 for row in LENGTHS for each in row)
+    num_scores = apart if is_packed else len(ROWS) * batch["input_ids"].shape[1] ** 2
+    for most_scores in (num_scores, num_scores - 1):
+        name = plain_up_to(most_scores, is_packed=is_packed)
+        generator.model.language_model.set_attn_implementation(name)
+        losses.append(generator(**batch).loss)
+        assert bool(fused) == (most_scores < num_scores)
+    torch.testing.assert_close(*losses)
 
 
 def test_attention_of_another_name_stays():

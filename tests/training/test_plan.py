@@ -106,7 +106,7 @@ def test_what_cannot_fit_is_refused_with_the_setting_to_change(
     recipe = recipe.model_copy(update={"cache": "on"})  # `auto` would do without
     plans = planning.plan(recipe)
     assert planning.refusals(recipe, plans) == []
-    monkeypatch.setattr(planning, "_memory_mb", lambda: 10.0)
+    monkeypatch.setattr(planning, "device_memory_mb", lambda: 10.0)
     monkeypatch.setattr(planning.shutil, "disk_usage", lambda folder: Disk(100))
     errors = planning.refusals(recipe, plans)
     assert len(errors) == 5
