@@ -52,9 +52,7 @@ def attention(
     is_single = query.shape[1:3] == (key.shape[1], 1)
     if is_single and query.device.type == "cpu" and query.dtype != torch.float32:
         query, kwargs = query.expand(-1, -1, 2, -1), kwargs | {"is_causal": False}
-    attended: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)[
-        0
-    ]
+    attended, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     return (attended[:, :1] if is_single else attended), None
 
 
