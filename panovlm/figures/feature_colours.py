@@ -23,6 +23,7 @@ from panovlm.geometry.assembling import assemble_panorama
 from panovlm.model.vision import patch_tokens_of
 from panovlm.pictures.panorama import load_panorama
 from panovlm.stages import STAGES, Objective
+from panovlm.training.build import fresh_overlap_model
 from panovlm.training.outputs import STAGE_FACTS
 from panovlm.training.overlap.modeling import PanoVLMForOverlapPretraining
 
@@ -83,7 +84,7 @@ def _is_of_stage_one(config: Path) -> bool:
 def _initial(trained: PanoVLMForOverlapPretraining, folder: Path) -> PanoVLMForOverlapPretraining:
     """Build the model that the stage started from: the same seed makes the same weights."""
     set_seed(json.loads((folder / STAGE_FACTS).read_text())["seed"])
-    return PanoVLMForOverlapPretraining(trained.config).eval()
+    return fresh_overlap_model(trained.config).eval()
 
 
 @torch.inference_mode()

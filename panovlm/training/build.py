@@ -185,11 +185,19 @@ def _build_overlap_model(
     config = build_config(section)
     if not pretrained:
         return PanoVLMForOverlapPretraining(config, overlap)
+    model = fresh_overlap_model(config, overlap)
+    model.pairs()  # refuses views that share nothing before anything is read
+    model.model.vision_encoder = build_vision_encoder(section)
+    return model
+
+
+def fresh_overlap_model(
+    config: PanoVLMConfig, overlap: OverlapSection | None = None
+) -> PanoVLMForOverlapPretraining:
+    """Build the model that stage 1 starts from, with an encoder that has no weights yet."""
     with no_init_weights():
         model = PanoVLMForOverlapPretraining(config, overlap)
     _initialise(model, model.model.resampler, model.vicreg_projector)
-    model.pairs()  # refuses views that share nothing before anything is read
-    model.model.vision_encoder = build_vision_encoder(section)
     return model
 
 

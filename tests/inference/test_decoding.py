@@ -1,5 +1,7 @@
 """Attention and cache of answers that grow by a token at a time equal the library's."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -41,9 +43,9 @@ def test_attention_is_the_librarys(dtype: torch.dtype, heads: int, tokens: int) 
 def test_a_single_query_in_bf16_goes_in_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = []
 
-    def library(_: nn.Module, query: Tensor, *others: object, **options: object) -> tuple[Tensor]:
+    def library(_: nn.Module, query: Tensor, *others: object, **options: object) -> Any:
         numbers.append(query.shape[2])
-        return (query.transpose(1, 2),)
+        return query.transpose(1, 2), None
 
     monkeypatch.setattr("panovlm.inference.decoding.sdpa_attention_forward", library)
     for dtype in (torch.bfloat16, torch.float32):
