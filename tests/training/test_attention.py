@@ -37,7 +37,8 @@ def test_plain_attention_is_used_where_it_is_clearly_faster(
     monkeypatch.setattr(attention.time, "thread_time", clock)
     hold_frozen(generator.requires_grad_(False), torch.bfloat16)
     assert use_fastest_attention(language_model, collate(BATCHES[kind], pad_id=0)) == chosen
-    assert language_model.config._attn_implementation.startswith(chosen)
+    name = language_model.config._attn_implementation
+    assert name == "sdpa" if chosen == "sdpa" else name.startswith("eager_up_to_")
 
 
 def test_timing_leaves_no_gradient_and_no_trace_in_the_random_state(generator):
