@@ -109,8 +109,9 @@ def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Any]:
     Returns:
         `input_ids` and `labels`, each [B, L]. If a sequence has branches or several examples, also
         `position_ids`, [B, L], and `attention_mask`, [B, 1, L, L] of bool, True where row attends
-        to column. Otherwise causal attention needs neither: padding follows every token. Of several
-        examples in a sequence also `example_lengths`, the tokens of each in every sequence.
+        to column. Otherwise causal attention needs neither: padding follows every token. If a
+        sequence has several examples, also `packed_examples`: of each sequence the tokens of every
+        example, and whether it has branches.
     """
     batch: dict[str, Any] = {
         "input_ids": _pad([s.ids for s in sequences], pad_id),
@@ -122,9 +123,16 @@ def collate(sequences: Sequence[PackedSequence], pad_id: int) -> dict[str, Any]:
         batch["position_ids"] = _pad([s.positions for s in sequences], 0)
         batch["attention_mask"] = attention_mask(branches, examples)
     if examples.max() > 0:
-        counts = [Counter(s.examples or [0] * len(s.ids)) for s in sequences]
-        batch["example_lengths"] = [[*each.values()] for each in counts]
+        batch["packed_examples"] = [packed_examples(s) for s in sequences]
     return batch
+
+
+def packed_examples(sequence: PackedSequence) -> list[tuple[int, bool]]:
+    """Return the tokens of each example of a sequence, and whether it has branches."""
+    examples = sequence.examples or [0] * len(sequence.ids)
+    places = zip(examples, sequence.branches, strict=True)
+    branched = {example for example, branch in places if branch > 0}
+    return [(tokens, example in branched) for example, tokens in Counter(examples).items()]
 
 
 def attention_mask(branches: Tensor, examples: Tensor) -> Tensor:

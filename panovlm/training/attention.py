@@ -96,7 +96,7 @@ def use_fastest_attention(
         PLAIN: plain_up_to(most_scores, is_packed=is_packed),
         FUSED: by_example(FUSED) if is_packed else FUSED,
     }
-    fits = num_scores(batch.get("example_lengths"), *batch["input_ids"].shape) <= most_scores
+    fits = num_scores(batch.get("packed_examples"), *batch["input_ids"].shape) <= most_scores
     chosen = _fastest(language_model, batch, own) if fits else FUSED
     language_model.set_attn_implementation(own[chosen])
     return chosen
@@ -127,7 +127,7 @@ def _seconds(language_model: PreTrainedModel, batch: dict[str, Any]) -> float:
             inputs_embeds=embeddings.requires_grad_(),
             attention_mask=mask,
             position_ids=positions,
-            example_lengths=batch.get("example_lengths"),
+            packed_examples=batch.get("packed_examples"),
             use_cache=False,
         ).last_hidden_state
         torch.autograd.grad(hidden.float().sum(), embeddings)

@@ -16,8 +16,9 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 FUSED, PLAIN = "sdpa", "eager"
 """The library's names."""
-Lengths = Sequence[Sequence[int]]
-"""Of each row, the tokens of its examples, one after the other; padding follows them."""
+Examples = Sequence[Sequence[tuple[int, bool]]]
+"""Of each row the tokens of its examples, one after the other, and whether each has branches;
+padding follows them."""
 
 
 def by_example(name: str) -> str:
@@ -56,19 +57,20 @@ def attention_up_to(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    example_lengths: Lengths | None = None,
+    packed_examples: Examples | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Compute what `plain_up_to` names; see `attention_by_example`."""
-    lengths = example_lengths if is_packed else None
-    name = PLAIN if num_scores(lengths, query.shape[0], query.shape[2]) <= most_scores else FUSED
-    return attention_by_example(name, module, query, key, value, attention_mask, lengths, **kwargs)
+    examples = packed_examples if is_packed else None
+    name = PLAIN if num_scores(examples, query.shape[0], query.shape[2]) <= most_scores else FUSED
+    return attention_by_example(name, module, query, key, value, attention_mask, examples, **kwargs)
 
 
-def num_scores(example_lengths: Lengths | None, rows: int, length: int) -> int:
+def num_scores(examples: Examples | None, rows: int, length: int) -> int:
     """Count the scores of one head: within each example, or in rows [B, L] that are one each."""
-    lengths = example_lengths or [[length]] * rows
-    return sum(each**2 for row in lengths for each in row)
+    if examples is None:
+        return rows * length**2
+    return sum(each**2 for row in examples for each, _ in row)
 
 
 def attention_by_example(
@@ -78,7 +80,7 @@ def attention_by_example(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    example_lengths: Lengths | None = None,
+    packed_examples: Examples | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Compute attention, as the library's functions do.
@@ -90,27 +92,35 @@ def attention_by_example(
         key: As `query`.
         value: As `query`.
         attention_mask: [B, 1, L, L], added to the scores.
-        example_lengths: None if a row is one example.
+        packed_examples: None if a row is one example.
         **kwargs: Of the library's attention.
 
     Returns:
         [B, L, heads, D], zero at padding; and no scores.
     """
     compute = partial(_library_attention(name, module), module)
-    if example_lengths is None or attention_mask is None:
+    if packed_examples is None or attention_mask is None:
         return compute(query, key, value, attention_mask, **kwargs)[0], None
     rows = []
-    for row, lengths in enumerate(example_lengths):
+    for row, examples in enumerate(packed_examples):
         parts, start = [], 0
-        for length in lengths:
+        for length, has_branches in examples:
             at = (slice(row, row + 1), slice(None), slice(start, start + length))
-            mask = attention_mask[(*at, at[-1])]
-            parts.append(compute(query[at], key[at], value[at], mask, **kwargs)[0])
+            given = query[at], key[at], value[at]
+            if name == FUSED and not has_branches and not _is_windowed(length, **kwargs):
+                parts.append(compute(*given, None, **kwargs | {"is_causal": True})[0])
+            else:
+                parts.append(compute(*given, attention_mask[(*at, at[-1])], **kwargs)[0])
             start += length
         shape = parts[0].shape
         parts.append(parts[0].new_zeros(1, query.shape[2] - start, *shape[2:]))
         rows.append(torch.cat(parts, dim=1))
     return torch.cat(rows), None
+
+
+def _is_windowed(length: int, sliding_window: int | None = None, **_: Any) -> bool:
+    """Return whether a layer's window is shorter than an example."""
+    return sliding_window is not None and sliding_window < length
 
 
 def _library_attention(name: str, module: nn.Module) -> Callable[..., tuple[Tensor, Any]]:

@@ -57,8 +57,8 @@ LONG = torch.zeros(4, 50_000, dtype=torch.long)
     ("batch", "is_packed", "times_tried"),
     [
         ({"input_ids": LONG}, False, 0),
-        ({"input_ids": LONG, "example_lengths": [[30_000, 20_000]] * 4}, True, 0),
-        ({"input_ids": LONG, "example_lengths": [[100] * 500] * 4}, True, 4),
+        ({"input_ids": LONG, "packed_examples": [[(30_000, False), (20_000, True)]] * 4}, True, 0),
+        ({"input_ids": LONG, "packed_examples": [[(100, False)] * 500] * 4}, True, 4),
     ],
 )
 def test_plain_attention_is_not_tried_where_its_scores_would_fill_the_memory(

@@ -17,7 +17,9 @@ def conversation(*ids):
 TWO_QUESTIONS = pack([conversation(13, 14), conversation(15, 16, 17)])
 LONG = pack([conversation(*range(20, 60))])
 ROWS = [join([TWO_QUESTIONS, LONG]), join([LONG, TWO_QUESTIONS, TWO_QUESTIONS]), TWO_QUESTIONS]
-LENGTHS = [[9, 43], [43, 9, 9], [9]]
+EXAMPLES = [[(9, True), (43, False)], [(43, False), (9, True), (9, True)], [(9, True)]]
+"""Of each row the tokens of its examples, and whether they have branches."""
+NUM_TOKENS = [sum(length for length, _ in row) for row in EXAMPLES]
 FAMILIES = ("llama", "qwen3_sliding", "gemma3_text", "phi3")
 
 
@@ -26,15 +28,15 @@ FAMILIES = ("llama", "qwen3_sliding", "gemma3_text", "phi3")
 def test_examples_apart_have_the_results_of_one_mask(family, name, language_model_folder):
     model = AutoModelForCausalLM.from_pretrained(language_model_folder(kind=family)).base_model
     batch = collate(ROWS, pad_id=0)
-    assert batch["example_lengths"] == LENGTHS
+    assert batch["packed_examples"] == EXAMPLES
     positions = batch["position_ids"]
     mask = attention_masks(batch["attention_mask"], positions, model.config, torch.float32)
-    is_text = torch.tensor([[i < sum(row) for i in range(positions.shape[1])] for row in LENGTHS])
+    is_text = torch.tensor([[i < num for i in range(positions.shape[1])] for num in NUM_TOKENS])
 
     def outcome(attention):
         model.set_attn_implementation(attention)
         model.zero_grad()
-        given = {k: batch[k] for k in ("input_ids", "position_ids", "example_lengths")}
+        given = {k: batch[k] for k in ("input_ids", "position_ids", "packed_examples")}
         hidden = model(**given, attention_mask=mask, use_cache=False).last_hidden_state[is_text]
         hidden[:, 0].mean().backward()
         return hidden.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
@@ -47,18 +49,18 @@ def test_examples_apart_have_the_results_of_one_mask(family, name, language_mode
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
 
 
-def test_no_scores_are_computed_between_examples(generator, monkeypatch):
-    lengths, library = [], packed_attention.sdpa_attention_forward
+def test_no_scores_between_examples_and_masks_for_branches_alone(generator, monkeypatch):
+    computed, library = [], packed_attention.sdpa_attention_forward
 
-    def recorded(module, query, *others, **kwargs):
-        lengths.append(query.shape[2])
-        return library(module, query, *others, **kwargs)
+    def recorded(module, query, key, value, mask, **kwargs):
+        computed.append((query.shape[2], mask is not None))
+        return library(module, query, key, value, mask, **kwargs)
 
     monkeypatch.setattr(packed_attention, "sdpa_attention_forward", recorded)
     generator.model.language_model.set_attn_implementation(by_example("sdpa"))
     generator(**collate(ROWS, pad_id=0))
     num_layers = generator.config.text_config.num_hidden_layers
-    assert lengths == [length for row in LENGTHS for length in row] * num_layers
+    assert computed == [example for row in EXAMPLES for example in row] * num_layers
 
 
 @pytest.mark.parametrize("is_packed", [True, False])
@@ -70,7 +72,7 @@ def test_plain_attention_is_left_where_scores_are_too_many(generator, monkeypatc
         lambda *given, **options: fused.append(1) or library(*given, **options),
     )
     batch, losses = collate(ROWS, pad_id=0), []
-    apart = sum(each**2 for row in LENGTHS for each in row)
+    apart = sum(length**2 for row in EXAMPLES for length, _ in row)
     num_scores = apart if is_packed else len(ROWS) * batch["input_ids"].shape[1] ** 2
     for most_scores in (num_scores, num_scores - 1):
         name = plain_up_to(most_scores, is_packed=is_packed)
