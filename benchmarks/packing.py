@@ -29,6 +29,7 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.runtime.allocator import keep_freed_memory
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.stages import STAGES
+from panovlm.training.adapters import without_input_copies
 from panovlm.training.attention import TIMED_EXAMPLES, use_fastest_attention
 from panovlm.training.packed_attention import FUSED, by_example
 from panovlm.training.sampler import SequenceSampler
@@ -150,7 +151,9 @@ class Steps:
     def step(self, batch: Sequence[Sequence[int]]) -> None:
         """Do one step."""
         inputs = self.collate([self.examples.sequence(indices) for indices in batch])
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+        inputs_of_adapters = without_input_copies(self.model, LORA)
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=self.bf16)
+        with autocast, inputs_of_adapters:
             loss = self.model(**inputs).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)

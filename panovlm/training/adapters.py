@@ -6,11 +6,13 @@ adapter_model.safetensors, adapter_config.json   PEFT's own format, for the lang
 modules.safetensors                              the modules trained as a whole, as in the model
 """
 
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.helpers import disable_input_dtype_casting
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -66,6 +68,20 @@ def add_adapters(language_model: PreTrainedModel, lora: LoraSection) -> PeftMode
     )
     with quiet_transformers():  # PEFT reads what transformers has renamed
         return get_peft_model(language_model, config)
+
+
+def without_input_copies(
+    model: PreTrainedModel, lora: LoraSection | None
+) -> AbstractContextManager[None]:
+    """Return a context in which adapters read their inputs in bf16, as autocast computes with them.
+
+    PEFT would convert them to float32 first, only for autocast to convert them back: the same
+    numbers, but two copies, one of which is kept for the backward pass. DoRA takes the lengths of
+    weights in its input's type, and keeps the conversion.
+    """
+    active = lora is not None and lora.variant != "dora"
+    context: AbstractContextManager[None] = disable_input_dtype_casting(model, active=active)
+    return context
 
 
 def _check_names(language_model: PreTrainedModel, lora: LoraSection) -> None:

@@ -12,7 +12,7 @@ moments.
 import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,12 @@ from panovlm.runtime.files import check_output
 from panovlm.runtime.progress import console, show_table
 from panovlm.stages import STAGES, Stage
 from panovlm.training import ranks
-from panovlm.training.adapters import ADAPTER, read_adapters, write_adapters
+from panovlm.training.adapters import (
+    ADAPTER,
+    read_adapters,
+    without_input_copies,
+    write_adapters,
+)
 from panovlm.training.assembly import build_trainer
 from panovlm.training.attention import compile_layers, set_attention
 from panovlm.training.build import (
@@ -158,7 +163,9 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
         console.print(f"{run.name}: attention {chosen}, the faster here on the first examples")
     if run.recipe.compile:
         compile_layers(model)
-    with bar, ranks.quiet_after_others():
+    # Without autocast, the inputs would not be of the adapters' type.
+    inputs = without_input_copies(model, run.lora) if run.bf16 else nullcontext()
+    with bar, ranks.quiet_after_others(), inputs:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         is_whole = not is_held_in_bf16 and not is_sharded(trainer.model)
         weights = None if is_whole else trained_weights(trainer.model)

@@ -1,6 +1,7 @@
 """Adapters of every variant train beside a language model that never changes."""
 
 import importlib.util
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -8,9 +9,14 @@ import torch
 from panovlm.data.packing import TokenSequence, collate, pack
 from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES
-from panovlm.training.adapters import is_adapter, read_adapters, write_adapters
+from panovlm.training.adapters import (
+    is_adapter,
+    read_adapters,
+    without_input_copies,
+    write_adapters,
+)
 from panovlm.training.sections import LoraSection
-from panovlm.training.trainable import apply_stage, report
+from panovlm.training.trainable import apply_stage, hold_frozen, report
 
 FINETUNE = STAGES["finetune"]
 ORIGIN = {"language_model": "tiny", "base": "none"}
@@ -50,6 +56,30 @@ def test_adapters_learn_and_the_language_model_does_not_change(generator, varian
     after = base_weights(generator)
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize(("variant", "has_copies"), [("lora", False), ("dora", True)])
+def test_without_copies_of_inputs_the_gradients_are_the_same(generator, variant, has_copies):
+    lora = LoraSection(rank=4, alpha=8, variant=variant)
+    apply_stage(generator, FINETUNE, lora)
+    hold_frozen(generator.train(), torch.bfloat16)
+    batch = collate([pack([TokenSequence([*range(10, 20)], [*range(10, 20)])])], pad_id=0)
+
+    def outcome(context):
+        kept = []
+        hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t)
+        generator.zero_grad()
+        with context, hooks, torch.autocast("cpu", torch.bfloat16):
+            loss = generator(**batch).loss
+        loss.backward()
+        gradients = [p.grad.clone() for p in generator.parameters() if p.grad is not None]
+        storages = {each.untyped_storage().data_ptr(): each.nbytes for each in kept}
+        return [loss.detach(), *gradients], sum(storages.values())
+
+    expected, bytes_with_copies = outcome(nullcontext())
+    found, num_bytes = outcome(without_input_copies(generator, lora))
+    assert all(torch.equal(*each) for each in zip(found, expected, strict=True))
+    assert (num_bytes < bytes_with_copies) != has_copies
 
 
 @pytest.mark.parametrize(
