@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from panovlm.model.modeling import PanoVLMForConditionalGeneration
 from panovlm.runtime.allocator import keep_freed_memory
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.stages import STAGES, TRAINED, Objective, Supervision
+from panovlm.training.adapters import without_input_copies
 from panovlm.training.assembly import training_arguments
 from panovlm.training.attention import set_attention
 from panovlm.training.build import free_vision_encoder
@@ -164,7 +166,8 @@ def run_ours(wanted: dict[str, Any], pictures: list[Path], place: Path) -> list[
     )
     if bf16 and stage.supervision is not Supervision.NONE:
         set_attention(trainer, "auto", can_time=True)
-    trainer.train()
+    with without_input_copies(model, LORA) if bf16 else nullcontext():
+        trainer.train()
     if wanted["cache"] == "cold":
         clock.marks[0] -= encoding_s
     return clock.marks

@@ -7,6 +7,7 @@ timed on what is about to be trained on.
 
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from transformers import PreTrainedModel, Trainer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from panovlm.model.masks import attention_masks
+from panovlm.runtime.files import write_whole
 from panovlm.runtime.measure import device_memory_mb
+from panovlm.training import ranks
 from panovlm.training.packed_attention import FUSED, PLAIN, by_example, num_scores, plain_up_to
 
 TIMED_EXAMPLES = 4
@@ -28,12 +31,17 @@ MOST_SCORE_SHARE = 0.25
 batches where these take more are left to the fused one."""
 SCORE_BYTES = 8
 """In float32, and as they were."""
+CHOICE_FILE = "attention.txt"
+"""Beside a stage's checkpoints."""
 
 
 def set_attention(
     trainer: Trainer, attention: str, *, can_time: bool, is_packed: bool = False
 ) -> str | None:
     """Set the attention of a trainer's language model, as a recipe names it.
+
+    A choice is kept beside the checkpoints. After a resume, the clock might prefer the other one,
+    whose results differ by rounding.
 
     Args:
         trainer: Ready to train.
@@ -46,12 +54,25 @@ def set_attention(
     """
     language_model = trainer.model.model.language_model
     if attention == "auto" and can_time and not torch.cuda.is_available():
-        first = islice(trainer._get_train_sampler(), TIMED_EXAMPLES)
-        batch = trainer.data_collator([trainer.train_dataset[key] for key in first])
-        return use_fastest_attention(language_model, batch, is_packed=is_packed)
+        chosen = ranks.run_on_first(lambda: _kept_choice(trainer, is_packed))
+        language_model.set_attn_implementation(_implementations(language_model, is_packed)[chosen])
+        return chosen
     name = language_model.config._attn_implementation if attention == "auto" else attention
     language_model.set_attn_implementation(by_example(name) if is_packed else name)
     return None
+
+
+def _kept_choice(trainer: Trainer, is_packed: bool) -> str:
+    """Return what was chosen when the stage began, or choose now and keep that."""
+    file = Path(trainer.args.output_dir) / CHOICE_FILE
+    if file.is_file():
+        return file.read_text()
+    first = islice(trainer._get_train_sampler(), TIMED_EXAMPLES)
+    batch = trainer.data_collator([trainer.train_dataset[key] for key in first])
+    language_model = trainer.model.model.language_model
+    chosen = use_fastest_attention(language_model, batch, is_packed=is_packed)
+    write_whole(file, lambda partial: partial.write_text(chosen))
+    return chosen
 
 
 def compile_layers(model: PreTrainedModel, **options: Any) -> None:
@@ -89,17 +110,27 @@ def use_fastest_attention(
     Returns:
         The name of the implementation, which is set.
     """
-    config, most_bytes = language_model.config, MOST_SCORE_SHARE * device_memory_mb() * 2**20
-    heads = config.num_hidden_layers * config.num_attention_heads
-    most_scores = int(most_bytes / (SCORE_BYTES * heads))
-    own = {
-        PLAIN: plain_up_to(most_scores, is_packed=is_packed),
-        FUSED: by_example(FUSED) if is_packed else FUSED,
-    }
-    fits = num_scores(batch.get("packed_examples"), *batch["input_ids"].shape) <= most_scores
+    num = num_scores(batch.get("packed_examples"), *batch["input_ids"].shape)
+    own = _implementations(language_model, is_packed)
+    fits = num <= _most_scores(language_model)
     chosen = _fastest(language_model, batch, own) if fits else FUSED
     language_model.set_attn_implementation(own[chosen])
     return chosen
+
+
+def _implementations(language_model: PreTrainedModel, is_packed: bool) -> dict[str, str]:
+    """Return the names of both to choose from, as the language model's attention takes them."""
+    return {
+        PLAIN: plain_up_to(_most_scores(language_model), is_packed=is_packed),
+        FUSED: by_example(FUSED) if is_packed else FUSED,
+    }
+
+
+def _most_scores(language_model: PreTrainedModel) -> int:
+    """Return how many scores of one head the plain one may keep."""
+    config, most_bytes = language_model.config, MOST_SCORE_SHARE * device_memory_mb() * 2**20
+    heads = config.num_hidden_layers * config.num_attention_heads
+    return int(most_bytes / (SCORE_BYTES * heads))
 
 
 def _fastest(language_model: PreTrainedModel, batch: dict[str, Any], own: dict[str, str]) -> str:

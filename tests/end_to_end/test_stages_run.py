@@ -22,9 +22,10 @@ from panovlm.errors import PanoVLMError
 from panovlm.inference.answers import SamplingParams
 from panovlm.inference.assistant import Assistant
 from panovlm.inference.loading import model_folder
-from panovlm.training import run
+from panovlm.training import attention, run
 from panovlm.training.log import read_log
 from panovlm.training.outputs import STAGE_FACTS
+from panovlm.training.packed_attention import FUSED, PLAIN
 from panovlm.training.recipe import Recipe
 from panovlm.training.sections import LearningRates, LoraSection, OverlapSection
 from panovlm.training.trainer import StageTrainer
@@ -214,6 +215,30 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     assert [e["loss"] for e in read_log(run.log_file(recipe, stage))] == [e["loss"] for e in log]
+
+
+def test_a_resumed_run_keeps_the_attention_that_was_faster_when_it_began(
+    recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train_until: Callable[..., None],
+) -> None:
+    recipe = with_section(recipe, "finetune", from_backbones=True)
+
+    def outcome(faster: str, *, stopped_before: str | None = None) -> dict[str, torch.Tensor]:
+        output = tmp_path / f"{faster} {stopped_before}"
+        own = recipe.model_copy(update={"dtype": "bf16", "output": output})
+        if stopped_before:
+            monkeypatch.setattr(attention, "_fastest", lambda *_: stopped_before)
+            train_until(own, "finetune", 3)
+        monkeypatch.setattr(attention, "_fastest", lambda *_: faster)
+        run.train(own, ["finetune"], resume=stopped_before is not None)
+        return weights(own, "finetune")
+
+    fused, plain = outcome(FUSED), outcome(PLAIN)
+    resumed = outcome(PLAIN, stopped_before=FUSED)
+    assert all(torch.equal(resumed[name], fused[name]) for name in fused)
+    assert not all(torch.equal(plain[name], fused[name]) for name in fused)
 
 
 def test_workers_and_layers_computed_again_change_no_result(
