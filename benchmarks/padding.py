@@ -45,11 +45,11 @@ class Lengths:
         """Return the indices of all examples."""
         return np.arange(len(self.lengths))
 
-    def text_bytes(self, index: int, epoch: int) -> int:
+    def estimated_tokens(self, index: int, epoch: int) -> int:
         """Return the length of an example."""
         return int(self.lengths[index])
 
-    num_tokens = text_bytes
+    num_tokens = estimated_tokens
 
 
 def batch_padding(batches: Iterator[Sequence[int]]) -> float:

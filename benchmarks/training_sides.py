@@ -317,7 +317,7 @@ class PixelExamples(Dataset[Example]):
         """Return the indices of all examples."""
         return np.arange(len(self))
 
-    def text_bytes(self, index: int, epoch: int) -> int:
+    def estimated_tokens(self, index: int, epoch: int) -> float:
         """Return the one length of all texts."""
         return TEXT_TOKENS
 

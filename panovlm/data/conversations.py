@@ -203,11 +203,8 @@ class ConversationTokenizer:
         """Return how many tokens a whole conversation has beyond `longest`; below 0 if fewer."""
         if self.longest is None:
             return 0
-        expansion = self.processor.expand_image()
-        image_tokens = expansion.count(self.processor.image_token)
-        around = len(expansion) - image_tokens * len(self.processor.image_token)
         # No text has more tokens than bytes, so most conversations need not be tokenised.
-        pictures = (image_tokens + around) * max(len(record.paths), 1)
+        pictures = self.picture_tokens * max(len(record.paths), 1)
         most = self._most_tokens(record) + pictures - self.longest
         return most if most <= 0 else len(self._whole(record).ids) - self.longest
 
@@ -215,6 +212,12 @@ class ConversationTokenizer:
         """Return more tokens than a record's conversation has, its picture apart."""
         contents = sum(len(message.content.encode()) for message in record.messages)
         return contents + len(record.messages) * self.markup_bytes
+
+    @cached_property
+    def picture_tokens(self) -> int:
+        """More tokens than a picture has in a conversation, the words for its views among them."""
+        expansion, token = self.processor.expand_image(), self.processor.image_token
+        return expansion.count(token) + len(expansion.replace(token, ""))
 
     @cached_property
     def markup_bytes(self) -> int:

@@ -22,6 +22,8 @@ from panovlm.pictures.declaring import PictureFile
 from panovlm.stages import Supervision
 
 TOO_LONG_FIX = "shorten the text, or lower token_rows, token_columns or num_views"
+BYTES_PER_TOKEN = 4
+"""Of text, about."""
 NUM_PACKED_FIRST = 256
 """Examples packed before training: enough to meet what a tokenizer or a chat template does."""
 
@@ -190,12 +192,15 @@ class PanoramaDataset(Dataset[Example]):
         packed = self.conversations(index, epoch)
         return len(packed.ids) if packed else 0
 
-    def text_bytes(self, index: int, epoch: int) -> int:
-        """Return about the bytes of an example's text in an epoch; nothing is tokenised."""
+    def estimated_tokens(self, index: int, epoch: int) -> float:
+        """Return about the tokens of an example in an epoch; nothing is tokenised."""
         if self.sampler.supervision is Supervision.NONE:
-            return 0
-        chosen = self.sampler.chosen(self._group(index), (self.seed, epoch, index))
-        return sum(self.record_bytes[index % len(self.groups)][i] for i in chosen)
+            return 0.0
+        records = self._group(index)
+        chosen = self.sampler.chosen(records, (self.seed, epoch, index))
+        text = sum(self.record_bytes[index % len(self.groups)][i] for i in chosen)
+        pictures = len(records[0].pictures) * self.sampler.tokenizer.picture_tokens
+        return text / BYTES_PER_TOKEN + pictures
 
     def check_packing(self) -> None:
         """Pack the first examples, for what no text shows: how a tokenizer takes them.

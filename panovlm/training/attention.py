@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedConfig, PreTrainedModel, Trainer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from panovlm.model.masks import attention_masks
@@ -75,6 +75,24 @@ def _kept_choice(trainer: Trainer, is_packed: bool) -> str:
     return chosen
 
 
+def kept_score_bytes(
+    attention: str, text_config: PreTrainedConfig, num_scores: int, *, can_time: bool
+) -> int:
+    """Return the most bytes of scores that a batch keeps for the backward pass.
+
+    Args:
+        attention: As a recipe names it.
+        text_config: Of the language model.
+        num_scores: Of one head of a layer.
+        can_time: Whether `auto` may choose the plain one; see `set_attention`.
+    """
+    num_bytes = num_scores * _bytes_per_score(text_config)
+    if attention == PLAIN:
+        return num_bytes
+    is_timed = attention == "auto" and can_time and not torch.cuda.is_available()
+    return min(num_bytes, _most_score_bytes()) if is_timed else 0
+
+
 def compile_layers(model: PreTrainedModel, **options: Any) -> None:
     """Compile the layers of the resampler and the language model, in place.
 
@@ -127,10 +145,17 @@ def _implementations(language_model: PreTrainedModel, is_packed: bool) -> dict[s
 
 
 def _most_scores(language_model: PreTrainedModel) -> int:
-    """Return how many scores of one head the plain one may keep."""
-    config, most_bytes = language_model.config, MOST_SCORE_SHARE * device_memory_mb() * 2**20
-    heads = config.num_hidden_layers * config.num_attention_heads
-    return int(most_bytes / (SCORE_BYTES * heads))
+    """Return how many scores of one head of a layer the plain one may keep."""
+    return _most_score_bytes() // _bytes_per_score(language_model.config)
+
+
+def _most_score_bytes() -> int:
+    return int(MOST_SCORE_SHARE * device_memory_mb() * 2**20)
+
+
+def _bytes_per_score(text_config: PreTrainedConfig) -> int:
+    """Return the bytes of one score of every head of every layer."""
+    return SCORE_BYTES * text_config.num_hidden_layers * text_config.num_attention_heads
 
 
 def _fastest(language_model: PreTrainedModel, batch: dict[str, Any], own: dict[str, str]) -> str:

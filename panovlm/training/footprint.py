@@ -43,12 +43,13 @@ class Footprint:
     loading: int  # held beside them while a pretrained language model is copied in
     gradients: int  # of the trained parameters
     optimiser: int  # AdamW's two averages of each trained parameter
-    activations: int  # what the forward pass keeps for the backward pass, logits included
+    activations: int  # kept for the backward pass, logits included, but the attention's scores
+    scores: int  # those, where attention may be plain
 
     @property
     def peak(self) -> int:
         """The most that is held at once."""
-        training = self.gradients + self.optimiser + self.activations
+        training = self.gradients + self.optimiser + self.activations + self.scores
         return self.weights + max(training - self.freed, self.loading)
 
 
@@ -59,15 +60,17 @@ def footprint(
     frees_encoder: bool,
     bf16: bool = False,
     four_bits: bool = False,
+    score_bytes: int = 0,
 ) -> Footprint:
-    """Compute what training a model takes; activations are counted in float32.
+    """Compute what training a model takes.
 
     Args:
-        model: Ready to train, on the meta device.
+        model: Ready to train, on the meta device; computed in bfloat16, it is left in that.
         batch: Its size.
         frees_encoder: Whether the encoder's outputs are all cached before training begins.
-        bf16: Whether the frozen language model is held in bfloat16.
+        bf16: Whether it is computed in bfloat16, and the frozen language model held in it.
         four_bits: Whether the matrices of its layers are held in 4 bits.
+        score_bytes: What plain attention keeps of a batch; the fused one keeps none.
     """
     trunk, trained = model.model, FLOAT_BYTES * model.num_parameters(only_trainable=True)
     return Footprint(
@@ -77,7 +80,8 @@ def footprint(
         loading=FLOAT_BYTES * trunk.language_model.num_parameters() if batch.length else 0,
         gradients=trained,
         optimiser=ADAM_STATES * trained,
-        activations=_activation_bytes(model, batch),
+        activations=_activation_bytes(model.to(torch.bfloat16) if bf16 else model, batch),
+        scores=score_bytes,
     )
 
 
@@ -106,9 +110,9 @@ def _activation_bytes(model: PreTrainedModel, batch: BatchShape) -> int:
     kept: dict[int, Tensor] = {}  # the tensors stay alive, so that no storage's place is reused
 
     def keep(tensor: Tensor) -> Tensor:
-        # The kernels in use never keep the square of attention weights.
-        is_attention = tensor.dim() == 4 and tensor.shape[-2:] == (batch.length, batch.length)
-        if _storage(tensor) not in parameters and not is_attention:
+        # Scores are counted apart: on the meta device every attention keeps them.
+        is_scores = tensor.dim() > 2 and tensor.shape[-2:] == (batch.length, batch.length)
+        if _storage(tensor) not in parameters and not is_scores:
             kept[_storage(tensor)] = tensor
         return tensor
 

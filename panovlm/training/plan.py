@@ -1,11 +1,15 @@
 """What a run will take, before anything is loaded, encoded or trained."""
 
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from heapq import nlargest
 from itertools import product
+from statistics import mean
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -21,6 +25,7 @@ from panovlm.pictures.declaring import PictureFile
 from panovlm.runtime.cached_folders import MANIFEST, cache_folder
 from panovlm.runtime.measure import device_memory_mb
 from panovlm.stages import STAGES
+from panovlm.training.attention import kept_score_bytes
 from panovlm.training.build import build_config, build_model
 from panovlm.training.footprint import (
     FLOAT_BYTES,
@@ -53,7 +58,8 @@ class StagePlan:
     run: StageRun
     num_panoramas: int | None  # examples of an epoch, texts without one included; None of a stream
     image_tokens: int  # of one panorama in the language model; 0 without text
-    batch: BatchShape  # of one process, by the longest of the examples read
+    batch: BatchShape  # the largest of one process, of the longest examples side by side
+    mean_batch: BatchShape  # of as many examples of mean length
     footprint: Footprint
     cached: Mapping[tuple[PictureFile, int, float], int]
     """Bytes that the frozen encoder's outputs take on disk, by picture and number of trained layers
@@ -93,7 +99,7 @@ def _plan_stage(run: StageRun) -> StagePlan:
     section, config = run.section, build_config(run.recipe.model)
     parts = _read_parts(run)
     dataset = build_dataset(run, parts)
-    batch = _batch_shape(dataset, batch_size_per_rank(section.batch_size), section)
+    batch, mean_batch = _batch_shapes(dataset, section)
     is_cached, layers = not run.is_stream, section.vision_layers
     model = untrained_model(run, "meta")
     views = config.layout.num_views, config.view_size
@@ -106,12 +112,19 @@ def _plan_stage(run: StageRun) -> StagePlan:
         num_panoramas=len(dataset) if is_cached else None,
         image_tokens=config.num_image_tokens if batch.length else 0,
         batch=batch,
+        mean_batch=mean_batch,
         footprint=footprint(
             model,
             batch,
             frees_encoder=keeps and not layers,
             bf16=run.bf16,
             four_bits=run.lora is not None and run.lora.quantization is not None,
+            score_bytes=kept_score_bytes(
+                run.recipe.attention,
+                config.text_config,
+                batch.sequences * batch.length**2,
+                can_time=run.bf16 and is_cached,
+            ),
         ),
         cached=dict.fromkeys(product(pictures, [layers], fine_yaws_deg(run)), size),
     )
@@ -163,7 +176,7 @@ def seconds_per_step(plan: StagePlan) -> float:
     if plan.run.bf16:
         hold_frozen(model, torch.bfloat16)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
-    batch = _blank_batch(model, plan.batch, device)
+    batch = _blank_batch(model, plan.mean_batch, device)
     seconds = 0.0
     for _ in range(MEASURED_STEPS):  # the last one counts: those before warm up
         started = time.perf_counter()
@@ -189,18 +202,33 @@ def _read_parts(run: StageRun) -> Sequence[MixturePart]:
     ]
 
 
-def _batch_shape(dataset: PanoramaDataset, sequences: int, section: StageSection) -> BatchShape:
-    """Read the first examples; a batch is taken to hold the longest of them, side by side.
+def _batch_shapes(dataset: PanoramaDataset, section: StageSection) -> tuple[BatchShape, BatchShape]:
+    """Return the shapes of the largest batch and of a mean one, by some examples of each kind.
 
-    So is a packed sequence, with as many of them as its tokens make.
+    Examples of a batch are about equally long, and the longest are known without tokenising all.
     """
-    read = [dataset.conversations(i, 0) for i in range(min(len(dataset), EXAMPLES_READ))]
-    packed = [each for each in read if each is not None]
-    supervised = max((sum(label != IGNORED for label in p.labels) for p in packed), default=0)
-    longest = max((len(p.ids) for p in packed), default=0)
-    if section.tokens_per_sequence:
-        sequences *= max(section.tokens_per_sequence // max(longest, 1), 1)
-    return BatchShape(sequences, longest, supervised * sequences)
+    num_read = min(len(dataset), EXAMPLES_READ)
+    spread = np.linspace(0, len(dataset) - 1, num_read).round().astype(int).tolist()
+    longest = nlargest(num_read, range(len(dataset)), lambda i: dataset.estimated_tokens(i, 0))
+    lengths, supervised = _tokens(dataset, spread)
+    mean_batch = _batch_shape(mean(lengths), mean(supervised), section)
+    lengths, supervised = _tokens(dataset, longest)
+    return _batch_shape(max(lengths), max(supervised), section), mean_batch
+
+
+def _tokens(dataset: PanoramaDataset, indices: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return the tokens of examples, and how many of each are supervised; 0 without text."""
+    read = [dataset.conversations(index, 0) for index in indices]
+    labels = [each.labels if each else [] for each in read]
+    return [*map(len, labels)], [sum(label != IGNORED for label in each) for each in labels]
+
+
+def _batch_shape(length: float, supervised: float, section: StageSection) -> BatchShape:
+    """Return the shape of a batch of equal examples; a packed sequence holds what fits into it."""
+    sequences = batch_size_per_rank(section.batch_size)
+    if section.tokens_per_sequence and length:
+        sequences *= max(int(section.tokens_per_sequence / length), 1)
+    return BatchShape(sequences, math.ceil(length), math.ceil(supervised * sequences))
 
 
 def _blank_batch(model: PreTrainedModel, shape: BatchShape, device: str) -> dict[str, Tensor]:
@@ -212,6 +240,6 @@ def _blank_batch(model: PreTrainedModel, shape: BatchShape, device: str) -> dict
     ids = torch.full((rows, shape.length), word, device=device)
     ids[:, : config.num_image_tokens] = config.image_token_id
     labels = torch.full_like(ids, IGNORED)
-    labels[:, -(shape.supervised // rows) :] = word
+    labels[:, -max(shape.supervised // rows, 1) :] = word
     mask = torch.ones(rows, 1, shape.length, shape.length, dtype=torch.bool, device=device).tril()
     return {"patch_tokens": tokens, "input_ids": ids, "labels": labels, "attention_mask": mask}

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.integrations.fsdp import is_fsdp_enabled
 
 from panovlm.errors import PanoVLMError
+from panovlm.runtime.allocator import release_freed_memory
 from panovlm.runtime.files import check_output
 from panovlm.runtime.progress import console, show_table
 from panovlm.stages import STAGES, Stage
@@ -126,6 +127,7 @@ def train_stage(recipe: Recipe, name: str, signals: StopSignals, *, resume: bool
             lambda: checkpoint_to_resume(run.checkpoints, run.facts, resume=resume)
         )
         finished = _train_from(run, checkpoint, signals)
+        release_freed_memory()
     ranks.run_on_first(lambda: push_stage(recipe, name))
     return finished
 

@@ -61,7 +61,7 @@ class SequenceSampler(Sampler[SequenceKey]):
             return
         order = np.resize(order, -(-len(order) // self.per_step) * self.per_step)
         for window in _windows(order, self.per_step * STEPS_SORTED_TOGETHER):
-            lengths = [self.dataset.text_bytes(index, epoch) for index in window.tolist()]
+            lengths = [self.dataset.estimated_tokens(index, epoch) for index in window.tolist()]
             steps = window[np.argsort(lengths, kind="stable")].reshape(-1, self.per_step)
             for index in rng.permutation(steps).flatten().tolist():
                 yield SequenceKey(epoch, (index,))
@@ -85,8 +85,9 @@ class SequenceSampler(Sampler[SequenceKey]):
         yield from (SequenceKey(epoch, tuple(each)) for each in bins)
 
 
-def _windows(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    return (order[start : start + size] for start in range(0, len(order), size))
+def _windows(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """Split an order into parts of a size; an end of less than half of it joins the part before."""
+    return np.split(order, range(size, len(order) - size // 2, size))
 
 
 def fill_bins(lengths: Sequence[int], budget: int) -> list[list[int]]:

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,20 @@ def dataset(processor):
         )
 
     return build
+
+
+@pytest.mark.parametrize("text", ["What?", "Where is the small red cube? " * 20])
+def test_pictures_count_in_the_estimated_length(dataset, text):
+    """Texts alone would else share batches with pictures, and be padded to their length."""
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": "left"}]
+    pictures = ({}, {"image": "a.jpg"}, {"images": ["a.jpg", "b.jpg"]})
+    records = [Record(messages=messages, **each) for each in pictures]
+    examples = dataset(records, roll=False)
+    estimated = [examples.estimated_tokens(index, 0) for index in range(3)]
+    tokens = [examples.num_tokens(index, 0) for index in range(3)]
+    picture = examples.sampler.tokenizer.picture_tokens
+    assert [b - a for a, b in pairwise(estimated)] == [picture, picture]
+    assert all(0 < b - a <= picture for a, b in pairwise(tokens))
 
 
 class ClassViews(NumberedViews):

@@ -1,8 +1,10 @@
 """Three tiny stages end to end: hand-over, resume, interruption, and a model that answers."""
 
 import errno
+import gc
 import json
 import math
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +54,27 @@ def test_three_stages_run_and_the_model_answers(recipe: Recipe, scenes_file: Pat
     assert isinstance(
         assistant.ask(panorama, "What is behind me?", SamplingParams(max_tokens=4)), str
     )
+
+
+def test_a_stage_begins_with_nothing_left_of_the_one_before(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[weakref.ref[torch.nn.Module]] = []
+    left: list[int] = []
+    original = StageTrainer.train
+
+    def train(trainer: StageTrainer, **kwargs: Any) -> Any:
+        left.append(sum(model() is not None for model in models))
+        models.append(weakref.ref(trainer.model))
+        return original(trainer, **kwargs)
+
+    monkeypatch.setattr(StageTrainer, "train", train)
+    gc.disable()
+    try:
+        run.train(recipe, ALL, resume=False)
+    finally:
+        gc.enable()
+    assert left == [0, 0, 0]
 
 
 def test_each_stage_continues_what_the_one_before_trained(recipe: Recipe) -> None:

@@ -1,5 +1,6 @@
 """A plan shows what a run will take without loading it, and refuses what cannot fit."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,18 @@ from panovlm.commands.training import plan as plan_command
 from panovlm.data.cache import PatchTokenCache
 from panovlm.errors import PanoVLMError
 from panovlm.stages import STAGES, Objective
+from panovlm.training import attention as attending
 from panovlm.training import plan as planning
 from panovlm.training import stage_run
-from panovlm.training.build import build_image_processor, build_model, build_vision_encoder
+from panovlm.training.attention import SCORE_BYTES
+from panovlm.training.build import (
+    build_config,
+    build_image_processor,
+    build_model,
+    build_vision_encoder,
+)
 from panovlm.training.footprint import ADAM_STATES, FLOAT_BYTES, BatchShape, footprint
+from panovlm.training.plan import MB
 from panovlm.training.recipe import Recipe, StageSection
 from panovlm.training.sections import ModelSection, ViewsSection
 from panovlm.training.trainable import apply_stage, module_of
@@ -113,6 +122,50 @@ def test_what_cannot_fit_is_refused_with_the_setting_to_change(
     assert all("lower batch_size" in error for error in errors[:3])
     assert "PANOVLM_CACHE" in errors[3]
     assert "set output" in errors[4]
+
+
+def test_the_longest_examples_are_planned_with_wherever_they_stand(
+    recipe: Recipe, scenes_file: Path, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in scenes_file.read_text().splitlines()]
+    data, row = tmp_path / "texts.jsonl", lines[0]
+    for number, words in enumerate([2] * 150 + [60] + [2] * 150):
+        answer = " ".join(["left"] * words)
+        messages = [{"role": "user", "content": f"{number}?"}]
+        messages += [{"role": "assistant", "content": answer}]
+        lines.append({"image": str(tmp_path / f"{number}.jpg"), "messages": messages})
+    data.write_text("\n".join(map(json.dumps, [row, *lines[-301:]])))
+    section = recipe.section("finetune").model_copy(update={"data": data})
+    recipe = recipe.model_copy(update={"stages": {"finetune": section}})
+    (plan,) = planning.plan(recipe)
+    dataset = planning.build_dataset(plan.run, planning._read_parts(plan.run))
+    longest = max(dataset.num_tokens(index, 0) for index in range(len(dataset)))
+    assert plan.batch.length == longest
+    assert plan.batch.supervised > 60 * section.batch_size
+    assert plan.mean_batch.length < 0.8 * longest
+
+
+@pytest.mark.parametrize(
+    ("attention", "dtype", "share"),
+    [
+        ("sdpa", "bf16", 0),
+        ("auto", "fp32", 0),
+        ("eager", "fp32", 1),
+        ("auto", "bf16", 0.25),
+    ],
+)
+def test_scores_are_planned_where_attention_may_be_plain(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, attention: str, dtype: str, share: float
+) -> None:
+    recipe = recipe.model_copy(update={"attention": attention, "dtype": dtype})
+    plan = planning.plan(recipe)[-1]
+    config = build_config(recipe.model).text_config
+    heads = config.num_hidden_layers * config.num_attention_heads
+    every = SCORE_BYTES * heads * plan.batch.sequences * plan.batch.length**2
+    assert plan.footprint.scores == (every if share else 0)
+    monkeypatch.setattr(attending, "device_memory_mb", lambda: 2 * every / MB)
+    limited = planning.plan(recipe)[-1].footprint
+    assert limited.scores == (every / 2 if share == 0.25 else share * every)
 
 
 def test_a_conversation_too_long_for_the_model_is_refused(

@@ -20,10 +20,10 @@ class Lengths:
     def examples(self, epoch):
         return np.arange(len(self.lengths))
 
-    def text_bytes(self, index, epoch):
+    def estimated_tokens(self, index, epoch):
         return self.lengths[index]
 
-    num_tokens = text_bytes
+    num_tokens = estimated_tokens
 
 
 @pytest.fixture
@@ -80,6 +80,18 @@ def test_long_and_short_batches_come_in_no_order(dataset):
     means = [sum(dataset.lengths[i] for i in batch) / len(batch) for batch in batches(dataset)]
     rises = sum(after > before for before, after in pairwise(means))
     assert 0.3 * len(means) < rises < 0.7 * len(means)
+
+
+def test_an_end_of_few_steps_is_sorted_with_those_before():
+    """Alone, its few batches would hold all lengths, and be padded to the longest."""
+    count = BATCH * (STEPS_SORTED_TOGETHER + STEPS_SORTED_TOGETHER // 2)
+    together, apart = (
+        Lengths([(37 * i) % number for i in range(number)]) for number in (count, count + BATCH)
+    )
+    found = {frozenset(batch) for batch in batches(together)}
+    by_length = sorted(range(count), key=lambda i: together.lengths[i])
+    assert found == {frozenset(by_length[i : i + BATCH]) for i in range(0, count, BATCH)}
+    assert padding(apart, batches(apart)) > 1.5 * padding(together, batches(together))
 
 
 @pytest.mark.parametrize("count", [1, BATCH, BATCH + 1])
