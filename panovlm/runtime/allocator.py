@@ -27,7 +27,7 @@ def keep_freed_memory() -> bool:
 
 
 def release_freed_memory() -> None:
-    """Give back what a part of a run has used, before the next one needs memory for other things.
+    """Return to the system what a part of a run has used, before the next one needs memory.
 
     That one's largest blocks would not fit between what it has put into the space left before: of
     two stages of training, which hold 12 GB each, the second held 15.
