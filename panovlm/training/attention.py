@@ -19,6 +19,7 @@ from panovlm.model.masks import attention_masks
 from panovlm.runtime.files import write_whole
 from panovlm.runtime.measure import device_memory_mb
 from panovlm.training import ranks
+from panovlm.training.disk import disk_errors
 from panovlm.training.packed_attention import FUSED, PLAIN, by_example, num_scores, plain_up_to
 
 TIMED_EXAMPLES = 4
@@ -36,7 +37,12 @@ CHOICE_FILE = "attention.txt"
 
 
 def set_attention(
-    trainer: Trainer, attention: str, *, can_time: bool, is_packed: bool = False
+    trainer: Trainer,
+    attention: str,
+    *,
+    can_time: bool,
+    is_packed: bool = False,
+    resumes: bool = False,
 ) -> str | None:
     """Set the attention of a trainer's language model, as a recipe names it.
 
@@ -48,13 +54,14 @@ def set_attention(
         attention: `auto` chooses by the trainer's first examples.
         can_time: Whether they tell the speed. On accelerators, the fused one stays.
         is_packed: Whether several examples of a sequence are to be computed apart.
+        resumes: Whether the stage goes on from a checkpoint, with the choice kept there.
 
     Returns:
         The name of the one chosen by its speed; None if none was to be chosen.
     """
     language_model = trainer.model.model.language_model
     if attention == "auto" and can_time and not torch.cuda.is_available():
-        chosen = ranks.run_on_first(lambda: _kept_choice(trainer, is_packed))
+        chosen = ranks.run_on_first(lambda: _kept_choice(trainer, is_packed, resumes))
         language_model.set_attn_implementation(_implementations(language_model, is_packed)[chosen])
         return chosen
     name = language_model.config._attn_implementation if attention == "auto" else attention
@@ -62,16 +69,17 @@ def set_attention(
     return None
 
 
-def _kept_choice(trainer: Trainer, is_packed: bool) -> str:
+def _kept_choice(trainer: Trainer, is_packed: bool, resumes: bool) -> str:
     """Return what was chosen when the stage began, or choose now and keep that."""
     file = Path(trainer.args.output_dir) / CHOICE_FILE
-    if file.is_file():
+    if resumes and file.is_file():
         return file.read_text()
     first = islice(trainer._get_train_sampler(), TIMED_EXAMPLES)
     batch = trainer.data_collator([trainer.train_dataset[key] for key in first])
     language_model = trainer.model.model.language_model
     chosen = use_fastest_attention(language_model, batch, is_packed=is_packed)
-    write_whole(file, lambda partial: partial.write_text(chosen))
+    with disk_errors(f"write to {file.parent}"):
+        write_whole(file, lambda partial: partial.write_text(chosen))
     return chosen
 
 

@@ -119,15 +119,18 @@ def _plan_stage(run: StageRun) -> StagePlan:
             frees_encoder=keeps and not layers,
             bf16=run.bf16,
             four_bits=run.lora is not None and run.lora.quantization is not None,
-            score_bytes=kept_score_bytes(
-                run.recipe.attention,
-                config.text_config,
-                batch.sequences * batch.length**2,
-                can_time=run.bf16 and is_cached,
-            ),
+            score_bytes=_score_bytes(run, batch),
         ),
         cached=dict.fromkeys(product(pictures, [layers], fine_yaws_deg(run)), size),
     )
+
+
+def _score_bytes(run: StageRun, batch: BatchShape) -> int:
+    """Return the most bytes that attention keeps; layers computed again keep one layer's."""
+    config, can_time = build_config(run.recipe.model).text_config, run.bf16 and not run.is_stream
+    num_scores = batch.sequences * batch.length**2
+    num_bytes = kept_score_bytes(run.recipe.attention, config, num_scores, can_time=can_time)
+    return num_bytes // (config.num_hidden_layers if run.recipe.activation_checkpointing else 1)
 
 
 def untrained_model(run: StageRun, device: str) -> PreTrainedModel:

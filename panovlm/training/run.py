@@ -160,6 +160,7 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
             run.recipe.attention,
             can_time=can_time,
             is_packed=run.section.tokens_per_sequence is not None and not run.recipe.compile,
+            resumes=checkpoint is not None,
         )
     if chosen:
         console.print(f"{run.name}: attention {chosen}, the faster here on the first examples")

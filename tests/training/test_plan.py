@@ -166,6 +166,9 @@ def test_scores_are_planned_where_attention_may_be_plain(
     monkeypatch.setattr(attending, "device_memory_mb", lambda: 2 * every / MB)
     limited = planning.plan(recipe)[-1].footprint
     assert limited.scores == (every / 2 if share == 0.25 else share * every)
+    again = recipe.model_copy(update={"activation_checkpointing": True})
+    one_layer = planning.plan(again)[-1].footprint.scores
+    assert one_layer == limited.scores // config.num_hidden_layers
 
 
 def test_a_conversation_too_long_for_the_model_is_refused(
