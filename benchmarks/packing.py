@@ -5,7 +5,7 @@
 Whole steps of stage `finetune` with random models of the size of SigLIP-base, whose outputs are
 cached, and SmolLM2-135M. Every way reads the same examples, of lengths as `padding.py` samples
 them, and counts their tokens alone, so that padding is no work done. Attention is chosen as
-training chooses it, by the first examples of each way.
+training chooses it.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from panovlm.runtime.allocator import keep_freed_memory
 from panovlm.runtime.arithmetic import uses_bf16
 from panovlm.stages import STAGES
 from panovlm.training.adapters import without_input_copies
-from panovlm.training.attention import TIMED_EXAMPLES, use_fastest_attention
+from panovlm.training.attention import longest_plain, use_plain_up_to
 from panovlm.training.packed_attention import FUSED, by_example
 from panovlm.training.sampler import SequenceSampler
 from panovlm.training.trainable import apply_stage, hold_frozen
@@ -130,21 +130,21 @@ class Steps:
 
     def measure(self, way: Way) -> dict[str, Any]:
         """Return the seconds of all of a way's steps but a first one, and the attention chosen."""
-        first = [indices for batch in way.batches for indices in batch][:TIMED_EXAMPLES]
-        attention = self.set_attention(first)
+        attention = self.set_attention(way)
         self.step(way.batches[0])
         started = time.perf_counter()
         for batch in way.batches:
             self.step(batch)
         return {"seconds": time.perf_counter() - started, "attention": attention}
 
-    def set_attention(self, first: Sequence[tuple[int, ...]]) -> str:
+    def set_attention(self, way: Way) -> str:
         """Set the attention as training does."""
         language_model = self.model.model.language_model
-        is_packed = any(len(each) > 1 for each in first)
+        is_packed = any(len(each) > 1 for batch in way.batches for each in batch)
         if self.bf16:
-            batch = self.collate([self.examples.sequence(each) for each in first])
-            return use_fastest_attention(language_model, batch, is_packed=is_packed)
+            longest = longest_plain(language_model)
+            use_plain_up_to(longest, language_model, is_packed=is_packed)
+            return f"plain up to {longest}"
         language_model.set_attn_implementation(by_example(FUSED) if is_packed else FUSED)
         return FUSED
 

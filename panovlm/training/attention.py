@@ -2,11 +2,10 @@
 
 PyTorch's fused attention saves memory everywhere, but its backward pass on CPUs in bf16 can take
 several times as long as plain matrix products on short sequences; on long ones it wins. So both are
-timed on what is about to be trained on.
+timed at several lengths, and each batch has the faster one for its own.
 """
 
 import time
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,20 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, Trainer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from panovlm.model.masks import attention_masks
 from panovlm.runtime.files import write_whole
 from panovlm.runtime.measure import device_memory_mb
 from panovlm.training import ranks
 from panovlm.training.disk import disk_errors
-from panovlm.training.packed_attention import FUSED, PLAIN, by_example, num_scores, plain_up_to
+from panovlm.training.packed_attention import (
+    FUSED,
+    PLAIN,
+    by_example,
+    library_attention,
+    plain_up_to,
+)
 
-TIMED_EXAMPLES = 4
-NUM_TIMINGS = 2
+TIMED_LENGTHS = (128, 256, 384, 512, 640, 768, 1024)
+TIMED_ROWS, NUM_TIMINGS = 4, 3
 MOST_TIME = 0.95
 """The plain one, which needs more memory, is used if it takes at most this share of the fused
 one's time."""
@@ -32,7 +36,7 @@ MOST_SCORE_SHARE = 0.25
 batches where these take more are left to the fused one."""
 SCORE_BYTES = 8
 """In float32, and as they were."""
-CHOICE_FILE = "attention.txt"
+LENGTH_FILE = "plain_attention_up_to.txt"
 """Beside a stage's checkpoints."""
 
 
@@ -43,44 +47,50 @@ def set_attention(
     can_time: bool,
     is_packed: bool = False,
     resumes: bool = False,
-) -> str | None:
+) -> int | None:
     """Set the attention of a trainer's language model, as a recipe names it.
 
-    A choice is kept beside the checkpoints. After a resume, the clock might prefer the other one,
-    whose results differ by rounding.
+    What was found by the clock is kept beside the checkpoints. After a resume, it might find
+    another length, and where the attention changes, results differ by rounding.
 
     Args:
         trainer: Ready to train.
-        attention: `auto` chooses by the trainer's first examples.
-        can_time: Whether they tell the speed. On accelerators, the fused one stays.
+        attention: `auto` is the faster one for each length.
+        can_time: Whether that is to be found. On accelerators, the fused one stays.
         is_packed: Whether several examples of a sequence are to be computed apart.
-        resumes: Whether the stage goes on from a checkpoint, with the choice kept there.
+        resumes: Whether the stage goes on from a checkpoint, with what was kept there.
 
     Returns:
-        The name of the one chosen by its speed; None if none was to be chosen.
+        The tokens up to which attention is plain; None if that was not to be found.
     """
     language_model = trainer.model.model.language_model
     if attention == "auto" and can_time and not torch.cuda.is_available():
-        chosen = ranks.run_on_first(lambda: _kept_choice(trainer, is_packed, resumes))
-        language_model.set_attn_implementation(_implementations(language_model, is_packed)[chosen])
-        return chosen
+        longest = ranks.run_on_first(lambda: _kept_length(trainer, resumes))
+        use_plain_up_to(longest, language_model, is_packed=is_packed)
+        return longest
     name = language_model.config._attn_implementation if attention == "auto" else attention
     language_model.set_attn_implementation(by_example(name) if is_packed else name)
     return None
 
 
-def _kept_choice(trainer: Trainer, is_packed: bool, resumes: bool) -> str:
-    """Return what was chosen when the stage began, or choose now and keep that."""
-    file = Path(trainer.args.output_dir) / CHOICE_FILE
+def _kept_length(trainer: Trainer, resumes: bool) -> int:
+    """Return what was found when the stage began, or find it now and keep it."""
+    file = Path(trainer.args.output_dir) / LENGTH_FILE
     if resumes and file.is_file():
-        return file.read_text()
-    first = islice(trainer._get_train_sampler(), TIMED_EXAMPLES)
-    batch = trainer.data_collator([trainer.train_dataset[key] for key in first])
-    language_model = trainer.model.model.language_model
-    chosen = use_fastest_attention(language_model, batch, is_packed=is_packed)
+        return int(file.read_text())
+    longest = longest_plain(trainer.model.model.language_model)
     with disk_errors(f"write to {file.parent}"):
-        write_whole(file, lambda partial: partial.write_text(chosen))
-    return chosen
+        write_whole(file, lambda partial: partial.write_text(str(longest)))
+    return longest
+
+
+def use_plain_up_to(
+    longest: int, language_model: PreTrainedModel, *, is_packed: bool = False
+) -> None:
+    """Set an attention that is plain up to a number of tokens, where memory allows, then fused."""
+    most_scores = _most_score_bytes() // _bytes_per_score(language_model.config)
+    name = plain_up_to(longest, most_scores, is_packed=is_packed)
+    language_model.set_attn_implementation(name)
 
 
 def kept_score_bytes(
@@ -92,7 +102,7 @@ def kept_score_bytes(
         attention: As a recipe names it.
         text_config: Of the language model.
         num_scores: Of one head of a layer.
-        can_time: Whether `auto` may choose the plain one; see `set_attention`.
+        can_time: Whether `auto` may be plain; see `set_attention`.
     """
     num_bytes = num_scores * _bytes_per_score(text_config)
     if attention == PLAIN:
@@ -123,40 +133,6 @@ def layers_of(part: nn.Module) -> list[nn.Module]:
     return [layer for layer in found if layer not in inner]
 
 
-def use_fastest_attention(
-    language_model: PreTrainedModel, batch: dict[str, Any], *, is_packed: bool = False
-) -> str:
-    """Choose a language model's attention by timing it on a batch.
-
-    Args:
-        language_model: Ready to train.
-        batch: `input_ids` [B, L]; with branches also `attention_mask` and `position_ids`.
-        is_packed: Whether several examples of a sequence are to be computed apart.
-
-    Returns:
-        The name of the implementation, which is set.
-    """
-    num = num_scores(batch.get("packed_examples"), *batch["input_ids"].shape)
-    own = _implementations(language_model, is_packed)
-    fits = num <= _most_scores(language_model)
-    chosen = _fastest(language_model, batch, own) if fits else FUSED
-    language_model.set_attn_implementation(own[chosen])
-    return chosen
-
-
-def _implementations(language_model: PreTrainedModel, is_packed: bool) -> dict[str, str]:
-    """Return the names of both to choose from, as the language model's attention takes them."""
-    return {
-        PLAIN: plain_up_to(_most_scores(language_model), is_packed=is_packed),
-        FUSED: by_example(FUSED) if is_packed else FUSED,
-    }
-
-
-def _most_scores(language_model: PreTrainedModel) -> int:
-    """Return how many scores of one head of a layer the plain one may keep."""
-    return _most_score_bytes() // _bytes_per_score(language_model.config)
-
-
 def _most_score_bytes() -> int:
     return int(MOST_SCORE_SHARE * device_memory_mb() * 2**20)
 
@@ -166,33 +142,37 @@ def _bytes_per_score(text_config: PreTrainedConfig) -> int:
     return SCORE_BYTES * text_config.num_hidden_layers * text_config.num_attention_heads
 
 
-def _fastest(language_model: PreTrainedModel, batch: dict[str, Any], own: dict[str, str]) -> str:
-    best, num_threads = {}, torch.get_num_threads()
-    torch.set_num_threads(1)
-    for name, implementation in own.items():
-        language_model.set_attn_implementation(implementation)
-        best[name] = min(_seconds(language_model, batch) for _ in range(NUM_TIMINGS))
-    torch.set_num_threads(num_threads)
-    return PLAIN if best[PLAIN] <= MOST_TIME * best[FUSED] else FUSED
+def longest_plain(language_model: PreTrainedModel) -> int:
+    """Return the tokens up to which plain attention is clearly faster here; 0 if it never is."""
+    longest = 0
+    for length in TIMED_LENGTHS:
+        if seconds(language_model, PLAIN, length) > MOST_TIME * seconds(
+            language_model, FUSED, length
+        ):
+            break
+        longest = length
+    return longest
 
 
-def _seconds(language_model: PreTrainedModel, batch: dict[str, Any]) -> float:
-    """Time a forward and backward pass; no parameter gets a gradient, no random state changes.
+def seconds(language_model: PreTrainedModel, name: str, length: int) -> float:
+    """Time the attention of one layer, forward and backward, in bf16; the best of some times."""
+    config, module = language_model.config, _attention_of(language_model)
+    heads, width = config.num_attention_heads, module.head_dim
+    query, *others = (
+        torch.zeros(TIMED_ROWS, count, length, width, dtype=torch.bfloat16, requires_grad=True)
+        for count in (heads, config.num_key_value_heads, config.num_key_value_heads)
+    )
+    mask = torch.full((1, 1, length, length), torch.finfo(query.dtype).min, dtype=query.dtype)
+    given, found = (query, *others, mask.triu(1)), []
+    for _ in range(NUM_TIMINGS):
+        started = time.perf_counter()
+        output = library_attention(name, module)(module, *given, scaling=width**-0.5)[0]
+        torch.autograd.grad(output.sum(), (query, *others))
+        found.append(time.perf_counter() - started)
+    return min(found)
 
-    That is a single thread's own processor time, so that the choice is the same on a busy machine.
-    """
-    weight = language_model.get_input_embeddings().weight
-    embeddings = torch.zeros(*batch["input_ids"].shape, weight.shape[1], dtype=weight.dtype)
-    positions, config = batch.get("position_ids"), language_model.config
-    mask = attention_masks(batch.get("attention_mask"), positions, config, weight.dtype)
-    with torch.random.fork_rng(devices=[]), torch.autocast("cpu", torch.bfloat16):
-        started = time.thread_time()
-        hidden = language_model(
-            inputs_embeds=embeddings.requires_grad_(),
-            attention_mask=mask,
-            position_ids=positions,
-            packed_examples=batch.get("packed_examples"),
-            use_cache=False,
-        ).last_hidden_state
-        torch.autograd.grad(hidden.float().sum(), embeddings)
-        return time.thread_time() - started
+
+def _attention_of(language_model: PreTrainedModel) -> Any:
+    """Return the attention of the first layer."""
+    layer = layers_of(language_model)[0]
+    return next(each for each in layer.modules() if hasattr(each, "num_key_value_groups"))

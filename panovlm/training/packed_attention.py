@@ -34,23 +34,24 @@ def by_example(name: str) -> str:
     return own
 
 
-def plain_up_to(most_scores: int, *, is_packed: bool) -> str:
-    """Return the name of an attention that is plain up to a number of scores, and fused beyond.
+def plain_up_to(longest: int, most_scores: int, *, is_packed: bool) -> str:
+    """Return the name of an attention that is plain for short batches, and fused for others.
 
     The plain one keeps its scores for the backward pass, and batches differ in length.
 
     Args:
+        longest: The most tokens of an example that is computed the plain way.
         most_scores: Of one head of a layer, in all rows together.
         is_packed: Whether several examples of a sequence are to be computed apart.
     """
-    own = f"{PLAIN}_up_to_{most_scores}{'_by_example' if is_packed else ''}"
-    AttentionInterface.register(own, partial(attention_up_to, most_scores, is_packed))
+    own = f"{PLAIN}_up_to_{longest}_{most_scores}{'_by_example' if is_packed else ''}"
+    AttentionInterface.register(own, partial(attention_up_to, (longest, most_scores), is_packed))
     AttentionMaskInterface.register(own, ALL_MASK_ATTENTION_FUNCTIONS[PLAIN])
     return own
 
 
 def attention_up_to(
-    most_scores: int,
+    limits: tuple[int, int],
     is_packed: bool,
     module: nn.Module,
     query: Tensor,
@@ -62,15 +63,12 @@ def attention_up_to(
 ) -> tuple[Tensor, None]:
     """Compute what `plain_up_to` names; see `attention_by_example`."""
     examples = packed_examples if is_packed else None
-    name = PLAIN if num_scores(examples, query.shape[0], query.shape[2]) <= most_scores else FUSED
+    lengths = [query.shape[2]] * query.shape[0]
+    if examples is not None:
+        lengths = [length for row in examples for length, _ in row]
+    is_plain = max(lengths) <= limits[0] and sum(each**2 for each in lengths) <= limits[1]
+    name = PLAIN if is_plain else FUSED
     return attention_by_example(name, module, query, key, value, attention_mask, examples, **kwargs)
-
-
-def num_scores(examples: Examples | None, rows: int, length: int) -> int:
-    """Count the scores of one head: within each example, or in rows [B, L] that are one each."""
-    if examples is None:
-        return rows * length**2
-    return sum(each**2 for row in examples for each, _ in row)
 
 
 def attention_by_example(
@@ -98,7 +96,7 @@ def attention_by_example(
     Returns:
         [B, L, heads, D], zero at padding; and no scores.
     """
-    compute = partial(_library_attention(name, module), module)
+    compute = partial(library_attention(name, module), module)
     if packed_examples is None or attention_mask is None:
         return compute(query, key, value, attention_mask, **kwargs)[0], None
     rows = []
@@ -123,7 +121,7 @@ def _is_windowed(length: int, sliding_window: int | None = None, **_: Any) -> bo
     return sliding_window is not None and sliding_window < length
 
 
-def _library_attention(name: str, module: nn.Module) -> Callable[..., tuple[Tensor, Any]]:
+def library_attention(name: str, module: nn.Module) -> Callable[..., tuple[Tensor, Any]]:
     """Return the library's function; the plain one is each model's own."""
     if name == FUSED:
         return sdpa_attention_forward

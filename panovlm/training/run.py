@@ -153,17 +153,17 @@ def _train_from(run: StageRun, checkpoint: Path | None, signals: StopSignals) ->
     callbacks = [*_callbacks(run, bar), saves]
     trainer = build_trainer(run, model, callbacks)
     can_time = is_held_in_bf16 and not run.is_stream
-    chosen = None
+    longest_plain = None
     if not run.is_on_overlaps:
-        chosen = set_attention(
+        longest_plain = set_attention(
             trainer,
             run.recipe.attention,
             can_time=can_time,
             is_packed=run.section.tokens_per_sequence is not None and not run.recipe.compile,
             resumes=checkpoint is not None,
         )
-    if chosen:
-        console.print(f"{run.name}: attention {chosen}, the faster here on the first examples")
+    if longest_plain:
+        console.print(f"{run.name}: attention is plain up to {longest_plain} tokens, faster here")
     if run.recipe.compile:
         compile_layers(model)
     # Without autocast, the inputs would not be of the adapters' type.

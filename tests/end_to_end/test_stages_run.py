@@ -27,7 +27,6 @@ from panovlm.inference.loading import model_folder
 from panovlm.training import attention, run
 from panovlm.training.log import read_log
 from panovlm.training.outputs import STAGE_FACTS
-from panovlm.training.packed_attention import FUSED, PLAIN
 from panovlm.training.recipe import Recipe
 from panovlm.training.sections import LearningRates, LoraSection, OverlapSection
 from panovlm.training.trainer import StageTrainer
@@ -248,18 +247,18 @@ def test_a_resumed_run_keeps_the_attention_that_was_faster_when_it_began(
 ) -> None:
     recipe = with_section(recipe, "finetune", from_backbones=True)
 
-    def outcome(faster: str, *, stopped_before: str | None = None) -> dict[str, torch.Tensor]:
-        output = tmp_path / f"{faster} {stopped_before}"
+    def outcome(longest: int, *, stopped_before: int | None = None) -> dict[str, torch.Tensor]:
+        output = tmp_path / f"{longest} {stopped_before}"
         own = recipe.model_copy(update={"dtype": "bf16", "output": output})
-        if stopped_before:
-            monkeypatch.setattr(attention, "_fastest", lambda *_: stopped_before)
+        if stopped_before is not None:
+            monkeypatch.setattr(attention, "longest_plain", lambda _: stopped_before)
             train_until(own, "finetune", 3)
-        monkeypatch.setattr(attention, "_fastest", lambda *_: faster)
+        monkeypatch.setattr(attention, "longest_plain", lambda _: longest)
         run.train(own, ["finetune"], resume=stopped_before is not None)
         return weights(own, "finetune")
 
-    fused, plain = outcome(FUSED), outcome(PLAIN)
-    resumed = outcome(PLAIN, stopped_before=FUSED)
+    fused, plain = outcome(0), outcome(1024)
+    resumed = outcome(1024, stopped_before=0)
     assert all(torch.equal(resumed[name], fused[name]) for name in fused)
     assert not all(torch.equal(plain[name], fused[name]) for name in fused)
 

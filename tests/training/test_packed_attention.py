@@ -74,11 +74,16 @@ def test_plain_attention_is_left_where_scores_are_too_many(generator, monkeypatc
     batch, losses = collate(ROWS, pad_id=0), []
     apart = sum(length**2 for row in EXAMPLES for length, _ in row)
     num_scores = apart if is_packed else len(ROWS) * batch["input_ids"].shape[1] ** 2
-    for most_scores in (num_scores, num_scores - 1):
-        name = plain_up_to(most_scores, is_packed=is_packed)
+    longest = 43 if is_packed else batch["input_ids"].shape[1]
+    limits = [(longest, num_scores), (longest, num_scores - 1), (longest - 1, num_scores)]
+    for number, (most_tokens, most_scores) in enumerate(limits):
+        name = plain_up_to(most_tokens, most_scores, is_packed=is_packed)
         generator.model.language_model.set_attn_implementation(name)
+        fused.clear()
         losses.append(generator(**batch).loss)
-        assert bool(fused) == (most_scores < num_scores)
+        assert bool(fused) == (number > 0)
+    torch.testing.assert_close(losses[0], losses[2])
+    losses.pop()
     torch.testing.assert_close(*losses)
 
 
