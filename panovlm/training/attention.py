@@ -64,7 +64,7 @@ def set_attention(
         The tokens up to which attention is plain; None if that was not to be found.
     """
     language_model = trainer.model.model.language_model
-    if attention == "auto" and can_time and not torch.cuda.is_available():
+    if _is_timed(attention, can_time):
         longest = ranks.run_on_first(lambda: _kept_length(trainer, resumes))
         use_plain_up_to(longest, language_model, is_packed=is_packed)
         return longest
@@ -88,8 +88,10 @@ def use_plain_up_to(
     longest: int, language_model: PreTrainedModel, *, is_packed: bool = False
 ) -> None:
     """Set an attention that is plain up to a number of tokens, where memory allows, then fused."""
-    most_scores = _most_score_bytes() // _bytes_per_score(language_model.config)
-    name = plain_up_to(longest, most_scores, is_packed=is_packed)
+    name = by_example(FUSED) if is_packed else FUSED
+    if longest:  # or the fused one needs no mask where each row is one example
+        most_scores = _most_score_bytes() // _bytes_per_score(language_model.config)
+        name = plain_up_to(longest, most_scores, is_packed=is_packed)
     language_model.set_attn_implementation(name)
 
 
@@ -107,8 +109,11 @@ def kept_score_bytes(
     num_bytes = num_scores * _bytes_per_score(text_config)
     if attention == PLAIN:
         return num_bytes
-    is_timed = attention == "auto" and can_time and not torch.cuda.is_available()
-    return min(num_bytes, _most_score_bytes()) if is_timed else 0
+    return min(num_bytes, _most_score_bytes()) if _is_timed(attention, can_time) else 0
+
+
+def _is_timed(attention: str, can_time: bool) -> bool:
+    return attention == "auto" and can_time and not torch.cuda.is_available()
 
 
 def compile_layers(model: PreTrainedModel, **options: Any) -> None:
@@ -146,9 +151,8 @@ def longest_plain(language_model: PreTrainedModel) -> int:
     """Return the tokens up to which plain attention is clearly faster here; 0 if it never is."""
     longest = 0
     for length in TIMED_LENGTHS:
-        if seconds(language_model, PLAIN, length) > MOST_TIME * seconds(
-            language_model, FUSED, length
-        ):
+        plain, fused = (seconds(language_model, name, length) for name in (PLAIN, FUSED))
+        if plain > MOST_TIME * fused:
             break
         longest = length
     return longest

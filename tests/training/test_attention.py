@@ -69,3 +69,19 @@ def test_long_batches_and_those_whose_scores_would_fill_the_memory_are_fused(
     use_plain_up_to(longest, language_model)
     generator(**BATCH)
     assert bool(fused) == is_fused
+
+
+def test_where_plain_attention_is_never_faster_no_mask_is_built(generator, monkeypatch):
+    masks, library = [], packed_attention.sdpa_attention_forward
+    use_plain_up_to(0, generator.model.language_model)
+    assert generator.model.language_model.config._attn_implementation == FUSED
+    use_plain_up_to(0, generator.model.language_model, is_packed=True)
+    monkeypatch.setattr(
+        packed_attention,
+        "sdpa_attention_forward",
+        lambda module, q, k, v, mask, **options: (
+            masks.append(mask) or library(module, q, k, v, mask, **options)
+        ),
+    )
+    generator(**BATCH)
+    assert masks == [None] * generator.config.text_config.num_hidden_layers
